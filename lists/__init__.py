@@ -1,0 +1,1 @@
+"""Who we may write to, and why: contacts, consent, subscriptions, suppressions, one permission rule."""

@@ -1,0 +1,1 @@
+"""What we write, when, and whether it arrived."""
