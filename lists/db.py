@@ -1,0 +1,185 @@
+"""The database: one engine, two kinds of transaction, a time type that refuses naive datetimes.
+
+SQLite (WAL, synchronous=FULL) is the default and is held in one file; PostgreSQL is used by URL. Every
+statement of the house runs on both.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    CursorResult,
+    Dialect,
+    Engine,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    TypeDecorator,
+    create_engine,
+    event,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+from sqlalchemy.types import TypeEngine
+
+from lists.errors import StorageTrouble
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+LOCK_WAIT_SECONDS = 10
+POOL_SIZE = 12  # as many threads as may hold a connection at once; more wait their turn
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment: an aware datetime in Python, microseconds since 1970 UTC in the database.
+
+    A whole number compares, sorts and adds the same on both databases and takes eight bytes. A naive
+    datetime raises TypeError, because nobody can say what moment it means.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Turn an aware datetime into microseconds."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise TypeError(f"a naive datetime has no place in the database: {value!r}")
+        return (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Turn microseconds into an aware datetime in UTC."""
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+        """Compare with datetimes as moments and with whole numbers as microseconds."""
+        return BigInteger() if isinstance(value, int) else self
+
+
+Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts rows only in a column called INTEGER
+PrimaryKey = Annotated[int, mapped_column(Id, primary_key=True)]
+Moment = Annotated[datetime, mapped_column(Instant)]
+
+
+class Base(DeclarativeBase):
+    """The root of every table of both packages."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Database:
+    """One database by URL, and the two ways to stand in it: `write()` and `read()`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _engine(url)
+        self.dialect = self.engine.dialect.name
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Open one transaction that commits at the end of the block and rolls back on any error.
+
+        On SQLite it takes the write lock at once (BEGIN IMMEDIATE): a transaction that reads first and
+        writes later can otherwise fail in the middle. Raises StorageTrouble when the database is locked
+        or full; then nothing of the block has happened.
+        """
+        with self._session(read_only=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open one transaction for reading only; it sees one moment of the database and never waits."""
+        with self._session(read_only=True) as session:
+            yield session
+
+    @contextmanager
+    def _session(self, *, read_only: bool) -> Iterator[Session]:
+        engine = self.engine.execution_options(read_only=True) if read_only else self.engine
+        try:
+            with Session(engine, expire_on_commit=False) as session:
+                yield session
+        except (OperationalError, DBAPIError) as trouble:
+            raise _translated(trouble) from trouble
+
+    def dispose(self) -> None:
+        """Close every connection of this process."""
+        self.engine.dispose()
+
+
+def _translated(trouble: DBAPIError) -> Exception:
+    words = str(trouble.orig).lower()
+    if "locked" in words or "busy" in words or "deadlock" in words:
+        return StorageTrouble("The database is busy. Nothing was changed; please try again in a moment.")
+    if "disk is full" in words or "disk full" in words or "no space left" in words:
+        return StorageTrouble("The disk is full. Nothing was changed; free some space and try again.")
+    if "disk i/o error" in words or "unable to open" in words or "readonly" in words:
+        return StorageTrouble("The database file cannot be read or written. Check the data folder's disk.")
+    if trouble.connection_invalidated or "connection" in words:
+        return StorageTrouble("The database does not answer. Nothing was changed; please try again.")
+    return trouble
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True)
+    engine = create_engine(
+        url, connect_args={"timeout": LOCK_WAIT_SECONDS}, pool_size=POOL_SIZE, max_overflow=0
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not open transactions of its own
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def insert_or_nothing(
+    session: Session,
+    table: Table | type[Base],
+    source: Sequence[Mapping[str, Any]] | Select[Any],
+    *,
+    columns: Sequence[str | Column[Any]] = (),
+) -> int:
+    """Insert rows, or what a SELECT finds, passing over those whose unique key is already there.
+
+    `source` is a list of mappings, or a SELECT together with the `columns` it fills. Returns how many rows
+    were really inserted. SQLite can tell ON CONFLICT from a join only after a WHERE, so a SELECT needs one.
+    """
+    statement = insert(table).execution_options(preserve_rowcount=True)
+    if isinstance(source, Select):
+        if source.whereclause is None:
+            raise ValueError("a SELECT handed to insert_or_nothing needs a WHERE")
+        names = [column if isinstance(column, str) else column.name for column in columns]
+        # SQLAlchemy would compute Python-side defaults for a SELECT; the SELECT names every column itself.
+        statement = statement.from_select(names, source, include_defaults=False)
+    elif not source:
+        return 0
+    else:
+        statement = statement.values([dict(row) for row in source])
+    result = session.execute(statement.on_conflict_do_nothing())
+    assert isinstance(result, CursorResult)
+    return max(result.rowcount, 0)
