@@ -1,0 +1,25 @@
+"""Audit: append-only, who did what to what; it names fields and numbers, never what stood in them."""
+
+from datetime import datetime
+
+from sqlalchemy import String
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.db import Base, Moment, PrimaryKey
+
+
+class AuditEntry(Base):
+    """One act of staff or of the operator."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[PrimaryKey]
+    at: Mapped[Moment]
+    actor: Mapped[str] = mapped_column(String(40))
+    action: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(80), default="")
+
+
+def note(session: Session, *, actor: str, action: str, now: datetime, subject: str = "") -> None:
+    """Write down one act; `subject` is a kind and a number, such as `listing 7`."""
+    session.add(AuditEntry(at=now, actor=actor, action=action, subject=subject))

@@ -1,0 +1,60 @@
+"""Consent: append-only evidence of each yes and no, with the exact wording that was shown."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, LargeBinary, String, Text, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.db import Base, Moment, PrimaryKey
+
+ACTIONS = ("asked", "confirmed", "approved", "imported", "left", "paused", "resumed", "language")
+
+
+class Consent(Base):
+    """One yes or no: which list, what was done, the wording and page, when, and from where (a keyed hash)."""
+
+    __tablename__ = "consents"
+
+    id: Mapped[PrimaryKey]
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
+    list: Mapped[str] = mapped_column(String(40))
+    action: Mapped[str] = mapped_column(String(12))
+    wording: Mapped[str] = mapped_column(Text, default="")
+    page: Mapped[str] = mapped_column(String(200), default="")
+    language: Mapped[str] = mapped_column(String(2), default="")
+    source: Mapped[bytes | None] = mapped_column(LargeBinary(16), default=None)
+    at: Mapped[Moment]
+
+
+def add(
+    session: Session,
+    *,
+    contact_id: int,
+    list: str,
+    action: str,
+    now: datetime,
+    wording: str = "",
+    page: str = "",
+    language: str = "",
+    source: bytes | None = None,
+) -> None:
+    """Write down one yes or no. `page` is where it was said (a path, a command, a file); never an address."""
+    assert action in ACTIONS, action
+    session.add(
+        Consent(
+            contact_id=contact_id,
+            list=list,
+            action=action,
+            wording=wording,
+            page=page,
+            language=language,
+            source=source,
+            at=now,
+        )
+    )
+
+
+def of_contact(session: Session, contact_id: int) -> Sequence[Consent]:
+    """Return everything this contact said yes and no to, oldest first."""
+    return session.scalars(select(Consent).where(Consent.contact_id == contact_id).order_by(Consent.id)).all()

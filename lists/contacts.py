@@ -1,0 +1,128 @@
+"""Contact: one person we may or may not write to; the email address is the only thing that must be known."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import LargeBinary, String, delete, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.addresses import Address
+from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
+from lists.errors import BadInput, NotFound
+from lists.geography import Place
+
+LANGUAGES = ("en", "es")
+NAME_LENGTH = 80  # longer display names break the folding of headers and no greeting needs them
+DETAIL_LENGTH = 120
+DETAILS = ("name", "zip", "organization", "tradition", "role")
+
+
+class Contact(Base):
+    """A person's row; places are coarse (a tenth of a degree) and everything but the address may be empty."""
+
+    __tablename__ = "contacts"
+    __table_args__ = {"sqlite_autoincrement": True}  # a link made for one person must never reach another
+
+    id: Mapped[PrimaryKey]
+    email: Mapped[str] = mapped_column(String(254))
+    email_key: Mapped[str] = mapped_column(String(254), unique=True)
+    email_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH), default="")
+    language: Mapped[str] = mapped_column(String(2), default="en")
+    zip: Mapped[str] = mapped_column(String(5), default="")
+    city: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
+    county: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
+    state: Mapped[str] = mapped_column(String(2), default="")
+    zone: Mapped[str] = mapped_column(String(40), default="")
+    latitude: Mapped[float | None] = mapped_column(default=None)
+    longitude: Mapped[float | None] = mapped_column(default=None)
+    organization: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
+    tradition: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
+    role: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
+    created_at: Mapped[Moment]
+    version: Mapped[int] = mapped_column(default=1)
+
+
+def clean(text: str, *, what: str, limit: int = DETAIL_LENGTH) -> str:
+    """Return a one-line detail without outer spaces.
+
+    Raises BadInput for line breaks and control characters, which could smuggle mail headers, and for a text
+    longer than `limit` characters; `what` names the field in the sentence.
+    """
+    text = " ".join(text.split(" ")).strip(" ")
+    if any(not character.isprintable() for character in text):
+        raise BadInput(f"The {what} holds a line break or a hidden character. Please type it again.")
+    if len(text) > limit:
+        raise BadInput(f"The {what} is longer than {limit} characters. Please shorten it.")
+    return text
+
+
+def placed(place: Place | None) -> Mapping[str, Any]:
+    """Return the columns that a place fills, all empty when there is none."""
+    return {
+        "zip": place.zip if place else "",
+        "city": place.city if place else "",
+        "county": place.county if place else "",
+        "state": place.state if place else "",
+        "zone": place.zone if place else "",
+        "latitude": place.latitude if place else None,
+        "longitude": place.longitude if place else None,
+    }
+
+
+def find(session: Session, address: Address) -> Contact | None:
+    """Return the contact of this address, or None."""
+    return session.scalars(select(Contact).where(Contact.email_key == address.key)).one_or_none()
+
+
+def get(session: Session, contact_id: int) -> Contact:
+    """Return the contact of this number; raises NotFound."""
+    contact = session.get(Contact, contact_id)
+    if contact is None:
+        raise NotFound(f"There is no contact number {contact_id}.")
+    return contact
+
+
+def find_or_add(
+    session: Session,
+    address: Address,
+    *,
+    now: datetime,
+    language: str = "en",
+    name: str = "",
+    place: Place | None = None,
+) -> Contact:
+    """Return the contact of this address, adding one if it is new.
+
+    A contact that is already here stays as it is: whoever fills in a form has not yet proved to be that
+    person, so nothing known about somebody can be changed by knowing their address.
+    """
+    new = {
+        "email": address.email,
+        "email_key": address.key,
+        "email_digest": address.digest,
+        "language": language,
+        "name": clean(name, what="name", limit=NAME_LENGTH),
+        "organization": "",
+        "tradition": "",
+        "role": "",
+        "created_at": now,
+        "version": 1,
+        **placed(place),
+    }
+    insert_or_nothing(session, Contact, [new])  # two forms sent at once by one person find one contact
+    contact = find(session, address)
+    assert contact is not None
+    return contact
+
+
+def amend(session: Session, contact_id: int, **values: Any) -> None:
+    """Change columns of one contact and count its version up; a contact that is gone stays gone."""
+    changed = update(Contact).where(Contact.id == contact_id)
+    session.execute(changed.values(**values, version=Contact.version + 1))
+
+
+def erase(session: Session, contact_id: int) -> None:
+    """Delete the contact and, by the database's own cascade, every row that belongs to it."""
+    session.execute(delete(Contact).where(Contact.id == contact_id))

@@ -1,0 +1,142 @@
+"""Listing: a congregation or organization that wants to be on the map, and what staff decided.
+
+```
+asked ─address confirmed→ waiting ─staff→ approved | rejected
+asked, waiting ─the person leaves→ withdrawn
+```
+What the form said stays in the listing until staff approve it: filling in a form with somebody's address
+changes nothing that is known about that person.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, CursorResult, ForeignKey, String, Text, delete, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists import contacts, geography
+from lists.contacts import DETAIL_LENGTH, NAME_LENGTH
+from lists.db import Base, Instant, Moment, PrimaryKey
+from lists.errors import BadInput, Conflict, NotFound
+
+OFFER_LENGTH = 1000
+
+
+class Listing(Base):
+    """One application to be on the map; the newest of a contact counts."""
+
+    __tablename__ = "listings"
+    __table_args__ = (
+        CheckConstraint("state IN ('asked', 'waiting', 'approved', 'rejected', 'withdrawn')", name="state"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[PrimaryKey]
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
+    state: Mapped[str] = mapped_column(String(9), default="asked", index=True)
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH), default="")
+    organization: Mapped[str] = mapped_column(String(DETAIL_LENGTH))
+    tradition: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
+    role: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
+    zip: Mapped[str] = mapped_column(String(5), default="")
+    offer: Mapped[str] = mapped_column(Text, default="")
+    asked_at: Mapped[Moment]
+    decided_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+
+
+def apply(
+    session: Session,
+    *,
+    contact_id: int,
+    organization: str,
+    now: datetime,
+    name: str = "",
+    tradition: str = "",
+    role: str = "",
+    zip: str = "",
+    offer: str = "",
+) -> Listing:
+    """Note an application; it replaces an earlier one whose address was never confirmed.
+
+    Raises BadInput for an empty organization, and for texts that are too long or hold control characters.
+    """
+    organization = contacts.clean(organization, what="name of your congregation or organization")
+    if not organization:
+        raise BadInput("Please tell us the name of your congregation or organization.")
+    offer = offer.replace("\r\n", "\n").strip()
+    if len(offer) > OFFER_LENGTH:
+        raise BadInput(f"What you can offer is longer than {OFFER_LENGTH} characters. Please shorten it.")
+    if any(not character.isprintable() and character != "\n" for character in offer):
+        raise BadInput("What you can offer holds a hidden character. Please type it again.")
+    session.execute(delete(Listing).where(Listing.contact_id == contact_id, Listing.state == "asked"))
+    place = geography.find(zip) if zip.strip() else None
+    listing = Listing(
+        contact_id=contact_id,
+        name=contacts.clean(name, what="name", limit=NAME_LENGTH),
+        organization=organization,
+        tradition=contacts.clean(tradition, what="tradition"),
+        role=contacts.clean(role, what="role"),
+        zip=place.zip if place else "",
+        offer=offer,
+        asked_at=now,
+    )
+    session.add(listing)
+    session.flush()
+    return listing
+
+
+def address_confirmed(session: Session, *, contact_id: int) -> bool:
+    """Move the application from asked to waiting, in place of one that waited; tells whether it moved."""
+    asked = select(Listing.id).where(Listing.contact_id == contact_id, Listing.state == "asked")
+    listing_id = session.scalars(asked).one_or_none()
+    if listing_id is None:
+        return False
+    session.execute(delete(Listing).where(Listing.contact_id == contact_id, Listing.state == "waiting"))
+    moved = update(Listing).where(Listing.id == listing_id, Listing.state == "asked").values(state="waiting")
+    result = session.execute(moved)
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1
+
+
+def decide(session: Session, listing_id: int, *, approve: bool, now: datetime) -> Listing:
+    """Approve or reject a waiting application; approval copies what it says to the contact.
+
+    Raises NotFound, and Conflict with the reason when it is not waiting for a decision.
+    """
+    listing = session.get(Listing, listing_id)
+    if listing is None:
+        raise NotFound(f"There is no application number {listing_id}. “mailer organizer list” shows them.")
+    if listing.state == "asked":
+        raise Conflict(
+            "This person has not confirmed the address yet. Wait until they press the button in their mail."
+        )
+    if listing.state != "waiting":
+        raise Conflict(f"This application is already {listing.state}.")
+    listing.state = "approved" if approve else "rejected"
+    listing.decided_at = now
+    if approve:
+        place = geography.find(listing.zip) if listing.zip else None
+        known = {
+            "name": listing.name,
+            "organization": listing.organization,
+            "tradition": listing.tradition,
+            "role": listing.role,
+        }
+        said = {column: value for column, value in known.items() if value}
+        contacts.amend(session, listing.contact_id, **said, **(contacts.placed(place) if place else {}))
+    session.flush()
+    return listing
+
+
+def withdraw(session: Session, *, contact_id: int) -> None:
+    """Take back whatever application of this contact staff have not decided yet."""
+    open_ones = update(Listing).where(
+        Listing.contact_id == contact_id, Listing.state.in_(("asked", "waiting"))
+    )
+    session.execute(open_ones.values(state="withdrawn"))
+
+
+def applications(session: Session, *, state: str | None = None) -> Sequence[Listing]:
+    """Return applications, oldest first, of one state or of all."""
+    wanted = select(Listing).order_by(Listing.id)
+    return session.scalars(wanted if state is None else wanted.where(Listing.state == state)).all()

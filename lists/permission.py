@@ -1,0 +1,91 @@
+"""May we write to this contact for this purpose? ONE rule, as a SQL predicate and as an answer.
+
+The rule is a short table of (reason, condition that forbids). `allowed` is "none of them holds" and
+`refusal` is "the first that holds", both made from the same table, so that who is written to and why
+somebody is not can never disagree.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import ColumnElement, FromClause, String, and_, case, join, literal, not_, null, select
+from sqlalchemy.orm import Session
+
+from lists import suppressions
+from lists.contacts import Contact
+from lists.subscriptions import Subscription
+
+Needs = Literal["address", "asked", "confirmed"]
+
+SENTENCES = {
+    "suppressed": "This address must not be written to: it was forgotten, complained, or bounces.",
+    "never joined": "This contact never asked for this list.",
+    "left": "This contact left the list.",
+    "not confirmed": "This contact has not confirmed the sign-up yet.",
+    "already confirmed": "This contact has confirmed already, so there is nothing to ask.",
+    "paused": "This contact asked for a pause, which is not over yet.",
+}
+LASTING = frozenset({"suppressed", "never joined", "left", "already confirmed"})  # waiting will not end these
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purpose:
+    """Why we want to write: for which list, and what that needs.
+
+    `address`: a service message to whoever just acted (nothing but "not suppressed"); `asked`: a request to
+    confirm a pending subscription; `confirmed`: list mail, a confirmed subscription that is not paused.
+    """
+
+    needs: Needs
+    list: str = ""
+
+
+def people(purpose: Purpose) -> FromClause:
+    """Return contacts, each with its subscription to the purpose's list (or none), to select from."""
+    same = and_(Subscription.contact_id == Contact.id, Subscription.list == purpose.list)
+    return join(Contact, Subscription, same, isouter=purpose.needs == "address")
+
+
+def allowed(purpose: Purpose, *, now: datetime) -> ColumnElement[bool]:
+    """Return the SQL predicate, over `people(purpose)`, that we may write."""
+    return and_(*(not_(forbids) for _, forbids in _rule(purpose, now)))
+
+
+def refusal(purpose: Purpose, *, now: datetime) -> ColumnElement[str | None]:
+    """Return the SQL expression, over `people(purpose)`, of why we may not write; NULL when we may."""
+    return case(
+        *((forbids, literal(reason, String)) for reason, forbids in _rule(purpose, now)), else_=null()
+    )
+
+
+def refusals(
+    session: Session, contact_ids: Sequence[int], *, purpose: Purpose, now: datetime
+) -> dict[int, str | None]:
+    """Ask the rule for many contacts in one query: contact id → reason, or None where we may write.
+
+    A contact that is gone, or has no subscription where one is needed, answers "never joined".
+    """
+    asked = select(Contact.id, refusal(purpose, now=now)).select_from(people(purpose))
+    answers: dict[int, str | None] = dict.fromkeys(contact_ids, "never joined")
+    for contact_id, reason in session.execute(asked.where(Contact.id.in_(contact_ids))):
+        answers[contact_id] = reason
+    return answers
+
+
+def _rule(purpose: Purpose, now: datetime) -> list[tuple[str, ColumnElement[bool]]]:
+    rule = [("suppressed", suppressions.of_contact())]
+    if purpose.needs == "asked":
+        rule += [
+            ("left", Subscription.state == "left"),
+            ("already confirmed", Subscription.state == "confirmed"),
+        ]
+    elif purpose.needs == "confirmed":
+        paused = Subscription.paused_until
+        rule += [
+            ("left", Subscription.state == "left"),
+            ("not confirmed", Subscription.state == "pending"),
+            ("paused", and_(paused.is_not(None), paused > now)),
+        ]
+    return rule

@@ -1,0 +1,175 @@
+"""Subscription: a contact on a list, pending → confirmed → left.
+
+```
+(none) ─ask→ pending ─confirm→ confirmed
+               │                 │
+               └────── leave ────┴→ left ─ask→ pending
+```
+`round` counts the times somebody left: a confirmation link carries the round it was made for, so an old
+link can never bring back a person who has left since. Each change to confirmed or left is also written to a
+small queue, which the sequences read: whoever changes a subscription need not know who follows it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint, func, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
+
+LISTS = ("interest", "organizers")
+
+
+class Subscription(Base):
+    """One contact on one list."""
+
+    __tablename__ = "subscriptions"
+    __table_args__ = (
+        UniqueConstraint("contact_id", "list"),
+        CheckConstraint("state IN ('pending', 'confirmed', 'left')", name="state"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[PrimaryKey]
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"))
+    list: Mapped[str] = mapped_column(String(40))
+    state: Mapped[str] = mapped_column(String(9), default="pending")
+    round: Mapped[int] = mapped_column(default=0)
+    asked_at: Mapped[Moment]
+    confirmed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    left_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    paused_until: Mapped[datetime | None] = mapped_column(Instant, default=None)
+
+
+class SubscriptionChange(Base):
+    """A subscription that became confirmed or left, until the sequences have looked at it."""
+
+    __tablename__ = "subscription_changes"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[PrimaryKey]
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
+    list: Mapped[str] = mapped_column(String(40))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """What confirming did: whose subscription to which list, and whether this call changed anything."""
+
+    contact_id: int
+    list: str
+    changed: bool
+
+
+def find(session: Session, *, contact_id: int, list: str) -> Subscription | None:
+    """Return the subscription of a contact to a list, or None."""
+    wanted = select(Subscription).where(Subscription.contact_id == contact_id, Subscription.list == list)
+    return session.scalars(wanted).one_or_none()
+
+
+def of_contact(session: Session, contact_id: int) -> Sequence[Subscription]:
+    """Return every subscription of a contact, by list name."""
+    wanted = select(Subscription).where(Subscription.contact_id == contact_id)
+    return session.scalars(wanted.order_by(Subscription.list)).all()
+
+
+def of_token(session: Session, *, subscription_id: int, round: int) -> Subscription | None:
+    """Return the subscription that a confirmation link names, or None when its round is over."""
+    subscription = session.get(Subscription, subscription_id)
+    if subscription is None or subscription.round != round or subscription.state == "left":
+        return None
+    return subscription
+
+
+def ask(session: Session, *, contact_id: int, list: str, now: datetime) -> Subscription:
+    """Note that somebody asked to join: a confirmed subscription stays so, all else becomes pending."""
+    new = {"contact_id": contact_id, "list": list, "state": "pending", "round": 0, "asked_at": now}
+    insert_or_nothing(session, Subscription, [new])
+    subscription = find(session, contact_id=contact_id, list=list)
+    assert subscription is not None
+    if subscription.state != "confirmed":
+        subscription.state = "pending"
+        subscription.asked_at = now
+    session.flush()
+    return subscription
+
+
+def confirm(session: Session, *, subscription_id: int, round: int, now: datetime) -> Confirmation | None:
+    """Turn pending into confirmed; None when the link's round is over, so leaving always wins.
+
+    Confirming twice is one confirmation: the second says `changed=False`.
+    """
+    changed = session.execute(
+        update(Subscription)
+        .where(
+            Subscription.id == subscription_id, Subscription.round == round, Subscription.state == "pending"
+        )
+        .values(state="confirmed", confirmed_at=now, left_at=None)
+        .returning(Subscription.contact_id, Subscription.list)
+        .execution_options(synchronize_session="fetch")
+    ).one_or_none()
+    if changed is not None:
+        _tell(session, contact_id=changed.contact_id, list=changed.list)
+        return Confirmation(contact_id=changed.contact_id, list=changed.list, changed=True)
+    standing = of_token(session, subscription_id=subscription_id, round=round)
+    if standing is None:
+        return None
+    return Confirmation(contact_id=standing.contact_id, list=standing.list, changed=False)
+
+
+def leave(session: Session, *, contact_id: int, now: datetime, list: str | None = None) -> Sequence[str]:
+    """Leave one list, or every list when none is named; returns the names of those left just now."""
+    gone = update(Subscription).where(Subscription.contact_id == contact_id, Subscription.state != "left")
+    if list is not None:
+        gone = gone.where(Subscription.list == list)
+    names = session.scalars(
+        gone.values(state="left", left_at=now, paused_until=None, round=Subscription.round + 1)
+        .returning(Subscription.list)
+        .execution_options(synchronize_session="fetch")
+    ).all()
+    for name in names:
+        _tell(session, contact_id=contact_id, list=name)
+    return sorted(names)
+
+
+def pause(session: Session, *, contact_id: int, until: datetime | None) -> None:
+    """Write nothing to this contact before `until` on any list; None ends a pause."""
+    paused = update(Subscription).where(
+        Subscription.contact_id == contact_id, Subscription.state == "confirmed"
+    )
+    session.execute(paused.values(paused_until=until))
+
+
+def add_all(
+    session: Session, contact_ids: Sequence[int], *, list: str, now: datetime, confirmed: bool
+) -> int:
+    """Subscribe many contacts at once, passing over all who ever had a subscription; returns how many."""
+    if not contact_ids:
+        return 0
+    state = {"state": "confirmed", "confirmed_at": now} if confirmed else {"state": "pending"}
+    rows = [
+        {"contact_id": contact, "list": list, "round": 0, "asked_at": now, **state} for contact in contact_ids
+    ]
+    added = insert_or_nothing(session, Subscription, rows)
+    if confirmed:
+        insert_or_nothing(
+            session, SubscriptionChange, [{"contact_id": contact, "list": list} for contact in contact_ids]
+        )
+    return added
+
+
+def counts(session: Session) -> dict[tuple[str, str], int]:
+    """Return how many subscriptions there are by (list, state)."""
+    rows = session.execute(
+        select(Subscription.list, Subscription.state, func.count()).group_by(
+            Subscription.list, Subscription.state
+        )
+    )
+    return {(list_name, state): number for list_name, state, number in rows}
+
+
+def _tell(session: Session, *, contact_id: int, list: str) -> None:
+    session.add(SubscriptionChange(contact_id=contact_id, list=list))
+    session.flush()

@@ -1,0 +1,52 @@
+"""Suppression: never write to this address, and why.
+
+It keeps a keyed hash and no address, so it outlives the contact: who was forgotten stays unwritten-to even
+when somebody types their address into a form or a file again.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, LargeBinary, String, UniqueConstraint, exists, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.contacts import Contact
+from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
+
+REASONS = ("forgotten", "complaint", "bounce", "staff")
+
+
+class Suppression(Base):
+    """One reason not to write to one address, known only by its keyed hash (16 bytes)."""
+
+    __tablename__ = "suppressions"
+    __table_args__ = (UniqueConstraint("email_digest", "reason"),)
+
+    id: Mapped[PrimaryKey]
+    email_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
+    reason: Mapped[str] = mapped_column(String(12))
+    at: Mapped[Moment]
+
+
+def add(session: Session, digest: bytes, *, reason: str, now: datetime) -> None:
+    """Never write to this address again; the same reason twice is one row."""
+    assert reason in REASONS, reason
+    insert_or_nothing(session, Suppression, [{"email_digest": digest, "reason": reason, "at": now}])
+
+
+def reason(session: Session, digest: bytes) -> str | None:
+    """Return why this address is never written to, or None."""
+    wanted = select(Suppression.reason).where(Suppression.email_digest == digest).order_by(Suppression.id)
+    return session.scalars(wanted.limit(1)).one_or_none()
+
+
+def among(session: Session, digests: Collection[bytes]) -> dict[bytes, str]:
+    """Return the reasons of those addresses, of the given ones, that are suppressed."""
+    wanted = select(Suppression.email_digest, Suppression.reason)
+    rows = session.execute(wanted.where(Suppression.email_digest.in_(digests)))
+    return {row.email_digest: row.reason for row in rows}
+
+
+def of_contact() -> ColumnElement[bool]:
+    """Return the SQL condition that the contact at hand is suppressed."""
+    return exists().where(Suppression.email_digest == Contact.email_digest)
