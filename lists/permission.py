@@ -8,7 +8,7 @@ somebody is not can never disagree.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, FromClause, String, and_, case, join, literal, not_, null, select
 from sqlalchemy.orm import Session
@@ -42,6 +42,18 @@ class Purpose:
     list: str = ""
 
 
+class Reader(NamedTuple):
+    """Whom a message is for, as they are now, and why we may not write to them (None when we may)."""
+
+    id: int
+    email: str
+    name: str
+    language: str
+    zone: str
+    city: str
+    refusal: str | None
+
+
 def people(purpose: Purpose) -> FromClause:
     """Return contacts, each with its subscription to the purpose's list (or none), to select from."""
     same = and_(Subscription.contact_id == Contact.id, Subscription.list == purpose.list)
@@ -60,18 +72,24 @@ def refusal(purpose: Purpose, *, now: datetime) -> ColumnElement[str | None]:
     )
 
 
-def refusals(
+def readers(
     session: Session, contact_ids: Sequence[int], *, purpose: Purpose, now: datetime
-) -> dict[int, str | None]:
-    """Ask the rule for many contacts in one query: contact id → reason, or None where we may write.
+) -> dict[int, Reader]:
+    """Ask the rule for many contacts in one query: contact id → reader with the answer.
 
-    A contact that is gone, or has no subscription where one is needed, answers "never joined".
+    A contact that is gone, or has no subscription where one is needed, is missing from the answer.
     """
-    asked = select(Contact.id, refusal(purpose, now=now)).select_from(people(purpose))
-    answers: dict[int, str | None] = dict.fromkeys(contact_ids, "never joined")
-    for contact_id, reason in session.execute(asked.where(Contact.id.in_(contact_ids))):
-        answers[contact_id] = reason
-    return answers
+    asked = select(
+        Contact.id,
+        Contact.email,
+        Contact.name,
+        Contact.language,
+        Contact.zone,
+        Contact.city,
+        refusal(purpose, now=now).label("refusal"),
+    ).select_from(people(purpose))
+    found = session.execute(asked.where(Contact.id.in_(contact_ids)))
+    return {row.id: Reader(*row) for row in found}
 
 
 def _rule(purpose: Purpose, now: datetime) -> list[tuple[str, ColumnElement[bool]]]:

@@ -1,0 +1,406 @@
+"""The ledger: every message there is a reason to send, what became of it, and who may move it.
+
+```
+queued ─claim→ sending ─250→ sent
+  │ ↑             ├ 4xx, connection lost before the final dot → queued, later
+  │ └ lease over ─┤ 5xx → failed
+  │               ├ lost after the final dot → unknown
+  │               └ the rule says no → held (may end) | cancelled (will not)
+  ├ too late → expired          held → queued when the reason ends, → cancelled when it became final
+```
+Only this file writes these tables. A row holds references, not a body: a million readers cost a million short
+rows. `key` says what the message is, so the same message twice is the same row. A claim raises `attempt`,
+and recording an outcome must name that attempt: whoever lost the claim changes nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    CursorResult,
+    ForeignKey,
+    Index,
+    Select,
+    String,
+    Text,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing
+from mailer.policy import POLICY
+
+STATES = (
+    "queued",
+    "sending",
+    "sent",
+    "held",
+    "cancelled",
+    "failed",
+    "expired",
+    "unknown",
+    "bounced",
+    "complained",
+)
+REPLY_LENGTH = 500
+
+# A partial index is used only where the query states its condition as a constant, not as a bound value.
+QUEUED = literal_column("'queued'")
+SENDING = literal_column("'sending'")
+HELD = literal_column("'held'")
+
+
+class OutboxRow(Base):
+    """One message to one contact."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        CheckConstraint(f"state IN {STATES}", name="state"),
+        Index(
+            "ix_outbox_queued",
+            "priority",
+            "due_at",
+            "id",
+            sqlite_where=literal_column("state = 'queued'"),
+            postgresql_where=literal_column("state = 'queued'"),
+        ),
+        Index(
+            "ix_outbox_sending",
+            "lease_until",
+            sqlite_where=literal_column("state = 'sending'"),
+            postgresql_where=literal_column("state = 'sending'"),
+        ),
+        Index(
+            "ix_outbox_held",
+            "kind",
+            "list",
+            sqlite_where=literal_column("state = 'held'"),
+            postgresql_where=literal_column("state = 'held'"),
+        ),
+        Index("ix_outbox_kind_ref", "kind", "ref"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[PrimaryKey]
+    key: Mapped[str] = mapped_column(String(120), unique=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    list: Mapped[str] = mapped_column(String(40))
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
+    edition_id: Mapped[int] = mapped_column(ForeignKey("editions.id"))
+    ref: Mapped[int] = mapped_column(Id)
+    priority: Mapped[int]
+    state: Mapped[str] = mapped_column(String(10))
+    why: Mapped[str] = mapped_column(String(200))
+    queued_at: Mapped[Moment]
+    due_at: Mapped[Moment]
+    expires_at: Mapped[Moment]
+    attempt: Mapped[int]
+    tries: Mapped[int]
+    worker: Mapped[str | None] = mapped_column(String(40))
+    lease_until: Mapped[datetime | None] = mapped_column(Instant)
+    sent_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class Attempt(Base):
+    """One hand-over of one row to a server: the address really used and the server's own words."""
+
+    __tablename__ = "attempts"
+
+    id: Mapped[PrimaryKey]
+    outbox_id: Mapped[int] = mapped_column(ForeignKey("outbox.id", ondelete="CASCADE"), index=True)
+    attempt: Mapped[int]
+    at: Mapped[Moment]
+    address: Mapped[str] = mapped_column(String(254))
+    outcome: Mapped[str] = mapped_column(String(12))
+    code: Mapped[int | None]
+    reply: Mapped[str] = mapped_column(Text)
+
+
+ENTRY = (
+    OutboxRow.id,
+    OutboxRow.key,
+    OutboxRow.kind,
+    OutboxRow.list,
+    OutboxRow.contact_id,
+    OutboxRow.edition_id,
+    OutboxRow.ref,
+    OutboxRow.attempt,
+    OutboxRow.tries,
+    OutboxRow.queued_at,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A claimed row, as the composer and the sources see it."""
+
+    id: int
+    key: str
+    kind: str
+    list: str
+    contact_id: int
+    edition_id: int
+    ref: int
+    attempt: int
+    tries: int
+    queued_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of a claimed row: its next state, why, when to try again, and what the server said.
+
+    `tried` is False where the message cost no attempt, because it was never handed to a server.
+    """
+
+    entry: Entry
+    state: str
+    why: str = ""
+    due_at: datetime | None = None
+    tried: bool = False
+    address: str = ""
+    outcome: str = ""
+    code: int | None = None
+    reply: str = ""
+
+
+def fill(
+    session: Session,
+    people: Select[Any],
+    *,
+    kind: str,
+    list: str,
+    edition_id: int,
+    now: datetime,
+    expires_at: datetime | None = None,
+) -> int:
+    """Put a message into the outbox for everyone that `people` selects, and pass over those already there.
+
+    `people` selects three columns: `contact_id`, `key`, `ref`. Nothing leaves after `expires_at`, by default
+    what the kind's policy says. Returns how many rows are new.
+    """
+    policy = POLICY[kind]
+    found = people.subquery()
+    values: dict[str, ColumnElement[Any]] = {
+        "key": found.c.key,
+        "contact_id": found.c.contact_id,
+        "ref": found.c.ref,
+        "kind": literal(kind),
+        "list": literal(list),
+        "edition_id": literal(edition_id),
+        "priority": literal(policy.priority),
+        "state": QUEUED,
+        "why": literal(""),
+        "queued_at": literal(now, Instant),
+        "due_at": literal(now, Instant),
+        "expires_at": literal(expires_at or now + policy.expires_after, Instant),
+        "attempt": literal(0),
+        "tries": literal(0),
+    }
+    rows = select(*values.values()).select_from(found).where(true())
+    return insert_or_nothing(session, OutboxRow, rows, columns=tuple(values))
+
+
+def put(
+    session: Session,
+    *,
+    key: str,
+    kind: str,
+    list: str,
+    contact_id: int,
+    edition_id: int,
+    now: datetime,
+    ref: int = 0,
+) -> bool:
+    """Put one message to one contact into the outbox; False when it is there already."""
+    one = select(
+        literal(contact_id, Id).label("contact_id"), literal(key).label("key"), literal(ref, Id).label("ref")
+    )
+    return fill(session, one, kind=kind, list=list, edition_id=edition_id, now=now) == 1
+
+
+def claim(
+    session: Session, *, worker: str, limit: int, now: datetime, lease_until: datetime
+) -> Sequence[Entry]:
+    """Take up to `limit` due rows for this worker, the most urgent first, until `lease_until` (machine time)."""
+    due = (
+        select(OutboxRow.id)
+        .where(OutboxRow.state == QUEUED, OutboxRow.due_at <= now)
+        .order_by(OutboxRow.priority, OutboxRow.due_at, OutboxRow.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    row = OutboxRow
+    taken = session.execute(
+        update(row)
+        .where(row.id.in_(due), row.state == QUEUED)
+        .values(state="sending", attempt=row.attempt + 1, worker=worker, lease_until=lease_until)
+        .returning(*ENTRY, row.priority, row.due_at)
+        .execution_options(synchronize_session=False)
+    ).all()
+    ordered = sorted(taken, key=lambda found: (found.priority, found.due_at, found.id))
+    return [Entry(**{column.key: found[place] for place, column in enumerate(ENTRY)}) for found in ordered]
+
+
+def renew(session: Session, *, worker: str, lease_until: datetime) -> None:
+    """Keep what this worker has claimed for longer (machine time)."""
+    mine = update(OutboxRow).where(OutboxRow.state == SENDING, OutboxRow.worker == worker)
+    session.execute(mine.values(lease_until=lease_until))
+
+
+def rescue(session: Session, *, real: datetime, but: str | None = None) -> int:
+    """Put back what a dead worker had claimed: the lease is over by the machine's time.
+
+    With `but`, everything that any other worker claimed, for the one case where all others are known to be
+    dead: the single worker of an embedded database, which holds the lock that proves it.
+    """
+    orphans = update(OutboxRow).where(OutboxRow.state == SENDING)
+    dead = OutboxRow.lease_until < real if but is None else OutboxRow.worker != but
+    return _count(session, orphans.where(dead).values(state="queued", worker=None, lease_until=None))
+
+
+def give_back(session: Session, entries: Iterable[Entry]) -> None:
+    """Put back claimed rows that were not started, because the worker stops."""
+    for attempt, same in _by_attempt(entries):
+        back = update(OutboxRow).where(
+            OutboxRow.id.in_(same), OutboxRow.attempt == attempt, OutboxRow.state == SENDING
+        )
+        session.execute(back.values(state="queued", worker=None, lease_until=None))
+
+
+def record(session: Session, results: Sequence[Result], *, now: datetime) -> Sequence[Result]:
+    """Write down what became of claimed rows; returns the results that still held their claim.
+
+    Rows of one outcome are one UPDATE. A result whose claim was lost meanwhile (rescued, forgotten) is
+    dropped: somebody else answers for that row now.
+    """
+    kept: list[Result] = []
+
+    def alike(result: Result) -> tuple[str, str, int, bool, int]:
+        due = 0 if result.due_at is None else int(result.due_at.timestamp() * 1_000_000)
+        return (result.state, result.why, result.entry.attempt, result.tried, due)
+
+    for (state, why, attempt, tried, _), same in groupby(sorted(results, key=alike), key=alike):
+        group = {result.entry.id: result for result in same}
+        first = next(iter(group.values()))
+        values: dict[str, Any] = {"state": state, "why": why[:200], "worker": None, "lease_until": None}
+        if state == "sent":
+            values["sent_at"] = now
+        if first.due_at is not None:
+            values["due_at"] = first.due_at
+        if tried:
+            values["tries"] = OutboxRow.tries + 1
+        changed = session.scalars(
+            update(OutboxRow)
+            .where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt, OutboxRow.state == SENDING)
+            .values(**values)
+            .returning(OutboxRow.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+        kept += [group[row_id] for row_id in sorted(changed)]
+    handed_over = [_attempt(result, now) for result in kept if result.address]
+    if handed_over:
+        session.execute(insert(Attempt), handed_over)
+    return kept
+
+
+def expire(session: Session, *, now: datetime, limit: int) -> Sequence[Result]:
+    """Give up what is too late to send; returns a result for each, for the sources to settle."""
+    late = (
+        select(OutboxRow.id)
+        .where(OutboxRow.state.in_((QUEUED, HELD)), OutboxRow.expires_at <= now)
+        .limit(limit)
+    )
+    return _close(session, OutboxRow.id.in_(late), state="expired", why="too late")
+
+
+def cancel(session: Session, condition: ColumnElement[bool], *, why: str) -> Sequence[Result]:
+    """Cancel waiting and held rows for which `condition` holds; returns a result for each."""
+    waiting = OutboxRow.state.in_((QUEUED, HELD))
+    return _close(session, waiting & condition, state="cancelled", why=why)
+
+
+def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int | None = None) -> int:
+    """Let held rows go for which `condition` holds, with a newer edition where one is given."""
+    back = update(OutboxRow).where(OutboxRow.state == HELD, condition)
+    values: dict[str, Any] = {"state": "queued", "why": ""}
+    if edition_id is not None:
+        values["edition_id"] = edition_id
+    return _count(session, back.values(**values))
+
+
+def waiting(session: Session, *, now: datetime) -> int:
+    """Return how many rows are due or being sent at `now`."""
+    due = select(func.count()).where(OutboxRow.state == QUEUED, OutboxRow.due_at <= now)
+    sending = select(func.count()).where(OutboxRow.state == SENDING)
+    return (session.scalar(due) or 0) + (session.scalar(sending) or 0)
+
+
+def next_due(session: Session, *, after: datetime) -> datetime | None:
+    """Return when the next queued row that is not due at `after` falls due, or None."""
+    later = select(func.min(OutboxRow.due_at)).where(OutboxRow.state == QUEUED, OutboxRow.due_at > after)
+    return session.scalar(later)
+
+
+def counts(
+    session: Session, *, kind: str | None = None, ref: int | None = None
+) -> dict[tuple[str, str], int]:
+    """Return how many rows there are by (kind, state), of one kind and reference or of all."""
+    rows = select(OutboxRow.kind, OutboxRow.state, func.count()).group_by(OutboxRow.kind, OutboxRow.state)
+    if kind is not None:
+        rows = rows.where(OutboxRow.kind == kind)
+    if ref is not None:
+        rows = rows.where(OutboxRow.ref == ref)
+    return {(found_kind, state): number for found_kind, state, number in session.execute(rows)}
+
+
+def attempts(session: Session, row_id: int) -> Sequence[Attempt]:
+    """Return each hand-over of one row, oldest first."""
+    return session.scalars(select(Attempt).where(Attempt.outbox_id == row_id).order_by(Attempt.id)).all()
+
+
+def _attempt(result: Result, now: datetime) -> dict[str, Any]:
+    return {
+        "outbox_id": result.entry.id,
+        "attempt": result.entry.attempt,
+        "at": now,
+        "address": result.address,
+        "outcome": result.outcome,
+        "code": result.code,
+        "reply": result.reply[:REPLY_LENGTH],
+    }
+
+
+def _by_attempt(entries: Iterable[Entry]) -> Iterable[tuple[int, Sequence[int]]]:
+    ordered = sorted(entries, key=lambda entry: (entry.attempt, entry.id))
+    for attempt, same in groupby(ordered, key=lambda entry: entry.attempt):
+        yield attempt, [entry.id for entry in same]
+
+
+def _close(session: Session, condition: ColumnElement[bool], *, state: str, why: str) -> Sequence[Result]:
+    closed = session.execute(
+        update(OutboxRow)
+        .where(condition)
+        .values(state=state, why=why)
+        .returning(*ENTRY)
+        .execution_options(synchronize_session=False)
+    ).all()
+    entries = sorted((Entry(**found._mapping) for found in closed), key=lambda entry: entry.id)
+    return [Result(entry=entry, state=state, why=why) for entry in entries]
+
+
+def _count(session: Session, statement: Any) -> int:
+    result = session.execute(statement.execution_options(synchronize_session=False))
+    assert isinstance(result, CursorResult)
+    return result.rowcount

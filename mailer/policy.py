@@ -1,0 +1,92 @@
+"""The differences between kinds of message, as one table: nothing after a source asks `if kind ==`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from lists.permission import Needs, Purpose
+
+SERVICE_FIELDS = frozenset(
+    "name greeting campaign motto postal_address sender_name reply_to home_url privacy_url organize_url"
+    " join_page_url preferences_url leave_url".split()
+)
+RESOURCES = ("toolkit", "webinar", "powerpoint", "guide", "pledge", "allies")
+RESOURCE_FIELDS = frozenset(f"{name}_{part}" for name in RESOURCES for part in ("url", "note"))
+LIST_FIELDS = SERVICE_FIELDS | RESOURCE_FIELDS
+CALL_FIELDS = frozenset(
+    "event_title event_when event_note event_minutes join_url rsvp_yes_url rsvp_maybe_url rsvp_no_url".split()
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """How one kind of message is treated.
+
+    `needs`: what must be true of the reader (see lists.permission); `list_mail`: it can be left, so it says
+    how; `priority`: 0 leaves first; `expires_after`: from being put into the outbox; `on_unknown`: what to
+    do when nobody can say whether the server took it; `fields`: what its templates may use.
+    """
+
+    needs: Needs
+    list_mail: bool
+    priority: int
+    expires_after: timedelta
+    on_unknown: Literal["resend", "keep"]
+    fields: frozenset[str]
+
+    def purpose(self, list: str) -> Purpose:
+        """Return the purpose to ask the permission rule with."""
+        return Purpose(needs=self.needs, list=list)
+
+
+POLICY: Mapping[str, Policy] = {
+    "confirmation": Policy(
+        needs="asked",
+        list_mail=False,
+        priority=0,
+        expires_after=timedelta(days=2),
+        on_unknown="resend",
+        fields=SERVICE_FIELDS | {"confirm_url"},
+    ),
+    "already": Policy(
+        needs="address",
+        list_mail=False,
+        priority=0,
+        expires_after=timedelta(days=1),
+        on_unknown="keep",
+        fields=SERVICE_FIELDS,
+    ),
+    "received": Policy(
+        needs="address",
+        list_mail=False,
+        priority=0,
+        expires_after=timedelta(days=5),
+        on_unknown="resend",
+        fields=SERVICE_FIELDS,
+    ),
+    "invitation": Policy(
+        needs="confirmed",
+        list_mail=True,
+        priority=1,
+        expires_after=timedelta(days=5),
+        on_unknown="resend",
+        fields=LIST_FIELDS | CALL_FIELDS,
+    ),
+    "sequence": Policy(
+        needs="confirmed",
+        list_mail=True,
+        priority=2,
+        expires_after=timedelta(days=5),
+        on_unknown="keep",
+        fields=LIST_FIELDS,
+    ),
+    "broadcast": Policy(
+        needs="confirmed",
+        list_mail=True,
+        priority=3,
+        expires_after=timedelta(days=5),
+        on_unknown="keep",
+        fields=LIST_FIELDS,
+    ),
+}
