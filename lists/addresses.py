@@ -1,0 +1,266 @@
+"""Parse and normalise an email address, and mend a likely typo; the only importer of email_validator.
+
+What comes in was typed by a person or sent by a stranger. Everything that could leave the envelope or
+deceive an eye is refused here, before any other library sees it (aiosmtplib 5.1 passes CR and LF on).
+No name server is ever asked: an address that exists nowhere shows itself when no one confirms.
+"""
+
+import hashlib
+import hmac
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from lists.errors import BadAddress
+
+MAX_OCTETS = 254  # RFC 5321 4.5.3.1.3 allows a path of 256, of which two are its angle brackets
+MAX_LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
+MAX_SHOWN = 60  # characters of a refused text that a sentence repeats
+MAX_READ = 1000  # characters beyond which a text is not looked at
+DIGEST_OCTETS = 16
+LONG_NAME = (
+    7  # from this length on, a name one letter away from a common one is a typo even at its first letter
+)
+
+SENTENCES = {
+    "empty": {
+        "en": "Write your email address, like ana@example.org.",
+        "es": "Escriba su correo electrónico, como ana@example.org.",
+    },
+    "no_at": {
+        "en": "“{shown}” has no @: write the whole address, like ana@example.org.",
+        "es": "A «{shown}» le falta la @: escriba la dirección completa, como ana@example.org.",
+    },
+    "two_ats": {
+        "en": "“{shown}” has more than one @: write one address only, like ana@example.org.",
+        "es": "«{shown}» tiene más de una @: escriba una sola dirección, como ana@example.org.",
+    },
+    "no_local": {
+        "en": "“{shown}” is not complete: write the part before the @, like ana@example.org.",
+        "es": "«{shown}» no está completa: escriba la parte antes de la @, como ana@example.org.",
+    },
+    "no_domain": {
+        "en": "“{shown}” is not complete: write the part after the @, like ana@example.org.",
+        "es": "«{shown}» no está completa: escriba la parte después de la @, como ana@example.org.",
+    },
+    "no_dot": {
+        "en": "“{shown}” is not complete: the part after the @ needs a dot and an ending, like example.org.",
+        "es": "«{shown}» no está completa: después de la @ falta un punto y un final, como example.org.",
+    },
+    "dots": {
+        "en": "“{shown}” has a dot too many: no dot may begin or end a part, or follow another dot.",
+        "es": "«{shown}» tiene un punto de más: ninguna parte empieza ni termina así, ni lleva dos seguidos.",
+    },
+    "space": {
+        "en": "“{shown}” has a space in it: write the address without spaces.",
+        "es": "«{shown}» tiene un espacio: escriba la dirección sin espacios.",
+    },
+    "brackets": {
+        "en": "“{shown}” has more than the address in it: write only the address, without a name or < >.",
+        "es": "«{shown}» lleva algo más que la dirección: escriba solo la dirección, sin nombre ni < >.",
+    },
+    "hidden": {
+        "en": "“{shown}” has characters that cannot be seen or written: type the address by hand.",
+        "es": "«{shown}» tiene caracteres que no se ven o no se escriben: escriba la dirección a mano.",
+    },
+    "look_alike": {
+        "en": "“{shown}” mixes letters of different alphabets that look alike: type the address by hand.",
+        "es": "«{shown}» mezcla letras parecidas de distintos alfabetos: escriba la dirección a mano.",
+    },
+    "long_local": {
+        "en": "The part before the @ is too long: at most 64 characters can be used.",
+        "es": "La parte antes de la @ es demasiado larga: caben 64 caracteres como máximo.",
+    },
+    "long": {
+        "en": "This address is too long: at most 254 characters can be used.",
+        "es": "Esta dirección es demasiado larga: caben 254 caracteres como máximo.",
+    },
+    "local": {
+        "en": "“{shown}” has a character before the @ that an email address cannot have: check it.",
+        "es": "«{shown}» tiene antes de la @ un carácter que un correo no puede llevar: revíselo.",
+    },
+    "domain": {
+        "en": "“{shown}” cannot receive email: check the part after the @, like example.org.",
+        "es": "«{shown}» no puede recibir correo: revise la parte después de la @, como example.org.",
+    },
+}
+
+# Mailboxes that many people in the United States have; what is one slip away from these is probably a slip.
+COMMON = tuple(
+    """gmail.com yahoo.com hotmail.com outlook.com icloud.com comcast.net verizon.net sbcglobal.net
+    bellsouth.net protonmail.com earthlink.net optonline.net googlemail.com rocketmail.com windstream.net
+    centurylink.net frontiernet.net fastmail.com""".split()  # noqa: SIM905 (a column of quotes reads worse)
+)
+# Real names near a common one. Names as short as mac.com are not guessed at all: max.com exists, too.
+REAL = frozenset(
+    """aol.com msn.com live.com att.net cox.net me.com mac.com juno.com mail.com ymail.com email.com
+    fmail.com zmail.com qmail.com gmail.de gmx.com gmx.net gmx.de hotmail.es hotmail.fr hotmail.ca outlook.es
+    outlook.fr yahoo.es yahoo.ca proton.me protonmail.ch cloud.com""".split()  # noqa: SIM905
+)
+# None of these endings exists, so they are mended after any name; .co, .cm and .om are real countries.
+ENDINGS = {
+    **dict.fromkeys(("con", "cmo", "comm", "ocm", "coom", "vom", "xom", "cpm", "clm", "cim", "c0m"), "com"),
+    **dict.fromkeys(("ogr", "orgg", "rog", "prg", "0rg"), "org"),
+    **dict.fromkeys(("nte", "nett", "ent", "met", "ner"), "net"),
+    **dict.fromkeys(("eud", "deu", "eduu"), "edu"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """One mailbox: `email` is written to, `key` is one per person, `digest` stands for it when forgotten.
+
+    `email` keeps the local part as it was typed, with the domain in lower case and punycode. `key` is `email`
+    casefolded. `digest` is 16 octets of HMAC-SHA256 of `key` under the pepper.
+    """
+
+    email: str
+    key: str
+    digest: bytes
+
+
+def parse(text: str, *, pepper: bytes, language: str = "en") -> Address:
+    """Read one bare email address (RFC 5321, 6531); spaces around it are passed over, as keyboards add them.
+
+    Raises BadAddress with a sentence in `language` ("en" or "es") that says what to do.
+    """
+    local, domain = _split(text, language)
+    email = f"{local}@{domain}"
+    key = f"{_folded(local)}@{domain}"
+    digest = hmac.new(pepper, key.encode(), hashlib.sha256).digest()[:DIGEST_OCTETS]
+    return Address(email=email, key=key, digest=digest)
+
+
+def suggestion(text: str) -> str | None:
+    """Return the address that was probably meant (ana@gmial.com → ana@gmail.com), or None; never raises."""
+    if len(text) > MAX_READ or text.count("@") != 1:
+        return None
+    local, _, typed = text.strip(" ").partition("@")
+    typed = typed.lower()
+    mended = _mended(typed.replace(",", ".").strip("."))
+    if mended == typed:
+        return None
+    try:
+        _split(f"{local}@{mended}", "en")
+    except BadAddress:
+        return None
+    return f"{local}@{mended}"
+
+
+def _split(text: str, language: str) -> tuple[str, str]:
+    """Return local part and ASCII domain, or raise BadAddress."""
+    text = text.strip(" ")
+    reason = _outer_fault(text)
+    if reason is None:
+        local, _, domain = text.partition("@")
+        reason = _local_fault(local) or _domain_fault(domain)
+    if reason is None:
+        local, domain = _validated(text) or ("", "")
+        reason = None if domain else "domain"
+    if reason is None and any(
+        len(f"{part}@{domain}".encode()) > MAX_OCTETS for part in (local, _folded(local))
+    ):
+        reason = "long"  # a few letters grow when they are casefolded, and the key is stored, too
+    if reason is not None:
+        said = SENTENCES[reason].get(language, SENTENCES[reason]["en"])
+        raise BadAddress(said.format(shown=_shown(text)))
+    return local, domain
+
+
+def _outer_fault(text: str) -> str | None:
+    if not text:
+        return "empty"
+    if len(text) > MAX_READ:
+        return "long"  # before anything is done to each letter
+    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for letter in text):
+        return "hidden"  # CR, LF, NUL, bidi overrides, lone surrogates, zero-width letters
+    if len(text.encode()) > MAX_OCTETS:
+        return "long"
+    if any(letter in text for letter in '<>",;'):
+        return "brackets"
+    if any(unicodedata.category(letter) == "Zs" for letter in text):
+        return "space"
+    return {0: "no_at", 1: None}.get(text.count("@"), "two_ats")
+
+
+def _local_fault(local: str) -> str | None:
+    if not local:
+        return "no_local"
+    if len(unicodedata.normalize("NFC", local).encode()) > MAX_LOCAL_OCTETS:
+        return "long_local"
+    if local.startswith(".") or local.endswith(".") or ".." in local:
+        return "dots"
+    if unicodedata.normalize("NFKC", local) != unicodedata.normalize("NFC", local):
+        return "look_alike"  # full-width or ornamental forms of plain letters
+    return None
+
+
+def _domain_fault(domain: str) -> str | None:
+    if not domain:
+        return "no_domain"
+    if domain.startswith(".") or domain.endswith(".") or ".." in domain:
+        return "dots"
+    if not re.search(r"[.。．｡]", domain):
+        return "no_dot"
+    # A whole name in one alphabet is a name (kept as punycode); a mixture with Latin is a disguise.
+    for label in re.split(r"[.。．｡]", unicodedata.normalize("NFKC", domain)):
+        alphabets = {unicodedata.name(letter, "?").split()[0] for letter in label if letter.isalpha()}
+        if "LATIN" in alphabets and alphabets & {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"}:
+            return "look_alike"
+    return None
+
+
+def _validated(text: str) -> tuple[str, str] | None:
+    import email_validator  # here, because it takes 40 ms to import and most commands never need it
+
+    # Reserved names that reach nobody in the world are what a try-out and its tests write to.
+    email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = [
+        name for name in email_validator.SPECIAL_USE_DOMAIN_NAMES if name not in ("test", "localhost")
+    ]
+    try:
+        found = email_validator.validate_email(text, check_deliverability=False)
+    except email_validator.EmailNotValidError:
+        return None
+    return found.local_part, found.ascii_domain.lower()
+
+
+def _folded(local: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).casefold())
+
+
+def _shown(text: str) -> str:
+    """Return the start of a refused text, with whatever an eye or a terminal could trip over replaced."""
+    start = text[:MAX_SHOWN] + ("…" if len(text) > MAX_SHOWN else "")
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in start)
+
+
+def _mended(domain: str) -> str:
+    if not domain or domain in REAL or domain in COMMON:
+        return domain
+    name, _, ending = domain.rpartition(".")
+    if not name:
+        whole = {common.partition(".")[0]: common for common in COMMON}
+        domain = whole.get(domain, domain)
+    elif ending in ENDINGS:
+        domain = f"{name}.{ENDINGS[ending]}"
+    if domain in REAL or domain in COMMON:
+        return domain
+    return next((common for common in COMMON if _one_slip(domain, common)), domain)
+
+
+def _one_slip(typed: str, meant: str) -> bool:
+    """Tell whether one letter was dropped, added, changed or moved."""
+    if abs(len(typed) - len(meant)) > 1:
+        return False
+    start = next((at for at, (a, b) in enumerate(zip(typed, meant, strict=False)) if a != b), None)
+    if start is None:
+        return True  # one letter more or less at the very end
+    swapped = typed[start : start + 2] == meant[start : start + 2][::-1]
+    if swapped and typed[start + 2 :] == meant[start + 2 :]:
+        return True
+    if start > 0 and sorted(typed) == sorted(meant):
+        return True  # icould.com; but lookout.com is not outlook.com
+    if start == 0 and len(meant.partition(".")[0]) < LONG_NAME:
+        return False  # email.com, fmail.com and cloud.com are people's real mailboxes
+    rest, due = typed[start + 1 :], meant[start + 1 :]
+    return rest == due or rest == meant[start:] or typed[start:] == due
