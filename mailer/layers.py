@@ -1,0 +1,132 @@
+"""Where settings come from: `mailer.toml`, then the secrets folder, then the environment; the later wins."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PREFIX = "MAILER_"
+NESTING = "__"
+SECRET_KEYS = ("smtp_url", "database_url")
+
+Values = dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One place settings come from: the values, and for each key's path the place in words."""
+
+    values: Values
+    places: Mapping[str, str] = field(default_factory=dict)
+    otherwise: str = ""
+
+    def place(self, path: Sequence[str]) -> str | None:
+        """Say where the key of this path stands, or None when this layer does not give it."""
+        value: object = self.values
+        for step in path:
+            if not isinstance(value, dict):
+                break
+            if step not in value:
+                return None
+            value = value[step]
+        return next((self.places[key] for key in _heads(path) if key in self.places), self.otherwise)
+
+
+def of_file(path: Path) -> tuple[Layer, list[str]]:
+    """Read `mailer.toml`; a file that is not there gives nothing."""
+    place = str(path)
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        values = {}
+    except (OSError, UnicodeDecodeError) as trouble:
+        reason = trouble.strerror if isinstance(trouble, OSError) else "it is not UTF-8 text"
+        return Layer(values={}), [
+            f"{place} cannot be read ({reason}); make it a text file this account may read."
+        ]
+    except tomllib.TOMLDecodeError as trouble:
+        return Layer(values={}), [f'{place} is not valid TOML: {trouble}; write lines such as key = "value".']
+    mistakes = []
+    if values.pop("home", None) is not None:
+        mistakes.append(f"home in {place} has no effect, the file is found in it; set MAILER_HOME instead.")
+    if _password_in(values) and path.stat().st_mode & 0o077:
+        mistakes.append(
+            f"{place} holds a password and others on this machine can read it; run: chmod 600 {place}"
+        )
+    return Layer(values=_without_empty(values), otherwise=place), mistakes
+
+
+def of_secrets(folder: Path) -> tuple[Layer, list[str]]:
+    """Read the secret settings, a file each, named like the key."""
+    values: Values = {}
+    places, mistakes = {}, []
+    for key in SECRET_KEYS:
+        path = folder / key
+        try:
+            text = path.read_text("utf-8").strip()
+            open_to_others = path.stat().st_mode & 0o077
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError):
+            mistakes.append(f"{path} cannot be read; make it a text file this account may read, mode 600.")
+            continue
+        if open_to_others:
+            mistakes.append(f"{path} can be read by others on this machine; run: chmod 600 {path}")
+        if text:
+            values[key], places[key] = text, str(path)
+    return Layer(values=values, places=places), mistakes
+
+
+def of_environment(environ: Mapping[str, str]) -> Layer:
+    """Read every variable that begins with MAILER_, and PORT."""
+    values: Values = {}
+    places: dict[str, str] = {}
+    if environ.get("PORT"):
+        values["port"], places["port"] = environ["PORT"], "the environment variable PORT"
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or not environ[name] or name == "MAILER_HOME":
+            continue
+        *groups, key = name.removeprefix(PREFIX).lower().split(NESTING)
+        table = values
+        for group in groups:
+            inner = table.get(group)
+            if not isinstance(inner, dict):
+                table[group] = inner = {}
+            table = inner
+        table[key] = environ[name]
+        places[".".join([*groups, key])] = f"the environment variable {name}"
+    return Layer(values=values, places=places)
+
+
+def merged(layers: Sequence[Layer]) -> Values:
+    """Lay the layers over each other, table by table."""
+    result: Values = {}
+    for layer in layers:
+        result = _over(result, layer.values)
+    return result
+
+
+def _over(below: Values, above: Values) -> Values:
+    result = dict(below)
+    for key, value in above.items():
+        under = result.get(key)
+        result[key] = _over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _without_empty(values: Values) -> Values:
+    kept: Values = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            kept[key] = _without_empty(value)
+        elif value != "":
+            kept[key] = value
+    return kept
+
+
+def _password_in(values: Values) -> bool:
+    return any("@" in str(values.get(key, "")) for key in SECRET_KEYS)
+
+
+def _heads(path: Sequence[str]) -> list[str]:
+    return [".".join(path[:length]) for length in range(len(path), 0, -1)]

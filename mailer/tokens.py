@@ -1,0 +1,126 @@
+"""Signed links: who may confirm, leave, choose or answer without an account.
+
+A token reads `<numbers>.<signature>`, such as `41.interest.k3jq…`: the numbers are no secret, the signature
+is HMAC-SHA256 cut to 128 bits, keyed per verb, in lower-case base32. So a token holds only letters, digits
+and dots, ends in a letter or digit (mail programs cut links at other signs), survives being lower-cased
+by link scanners, and has exactly one spelling: a token altered by a single byte is not ours.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+
+SIGNATURE_BYTES = 16
+LONGEST_TOKEN = 100
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}|0")
+_LIST = re.compile(r"[a-z][a-z_]{0,29}")
+
+
+class Tokens:
+    """Makes and reads the signed part of a link; reading gives None for whatever we did not sign."""
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < SIGNATURE_BYTES:
+            raise ValueError("the key for links is shorter than 16 bytes")
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return "Tokens()"
+
+    def confirm(self, subscription_id: int, round: int) -> str:
+        """Allow confirming this subscription as it was asked for the `round`-th time."""
+        return self._sign("confirm", f"{subscription_id}.{round}")
+
+    def read_confirm(self, token: str) -> tuple[int, int] | None:
+        """Give (subscription id, round)."""
+        return _two_numbers(self._read("confirm", token))
+
+    def preferences(self, contact_id: int) -> str:
+        """Allow changing language, pausing and leaving for this contact."""
+        return self._sign("preferences", f"{contact_id}")
+
+    def read_preferences(self, token: str) -> int | None:
+        """Give the contact id."""
+        parts = self._read("preferences", token)
+        return int(parts[0]) if parts and len(parts) == 1 and _NUMBER.fullmatch(parts[0]) else None
+
+    def unsubscribe(self, contact_id: int, list: str) -> str:
+        """Allow leaving this one list."""
+        return self._sign("unsubscribe", f"{contact_id}.{list}")
+
+    def read_unsubscribe(self, token: str) -> tuple[int, str] | None:
+        """Give (contact id, list)."""
+        parts = self._read("unsubscribe", token)
+        if not parts or len(parts) != 2 or not _NUMBER.fullmatch(parts[0]) or not _LIST.fullmatch(parts[1]):
+            return None
+        return int(parts[0]), parts[1]
+
+    def rsvp(self, event_id: int, contact_id: int) -> str:
+        """Allow answering this invitation for this contact."""
+        return self._sign("rsvp", f"{event_id}.{contact_id}")
+
+    def read_rsvp(self, token: str) -> tuple[int, int] | None:
+        """Give (event id, contact id)."""
+        return _two_numbers(self._read("rsvp", token))
+
+    def _sign(self, verb: str, payload: str) -> str:
+        digest = hmac.digest(self._secret, f"mailer/{verb}/{payload}".encode(), hashlib.sha256)
+        signature = base64.b32encode(digest[:SIGNATURE_BYTES]).decode().rstrip("=").lower()
+        return f"{payload}.{signature}"
+
+    def _read(self, verb: str, token: str) -> list[str] | None:
+        """Split a token that is exactly what we would sign today; None for anything else."""
+        if len(token) > LONGEST_TOKEN or not token.isascii():
+            return None
+        payload, _, _ = token.rpartition(".")
+        if not hmac.compare_digest(self._sign(verb, payload), token):
+            return None
+        return payload.split(".")
+
+
+class Links:
+    """The same verbs as full addresses under the public URL; never made from a request's Host header."""
+
+    def __init__(self, public_url: str, tokens: Tokens) -> None:
+        self.home = public_url.rstrip("/")
+        self._tokens = tokens
+
+    @property
+    def join(self) -> str:
+        """The page of the interest list."""
+        return f"{self.home}/join"
+
+    @property
+    def organize(self) -> str:
+        """The page where a congregation or organization signs up."""
+        return f"{self.home}/organize"
+
+    @property
+    def privacy(self) -> str:
+        """The page that says what is kept."""
+        return f"{self.home}/privacy"
+
+    def confirm(self, subscription_id: int, round: int) -> str:
+        """The page with the confirming button."""
+        return f"{self.home}/confirm/{self._tokens.confirm(subscription_id, round)}"
+
+    def preferences(self, contact_id: int) -> str:
+        """The page of language, pause and leaving."""
+        return f"{self.home}/preferences/{self._tokens.preferences(contact_id)}"
+
+    def unsubscribe(self, contact_id: int, list: str) -> str:
+        """The page, and the RFC 8058 target, for leaving one list."""
+        return f"{self.home}/unsubscribe/{self._tokens.unsubscribe(contact_id, list)}"
+
+    def rsvp(self, event_id: int, contact_id: int, *, answer: str = "") -> str:
+        """The page for answering an invitation, with "yes", "maybe" or "no" already chosen when given."""
+        page = f"{self.home}/rsvp/{self._tokens.rsvp(event_id, contact_id)}"
+        return f"{page}?answer={answer}" if answer else page
+
+
+def _two_numbers(parts: list[str] | None) -> tuple[int, int] | None:
+    if not parts or len(parts) != 2 or not all(_NUMBER.fullmatch(part) for part in parts):
+        return None
+    return int(parts[0]), int(parts[1])
