@@ -1,0 +1,154 @@
+"""A relay: the server that takes our mail, how it is reached, and whom its certificate must convince."""
+
+import base64
+import functools
+import ipaddress
+import ssl
+from dataclasses import dataclass, field
+from typing import Literal, Self, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from lists.errors import BadSettings
+
+Tls = Literal["none", "opportunistic", "required", "verified", "implicit"]
+
+SUBMISSION_PORT = 587
+IMPLICIT_TLS_PORT = 465
+_QUERY = frozenset({"tls", "ca_file"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relay:
+    """A server that takes our mail.
+
+    tls: "none"; "opportunistic" (STARTTLS where offered, certificate not checked); "required" (STARTTLS or
+    nothing, certificate not checked); "verified" (STARTTLS, certificate checked); "implicit" (TLS from the
+    first octet, certificate checked). A password never travels unencrypted except to this very machine.
+    """
+
+    host: str
+    port: int
+    tls: Tls
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca_file: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Read `smtp://user:password@host:587?tls=verified&ca_file=/path` or `smtps://…` (implicit TLS).
+
+        Without `tls=`, a relay on this machine is "opportunistic" and any other "verified". `ca_file` names
+        the only authority to trust, instead of the system's. Raises BadSettings with every mistake in a
+        sentence; none of them repeats the address, because it holds the password.
+        """
+        try:
+            parts = urlsplit(url.strip())
+            host, port = (parts.hostname or "").rstrip("."), parts.port
+        except ValueError:
+            raise BadSettings(["The SMTP address has a host or port that cannot be read."]) from None
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        implicit = parts.scheme == "smtps"
+        default = "implicit" if implicit else "opportunistic" if _loopback(host) else "verified"
+        relay = cls(
+            host=host,
+            port=port or (IMPLICIT_TLS_PORT if implicit else SUBMISSION_PORT),
+            tls=cast(Tls, query.get("tls", default)),
+            username=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            ca_file=query.get("ca_file"),
+        )
+        mistakes = (
+            _address_mistakes(parts.scheme, parts.path + parts.fragment, host, query) + relay._mistakes()
+        )
+        if mistakes:
+            raise BadSettings(mistakes)
+        return relay
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the relay runs on this very machine."""
+        return _loopback(self.host)
+
+    def scrubbed(self, words: str) -> str:
+        """A server's words without our password, which some servers repeat when a login fails."""
+        secret = self.password.encode()
+        plain = b"\0" + self.username.encode() + b"\0" + secret
+        for text in (self.password, base64.b64encode(secret).decode(), base64.b64encode(plain).decode()):
+            if self.password:
+                words = words.replace(text, "…")
+        return words
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the relay must prove its name by a certificate."""
+        return self.tls in ("verified", "implicit")
+
+    def _mistakes(self) -> list[str]:
+        mistakes = []
+        if self.password and not self.username:
+            mistakes.append("The SMTP address has a password but no user name.")
+        if self.username and not self.password:
+            mistakes.append("The SMTP address has a user name but no password.")
+        if not (self.username + self.password).isprintable():
+            mistakes.append("The SMTP user name or password has a control character in it.")
+        if self.username and self.tls == "none" and not self.loopback:
+            mistakes.append(
+                "With tls=none the SMTP password would travel unencrypted; use tls=verified or smtps://."
+            )
+        if self.ca_file is not None:
+            mistakes += self._ca_mistakes()
+        return mistakes
+
+    def _ca_mistakes(self) -> list[str]:
+        if not self.verifies:
+            return ["In the SMTP address, ca_file= has a meaning only with tls=verified or smtps://."]
+        try:
+            tls_context(True, self.ca_file)
+        except (OSError, ValueError):  # ssl.SSLError is an OSError
+            return [f"The file {self.ca_file} named by ca_file= cannot be read as PEM certificates."]
+        return []
+
+
+@functools.lru_cache(maxsize=8)
+def tls_context(verify: bool, ca_file: str | None) -> ssl.SSLContext:
+    """A TLS context, made once: reading the system's authorities takes 20 ms."""
+    context = ssl.create_default_context(cafile=ca_file)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _address_mistakes(scheme: str, rest: str, host: str, query: dict[str, str]) -> list[str]:
+    mistakes = []
+    if scheme not in ("smtp", "smtps"):
+        mistakes.append("The SMTP address must begin with smtp:// or smtps://.")
+    if not _is_host(host):
+        mistakes.append("The SMTP address needs the name of a host, such as smtp://mail.example.org:587.")
+    if rest not in ("", "/"):
+        mistakes.append("The SMTP address goes on after the host; in a password write / as %2F and # as %23.")
+    if not query.keys() <= _QUERY:
+        mistakes.append(
+            "The SMTP address has options other than tls= and ca_file=; in a password write ? as %3F."
+        )
+    tls = query.get("tls")
+    if scheme == "smtps" and tls is not None:
+        mistakes.append("With smtps:// the connection is always encrypted and verified: leave tls= out.")
+    elif tls not in (None, "none", "opportunistic", "required", "verified"):
+        mistakes.append("In the SMTP address, tls= must be none, opportunistic, required or verified.")
+    return mistakes
+
+
+def _is_host(host: str) -> bool:
+    labels = host.split(".")
+    visible = host.isascii() and host.isprintable() and " " not in host
+    return visible and all(0 < len(label) < 64 for label in labels)
