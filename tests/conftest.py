@@ -1,0 +1,122 @@
+"""What every test can ask for: databases, a clock, settings, keys, and the three people."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lists.db import Database
+from mailer.keys import Keys
+from mailer.settings import Settings
+from mailer.tokens import Links, Tokens
+from tests import databases, people
+from tests.clocks import StoppedClock
+from tests.people import PEPPER, Person
+
+
+def missing(part: str) -> None:
+    """Skip a test whose system part is not installed; with CI=true that is a failure instead."""
+    sentence = f"{part} is not installed; scripts/test installs it where it is root"
+    if os.environ.get("CI") == "true":
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+@pytest.fixture(scope="session")
+def sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> databases.SqliteFiles:
+    """The SQLite file that tests copy."""
+    return databases.SqliteFiles(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[databases.PostgresServer]:
+    """The PostgreSQL server of this test run, started by the first test that needs it."""
+    programs = databases.postgres_programs()
+    if programs is None:
+        missing("PostgreSQL")
+        return
+    with databases.postgres(programs) as server:
+        yield server
+
+
+@pytest.fixture
+def sqlite_url(sqlite_files: databases.SqliteFiles, tmp_path: Path) -> str:
+    """The URL of a fresh SQLite database with every table."""
+    return sqlite_files.fresh(tmp_path)
+
+
+@pytest.fixture
+def postgresql_url(postgres_server: databases.PostgresServer) -> Iterator[str]:
+    """The URL of a fresh PostgreSQL database with every table."""
+    url = postgres_server.fresh()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh database with every table; the test runs once on each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A fresh database with every table; the test runs once on each kind."""
+    opened = Database(database_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def clock() -> StoppedClock:
+    """A clock that stands at a Tuesday in October 2026 until the test advances it."""
+    return StoppedClock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """The settings of a try-out in a temporary folder, on the test's database where it has one."""
+    if "database_url" in request.fixturenames:
+        return Settings(home=tmp_path, database_url=request.getfixturevalue("database_url"))
+    return Settings(home=tmp_path)
+
+
+@pytest.fixture
+def keys() -> Keys:
+    """Keys that stay the same, so that tokens and digests do."""
+    return Keys(pepper=PEPPER, links=b"links key of the tests, 32 bytes")
+
+
+@pytest.fixture
+def tokens(keys: Keys) -> Tokens:
+    """Tokens signed with the tests' key."""
+    return Tokens(keys.links)
+
+
+@pytest.fixture
+def links(settings: Settings, tokens: Tokens) -> Links:
+    """Links under the try-out's public URL."""
+    return Links(settings.public_url, tokens)
+
+
+@pytest.fixture
+def ana(database: Database, clock: StoppedClock) -> Person:
+    """Ana, organizer, New York, reads English, confirmed on the organizer list."""
+    with database.write() as session:
+        return people.ana(session, now=clock.now())
+
+
+@pytest.fixture
+def ben(database: Database, clock: StoppedClock) -> Person:
+    """Ben, interested neighbor, Phoenix, reads Spanish, confirmed on the interest list."""
+    with database.write() as session:
+        return people.ben(session, now=clock.now())
+
+
+@pytest.fixture
+def cleo(database: Database, clock: StoppedClock) -> Person:
+    """Cleo, Los Angeles, was confirmed on the interest list and left it."""
+    with database.write() as session:
+        return people.cleo(session, now=clock.now())

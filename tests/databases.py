@@ -1,0 +1,144 @@
+"""Real databases for tests: a SQLite file, and a PostgreSQL server of our own in a temporary folder."""
+
+import importlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import MetaData, Table, create_engine, text
+
+from lists.db import Base, Database
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 20
+FAST = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "max_connections=100",
+    "listen_addresses=",
+)
+
+
+def make_tables(database: Database) -> None:
+    """Make every table of both packages."""
+    for path in [*ROOT.glob("lists/*.py"), *ROOT.glob("mailer/*.py")]:
+        if "(Base)" in path.read_text("utf-8"):
+            importlib.import_module(f"{path.parent.name}.{path.stem}")
+    Base.metadata.create_all(database.engine, tables=_whole(Base.metadata))
+
+
+def _whole(metadata: MetaData) -> list[Table]:
+    """The tables whose references all lead to tables that are there."""
+    whole = dict(metadata.tables)
+    while lost := [
+        name
+        for name, table in whole.items()
+        if any(key.target_fullname.rpartition(".")[0] not in whole for key in table.foreign_keys)
+    ]:
+        for name in lost:
+            del whole[name]
+    return list(whole.values())
+
+
+class SqliteFiles:
+    """One file with every table, made once and copied for each test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._template = folder / "template.db"
+        database = Database(f"sqlite:///{self._template}")
+        make_tables(database)
+        database.dispose()
+
+    def fresh(self, folder: Path) -> str:
+        """Return the URL of a new database in this folder."""
+        shutil.copy(self._template, folder / "mailer.db")
+        return f"sqlite:///{folder}/mailer.db"
+
+
+class PostgresServer:
+    """A running server; `fresh` copies a template database with every table."""
+
+    def __init__(self, socket_folder: Path) -> None:
+        self._socket_folder = socket_folder
+        self._create("template_house", template="template0")
+        database = Database(self._url("template_house"))
+        make_tables(database)
+        database.dispose()
+
+    def fresh(self) -> str:
+        """Return the URL of a new database."""
+        name = f"test_{uuid4().hex}"
+        self._create(name, template="template_house")
+        return self._url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever still holds it."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _create(self, name: str, *, template: str) -> None:
+        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+
+    def _run(self, statement: str) -> None:
+        engine = create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+    def _url(self, name: str) -> str:
+        return f"postgresql+psycopg://postgres@/{name}?host={self._socket_folder}"
+
+
+def postgres_programs() -> Path | None:
+    """Return the folder of initdb and postgres, the newest that is installed, or None."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    on_path = shutil.which("initdb")
+    found = installed[-1] if installed else Path(on_path).resolve() if on_path else None
+    return found.parent if found else None
+
+
+@contextmanager
+def postgres(programs: Path) -> Iterator[PostgresServer]:
+    """Run a server that listens on a socket in a temporary folder only, and that dies with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="mailer-postgresql-"))
+    data = folder / "data"
+    account: list[str] = []
+    if os.getuid() == 0:
+        owner = pwd.getpwnam("postgres")
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+        account = [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+    as_owner = ["setpriv", *account, "--pdeathsig", "INT"]
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    making = [*as_owner, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
+    subprocess.run(making, check=True, capture_output=True, env=environment, cwd="/")
+    options = [part for setting in (*FAST, f"unix_socket_directories={folder}") for part in ("-c", setting)]
+    with (folder / "log").open("wb") as log:
+        command = [*as_owner, programs / "postgres", "-D", data, *options]
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd="/")
+    try:
+        _wait_for(programs, folder, server, environment)
+        yield PostgresServer(folder)
+    finally:
+        server.send_signal(signal.SIGINT)  # fast shutdown: clients that are still there are cut off
+        server.wait(timeout=START_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for(
+    programs: Path, folder: Path, server: subprocess.Popen[bytes], environment: Mapping[str, str]
+) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    asking = [programs / "pg_isready", "-q", "-h", folder]
+    while subprocess.run(asking, env=environment, check=False).returncode != 0:
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("PostgreSQL did not start: " + (folder / "log").read_text("utf-8"))
+        time.sleep(0.05)
