@@ -1,0 +1,370 @@
+"""The letters people get keep the campaign's rules about words: short, plain, honest, in both languages.
+
+This guard reads the files themselves with plain patterns and needs no other part of the project.
+Run the module (`python -m tests.house.test_texts`) to see the figures of every letter.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+EMAIL = Path(__file__).resolve().parents[2] / "templates" / "email"
+LANGUAGES = ("en", "es")
+TEMPLATES = """
+    confirm/interest confirm/organizers already received
+    welcome/toolkit welcome/powerpoint welcome/detainers welcome/partners welcome/map
+    organizer/hello organizer/first-call invitation
+""".split()
+LETTERS = [(name, language) for name in TEMPLATES for language in LANGUAGES]
+
+MOST_WORDS = 250
+LONGEST_SUBJECT = 70
+HIGHEST_GRADE = 8.0
+LOWEST_FERNANDEZ_HUERTA = 70.0
+LARGEST_STYLE = 15_000
+
+# A letter without a button says in its text what to do instead.
+NO_BUTTON = {
+    "received": {"en": "nothing you need to do now", "es": "no tiene que hacer nada"},
+    "organizer/first-call": {"en": "reply to this email", "es": "Responda a este correo"},
+}
+# Letters are read on phones that others see, so the lines a lock screen shows name nothing that endangers.
+NOT_ON_A_LOCK_SCREEN = re.compile(r"\bICE\b|migra|detain|detenc|status|papers|papeles", re.IGNORECASE)
+
+EVERYONE = set(
+    """
+    name greeting campaign motto postal_address sender_name reply_to
+    home_url privacy_url organize_url join_page_url
+    """.split()
+)
+RESOURCES = {
+    f"{resource}_{end}"
+    for resource in ("toolkit", "webinar", "powerpoint", "guide", "pledge", "allies")
+    for end in ("url", "note")
+}
+LIST_MAIL = {"leave_url", "preferences_url"}
+CALL = set(
+    """
+    event_title event_when event_note event_minutes join_url
+    rsvp_yes_url rsvp_maybe_url rsvp_no_url
+    """.split()
+)
+EXTRA = {
+    "confirm": {"confirm_url"},
+    "already": {"preferences_url"},
+    "received": {"preferences_url"},
+    "welcome": LIST_MAIL,
+    "organizer": LIST_MAIL,
+    "invitation": LIST_MAIL | CALL,
+}
+SAMPLE = {
+    "en": {
+        "campaign": "Restoring Trust",
+        "greeting": "Hello Ana,",
+        "sender_name": "Ana",
+        "event_title": "Monthly call for organizers",
+        "event_minutes": "60",
+        "event_when": "Tuesday, December 8, 8:00 pm Eastern, 6:00 pm your time in Phoenix",
+        "event_note": "The clocks change before this call.",
+    },
+    "es": {
+        "campaign": "Recuperar la confianza",
+        "greeting": "Hola, Ben:",
+        "sender_name": "Ana",
+        "event_title": "Llamada del mes",
+        "event_minutes": "60",
+        "event_when": "martes 8 de diciembre, 8:00 p. m. hora del este, 6:00 p. m. en Phoenix",
+        "event_note": "Antes de la llamada cambia la hora.",
+    },
+}
+
+FIELD = re.compile(r"\{\{\s*(\w+)(?:\s*\|\s*\w+)*\s*\}\}")
+TAG = re.compile(r"\{%-?\s*(?:(?:if|elif)\s+(\w+)|else|endif)\s*-?%\}")
+LINK = re.compile(r"\[([^\]]*)\]\(([^)]*)\)")
+LONE_LINK = re.compile(r"\[[^\]]*\]\([^)]*\)")
+WORD = re.compile(r"[^\W_]+(?:[’'.-][^\W_]+)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """One letter in one language, as it stands in its file."""
+
+    name: str
+    language: str
+    subject: str
+    preview: str
+    body: str
+
+    @property
+    def whole(self) -> str:
+        """Everything of it that a person can come to read."""
+        return f"{self.subject}\n{self.preview}\n{self.body}"
+
+    @property
+    def paragraphs(self) -> list[str]:
+        """The body's paragraphs, without the lines of conditions."""
+        return [part.strip() for part in re.split(r"\n\s*\n", TAG.sub("\n", self.body)) if part.strip()]
+
+    @property
+    def buttons(self) -> list[str]:
+        """The paragraphs that hold one link and nothing else."""
+        return [part for part in self.paragraphs if LONE_LINK.fullmatch(part)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """How long and how easy a letter is; `ease` is the grade in English, Fernández Huerta in Spanish."""
+
+    words: int
+    sentence: float
+    syllables: float
+    ease: float
+
+
+def read(name: str, language: str) -> Text:
+    """A letter from its file."""
+    content = (EMAIL / name / f"{language}.md").read_text(encoding="utf-8")
+    found = re.fullmatch(r"---\n(.*?)\n---\n(.*)", content, re.DOTALL)
+    assert found, f"{name}/{language}.md does not begin with front matter between two lines of ---"
+    front = dict(re.findall(r"^(\w+):[ \t]*(.*?)[ \t]*$", found[1], re.MULTILINE))
+    assert set(front) == {"subject", "preview"}, f"{name}/{language}.md has {sorted(front)}"
+    values = {key: re.sub(r'^"(.*)"$', r"\1", value) for key, value in front.items()}
+    return Text(name=name, language=language, body=found[2], **values)
+
+
+def words_of(language: str) -> dict[str, str]:
+    """The frame's words in one language."""
+    return tomllib.loads((EMAIL / "_layout" / f"words.{language}.toml").read_text(encoding="utf-8"))
+
+
+def spoken(part: str, language: str) -> str:
+    """A piece of a letter as it is read: links as their label, fields with Ana's and Ben's values."""
+    part = LINK.sub(r"\1", part).replace("**", "").replace("\\\n", "\n")
+    return FIELD.sub(lambda field: SAMPLE[language].get(field[1], ""), part)
+
+
+def prose(text: Text) -> list[list[str]]:
+    """The letter's sentences as words, without greeting, button, signature and the data of a call."""
+    sentences: list[list[str]] = []
+    for part in text.paragraphs:
+        if part in text.buttons or FIELD.fullmatch(part.strip("*")) or "{{ sender_name }}" in part:
+            continue
+        for piece in re.split(r"^- ", spoken(part, text.language), flags=re.MULTILINE):
+            whole = re.sub(r"D\. ?C\.", "DC", piece)
+            sentences += map(WORD.findall, re.split(r"[.?…]+[”\"]?(?:\s+|$)", whole))
+    return [sentence for sentence in sentences if sentence]
+
+
+# English counts groups of vowels; these words sound otherwise than they are written.
+ENGLISH = {"every": 2, "being": 2, "else’s": 2, "something": 2, "themselves": 2, "area": 3, "anyone": 3}
+ENGLISH |= {"anyone’s": 3, "official": 3, "officials": 3, "synagogue": 3, "california": 4, "ice": 3, "dc": 2}
+
+
+def english_syllables(word: str) -> int:
+    """Syllables of an English word, by its vowel groups and its silent endings."""
+    word = word.lower()
+    if word.isdigit():
+        return len(word)
+    if word in ENGLISH:
+        return ENGLISH[word]
+    word = re.sub(r"[’'](?:s|ll|re|ve|d|t|m)$", "", word)
+    word = re.sub(r"(?<=[^aeiouytd])ed$|(?<=[aeiouy][^aeiouylrscgzx])es$", "", word)
+    word = re.sub(r"(?<=[^aeiouyl])e$|(?<=[aeiouy]l)e$", "", word)
+    return max(1, len(re.findall(r"[aeiouy]+", word)) + len(re.findall(r"i[ao](?!us|n)", word)))
+
+
+def spanish_syllables(word: str) -> int:
+    """Syllables of a Spanish word: each strong or accented vowel is one, weak ones alone make one."""
+    word = re.sub(r"(?<=q)u|(?<=g)u(?=[eiéí])", "", word.lower())
+    if word.isdigit():
+        return len(word)
+    word = re.sub(r"y(?![aeiouáéíóú])", "i", word)
+    groups = re.findall(r"[aeiouáéíóúü]+", word)
+    return max(1, sum(max(1, len(re.findall(r"[aeoáéíóú]", group))) for group in groups))
+
+
+def figures(text: Text) -> Figures:
+    """The measures of a letter; the words are all that the person gets to read, the frame's foot included."""
+    sentences = prose(text)
+    count = sum(map(len, sentences))
+    syllables = {"en": english_syllables, "es": spanish_syllables}[text.language]
+    per_word = sum(syllables(word) for sentence in sentences for word in sentence) / count
+    per_sentence = count / len(sentences)
+    if text.language == "en":
+        ease = 0.39 * per_sentence + 11.8 * per_word - 15.59
+    else:
+        ease = 206.84 - 60 * per_word - 1.02 * per_sentence
+    read_by_eye = "\n".join(spoken(part, text.language) for part in (*text.paragraphs, *foot(text)))
+    return Figures(words=len(WORD.findall(read_by_eye)), sentence=per_sentence, syllables=per_word, ease=ease)
+
+
+def foot(text: Text) -> list[str]:
+    """The lines that the frame adds below a letter."""
+    words = words_of(text.language)
+    if EXTRA[text.name.partition("/")[0]] >= LIST_MAIL:
+        return [words[key] for key in ("why_list", "leave", "preferences", "privacy")]
+    return [words[key] for key in ("why_service", "privacy")]
+
+
+@pytest.fixture(params=LETTERS, ids=[f"{name}-{language}" for name, language in LETTERS])
+def text(request: pytest.FixtureRequest) -> Text:
+    return read(*request.param)
+
+
+def test_every_letter_exists_in_both_languages_and_no_stray_one_is_shipped() -> None:
+    shipped = {str(path.relative_to(EMAIL)) for path in EMAIL.rglob("*.md")}
+    assert shipped == {f"{name}/{language}.md" for name, language in LETTERS}
+
+
+def test_subject_and_preview_are_there_and_short(text: Text) -> None:
+    subject, preview = spoken(text.subject, text.language), spoken(text.preview, text.language)
+    assert 0 < len(subject) <= LONGEST_SUBJECT
+    assert 0 < len(preview) <= 120
+    assert subject != preview
+
+
+def test_subject_and_preview_are_discreet(text: Text) -> None:
+    assert not NOT_ON_A_LOCK_SCREEN.search(text.subject + " " + text.preview)
+
+
+def test_a_letter_opens_with_the_greeting_and_is_signed(text: Text) -> None:
+    assert text.paragraphs[0] == "{{ greeting }}"
+    assert text.paragraphs[-1].endswith("{{ sender_name }}")
+
+
+def test_a_letter_is_short_enough_to_read_while_standing(text: Text) -> None:
+    assert figures(text).words <= MOST_WORDS
+
+
+def test_a_letter_is_easy_to_read(text: Text) -> None:
+    measured = figures(text)
+    if text.language == "en":
+        assert measured.ease <= HIGHEST_GRADE
+    else:
+        assert measured.ease >= LOWEST_FERNANDEZ_HUERTA
+
+
+def test_a_letter_asks_one_thing(text: Text) -> None:
+    instead = NO_BUTTON.get(text.name)
+    if instead is None:
+        assert len(text.buttons) == 1
+    else:
+        assert text.buttons == []
+        assert instead[text.language] in text.body
+
+
+def test_nothing_shouts(text: Text) -> None:
+    words = " ".join(words_of(text.language).values())
+    assert not re.search(r"[!¡]|\b[A-ZÁÉÍÓÚÑ]{4,}\b", text.whole + words)
+
+
+def test_a_letter_uses_only_the_fields_it_is_given(text: Text) -> None:
+    allowed = EVERYONE | RESOURCES | EXTRA[text.name.partition("/")[0]]
+    used = set(FIELD.findall(text.whole)) | {name for name in TAG.findall(text.whole) if name}
+    assert used <= allowed
+    left = TAG.sub("", FIELD.sub("", text.whole))
+    assert not re.search(r"\{\{|\}\}|\{%|%\}|\{#", left), "only plain fields and conditions on one field"
+    assert text.whole.count("{% if") == text.whole.count("{% endif")
+
+
+def test_a_link_leads_to_one_known_field_never_to_what_a_person_typed(text: Text) -> None:
+    for label, target in LINK.findall(text.body):
+        assert label.strip()
+        assert re.fullmatch(r"\{\{ \w+_url \}\}|https://\S+|mailto:\S+", target)
+
+
+def test_each_resource_says_in_which_language_it_is(text: Text) -> None:
+    for resource in re.findall(r"\{\{ (\w+)_url \}\}", text.body):
+        if f"{resource}_note" in RESOURCES:
+            note = re.escape(f"{{{{ {resource}_note }}}}")
+            link = re.escape(f"({{{{ {resource}_url }}}})")
+            assert re.search(rf"{note}\]{link}|\]{link}{note}", text.body)
+
+
+def test_history_has_a_date_and_the_term_is_explained_once_with_its_caution() -> None:
+    for name, language in LETTERS:
+        letter = read(name, language).body
+        told = re.search(r"Santa Clara|Cook County|condado de Cook|had won over|habían convencido", letter)
+        assert not told or "2012" in letter
+        explains = name == "welcome/detainers"
+        assert bool(re.search(r"hold request|detainer|solicitud de retención", letter)) == explains
+        cautions = re.search(r"general information, not legal advice|general, no asesoría legal", letter)
+        assert bool(cautions) == explains
+
+
+def test_whoever_confirms_is_told_what_happens_and_what_is_never_asked() -> None:
+    for name in ("confirm/interest", "confirm/organizers", "already"):
+        for language, phrases in {
+            "en": ("If it was not you", "never ask about your immigration status"),
+            "es": ("Si no fue usted", "Nunca le vamos a preguntar por su situación migratoria"),
+        }.items():
+            assert all(phrase in read(name, language).body for phrase in phrases)
+
+
+def test_the_words_of_the_frame_exist_in_both_languages_and_are_all_there() -> None:
+    english, spanish = words_of("en"), words_of("es")
+    assert list(english) == list(spanish)
+    assert all(value.strip() for value in (*english.values(), *spanish.values()))
+    for frame in ("frame.html", "frame.txt"):
+        slots = set(re.findall(r"\[\[(\w+)\]\]", (EMAIL / "_layout" / frame).read_text(encoding="utf-8")))
+        assert "body" in slots
+        assert slots - {"body", "subject", "preview"} <= set(english)
+
+
+def test_a_name_is_only_ever_greeted() -> None:
+    for language in LANGUAGES:
+        named = {key for key, value in words_of(language).items() if "name" in FIELD.findall(value)}
+        assert named == {"greeting_named"}
+        assert FIELD.sub("Ana", words_of(language)["greeting_named"]) in ("Hello Ana,", "Hola, Ana:")
+    assert all("name" not in FIELD.findall(read(*letter).whole) for letter in LETTERS)
+
+
+def test_cleo_finds_the_way_out_of_every_list_letter() -> None:
+    for frame in ("frame.html", "frame.txt"):
+        content = (EMAIL / "_layout" / frame).read_text(encoding="utf-8")
+        assert set(FIELD.findall(content)) <= EVERYONE | LIST_MAIL
+        list_foot = content.partition("{% if leave_url %}")[2].partition("{% else %}")[0]
+        assert "{{ leave_url }}" in list_foot
+        assert "{{ preferences_url }}" in list_foot
+        assert "{{ postal_address }}" in content.partition("{% endif %}")[2]
+
+
+def test_the_frame_fetches_nothing_and_stays_light() -> None:
+    page = (EMAIL / "_layout" / "frame.html").read_text(encoding="utf-8")
+    style = (EMAIL / "_layout" / "mail.css").read_text(encoding="utf-8")
+    assert not re.search(r"<img|<svg|<script|<link|https?://", page)
+    assert not re.search(r"url\(|@import|@font-face|var\(", style)
+    assert len(style.encode()) < LARGEST_STYLE
+
+
+@pytest.mark.parametrize("sequence", ["welcome", "organizer"])
+def test_a_sequence_sends_letters_that_exist_in_hours_that_are_kind(sequence: str) -> None:
+    plan = tomllib.loads((EMAIL / sequence / "sequence.toml").read_text(encoding="utf-8"))
+    assert {f"{sequence}/{step['name']}" for step in plan["step"]} == {
+        name for name in TEMPLATES if name.startswith(f"{sequence}/")
+    }
+    for number, step in enumerate(plan["step"]):
+        assert set(step) == {"name", "delay_days", "window", "weekdays", "skip"}
+        assert step["window"] == (["10:00", "18:00"] if number else ["08:00", "20:00"])
+        assert not number or step["weekdays"] == ["mon", "tue", "wed", "thu"]
+        assert not number or step["delay_days"] >= 3
+
+
+def main() -> None:
+    """Print the figures of every letter."""
+    head = f"{'words':>6}{'words/sentence':>16}{'syllables/word':>16}{'grade or FH':>13}"
+    sys.stdout.write(f"{'letter':28}{head}\n")
+    for name, language in LETTERS:
+        of = figures(read(name, language))
+        row = f"{of.words:6}{of.sentence:16.1f}{of.syllables:16.2f}{of.ease:13.1f}"
+        sys.stdout.write(f"{name + ' ' + language:28}{row}\n")
+
+
+if __name__ == "__main__":
+    main()
