@@ -9,12 +9,14 @@ changes nothing that is known about that person.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, CursorResult, ForeignKey, String, Text, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists import contacts, geography
+from lists import audit, consents, contacts, geography, subscriptions
 from lists.contacts import DETAIL_LENGTH, NAME_LENGTH
 from lists.db import Base, Instant, Moment, PrimaryKey
 from lists.errors import BadInput, Conflict, NotFound
@@ -44,45 +46,45 @@ class Listing(Base):
     decided_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
 
 
-def apply(
-    session: Session,
-    *,
-    contact_id: int,
-    organization: str,
-    now: datetime,
-    name: str = "",
-    tradition: str = "",
-    role: str = "",
-    zip: str = "",
-    offer: str = "",
-) -> Listing:
-    """Note an application; it replaces an earlier one whose address was never confirmed.
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """What somebody said who wants a congregation or organization on the map."""
 
-    Raises BadInput for an empty organization, and for texts that are too long or hold control characters.
-    """
-    organization = contacts.clean(organization, what="name of your congregation or organization")
-    if not organization:
-        raise BadInput("Please tell us the name of your congregation or organization.")
-    offer = offer.replace("\r\n", "\n").strip()
-    if len(offer) > OFFER_LENGTH:
-        raise BadInput(f"What you can offer is longer than {OFFER_LENGTH} characters. Please shorten it.")
-    if any(not character.isprintable() and character != "\n" for character in offer):
-        raise BadInput("What you can offer holds a hidden character. Please type it again.")
+    organization: str
+    name: str = ""
+    tradition: str = ""
+    role: str = ""
+    zip: str = ""
+    offer: str = ""
+
+    def cleaned(self) -> "Application":
+        """Return it ready to be kept.
+
+        Raises BadInput for an empty organization, and for texts that are too long or hold control characters.
+        """
+        organization = contacts.clean(self.organization, what="name of your congregation or organization")
+        if not organization:
+            raise BadInput("Please tell us the name of your congregation or organization.")
+        offer = self.offer.replace("\r\n", "\n").strip()
+        if len(offer) > OFFER_LENGTH:
+            raise BadInput(f"What you can offer is longer than {OFFER_LENGTH} characters. Please shorten it.")
+        if any(not character.isprintable() and character != "\n" for character in offer):
+            raise BadInput("What you can offer holds a hidden character. Please type it again.")
+        return Application(
+            organization=organization,
+            name=contacts.clean(self.name, what="name", limit=NAME_LENGTH),
+            tradition=contacts.clean(self.tradition, what="tradition"),
+            role=contacts.clean(self.role, what="role"),
+            zip=self.zip,
+            offer=offer,
+        )
+
+
+def apply(session: Session, application: Application, *, contact_id: int, now: datetime) -> None:
+    """Note a cleaned application; it replaces an earlier one whose address was never confirmed."""
     session.execute(delete(Listing).where(Listing.contact_id == contact_id, Listing.state == "asked"))
-    place = geography.find(zip) if zip.strip() else None
-    listing = Listing(
-        contact_id=contact_id,
-        name=contacts.clean(name, what="name", limit=NAME_LENGTH),
-        organization=organization,
-        tradition=contacts.clean(tradition, what="tradition"),
-        role=contacts.clean(role, what="role"),
-        zip=place.zip if place else "",
-        offer=offer,
-        asked_at=now,
-    )
-    session.add(listing)
+    session.add(Listing(contact_id=contact_id, asked_at=now, **asdict(application)))
     session.flush()
-    return listing
 
 
 def address_confirmed(session: Session, *, contact_id: int) -> bool:
@@ -98,11 +100,39 @@ def address_confirmed(session: Session, *, contact_id: int) -> bool:
     return result.rowcount == 1
 
 
-def decide(session: Session, listing_id: int, *, approve: bool, now: datetime) -> Listing:
-    """Approve or reject a waiting application; approval copies what it says to the contact.
+def approve(session: Session, listing_id: int, *, now: datetime, actor: str) -> Listing:
+    """Approve a waiting application: its words become the contact's, and the organizer list is joined.
 
     Raises NotFound, and Conflict with the reason when it is not waiting for a decision.
     """
+    listing = _decided(session, listing_id, state="approved", now=now, actor=actor)
+    known = {
+        "name": listing.name,
+        "organization": listing.organization,
+        "tradition": listing.tradition,
+        "role": listing.role,
+    }
+    said: dict[str, Any] = {column: value for column, value in known.items() if value}
+    place = geography.find(listing.zip) if listing.zip else None
+    if place is not None:
+        said |= contacts.placed(place)
+    contacts.amend(session, listing.contact_id, **said)
+    subscription = subscriptions.find(session, contact_id=listing.contact_id, list="organizers")
+    if subscription is None or subscription.state == "left":
+        raise Conflict("This person has left the organizer list since. They can apply again themselves.")
+    subscriptions.confirm(session, subscription_id=subscription.id, round=subscription.round, now=now)
+    consents.add(
+        session, contact_id=listing.contact_id, list="organizers", action="approved", page=actor, now=now
+    )
+    return listing
+
+
+def reject(session: Session, listing_id: int, *, now: datetime, actor: str) -> Listing:
+    """Reject a waiting application; nothing else changes and no mail is sent. Raises as `approve` does."""
+    return _decided(session, listing_id, state="rejected", now=now, actor=actor)
+
+
+def _decided(session: Session, listing_id: int, *, state: str, now: datetime, actor: str) -> Listing:
     listing = session.get(Listing, listing_id)
     if listing is None:
         raise NotFound(f"There is no application number {listing_id}. “mailer organizer list” shows them.")
@@ -112,18 +142,9 @@ def decide(session: Session, listing_id: int, *, approve: bool, now: datetime) -
         )
     if listing.state != "waiting":
         raise Conflict(f"This application is already {listing.state}.")
-    listing.state = "approved" if approve else "rejected"
+    listing.state = state
     listing.decided_at = now
-    if approve:
-        place = geography.find(listing.zip) if listing.zip else None
-        known = {
-            "name": listing.name,
-            "organization": listing.organization,
-            "tradition": listing.tradition,
-            "role": listing.role,
-        }
-        said = {column: value for column, value in known.items() if value}
-        contacts.amend(session, listing.contact_id, **said, **(contacts.placed(place) if place else {}))
+    audit.note(session, actor=actor, action=f"listing {state}", subject=f"listing {listing_id}", now=now)
     session.flush()
     return listing
 

@@ -14,12 +14,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint, func, select, update
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
 
 LISTS = ("interest", "organizers")
+PENDING: ColumnElement[str] = literal_column(
+    "'pending'"
+)  # a constant, so that the partial index serves the query
 
 
 class Subscription(Base):
@@ -29,6 +43,13 @@ class Subscription(Base):
     __table_args__ = (
         UniqueConstraint("contact_id", "list"),
         CheckConstraint("state IN ('pending', 'confirmed', 'left')", name="state"),
+        Index(
+            "ix_subscriptions_pending",
+            "asked_at",
+            sqlite_where=literal_column("state = 'pending'"),
+            postgresql_where=literal_column("state = 'pending'"),
+        ),
+        Index("ix_subscriptions_list_state", "list", "state"),
         {"sqlite_autoincrement": True},
     )
 

@@ -56,9 +56,14 @@ STATES = (
 REPLY_LENGTH = 500
 
 # A partial index is used only where the query states its condition as a constant, not as a bound value.
-QUEUED = literal_column("'queued'")
-SENDING = literal_column("'sending'")
-HELD = literal_column("'held'")
+QUEUED: ColumnElement[str] = literal_column("'queued'")
+SENDING: ColumnElement[str] = literal_column("'sending'")
+HELD: ColumnElement[str] = literal_column("'held'")
+
+
+def _waiting_index(state: str, *columns: str) -> Index:
+    where = literal_column(f"state = '{state}'")
+    return Index(f"ix_outbox_{state}", *columns, sqlite_where=where, postgresql_where=where)
 
 
 class OutboxRow(Base):
@@ -67,27 +72,9 @@ class OutboxRow(Base):
     __tablename__ = "outbox"
     __table_args__ = (
         CheckConstraint(f"state IN {STATES}", name="state"),
-        Index(
-            "ix_outbox_queued",
-            "priority",
-            "due_at",
-            "id",
-            sqlite_where=literal_column("state = 'queued'"),
-            postgresql_where=literal_column("state = 'queued'"),
-        ),
-        Index(
-            "ix_outbox_sending",
-            "lease_until",
-            sqlite_where=literal_column("state = 'sending'"),
-            postgresql_where=literal_column("state = 'sending'"),
-        ),
-        Index(
-            "ix_outbox_held",
-            "kind",
-            "list",
-            sqlite_where=literal_column("state = 'held'"),
-            postgresql_where=literal_column("state = 'held'"),
-        ),
+        _waiting_index("queued", "priority", "due_at", "id"),
+        _waiting_index("sending", "lease_until"),
+        _waiting_index("held", "kind", "list"),
         Index("ix_outbox_kind_ref", "kind", "ref"),
         {"sqlite_autoincrement": True},
     )
@@ -233,7 +220,7 @@ def put(
 def claim(
     session: Session, *, worker: str, limit: int, now: datetime, lease_until: datetime
 ) -> Sequence[Entry]:
-    """Take up to `limit` due rows for this worker, the most urgent first, until `lease_until` (machine time)."""
+    """Take up to `limit` due rows for this worker, most urgent first, until `lease_until` (machine time)."""
     due = (
         select(OutboxRow.id)
         .where(OutboxRow.state == QUEUED, OutboxRow.due_at <= now)

@@ -7,16 +7,15 @@ from typing import Literal
 
 from lists.permission import Needs, Purpose
 
-SERVICE_FIELDS = frozenset(
-    "name greeting campaign motto postal_address sender_name reply_to home_url privacy_url organize_url"
-    " join_page_url preferences_url leave_url".split()
-)
+PERSONAL_FIELDS = frozenset({"name", "greeting", "preferences_url", "leave_url"})
+SHARED_FIELDS = frozenset({"campaign", "motto", "postal_address", "sender_name", "reply_to"})
+PAGE_FIELDS = frozenset({"home_url", "privacy_url", "organize_url", "join_page_url"})
+SERVICE_FIELDS = PERSONAL_FIELDS | SHARED_FIELDS | PAGE_FIELDS
 RESOURCES = ("toolkit", "webinar", "powerpoint", "guide", "pledge", "allies")
 RESOURCE_FIELDS = frozenset(f"{name}_{part}" for name in RESOURCES for part in ("url", "note"))
 LIST_FIELDS = SERVICE_FIELDS | RESOURCE_FIELDS
-CALL_FIELDS = frozenset(
-    "event_title event_when event_note event_minutes join_url rsvp_yes_url rsvp_maybe_url rsvp_no_url".split()
-)
+EVENT_FIELDS = frozenset({"event_title", "event_when", "event_note", "event_minutes", "join_url"})
+ANSWER_FIELDS = frozenset({"rsvp_yes_url", "rsvp_maybe_url", "rsvp_no_url"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ POLICY: Mapping[str, Policy] = {
         priority=1,
         expires_after=timedelta(days=5),
         on_unknown="resend",
-        fields=LIST_FIELDS | CALL_FIELDS,
+        fields=LIST_FIELDS | EVENT_FIELDS | ANSWER_FIELDS,
     ),
     "sequence": Policy(
         needs="confirmed",

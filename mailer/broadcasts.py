@@ -1,0 +1,164 @@
+"""Broadcasts: an update that staff wrote once, to everyone who may get it when it is filled.
+
+The wording is frozen as an edition when the broadcast is created: what staff previewed is what leaves. Filling
+goes on from a cursor that moves in the same transaction as the rows, so a stop in the middle loses and
+repeats nobody.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, String, cast, func, literal, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists import audit
+from lists.contacts import Contact
+from lists.db import Base, Id, Instant, Moment, PrimaryKey
+from lists.errors import NotFound
+from lists.permission import allowed, people, refusal
+from mailer import outbox
+from mailer.outbox import Result
+from mailer.policy import POLICY
+from mailer.source import Addressed, Content, Refusal
+
+
+class Broadcast(Base):
+    """One update: its frozen edition, whom it is for, and how far filling has come."""
+
+    __tablename__ = "broadcasts"
+    __table_args__ = (
+        CheckConstraint("state IN ('filling', 'filled')", name="state"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[PrimaryKey]
+    subject: Mapped[str] = mapped_column(String(300))
+    audience: Mapped[str] = mapped_column(String(40))
+    edition_id: Mapped[int] = mapped_column(ForeignKey("editions.id"))
+    state: Mapped[str] = mapped_column(String(8), default="filling", index=True)
+    cursor: Mapped[int] = mapped_column(Id, default=0)
+    created_at: Mapped[Moment]
+    filled_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadCount:
+    """Who would get an update now: by language, and how many would not, by reason."""
+
+    languages: Mapping[str, int]
+    refused: Mapping[str, int]
+
+    @property
+    def readers(self) -> int:
+        """Return how many people would get it."""
+        return sum(self.languages.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broadcasts:
+    """The source of the kind `broadcast`."""
+
+    kinds: tuple[str, ...] = field(default=("broadcast",), init=False)
+
+    def fill(self, session: Session, *, now: datetime, limit: int) -> int:
+        """Put the next batch of the oldest unfinished broadcast into the outbox."""
+        unfinished = select(Broadcast).where(Broadcast.state == "filling").order_by(Broadcast.id).limit(1)
+        broadcast = session.scalars(unfinished.with_for_update()).one_or_none()
+        return 0 if broadcast is None else self.fill_batch(session, broadcast, now=now, limit=limit)
+
+    def fill_batch(self, session: Session, broadcast: Broadcast, *, now: datetime, limit: int) -> int:
+        """Put one batch of at most `limit` readers into the outbox and move the cursor past them."""
+        purpose = POLICY["broadcast"].purpose(broadcast.audience)
+        key = literal(f"broadcast/{broadcast.id}/contact/", String)
+        batch = (
+            select(
+                Contact.id.label("contact_id"),
+                (key + cast(Contact.id, String)).label("key"),
+                literal(broadcast.id, Id).label("ref"),
+            )
+            .select_from(people(purpose))
+            .where(Contact.id > broadcast.cursor, allowed(purpose, now=now))
+            .order_by(Contact.id)
+            .limit(limit)
+        )
+        last = session.scalar(select(func.max(batch.subquery().c.contact_id)))
+        if last is None:
+            broadcast.state = "filled"
+            broadcast.filled_at = now
+            session.flush()
+            return 0
+        new = outbox.fill(
+            session,
+            batch,
+            kind="broadcast",
+            list=broadcast.audience,
+            edition_id=broadcast.edition_id,
+            now=now,
+        )
+        broadcast.cursor = last
+        session.flush()
+        return new
+
+    def compose(
+        self, session: Session, letters: Sequence[Addressed], *, now: datetime
+    ) -> Mapping[int, Content | Refusal]:
+        """Add nothing: the text is frozen in the edition."""
+        return {letter.entry.id: Content() for letter in letters}
+
+    def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
+        """Nothing follows: the ledger's own counts are the broadcast's state."""
+
+    def next_due(self, session: Session, *, now: datetime) -> datetime | None:
+        """Now, while a broadcast is being filled."""
+        filling = session.scalar(select(Broadcast.id).where(Broadcast.state == "filling").limit(1))
+        return None if filling is None else now
+
+
+def head_count(session: Session, *, audience: str, now: datetime) -> HeadCount:
+    """Count who would get an update to this audience at `now`, by language, and who would not, by reason."""
+    purpose = POLICY["broadcast"].purpose(audience)
+    why = refusal(purpose, now=now).label("why")
+    asked = select(Contact.language, why).select_from(people(purpose)).subquery()
+    found = session.execute(
+        select(asked.c.language, asked.c.why, func.count()).group_by(asked.c.language, asked.c.why)
+    )
+    languages: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    for language, reason, number in found:
+        if reason is None:
+            languages[language] = number
+        else:
+            refused[reason] = refused.get(reason, 0) + number
+    return HeadCount(languages=languages, refused=refused)
+
+
+def create(
+    session: Session, *, subject: str, audience: str, edition_id: int, now: datetime, actor: str
+) -> Broadcast:
+    """Create a broadcast, to be filled at once; `subject` is what lists of broadcasts show."""
+    broadcast = Broadcast(
+        subject=subject[:300],
+        audience=audience,
+        edition_id=edition_id,
+        created_at=now,
+        state="filling",
+        cursor=0,
+    )
+    session.add(broadcast)
+    session.flush()
+    audit.note(session, actor=actor, action="broadcast send", subject=f"broadcast {broadcast.id}", now=now)
+    return broadcast
+
+
+def get(session: Session, broadcast_id: int) -> Broadcast:
+    """Return the broadcast of this number; raises NotFound."""
+    broadcast = session.get(Broadcast, broadcast_id)
+    if broadcast is None:
+        raise NotFound(f"There is no broadcast number {broadcast_id}. “mailer broadcast list” shows them.")
+    return broadcast
+
+
+def newest(session: Session) -> Sequence[Broadcast]:
+    """Return every broadcast, the newest first."""
+    return session.scalars(select(Broadcast).order_by(Broadcast.id.desc())).all()

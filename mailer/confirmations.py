@@ -1,0 +1,197 @@
+"""Confirmations: the double opt-in, and the other mails that answer what somebody just did on a page.
+
+The answer to joining is put into the outbox in the request's own transaction, because a person waits for it.
+Known, unknown and left addresses take the same way through this file, so that a page cannot tell them apart.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, String, cast, exists, func, literal, select
+from sqlalchemy.orm import Session
+
+from lists import consents, contacts, directory, suppressions
+from lists import subscriptions as subs
+from lists.addresses import Address
+from lists.directory import Application
+from lists.geography import Place
+from lists.permission import allowed, people
+from lists.subscriptions import Confirmation, Subscription
+from mailer import outbox
+from mailer.editions import Editions
+from mailer.outbox import OutboxRow, Result
+from mailer.policy import POLICY
+from mailer.source import Addressed, Content, Refusal
+from mailer.tokens import Links
+
+PER_ADDRESS_AND_DAY = 3
+DAY = 24 * 60 * 60 * 1_000_000  # microseconds, as moments are kept
+ASK_WITHIN = timedelta(days=2)  # who asked longer ago and was never mailed is not surprised by a mail now
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a form said, already parsed: who, for which list, and the exact wording of the page."""
+
+    address: Address
+    list: str
+    language: str
+    wording: str
+    page: str
+    name: str = ""
+    place: Place | None = None
+    source: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmations:
+    """The source of the kinds `confirmation`, `already` and `received`."""
+
+    editions: Editions
+    links: Links
+    kinds: tuple[str, ...] = field(default=("confirmation", "already", "received"), init=False)
+
+    def ask(
+        self, session: Session, asked: Asked, *, now: datetime, application: Application | None = None
+    ) -> None:
+        """Note that somebody asked to join a list, and put the mail that answers them into the outbox.
+
+        Whoever is on the list already gets a friendly word instead of a question; a suppressed address gets
+        nothing. At most one confirmation leaves per list and day, three per address and day over all lists.
+        Raises BadInput for details that cannot be kept.
+        """
+        name = contacts.clean(asked.name, what="name", limit=contacts.NAME_LENGTH)
+        application = application.cleaned() if application else None
+        if suppressions.reason(session, asked.address.digest) is not None:
+            return
+        contact = contacts.find_or_add(
+            session, asked.address, now=now, language=asked.language, name=name, place=asked.place
+        )
+        subscription = subs.ask(session, contact_id=contact.id, list=asked.list, now=now)
+        consents.add(
+            session,
+            contact_id=contact.id,
+            list=asked.list,
+            action="asked",
+            wording=asked.wording,
+            page=asked.page,
+            language=asked.language,
+            source=asked.source,
+            now=now,
+        )
+        if subscription.state == "confirmed":
+            self._put(session, "already", list=asked.list, contact_id=contact.id, now=now)
+            return
+        if application is not None:
+            directory.apply(session, application, contact_id=contact.id, now=now)
+        if self._today(session, contact.id, now) < PER_ADDRESS_AND_DAY:
+            self._put(session, "confirmation", list=asked.list, contact_id=contact.id, now=now)
+
+    def confirm(
+        self, session: Session, *, subscription_id: int, round: int, page: str, now: datetime
+    ) -> Confirmation | None:
+        """Confirm what a link names; None when the link is no longer good.
+
+        The interest list is joined at once. An organizer's address is confirmed and staff decide the rest,
+        which one mail says.
+        """
+        subscription = subs.of_token(session, subscription_id=subscription_id, round=round)
+        if subscription is None:
+            return None
+        contact_id, list_name = subscription.contact_id, subscription.list
+        done: Confirmation | None
+        if list_name == "organizers":
+            moved = directory.address_confirmed(session, contact_id=contact_id)
+            done = Confirmation(contact_id=contact_id, list=list_name, changed=moved)
+            if moved:
+                self._put(session, "received", list=list_name, contact_id=contact_id, now=now)
+        else:
+            done = subs.confirm(session, subscription_id=subscription_id, round=round, now=now)
+        if done is not None and done.changed:
+            consents.add(
+                session, contact_id=contact_id, list=list_name, action="confirmed", page=page, now=now
+            )
+        return done
+
+    def fill(self, session: Session, *, now: datetime, limit: int) -> int:
+        """Ask those whose pending subscription never led to a mail: imported people, mostly."""
+        asked_lately = Subscription.asked_at > now - ASK_WITHIN
+        never_asked = ~exists().where(
+            OutboxRow.contact_id == Subscription.contact_id,
+            OutboxRow.kind == "confirmation",
+            OutboxRow.list == Subscription.list,
+            OutboxRow.queued_at >= Subscription.asked_at - DAY,  # a second asking on one day shares its mail
+        )
+        new = 0
+        for list_name in subs.LISTS:
+            purpose = POLICY["confirmation"].purpose(list_name)
+            wanted = (
+                select(
+                    Subscription.contact_id.label("contact_id"),
+                    _key("confirmation", list_name, now).label("key"),
+                    literal(0).label("ref"),
+                )
+                .select_from(people(purpose))
+                .where(Subscription.state == subs.PENDING, asked_lately, never_asked)
+                .where(allowed(purpose, now=now))
+                .limit(limit)
+            )
+            if session.execute(wanted.limit(1)).first() is not None:
+                edition_id = self.editions.current(session, f"confirm/{list_name}", "confirmation", now=now)
+                new += outbox.fill(
+                    session, wanted, kind="confirmation", list=list_name, edition_id=edition_id, now=now
+                )
+        return new
+
+    def compose(
+        self, session: Session, letters: Sequence[Addressed], *, now: datetime
+    ) -> Mapping[int, Content | Refusal]:
+        """Give each confirmation its link; the other kinds need nothing of their own."""
+        asking = [letter for letter in letters if letter.entry.kind == "confirmation"]
+        ids = [letter.entry.contact_id for letter in asking]
+        found = session.execute(
+            select(Subscription.contact_id, Subscription.list, Subscription.id, Subscription.round).where(
+                Subscription.contact_id.in_(ids)
+            )
+        )
+        links = {(row.contact_id, row.list): self.links.confirm(row.id, row.round) for row in found}
+        contents: dict[int, Content | Refusal] = {letter.entry.id: Content() for letter in letters}
+        for letter in asking:
+            url = links[letter.entry.contact_id, letter.entry.list]
+            contents[letter.entry.id] = Content(fields={"confirm_url": url})
+        return contents
+
+    def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
+        """Nothing follows from these mails: what matters is the button that is pressed, or not."""
+
+    def next_due(self, session: Session, *, now: datetime) -> datetime | None:
+        """Never by itself: somebody has to ask first."""
+        return None
+
+    def _put(self, session: Session, kind: str, *, list: str, contact_id: int, now: datetime) -> None:
+        template = f"confirm/{list}" if kind == "confirmation" else kind
+        outbox.put(
+            session,
+            key=f"{kind}/{list}/contact/{contact_id}/{now:%Y-%m-%d}",
+            kind=kind,
+            list=list,
+            contact_id=contact_id,
+            edition_id=self.editions.current(session, template, kind, now=now),
+            now=now,
+        )
+
+    def _today(self, session: Session, contact_id: int, now: datetime) -> int:
+        since = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        sent = select(func.count()).where(
+            OutboxRow.contact_id == contact_id,
+            OutboxRow.kind == "confirmation",
+            OutboxRow.queued_at >= since,
+        )
+        return session.scalar(sent) or 0
+
+
+def _key(kind: str, list: str, now: datetime) -> ColumnElement[Any]:
+    number = cast(Subscription.contact_id, String)
+    return literal(f"{kind}/{list}/contact/", String) + number + literal(f"/{now:%Y-%m-%d}", String)
