@@ -16,11 +16,12 @@ import pytest
 
 EMAIL = Path(__file__).resolve().parents[2] / "templates" / "email"
 LANGUAGES = ("en", "es")
-TEMPLATES = """
-    confirm/interest confirm/organizers already received
-    welcome/toolkit welcome/powerpoint welcome/detainers welcome/partners welcome/map
-    organizer/hello organizer/first-call invitation
-""".split()
+SEQUENCES = {
+    "welcome": ("toolkit", "powerpoint", "detainers", "partners", "map"),
+    "organizer": ("hello", "first-call"),
+}
+TEMPLATES = ["confirm/interest", "confirm/organizers", "already", "received", "invitation"]
+TEMPLATES += [f"{sequence}/{step}" for sequence, steps in SEQUENCES.items() for step in steps]
 LETTERS = [(name, language) for name in TEMPLATES for language in LANGUAGES]
 
 MOST_WORDS = 250
@@ -37,24 +38,16 @@ NO_BUTTON = {
 # Letters are read on phones that others see, so the lines a lock screen shows name nothing that endangers.
 NOT_ON_A_LOCK_SCREEN = re.compile(r"\bICE\b|migra|detain|detenc|status|papers|papeles", re.IGNORECASE)
 
-EVERYONE = set(
-    """
-    name greeting campaign motto postal_address sender_name reply_to
-    home_url privacy_url organize_url join_page_url
-    """.split()
-)
+EVERYONE = {"name", "greeting", "campaign", "motto", "postal_address", "sender_name", "reply_to"}
+EVERYONE |= {"home_url", "privacy_url", "organize_url", "join_page_url"}
 RESOURCES = {
     f"{resource}_{end}"
     for resource in ("toolkit", "webinar", "powerpoint", "guide", "pledge", "allies")
     for end in ("url", "note")
 }
 LIST_MAIL = {"leave_url", "preferences_url"}
-CALL = set(
-    """
-    event_title event_when event_note event_minutes join_url
-    rsvp_yes_url rsvp_maybe_url rsvp_no_url
-    """.split()
-)
+CALL = {"event_title", "event_when", "event_note", "event_minutes"}
+CALL |= {"join_url", "rsvp_yes_url", "rsvp_maybe_url", "rsvp_no_url"}
 EXTRA = {
     "confirm": {"confirm_url"},
     "already": {"preferences_url"},
@@ -343,17 +336,17 @@ def test_the_frame_fetches_nothing_and_stays_light() -> None:
     assert len(style.encode()) < LARGEST_STYLE
 
 
-@pytest.mark.parametrize("sequence", ["welcome", "organizer"])
-def test_a_sequence_sends_letters_that_exist_in_hours_that_are_kind(sequence: str) -> None:
+@pytest.mark.parametrize("sequence", SEQUENCES)
+def test_a_sequence_sends_its_letters_in_hours_that_are_kind(sequence: str) -> None:
     plan = tomllib.loads((EMAIL / sequence / "sequence.toml").read_text(encoding="utf-8"))
-    assert {f"{sequence}/{step['name']}" for step in plan["step"]} == {
-        name for name in TEMPLATES if name.startswith(f"{sequence}/")
-    }
-    for number, step in enumerate(plan["step"]):
-        assert set(step) == {"name", "delay_days", "window", "weekdays", "skip"}
-        assert step["window"] == (["10:00", "18:00"] if number else ["08:00", "20:00"])
-        assert not number or step["weekdays"] == ["mon", "tue", "wed", "thu"]
-        assert not number or step["delay_days"] >= 3
+    assert tuple(step["name"] for step in plan["step"]) == SEQUENCES[sequence]
+    first, *later = plan["step"]
+    assert (first["delay_days"], first["window"], len(first["weekdays"])) == (0, ["08:00", "20:00"], 7)
+    for step in later:
+        assert step["delay_days"] >= 3
+        assert step["window"] == ["10:00", "18:00"]
+        assert step["weekdays"] == ["mon", "tue", "wed", "thu"]
+    assert all(set(step) == {"name", "delay_days", "window", "weekdays", "skip"} for step in plan["step"])
 
 
 def main() -> None:
