@@ -52,8 +52,10 @@ def explain(environ: Mapping[str, str], *, home: Path | None = None) -> Explaine
     folder = (home or (Path(told).expanduser() if told else default_home())).absolute()
     in_file, mistakes = of_file(folder / "mailer.toml")
     in_secrets, more = of_secrets(folder / "secrets")
-    layers = (in_file, in_secrets, of_environment(environ))
+    layers: tuple[Layer, ...] = (in_file, in_secrets, of_environment(environ))
     values = {**merged(layers), "home": folder}
+    if told and home is None:
+        layers = (Layer(values={"home": told}, otherwise="the environment variable MAILER_HOME"), *layers)
     settings, wrong = _validated(values, layers)
     mistakes += [*more, *wrong]
     if mistakes or settings is None:
@@ -148,7 +150,7 @@ def _told(settings: Settings, layers: Sequence[Layer]) -> list[Told]:
         value: object = settings
         for step in key.split("."):
             value = getattr(value, step)
-        place = "MAILER_HOME" if key == "home" else _place(key.split("."), layers) or "default"
+        place = _place(key.split("."), layers) or "default"
         rows.append(Told(key=key, value=_shown(key, value), place=place, what=what))
     return rows
 

@@ -1,0 +1,93 @@
+"""The same verbs by hand: `mailer <command>`.
+
+A command is a row in COMMANDS and a module of this folder with a click command called `command`. Modules
+are imported only when their command is used, so that `mailer --help` answers at once. Every command that
+prints facts takes `--json` (mailer/cli/output.py). A refusal is one sentence on the error output and no
+traceback; exit status 2 means that what was asked cannot be done, 75 that it may be tried again.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from lists.errors import BadSettings, HouseError, StorageTrouble
+
+CANNOT_BE_DONE = 2
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+STOPPED = 130
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "serve": ("serve", "Run everything: pages, schedule and delivery. Stop with Ctrl-C."),
+    "work": ("work", "Run delivery only, beside a “serve” or on another machine."),
+    "config": ("config", "Check the settings, and show where each comes from."),
+    "db": ("db", "Bring the database up to date, or check that it is."),
+    "list": ("list", "Show the lists and how many people are on each."),
+    "contact": ("contact", "Show what we know about one person, or forget them."),
+    "import": ("importing", "Bring people in from a CSV file, with the evidence of their consent."),
+    "organizer": ("organizer", "See who wants to be on the map; approve or reject them."),
+    "sequence": ("sequence", "Show the follow-up sequences and who is where in them."),
+    "event": ("event", "Plan a call, and invite people to it."),
+    "broadcast": ("broadcast", "Send an update to a list, after a look at who gets it."),
+    "outbox": ("outbox", "See what waits, what left, what failed, and why."),
+    "deliver": ("deliver", "Deliver what is due now, then stop."),
+    "jobs": ("jobs", "List what happens by itself, or run one of it by hand."),
+    "postoffice": ("postoffice", "Read the try-out's mail, and move its clock."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when used; help comes from the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the table's order, from first use to rare use."""
+        folder = Path(__file__).parent
+        return [name for name, (module, _) in COMMANDS.items() if (folder / f"{module}.py").exists()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module; None when there is no such command."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{COMMANDS[cmd_name][0]}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help of every command without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="beloved-mailer", message="%(version)s")
+def root() -> None:
+    """Email and mailing lists for a campaign that stores little, shows less and never tracks.
+
+    “mailer COMMAND --help” explains each command.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit status."""
+    try:
+        status = root.main(args=arguments, prog_name="mailer", standalone_mode=False)
+    except HouseError as refusal:
+        click.echo(told(refusal), err=True)
+        sys.exit(TRY_AGAIN if isinstance(refusal, StorageTrouble) else CANNOT_BE_DONE)
+    except click.ClickException as misuse:
+        misuse.show()
+        sys.exit(misuse.exit_code)
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        sys.exit(STOPPED)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def told(refusal: HouseError) -> str:
+    """Say a refusal as people read it on a terminal: a line for each thing to do."""
+    if isinstance(refusal, BadSettings) and len(refusal.mistakes) > 1:
+        return "\n".join(["The settings have these mistakes:", *(f"  - {text}" for text in refusal.mistakes)])
+    return str(refusal)

@@ -1,0 +1,101 @@
+"""How commands answer: a table for people, JSON for scripts, from the same rows.
+
+With `--json` the output is one JSON value with the same keys in every version: a list of objects from
+`rows`, one object from `facts`. Moments are ISO 8601 in UTC. Names that people chose never reach the terminal
+with control characters in them.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+WIDTH_OF_A_FILE = 200
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def json_option(function: Function) -> Function:
+    """Give a command the switch `--json`, as its argument `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for scripts.")(function)
+
+
+def rows(
+    found: Iterable[Mapping[str, object]], *, columns: Mapping[str, str], as_json: bool, none: str = "None."
+) -> None:
+    """Print rows. `columns` is key → heading; `none` is what people read when there are no rows."""
+    listed = list(found)
+    if as_json:
+        print_json(listed)
+        return
+    if not listed:
+        click.echo(none)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns.values(), box=None, pad_edge=False, header_style="bold")
+    for row in listed:
+        table.add_row(*(Text(shown(row.get(key))) for key in columns))
+    _print(table)
+
+
+def facts(found: Mapping[str, object], *, labels: Mapping[str, str], as_json: bool) -> None:
+    """Print what is known about one thing, a line each. `labels` is key → label."""
+    if as_json:
+        print_json(found)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key, label in labels.items():
+        table.add_row(Text(label, style="bold"), Text(shown(found.get(key))))
+    _print(table)
+
+
+def say(sentence: str) -> None:
+    """Print one sentence to a person."""
+    click.echo(shown(sentence))
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, in ASCII, so that no text in it can steer a terminal."""
+    click.echo(json.dumps(value, default=_plain, indent=2))
+
+
+def shown(value: object) -> str:
+    """Say a value in a table: nothing for None, words for yes and no, a dot for what cannot be printed."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M UTC")
+    return "".join(sign if sign.isprintable() or sign == "\n" else "·" for sign in str(value))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _print(table: object) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=WIDTH_OF_A_FILE)
+    console.print(table)
