@@ -336,6 +336,29 @@ def test_the_frame_fetches_nothing_and_stays_light() -> None:
     assert len(style.encode()) < LARGEST_STYLE
 
 
+@pytest.mark.parametrize(
+    "pair",
+    """
+    1d2433/faf6ef 1d2433/ffffff 556074/faf6ef 7a2e12/faf6ef 7a2e12/ffffff ffffff/7a2e12
+    eef0f4/15181f eef0f4/1e232d a9b2c3/15181f f0a878/15181f f0a878/1e232d 15181f/f0a878
+    """.split(),  # noqa: SIM905
+)
+def test_letters_can_be_read_by_day_and_by_night(pair: str) -> None:
+    style = (EMAIL / "_layout" / "mail.css").read_text(encoding="utf-8")
+    assert all(f"#{color}" in style for color in pair.split("/"))
+    darker, lighter = sorted(map(luminance, pair.split("/")))
+    assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of an sRGB color as WCAG 2.2 defines it."""
+    parts = [int(color[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 @pytest.mark.parametrize("sequence", SEQUENCES)
 def test_a_sequence_sends_its_letters_in_hours_that_are_kind(sequence: str) -> None:
     plan = tomllib.loads((EMAIL / sequence / "sequence.toml").read_text(encoding="utf-8"))
