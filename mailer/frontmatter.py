@@ -1,0 +1,108 @@
+"""The few lines between `---` at the top of a text, read the way people write them.
+
+`key: value`, one a line; the value is the rest of the line, colons and all, with or without quotes. A key without
+a value may be followed by indented `key: value` lines of its own, one level deep.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from lists.errors import BrokenTemplate
+
+_FENCE = "---"
+_LINE = re.compile(r"(\s*)([\w-]+)\s*:(?:\s+(.*)|)$")
+_BLOCK_VALUES = ("|", ">", "|-", ">-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What stands behind one key; either `value` or `inner` is filled, `line` counts from 1."""
+
+    value: str
+    line: int
+    inner: Mapping[str, "Entry"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matter:
+    """A text taken apart: its entries, and the body that starts at line `first_line` of the file."""
+
+    entries: Mapping[str, Entry]
+    body: str
+    first_line: int
+
+
+def read(text: str, *, path: str, keys: tuple[str, ...]) -> Matter:
+    """Take the front matter off a text.
+
+    Raises BrokenTemplate when there is none, it is not closed, a line cannot be read or a key is none of `keys`.
+    """
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    top = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    if lines[top].strip() != _FENCE:
+        raise BrokenTemplate(
+            'The file must begin with a line "---", then "subject: …", then a line "---".',
+            path=path,
+            line=top + 1,
+        )
+    end = next((number for number in range(top + 1, len(lines)) if lines[number].rstrip() == _FENCE), None)
+    if end is None:
+        raise BrokenTemplate('The "---" that ends the lines at the top is missing.', path=path, line=top + 1)
+    entries = _entries(lines[top + 1 : end], first=top + 2, path=path)
+    for key, entry in entries.items():
+        if key not in keys:
+            raise BrokenTemplate(_unknown(key, keys), path=path, line=entry.line)
+    return Matter(entries=entries, body="\n".join(lines[end + 1 :]), first_line=end + 2)
+
+
+def _entries(lines: list[str], *, first: int, path: str) -> dict[str, Entry]:
+    """Read the lines between the fences."""
+    entries: dict[str, Entry] = {}
+    inner: dict[str, Entry] | None = None
+    for number, line in enumerate(lines, first):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _LINE.match(line)
+        if match is None:
+            raise BrokenTemplate(
+                f'“{line.strip()[:40]}” is not of the form "key: value".', path=path, line=number
+            )
+        indented, key, value = (
+            bool(match[1]),
+            match[2].lower(),
+            _value(match[3] or "", path=path, line=number),
+        )
+        if indented and inner is None:
+            raise BrokenTemplate(
+                "An indented line belongs under a key without a value; start this one at the left edge.",
+                path=path,
+                line=number,
+            )
+        place = inner if indented and inner is not None else entries
+        if key in place:
+            raise BrokenTemplate(f"“{key}” stands here twice. Keep one.", path=path, line=number)
+        if indented:
+            place[key] = Entry(value=value, line=number)
+        else:
+            inner = {} if not value else None
+            entries[key] = Entry(value=value, line=number, inner=inner if inner is not None else {})
+    return entries
+
+
+def _value(text: str, *, path: str, line: int) -> str:
+    """Return a value without the blanks and the one pair of quotes around it."""
+    text = text.strip()
+    if text in _BLOCK_VALUES:
+        raise BrokenTemplate("Write the value on the same line as its key.", path=path, line=line)
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1].strip()
+    return text
+
+
+def _unknown(key: str, keys: tuple[str, ...]) -> str:
+    """Return the sentence for a key nobody knows."""
+    near = get_close_matches(key, keys, n=1)
+    instead = f"Did you mean “{near[0]}”?" if near else f"The keys are: {', '.join(keys)}."
+    return f"“{key}” is not known here. {instead}"
