@@ -1,7 +1,7 @@
 """The few lines between `---` at the top of a text, read the way people write them.
 
-`key: value`, one a line; the value is the rest of the line, colons and all, with or without quotes. A key without
-a value may be followed by indented `key: value` lines of its own, one level deep.
+`key: value`, one a line; the value is the rest of the line, colons and all, with or without quotes. A key
+without a value may be followed by indented `key: value` lines of its own, one level deep.
 """
 
 import re
@@ -37,7 +37,7 @@ class Matter:
 def read(text: str, *, path: str, keys: tuple[str, ...]) -> Matter:
     """Take the front matter off a text.
 
-    Raises BrokenTemplate when there is none, it is not closed, a line cannot be read or a key is none of `keys`.
+    Raises BrokenTemplate when there is none, it is not closed, a line cannot be read or a key not in `keys`.
     """
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     top = next((number for number, line in enumerate(lines) if line.strip()), 0)

@@ -1,7 +1,7 @@
-"""What a template may say: fields, a few filters, conditions. Everything else is refused, with what to do instead.
+"""What a template may say: fields, a few filters, conditions. All else is refused, saying what to write.
 
-Walks the parsed template by the names of its nodes and knows nothing of the library that parsed it; a kind of node
-that is not listed here is refused.
+Walks the parsed template by the names of its nodes and knows nothing of the library that parsed it; a kind of
+node that is not listed here is refused.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,11 +21,11 @@ _PLAIN_INSTEAD = "Write a plain field, such as {{ name }}"
 _COMPARISONS = frozenset({"eq", "ne", "lt", "lteq", "gt", "gteq"})
 _LONGEST_NUMBER = 10**9
 _REFUSED_STATEMENTS = {
-    "for": "A template cannot repeat a part. Write the part out, or ask for a field that holds the whole list.",
+    "for": "A template cannot repeat a part. Write the part out, or ask for a field that holds it all.",
     "set": "A template cannot set values. Use the fields as they are given.",
     "macro": "A template cannot define macros. Write the text out where it is needed.",
     "call": "A template cannot call anything. Use the fields as they are given.",
-    "include": "A template cannot include other files. Write the text here; what all mails share is in the frame.",
+    "include": "A template cannot include other files. Write the text here.",
     "import": "A template cannot import other files. Write the text here.",
     "from": "A template cannot import other files. Write the text here.",
     "extends": "A template cannot extend another. The frame is put around every mail by itself.",
@@ -44,7 +44,7 @@ _CALCULATION = frozenset({"Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow", 
 
 
 def check_opening(kind: str, value: str, *, path: str, line: int) -> None:
-    """Refuse raw blocks and tags that eat the blanks around them; `kind` and `value` are a tag's first piece."""
+    """Refuse raw blocks and tags that eat the blanks around them; `kind` and `value` begin a tag."""
     if kind == "raw_begin":
         raise BrokenTemplate(
             'A raw block cannot be used. Write {{ "{{" }} to show braces.', path=path, line=line

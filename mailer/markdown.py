@@ -1,7 +1,7 @@
 """Markdown to HTML and to plain text that reads well, with template tags hidden as marks.
 
-The only importer of markdown_it. Raw HTML, pictures and links to anything but a plain address or one address field
-are refused, with the line.
+The only importer of markdown_it. Raw HTML, pictures and links to anything but a plain address or one address
+field are refused, with the line.
 """
 
 import re
@@ -32,8 +32,8 @@ class Converted:
 def convert(body: str, *, tags: Tags, path: str, lines: Sequence[int]) -> Converted:
     """Turn Markdown into HTML and text.
 
-    `lines[i]` is the line in the file of the body's line i. A paragraph that holds only one link becomes the mail's
-    button. Raises BrokenTemplate for what an email cannot carry.
+    `lines[i]` is the line in the file of the body's line i. A paragraph that holds only one link becomes the
+    mail's button. Raises BrokenTemplate for what an email cannot carry.
     """
     parser = _parser(html=False)
     tokens = parser.parse(body)
@@ -54,7 +54,7 @@ def convert(body: str, *, tags: Tags, path: str, lines: Sequence[int]) -> Conver
 def _parser(*, html: bool) -> MarkdownIt:
     """Return the one dialect used: CommonMark without indented code, which nobody means in a mail."""
     parser = MarkdownIt("commonmark", {"html": html, "linkify": False}).disable("code")
-    parser.validateLink = lambda _: True  # type: ignore[assignment, method-assign]  # we check, and say what is wrong
+    parser.validateLink = lambda _: True  # type: ignore[assignment, method-assign]  # checked below
     return parser
 
 
@@ -82,7 +82,7 @@ def _refuse_html(body: str, where: _Where) -> None:
             if piece.type in ("html_block", "html_inline"):
                 shown = piece.content.strip().split("\n")[0][:40]
                 raise where.broken(
-                    f"HTML cannot be used here ({shown}). Write Markdown; for a note to yourself write {{# note #}}.",
+                    f"HTML cannot be used here ({shown}). Write Markdown; notes go in {{# … #}}.",
                     row,
                 )
 
@@ -130,7 +130,7 @@ def _check_inline(
             elif tag.word and conditions:
                 if conditions[-1] != tuple(place):
                     sentence = (
-                        f"This {{% {tag.word} %}} stands in another paragraph, list, link or emphasis than its "
+                        f"This {{% {tag.word} %}} stands in another paragraph, list or emphasis than its "
                         "{% if %}. Put both inside the same one, or each on a line of its own."
                     )
                     raise BrokenTemplate(sentence, path=where.path, line=tag.line)
@@ -145,13 +145,13 @@ def _check_link(target: str, *, tags: Tags, where: _Where, row: int) -> None:
         return
     if tags.found(target):
         raise where.broken(
-            "A link may lead to one address field alone, such as {{ preferences_url }}; its name ends in _url and "
+            "A link leads to one address field alone, such as {{ toolkit_url }}; its name ends in _url, and "
             "nothing stands before or after it.",
             row,
         )
     if not _ADDRESS.fullmatch(target):
         raise where.broken(
-            f"A link may lead to an address that begins with https://, http:// or mailto:, not to “{target[:60]}”.",
+            f"A link may lead to an address with https://, http:// or mailto:, not to “{target[:60]}”.",
             row,
         )
 
@@ -178,7 +178,7 @@ def _unwrap(tokens: list[Token], number: int) -> None:
 
 
 class _Text:
-    """Writes a parsed body as plain text: one line a paragraph, marks of emphasis dropped, addresses spelled out."""
+    """Writes a parsed body as plain text: a line a paragraph, no marks of emphasis, addresses in full."""
 
     def __init__(self, tags: Tags) -> None:
         self._tags = tags

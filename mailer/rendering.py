@@ -1,7 +1,8 @@
 """Compile an email template once and render it for each recipient; also the environment of the web pages.
 
-The only importer of jinja2 and css_inline. A template may print fields and choose between texts, nothing else:
-what it says is walked and refused by default before it is ever compiled, and values are never compiled at all.
+The only importer of jinja2 and css_inline. A template may print fields and choose between texts, nothing
+else: what it says is walked and refused by default before it is ever compiled, and values are never compiled
+at all.
 """
 
 import html as entities
@@ -30,10 +31,8 @@ _OPAQUE = re.compile(
 _ELEMENT = re.compile(r"<[a-z](?:[^>\"']|\"[^\"]*\"|'[^']*')*>", re.I | re.S)
 _HREF = re.compile(r"\shref=\"([^\"]*)\"")
 _SAFE_ADDRESS = re.compile(r"(?:https?://|mailto:)[^\s<>\"'\\]+", re.IGNORECASE)
-# Controls, line separators, and the marks that turn the direction of the text after them (U+202A-202E, U+2066-2069).
-_UNSHOWN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+"
-)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]+")  # marks that turn the direction of the text after them
 _BREAKS = re.compile(r"[\t\n]+")
 _BLANK_ENDS = re.compile(r"[ \t]+\n")
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -41,7 +40,7 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One language of a template as read from its file; the body starts at `first_line` of the file at `path`."""
+    """One language of a template as read from `path`; the body starts at its line `first_line`."""
 
     subject: str
     preview: str
@@ -54,7 +53,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """What every email of one language wears; `[[word]]` in it stands for a word, the body, subject or preview."""
+    """What every email of one language wears; `[[word]]` in it stands for a word or a part of the mail."""
 
     html: str
     text: str
@@ -113,7 +112,8 @@ def compile(source: Source, *, frame: Frame, fields: frozenset[str]) -> Compiled
     html = _worded(hide(frame.html, path=page, line=1), {**safe, "body": body.html}, path=page)
     html = _styled(html, css=frame.css, tags=tags, path=page)
     done = [tags.restore(part) for part in (subject, text, html)]
-    # Asked again of what will be compiled: nothing that Markdown or the frame made can be a tag that nobody wrote.
+    # Asked again of what will be compiled: nothing that Markdown or the frame made can be a tag
+    # that nobody wrote.
     trees = [_parse(part, path=source.path, line=1) for part in done]
     used = [grammar.check(tree, fields=fields, path=source.path, line=1) for tree in trees]
     names = frozenset[str]().union(*used)
@@ -135,8 +135,8 @@ class Renderer:
     def render(self, fields: Mapping[str, str]) -> Rendered:
         """Return subject, text and HTML for one recipient.
 
-        Every field used must be given, "" where it has no value. Values are shown as they are: never compiled,
-        escaped in HTML, without control characters and marks that turn the direction of writing.
+        Every field used must be given, "" where it has no value. Values are shown as they are: never
+        compiled, escaped in HTML, without control characters and marks that turn the direction of writing.
         Raises BadInput for a missing field, or an address field that is no web or mail address.
         """
         shared = self._shared
@@ -167,12 +167,12 @@ class Renderer:
 
 
 def _shown(value: str) -> str:
-    """Return a value without control characters, lone surrogates and marks that turn the direction of writing."""
-    return _UNSHOWN.sub(" ", value.replace("\r\n", "\n"))
+    """Return a value without control characters and marks that turn the direction of text."""
+    return _TURNING.sub("", _CONTROL.sub(" ", value.replace("\r\n", "\n")))
 
 
 def pages(folder: Path) -> jinja2.Environment:
-    """Return the environment for the web pages of a folder: everything escaped, an unknown field is an error."""
+    """Return the environment for the web pages of a folder: all escaped, an unknown field is an error."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
@@ -183,7 +183,7 @@ def pages(folder: Path) -> jinja2.Environment:
 
 
 def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
-    """Return an environment that has the allowed filters and nothing else: no loader, no globals, no tests but none."""
+    """Return an environment that has the allowed filters and no loader, no globals, no test but none."""
     environment = ImmutableSandboxedEnvironment(
         autoescape=autoescape, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
@@ -196,7 +196,7 @@ def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
 
 
 def _fallback(value: str, instead: str, _always: bool = True) -> str:
-    """Return the value, or what stands for it when it is empty: fields are always given, "" without a value."""
+    """Return the value, or what stands for it when it is empty: fields are given, "" without a value."""
     return value or instead
 
 
@@ -216,7 +216,7 @@ class _Hiding:
         return "\n".join(row for _, row in self.rows(text, path=path, line=line))
 
     def rows(self, text: str, *, path: str, line: int) -> list[tuple[int, str]]:
-        """Return each line with its number in the file, tags as marks, lines that held only a comment left out."""
+        """Return each line with its number in the file, tags as marks, lines of mere comments left out."""
         rows: list[tuple[int, str]] = [(line, "")]
         tags: list[Tag] = []
         now, commented = line, False
@@ -251,7 +251,7 @@ class _Hiding:
 
 
 def _units(text: str, *, path: str, line: int) -> Iterator[tuple[str, str]]:
-    """Yield plain text ("data"), fields ("variable"), statements ("block") and comments ("comment"), in order."""
+    """Yield plain text ("data"), fields ("variable"), statements ("block") and comments ("comment")."""
     unit, now = "", line
     try:
         for _, kind, value in _TEXT.lex(text):
@@ -319,7 +319,8 @@ def _worded(frame: str, words: Mapping[str, str], *, path: str) -> str:
 def _styled(html: str, *, css: str, tags: Tags, path: str) -> str:
     """Move the styles onto the elements, with every tag where it was.
 
-    Between elements a tag travels as a comment, because text between the rows of a table would be moved out of it.
+    Between elements a tag travels as a comment, because text between the rows of a table would be moved out
+    of it.
     """
     pieces, end = [], 0
     for match in _OPAQUE.finditer(html):
@@ -332,7 +333,7 @@ def _styled(html: str, *, css: str, tags: Tags, path: str) -> str:
         rest = _HREF.sub(lambda match: "" if _is_link(match[1], tags) else match[0], element[0])
         for tag in tags.found(rest):
             raise BrokenTemplate(
-                f'Inside an HTML element only a whole address may be a field, as in href="{{{{ leave_url }}}}"; '
+                f'In an HTML element only a whole address may be a field, as in href="{{{{ leave_url }}}}"; '
                 f"move {tag.source} out of it.",
                 path=path,
                 line=tag.line,

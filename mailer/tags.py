@@ -1,8 +1,8 @@
 """The stretches of template language in a text, hidden while other tools work on it and put back afterwards.
 
-Markdown and HTML tools spoil `{{ name }}`, so each tag is replaced by a mark of letters and digits that they leave
-alone. What is put back is exactly what was hidden: braces that come from anywhere else are written so that they
-can never be read as a tag.
+Markdown and HTML tools spoil `{{ name }}`, so each tag is replaced by a mark of letters and digits that they
+leave alone. What is put back is exactly what was hidden: braces that come from anywhere else are written so
+that they can never be read as a tag.
 """
 
 import re
@@ -17,8 +17,8 @@ _BRACE = '{{ "{" }}'
 class Tag:
     """One tag as written.
 
-    `word` is "" for a field and the first word of a statement ("if", "else"); `link` is True when the tag is one
-    single field that holds an address, such as `{{ leave_url }}`; `line` is its line in its file.
+    `word` is "" for a field and the first word of a statement ("if", "else"); `link` is True when the tag is
+    one single field that holds an address, such as `{{ leave_url }}`; `line` is its line in its file.
     """
 
     source: str

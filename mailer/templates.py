@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Instant, insert_or_nothing
+from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
 from lists.errors import BadInput, BrokenTemplate, NotFound
 from mailer import frontmatter, rendering
 from mailer.rendering import Compiled, Frame, Renderer, Source
@@ -46,12 +46,12 @@ class Edition(Base):
     """
 
     __tablename__ = "editions"
-    __table_args__ = (UniqueConstraint("name", "digest", name="editions_name_digest"),)
+    __table_args__ = (UniqueConstraint("name", "digest"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[PrimaryKey]
     name: Mapped[str] = mapped_column(String(200))
     digest: Mapped[bytes] = mapped_column(LargeBinary(16))
-    created_at: Mapped[datetime] = mapped_column(Instant)
+    created_at: Mapped[Moment]
     content: Mapped[dict[str, Any]] = mapped_column(JSON)
     shared: Mapped[dict[str, dict[str, str]]] = mapped_column(JSON)
 
@@ -89,7 +89,8 @@ _NOT_UTF8 = "This line is not UTF-8 text. Save the file again and choose the enc
 def load(folder: Path, name: str) -> Template:
     """Read `<name>/<language>.md` in every language there is.
 
-    Raises BadInput for a name that leads elsewhere, NotFound for one without files, BrokenTemplate for a bad file.
+    Raises BadInput for a name that leads elsewhere, NotFound for one without files, BrokenTemplate for a bad
+    file.
     """
     if not _NAME.fullmatch(name):
         raise BadInput(f"“{name[:60]}” is not the name of a template; names look like welcome/toolkit.")
@@ -124,7 +125,7 @@ def parse(text: str, *, path: str) -> Source:
 
 
 def parse_update(text: str, *, path: str) -> dict[str, Source]:
-    """Read an update: one language, or a subject per language and a section for each, opened by `<!-- es -->`.
+    """Read an update: one language, or a subject per language and a section for each under `<!-- es -->`.
 
     Raises BrokenTemplate with the line of whatever is missing or contradicts itself.
     """
@@ -183,7 +184,8 @@ def edition(
 ) -> Edition:
     """Return the edition of exactly this wording, frame and shared values, frozen now if it is new.
 
-    Two that freeze the same at once get the same one. Raises BrokenTemplate when the template cannot be compiled.
+    Two that freeze the same at once get the same one. Raises BrokenTemplate when the template cannot be
+    compiled.
     """
     digest = _digest(template, frames=frames, shared=shared)
     wanted = select(Edition).where(Edition.name == template.name, Edition.digest == digest)
@@ -206,7 +208,7 @@ def edition(
         "content": content,
         "shared": {language: dict(shared.get(language, {})) for language in template.sources},
     }
-    insert_or_nothing(session, Edition.__table__, [row])
+    insert_or_nothing(session, Edition, [row])
     return session.scalars(wanted).one()
 
 
@@ -249,7 +251,7 @@ def _matter(text: str, *, path: str, keys: tuple[str, ...]) -> frontmatter.Matte
             raise BrokenTemplate("The subject is empty.", path=path, line=entry.line)
     if not matter.body.strip():
         raise BrokenTemplate(
-            "There is no text below the lines at the top. Write what the mail says.",
+            "There is no text below the lines at the top.",
             path=path,
             line=matter.first_line,
         )
@@ -289,7 +291,7 @@ def _language(matter: frontmatter.Matter, sections: Mapping[str, tuple[str, int]
 
 
 def _sections(matter: frontmatter.Matter, *, path: str) -> dict[str, tuple[str, int]]:
-    """Return each language's part of the body and the line it starts at; empty when there is no `<!-- en -->`."""
+    """Return each language's part of the body and its first line; empty without any `<!-- en -->`."""
     lines = matter.body.split("\n")
     marks = [
         (number, match[1].lower()) for number, line in enumerate(lines) if (match := _SECTION.fullmatch(line))
@@ -297,15 +299,16 @@ def _sections(matter: frontmatter.Matter, *, path: str) -> dict[str, tuple[str, 
     if not marks:
         return {}
     first = matter.first_line
-    for number, line in enumerate(lines[: marks[0][0]]):
-        if line.strip():
+    for number, words in enumerate(lines[: marks[0][0]]):
+        if words.strip():
             raise BrokenTemplate(
                 "This text belongs to no language. Put it below <!-- en --> or <!-- es -->.",
                 path=path,
                 line=first + number,
             )
     sections: dict[str, tuple[str, int]] = {}
-    for (number, language), (end, _) in zip(marks, [*marks[1:], (len(lines), "")], strict=True):
+    ends = [number for number, _ in marks[1:]] + [len(lines)]
+    for (number, language), end in zip(marks, ends, strict=True):
         line = first + number
         if language not in LANGUAGES:
             raise BrokenTemplate(
@@ -345,17 +348,16 @@ def _agree(
     for language, (_, line) in sections.items():
         if language not in languages:
             raise BrokenTemplate(
-                f"This part is in {_LANGUAGE_NAMES[language]}, but there is no subject for it. Write the subject "
-                'as "subject:" with indented lines "en: …" and "es: …" below it.',
+                f"This part is in {_LANGUAGE_NAMES[language]}, but there is no subject for it. Write "
+                'a line "subject:" with indented lines "en: …" and "es: …" below it.',
                 path=path,
                 line=line - 1,
             )
     if preview is None:
         return
-    if preview.inner and set(preview.inner) != set(languages) or preview.value and len(languages) > 1:
-        raise BrokenTemplate(
-            "Write the preview for the same languages as the subject.", path=path, line=preview.line
-        )
+    other = bool(preview.inner) and set(preview.inner) != set(languages)
+    if other or (preview.value and len(languages) > 1):
+        raise BrokenTemplate("Write the preview in the subject's languages.", path=path, line=preview.line)
 
 
 def _digest(
