@@ -37,9 +37,9 @@ class Relay:
     def parse(cls, url: str) -> Self:
         """Read `smtp://user:password@host:587?tls=verified&ca_file=/path` or `smtps://…` (implicit TLS).
 
-        Without `tls=`, a relay on this machine is "opportunistic" and any other "verified". `ca_file` names
-        the only authority to trust, instead of the system's. Raises BadSettings with every mistake in a
-        sentence; none of them repeats the address, because it holds the password.
+        Without `tls=`, a relay on this machine is "opportunistic" and any other "verified", and so is one
+        with a `ca_file`, which names the only authority to trust, instead of the system's. Raises BadSettings
+        with every mistake in a sentence; none of them repeats the address, because it holds the password.
         """
         try:
             parts = urlsplit(url.strip())
@@ -48,7 +48,8 @@ class Relay:
             raise BadSettings(["The SMTP address has a host or port that cannot be read."]) from None
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         implicit = parts.scheme == "smtps"
-        default = "implicit" if implicit else "opportunistic" if _loopback(host) else "verified"
+        trusting = _loopback(host) and "ca_file" not in query
+        default = "implicit" if implicit else "opportunistic" if trusting else "verified"
         relay = cls(
             host=host,
             port=port or (IMPLICIT_TLS_PORT if implicit else SUBMISSION_PORT),
