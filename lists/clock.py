@@ -30,3 +30,7 @@ class Clock:
     def monotonic(self) -> float:
         """Return seconds that only ever grow, for timeouts and deadlines."""
         return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Let other threads and processes have their turn for a while."""
+        time.sleep(seconds)

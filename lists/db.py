@@ -160,7 +160,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def insert_or_nothing(
     session: Session,
     table: Table | type[Base],
-    source: Sequence[Mapping[str, Any]] | Select[Any],
+    source: Sequence[Mapping[str, Any]] | Select[*tuple[Any, ...]],
     *,
     columns: Sequence[str | Column[Any]] = (),
 ) -> int:

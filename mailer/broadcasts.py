@@ -1,6 +1,6 @@
 """Broadcasts: an update that staff wrote once, to everyone who may get it when it is filled.
 
-The wording is frozen as an edition when the broadcast is created: what staff previewed is what leaves. Filling
+The wording is frozen as an edition when a broadcast is created: what staff previewed is what leaves. Filling
 goes on from a cursor that moves in the same transaction as the rows, so a stop in the middle loses and
 repeats nobody.
 """

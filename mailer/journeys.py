@@ -6,7 +6,7 @@ waiting ─due→ sending ─sent, unknown, too late→ waiting (the next step) 
    ├ left, suppressed → left  └ cancelled → left
    └ paused → paused ─the pause is over→ waiting
 ```
-A million idle journeys cost a tick a few index look-ups: the index holds only those that wait, by zone and moment.
+A million idle journeys cost a tick a few look-ups: its index holds only those that wait, by zone and time.
 """
 
 from collections.abc import Collection, Sequence
@@ -41,7 +41,7 @@ PAUSED: ColumnElement[str] = literal_column("'paused'")
 
 
 def _index(state: str, *columns: str) -> Index:
-    where = literal_column(f"state = '{state}'")
+    where: ColumnElement[bool] = literal_column(f"state = '{state}'")
     return Index(f"ix_journeys_{state}", *columns, sqlite_where=where, postgresql_where=where)
 
 
@@ -80,7 +80,7 @@ def start(
     """Start a journey for every confirmed subscriber of `list` for whom `who` holds and who has none yet."""
     zone = func.coalesce(func.nullif(Contact.zone, ""), literal(default_zone))
     values: dict[str, ColumnElement[Any]] = {
-        "contact_id": Contact.id,
+        "contact_id": Contact.id.expression,
         "sequence": literal(sequence),
         "step": literal(step),
         "zone": zone,
@@ -170,7 +170,7 @@ def zones(session: Session) -> Sequence[str]:
     return session.scalars(select(found.c.zone).where(found.c.zone.is_not(None)).order_by(found.c.zone)).all()
 
 
-def earliest(session: Session) -> Sequence[Row[tuple[str, str, str, datetime]]]:
+def earliest(session: Session) -> Sequence[Row[str, str, str, datetime]]:
     """Return, for each sequence, step and zone in which somebody waits, the earliest moment due."""
     return session.execute(
         select(Journey.sequence, Journey.step, Journey.zone, func.min(Journey.due_at, type_=Instant))

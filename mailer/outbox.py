@@ -62,7 +62,7 @@ HELD: ColumnElement[str] = literal_column("'held'")
 
 
 def _waiting_index(state: str, *columns: str) -> Index:
-    where = literal_column(f"state = '{state}'")
+    where: ColumnElement[bool] = literal_column(f"state = '{state}'")
     return Index(f"ix_outbox_{state}", *columns, sqlite_where=where, postgresql_where=where)
 
 
@@ -127,6 +127,8 @@ ENTRY = (
     OutboxRow.queued_at,
 )
 
+ENTRY_NAMES = tuple(column.key for column in ENTRY)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -164,7 +166,7 @@ class Result:
 
 def fill(
     session: Session,
-    people: Select[Any],
+    people: Select[*tuple[Any, ...]],
     *,
     kind: str,
     list: str,
@@ -237,7 +239,7 @@ def claim(
         .execution_options(synchronize_session=False)
     ).all()
     ordered = sorted(taken, key=lambda found: (found.priority, found.due_at, found.id))
-    return [Entry(**{column.key: found[place] for place, column in enumerate(ENTRY)}) for found in ordered]
+    return [Entry(**dict(zip(ENTRY_NAMES, found, strict=False))) for found in ordered]
 
 
 def renew(session: Session, *, worker: str, lease_until: datetime) -> None:
@@ -325,6 +327,12 @@ def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int
     if edition_id is not None:
         values["edition_id"] = edition_id
     return _count(session, back.values(**values))
+
+
+def anything_due(session: Session, *, now: datetime) -> bool:
+    """Tell whether some queued row is due, without taking anything."""
+    due = select(OutboxRow.id).where(OutboxRow.state == QUEUED, OutboxRow.due_at <= now)
+    return session.scalar(due.limit(1)) is not None
 
 
 def waiting(session: Session, *, now: datetime) -> int:

@@ -23,12 +23,14 @@ class Policy:
     """How one kind of message is treated.
 
     `needs`: what must be true of the reader (see lists.permission); `list_mail`: it can be left, so it says
-    how; `priority`: 0 leaves first; `expires_after`: from being put into the outbox; `on_unknown`: what to
-    do when nobody can say whether the server took it; `fields`: what its templates may use.
+    how; `automatic`: no person pressed “send” (RFC 3834); `priority`: 0 leaves first; `expires_after`: from
+    being put into the outbox; `on_unknown`: what to do when nobody can say whether the server took it;
+    `fields`: what its templates may use.
     """
 
     needs: Needs
     list_mail: bool
+    automatic: bool
     priority: int
     expires_after: timedelta
     on_unknown: Literal["resend", "keep"]
@@ -43,6 +45,7 @@ POLICY: Mapping[str, Policy] = {
     "confirmation": Policy(
         needs="asked",
         list_mail=False,
+        automatic=True,
         priority=0,
         expires_after=timedelta(days=2),
         on_unknown="resend",
@@ -51,6 +54,7 @@ POLICY: Mapping[str, Policy] = {
     "already": Policy(
         needs="address",
         list_mail=False,
+        automatic=True,
         priority=0,
         expires_after=timedelta(days=1),
         on_unknown="keep",
@@ -59,6 +63,7 @@ POLICY: Mapping[str, Policy] = {
     "received": Policy(
         needs="address",
         list_mail=False,
+        automatic=True,
         priority=0,
         expires_after=timedelta(days=5),
         on_unknown="resend",
@@ -67,6 +72,7 @@ POLICY: Mapping[str, Policy] = {
     "invitation": Policy(
         needs="confirmed",
         list_mail=True,
+        automatic=True,
         priority=1,
         expires_after=timedelta(days=5),
         on_unknown="resend",
@@ -75,6 +81,7 @@ POLICY: Mapping[str, Policy] = {
     "sequence": Policy(
         needs="confirmed",
         list_mail=True,
+        automatic=True,
         priority=2,
         expires_after=timedelta(days=5),
         on_unknown="keep",
@@ -83,6 +90,7 @@ POLICY: Mapping[str, Policy] = {
     "broadcast": Policy(
         needs="confirmed",
         list_mail=True,
+        automatic=False,
         priority=3,
         expires_after=timedelta(days=5),
         on_unknown="keep",

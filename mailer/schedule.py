@@ -1,6 +1,6 @@
 """Schedule: what a sequence sends, how long after the step before, and in which local hours and days.
 
-One `sequence.toml` lies in each sequence's folder of templates; the step's texts lie beside it, a file a language.
+One `sequence.toml` lies in each sequence's folder of templates, and the texts of its steps beside it.
 """
 
 import tomllib

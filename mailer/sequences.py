@@ -1,7 +1,7 @@
 """Sequences: the follow-up mails, one step after another, in the reader's own hours and language.
 
-Whoever confirms, imports or leaves knows nothing of sequences: the sequence asks. It reads the queue of changed
-subscriptions, and once a night it looks for whoever it missed.
+Whoever confirms, imports or leaves knows nothing of sequences: the sequence asks. It reads the queue of
+changed subscriptions, and once a night it looks for whoever it missed.
 """
 
 from collections.abc import Mapping, Sequence

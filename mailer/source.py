@@ -7,6 +7,7 @@ them. A source reads no clock and calls nothing outside the database.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Protocol
 
 from sqlalchemy.orm import Session
@@ -42,7 +43,9 @@ class Refusal:
 class Source(Protocol):
     """One reason to write."""
 
-    kinds: tuple[str, ...]
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Return the kinds of message that are this source's."""
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
         """Put into the outbox what is due at `now`, at most `limit`; returns how many rows are new."""
@@ -57,3 +60,15 @@ class Source(Protocol):
 
     def next_due(self, session: Session, *, now: datetime) -> datetime | None:
         """Return when `fill` will next have something to do, as far as the tables can tell; None if never."""
+
+
+def settle_all(
+    session: Session, sources: Mapping[str, Source], results: Sequence[Result], *, now: datetime
+) -> None:
+    """Tell each source what became of its rows, all of one kind at once."""
+
+    def kind(result: Result) -> str:
+        return result.entry.kind
+
+    for name, same in groupby(sorted(results, key=kind), key=kind):
+        sources[name].settle(session, list(same), now=now)

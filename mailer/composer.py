@@ -1,0 +1,171 @@
+"""Composer: turns claimed rows into messages, just before they are handed over.
+
+The one place between the outbox and the wire: here the permission rule is asked again, for every message of
+every source, so no source can forget it. Nothing is written here; what may not leave comes back as a result.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lists import permission
+from lists.errors import BadInput
+from lists.permission import LASTING, Reader
+from mailer import mime, templates
+from mailer.editions import personal
+from mailer.mime import Letter
+from mailer.outbox import Entry, Result
+from mailer.policy import POLICY
+from mailer.source import Addressed, Content, Refusal, Source
+from mailer.templates import Edition
+from mailer.tokens import Links
+
+MOST_EDITIONS = 256  # kept in memory; one is about 20 kB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A message that may leave now: for whom, and its bytes (RFC 5322, CRLF)."""
+
+    entry: Entry
+    recipient: str
+    message: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """Who writes: From, Reply-To, the name of the campaign per language, and the domain of Message-IDs."""
+
+    name: str
+    address: str
+    reply_to: str
+    campaign: Mapping[str, str]
+
+    @property
+    def domain(self) -> str:
+        """Return the domain of the From address."""
+        return self.address.rpartition("@")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composer:
+    """Composes for every source; holds nothing but what never changes."""
+
+    sources: Mapping[str, Source]
+    links: Links
+    sender: Sender
+    _editions: dict[int, Edition] = field(default_factory=dict, init=False, repr=False)
+
+    def compose(
+        self, session: Session, entries: Sequence[Entry], *, now: datetime
+    ) -> Sequence[Ready | Result]:
+        """Compose claimed rows, at most 50 of them, in the order given.
+
+        Each comes back as a message that may leave at once, or as the result that keeps it here: held where
+        the reason may end, cancelled where it will not.
+        """
+        done: dict[int, Ready | Result] = {}
+        self._load_editions(session, {entry.edition_id for entry in entries})
+
+        def purpose(entry: Entry) -> tuple[str, str]:
+            return (entry.kind, entry.list)
+
+        for (kind, list_name), same in groupby(sorted(entries, key=purpose), key=purpose):
+            group = list(same)
+            readers = permission.readers(
+                session,
+                [entry.contact_id for entry in group],
+                purpose=POLICY[kind].purpose(list_name),
+                now=now,
+            )
+            allowed: list[Addressed] = []
+            for entry in group:
+                reader = readers.get(entry.contact_id)
+                why = "never joined" if reader is None else reader.refusal
+                if reader is None or why is not None:
+                    done[entry.id] = _kept(entry, why or "")
+                else:
+                    allowed.append(Addressed(entry=entry, reader=reader))
+            contents = self.sources[kind].compose(session, allowed, now=now) if allowed else {}
+            for letter in allowed:
+                done[letter.entry.id] = self._written(letter, contents[letter.entry.id])
+        return [done[entry.id] for entry in entries]
+
+    def _written(self, letter: Addressed, content: Content | Refusal) -> Ready | Result:
+        if isinstance(content, Refusal):
+            return Result(entry=letter.entry, state=content.state, why=content.why)
+        try:
+            return self._message(letter.entry, letter.reader, content)
+        except BadInput as error:
+            # One reader's data that no message can hold must stop neither the others nor the worker.
+            return Result(entry=letter.entry, state="failed", why=f"cannot be written: {error}")
+
+    def _message(self, entry: Entry, reader: Reader, content: Content) -> Ready | Result:
+        policy = POLICY[entry.kind]
+        edition = self._editions[entry.edition_id]
+        language = reader.language if reader.language in edition.content else next(iter(edition.content))
+        leave = self.links.unsubscribe(reader.id, entry.list) if policy.list_mail else ""
+        fields = {
+            "name": reader.name,
+            "leave_url": leave,
+            "preferences_url": self.links.preferences(reader.id),
+            **content.fields,
+        }
+        missing = _missing(edition, language, fields)
+        if missing:
+            return Result(entry=entry, state="held", why=f"missing link: {', '.join(missing)}")
+        rendered = templates.renderer(edition, language).render(personal(edition, language, fields))
+        letter = Letter(
+            message_id=self._message_id(entry),
+            date=entry.queued_at,
+            sender=(self.sender.name, self.sender.address),
+            reply_to=self.sender.reply_to,
+            to=(reader.name, reader.email),
+            subject=rendered.subject,
+            text=rendered.text,
+            html=rendered.html,
+            list_id=(self.sender.campaign[language], f"{entry.list}.{self.sender.domain}")
+            if policy.list_mail
+            else None,
+            unsubscribe_url=leave or None,
+            help_url=self.links.home if policy.list_mail else None,
+            owner=self.sender.reply_to if policy.list_mail else None,
+            automatic=policy.automatic,
+            calendar=content.calendar,
+            method="REQUEST",
+        )
+        return Ready(entry=entry, recipient=reader.email, message=mime.encode(letter))
+
+    def _message_id(self, entry: Entry) -> str:
+        """Return the same Message-ID for a row each time it is composed, and another for every other row."""
+        named = f"{entry.key} {entry.queued_at.isoformat()}".encode()
+        return f"<{entry.id}.{hashlib.sha256(named).hexdigest()[:20]}@{self.sender.domain}>"
+
+    def _load_editions(self, session: Session, wanted: set[int]) -> None:
+        absent = wanted - set(self._editions)
+        if not absent:
+            return
+        if len(self._editions) + len(absent) > MOST_EDITIONS:
+            self._editions.clear()
+            absent = wanted
+        for edition in session.scalars(select(Edition).where(Edition.id.in_(sorted(absent)))):
+            session.expunge(edition)
+            self._editions[edition.id] = edition
+
+
+def _missing(edition: Edition, language: str, fields: Mapping[str, str]) -> list[str]:
+    """Return the links this edition uses that nobody has given: a dead link is never mailed."""
+    values: Mapping[str, Any] = {**edition.shared[language], **fields}
+    optional = {"leave_url"}  # frames show it only where there is one
+    used = (name for name in edition.content[language]["names"] if name.endswith("_url"))
+    return [name for name in used if name not in optional and not values.get(name)]
+
+
+def _kept(entry: Entry, why: str) -> Result:
+    return Result(entry=entry, state="cancelled" if why in LASTING else "held", why=why)

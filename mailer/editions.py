@@ -1,0 +1,78 @@
+"""Editions: the shipped templates as this installation sends them: checked when loaded, frozen when used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from lists.errors import BadInput
+from mailer import rendering, templates
+from mailer.policy import POLICY
+from mailer.rendering import Frame, Rendered
+from mailer.templates import LANGUAGES, Edition, Template, renderer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Editions:
+    """Every template by name, the frames, and the values that are the same for all readers of a language."""
+
+    templates: Mapping[str, Template]
+    frames: Mapping[str, Frame]
+    shared: Mapping[str, Mapping[str, str]]
+
+    def current(self, session: Session, name: str, kind: str, *, now: datetime) -> int:
+        """Return the number of the edition that a template of this name and kind has at present."""
+        return self.freeze(session, self.templates[name], kind, now=now).id
+
+    def freeze(self, session: Session, template: Template, kind: str, *, now: datetime) -> Edition:
+        """Return the edition of a template with today's frame and shared values, made if it is new.
+
+        Raises BrokenTemplate for a template that cannot be used for this kind.
+        """
+        return templates.edition(
+            session,
+            template,
+            frames=self.frames,
+            fields=POLICY[kind].fields,
+            shared=self.shared,
+            now=now,
+        )
+
+    def preview(self, edition: Edition, language: str, *, sample: Mapping[str, str]) -> Rendered:
+        """Render an edition for a made-up reader, with `sample` for the personal fields."""
+        return renderer(edition, language).render(personal(edition, language, sample))
+
+
+def personal(edition: Edition, language: str, fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of one reader with the greeting that goes with the name."""
+    shared = edition.shared.get(language) or next(iter(edition.shared.values()))
+    name = fields.get("name", "")
+    greeting = shared["greeting_named"].replace("{{ name }}", name) if name else shared["greeting_plain"]
+    return {**fields, "greeting": greeting}
+
+
+def load(
+    folder: Path,
+    *,
+    kinds: Mapping[str, str],
+    frames: Mapping[str, Frame],
+    shared: Mapping[str, Mapping[str, str]],
+) -> Editions:
+    """Load and try every template below `folder`; `kinds` says of what kind each name is.
+
+    Raises BrokenTemplate with file and line for the first that cannot be used, and BadInput for a template
+    that is missing in a language.
+    """
+    loaded = {name: templates.load(folder, name) for name in kinds}
+    for name, template in loaded.items():
+        for language in LANGUAGES:
+            if language not in template.sources:
+                raise BadInput(
+                    f"The template {name} has no {language}.md; every template speaks both languages."
+                )
+            rendering.compile(
+                template.sources[language], frame=frames[language], fields=POLICY[kinds[name]].fields
+            )
+    return Editions(templates=loaded, frames=frames, shared=shared)

@@ -1,0 +1,184 @@
+"""Jobs: everything that happens by itself, as a table of functions.
+
+Each job only looks at tables, so it may run twice, late or not at all: the next run finds what is left to do.
+The scheduler ticks them, `mailer jobs run NAME` does the same by hand.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lists.clock import Clock
+from lists.contacts import Contact
+from lists.db import Database
+from lists.errors import NotFound
+from lists.permission import LASTING, Purpose, allowed, people, refusal
+from mailer import brakes, outbox
+from mailer.editions import Editions
+from mailer.outbox import HELD, OutboxRow
+from mailer.policy import POLICY
+from mailer.sequences import Sequences
+from mailer.source import Source, settle_all
+from mailer.templates import Edition
+
+BATCH = 10_000
+PAUSE_SECONDS = 0.02  # between batches, so that a person's web request gets its turn at the database
+EXPIRE_AT_ONCE = 1_000
+MISSING = "missing link"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One thing that happens by itself; `run` returns how many rows it moved."""
+
+    name: str
+    about: str
+    every: timedelta
+    run: Callable[[], int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """Builds the table of jobs over the sources of this service."""
+
+    database: Database
+    clock: Clock
+    sources: Mapping[str, Source]
+    sequences: Sequences
+    editions: Editions
+
+    def all(self) -> Sequence[Job]:
+        """Return every job in the order a tick runs them."""
+        fills = [
+            Job(
+                name=f"fill-{kind}",
+                about=f"put every {kind} that is due into the outbox",
+                every=timedelta(seconds=5),
+                run=lambda source=source: self._fill(source),  # type: ignore[misc]
+            )
+            for kind, source in self.sources.items()
+            if kind == source.kinds[0]
+        ]
+        return [
+            *fills,
+            Job(
+                name="release-held",
+                about="let held messages go whose reason is over, cancel those that can never leave",
+                every=timedelta(seconds=20),
+                run=self._release,
+            ),
+            Job(
+                name="expire",
+                about="give up messages that are too late to send",
+                every=timedelta(minutes=1),
+                run=self._expire,
+            ),
+            Job(
+                name="rescue",
+                about="put back what a dead worker had claimed",
+                every=timedelta(seconds=15),
+                run=self._rescue,
+            ),
+            Job(
+                name="adopt",
+                about="start follow-ups that the queue of changes missed",
+                every=timedelta(days=1),
+                run=self._adopt,
+            ),
+            Job(
+                name="clear-brakes",
+                about="delete the counts of past days",
+                every=timedelta(hours=6),
+                run=self._clear_brakes,
+            ),
+        ]
+
+    def named(self, name: str) -> Job:
+        """Return one job; raises NotFound."""
+        for job in self.all():
+            if job.name == name:
+                return job
+        raise NotFound(f"There is no job called “{name}”. “mailer jobs list” shows them.")
+
+    def tick(self) -> int:
+        """Run every job once; returns how many rows moved."""
+        return sum(job.run() for job in self.all())
+
+    def next_due(self, now: datetime) -> datetime | None:
+        """Return when something next falls due by itself, at `now` or later; None if never."""
+        with self.database.read() as session:
+            moments = [source.next_due(session, now=now) for source in {*self.sources.values()}]
+            moments.append(outbox.next_due(session, after=now))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _fill(self, source: Source) -> int:
+        total = 0
+        while True:
+            with self.database.write() as session:
+                new = source.fill(session, now=self.clock.now(), limit=BATCH)
+            total += new
+            if new < BATCH:
+                return total
+            self.clock.sleep(PAUSE_SECONDS)
+
+    def _release(self) -> int:
+        moved = 0
+        with self.database.write() as session:
+            now = self.clock.now()
+            moved += self._renew_editions(session, now)
+            held = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
+            for kind, list_name in session.execute(held).all():
+                moved += self._release_kind(session, kind, POLICY[kind].purpose(list_name), now)
+        return moved
+
+    def _release_kind(self, session: Session, kind: str, purpose: Purpose, now: datetime) -> int:
+        these = (OutboxRow.kind == kind) & (OutboxRow.list == purpose.list)
+        everyone = select(Contact.id).select_from(people(purpose))
+        may = OutboxRow.contact_id.in_(everyone.where(allowed(purpose, now=now)))
+        freed = outbox.requeue(session, these & may & ~OutboxRow.why.startswith(MISSING))
+        never = OutboxRow.contact_id.in_(everyone.where(refusal(purpose, now=now).in_(sorted(LASTING))))
+        gone = outbox.cancel(session, these & never & (OutboxRow.state == HELD), why="left while it was held")
+        settle_all(session, self.sources, gone, now=now)
+        return freed + len(gone)
+
+    def _renew_editions(self, session: Session, now: datetime) -> int:
+        """Let go what was held for a missing link, once today's edition of its template is another."""
+        waiting = (OutboxRow.state == HELD) & OutboxRow.why.startswith(MISSING)
+        held = (
+            select(OutboxRow.kind, OutboxRow.edition_id, Edition.name)
+            .join(Edition, Edition.id == OutboxRow.edition_id)
+            .where(waiting)
+            .distinct()
+        )
+        freed = 0
+        for kind, edition_id, name in session.execute(held).all():
+            if name not in self.editions.templates:
+                continue
+            current = self.editions.current(session, name, kind, now=now)
+            if current != edition_id:
+                freed += outbox.requeue(
+                    session, waiting & (OutboxRow.edition_id == edition_id), edition_id=current
+                )
+        return freed
+
+    def _expire(self) -> int:
+        with self.database.write() as session:
+            now = self.clock.now()
+            late = outbox.expire(session, now=now, limit=EXPIRE_AT_ONCE)
+            settle_all(session, self.sources, late, now=now)
+        return len(late)
+
+    def _rescue(self) -> int:
+        with self.database.write() as session:
+            return outbox.rescue(session, real=self.clock.real())
+
+    def _adopt(self) -> int:
+        with self.database.write() as session:
+            return self.sequences.adopt(session, now=self.clock.now())
+
+    def _clear_brakes(self) -> int:
+        with self.database.write() as session:
+            return brakes.clear(session, now=self.clock.now())

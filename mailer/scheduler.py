@@ -1,0 +1,60 @@
+"""Scheduler: a metronome. It ticks jobs in the one process that holds the duty, and remembers nothing."""
+
+from datetime import UTC, timedelta
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from lists.clock import Clock
+from lists.db import Database
+from lists.errors import StorageTrouble
+from mailer import leases
+from mailer.jobs import Job, Jobs
+
+DUTY = "scheduler"
+DUTY_LENGTH = timedelta(seconds=30)
+MISSED_SECONDS = 3600  # a tick this late still runs, once
+
+log = structlog.get_logger()
+
+
+class Scheduler:
+    """Ticks every job at its own pace, while this process (`owner`) holds the duty in the database."""
+
+    def __init__(self, jobs: Jobs, *, database: Database, clock: Clock, owner: str) -> None:
+        self._database = database
+        self._clock = clock
+        self._owner = owner
+        self._ticker = BackgroundScheduler(
+            timezone=UTC,
+            job_defaults={"coalesce": True, "misfire_grace_time": MISSED_SECONDS, "max_instances": 1},
+        )
+        for job in jobs.all():
+            self._ticker.add_job(
+                self._tick, "interval", [job], seconds=job.every.total_seconds(), id=job.name
+            )
+
+    def start(self) -> None:
+        """Begin ticking in a background thread."""
+        self._ticker.start()
+
+    def stop(self) -> None:
+        """Wait for what is running, tick no more, and give the duty up."""
+        self._ticker.shutdown(wait=True)
+        with self._database.write() as session:
+            leases.release(session, DUTY, owner=self._owner, real=self._clock.real())
+
+    def _tick(self, job: Job) -> None:
+        try:
+            with self._database.write() as session:
+                mine = leases.hold(
+                    session, DUTY, owner=self._owner, real=self._clock.real(), length=DUTY_LENGTH
+                )
+            if mine:
+                moved = job.run()
+                if moved:
+                    log.info("job", name=job.name, moved=moved)
+        except StorageTrouble as trouble:
+            log.warning("job put off", name=job.name, trouble=str(trouble))
+        except Exception:
+            log.exception("job failed", name=job.name)  # the next tick tries again; the others go on

@@ -1,0 +1,210 @@
+"""The composition root: the only place that builds things and hands them to each other."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lists.clock import Clock
+from lists.db import Database
+from mailer import editions, postoffice, schedule, templates, tryout
+from mailer.broadcasts import Broadcasts
+from mailer.composer import Composer, Sender
+from mailer.confirmations import Confirmations
+from mailer.delivery import Delivery
+from mailer.editions import Editions
+from mailer.jobs import Jobs
+from mailer.policy import RESOURCES
+from mailer.postoffice import PostOffice
+from mailer.relay import Relay
+from mailer.schedule import Schedule
+from mailer.sequences import Sequences
+from mailer.settings import Keys, Settings, keys
+from mailer.smtp import Connection
+from mailer.source import Source
+from mailer.templates import LANGUAGES
+from mailer.tokens import Links, Tokens
+from mailer.tryout import TimeMachine
+
+ROOT = Path(__file__).resolve().parents[1]
+EMAIL_TEMPLATES = ROOT / "templates" / "email"
+
+KINDS = {
+    "confirm/interest": "confirmation",
+    "confirm/organizers": "confirmation",
+    "already": "already",
+    "received": "received",
+    "invitation": "invitation",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """Everything one process of this service needs, built once."""
+
+    settings: Settings
+    keys: Keys
+    database: Database
+    clock: Clock
+    tokens: Tokens
+    links: Links
+    editions: Editions
+    schedules: Sequence[Schedule]
+    confirmations: Confirmations
+    sequences: Sequences
+    broadcasts: Broadcasts
+    sources: Mapping[str, Source]
+    composer: Composer
+    jobs: Jobs
+    name: str
+
+    @contextmanager
+    def relay(self) -> Iterator[Relay]:
+        """Return the relay to deliver to: the configured one, or the try-out's post office.
+
+        While no post office runs on this data folder, one is started for as long as the block lasts.
+        """
+        if self.settings.smtp_url is not None:
+            yield Relay.parse(self.settings.smtp_url.get_secret_value())
+            return
+        port = postoffice.running(self.settings.home)
+        if port is not None:
+            yield _local(port)
+            return
+        office = PostOffice(self.database, self.clock, home=self.settings.home)
+        try:
+            yield _local(office.start())
+        finally:
+            office.stop()
+
+    @contextmanager
+    def delivery(self, relay: Relay) -> Iterator[Delivery]:
+        """Return a worker that delivers to `relay`; its database work has a thread of its own."""
+        helo = self.settings.from_address.rpartition("@")[2]
+        with ThreadPoolExecutor(1, thread_name_prefix="ledger") as executor:
+            yield Delivery(
+                database=self.database,
+                clock=self.clock,
+                composer=self.composer,
+                connect=lambda: Connection(relay, helo=helo),
+                connections=self.settings.connections,
+                executor=executor,
+                worker=self.name,
+            )
+
+    def deliver_until_empty(self) -> Delivery:
+        """Deliver what is due now in this process; returns the worker, which knows how many it sent."""
+        with self.relay() as relay, self.delivery(relay) as delivery:
+            asyncio.run(delivery.run(until_empty=True))
+        return delivery
+
+    def time_machine(self, *, drain: Callable[[], None]) -> TimeMachine:
+        """Return what moves a try-out through time; `drain` waits for, or does, the delivery."""
+        return TimeMachine(
+            database=self.database,
+            clock=self.clock,
+            next_due=self.jobs.next_due,
+            tick=self.jobs.tick,
+            drain=drain,
+        )
+
+    def close(self) -> None:
+        """Close every connection to the database."""
+        self.database.dispose()
+
+
+def build(settings: Settings, *, clock: Clock | None = None) -> Service:
+    """Build the service from its settings; the database must have been migrated.
+
+    Raises BrokenTemplate for a shipped template that cannot be used, BadSettings for unreadable keys.
+    """
+    secret = keys(settings)
+    database = Database(settings.database_url)
+    if clock is None:
+        clock = tryout.clock(database) if settings.tryout else Clock()
+    tokens = Tokens(secret.links)
+    links = Links(settings.public_url, tokens)
+    schedules = schedule.load_all(EMAIL_TEMPLATES)
+    steps = {each.template(step.name): "sequence" for each in schedules for step in each.steps}
+    frames = {language: templates.frame(EMAIL_TEMPLATES, language) for language in LANGUAGES}
+    shelf = editions.load(
+        EMAIL_TEMPLATES,
+        kinds={**KINDS, **steps},
+        frames=frames,
+        shared={
+            language: _shared(settings, links, frames[language].words, language) for language in LANGUAGES
+        },
+    )
+    sender = Sender(
+        name=settings.from_name,
+        address=settings.from_address,
+        reply_to=settings.reply_to,
+        campaign=settings.campaign_name.model_dump(),
+    )
+    confirmations = Confirmations(editions=shelf, links=links)
+    sequences = Sequences(editions=shelf, schedules=schedules, default_zone=settings.default_zone)
+    broadcasts = Broadcasts()
+    every: tuple[Source, ...] = (confirmations, sequences, broadcasts)
+    sources = {kind: source for source in every for kind in source.kinds}
+    return Service(
+        settings=settings,
+        keys=secret,
+        database=database,
+        clock=clock,
+        tokens=tokens,
+        links=links,
+        editions=shelf,
+        schedules=schedules,
+        confirmations=confirmations,
+        sequences=sequences,
+        broadcasts=broadcasts,
+        sources=sources,
+        composer=Composer(sources=sources, links=links, sender=sender),
+        jobs=Jobs(database=database, clock=clock, sources=sources, sequences=sequences, editions=shelf),
+        name=f"{socket.gethostname()[:20]}.{os.getpid()}.{secrets.token_hex(4)}",
+    )
+
+
+def _local(port: int) -> Relay:
+    return Relay(host=postoffice.HOST, port=port, tls="none")
+
+
+def _shared(settings: Settings, links: Links, words: Mapping[str, str], language: str) -> dict[str, str]:
+    """Return the values that are the same for all readers of a language; frozen in each edition."""
+    values = {
+        "campaign": getattr(settings.campaign_name, language),
+        "motto": getattr(settings.motto, language),
+        "postal_address": settings.postal_address,
+        "sender_name": settings.from_name,
+        "reply_to": settings.reply_to,
+        "home_url": links.home,
+        "privacy_url": links.privacy,
+        "organize_url": links.organize,
+        "join_page_url": links.join,
+        "greeting_plain": words["greeting"],
+        "greeting_named": words["greeting_named"],
+    }
+    in_other = {"en": words["in_english"], "es": words["in_spanish"]}
+    for name in RESOURCES:
+        url, spoken = resource(settings, links, name=name, language=language)
+        values[f"{name}_url"] = url
+        values[f"{name}_note"] = "" if spoken == language else in_other[spoken]
+    return values
+
+
+def resource(settings: Settings, links: Links, *, name: str, language: str) -> tuple[str, str]:
+    """Return the address of a resource for a reader's language, and the language it is in.
+
+    An empty slot has a page marked SAMPLE in a try-out, and no address at all in earnest.
+    """
+    by_language = getattr(settings.resources, name)
+    for spoken in (language, *LANGUAGES):
+        url: str = getattr(by_language, spoken)
+        if url:
+            return url, spoken
+    return (f"{links.home}/samples/{name}?lang={language}" if settings.tryout else ""), language
