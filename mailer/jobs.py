@@ -59,8 +59,7 @@ class Jobs:
                 every=timedelta(seconds=5),
                 run=lambda source=source: self._fill(source),  # type: ignore[misc]
             )
-            for kind, source in self.sources.items()
-            if kind == source.kinds[0]
+            for kind, source in self._each_source()
         ]
         return [
             *fills,
@@ -110,9 +109,12 @@ class Jobs:
     def next_due(self, now: datetime) -> datetime | None:
         """Return when something next falls due by itself, at `now` or later; None if never."""
         with self.database.read() as session:
-            moments = [source.next_due(session, now=now) for source in {*self.sources.values()}]
+            moments = [source.next_due(session, now=now) for _, source in self._each_source()]
             moments.append(outbox.next_due(session, after=now))
         return min((moment for moment in moments if moment is not None), default=None)
+
+    def _each_source(self) -> Sequence[tuple[str, Source]]:
+        return [(kind, source) for kind, source in self.sources.items() if kind == source.kinds[0]]
 
     def _fill(self, source: Source) -> int:
         total = 0
