@@ -1,5 +1,6 @@
 """A clock that stands still until a test moves it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from lists.clock import Clock
@@ -22,6 +23,14 @@ class StoppedClock(Clock):
     def monotonic(self) -> float:
         """Return seconds that grow with `advance` only."""
         return self._monotonic
+
+    def sleep(self, seconds: float) -> None:
+        """Let no real time pass."""
+        self._monotonic += seconds
+
+    def follow(self, offset: Callable[[], timedelta]) -> None:
+        """Add this to what the service calls now, as the try-out's time machine does."""
+        self._offset = offset
 
     def advance(self, **by: float) -> datetime:
         """Let time pass: `advance(days=1)`, `advance(minutes=5)`; returns the new moment."""

@@ -2,12 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from lists.db import Database
+from mailer import service as composition
+from mailer import tryout
 from mailer.keys import Keys
+from mailer.service import Service
 from mailer.settings import Settings
 from mailer.tokens import Links, Tokens
 from tests import databases, people
@@ -76,17 +80,39 @@ def clock() -> StoppedClock:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
-    """The settings of a try-out in a temporary folder, on the test's database where it has one."""
+def keys() -> Keys:
+    """Keys that stay the same, so that tokens and digests do."""
+    return Keys(pepper=PEPPER, links=b"links key of the tests, 32 bytes")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, keys: Keys, request: pytest.FixtureRequest) -> Settings:
+    """The settings of a try-out in a temporary folder, on the test's database where it has one.
+
+    The folder already holds `keys`, so that whatever is built from these settings knows Ana, Ben and Cleo.
+    """
+    secrets = tmp_path / "secrets"
+    secrets.mkdir(mode=0o700)
+    for name, key in [("pepper", keys.pepper), ("links", keys.links)]:
+        (secrets / name).touch(mode=0o600)
+        (secrets / name).write_text(key.hex())
     if "database_url" in request.fixturenames:
         return Settings(home=tmp_path, database_url=request.getfixturevalue("database_url"))
     return Settings(home=tmp_path)
 
 
 @pytest.fixture
-def keys() -> Keys:
-    """Keys that stay the same, so that tokens and digests do."""
-    return Keys(pepper=PEPPER, links=b"links key of the tests, 32 bytes")
+def service(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[Service]:
+    """The whole service over the test's database and clock, as one process builds it."""
+
+    def offset() -> timedelta:
+        with database.read() as session:
+            return tryout.offset(session)
+
+    clock.follow(offset)
+    built = composition.build(settings, clock=clock)
+    yield built
+    built.close()
 
 
 @pytest.fixture

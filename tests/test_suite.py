@@ -4,9 +4,12 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
+from lists import addresses, contacts
 from lists.contacts import Contact
 from lists.db import Database
 from lists.subscriptions import Subscription
+from mailer.keys import Keys
+from mailer.service import Service
 from mailer.settings import Settings
 from tests.clocks import StoppedClock
 from tests.people import Person
@@ -37,3 +40,19 @@ def test_the_clock_moves_only_when_told(clock: StoppedClock) -> None:
     assert clock.now() == before
     assert clock.advance(days=1) == before + timedelta(days=1)
     assert clock.monotonic() == ticks + 86400
+
+
+def test_the_service_knows_the_people_and_the_clock(
+    service: Service, clock: StoppedClock, keys: Keys, ben: Person
+) -> None:
+    assert service.keys == keys
+    assert service.clock.now() == clock.now()
+    with service.database.read() as session:
+        assert contacts.find(session, addresses.parse(ben.email, pepper=service.keys.pepper)) is not None
+
+
+def test_the_time_machine_moves_the_services_clock(service: Service, clock: StoppedClock) -> None:
+    before = clock.now()
+    service.time_machine(drain=lambda: None).advance(timedelta(days=25))
+    assert service.clock.now() == before + timedelta(days=25)
+    assert clock.real() == before
