@@ -1,0 +1,21 @@
+"""What alembic runs for each command: our connection, our tables, one transaction around everything."""
+
+from alembic import context
+from alembic.autogenerate.api import AutogenContext
+
+import mailer.service  # noqa: F401  (every table is known once the service's parts are)
+from lists.db import Base, Instant
+
+
+def _render(kind: str, item: object, _context: AutogenContext) -> str | bool:
+    """Write moments as the whole numbers they are, so that old steps need nothing of today's code."""
+    return "sa.BigInteger()" if kind == "type" and isinstance(item, Instant) else False
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+    render_item=_render,
+)
+context.run_migrations()
