@@ -1,5 +1,7 @@
 """What alembic runs for each command: our connection, our tables, one transaction around everything."""
 
+from typing import Literal
+
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
@@ -7,7 +9,7 @@ import mailer.service  # noqa: F401  (every table is known once the service's pa
 from lists.db import Base, Instant
 
 
-def _render(kind: str, item: object, _context: AutogenContext) -> str | bool:
+def _render(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:
     """Write moments as the whole numbers they are, so that old steps need nothing of today's code."""
     return "sa.BigInteger()" if kind == "type" and isinstance(item, Instant) else False
 

@@ -1,0 +1,35 @@
+"""`mailer serve`: everything on one machine."""
+
+import os
+
+import click
+
+from mailer import logs, running, service, settings
+from mailer.cli import output
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port to listen on; also PORT. Default 8000.")
+def command(host: str, port: int | None) -> None:
+    """Run everything: pages, schedule and delivery.
+
+    The first start makes the data folder, the keys and the database. Without a mail server in the settings it
+    is a try-out: mail goes to a post office that you read in the browser. Ctrl-C, or SIGTERM, finishes what was
+    begun and ends.
+    """
+    logs.configure()
+    environ = {**os.environ, **({"PORT": str(port)} if port else {})}
+    found = settings.load(environ)
+    built = service.build(found)
+
+    def ready() -> None:
+        output.say(f"\n  Pages:        {found.public_url}/")
+        if found.tryout:
+            output.say(f"  Post office:  {found.public_url}/postoffice")
+            output.say("\n  This is a try-out: nothing leaves this machine. Stop it with Ctrl-C.\n")
+
+    try:
+        running.serve(built, environ=environ, host=host, ready=ready)
+    finally:
+        built.close()

@@ -1,0 +1,24 @@
+"""`mailer work`: deliver, beside a `mailer serve` or on another machine."""
+
+import os
+
+import click
+
+from mailer import logs, migrations, service, settings, worker
+
+
+@click.command()
+@click.option("--attached", is_flag=True, hidden=True, help="Stop when standard input ends.")
+def command(attached: bool) -> None:
+    """Run delivery only, until it is stopped.
+
+    “mailer serve” already runs one. With PostgreSQL any number may run, on any number of machines; with the
+    embedded database only one may. Ctrl-C, or SIGTERM, finishes what was begun and ends.
+    """
+    logs.configure()
+    built = service.build(settings.load(os.environ))
+    try:
+        migrations.require_newest(built.database)
+        worker.run(built, attached=attached)
+    finally:
+        built.close()

@@ -1,0 +1,92 @@
+"""The life of the main process: pages, schedule and post office here, delivery in a child; all end together."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from lists.errors import Conflict
+from mailer import migrations, outbox, tryout
+from mailer.postoffice import PostOffice
+from mailer.scheduler import Scheduler
+from mailer.service import Service
+from mailer.supervisor import Supervisor
+from mailer.web import app
+from mailer.web.server import Server, server
+
+DRAIN_STILL_SECONDS = 30.0  # the outbox may take as long as it likes, but something must leave within this
+DRAIN_LOOK_SECONDS = 0.02
+
+
+def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Callable[[], None]) -> None:
+    """Run everything until SIGTERM or SIGINT, then finish what was begun; `ready` is called when pages answer.
+
+    Raises Conflict when another process delivers from the same embedded database, or when the port is taken.
+    """
+    migrations.upgrade(service.database)
+    if not service.settings.tryout:
+        with service.database.read() as session:
+            tryout.refuse_in_earnest(session)
+    pages = server(app.build(service, drain=lambda: wait_until_drained(service)), service.settings, host=host)
+    with ExitStack() as running:
+        if service.settings.tryout:
+            office = PostOffice(service.database, service.clock, home=service.settings.home)
+            office.start()
+            running.callback(office.stop)
+        child = Supervisor(environ=environ)
+        child.start()
+        running.callback(child.stop)
+        metronome = Scheduler(
+            service.jobs, database=service.database, clock=service.clock, owner=service.name
+        )
+        metronome.start()
+        running.callback(metronome.stop)
+        with _ended_by_signals(pages):
+            asyncio.run(_pages(pages, ready))
+
+
+async def _pages(pages: Server, ready: Callable[[], None]) -> None:
+    serving = asyncio.ensure_future(pages.serve())
+    while not pages.started and not serving.done():
+        await asyncio.sleep(0.02)
+    if pages.started:
+        ready()
+    try:
+        await serving
+    except SystemExit:
+        raise Conflict(
+            f"Port {pages.config.port} is taken by another program. Choose another one: PORT=8001 scripts/serve"
+        ) from None
+
+
+@contextmanager
+def _ended_by_signals(pages: Server) -> Iterator[None]:
+    before = {
+        number: signal.signal(number, lambda _number, _frame: pages.stop())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wait_until_drained(service: Service) -> None:
+    """Return when nothing that is due is left in the outbox; another process delivers it.
+
+    Raises Conflict when nothing leaves for half a minute.
+    """
+    left, since = -1, service.clock.monotonic()
+    while True:
+        with service.database.read() as session:
+            waiting = outbox.waiting(session, now=service.clock.now())
+        if not waiting:
+            return
+        if waiting != left:
+            left, since = waiting, service.clock.monotonic()
+        elif service.clock.monotonic() - since > DRAIN_STILL_SECONDS:
+            raise Conflict(
+                f"{waiting} messages wait, and none has left for half a minute. Is delivery running?"
+            )
+        service.clock.sleep(DRAIN_LOOK_SECONDS)

@@ -1,0 +1,87 @@
+"""The life of a delivery process: alone on an embedded database, ended by a signal or by its parent's end."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lists.errors import Conflict
+from mailer import outbox
+from mailer.service import Service
+
+LOCK = "delivery.lock"
+
+
+def run(service: Service, *, attached: bool) -> None:
+    """Deliver until told to stop: SIGTERM or SIGINT, or, when `attached`, the end of standard input.
+
+    Raises Conflict when another process delivers from the same embedded database.
+    """
+    with _alone(service, wait=attached), service.relay() as relay, service.delivery(relay) as delivery:
+
+        async def deliver() -> None:
+            loop = asyncio.get_running_loop()
+            if attached:
+                loop.add_signal_handler(
+                    signal.SIGINT, lambda: None
+                )  # Ctrl-C reaches us too; the parent decides
+                _at_end_of_input(lambda: loop.call_soon_threadsafe(delivery.stop))
+            else:
+                loop.add_signal_handler(signal.SIGINT, delivery.stop)
+            loop.add_signal_handler(signal.SIGTERM, delivery.stop)
+            await delivery.run()
+
+        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+            runner.run(deliver())
+
+
+@contextmanager
+def _alone(service: Service, *, wait: bool) -> Iterator[None]:
+    """Hold the lock of an embedded database; whatever another worker had claimed is put back at once.
+
+    A lock that can be had proves that its last owner is dead, so nothing needs to wait for a lease.
+    """
+    if service.database.dialect != "sqlite":
+        yield
+        return
+    with _lock(service.settings.home / LOCK, wait=wait):
+        with service.database.write() as session:
+            outbox.rescue(session, real=service.clock.real(), but=service.name)
+        yield
+
+
+@contextmanager
+def _lock(path: Path, *, wait: bool) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(
+                "Another process delivers from this data folder already, probably “mailer serve”."
+                " Stop it first."
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _at_end_of_input(then: Callable[[], object]) -> None:
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        then()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
