@@ -46,16 +46,13 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
 
 
 async def _pages(pages: Server, ready: Callable[[], None]) -> None:
-    serving = asyncio.ensure_future(pages.serve())
-    while not pages.started and not serving.done():
-        await asyncio.sleep(0.02)
-    if pages.started:
-        ready()
+    pages.ready = ready
     try:
-        await serving
+        await pages.serve()
     except SystemExit:
         raise Conflict(
-            f"Port {pages.config.port} is taken by another program. Choose another one: PORT=8001 scripts/serve"
+            f"Port {pages.config.port} is taken by another program. Choose another one, such as:"
+            " PORT=8001 scripts/serve"
         ) from None
 
 

@@ -1,0 +1,64 @@
+"""A fast SMTP server in a thread of its own that only counts: which recipient took how many messages."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Counting:
+    """`taken` counts the messages that were answered with 250 after the final dot, by recipient."""
+
+    taken: Counter[str] = field(default_factory=Counter)
+    port: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.taken.total()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 counting ESMTP\r\n")
+        recipient = ""
+        try:
+            while line := await reader.readline():
+                verb = line[:4].upper()
+                if verb == b"DATA":
+                    writer.write(b"354 go on\r\n")
+                    await reader.readuntil(b"\r\n.\r\n")
+                    self.taken[recipient] += 1
+                elif verb == b"RCPT":
+                    recipient = line.split(b"<")[1].split(b">")[0].decode()
+                elif verb == b"EHLO":
+                    writer.write(b"250-counting\r\n250-8BITMIME\r\n")
+                elif verb == b"QUIT":
+                    writer.write(b"221 bye\r\n")
+                    break
+                writer.write(b"250 2.0.0 Ok\r\n")
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+@contextmanager
+def counting() -> Iterator[Counting]:
+    """A running server on a free port of 127.0.0.1."""
+    peer = Counting()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def start() -> asyncio.Server:
+        return await asyncio.start_server(peer.serve, "127.0.0.1", 0, limit=2**22)
+
+    server = asyncio.run_coroutine_threadsafe(start(), loop).result()
+    peer.port = server.sockets[0].getsockname()[1]
+    try:
+        yield peer
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
