@@ -1,4 +1,4 @@
-"""The life of the main process: pages, schedule and post office here, delivery in a child; all end together."""
+"""The life of the main process: pages, schedule, post office; delivery in a child; all end together."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ DRAIN_LOOK_SECONDS = 0.02
 
 
 def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Callable[[], None]) -> None:
-    """Run everything until SIGTERM or SIGINT, then finish what was begun; `ready` is called when pages answer.
+    """Run everything until SIGTERM or SIGINT, then finish what was begun; `ready` says that pages answer.
 
     Raises Conflict when another process delivers from the same embedded database, or when the port is taken.
     """

@@ -15,8 +15,8 @@ def command(host: str, port: int | None) -> None:
     """Run everything: pages, schedule and delivery.
 
     The first start makes the data folder, the keys and the database. Without a mail server in the settings it
-    is a try-out: mail goes to a post office that you read in the browser. Ctrl-C, or SIGTERM, finishes what was
-    begun and ends.
+    is a try-out: mail goes to a post office that you read in the browser. Ctrl-C, or SIGTERM, finishes what
+    was begun and ends.
     """
     logs.configure()
     environ = {**os.environ, **({"PORT": str(port)} if port else {})}

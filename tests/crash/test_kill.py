@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 def populate(built: Service) -> int:
-    """Add Ana, Ben and Cleo and thousands of readers on the interest list, and a broadcast for all of them."""
+    """Add Ana, Ben, Cleo and thousands of readers of the interest list, and a broadcast for all of them."""
     now = Clock().now()
     with built.database.write() as session:
         people.ana(session, now=now)
