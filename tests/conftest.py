@@ -73,6 +73,17 @@ def database(database_url: str) -> Iterator[Database]:
     opened.dispose()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without any table, as at the first start; the test runs once on each kind."""
+    server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
+    opened = Database(server.empty() if server else f"sqlite:///{tmp_path}/mailer.db")
+    yield opened
+    opened.dispose()
+    if server:
+        server.drop(opened.url)
+
+
 @pytest.fixture
 def clock() -> StoppedClock:
     """A clock that stands at a Tuesday in October 2026 until the test advances it."""
