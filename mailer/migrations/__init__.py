@@ -41,7 +41,8 @@ def require_newest(database: Database) -> None:
 
 def differences(database: Database) -> Sequence[str]:
     """Return how the database differs from what the code describes; empty when it does not."""
-    import mailer.service  # noqa: F401  (every table is known once the service's parts are)
+    import mailer.leases
+    import mailer.service  # noqa: F401  (every table is known once the service's parts are, and leases)
 
     with database.read() as session:
         context = MigrationContext.configure(session.connection(), opts={"include_name": _ours})

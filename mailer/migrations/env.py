@@ -5,7 +5,8 @@ from typing import Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-import mailer.service  # noqa: F401  (every table is known once the service's parts are)
+import mailer.leases
+import mailer.service  # noqa: F401  (every table is known once the service's parts are, and leases)
 from lists.db import Base, Instant
 
 

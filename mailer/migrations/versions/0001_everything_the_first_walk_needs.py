@@ -21,6 +21,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     op.create_table(
+        "leases",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("owner", sa.String(length=60), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
+    )
+    op.create_table(
         "brakes",
         sa.Column("what", sa.LargeBinary(length=16), nullable=False),
         sa.Column("hour", sa.BigInteger(), nullable=False),
@@ -392,6 +399,7 @@ def downgrade() -> None:
     op.drop_table("postoffice_messages")
     op.drop_table("editions")
     op.drop_table("contacts")
+    op.drop_table("leases")
     op.drop_table("brakes")
     op.drop_table("audit")
     # ### end Alembic commands ###
