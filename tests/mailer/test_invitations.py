@@ -1,9 +1,5 @@
 """Everyone of a call's audience is invited once, privately, in their language and time; Cleo is not."""
 
-import email
-import email.policy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -17,85 +13,20 @@ from lists import forgetting, subscriptions
 from lists.db import Database
 from lists.errors import BadInput, Conflict, NotFound
 from mailer import events, invitations, outbox
-from mailer.composer import Composer, Ready
+from mailer.composer import Ready
 from mailer.events import Event
-from mailer.invitations import INVITED, OWN_ADDRESS, REST, HeadCount, Invitations, Rsvp, answer
+from mailer.invitations import INVITED, OWN_ADDRESS, REST, Rsvp, answer
 from mailer.outbox import OutboxRow, Result
-from mailer.service import build
 from mailer.settings import Settings
 from tests import people
+from tests.calls import FROM, Calls, opened, read
 from tests.clocks import StoppedClock
 from tests.people import Person
 
-FROM = ("Restoring Trust", "calls@campaign.example.org")
-
-
-@dataclass
-class Calls:
-    """Plans calls, and sends as the worker does, but to nobody."""
-
-    database: Database
-    clock: StoppedClock
-    source: Invitations
-    composer: Composer
-
-    def plan(self, *, invite: bool = True, **changes: Any) -> Event:
-        plan: dict[str, Any] = {
-            "title": {"en": "December call", "es": "Llamada de diciembre"},
-            "description": {"en": "With an attorney.", "es": "Con una abogada."},
-            "starts": "2026-12-08 20:00",
-            "zone": "America/New_York",
-            "minutes": 60,
-            "join_url": "https://meet.example.org/december",
-            "audience": "organizers",
-            "actor": "staff",
-        }
-        with self.database.write() as session:
-            event = events.create(session, **{**plan, **changes}, now=self.clock.now())
-            if invite:
-                self.source.invite(session, event.id, now=self.clock.now(), actor="staff")
-        return event
-
-    def fill(self, *, limit: int = 100) -> int:
-        with self.database.write() as session:
-            return self.source.fill(session, now=self.clock.now(), limit=limit)
-
-    def compose(self) -> Sequence[Ready | Result]:
-        now = self.clock.now()
-        with self.database.write() as session:
-            entries = outbox.claim(session, worker="w", limit=50, now=now, lease_until=now)
-        with self.database.read() as session:
-            return self.composer.compose(session, entries, now=now)
-
-    def letters(self) -> dict[str, EmailMessage]:
-        """Fill, compose and return what would leave, by recipient."""
-        self.fill()
-        ready = [letter for letter in self.compose() if isinstance(letter, Ready)]
-        return {letter.recipient: read(letter.message) for letter in ready}
-
-    def invited(self) -> list[int]:
-        with self.database.read() as session:
-            return list(session.scalars(select(OutboxRow.contact_id).order_by(OutboxRow.id)))
-
-    def next_due(self) -> datetime | None:
-        with self.database.read() as session:
-            return self.source.next_due(session, now=self.clock.now())
-
-    def head_count(self, event: Event) -> HeadCount:
-        with self.database.read() as session:
-            return self.source.head_count(session, event, now=self.clock.now())
-
 
 @pytest.fixture
-def calls(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[Calls]:
-    named = settings.model_copy(update={"from_name": FROM[0], "from_address": FROM[1]})
-    service = build(named, clock=clock)
-    source = Invitations(
-        editions=service.editions, links=service.links, secret=service.keys.links, organizer=FROM
-    )
-    composer = Composer(sources={"invitation": source}, links=service.links, sender=service.composer.sender)
-    yield Calls(database, clock, source, composer)
-    service.close()
+def calls(settings: Settings, database: Database, clock: StoppedClock) -> Calls:
+    return opened(settings, database, clock)
 
 
 def organize(session: Session, person: Person, *, now: datetime) -> None:
@@ -111,20 +42,6 @@ def everyone(database: Database, clock: StoppedClock, ana: Person, ben: Person, 
         for person in (ben, cleo):
             organize(session, person, now=clock.now())
         subscriptions.leave(session, contact_id=cleo.id, now=clock.now())
-
-
-def add(calls: Calls, name: str) -> Person:
-    with calls.database.write() as session:
-        return people.add(
-            session, name=name, email=f"{name.lower()}@example.org", language="en", zip="10027",
-            list="organizers", now=calls.clock.now(),
-        )  # fmt: skip
-
-
-def read(message: bytes) -> EmailMessage:
-    parsed = email.message_from_bytes(message, policy=email.policy.default)
-    assert isinstance(parsed, EmailMessage)
-    return parsed
 
 
 def text(letter: EmailMessage) -> str:
@@ -204,12 +121,12 @@ def test_whoever_joins_later_is_invited_too_until_the_call_is_over(calls: Calls,
     event = calls.plan()
     assert calls.fill() == 1
     calls.clock.advance(days=3)
-    dora = add(calls, "Dora")
+    dora = calls.add("Dora")
     assert calls.next_due() == calls.clock.now()
     assert calls.fill() == 1
     assert calls.invited() == [ana.id, dora.id]
     calls.clock.set(event.ends_at)
-    add(calls, "Eli")
+    calls.add("Eli")
     assert (calls.fill(), calls.next_due()) == (0, None)
 
 
@@ -307,7 +224,7 @@ def test_a_dry_run_counts_everyone_and_changes_nothing(
     calls: Calls, everyone: None, ana: Person, ben: Person
 ) -> None:
     event = calls.plan(invite=False)
-    add(calls, "Dora")
+    calls.add("Dora")
     with calls.database.write() as session:
         subscriptions.pause(session, contact_id=ben.id, until=calls.clock.now() + timedelta(days=2))
     before = calls.head_count(event)
@@ -322,11 +239,11 @@ def test_a_dry_run_counts_everyone_and_changes_nothing(
 
 
 def test_a_long_audience_is_walked_through_in_batches_and_then_rested_from(calls: Calls) -> None:
-    invited = [add(calls, name).id for name in ("Ana", "Dora", "Eli", "Fay", "Gus")]
+    invited = [calls.add(name).id for name in ("Ana", "Dora", "Eli", "Fay", "Gus")]
     calls.plan()
     assert [calls.fill(limit=2) for _ in range(4)] == [2, 2, 1, 0]
     assert sorted(calls.invited()) == sorted(invited)
-    add(calls, "Hal")
+    calls.add("Hal")
     assert (calls.fill(limit=2), calls.next_due()) == (0, None)
     calls.clock.advance(minutes=REST / timedelta(minutes=1))
     assert calls.next_due() == calls.clock.now()

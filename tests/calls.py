@@ -1,0 +1,115 @@
+"""Calls in tests: planned, invited to and composed as the worker does it, but sent to nobody."""
+
+import email
+import email.policy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from typing import Any
+
+from sqlalchemy import select
+
+from lists.db import Database
+from mailer import events, outbox
+from mailer.composer import Composer, Ready
+from mailer.events import Event
+from mailer.invitations import HeadCount, Invitations
+from mailer.outbox import OutboxRow, Result
+from mailer.service import build
+from mailer.settings import Settings
+from tests import people
+from tests.clocks import StoppedClock
+from tests.people import Person
+
+FROM = ("Restoring Trust", "calls@campaign.example.org")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calls:
+    """Plans calls, and sends as the worker does, but to nobody."""
+
+    database: Database
+    clock: StoppedClock
+    source: Invitations
+    composer: Composer
+
+    def plan(self, *, invite: bool = True, **changes: Any) -> Event:
+        """Plan the call of December, or another, and open its invitations."""
+        plan: dict[str, Any] = {
+            "title": {"en": "December call", "es": "Llamada de diciembre"},
+            "description": {"en": "With an attorney.", "es": "Con una abogada."},
+            "starts": "2026-12-08 20:00",
+            "zone": "America/New_York",
+            "minutes": 60,
+            "join_url": "https://meet.example.org/december",
+            "audience": "organizers",
+            "actor": "staff",
+        }
+        with self.database.write() as session:
+            event = events.create(session, **{**plan, **changes}, now=self.clock.now())
+            if invite:
+                self.source.invite(session, event.id, now=self.clock.now(), actor="staff")
+        return event
+
+    def fill(self, *, limit: int = 100) -> int:
+        """Put into the outbox whoever is to be invited."""
+        with self.database.write() as session:
+            return self.source.fill(session, now=self.clock.now(), limit=limit)
+
+    def compose(self) -> Sequence[Ready | Result]:
+        """Claim what is due and say what would become of it."""
+        now = self.clock.now()
+        with self.database.write() as session:
+            entries = outbox.claim(session, worker="w", limit=50, now=now, lease_until=now)
+        with self.database.read() as session:
+            return self.composer.compose(session, entries, now=now)
+
+    def letters(self) -> dict[str, EmailMessage]:
+        """Fill, compose and return what would leave, by recipient."""
+        self.fill()
+        ready = [letter for letter in self.compose() if isinstance(letter, Ready)]
+        return {letter.recipient: read(letter.message) for letter in ready}
+
+    def invited(self) -> list[int]:
+        """Return the contacts in the outbox, in the order they came."""
+        with self.database.read() as session:
+            return list(session.scalars(select(OutboxRow.contact_id).order_by(OutboxRow.id)))
+
+    def next_due(self) -> datetime | None:
+        """Return when the source says it has something to do."""
+        with self.database.read() as session:
+            return self.source.next_due(session, now=self.clock.now())
+
+    def head_count(self, event: Event) -> HeadCount:
+        """Return what a dry run shows."""
+        with self.database.read() as session:
+            return self.source.head_count(session, event, now=self.clock.now())
+
+    def add(self, name: str) -> Person:
+        """Add another organizer of New York."""
+        with self.database.write() as session:
+            return people.add(
+                session, name=name, email=f"{name.lower()}@example.org", language="en", zip="10027",
+                list="organizers", now=self.clock.now(),
+            )  # fmt: skip
+
+
+def opened(settings: Settings, database: Database, clock: StoppedClock) -> Calls:
+    """Build the source and the composer with the service's own templates and keys."""
+    named = settings.model_copy(update={"from_name": FROM[0], "from_address": FROM[1]})
+    service = build(named, clock=clock)
+    source = Invitations(
+        editions=service.editions, links=service.links, secret=service.keys.links, organizer=FROM
+    )
+    sender = service.composer.sender
+    service.close()
+    composer = Composer(sources={"invitation": source}, links=service.links, sender=sender)
+    return Calls(database=database, clock=clock, source=source, composer=composer)
+
+
+def read(message: bytes) -> EmailMessage:
+    """Parse a message as a mail program would."""
+    parsed = email.message_from_bytes(message, policy=email.policy.default)
+    assert isinstance(parsed, EmailMessage)
+    return parsed
