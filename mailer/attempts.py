@@ -1,4 +1,4 @@
-"""Attempt: one hand-over of one outbox row to a server, the address really used and the server's own words."""
+"""Attempt: one hand-over of one outbox row to a server, the address really used and what the server said."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
