@@ -114,7 +114,8 @@ def _check_inline(
             place.append(-1 - number)
         elif token.nesting == -1:
             place.pop()
-        _check_conditions(token.content, tags=tags, where=where, place=tuple(place), conditions=conditions)
+        at = (*place, number) if token.type == "code_inline" else tuple(place)
+        _check_conditions(token.content, tags=tags, where=where, place=at, conditions=conditions)
 
 
 def _check_conditions(

@@ -4,6 +4,7 @@ import re
 import time
 from contextlib import suppress
 from html.parser import HTMLParser
+from itertools import product
 
 import pytest
 from hypothesis import example, given, settings
@@ -65,11 +66,18 @@ class Words(HTMLParser):
         self.words = ""
         self.links: list[str] = []
         self.elements: list[str] = []
+        self.opened: list[str] = []
+        self.torn = False
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append(tag)
+        if tag not in ("br", "hr"):
+            self.opened.append(tag)
         self.links += [value or "" for key, value in attrs if key == "href"]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.torn = self.torn or not self.opened or self.opened.pop() != tag
 
     def handle_data(self, data: str) -> None:
         self.words += data
@@ -303,6 +311,34 @@ def test_any_body_is_refused_or_rendered_without_running(body):
     letter = Renderer(compiled, {}).render(VALUES)
     assert "<script" not in letter.html
     assert "qhzk" not in letter.html + letter.text
+
+
+PIECES = [
+    "{% if name %}",
+    "{% elif event_note %}",
+    "{% else %}",
+    "{% endif %}",
+    "{{ name }}",
+    "[a]({{ toolkit_url }})",
+]
+PIECES += ["\n", "\n\n", "- ", "  ", "> ", "# ", "**", "_", "`", "```\n", "word", " ", "---\n"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=10), st.lists(st.sampled_from(PIECES[4:]), max_size=6))
+@example(["{% else %}", "`", "{% endif %}", "{% if name %}", "`"], [])
+@example(["**a ", "{% else %}", "**"], [])
+def test_a_condition_never_tears_the_page(inside, after):
+    """Whatever holds and whatever does not, every element is closed where it was opened."""
+    try:
+        compiled = written("".join(["{% if name %}", *inside, "{% endif %}", *after]))
+    except BrokenTemplate:
+        return
+    renderer = Renderer(compiled, {})
+    for name, note in product(["", "Ana"], ["", "later"]):
+        page = Words(renderer.render({**VALUES, "name": name, "event_note": note}).html)
+        assert not page.torn
+        assert not page.opened
 
 
 @settings(max_examples=150, deadline=None)
