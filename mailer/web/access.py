@@ -1,0 +1,119 @@
+"""Who may enter by which door, in which language, and what every answer tells the browser to refuse."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
+
+from mailer.settings import Settings
+from mailer.web.words import LANGUAGES
+
+ACCESS = ("public", "token", "loopback")
+ONE_CLICK = ("List-Unsubscribe", "One-Click")  # RFC 8058, section 3.2
+FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+LANGUAGES_READ = 20  # of an Accept-Language header
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+    "Cache-Control": "no-store",
+    "Vary": "Accept-Language",
+}
+POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+FRAMED_MAIL_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
+)
+
+
+def preferred(header: str) -> str:
+    """Return the language of ours that an Accept-Language header (RFC 9110, 12.5.4) likes best, else "en"."""
+    best, liking = "en", 0.0
+    for part in header.split(",")[:LANGUAGES_READ]:
+        tag, _, weight = part.partition(";")
+        language = tag.strip().lower().partition("-")[0]
+        try:
+            quality = float(weight.strip().removeprefix("q=")) if weight.strip() else 1.0
+        except ValueError:
+            continue
+        if language in LANGUAGES and quality > liking:
+            best, liking = language, quality
+    return best
+
+
+def headers(access: str, settings: Settings) -> dict[str, str]:
+    """Return the headers of a page behind this kind of door.
+
+    A page whose address holds a token names itself to nobody, not even to us. The others tell our own pages
+    only: with "no-referrer" older browsers would send `Origin: null` with our own forms.
+    """
+    told = {**HEADERS, "Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
+    if access == "token":
+        told |= {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow"}
+    if access == "loopback":
+        told["Content-Security-Policy"] = f"{POLICY}; frame-src 'self'"
+    if settings.public_url.startswith("https://"):
+        told["Strict-Transport-Security"] = "max-age=31536000"
+    return told
+
+
+def at_this_machine(settings: Settings, *, client: str, told: Mapping[str, str]) -> bool:
+    """Tell whether a visit to the try-out's post office comes from this very machine.
+
+    The settings, the visitor's address and the Host header must all say so (a page elsewhere can point its
+    own name at 127.0.0.1), and nothing may have been forwarded: a proxy here also has a loopback address.
+    """
+    return (
+        settings.tryout
+        and settings.loopback
+        and _is_loopback(client)
+        and _is_loopback(urlsplit(f"//{told.get('host', '')}").hostname or "")
+        and not any(name in told for name in FORWARDING)
+    )
+
+
+def from_elsewhere(settings: Settings, *, access: str, told: Mapping[str, str]) -> bool:
+    """Tell whether a POST was sent by a page that is not ours.
+
+    Browsers say so in Sec-Fetch-Site; older ones in Origin, which is "null" from our own pages behind tokens,
+    because those say "no-referrer". What sends neither is no browser.
+    """
+    site = told.get("sec-fetch-site", "")
+    if site:
+        return site not in ("same-origin", "none")
+    origin = told.get("origin", "")
+    if not origin:
+        return False
+    if origin == "null":
+        return access != "token"
+    return origin != settings.public_url and urlsplit(origin).netloc != told.get("host", "")
+
+
+def is_one_click(form: Mapping[str, str]) -> bool:
+    """Tell whether a form is the RFC 8058 one that mailbox providers post for their readers."""
+    name, value = ONE_CLICK
+    return form.get(name) == value
+
+
+def source(client: str, *, pepper: bytes) -> bytes:
+    """Return 16 bytes that stand for a network of visitors (an IPv6 /64) and tell it to nobody."""
+    try:
+        address = ip_address(client)
+    except ValueError:
+        network = client
+    else:
+        wide = isinstance(address, IPv6Address) and address.ipv4_mapped is None
+        network = str(ip_network(f"{address}/64", strict=False)) if wide else str(address)
+    return hmac.digest(pepper, f"source/{network}".encode(), hashlib.sha256)[:16]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

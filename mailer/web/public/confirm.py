@@ -1,0 +1,71 @@
+"""Confirming by the link in the mail: a GET shows a button and changes nothing, for scanners open links."""
+
+from lists import contacts
+from lists import subscriptions as subs
+from lists.errors import NotFound
+from lists.subscriptions import Subscription
+from mailer.service import resource
+from mailer.web.visit import Page, Visit
+
+SHELF = ("toolkit", "webinar", "powerpoint", "guide")
+
+
+def show(visit: Visit) -> Page:
+    """Show the button, or that the sign-up has ended."""
+    subscription_id, in_round = _token(visit)
+    with visit.service.database.read() as session:
+        subscription = session.get(Subscription, subscription_id)
+        if subscription is None:
+            raise NotFound("This sign-up is gone.")
+        visit = visit.speaking(contacts.get(session, subscription.contact_id).language)
+        good = subs.of_token(session, subscription_id=subscription_id, round=in_round) is not None
+        return _button(visit, subscription.list) if good else _ended(visit, subscription.list)
+
+
+def post(visit: Visit) -> Page:
+    """Confirm, and show what was promised or what happens next."""
+    subscription_id, in_round = _token(visit)
+    with visit.service.database.write() as session:
+        subscription = session.get(Subscription, subscription_id)
+        if subscription is None:
+            raise NotFound("This sign-up is gone.")
+        visit = visit.speaking(contacts.get(session, subscription.contact_id).language)
+        done = visit.service.confirmations.confirm(
+            session, subscription_id=subscription_id, round=in_round, page="/confirm", now=visit.now
+        )
+        if done is None:
+            return _ended(visit, subscription.list)
+    settings = visit.service.settings
+    values = {
+        "list": done.list,
+        "resources": resources(visit),
+        "sender": f"{settings.from_name} <{settings.from_address}>",
+    }
+    return Page(visit=visit, template="confirmed.html", values=values)
+
+
+def resources(visit: Visit) -> list[dict[str, object]]:
+    """Return what stands on the shelf for a language: name, url ("" while there is none), and its marks."""
+    shelf: list[dict[str, object]] = []
+    for name in SHELF:
+        url, language = resource(
+            visit.service.settings, visit.service.links, name=name, language=visit.language
+        )
+        sample = url.startswith(f"{visit.service.links.home}/samples/")
+        shelf.append({"name": name, "url": url, "foreign": language != visit.language, "sample": sample})
+    return shelf
+
+
+def _token(visit: Visit) -> tuple[int, int]:
+    read = visit.service.tokens.read_confirm(visit.parameters["token"])
+    if read is None:
+        raise NotFound("This link is not one of ours.")
+    return read
+
+
+def _button(visit: Visit, list_name: str) -> Page:
+    return Page(visit=visit, template="confirm.html", values={"list": list_name})
+
+
+def _ended(visit: Visit, list_name: str) -> Page:
+    return Page(visit=visit, template="ended.html", values={"list": list_name}, status=410)

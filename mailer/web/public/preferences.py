@@ -1,0 +1,108 @@
+"""How somebody is written to: language, a pause, leaving. Mails get forwarded, so no name, no address."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from lists import consents, contacts
+from lists import subscriptions as subs
+from lists.contacts import Contact
+from lists.errors import BadInput, NotFound
+from lists.subscriptions import LISTS, Subscription
+from mailer import moments
+from mailer.moments import known
+from mailer.web.public import leaving
+from mailer.web.visit import Page, Visit
+from mailer.web.words import LANGUAGES
+
+PAGE = "/preferences"
+PAUSES = {"pause-30": timedelta(days=30), "pause-90": timedelta(days=90)}
+
+
+def show(visit: Visit) -> Page:
+    """Show what can be chosen."""
+    with visit.service.database.read() as session:
+        contact = _contact(session, visit)
+        return _page(session, visit.speaking(contact.language), contact)
+
+
+def post(visit: Visit) -> Page:
+    """Do the one thing whose button was pressed, and say so."""
+    wish = visit.form.get("do", "")
+    with visit.service.database.write() as session:
+        contact = _contact(session, visit)
+        if wish == "language":
+            visit = _speak(session, visit, contact)
+        elif wish in PAUSES or wish == "resume":
+            _pause(session, visit, contact, until=visit.now + PAUSES[wish] if wish in PAUSES else None)
+        elif wish == "leave-all":
+            leaving.leave(session, contact_id=contact.id, page=PAGE, now=visit.now)
+        elif wish.removeprefix("leave-") in LISTS:
+            name = wish.removeprefix("leave-")
+            leaving.leave(session, contact_id=contact.id, list=name, page=PAGE, now=visit.now)
+        else:
+            raise BadInput("That is not one of the buttons.")
+        session.flush()
+        session.expire_all()
+        return _page(session, visit.speaking(contact.language), contact, wish=wish)
+
+
+def _contact(session: Session, visit: Visit) -> Contact:
+    contact_id = visit.service.tokens.read_preferences(visit.parameters["token"])
+    contact = None if contact_id is None else session.get(Contact, contact_id)
+    if contact is None:
+        raise NotFound("This link is not one of ours.")
+    return contact
+
+
+def _speak(session: Session, visit: Visit, contact: Contact) -> Visit:
+    """Keep the language that was chosen, and go on in it."""
+    language = visit.form.get("language", "")
+    if language not in LANGUAGES:
+        raise BadInput("That is not one of the languages.")
+    contacts.amend(session, contact.id, language=language)
+    _note(session, visit, contact, "language", language=language)
+    return visit.switched(language)
+
+
+def _pause(session: Session, visit: Visit, contact: Contact, *, until: datetime | None) -> None:
+    subs.pause(session, contact_id=contact.id, until=until)
+    _note(session, visit, contact, "paused" if until else "resumed")
+
+
+def _note(session: Session, visit: Visit, contact: Contact, action: str, *, language: str = "") -> None:
+    for entry in _standing(session, contact):
+        consents.add(
+            session,
+            contact_id=contact.id,
+            list=entry.list,
+            action=action,
+            page=PAGE,
+            language=language,
+            now=visit.now,
+        )
+
+
+def _standing(session: Session, contact: Contact) -> Sequence[Subscription]:
+    return [entry for entry in subs.of_contact(session, contact.id) if entry.state != "left"]
+
+
+def _page(session: Session, visit: Visit, contact: Contact, *, wish: str = "") -> Page:
+    standing = _standing(session, contact)
+    ends = [entry.paused_until for entry in standing if entry.paused_until and entry.paused_until > visit.now]
+    zone = known(contact.zone) or known(visit.service.settings.default_zone)
+    until = moments.day(max(ends).astimezone(zone), language=visit.language) if ends else ""
+    said = visit.words.preferences
+    did = ""
+    if wish:
+        key = "did_pause" if wish in PAUSES else f"did_{wish.replace('-', '_')}"
+        did = said[key](date=until) if wish in PAUSES else said[key]
+    values = {
+        "language": contact.language,
+        "lists": [{"list": entry.list, "pending": entry.state == "pending"} for entry in standing],
+        "can_pause": any(entry.state == "confirmed" for entry in standing),
+        "paused_until": until,
+        "did": did,
+    }
+    return Page(visit=visit, template="preferences.html", values=values)
