@@ -25,7 +25,8 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.types import TypeEngine
 
@@ -33,8 +34,9 @@ from lists.errors import StorageTrouble
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-LOCK_WAIT_SECONDS = 10
+LOCK_WAIT_SECONDS = 10.0  # for a lock that somebody else holds, and for a free connection
 POOL_SIZE = 12  # as many threads as may hold a connection at once; more wait their turn
+BUSY = "The database is busy. Nothing was changed; please try again in a moment."
 
 
 class Instant(TypeDecorator[datetime]):
@@ -90,6 +92,8 @@ class Database:
         self.url = url
         self.engine = _engine(url)
         self.dialect = self.engine.dialect.name
+        one_moment = {"isolation_level": "REPEATABLE READ"} if self.dialect == "postgresql" else {}
+        self._reading = self.engine.execution_options(read_only=True, **one_moment)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -99,48 +103,57 @@ class Database:
         writes later can otherwise fail in the middle. Raises StorageTrouble when the database is locked
         or full; then nothing of the block has happened.
         """
-        with self._session(read_only=False) as session, session.begin():
+        with _session(self.engine) as session, session.begin():
             yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open one transaction for reading only; it sees one moment of the database and never waits."""
-        with self._session(read_only=True) as session:
+        with _session(self._reading) as session:
             yield session
-
-    @contextmanager
-    def _session(self, *, read_only: bool) -> Iterator[Session]:
-        engine = self.engine.execution_options(read_only=True) if read_only else self.engine
-        try:
-            with Session(engine, expire_on_commit=False) as session:
-                yield session
-        except (OperationalError, DBAPIError) as trouble:
-            raise _translated(trouble) from trouble
 
     def dispose(self) -> None:
         """Close every connection of this process."""
         self.engine.dispose()
 
 
-def _translated(trouble: DBAPIError) -> Exception:
+@contextmanager
+def _session(engine: Engine) -> Iterator[Session]:
+    try:
+        with Session(engine, expire_on_commit=False) as session:
+            yield session
+    except (OperationalError, InterfaceError) as trouble:
+        told = _translated(trouble)
+        if told is None:
+            raise
+        raise told from trouble
+    except PoolTimeout as trouble:
+        raise StorageTrouble(BUSY) from trouble
+
+
+def _translated(trouble: DBAPIError) -> StorageTrouble | None:
     words = str(trouble.orig).lower()
-    if "locked" in words or "busy" in words or "deadlock" in words:
-        return StorageTrouble("The database is busy. Nothing was changed; please try again in a moment.")
+    if any(sign in words for sign in ("locked", "busy", "deadlock", "lock timeout")):
+        return StorageTrouble(BUSY)
     if "disk is full" in words or "disk full" in words or "no space left" in words:
         return StorageTrouble("The disk is full. Nothing was changed; free some space and try again.")
     if "disk i/o error" in words or "unable to open" in words or "readonly" in words:
         return StorageTrouble("The database file cannot be read or written. Check the data folder's disk.")
     if trouble.connection_invalidated or "connection" in words:
         return StorageTrouble("The database does not answer. Nothing was changed; please try again.")
-    return trouble
+    return None
 
 
 def _engine(url: str) -> Engine:
+    pool: dict[str, Any] = {
+        "pool_size": POOL_SIZE,
+        "max_overflow": 0,
+        "pool_timeout": LOCK_WAIT_SECONDS,
+    }
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True)
-    engine = create_engine(
-        url, connect_args={"timeout": LOCK_WAIT_SECONDS}, pool_size=POOL_SIZE, max_overflow=0
-    )
+        wait = {"options": f"-c lock_timeout={int(LOCK_WAIT_SECONDS * 1000)}"}
+        return create_engine(url, connect_args=wait, pool_pre_ping=True, **pool)
+    engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_SECONDS}, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

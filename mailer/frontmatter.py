@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from lists.errors import BrokenTemplate
 
 _FENCE = "---"
-_LINE = re.compile(r"(\s*)([\w-]+)\s*:(?:\s+(.*)|)$")
+_LINE = re.compile(r"(\s*)([\w-]+)\s*:\s*(.*)$")
 _BLOCK_VALUES = ("|", ">", "|-", ">-")
 
 
@@ -96,7 +96,7 @@ def _value(text: str, *, path: str, line: int) -> str:
     text = text.strip()
     if text in _BLOCK_VALUES:
         raise BrokenTemplate("Write the value on the same line as its key.", path=path, line=line)
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in text[1:-1]:
         return text[1:-1].strip()
     return text
 

@@ -19,6 +19,8 @@ _PLAIN = frozenset(
 )
 _PLAIN_INSTEAD = "Write a plain field, such as {{ name }}"
 _COMPARISONS = frozenset({"eq", "ne", "lt", "lteq", "gt", "gteq"})
+_DEEPEST = 40
+_TOO_DEEP = "Too many conditions stand inside each other. Take some apart."
 _LONGEST_NUMBER = 10**9
 _REFUSED_STATEMENTS = {
     "for": "A template cannot repeat a part. Write the part out, or ask for a field that holds it all.",
@@ -90,15 +92,16 @@ def check(tree: Any, *, fields: frozenset[str], path: str, line: int) -> frozens
     `tree` is a parsed template and `line` the line in its file where its text begins.
     """
     names: set[str] = set()
-    waiting = [tree]
+    waiting = [(tree, 0, line)]
     while waiting:
-        node = waiting.pop()
-        sentence = _refusal(node, fields)
+        node, depth, at = waiting.pop()
+        at = line + node.lineno - 1 if node.lineno else at  # some nodes do not know their line
+        sentence = _refusal(node, fields) if depth <= _DEEPEST else _TOO_DEEP
         if sentence:
-            raise BrokenTemplate(sentence, path=path, line=line + node.lineno - 1)
+            raise BrokenTemplate(sentence, path=path, line=at)
         if type(node).__name__ == "Name":
             names.add(node.name)
-        waiting += reversed(list(node.iter_child_nodes()))
+        waiting += [(child, depth + 1, at) for child in reversed(list(node.iter_child_nodes()))]
     return frozenset(names)
 
 

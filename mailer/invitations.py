@@ -132,7 +132,7 @@ class Invitations:
         new = 0
         for event in _open(session, now):
             if new < limit and not _rests(event, now):
-                new += self._walk(session, event, now=now, limit=limit - new)
+                new += self._walk(session, event, now=now, limit=limit, room=limit - new)
         return new
 
     def compose(
@@ -166,15 +166,16 @@ class Invitations:
             pauses += [first] if first is not None else []
         return min(pauses, default=None)
 
-    def _walk(self, session: Session, event: Event, *, now: datetime, limit: int) -> int:
-        """Invite the next batch and move on; after the end of a long walk, rest before the next."""
-        batch = self._audience(event, now=now).order_by(Contact.id).limit(limit).subquery()
+    def _walk(self, session: Session, event: Event, *, now: datetime, limit: int, room: int) -> int:
+        """Look at the next `limit` people, invite at most `room`, move on; after a long walk, rest."""
+        batch = self._audience(event, now=now).order_by(Subscription.contact_id).limit(limit).subquery()
         size, last = session.execute(select(func.count(), func.max(batch.c.contact_id))).one()
         new = 0
         if size:
-            new = self._put(
-                session, event, self._uninvited(event, now=now).where(Contact.id <= last), now=now
-            )
+            wanted = self._uninvited(event, now=now).where(Subscription.contact_id <= last)
+            new = self._put(session, event, wanted.limit(room), now=now)
+        if new == room < limit:
+            return new  # another call took most of the room: go on from the same place
         if size == limit:
             event.walked_to = last
         elif event.walked_to:
@@ -197,14 +198,17 @@ class Invitations:
         )
 
     def _audience(self, event: Event, *, now: datetime) -> Select[*tuple[Any, ...]]:
-        """Select, of those whom this walk has not passed yet, everyone who may be written to."""
+        """Select, of those whom this walk has not passed yet, everyone who may be written to.
+
+        The subscription's own contact number lets an index over (list, contact) give a batch in order.
+        """
         purpose = _purpose(event)
         columns = (
             Contact.id.label("contact_id"),
             _key(event).label("key"),
             literal(event.id, Id).label("ref"),
         )
-        may = (Contact.id > event.walked_to, allowed(purpose, now=now), ~self._own())
+        may = (Subscription.contact_id > event.walked_to, allowed(purpose, now=now), ~self._own())
         selected: Select[*tuple[Any, ...]] = select(*columns).select_from(people(purpose)).where(*may)
         return selected
 

@@ -16,6 +16,7 @@ from lists.errors import BrokenTemplate
 from mailer.tags import Tags
 
 _ADDRESS = re.compile(r"https?://[^\s/]+\S*|mailto:[^\s@]+@[^\s@]+", re.IGNORECASE)
+_HTML = re.compile(r"</?[A-Za-z][^<>]*>|<!--|<\?|<![A-Z]")
 _RULE = "- - -"
 _WIDEST_UNDERLINE = 60
 _WIDTH_OF_A_FIELD = 8
@@ -35,13 +36,12 @@ def convert(body: str, *, tags: Tags, path: str, lines: Sequence[int]) -> Conver
     `lines[i]` is the line in the file of the body's line i. A paragraph that holds only one link becomes the
     mail's button. Raises BrokenTemplate for what an email cannot carry.
     """
-    parser = _parser(html=False)
+    parser = _parser()
     tokens = parser.parse(body)
     where = _Where(path=path, lines=lines)
-    _refuse_html(body, where)
     _check(tokens, tags, where)
     for number, token in enumerate(tokens):
-        if token.type == "inline" and tags.only_statements(token.content):
+        if _stands_alone(tokens, number, tags):
             _unwrap(tokens, number)
         elif token.type == "inline" and token.level == 1 and _only_link(token.children or (), tags):
             tokens[number - 1].attrSet("class", "button")
@@ -51,9 +51,9 @@ def convert(body: str, *, tags: Tags, path: str, lines: Sequence[int]) -> Conver
     return Converted(html=html, text=_Text(tags).blocks(SyntaxTreeNode(tokens).children))
 
 
-def _parser(*, html: bool) -> MarkdownIt:
+def _parser() -> MarkdownIt:
     """Return the one dialect used: CommonMark without indented code, which nobody means in a mail."""
-    parser = MarkdownIt("commonmark", {"html": html, "linkify": False}).disable("code")
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).disable("code")
     parser.validateLink = lambda _: True  # type: ignore[assignment, method-assign]  # checked below
     return parser
 
@@ -71,31 +71,16 @@ class _Where:
         return BrokenTemplate(sentence, path=self.path, line=line)
 
 
-def _refuse_html(body: str, where: _Where) -> None:
-    """Refuse raw HTML, which would otherwise be shown to people as it stands."""
-    for token in _parser(html=True).parse(body):
-        row = token.map[0] if token.map else 0
-        pieces = [token, *(token.children or ())]
-        for piece in pieces:
-            if piece.type in ("softbreak", "hardbreak"):
-                row += 1
-            if piece.type in ("html_block", "html_inline"):
-                shown = piece.content.strip().split("\n")[0][:40]
-                raise where.broken(
-                    f"HTML cannot be used here ({shown}). Write Markdown; notes go in {{# … #}}.",
-                    row,
-                )
-
-
 def _check(tokens: Sequence[Token], tags: Tags, where: _Where) -> None:
     """Refuse pictures, unsafe links, and conditions that begin in one paragraph and end in another."""
     open_blocks: list[int] = []
     conditions: list[tuple[int, ...]] = []
     for number, token in enumerate(tokens):
         if token.type == "inline":
-            own = tags.only_statements(token.content)
-            inside = open_blocks[:-1] if own else open_blocks
+            inside = open_blocks[:-1] if _stands_alone(tokens, number, tags) else open_blocks
             _check_inline(token, tags=tags, where=where, inside=inside, conditions=conditions)
+        elif token.type == "fence":
+            _check_conditions(token.content, tags=tags, where=where, place=(number,), conditions=conditions)
         elif token.nesting == 1:
             open_blocks.append(number)
         elif token.nesting == -1:
@@ -116,7 +101,12 @@ def _check_inline(
         elif token.type == "link_open":
             _check_link(str(token.attrGet("href") or ""), tags=tags, where=where, row=row)
             token.attrs.pop("title", None)
-        elif "](" in token.content and token.type == "text":
+        elif token.type == "text" and (html := _HTML.search(token.content)):
+            shown = tags.restore(html[0][:40])
+            raise where.broken(
+                f"HTML cannot be used here ({shown}). Write Markdown; a note goes in {{# #}}.", row
+            )
+        elif token.type == "text" and "](" in token.content:
             raise where.broken(
                 "This link cannot be read. Write [words](https://address), without blanks.", row
             )
@@ -124,18 +114,25 @@ def _check_inline(
             place.append(-1 - number)
         elif token.nesting == -1:
             place.pop()
-        for tag in tags.found(token.content):
-            if tag.word == "if":
-                conditions.append(tuple(place))
-            elif tag.word and conditions:
-                if conditions[-1] != tuple(place):
-                    sentence = (
-                        f"This {{% {tag.word} %}} stands in another paragraph, list or emphasis than its "
-                        "{% if %}. Put both inside the same one, or each on a line of its own."
-                    )
-                    raise BrokenTemplate(sentence, path=where.path, line=tag.line)
-                if tag.word == "endif":
-                    conditions.pop()
+        at = (*place, number) if token.type == "code_inline" else tuple(place)
+        _check_conditions(token.content, tags=tags, where=where, place=at, conditions=conditions)
+
+
+def _check_conditions(
+    text: str, *, tags: Tags, where: _Where, place: tuple[int, ...], conditions: list[tuple[int, ...]]
+) -> None:
+    """Refuse a condition whose tags stand in different places of the page, which would tear its elements."""
+    for tag in tags.found(text):
+        if tag.word == "if":
+            conditions.append(place)
+        elif tag.word and conditions and conditions[-1] != place:
+            sentence = (
+                f"This {{% {tag.word} %}} stands in another paragraph, list or emphasis than its "
+                "{% if %}. Put both inside the same one, or each on a line of its own."
+            )
+            raise BrokenTemplate(sentence, path=where.path, line=tag.line)
+        elif tag.word == "endif" and conditions:
+            conditions.pop()
 
 
 def _check_link(target: str, *, tags: Tags, where: _Where, row: int) -> None:
@@ -167,6 +164,15 @@ def _only_link(children: Sequence[Token], tags: Tags) -> bool:
         if outside and token.content.strip() and not tags.only_statements(token.content):
             return False
     return links == 1
+
+
+def _stands_alone(tokens: Sequence[Token], number: int, tags: Tags) -> bool:
+    """Tell whether a stretch of text is a paragraph of statements alone."""
+    return (
+        tokens[number].type == "inline"
+        and tokens[number - 1].type == "paragraph_open"
+        and tags.only_statements(tokens[number].content)
+    )
 
 
 def _unwrap(tokens: list[Token], number: int) -> None:

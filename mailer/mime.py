@@ -36,6 +36,7 @@ _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _MESSAGE_ID = re.compile(r"<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+>")
 _URL = re.compile(r"https?://[!-;=?-~]+")
 _LIST_ID = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _METHOD = re.compile(r"[A-Z]+")
 _OTHER_DOMAIN = re.compile("[ßς\u200c\u200d]")  # the older rules for domains read these as other letters
 _PLAIN_IN_Q = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
@@ -107,6 +108,8 @@ def _headers_then_parts(head: str, letter: Letter, mark: str) -> list[bytes]:
         return [top, *body, f"--{inner}--\r\n".encode()]
     if not _METHOD.fullmatch(letter.method):
         raise BadInput(f"“{letter.method[:20]}” is no calendar method. Use REQUEST or CANCEL.")
+    if f"\r\nMETHOD:{letter.method}\r\n".encode() not in letter.calendar or _BARE_LF.search(letter.calendar):
+        raise BadInput(f"The calendar part must say METHOD:{letter.method} and end its lines with CRLF.")
     outer = f"=_m{mark}"
     event = b2a_base64(letter.calendar, newline=False)
     lines = b"".join(event[start : start + 76] + b"\r\n" for start in range(0, len(event), 76))
@@ -132,11 +135,10 @@ def _part(boundary: str, kind: str, text: str) -> bytes:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     head = f"--{boundary}\r\nContent-Type: {kind}; charset=utf-8\r\n"
     pieces = [head.encode(), b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"]
+    lines = text.split("\n")
+    write = _kept_qp if max(map(len, lines)) <= _LONGEST_KEPT_LINE else _qp
     try:
-        pieces += [
-            _kept_qp(line) if len(line) <= _LONGEST_KEPT_LINE else _qp(line) for line in text.split("\n")
-        ]
-        return b"".join(pieces)
+        return b"".join([*pieces, *map(write, lines)])
     except UnicodeEncodeError as error:
         raise BadInput(
             "The text holds half a character, which cannot be sent. Write that place anew."
@@ -238,7 +240,8 @@ _kept_mailbox = lru_cache(maxsize=64)(_mailbox)  # the sender is the same in eve
 
 def _name(name: str, what: str) -> str:
     """Return a display name as it may be shown: one line, nothing that turns the direction of writing."""
-    return " ".join(_TURNING.sub("", _checked(name, what, most=MOST_NAME)).split())
+    name = _checked(name, what, most=MOST_NAME)
+    return " ".join((name if name.isprintable() else _TURNING.sub("", name)).split())
 
 
 def _address(address: str) -> str:
@@ -309,7 +312,10 @@ def _encoded_words(text: str, first: int) -> list[str]:
     No character is split between two of them.
     """
     data = text.encode()
-    base64 = sum(len(_Q[byte]) for byte in data) > 4 * ((len(data) + 2) // 3)
+    q = "".join([_Q[byte] for byte in data])
+    base64 = len(q) > 4 * ((len(data) + 2) // 3)
+    if not base64 and len(q) + len("=?utf-8?q??=") <= first:
+        return [f"=?utf-8?q?{q}?="]
     units = [character.encode() for character in text]
     words, now, room = [], b"", min(first, LONGEST_WORD) - len("=?utf-8?q??=")
     for unit in units:

@@ -27,9 +27,7 @@ from sqlalchemy import (
     Index,
     Select,
     String,
-    Text,
     func,
-    insert,
     literal,
     literal_column,
     select,
@@ -39,6 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing
+from mailer import attempts
 from mailer.policy import POLICY
 
 STATES = (
@@ -53,7 +52,6 @@ STATES = (
     "bounced",
     "complained",
 )
-REPLY_LENGTH = 500
 
 # A partial index is used only where the query states its condition as a constant, not as a bound value.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
@@ -97,21 +95,6 @@ class OutboxRow(Base):
     worker: Mapped[str | None] = mapped_column(String(40))
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
     sent_at: Mapped[datetime | None] = mapped_column(Instant)
-
-
-class Attempt(Base):
-    """One hand-over of one row to a server: the address really used and the server's own words."""
-
-    __tablename__ = "attempts"
-
-    id: Mapped[PrimaryKey]
-    outbox_id: Mapped[int] = mapped_column(ForeignKey("outbox.id", ondelete="CASCADE"), index=True)
-    attempt: Mapped[int]
-    at: Mapped[Moment]
-    address: Mapped[str] = mapped_column(String(254))
-    outcome: Mapped[str] = mapped_column(String(12))
-    code: Mapped[int | None]
-    reply: Mapped[str] = mapped_column(Text)
 
 
 ENTRY = (
@@ -298,9 +281,22 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
             .execution_options(synchronize_session=False)
         ).all()
         kept += [group[row_id] for row_id in sorted(changed)]
-    handed_over = [_attempt(result, now) for result in kept if result.address]
-    if handed_over:
-        session.execute(insert(Attempt), handed_over)
+    attempts.add_all(
+        session,
+        [
+            attempts.HandedOver(
+                outbox_id=result.entry.id,
+                attempt=result.entry.attempt,
+                address=result.address,
+                outcome=result.outcome,
+                code=result.code,
+                reply=result.reply,
+            )
+            for result in kept
+            if result.address
+        ],
+        now=now,
+    )
     return kept
 
 
@@ -358,23 +354,6 @@ def counts(
     if ref is not None:
         rows = rows.where(OutboxRow.ref == ref)
     return {(found_kind, state): number for found_kind, state, number in session.execute(rows)}
-
-
-def attempts(session: Session, row_id: int) -> Sequence[Attempt]:
-    """Return each hand-over of one row, oldest first."""
-    return session.scalars(select(Attempt).where(Attempt.outbox_id == row_id).order_by(Attempt.id)).all()
-
-
-def _attempt(result: Result, now: datetime) -> dict[str, Any]:
-    return {
-        "outbox_id": result.entry.id,
-        "attempt": result.entry.attempt,
-        "at": now,
-        "address": result.address,
-        "outcome": result.outcome,
-        "code": result.code,
-        "reply": result.reply[:REPLY_LENGTH],
-    }
 
 
 def _by_attempt(entries: Iterable[Entry]) -> Iterable[tuple[int, Sequence[int]]]:

@@ -19,7 +19,7 @@ from lists.errors import BadInput, BrokenTemplate
 from mailer import grammar, markdown
 from mailer.tags import Tag, Tags
 
-MOST_CHARACTERS = 200_000
+MOST_CHARACTERS = 50_000
 
 _WORD = re.compile(r"\[\[(\w+)\]\]")
 _FIRST_WORD = re.compile(r"\{%[-+]?\s*\w+")
@@ -238,7 +238,9 @@ class _Hiding:
                 rows[-1] = (rows[-1][0], rows[-1][1] + self._tags.hide(tags[-1]))
             now += source.count("\n")
         grammar.check_balance(tags, path=path)
-        grammar.check(_parse(text, path=path, line=line), fields=self._fields, path=path, line=line)
+        longest = max(tags, key=lambda tag: len(tag.source), default=None)
+        tree = _parse(text, path=path, line=line, suspect=longest)
+        grammar.check(tree, fields=self._fields, path=path, line=line)
         return rows
 
     def _tag(self, kind: str, source: str, *, path: str, line: int) -> Tag:
@@ -252,12 +254,11 @@ class _Hiding:
 
 def _units(text: str, *, path: str, line: int) -> Iterator[tuple[str, str]]:
     """Yield plain text ("data"), fields ("variable"), statements ("block") and comments ("comment")."""
-    unit, now = "", line
+    unit = ""
     try:
-        for _, kind, value in _TEXT.lex(text):
+        for at, kind, value in _TEXT.lex(text):
             if kind.endswith("_begin"):
-                grammar.check_opening(kind, value.strip(), path=path, line=now)
-            now += value.count("\n")
+                grammar.check_opening(kind, value.strip(), path=path, line=line + at - 1)
             if kind == "data":
                 yield kind, value
                 continue
@@ -269,14 +270,15 @@ def _units(text: str, *, path: str, line: int) -> Iterator[tuple[str, str]]:
         raise _unreadable(error, path=path, line=line) from error
 
 
-def _parse(text: str, *, path: str, line: int) -> jinja2.nodes.Template:
-    """Parse a text without compiling it."""
+def _parse(text: str, *, path: str, line: int, suspect: Tag | None = None) -> jinja2.nodes.Template:
+    """Parse a text without compiling it; the suspect is the tag to name when one is beyond all measure."""
     try:
         return _TEXT.parse(text)
     except jinja2.TemplateSyntaxError as error:
         raise _unreadable(error, path=path, line=line) from error
     except (RecursionError, ValueError, OverflowError, MemoryError) as error:
-        raise BrokenTemplate("A tag in this text is too long or too deep.", path=path, line=line) from error
+        sentence = "This tag is too long or too deep. Write a plain field or a short condition."
+        raise BrokenTemplate(sentence, path=path, line=suspect.line if suspect else line) from error
 
 
 def _unreadable(error: jinja2.TemplateSyntaxError, *, path: str, line: int) -> BrokenTemplate:

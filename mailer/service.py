@@ -18,6 +18,7 @@ from mailer.composer import Composer, Sender
 from mailer.confirmations import Confirmations
 from mailer.delivery import Delivery
 from mailer.editions import Editions
+from mailer.invitations import Invitations
 from mailer.jobs import Jobs
 from mailer.policy import RESOURCES
 from mailer.postoffice import PostOffice
@@ -57,6 +58,7 @@ class Service:
     schedules: Sequence[Schedule]
     confirmations: Confirmations
     sequences: Sequences
+    invitations: Invitations
     broadcasts: Broadcasts
     sources: Mapping[str, Source]
     composer: Composer
@@ -148,8 +150,11 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
     )
     confirmations = Confirmations(editions=shelf, links=links)
     sequences = Sequences(editions=shelf, schedules=schedules, default_zone=settings.default_zone)
+    invitations = Invitations(
+        editions=shelf, links=links, secret=secret.links, organizer=(sender.name, sender.address)
+    )
     broadcasts = Broadcasts()
-    every: tuple[Source, ...] = (confirmations, sequences, broadcasts)
+    every: tuple[Source, ...] = (confirmations, sequences, invitations, broadcasts)
     sources = {kind: source for source in every for kind in source.kinds}
     return Service(
         settings=settings,
@@ -162,6 +167,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
         schedules=schedules,
         confirmations=confirmations,
         sequences=sequences,
+        invitations=invitations,
         broadcasts=broadcasts,
         sources=sources,
         composer=Composer(sources=sources, links=links, sender=sender),

@@ -62,14 +62,14 @@ def read(path: Path) -> str:
     Raises NotFound when there is none, BrokenTemplate when it is too large or not UTF-8.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise BadInput(f"{path} is not a file. Name a file of text.")
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise NotFound(f"There is no file {path}.") from error
-    except IsADirectoryError as error:
-        raise BadInput(f"{path} is a folder. Name the file in it.") from error
-    except PermissionError as error:
-        raise BadInput(f"The file {path} may not be read by this account. Change its permissions.") from error
+    except OSError as error:
+        raise BadInput(f"The file {path} cannot be read by this account: {error.strerror}.") from error
     if len(data) > MOST_BYTES:
         raise BrokenTemplate(_TOO_LARGE, path=path, line=1)
     try:
@@ -154,6 +154,8 @@ def parse_update(text: str, *, path: str) -> dict[str, Source]:
 
 def frame(folder: Path, language: str) -> Frame:
     """Read what every email of a language wears, from `_layout` in the folder of the email templates."""
+    if language not in LANGUAGES:
+        raise BadInput(f"“{language[:20]}” is not a language of this service. It has en and es.")
     layout = folder / LAYOUT
     path = layout / f"words.{language}.toml"
     try:

@@ -257,6 +257,17 @@ def test_two_calls_are_invited_to_side_by_side(calls: Calls, ana: Person, ben: P
     assert sorted(calls.letters()) == [ana.email, ben.email]
 
 
+def test_a_call_that_finds_little_room_goes_on_at_the_next_tick(calls: Calls) -> None:
+    for name in ("Ana", "Dora", "Eli", "Fay"):
+        calls.add(name)
+    calls.plan(starts="2026-11-10 20:00")
+    calls.plan()
+    assert [calls.fill(limit=6) for _ in range(3)] == [6, 2, 0]
+    gus = calls.add("Gus")
+    assert calls.fill(limit=6) == 2
+    assert calls.invited()[-2:] == [gus.id, gus.id]
+
+
 def reply(calls: Calls, event: Event, person: Person, word: str) -> None:
     with calls.database.write() as session:
         answer(session, event_id=event.id, contact_id=person.id, answer=word, now=calls.clock.now())

@@ -21,13 +21,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     op.create_table(
-        "leases",
-        sa.Column("name", sa.String(length=40), nullable=False),
-        sa.Column("owner", sa.String(length=60), nullable=False),
-        sa.Column("until", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
-    )
-    op.create_table(
         "brakes",
         sa.Column("what", sa.LargeBinary(length=16), nullable=False),
         sa.Column("hour", sa.BigInteger(), nullable=False),
@@ -68,6 +61,38 @@ def upgrade() -> None:
         sa.Column("shared", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_editions")),
         sa.UniqueConstraint("name", "digest", name=op.f("uq_editions_name_digest")),
+    )
+    op.create_table(
+        "events",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("title", sa.JSON(), nullable=False),
+        sa.Column("description", sa.JSON(), nullable=False),
+        sa.Column("starts_at", sa.BigInteger(), nullable=False),
+        sa.Column("zone", sa.String(length=40), nullable=False),
+        sa.Column("minutes", sa.Integer(), nullable=False),
+        sa.Column("join_url", sa.Text(), nullable=False),
+        sa.Column("audience", sa.String(length=40), nullable=False),
+        sa.Column("sequence", sa.Integer(), nullable=False),
+        sa.Column("status", sa.String(length=9), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.Column("invited_at", sa.BigInteger(), nullable=True),
+        sa.Column("uid_domain", sa.String(length=253), nullable=False),
+        sa.Column("walked_to", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("rest_until", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("status IN ('planned', 'cancelled')", name=op.f("ck_events_status")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_events_starts_at"), ["starts_at"], unique=False)
+
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("owner", sa.String(length=60), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
     )
     op.create_table(
         "postoffice_messages",
@@ -258,6 +283,26 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "rsvps",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("event_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("contact_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("answer", sa.String(length=5), nullable=False),
+        sa.Column("answered_at", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("answer IN ('yes', 'maybe', 'no')", name=op.f("ck_rsvps_answer")),
+        sa.ForeignKeyConstraint(
+            ["contact_id"], ["contacts.id"], name=op.f("fk_rsvps_contact_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["event_id"], ["events.id"], name=op.f("fk_rsvps_event_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_rsvps")),
+        sa.UniqueConstraint("event_id", "contact_id", name=op.f("uq_rsvps_event_id_contact_id")),
+    )
+    with op.batch_alter_table("rsvps", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_rsvps_contact_id"), ["contact_id"], unique=False)
+
+    op.create_table(
         "subscription_changes",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("contact_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -343,6 +388,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_subscription_changes_contact_id"))
 
     op.drop_table("subscription_changes")
+    with op.batch_alter_table("rsvps", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_rsvps_contact_id"))
+
+    op.drop_table("rsvps")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_outbox_sending",
@@ -397,9 +446,13 @@ def downgrade() -> None:
     op.drop_table("tryout_clock")
     op.drop_table("suppressions")
     op.drop_table("postoffice_messages")
+    op.drop_table("leases")
+    with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_events_starts_at"))
+
+    op.drop_table("events")
     op.drop_table("editions")
     op.drop_table("contacts")
-    op.drop_table("leases")
     op.drop_table("brakes")
     op.drop_table("audit")
     # ### end Alembic commands ###

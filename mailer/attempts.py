@@ -1,0 +1,51 @@
+"""Attempt: one hand-over of one outbox row to a server, the address really used and what the server said."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, Text, insert, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.db import Base, Moment, PrimaryKey
+
+REPLY_LENGTH = 500
+
+
+class Attempt(Base):
+    """What a server answered to one hand-over."""
+
+    __tablename__ = "attempts"
+
+    id: Mapped[PrimaryKey]
+    outbox_id: Mapped[int] = mapped_column(ForeignKey("outbox.id", ondelete="CASCADE"), index=True)
+    attempt: Mapped[int]
+    at: Mapped[Moment]
+    address: Mapped[str] = mapped_column(String(254))
+    outcome: Mapped[str] = mapped_column(String(12))
+    code: Mapped[int | None]
+    reply: Mapped[str] = mapped_column(Text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandedOver:
+    """What there is to write down about one hand-over."""
+
+    outbox_id: int
+    attempt: int
+    address: str
+    outcome: str
+    code: int | None
+    reply: str
+
+
+def add_all(session: Session, handed_over: Sequence[HandedOver], *, now: datetime) -> None:
+    """Write down many hand-overs at once; the server's words are cut at 500 characters."""
+    rows = [{**asdict(each), "at": now, "reply": each.reply[:REPLY_LENGTH]} for each in handed_over]
+    if rows:
+        session.execute(insert(Attempt), rows)
+
+
+def of_row(session: Session, outbox_id: int) -> Sequence[Attempt]:
+    """Return each hand-over of one row, oldest first."""
+    return session.scalars(select(Attempt).where(Attempt.outbox_id == outbox_id).order_by(Attempt.id)).all()

@@ -1,0 +1,163 @@
+"""The database: transactions that all happen or not at all, moments that mean one thing, honest trouble."""
+
+import sqlite3
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import psycopg.errors
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import insert, literal, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from lists import addresses, contacts, db
+from lists.contacts import Contact
+from lists.db import Database, Instant, insert_or_nothing
+from lists.errors import StorageTrouble
+from lists.suppressions import Suppression
+from tests.clocks import START, StoppedClock
+from tests.people import PEPPER, Person
+from tests.races import on_postgresql
+
+
+def test_an_error_in_the_block_undoes_all_of_it(database: Database, ben: Person) -> None:
+    with pytest.raises(ZeroDivisionError), database.write() as session:
+        contacts.amend(session, ben.id, name="Somebody else")
+        raise ZeroDivisionError
+    with database.read() as session:
+        assert contacts.get(session, ben.id).name == "Ben"
+
+
+def test_a_reader_sees_one_moment_of_the_database_while_others_write(database: Database, ben: Person) -> None:
+    name = select(Contact.name).where(Contact.id == ben.id)
+    with database.read() as reading:
+        assert reading.scalar(name) == "Ben"
+        with database.write() as writing:
+            contacts.amend(writing, ben.id, name="Benjamín")
+        assert reading.scalar(name) == "Ben"
+    with database.read() as reading:
+        assert reading.scalar(name) == "Benjamín"
+
+
+@on_postgresql
+def test_a_transaction_that_writes_sees_what_others_have_committed(database: Database, ben: Person) -> None:
+    name = select(Contact.name).where(Contact.id == ben.id)
+    with database.read() as reading:
+        reading.scalar(name)
+    with database.write() as first:
+        assert first.scalar(name) == "Ben"
+        with database.write() as second:
+            contacts.amend(second, ben.id, name="Benjamín")
+        assert first.scalar(name) == "Benjamín"
+
+
+def test_whoever_finds_the_database_locked_is_told_so_and_nothing_has_changed(
+    database: Database, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "LOCK_WAIT_SECONDS", 0.1)
+    hurried = Database(database.engine.url.render_as_string(hide_password=False))
+    with database.write() as first:
+        contacts.amend(first, ben.id, name="Benjamín")
+        with pytest.raises(StorageTrouble, match="busy"), hurried.write() as second:
+            contacts.amend(second, ben.id, name="Nobody")
+    hurried.dispose()
+    with database.read() as session:
+        assert contacts.get(session, ben.id).name == "Benjamín"
+
+
+def test_whoever_finds_every_connection_taken_is_told_so(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "POOL_SIZE", 1)
+    monkeypatch.setattr(db, "LOCK_WAIT_SECONDS", 0.1)
+    small = Database(database.engine.url.render_as_string(hide_password=False))
+    with small.read() as first:
+        first.scalar(select(1))
+        with pytest.raises(StorageTrouble, match="busy"), small.read() as second:
+            second.scalar(select(1))
+    small.dispose()
+
+
+def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path) -> None:
+    small = Database(f"sqlite:///{tmp_path}/small.db")
+    with small.write() as session:
+        session.execute(text("CREATE TABLE words (word TEXT)"))
+        session.execute(text("INSERT INTO words VALUES ('kept')"))
+    with small.read() as session:
+        pages = session.scalar(text("PRAGMA page_count"))
+    with pytest.raises(StorageTrouble, match="disk is full"), small.write() as session:
+        session.execute(text(f"PRAGMA max_page_count={pages}"))
+        session.execute(text("DELETE FROM words"))
+        session.execute(text("INSERT INTO words VALUES (:word)"), {"word": "much" * 10_000})
+    with small.read() as session:
+        assert session.scalars(text("SELECT word FROM words")).all() == ["kept"]
+    small.dispose()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sentence"),
+    [
+        (sqlite3.OperationalError("database is locked"), "busy"),
+        (sqlite3.OperationalError("database or disk is full"), "disk is full"),
+        (sqlite3.OperationalError("unable to open database file"), "cannot be read or written"),
+        (psycopg.errors.DeadlockDetected("deadlock detected"), "busy"),
+        (psycopg.errors.LockNotAvailable("canceling statement due to lock timeout"), "busy"),
+        (psycopg.errors.DiskFull("could not extend file: No space left on device"), "disk is full"),
+        (psycopg.OperationalError("connection failed: Connection refused"), "does not answer"),
+        (psycopg.errors.AdminShutdown("terminating connection due to administrator command"), "not answer"),
+    ],
+)
+def test_each_trouble_of_the_storage_has_its_sentence(trouble: Exception, sentence: str) -> None:
+    assert sentence in str(db._translated(OperationalError("SELECT 1", {}, trouble)))
+
+
+def test_a_fault_of_ours_is_not_taken_for_trouble_because_of_a_word_in_somebodys_address(
+    database: Database, clock: StoppedClock
+) -> None:
+    address = addresses.parse("busybee@locked-connection.example.org", pepper=PEPPER)
+    with database.write() as session:
+        known = contacts.find_or_add(session, address, now=clock.now())
+    same = {column.key: getattr(known, column.key) for column in Contact.__table__.columns}
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.execute(insert(Contact), [{**same, "id": known.id + 1}])
+
+
+@given(st.datetimes(min_value=datetime(1, 1, 3), max_value=datetime(9999, 12, 29)), st.integers(-14, 14))
+def test_a_moment_comes_back_as_it_went_in_to_the_microsecond(naive: datetime, hours: int) -> None:
+    moment = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
+    stored = Instant().process_bind_param(moment, None)  # type: ignore[arg-type]
+    assert Instant().process_result_value(stored, None) == moment  # type: ignore[arg-type]
+
+
+def test_moments_are_kept_and_compared_alike_on_both_databases(database: Database, ben: Person) -> None:
+    elsewhere = START.astimezone(timezone(timedelta(hours=-7)))
+    just_before = START - timedelta(microseconds=1)
+    with database.read() as session:
+        at = session.scalar(select(Contact.created_at).where(Contact.created_at == elsewhere))
+        assert at == START
+        assert at is not None and at.tzinfo is UTC
+        assert session.scalar(select(Contact.id).where(Contact.created_at <= just_before)) is None
+        assert session.scalar(select(Contact.id).where(Contact.created_at > just_before)) == ben.id
+
+
+def test_a_moment_without_a_zone_is_refused(database: Database) -> None:
+    with pytest.raises(Exception, match="naive datetime"), database.read() as session:
+        session.scalar(select(literal(datetime(2026, 1, 1), Instant)))
+
+
+def test_rows_that_are_there_already_are_passed_over_and_the_new_ones_counted(
+    database: Database, clock: StoppedClock
+) -> None:
+    def row(digest: bytes) -> dict[str, object]:
+        return {"email_digest": digest * 16, "reason": "staff", "at": clock.now()}
+
+    with database.write() as session:
+        assert insert_or_nothing(session, Suppression, []) == 0
+        assert insert_or_nothing(session, Suppression, [row(b"a")]) == 1
+        assert insert_or_nothing(session, Suppression, [row(b"a"), row(b"b"), row(b"c"), row(b"c")]) == 2
+
+
+def test_a_select_can_be_inserted_only_with_a_condition(database: Database) -> None:
+    with pytest.raises(ValueError, match="WHERE"), database.write() as session:
+        insert_or_nothing(session, Suppression, select(Contact.id), columns=["id"])
