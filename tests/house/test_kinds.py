@@ -1,0 +1,54 @@
+"""Every kind of message is whole: a policy, a source, its templates, and a sample to look at."""
+
+from pathlib import Path
+
+import pytest
+
+from lists.db import Database
+from mailer.policy import POLICY
+from mailer.service import KINDS, Service
+from tests.house import test_texts as texts
+from tests.house.source import ROOT
+
+WRITTEN_BY_STAFF = {"broadcast"}
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+def test_every_kind_has_a_policy_and_a_source(service: Service) -> None:
+    assert set(service.sources) == set(POLICY)
+    for kind, source in service.sources.items():
+        assert kind in source.kinds
+
+
+def test_every_kind_has_a_template(service: Service) -> None:
+    assert {*KINDS.values(), "sequence"} == set(POLICY) - WRITTEN_BY_STAFF
+    shipped = {path.parent.relative_to(ROOT / "templates" / "email").as_posix() for path in _letters()}
+    assert set(service.editions.templates) == shipped
+
+
+def test_every_template_has_a_sample_in_both_languages(service: Service, database: Database) -> None:
+    assert set(service.editions.templates) == set(texts.TEMPLATES)
+    for name, template in service.editions.templates.items():
+        kind = KINDS.get(name, "sequence")
+        with database.write() as session:
+            edition = service.editions.freeze(session, template, kind, now=service.clock.now())
+        for language in texts.LANGUAGES:
+            shown = service.editions.preview(edition, language, sample=_sample(kind, language))
+            assert shown.subject
+            assert not {"{{", "{%", "[["} & {
+                shown.text[place : place + 2] for place in range(len(shown.text))
+            }
+
+
+def _sample(kind: str, language: str) -> dict[str, str]:
+    """What a made-up reader's mail says: the samples of the texts, and a link wherever one belongs."""
+    links = {field: f"https://example.org/{field}" for field in POLICY[kind].fields if field.endswith("_url")}
+    return dict.fromkeys(POLICY[kind].fields, "") | links | texts.SAMPLE[language]
+
+
+def _letters() -> list[Path]:
+    return [path for path in (ROOT / "templates" / "email").rglob("*.md") if path.stem in texts.LANGUAGES]
