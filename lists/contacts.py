@@ -45,12 +45,12 @@ class Contact(Base):
 
 
 def clean(text: str, *, what: str, limit: int = DETAIL_LENGTH) -> str:
-    """Return a one-line detail without outer spaces.
+    """Return a one-line detail with single spaces between its words.
 
     Raises BadInput for line breaks and control characters, which could smuggle mail headers, and for a text
     longer than `limit` characters; `what` names the field in the sentence.
     """
-    text = " ".join(text.split(" ")).strip(" ")
+    text = " ".join(word for word in text.replace("\N{NO-BREAK SPACE}", " ").split(" ") if word)
     if any(not character.isprintable() for character in text):
         raise BadInput(f"The {what} holds a line break or a hidden character. Please type it again.")
     if len(text) > limit:
