@@ -43,7 +43,8 @@ def reason(session: Session, digest: bytes) -> str | None:
 def among(session: Session, digests: Collection[bytes]) -> dict[bytes, str]:
     """Return the reasons of those addresses, of the given ones, that are suppressed."""
     wanted = select(Suppression.email_digest, Suppression.reason)
-    rows = session.execute(wanted.where(Suppression.email_digest.in_(digests)))
+    newest_first = wanted.where(Suppression.email_digest.in_(digests)).order_by(Suppression.id.desc())
+    rows = session.execute(newest_first)  # so that the oldest reason is the one that stays
     return {row.email_digest: row.reason for row in rows}
 
 
