@@ -149,6 +149,7 @@ def _engine(url: str) -> Engine:
         "pool_size": POOL_SIZE,
         "max_overflow": 0,
         "pool_timeout": LOCK_WAIT_SECONDS,
+        "hide_parameters": True,  # an error may be logged, and parameters are people's addresses
     }
     if not url.startswith("sqlite"):
         wait = {"options": f"-c lock_timeout={int(LOCK_WAIT_SECONDS * 1000)}"}
