@@ -49,7 +49,7 @@ class Subscription(Base):
             sqlite_where=literal_column("state = 'pending'"),
             postgresql_where=literal_column("state = 'pending'"),
         ),
-        Index("ix_subscriptions_list_state", "list", "state"),
+        Index("ix_subscriptions_list", "list", "contact_id"),  # a list is walked by contact, batch by batch
         {"sqlite_autoincrement": True},
     )
 

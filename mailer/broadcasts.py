@@ -17,6 +17,7 @@ from lists.contacts import Contact
 from lists.db import Base, Id, Instant, Moment, PrimaryKey
 from lists.errors import NotFound
 from lists.permission import allowed, people, refusal
+from lists.subscriptions import Subscription
 from mailer import outbox
 from mailer.outbox import Result
 from mailer.policy import POLICY
@@ -73,13 +74,13 @@ class Broadcasts:
         key = literal(f"broadcast/{broadcast.id}/contact/", String)
         batch = (
             select(
-                Contact.id.label("contact_id"),
-                (key + cast(Contact.id, String)).label("key"),
+                Subscription.contact_id.label("contact_id"),
+                (key + cast(Subscription.contact_id, String)).label("key"),
                 literal(broadcast.id, Id).label("ref"),
             )
             .select_from(people(purpose))
-            .where(Contact.id > broadcast.cursor, allowed(purpose, now=now))
-            .order_by(Contact.id)
+            .where(Subscription.contact_id > broadcast.cursor, allowed(purpose, now=now))
+            .order_by(Subscription.contact_id)
             .limit(limit)
         )
         last = session.scalar(select(func.max(batch.subquery().c.contact_id)))

@@ -101,10 +101,10 @@ class TimeMachine:
         return self.clock.now()
 
     def _next(self) -> datetime | None:
-        """Return the next moment, at least a little later than now, so that time always moves on."""
+        """Return the next moment; what should have happened already gets a little more time to happen."""
         now = self.clock.now()
         moment = self.next_due(now)
-        return None if moment is None else max(moment, now + LEAST)
+        return None if moment is None else moment if moment > now else now + LEAST
 
     def _go(self, moment: datetime) -> None:
         with self.database.write() as session:

@@ -339,7 +339,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("subscriptions", schema=None) as batch_op:
-        batch_op.create_index("ix_subscriptions_list_state", ["list", "state"], unique=False)
+        batch_op.create_index("ix_subscriptions_list", ["list", "contact_id"], unique=False)
         batch_op.create_index(
             "ix_subscriptions_pending",
             ["asked_at"],
@@ -381,7 +381,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'pending'"),
             postgresql_where=sa.text("state = 'pending'"),
         )
-        batch_op.drop_index("ix_subscriptions_list_state")
+        batch_op.drop_index("ix_subscriptions_list")
 
     op.drop_table("subscriptions")
     with op.batch_alter_table("subscription_changes", schema=None) as batch_op:
