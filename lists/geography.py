@@ -5,6 +5,7 @@ one has a time zone that does not exist. What is not known is "" or None here, n
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,9 +13,8 @@ from zoneinfo import ZoneInfo
 
 from lists.errors import BadZip
 
-REMEMBERED = (
-    8192  # places; one look-up costs 0.4 ms, and a whole dictionary would cost 80 MB for the same answers
-)
+REGION = 3  # digits; one scan of the data finds the 50 codes of a region as fast as a single code, in 0.5 ms
+REGIONS = 1000  # all of them: the 42,789 places kept as they are here take 8 MB
 COARSE = 1  # decimals of a degree: about seven miles, a town and not a street
 
 SHAPE = re.compile(r"([0-9]{5})(?:[- ]?[0-9]{4})?", re.ASCII)
@@ -51,15 +51,17 @@ def find(zip: str, *, language: str = "en") -> Place | None:
     if shape is None:
         shown = "".join(letter for letter in zip[:MAX_SHOWN] if letter.isprintable())
         raise BadZip(SENTENCES.get(language, SENTENCES["en"]).format(shown=shown))
-    return _place(shape.group(1))
+    five = shape.group(1)
+    return _region(five[:REGION]).get(five)
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _place(five: str) -> Place | None:
+@lru_cache(maxsize=REGIONS)
+def _region(digits: str) -> Mapping[str, Place]:
+    """Return every place whose ZIP code begins with these digits."""
     import zipcodes  # here, because its table takes 0.3 s and 55 MB, and most commands never need it
 
-    found: list[dict[str, Any]] = zipcodes.matching(five)  # type: ignore[no-untyped-call]
-    return _read(found[0]) if found else None
+    found: list[dict[str, Any]] = zipcodes.similar_to(digits)  # type: ignore[no-untyped-call]
+    return {row["zip_code"]: _read(row) for row in reversed(found)}  # of two, the first
 
 
 def _read(row: dict[str, Any]) -> Place:

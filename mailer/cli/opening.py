@@ -1,0 +1,33 @@
+"""What every command works on: the service, built from the settings, on a database that is up to date."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from mailer import migrations, settings, tryout
+from mailer.service import Service, build
+
+ACTOR = "command line"  # who did it, in the audit
+
+
+@contextmanager
+def service() -> Iterator[Service]:
+    """Return the service for as long as the block lasts; one that was handed in with the context is used.
+
+    Raises BadSettings, and Conflict for a database that is not up to date or lives in a try-out's time.
+    """
+    handed = click.get_current_context().find_object(Service)
+    if handed is not None:
+        yield handed
+        return
+    opened = build(settings.load(os.environ))
+    try:
+        migrations.require_newest(opened.database)
+        if not opened.settings.tryout:
+            with opened.database.read() as session:
+                tryout.refuse_in_earnest(session)
+        yield opened
+    finally:
+        opened.close()

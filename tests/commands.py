@@ -1,0 +1,53 @@
+"""Commands run as people run them, on a test's own service."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from click.testing import CliRunner
+
+from lists.errors import HouseError, StorageTrouble
+from mailer import cli
+from mailer.service import Service
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a command printed, its refusal ("" when there is none) and its exit status."""
+
+    out: str
+    refusal: str
+    status: int
+
+    @property
+    def json(self) -> Any:
+        """What it printed, read as JSON."""
+        return json.loads(self.out)
+
+
+Mailer = Callable[..., Ran]
+
+
+def mailer(service: Service) -> Mailer:
+    """Return what runs `mailer <words>` on this service; `typed` is what the person answers."""
+
+    def run(*words: object, typed: str | None = None) -> Ran:
+        result = CliRunner().invoke(
+            cli.root, [str(word) for word in words], obj=service, input=typed, standalone_mode=False
+        )
+        trouble = result.exception
+        if isinstance(trouble, HouseError):
+            status = cli.TRY_AGAIN if isinstance(trouble, StorageTrouble) else cli.CANNOT_BE_DONE
+            return Ran(out=result.stdout, refusal=cli.told(trouble), status=status)
+        if isinstance(trouble, click.Abort):
+            return Ran(out=result.stdout, refusal="Stopped.", status=cli.STOPPED)
+        if isinstance(trouble, click.ClickException):
+            return Ran(out=result.stdout, refusal=trouble.format_message(), status=trouble.exit_code)
+        if trouble is not None:
+            raise trouble
+        status = result.return_value if isinstance(result.return_value, int) else 0
+        return Ran(out=result.stdout, refusal="", status=status)
+
+    return run
