@@ -7,6 +7,7 @@ traceback; exit status 2 means that what was asked cannot be done, 75 that it ma
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from lists.errors import BadSettings, HouseError, StorageTrouble
 CANNOT_BE_DONE = 2
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 STOPPED = 130
+PRIVATE = 0o077
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("serve", "Run everything: pages, schedule and delivery. Stop with Ctrl-C."),
@@ -71,7 +73,8 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and end the process with its exit status."""
+    """Run one command and end the process with its exit status; what it writes is for this account alone."""
+    os.umask(PRIVATE)
     try:
         status = root.main(args=arguments, prog_name="mailer", standalone_mode=False)
     except HouseError as refusal:
