@@ -31,9 +31,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
 
 LISTS = ("interest", "organizers")
-PENDING: ColumnElement[str] = literal_column(
-    "'pending'"
-)  # a constant, so that the partial index serves the query
+PENDING: ColumnElement[str] = literal_column("'pending'")  # a constant, so that the partial index serves
+FRESH = {"populate_existing": True}  # as it stands in the database now, whatever this session saw before
 
 
 class Subscription(Base):
@@ -87,7 +86,7 @@ class Confirmation:
 def find(session: Session, *, contact_id: int, list: str) -> Subscription | None:
     """Return the subscription of a contact to a list, or None."""
     wanted = select(Subscription).where(Subscription.contact_id == contact_id, Subscription.list == list)
-    return session.scalars(wanted).one_or_none()
+    return session.scalars(wanted, execution_options=FRESH).one_or_none()
 
 
 def of_contact(session: Session, contact_id: int) -> Sequence[Subscription]:
@@ -98,7 +97,7 @@ def of_contact(session: Session, contact_id: int) -> Sequence[Subscription]:
 
 def of_token(session: Session, *, subscription_id: int, round: int) -> Subscription | None:
     """Return the subscription that a confirmation link names, or None when its round is over."""
-    subscription = session.get(Subscription, subscription_id)
+    subscription = session.get(Subscription, subscription_id, execution_options=FRESH)
     if subscription is None or subscription.round != round or subscription.state == "left":
         return None
     return subscription
@@ -108,12 +107,12 @@ def ask(session: Session, *, contact_id: int, list: str, now: datetime) -> Subsc
     """Note that somebody asked to join: a confirmed subscription stays so, all else becomes pending."""
     new = {"contact_id": contact_id, "list": list, "state": "pending", "round": 0, "asked_at": now}
     insert_or_nothing(session, Subscription, [new])
+    again = update(Subscription).where(
+        Subscription.contact_id == contact_id, Subscription.list == list, Subscription.state != "confirmed"
+    )
+    session.execute(again.values(state="pending", asked_at=now))
     subscription = find(session, contact_id=contact_id, list=list)
     assert subscription is not None
-    if subscription.state != "confirmed":
-        subscription.state = "pending"
-        subscription.asked_at = now
-    session.flush()
     return subscription
 
 
