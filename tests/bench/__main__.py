@@ -1,0 +1,49 @@
+"""`python -m tests.bench`: measure everything, print the table; ends with 1 when a target was missed."""
+
+import argparse
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from tests.bench import sending, table, waiting
+from tests.bench.table import Line
+
+PARTS = ("door", "delivery", "ticks", "filling", "help")
+
+
+def main() -> int:
+    """Read the command line, measure, print."""
+    reader = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    reader.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all when none is named"
+    )
+    reader.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    reader.add_argument("--json", action="store_true", help="print the lines for a program")
+    told = reader.parse_args()
+    unknown = set(told.parts) - set(PARTS)
+    if unknown:
+        reader.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    messages, people = (2_000, 20_000) if told.quick else (20_000, 1_000_000)
+    measures: dict[str, Callable[[], Iterable[Line]]] = {
+        "door": lambda: sending.bare(messages),
+        "delivery": lambda: sending.delivered(messages),
+        "ticks": lambda: waiting.ticks(people),
+        "filling": lambda: waiting.filling(people),
+        "help": waiting.helping,
+    }
+    lines = [line for part in PARTS if part in (told.parts or PARTS) for line in measures[part]()]
+    if told.json:
+        print(table.as_json(lines))
+    else:
+        load = os.getloadavg()[0]
+        print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load before {load:.1f}\n")
+        print(table.text(lines))
+    return 0 if all(line.held is not False for line in lines) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

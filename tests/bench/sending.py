@@ -1,0 +1,112 @@
+"""How fast mail leaves: the bare door, and the whole way from the ledger to the relay and back."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+from sqlalchemy import func, select
+
+from mailer import outbox
+from mailer.composer import Ready
+from mailer.outbox import Attempt, Entry, OutboxRow
+from mailer.relay import Relay
+from mailer.service import Service
+from mailer.smtp import Connection
+from tests.bench.house import broadcast, house
+from tests.bench.sink import CONNECTIONS, OCTETS, sink, source
+from tests.bench.table import Line, at_least
+
+Loop = Callable[[], asyncio.AbstractEventLoop]
+
+TARGET, TARGET_UVLOOP = 0.12, 0.2
+PARAGRAPHS = 1  # makes messages of about 8,000 octets, text and HTML
+
+
+def bare(messages: int) -> Iterator[Line]:
+    """The door alone, with one finished message: what delivery cannot be faster than."""
+    for name, factory in _loops():
+        with sink() as port:
+            compared = source(port, messages)
+            begun = time.perf_counter()
+            with asyncio.Runner(loop_factory=factory) as runner:
+                runner.run(_push(port, messages))
+            rate = messages / (time.perf_counter() - begun)
+        found = f"{rate / compared:.2f} × ({rate:,.0f} of {compared:,.0f} a second)"
+        yield Line(what=f"the door alone, {name}", found=found)
+
+
+def delivered(messages: int) -> Iterator[Line]:
+    """Personalised messages of 8 kB, claimed, composed, sent and recorded in SQLite."""
+    for name, factory in _loops():
+        with sink() as port, house(people=messages, smtp_port=port) as built:
+            broadcast(built, paragraphs=PARAGRAPHS)
+            _fill(built)
+            octets = _octets(built)
+            compared = source(port, messages)
+            begun = time.perf_counter()
+            run(built, factory)
+            rate = messages / (time.perf_counter() - begun)
+            _check(built, messages)
+        target = TARGET_UVLOOP if name == "uvloop" else TARGET
+        what = f"{messages:,} messages of {octets:,} octets delivered, {name}"
+        yield at_least(what, rate / compared, target, about=f"{rate:,.0f} of {compared:,.0f} a second")
+
+
+def run(built: Service, factory: Loop) -> None:
+    """Deliver what is due, with this kind of event loop."""
+    with (
+        built.relay() as relay,
+        built.delivery(relay) as delivery,
+        asyncio.Runner(loop_factory=factory) as runner,
+    ):
+        runner.run(delivery.run(until_empty=True))
+
+
+def _loops() -> Iterator[tuple[str, Loop]]:
+    yield "asyncio", asyncio.new_event_loop
+    try:
+        import uvloop
+    except ImportError:
+        print("uvloop is not installed: its lines are left out")
+    else:
+        yield "uvloop", uvloop.new_event_loop
+
+
+async def _push(port: int, messages: int) -> None:
+    relay = Relay(host="127.0.0.1", port=port, tls="none")
+    head = b"From: campaign@lists.example\r\nTo: ben@neighbor.example\r\nSubject: Hello\r\n\r\n"
+    line = b"Dear neighbor, three more congregations sat down with their officials.\r\n"
+    message = (head + line * OCTETS)[: OCTETS - 2] + b"\r\n"
+    numbers = iter(range(messages))
+
+    async def one() -> None:
+        door = Connection(relay, helo="lists.example")
+        for _ in numbers:
+            outcome = await door.send(
+                sender="campaign@lists.example", recipient="ben@neighbor.example", message=message
+            )
+            assert outcome.state == "sent", outcome
+        await door.close()
+
+    await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
+
+
+def _fill(built: Service) -> None:
+    fill = built.jobs.named("fill-broadcast")
+    while fill.run():
+        pass
+
+
+def _octets(built: Service) -> int:
+    """How large the first message is, as it will leave."""
+    with built.database.read() as session:
+        row = session.execute(select(*outbox.ENTRY).order_by(OutboxRow.id).limit(1)).one()
+        letter = built.composer.compose(session, [Entry(**row._mapping)], now=built.clock.now())[0]
+    assert isinstance(letter, Ready), letter
+    return len(letter.message)
+
+
+def _check(built: Service, messages: int) -> None:
+    with built.database.read() as session:
+        assert outbox.counts(session) == {("broadcast", "sent"): messages}
+        assert session.scalar(select(func.count(Attempt.id))) == messages

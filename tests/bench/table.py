@@ -1,0 +1,44 @@
+"""The table that scripts/bench prints: what was measured, the target, and whether it held."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One measurement. With a `target`, `held` says whether it was met; without, it is there to compare."""
+
+    what: str
+    found: str
+    target: str = ""
+    held: bool | None = None
+
+
+def at_least(what: str, found: float, target: float, *, about: str) -> Line:
+    """A ratio that must not be smaller than the target."""
+    held = found >= target
+    return Line(what=what, found=f"{found:.2f} × ({about})", target=f"≥ {target:g} ×", held=held)
+
+
+def at_most(what: str, seconds: float, target: float, *, about: str = "") -> Line:
+    """A time in seconds that must not be longer than the target."""
+    found = f"{seconds * 1000:.1f} ms" + (f" ({about})" if about else "")
+    return Line(what=what, found=found, target=f"≤ {target * 1000:g} ms", held=seconds <= target)
+
+
+def text(lines: Sequence[Line]) -> str:
+    """The lines as a table for people."""
+    rows = [("measured", "found", "target", "held")]
+    words = {True: "yes", False: "NO", None: ""}
+    rows += [(line.what, line.found, line.target, words[line.held]) for line in lines]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    drawn = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(
+        [drawn[0].rstrip(), "  ".join("─" * width for width in widths), *map(str.rstrip, drawn[1:])]
+    )
+
+
+def as_json(lines: Sequence[Line]) -> str:
+    """The lines for a program."""
+    return json.dumps([asdict(line) for line in lines], ensure_ascii=False, indent=1)
