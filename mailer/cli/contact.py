@@ -1,0 +1,242 @@
+"""`mailer contact`: everything known about one person and everything that happened, or forget them."""
+
+from collections.abc import Mapping, Sequence
+
+import click
+from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy.orm import Session
+
+from lists import addresses, consents, contacts, forgetting, permission, subscriptions, suppressions
+from lists.addresses import Address
+from lists.contacts import Contact
+from lists.directory import Listing
+from lists.errors import BadInput, NotFound
+from lists.permission import SENTENCES
+from lists.subscriptions import LISTS
+from mailer.cli import messages, opening, output
+from mailer.invitations import Rsvp
+from mailer.journeys import Journey
+from mailer.policy import POLICY
+from mailer.postoffice import Posted
+from mailer.service import Service
+
+MOST_MESSAGES = 200
+Facts = dict[str, object]
+ABOUT = {
+    "id": "Number",
+    "email": "Address",
+    "name": "Name",
+    "language": "Language",
+    "zip": "ZIP",
+    "city": "City",
+    "county": "County",
+    "state": "State",
+    "zone": "Time zone",
+    "latitude": "Latitude, coarse",
+    "longitude": "Longitude, coarse",
+    "organization": "Organization",
+    "tradition": "Tradition",
+    "role": "Role",
+    "created_at": "Here since",
+}
+MAY = {"list": "List", "may_write": "May we write?", "why_not": "Why not"}
+SUBSCRIPTION = {
+    "list": "List",
+    "state": "State",
+    "asked_at": "Asked",
+    "confirmed_at": "Confirmed",
+    "left_at": "Left",
+    "paused_until": "Paused until",
+}
+CONSENT = {"at": "When", "list": "List", "action": "What", "page": "Where", "wording": "Words shown"}
+LISTING = {
+    "id": "Number",
+    "state": "State",
+    "organization": "Congregation or organization",
+    "role": "Role",
+    "offer": "Can offer",
+    "asked_at": "Asked",
+    "decided_at": "Decided",
+}
+JOURNEY = {"sequence": "Sequence", "step": "Next step", "state": "State", "due_at": "Due", "zone": "Zone"}
+ANSWER = {"event_id": "Call", "answer": "Answer", "answered_at": "When"}
+LEDGER = {key: label for key, label in messages.MESSAGE.items() if key != "email"}
+SECTIONS: Sequence[tuple[str, str, Mapping[str, str], str]] = (
+    ("lists", "May we write to them", MAY, ""),
+    ("subscriptions", "Subscriptions", SUBSCRIPTION, "They never joined a list."),
+    ("consents", "What they said yes and no to", CONSENT, "Nothing."),
+    ("applications", "Applications to be on the map", LISTING, "None."),
+    ("journeys", "Follow-up sequences", JOURNEY, "None."),
+    ("answers", "Answers to calls", ANSWER, "None."),
+    ("messages", "Messages, the newest first", LEDGER, "None."),
+)
+ERASED = {
+    "contact": "everything known about them: name, place, language",
+    "subscriptions": "subscriptions",
+    "consents": "consents",
+    "applications": "applications to be on the map",
+    "answers": "answers to calls",
+    "messages": "messages in the outbox, with every attempt",
+    "posted": "messages to them in the try-out's post office",
+}
+
+
+@click.group()
+def command() -> None:
+    """Show what we know about one person, or forget them."""
+
+
+@command.command()
+@click.argument("address")
+@output.json_option
+def show(*, address: str, as_json: bool) -> None:
+    """Tell everything known about one person: “mailer contact show ana@example.org”.
+
+    For each list it says whether we may write to them, and if not, why. Below that is everything that
+    happened: what they agreed to and when, and every message with each attempt to hand it over.
+    """
+    with opening.service() as service, service.database.read() as session:
+        known = addresses.parse(address, pepper=service.keys.pepper)
+        told = _told(service, session, known)
+    if as_json:
+        output.print_json(told)
+        return
+    about = told["contact"]
+    assert isinstance(about, dict)
+    output.facts(
+        about, labels={key: ABOUT[key] for key in ABOUT if about[key] not in ("", None)}, as_json=False
+    )
+    for key, title, columns, none in SECTIONS:
+        rows = told[key]
+        assert isinstance(rows, list)
+        output.say(f"\n{title}")
+        output.rows(rows, columns=columns, as_json=False, none=none)
+    _say_attempts(told)
+
+
+@command.command()
+@click.argument("address")
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@output.json_option
+def forget(*, address: str, yes: bool, as_json: bool) -> None:
+    """Erase everything about one person, for good: “mailer contact forget ana@example.org”.
+
+    What happens next: nobody can write to this address from here any more, not even after another sign-up or
+    import. Only a keyed hash is kept, from which the address cannot be read. No mail says so. This cannot
+    be undone. Copies in backups go when the backups go.
+    """
+    with opening.service() as service:
+        known = addresses.parse(address, pepper=service.keys.pepper)
+        with service.database.read() as session:
+            erased = _held(session, known)
+        if not as_json:
+            _say_erased(known, erased)
+        if not yes:
+            if as_json:
+                raise BadInput("With --json nobody is asked, so add --yes to forget them.")
+            click.confirm(f"Forget {known.email} for good?", abort=True, err=True)
+        with service.database.write() as session:
+            erased = _held(session, known)
+            session.execute(delete(Posted).where(_posted_to(session, known)))
+            was_known = forgetting.forget(session, known, now=service.clock.now(), actor=opening.ACTOR)
+    if as_json:
+        output.print_json({"was_known": was_known, "erased": erased})
+    else:
+        output.say("Done. Nothing is left of them, and this address will not be written to again.")
+
+
+def _told(service: Service, session: Session, known: Address) -> Facts:
+    contact = contacts.find(session, known)
+    suppressed = suppressions.reason(session, known.digest)
+    if contact is None:
+        if suppressed is not None:
+            raise NotFound(
+                f"Nothing is known about {known.email}. It must not be written to any more: {suppressed}."
+            )
+        raise NotFound(f"{known.email} is not here. Check the spelling; they may have joined another way.")
+    subscribed = subscriptions.of_contact(session, contact.id)
+    said = consents.of_contact(session, contact.id)
+    found = messages.found(session, limit=MOST_MESSAGES, contact_id=contact.id)
+    return {
+        "contact": {key: getattr(contact, key) for key in ABOUT},
+        "suppressed": suppressed,
+        "lists": _lists(service, session, contact, suppressed),
+        "subscriptions": [_columns(row, SUBSCRIPTION) for row in subscribed],
+        "consents": [_columns(row, CONSENT) for row in said],
+        "applications": [_columns(row, LISTING) for row in _of(session, Listing, contact.id)],
+        "journeys": [_columns(row, JOURNEY) for row in _of(session, Journey, contact.id)],
+        "answers": [_columns(row, ANSWER) for row in _of(session, Rsvp, contact.id)],
+        "messages": list(messages.with_attempts(session, found)),
+    }
+
+
+def _lists(service: Service, session: Session, contact: Contact, suppressed: str | None) -> list[Facts]:
+    """Ask the permission rule, for each list, whether an update may go to this contact now."""
+    now = service.clock.now()
+    answers: list[Facts] = []
+    for name in LISTS:
+        purpose = POLICY["broadcast"].purpose(name)
+        reader = permission.readers(session, [contact.id], purpose=purpose, now=now).get(contact.id)
+        why = "never joined" if reader is None else reader.refusal
+        sentence = "" if why is None else SENTENCES[why]
+        if why == "suppressed" and suppressed is not None:
+            sentence = f"{sentence} Here: {suppressed}."
+        answers.append({"list": name, "may_write": why is None, "reason": why, "why_not": sentence})
+    return answers
+
+
+def _of(session: Session, table: type[Listing | Journey | Rsvp], contact_id: int) -> Sequence[object]:
+    return session.scalars(select(table).where(table.contact_id == contact_id).order_by(table.id)).all()
+
+
+def _columns(row: object, columns: Mapping[str, str]) -> Facts:
+    return {key: getattr(row, key) for key in columns}
+
+
+def _say_attempts(told: Facts) -> None:
+    rows = told["messages"]
+    assert isinstance(rows, list)
+    tried = [{"id": row["id"], **attempt} for row in rows for attempt in row["attempts"]]
+    if tried:
+        output.say("\nEach time a message was handed over")
+        output.rows(tried, columns={"id": "Message", **messages.ATTEMPT}, as_json=False)
+    if len(rows) == MOST_MESSAGES:
+        output.say(f"Only the newest {MOST_MESSAGES} messages are shown.")
+
+
+def _held(session: Session, known: Address) -> dict[str, int]:
+    """Count what forgetting would erase."""
+    posted = select(func.count()).select_from(Posted).where(_posted_to(session, known))
+    contact = contacts.find(session, known)
+    nothing = dict.fromkeys(ERASED, 0)
+    if contact is None:
+        return {**nothing, "posted": session.scalar(posted) or 0}
+    told = {
+        "contact": 1,
+        "subscriptions": len(subscriptions.of_contact(session, contact.id)),
+        "consents": len(consents.of_contact(session, contact.id)),
+        "applications": len(_of(session, Listing, contact.id)),
+        "answers": len(_of(session, Rsvp, contact.id)),
+        "messages": messages.count(session, contact_id=contact.id),
+        "posted": session.scalar(posted) or 0,
+    }
+    return {**nothing, **told}
+
+
+def _posted_to(session: Session, known: Address) -> ColumnElement[bool]:
+    """Return the condition that a message of the post office went to this person, however it was written."""
+    contact = contacts.find(session, known)
+    written = {known.email, known.key} | ({contact.email} if contact else set())
+    return or_(Posted.to.in_(written), func.lower(Posted.to).in_({text.lower() for text in written}))
+
+
+def _say_erased(known: Address, erased: Mapping[str, int]) -> None:
+    if not any(erased.values()):
+        output.say(f"Nothing is known about {known.email}. Forgetting still bars the address for good.")
+        return
+    output.say(f"This will be erased about {known.email}:")
+    for key, number in erased.items():
+        if key == "contact" and number:
+            output.say(f"  - {ERASED[key]}")
+        elif number:
+            output.say(f"  - {ERASED[key]}: {number:,}")
