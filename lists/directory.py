@@ -60,7 +60,8 @@ class Application:
     def cleaned(self) -> "Application":
         """Return it ready to be kept.
 
-        Raises BadInput for an empty organization, and for texts that are too long or hold control characters.
+        Raises BadInput for an empty organization, and for texts that are too long or hold control characters,
+        BadZip for what has not the shape of a ZIP code.
         """
         organization = contacts.clean(self.organization, what="name of your congregation or organization")
         if not organization:
@@ -75,9 +76,16 @@ class Application:
             name=contacts.clean(self.name, what="name", limit=NAME_LENGTH),
             tradition=contacts.clean(self.tradition, what="tradition"),
             role=contacts.clean(self.role, what="role"),
-            zip=self.zip,
+            zip=_five_digits(self.zip),
             offer=offer,
         )
+
+
+def _five_digits(zip: str) -> str:
+    if not zip.strip():
+        return ""
+    place = geography.find(zip)
+    return place.zip if place else zip.strip()[:5]
 
 
 def apply(session: Session, application: Application, *, contact_id: int, now: datetime) -> None:
@@ -89,15 +97,16 @@ def apply(session: Session, application: Application, *, contact_id: int, now: d
 
 def address_confirmed(session: Session, *, contact_id: int) -> bool:
     """Move the application from asked to waiting, in place of one that waited; tells whether it moved."""
-    asked = select(Listing.id).where(Listing.contact_id == contact_id, Listing.state == "asked")
-    listing_id = session.scalars(asked).one_or_none()
-    if listing_id is None:
+    asked = update(Listing).where(Listing.contact_id == contact_id, Listing.state == "asked")
+    moved = session.scalars(asked.values(state="waiting").returning(Listing.id)).all()
+    if not moved:
         return False
-    session.execute(delete(Listing).where(Listing.contact_id == contact_id, Listing.state == "waiting"))
-    moved = update(Listing).where(Listing.id == listing_id, Listing.state == "asked").values(state="waiting")
-    result = session.execute(moved)
-    assert isinstance(result, CursorResult)
-    return result.rowcount == 1
+    session.execute(
+        delete(Listing).where(
+            Listing.contact_id == contact_id, Listing.state == "waiting", Listing.id != max(moved)
+        )
+    )
+    return True
 
 
 def approve(session: Session, listing_id: int, *, now: datetime, actor: str) -> Listing:
@@ -118,9 +127,11 @@ def approve(session: Session, listing_id: int, *, now: datetime, actor: str) -> 
         said |= contacts.placed(place)
     contacts.amend(session, listing.contact_id, **said)
     subscription = subscriptions.find(session, contact_id=listing.contact_id, list="organizers")
-    if subscription is None or subscription.state == "left":
+    joined = subscription and subscriptions.confirm(
+        session, subscription_id=subscription.id, round=subscription.round, now=now
+    )
+    if joined is None:
         raise Conflict("This person has left the organizer list since. They can apply again themselves.")
-    subscriptions.confirm(session, subscription_id=subscription.id, round=subscription.round, now=now)
     consents.add(
         session, contact_id=listing.contact_id, list="organizers", action="approved", page=actor, now=now
     )
@@ -133,19 +144,19 @@ def reject(session: Session, listing_id: int, *, now: datetime, actor: str) -> L
 
 
 def _decided(session: Session, listing_id: int, *, state: str, now: datetime, actor: str) -> Listing:
-    listing = session.get(Listing, listing_id)
+    waiting = update(Listing).where(Listing.id == listing_id, Listing.state == "waiting")
+    decided = session.execute(waiting.values(state=state, decided_at=now))
+    assert isinstance(decided, CursorResult)
+    listing = session.get(Listing, listing_id, populate_existing=True)
     if listing is None:
         raise NotFound(f"There is no application number {listing_id}. “mailer organizer list” shows them.")
-    if listing.state == "asked":
+    if decided.rowcount == 0 and listing.state == "asked":
         raise Conflict(
             "This person has not confirmed the address yet. Wait until they press the button in their mail."
         )
-    if listing.state != "waiting":
+    if decided.rowcount == 0:
         raise Conflict(f"This application is already {listing.state}.")
-    listing.state = state
-    listing.decided_at = now
     audit.note(session, actor=actor, action=f"listing {state}", subject=f"listing {listing_id}", now=now)
-    session.flush()
     return listing
 
 

@@ -15,7 +15,8 @@ def recorded(database: Database) -> Iterator[list[str]]:
     sent: list[str] = []
 
     def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
+        if not statement.startswith("BEGIN"):  # which PostgreSQL's driver sends by itself
+            sent.append(statement)
 
     event.listen(database.engine, "before_cursor_execute", note)
     try:

@@ -1,0 +1,282 @@
+"""The directory: an application waits for its address, then for staff, and is lost in no corner."""
+
+import pytest
+from sqlalchemy.orm import Session
+
+from lists import consents, contacts, directory, geography, subscriptions
+from lists.db import Database
+from lists.directory import OFFER_LENGTH, Application, Listing
+from lists.errors import BadInput, BadZip, Conflict, NotFound
+from tests.clocks import StoppedClock
+from tests.people import Person
+from tests.races import at_once, meanwhile, on_postgresql
+
+ST_MARK = Application(
+    organization="St. Mark",
+    name="Ana María",
+    tradition="Episcopal",
+    role="deacon",
+    zip="10027",
+    offer="A hall for forty,\nand coffee.",
+)
+
+
+def _apply(
+    session: Session, person: Person, *, clock: StoppedClock, application: Application = ST_MARK
+) -> None:
+    subscriptions.ask(session, contact_id=person.id, list="organizers", now=clock.now())
+    directory.apply(session, application.cleaned(), contact_id=person.id, now=clock.now())
+
+
+def _waiting(session: Session, person: Person, *, clock: StoppedClock) -> Listing:
+    _apply(session, person, clock=clock)
+    assert directory.address_confirmed(session, contact_id=person.id)
+    return directory.applications(session, state="waiting")[-1]
+
+
+def _states(database: Database) -> list[str]:
+    with database.read() as session:
+        return [listing.state for listing in directory.applications(session)]
+
+
+def test_an_application_waits_for_its_address_first_and_for_staff_then(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    with database.write() as session:
+        _apply(session, ben, clock=clock)
+    assert _states(database) == ["asked"]
+    with database.write() as session:
+        assert directory.address_confirmed(session, contact_id=ben.id)
+        assert not directory.address_confirmed(session, contact_id=ben.id)
+    assert _states(database) == ["waiting"]
+
+
+def test_filling_in_the_form_changes_nothing_that_is_known_about_the_person(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    with database.write() as session:
+        _waiting(session, ben, clock=clock)
+    with database.read() as session:
+        contact = contacts.get(session, ben.id)
+        assert (contact.name, contact.organization, contact.zip) == ("Ben", "", "85003")
+
+
+def test_a_second_application_takes_the_place_of_the_first(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    with database.write() as session:
+        _apply(session, ben, clock=clock)
+        second = Application(organization="St. Luke").cleaned()
+        directory.apply(session, second, contact_id=ben.id, now=clock.advance(hours=1))
+        assert directory.address_confirmed(session, contact_id=ben.id)
+        third = Application(organization="St. John").cleaned()
+        directory.apply(session, third, contact_id=ben.id, now=clock.advance(hours=1))
+        assert [listing.state for listing in directory.applications(session)] == ["waiting", "asked"]
+        assert directory.address_confirmed(session, contact_id=ben.id)
+    with database.read() as session:
+        only = directory.applications(session)
+        assert [(listing.organization, listing.state) for listing in only] == [("St. John", "waiting")]
+
+
+def test_two_applications_sent_at_once_are_one_and_can_be_confirmed(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    def apply(session: Session) -> None:
+        _apply(session, ben, clock=clock)
+
+    at_once(database, apply, apply, apply)
+    assert _states(database) == ["asked"]
+    with database.write() as session:
+        assert directory.address_confirmed(session, contact_id=ben.id)
+    assert _states(database) == ["waiting"]
+
+
+@on_postgresql
+def test_the_button_pressed_twice_at_once_loses_no_application(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    with database.write() as session:
+        _apply(session, ben, clock=clock)
+
+    def press(session: Session) -> bool:
+        return directory.address_confirmed(session, contact_id=ben.id)
+
+    with meanwhile(database, before="UPDATE listings", do=press), database.write() as session:
+        assert not press(session)
+    assert _states(database) == ["waiting"]
+
+
+def test_what_staff_approve_becomes_known_and_the_list_is_joined(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    with database.write() as session:
+        listing = _waiting(session, ben, clock=clock)
+        directory.approve(session, listing.id, now=clock.advance(days=1), actor="staff")
+    with database.read() as session:
+        contact = contacts.get(session, ben.id)
+        assert (contact.name, contact.organization, contact.role) == ("Ana María", "St. Mark", "deacon")
+        assert (contact.zip, contact.zone, contact.tradition) == ("10027", "America/New_York", "Episcopal")
+        joined = subscriptions.find(session, contact_id=ben.id, list="organizers")
+        assert joined is not None and (joined.state, joined.confirmed_at) == ("confirmed", clock.now())
+        told = consents.of_contact(session, ben.id)[-1]
+        assert (told.list, told.action, told.page) == ("organizers", "approved", "staff")
+        assert directory.applications(session)[0].decided_at == clock.now()
+
+
+def test_what_an_application_leaves_empty_stays_as_it_is_known(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    with database.write() as session:
+        _apply(session, ben, clock=clock, application=Application(organization="Vecinos"))
+        directory.address_confirmed(session, contact_id=ben.id)
+        listing = directory.applications(session)[0]
+        directory.approve(session, listing.id, now=clock.now(), actor="staff")
+    with database.read() as session:
+        contact = contacts.get(session, ben.id)
+        assert (contact.name, contact.zip, contact.city) == ("Ben", "85003", "Phoenix")
+
+
+def test_a_rejected_application_changes_nothing_else_and_they_may_apply_again(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    with database.write() as session:
+        listing = _waiting(session, ben, clock=clock)
+        directory.reject(session, listing.id, now=clock.now(), actor="staff")
+        pending = subscriptions.find(session, contact_id=ben.id, list="organizers")
+        assert pending is not None and pending.state == "pending"
+        assert contacts.get(session, ben.id).organization == ""
+        again = _waiting(session, ben, clock=clock)
+        directory.approve(session, again.id, now=clock.now(), actor="staff")
+    assert _states(database) == ["rejected", "approved"]
+
+
+@pytest.mark.parametrize("decide", [directory.approve, directory.reject])
+def test_only_what_waits_can_be_decided_and_the_sentence_says_why_not(
+    database: Database, clock: StoppedClock, ben: Person, decide: object
+) -> None:
+    def refused(number: int) -> str:
+        with pytest.raises((Conflict, NotFound)) as caught, database.write() as session:
+            decide(session, number, now=clock.now(), actor="staff")  # type: ignore[operator]
+        return str(caught.value)
+
+    assert "no application number 1" in refused(1)
+    with database.write() as session:
+        _apply(session, ben, clock=clock)
+    assert "has not confirmed the address yet" in refused(1)
+    with database.write() as session:
+        directory.address_confirmed(session, contact_id=ben.id)
+        directory.reject(session, 1, now=clock.now(), actor="staff")
+    assert "already rejected" in refused(1)
+    assert _states(database) == ["rejected"]
+
+
+@on_postgresql
+def test_two_of_staff_who_decide_at_once_cannot_both_be_right(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    with database.write() as session:
+        listing = _waiting(session, ben, clock=clock)
+
+    def reject(session: Session) -> None:
+        directory.reject(session, listing.id, now=clock.now(), actor="second")
+
+    with (
+        meanwhile(database, before="UPDATE listings", do=reject),
+        pytest.raises(Conflict, match="already rejected"),
+        database.write() as session,
+    ):
+        directory.approve(session, listing.id, now=clock.now(), actor="first")
+    assert _states(database) == ["rejected"]
+    with database.read() as session:
+        assert contacts.get(session, ben.id).organization == ""
+
+
+def test_who_leaves_takes_the_open_application_back(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    with database.write() as session:
+        listing = _waiting(session, ben, clock=clock)
+        _apply(session, ben, clock=clock)
+        directory.withdraw(session, contact_id=ben.id)
+    assert _states(database) == ["withdrawn", "withdrawn"]
+    with pytest.raises(Conflict, match="already withdrawn"), database.write() as session:
+        directory.approve(session, listing.id, now=clock.now(), actor="staff")
+    with database.write() as session:
+        assert not directory.address_confirmed(session, contact_id=ben.id)
+
+
+def test_nobody_who_left_the_list_is_approved_back_onto_it(
+    database: Database, clock: StoppedClock, cleo: Person
+) -> None:
+    with database.write() as session:
+        listing = _waiting(session, cleo, clock=clock)
+        subscriptions.leave(session, contact_id=cleo.id, now=clock.now())
+    with pytest.raises(Conflict, match="left the organizer list"), database.write() as session:
+        directory.approve(session, listing.id, now=clock.now(), actor="staff")
+    assert _states(database) == ["waiting"]
+    with database.read() as session:
+        assert contacts.get(session, cleo.id).organization == ""
+
+
+@on_postgresql
+def test_nobody_is_approved_who_leaves_in_that_very_moment(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    with database.write() as session:
+        listing = _waiting(session, ben, clock=clock)
+
+    def leave(session: Session) -> None:
+        subscriptions.leave(session, contact_id=ben.id, now=clock.now(), list="organizers")
+
+    with (
+        meanwhile(database, before="UPDATE subscriptions", do=leave),
+        pytest.raises(Conflict, match="left the organizer list"),
+        database.write() as session,
+    ):
+        directory.approve(session, listing.id, now=clock.now(), actor="staff")
+    assert _states(database) == ["waiting"]
+
+
+def test_who_left_and_applies_again_waits_again(database: Database, clock: StoppedClock, ana: Person) -> None:
+    with database.write() as session:
+        listing = _waiting(session, ana, clock=clock)
+        directory.approve(session, listing.id, now=clock.now(), actor="staff")
+        subscriptions.leave(session, contact_id=ana.id, now=clock.now())
+        directory.withdraw(session, contact_id=ana.id)
+        again = _waiting(session, ana, clock=clock)
+        directory.approve(session, again.id, now=clock.now(), actor="staff")
+        joined = subscriptions.find(session, contact_id=ana.id, list="organizers")
+        assert joined is not None and (joined.state, joined.round) == ("confirmed", 1)
+
+
+@pytest.mark.parametrize(
+    ("application", "sentence"),
+    [
+        (Application(organization=" "), "tell us the name of your congregation"),
+        (Application(organization="x" * 121), "longer than 120 characters"),
+        (Application(organization="St. Mark\r\nBcc: all@example.org"), "hidden character"),
+        (Application(organization="St. Mark", name="n" * 81), "longer than 80 characters"),
+        (Application(organization="St. Mark", offer="o" * (OFFER_LENGTH + 1)), "longer than 1000"),
+        (Application(organization="St. Mark", offer="a hall\x00"), "hidden character"),
+        (Application(organization="St. Mark", role="\u202epastor"), "hidden character"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_with_what_to_do(application: Application, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        application.cleaned()
+
+
+def test_an_offer_may_have_lines_and_comes_as_any_browser_sends_it() -> None:
+    application = Application(organization="St. Mark", offer=" A hall,\r\ncoffee. ")
+    assert application.cleaned().offer == "A hall,\ncoffee."
+
+
+def test_a_zip_code_is_kept_in_five_digits_and_refused_at_the_door() -> None:
+    assert Application(organization="St. Mark", zip=" 10027-1234 ").cleaned().zip == "10027"
+    with pytest.raises(BadZip):
+        Application(organization="St. Mark", zip="Harlem").cleaned()
+
+
+def test_a_zip_code_that_nobody_has_is_kept_as_it_was_said() -> None:
+    assert geography.find("00000") is None
+    assert Application(organization="St. Mark", zip="00000").cleaned().zip == "00000"
