@@ -1,0 +1,119 @@
+"""`mailer postoffice`: read the try-out's mail, and move its clock."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import click
+
+from lists.errors import BadInput, Conflict
+from mailer import postoffice
+from mailer.cli import delivering, opening, output
+from mailer.service import Service
+
+COLUMNS = {"id": "Number", "date": "When", "to": "To", "subject": "Subject"}
+MOST_DAYS = 400
+
+
+@click.group()
+def command() -> None:
+    """Read the try-out's mail, and move its clock.
+
+    While no mail server is set, nothing leaves this machine: every mail is kept in a post office, which the
+    browser shows too, at /postoffice.
+    """
+
+
+@command.command("list")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many to show.")
+@output.json_option
+def list_(*, limit: int, as_json: bool) -> None:
+    """Show the mails that came, the newest last."""
+    with opening.service() as service:
+        _require_tryout(service)
+        with service.database.read() as session:
+            rows = [_row(message) for message in postoffice.messages(session, limit=limit)]
+    output.rows(rows, columns=COLUMNS, as_json=as_json, none="No mail has come yet.")
+
+
+@command.command()
+@click.argument("number", type=int)
+@click.option("--source", is_flag=True, help="Show the message exactly as it arrived.")
+@output.json_option
+def show(*, number: int, source: bool, as_json: bool) -> None:
+    """Show one mail: “mailer postoffice show 3”."""
+    with opening.service() as service:
+        _require_tryout(service)
+        with service.database.read() as session:
+            message = postoffice.message(session, number)
+    held = postoffice.parts(message.raw)
+    if as_json:
+        told = {
+            "headers": dict(held.headers),
+            "text": held.text,
+            "html": held.html,
+            "calendar": held.calendar,
+        }
+        output.print_json({**_row(message), **told, "source": held.source})
+        return
+    if source:
+        output.say(held.source)
+        return
+    shown = {**_row(message), "from": dict(held.headers).get("From", "")}
+    labels = {"date": "When", "from": "From", "to": "To", "subject": "Subject"}
+    output.facts(shown, labels=labels, as_json=False)
+    output.say(f"\n{held.text.rstrip()}")
+    for attachment in held.attachments:
+        output.say(f"\nAttached: {attachment.name} ({attachment.type}, {attachment.size:,} bytes)")
+
+
+@command.command()
+@click.option("--days", type=click.IntRange(1, MOST_DAYS), help="Go ahead by so many days.")
+@click.option("--hours", type=click.IntRange(1, MOST_DAYS * 24), help="Go ahead by so many hours.")
+@click.option("--next", "to_next", is_flag=True, help="Go to the next moment when something falls due.")
+@output.json_option
+def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool) -> None:
+    """Move the try-out's clock ahead: “mailer postoffice advance --days 7”.
+
+    Nothing is jumped over: everything that falls due on the way happens in its turn, and its mail is here
+    when this ends. The clock never goes back.
+    """
+    if [days, hours, to_next or None].count(None) != 2:
+        raise BadInput("Say how far to go: --days 7, --hours 12, or --next; one of them.")
+    with opening.service() as service:
+        _require_tryout(service)
+        with service.database.read() as session:
+            before = postoffice.count(session)
+        with delivering.lead(service) as leads, service.relay():
+            machine = service.time_machine(drain=_drain(service, leads=leads))
+            if to_next:
+                now = machine.advance_to_next()
+            else:
+                now = machine.advance(timedelta(days=days or 0, hours=hours or 0))
+        with service.database.read() as session:
+            came = postoffice.count(session) - before
+        present = now or service.clock.now()
+    if as_json:
+        output.print_json({"moved": now is not None, "now": present, "came": came})
+    elif now is None:
+        output.say("Nothing will fall due by itself, so the clock stays where it is.")
+    else:
+        mails = "One mail" if came == 1 else f"{came:,} mails"
+        output.say(f"It is now {output.shown(present)} in the try-out. {mails} came on the way.")
+
+
+def _drain(service: Service, *, leads: bool) -> Callable[[], None]:
+    def drain() -> None:
+        trouble = delivering.drain(service, leads=leads)
+        if trouble:
+            raise Conflict(f"The clock stopped on the way, because mail cannot be delivered: {trouble}")
+
+    return drain
+
+
+def _require_tryout(service: Service) -> None:
+    if not service.settings.tryout:
+        raise Conflict("A mail server is set, so there is no try-out: mail goes to the people it is for.")
+
+
+def _row(message: postoffice.Posted) -> dict[str, object]:
+    return {key: getattr(message, key) for key in COLUMNS}
