@@ -1,0 +1,250 @@
+"""`mailer broadcast`: an update to a list, after a look at who gets it and how it reads."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from sqlalchemy import func, select
+
+from lists.errors import BadInput, Conflict
+from lists.permission import SENTENCES
+from lists.subscriptions import LISTS
+from mailer import broadcasts, outbox, templates
+from mailer.broadcasts import Broadcast, HeadCount
+from mailer.cli import opening, output, progress
+from mailer.cli.list import LANGUAGE
+from mailer.jobs import BATCH, PAUSE_SECONDS
+from mailer.outbox import OutboxRow
+from mailer.rendering import Rendered
+from mailer.service import Service
+from mailer.templates import LANGUAGES, Edition, Template
+
+KIND = "broadcast"
+SAMPLE_NAME = "Alex"
+COLUMNS = {"id": "Number", "subject": "Subject", "audience": "To", "created_at": "Created", "state": "State"}
+STATES = {**COLUMNS, "filled_at": "All in the outbox"}
+WAITING = ("queued", "sending")
+
+
+@click.group()
+def command() -> None:
+    """Send an update to a list, after a look at who gets it.
+
+    Example: “mailer broadcast send --file update.md --audience interest --dry-run”.
+    """
+
+
+@command.command()
+@click.option("--file", required=True, type=click.Path(path_type=Path), help="The text, as a Markdown file.")
+@click.option("--audience", required=True, type=click.Choice(LISTS), help="The list it goes to.")
+@click.option("--dry-run", is_flag=True, help="Only show who would get it, and how it reads.")
+@click.option("--yes", is_flag=True, help="Send it without asking.")
+@click.option("--again", is_flag=True, help="Send it even if exactly this text went to this list before.")
+@output.json_option
+def send(*, file: Path, audience: str, dry_run: bool, yes: bool, again: bool, as_json: bool) -> None:
+    """Send an update: “mailer broadcast send --file update.md --audience interest”.
+
+    The file begins with its subject between two lines of three dashes; the text below is Markdown. For two
+    languages, give the subject as “en:” and “es:”, and put each text below a line <!-- en --> or <!-- es -->.
+
+    First it shows how many people get it, who is left out and why, and how it reads. Then it asks. What you
+    saw is what leaves.
+
+    What happens next: every message is put into the outbox, and “mailer serve” sends them; confirmations and
+    invitations overtake them. If this is stopped in the middle, “mailer serve” goes on where it stopped.
+    """
+    if as_json and not (yes or dry_run):
+        raise BadInput("With --json nobody is asked, so add --yes to send it, or --dry-run to look.")
+    template = Template(name=KIND, sources=templates.parse_update(templates.read(file), path=file.name))
+    with opening.service() as service:
+        edition, previews, head = _look(service, template, audience)
+        notes = _notes(edition, head)
+        told: dict[str, object] = {"audience": audience, "readers": head.readers, "notes": notes}
+        told |= {"languages": head.languages, "left_out": head.refused, "previews": previews}
+        if not as_json:
+            _show(audience, previews, head, notes)
+        if dry_run:
+            if as_json:
+                output.print_json({**told, "broadcast": None})
+            else:
+                output.say("Nothing was sent. Leave out --dry-run to send it.")
+            return
+        if not head.readers:
+            raise Conflict(
+                f"Nobody on the list {audience} may be written to now, so there is nothing to send."
+            )
+        if not yes:
+            click.confirm(f"Send it to {_people(head.readers)}?", abort=True, err=True)
+        number = _create(service, template, audience, again=again)
+        put = _fill(service, number, head.readers)
+    if as_json:
+        output.print_json({**told, "broadcast": number, "put": put})
+        return
+    output.say(f"Update {number} is in the outbox for {_people(put)}. “mailer serve” sends it.")
+    output.say(f"“mailer broadcast status {number}” tells how far it has come.")
+
+
+@command.command("list")
+@output.json_option
+def list_(*, as_json: bool) -> None:
+    """Show every update, the newest first, and what became of its messages."""
+    with opening.service() as service, service.database.read() as session:
+        found = broadcasts.newest(session)
+        rows = session.execute(
+            select(OutboxRow.ref, OutboxRow.state, func.count())
+            .where(OutboxRow.kind == KIND)
+            .group_by(OutboxRow.ref, OutboxRow.state)
+        )
+        counts: dict[int, dict[str, int]] = {}
+        for ref, state, number in rows:
+            counts.setdefault(ref, {})[state] = number
+    told = [_row(broadcast, counts.get(broadcast.id, {})) for broadcast in found]
+    columns = {**COLUMNS, "sent": "Sent", "waiting": "Waiting", "others": "Others"}
+    output.rows(told, columns=columns, as_json=as_json, none="No update was ever sent.")
+
+
+@command.command()
+@click.argument("number", type=int)
+@output.json_option
+def status(*, number: int, as_json: bool) -> None:
+    """Tell how far an update has come: “mailer broadcast status 2”.
+
+    The counts are those of the outbox: “queued” and “sending” leave soon, “held” waits for a reason to end,
+    “cancelled” people left before it reached them, “failed” addresses were refused by their server.
+    """
+    with opening.service() as service, service.database.read() as session:
+        broadcast = broadcasts.get(session, number)
+        counts = {state: count for (_, state), count in outbox.counts(session, kind=KIND, ref=number).items()}
+    row = _row(broadcast, counts)
+    if as_json:
+        output.print_json(row)
+        return
+    output.facts(row, labels=STATES, as_json=False)
+    for state in outbox.STATES:
+        if counts.get(state):
+            output.say(f"{counts[state]:>7,}  {state}")
+    if not counts:
+        output.say("No message of it is in the outbox yet.")
+
+
+def _look(
+    service: Service, template: Template, audience: str
+) -> tuple[Edition, dict[str, dict[str, str]], HeadCount]:
+    """Count the readers and render each language for a made-up one; nothing of it is kept."""
+    now = service.clock.now()
+    with service.database.write() as session:
+        edition = service.editions.freeze(session, template, KIND, now=now)
+        session.expunge(edition)
+        session.rollback()
+    with service.database.read() as session:
+        head = broadcasts.head_count(session, audience=audience, now=now)
+    previews = {}
+    for language in edition.content:
+        read = _preview(service, edition, language, audience)
+        previews[language] = {"subject": read.subject, "text": read.text}
+    return edition, previews, head
+
+
+def _preview(service: Service, edition: Edition, language: str, audience: str) -> Rendered:
+    """Render for Alex, whose links lead nowhere: contact number 0 is nobody's."""
+    sample = {
+        "name": SAMPLE_NAME,
+        "leave_url": service.links.unsubscribe(0, audience),
+        "preferences_url": service.links.preferences(0),
+    }
+    return service.editions.preview(edition, language, sample=sample)
+
+
+def _notes(edition: Edition, head: HeadCount) -> list[str]:
+    """Say what staff would want to know before they send it."""
+    spoken = list(edition.content)
+    notes = []
+    for language, number in sorted(head.languages.items()):
+        if language not in spoken:
+            read = "reads" if number == 1 else "read"
+            notes.append(
+                f"{_people(number)} {read} {LANGUAGE[language]}, and this update has no {LANGUAGE[language]}"
+                f" text: they get it in {LANGUAGE[spoken[0]]}."
+            )
+    for language in spoken:
+        shared = edition.shared[language]
+        used = edition.content[language]["names"]
+        missing = [name for name in used if name.endswith("_url") and shared.get(name) == ""]
+        if missing:
+            names = ", ".join(name.removesuffix("_url") for name in missing)
+            notes.append(
+                f"The {LANGUAGE[language]} text leads to what has no link in the settings ({names}): its"
+                " messages are held until there is one."
+            )
+    return notes
+
+
+def _show(
+    audience: str, previews: Mapping[str, Mapping[str, str]], head: HeadCount, notes: list[str]
+) -> None:
+    for language, read in previews.items():
+        output.say(f"--- {LANGUAGE[language]}, as {SAMPLE_NAME} would read it ---")
+        output.say(f"Subject: {read['subject']}\n\n{read['text'].rstrip()}\n")
+    output.say(f"--- Who gets it: {_people(head.readers)} of the list {audience} ---")
+    for language in sorted(head.languages, key=LANGUAGES.index):
+        output.say(f"{head.languages[language]:>7,}  read {LANGUAGE[language]}")
+    for reason, number in sorted(head.refused.items()):
+        output.say(f"{number:>7,}  do not get it: {SENTENCES[reason]}")
+    for note in notes:
+        output.say(f"Please note: {note}")
+
+
+def _create(service: Service, template: Template, audience: str, *, again: bool) -> int:
+    """Freeze the text and create the update; raises Conflict when this very text went to this list before."""
+    now = service.clock.now()
+    with service.database.write() as session:
+        edition = service.editions.freeze(session, template, KIND, now=now)
+        same = (Broadcast.edition_id == edition.id) & (Broadcast.audience == audience)
+        before = session.scalars(select(Broadcast).where(same).order_by(Broadcast.id.desc())).first()
+        if before is not None and not again:
+            raise Conflict(
+                f"Exactly this text went to the list {audience} on {before.created_at:%B %-d, %Y}, as update"
+                f" {before.id}. Nothing was sent. Add --again to send it once more."
+            )
+        subject = next(iter(template.sources.values())).subject
+        return broadcasts.create(
+            session,
+            subject=subject,
+            audience=audience,
+            edition_id=edition.id,
+            now=now,
+            actor=opening.ACTOR,
+        ).id
+
+
+def _fill(service: Service, number: int, readers: int) -> int:
+    """Put the update into the outbox batch by batch; “mailer serve” may be doing the same meanwhile."""
+    done = 0
+    with progress.bar("Into the outbox", total=readers) as told:
+        while True:
+            with service.database.write() as session:
+                broadcast = broadcasts.get(session, number)
+                session.refresh(broadcast, with_for_update=True)
+                if broadcast.state == "filling":
+                    done += service.broadcasts.fill_batch(
+                        session, broadcast, now=service.clock.now(), limit=BATCH
+                    )
+                filled = broadcast.state == "filled"
+            told(done)
+            if filled:
+                break
+            service.clock.sleep(PAUSE_SECONDS)
+    with service.database.read() as session:
+        return sum(outbox.counts(session, kind=KIND, ref=number).values())
+
+
+def _row(broadcast: Broadcast, counts: Mapping[str, int]) -> dict[str, object]:
+    waiting = sum(counts.get(state, 0) for state in WAITING)
+    sent = counts.get("sent", 0)
+    others = sum(counts.values()) - waiting - sent
+    known = {key: getattr(broadcast, key) for key in STATES}
+    return {**known, "sent": sent, "waiting": waiting, "others": others, "counts": dict(counts)}
+
+
+def _people(number: int) -> str:
+    return "one person" if number == 1 else f"{number:,} people"
