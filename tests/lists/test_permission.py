@@ -82,9 +82,7 @@ def _answers(database: Database, cases: list[Case], needs: Needs, now: datetime)
     with database.read() as session:
         allowed = set(session.scalars(everybody.where(may)))
         refusing = session.execute(everybody.add_columns(why).where(why.is_not(None)))
-        refused = {number: reason for number, reason in refusing}
-            row[0]: row[1] for row in session.execute(everybody.add_columns(why).where(why.is_not(None)))
-        }
+        refused = {row.id: row[1] for row in refusing}
         readers = permission.readers(session, [case.contact_id for case in cases], purpose=purpose, now=now)
     assert allowed.isdisjoint(refused)
     assert {number for number, reader in readers.items() if reader.refusal is None} == allowed
