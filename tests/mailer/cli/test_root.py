@@ -35,7 +35,7 @@ def test_help_names_every_command_that_is_there(capsys: pytest.CaptureFixture[st
     printed = capsys.readouterr().out
     for name in cli.LazyGroup().list_commands(click.Context(cli.root)):
         assert f"\n  {name} " in printed
-        assert cli.COMMANDS[name][1] in printed
+        assert cli.COMMANDS[name][1] in " ".join(printed.split())
 
 
 def test_help_imports_neither_database_nor_settings() -> None:
