@@ -1,0 +1,245 @@
+"""`mailer event`: plan a call, and invite people to it."""
+
+from collections.abc import Mapping
+from zoneinfo import ZoneInfo
+
+import click
+
+from lists.errors import Conflict
+from lists.permission import SENTENCES
+from lists.subscriptions import LISTS
+from mailer import events, invitations, moments, outbox
+from mailer.cli import opening, output
+from mailer.cli.list import LANGUAGE
+from mailer.events import Event
+from mailer.invitations import ANSWERS, KIND, TEMPLATE, HeadCount
+from mailer.service import Service
+
+SAMPLE_NAME = "Alex"
+COLUMNS = {"id": "Number", "title": "Title", "when": "When", "minutes": "Minutes", "audience": "For"}
+COLUMNS |= {"status": "Status", "invited": "Invited", "yes": "Yes", "maybe": "Maybe", "no": "No"}
+ABOUT = {
+    **{key: COLUMNS[key] for key in ("id", "title", "when", "minutes", "audience", "status")},
+    "title_es": "In Spanish",
+    "description": "Description",
+    "description_es": "In Spanish",
+    "join_url": "Way in",
+    "created_at": "Planned",
+    "invited_at": "Invitations since",
+}
+
+
+@click.group()
+def command() -> None:
+    """Plan a call, and invite people to it.
+
+    First “mailer event create …”, then “mailer event invite 1 --dry-run”, then “mailer event invite 1”.
+    """
+
+
+@command.command()
+@click.option("--title", required=True, help="What people see in their calendar.")
+@click.option("--title-es", default="", help="The same in Spanish.")
+@click.option("--starts", required=True, help='Date and local time, like "2026-12-08 20:00".')
+@click.option("--zone", required=True, help="The time zone of --starts, like America/New_York.")
+@click.option("--minutes", type=int, default=60, show_default=True, help="How long it takes.")
+@click.option("--join-url", required=True, help="The link by which people join the call.")
+@click.option("--audience", required=True, type=click.Choice(LISTS), help="The list that is invited.")
+@click.option("--description", default="", help="A few sentences for the calendar entry.")
+@click.option("--description-es", default="", help="The same in Spanish.")
+@output.json_option
+def create(
+    *,
+    title: str,
+    title_es: str,
+    starts: str,
+    zone: str,
+    minutes: int,
+    join_url: str,
+    audience: str,
+    description: str,
+    description_es: str,
+    as_json: bool,
+) -> None:
+    """Plan a call; nobody is invited yet.
+
+    Example: mailer event create --title "December call" --title-es "Llamada de diciembre"
+    --starts "2026-12-08 20:00" --zone America/New_York --join-url https://example.org/call
+    --audience organizers
+
+    What happens next: the call is on the home page. “mailer event invite” sends the invitations.
+    """
+    with opening.service() as service:
+        with service.database.write() as session:
+            event = events.create(
+                session,
+                title={"en": title, "es": title_es},
+                description={"en": description, "es": description_es},
+                starts=starts,
+                zone=zone,
+                minutes=minutes,
+                join_url=join_url,
+                audience=audience,
+                now=service.clock.now(),
+                actor=opening.ACTOR,
+            )
+        told = _told(event)
+    if as_json:
+        output.print_json(told)
+        return
+    output.say(f"Call {event.id} is planned: {_when(event)}.")
+    if "es" not in event.title:
+        output.say("Please note: it has no Spanish title, so readers of Spanish see the English one.")
+    output.say(f"Nobody is invited yet. “mailer event invite {event.id} --dry-run” shows who would be.")
+
+
+@command.command("list")
+@output.json_option
+def list_(*, as_json: bool) -> None:
+    """Show every call, the latest first, how many are invited, and what they answered."""
+    with opening.service() as service, service.database.read() as session:
+        rows = []
+        for event in events.newest(session):
+            invited = sum(outbox.counts(session, kind=KIND, ref=event.id).values())
+            rows.append({**_told(event), "invited": invited, **invitations.answers(session, event.id)})
+    output.rows(rows, columns=COLUMNS, as_json=as_json, none="No call is planned.")
+
+
+@command.command()
+@click.argument("number", type=int)
+@output.json_option
+def show(*, number: int, as_json: bool) -> None:
+    """Tell everything about one call: “mailer event show 1”."""
+    with opening.service() as service, service.database.read() as session:
+        event = events.get(session, number)
+        told = _told(event)
+        answers = invitations.answers(session, number)
+        sent = outbox.counts(session, kind=KIND, ref=number)
+    counts = {state: count for (_, state), count in sent.items()}
+    if as_json:
+        output.print_json({**told, "answers": answers, "invitations": counts})
+        return
+    labels = {key: label for key, label in ABOUT.items() if told[key] not in ("", None)}
+    output.facts(told, labels=labels, as_json=False)
+    if event.invited_at is None:
+        output.say("\nNobody is invited yet.")
+        return
+    output.say("\nInvitations")
+    for state in outbox.STATES:
+        if counts.get(state):
+            output.say(f"{counts[state]:>7,}  {state}")
+    output.say("\nAnswers")
+    for answer in ANSWERS:
+        output.say(f"{answers[answer]:>7,}  {answer}")
+
+
+@command.command()
+@click.argument("number", type=int)
+@click.option("--dry-run", is_flag=True, help="Only show who would be invited, and how it reads.")
+@output.json_option
+def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
+    """Invite the call's list: “mailer event invite 1”. Look first with --dry-run.
+
+    Each person gets a private invitation in their own language and local time, with an entry for their
+    calendar. Nobody is invited twice, however often this is called.
+
+    What happens next: “mailer serve” sends the invitations, ahead of updates. Whoever joins the list before
+    the call is over is invited, too.
+    """
+    with opening.service() as service:
+        now = service.clock.now()
+        with service.database.read() as session:
+            event = events.get(session, number)
+            head = service.invitations.head_count(session, event, now=now)
+        told: dict[str, object] = {"event": number, "readers": head.readers, "languages": head.languages}
+        told |= {"left_out": head.left_out}
+        if dry_run:
+            if event.is_over(now):
+                raise Conflict(
+                    f"The call “{event.titled('en')}” is over or cancelled. Nobody is invited to it."
+                )
+            previews = {language: _preview(service, event, language) for language in LANGUAGE}
+            if as_json:
+                output.print_json({**told, "previews": previews})
+                return
+            _show(previews, head)
+            output.say("Nothing was sent. Leave out --dry-run to invite them.")
+            return
+        with service.database.write() as session:
+            service.invitations.invite(session, number, now=now, actor=opening.ACTOR)
+        service.jobs.named(f"fill-{KIND}").run()
+        with service.database.read() as session:
+            invited = sum(outbox.counts(session, kind=KIND, ref=number).values())
+    if as_json:
+        output.print_json({**told, "invited": invited})
+        return
+    _say_count(head)
+    output.say(f"{_people(invited)} invited by now. “mailer serve” sends the invitations.")
+    output.say(f"“mailer event show {number}” tells how far they have come, and who answers what.")
+
+
+def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
+    """Render the invitation for a made-up reader in the organizer's own time zone; nothing of it is kept."""
+    now = service.clock.now()
+    with service.database.write() as session:
+        edition = service.editions.freeze(session, service.editions.templates[TEMPLATE], KIND, now=now)
+        session.expunge(edition)
+        session.rollback()
+    links = service.links
+    sample = {
+        "name": SAMPLE_NAME,
+        "leave_url": links.unsubscribe(0, event.audience),
+        "preferences_url": links.preferences(0),
+        "event_title": event.titled(language),
+        "event_when": moments.in_words(event.starts_at, zone=event.zone, language=language),
+        "event_note": moments.note(event.starts_at, sent_at=now, zone=event.zone, language=language),
+        "event_minutes": str(event.minutes),
+        "join_url": event.join_url,
+        **{f"rsvp_{answer}_url": links.rsvp(event.id, 0, answer=answer) for answer in ANSWERS},
+    }
+    read = service.editions.preview(edition, language, sample=sample)
+    return {"subject": read.subject, "text": read.text}
+
+
+def _show(previews: Mapping[str, Mapping[str, str]], head: HeadCount) -> None:
+    for language, read in previews.items():
+        output.say(f"--- {LANGUAGE[language]}, as {SAMPLE_NAME} would read it ---")
+        output.say(f"Subject: {read['subject']}\n\n{read['text'].rstrip()}\n")
+    _say_count(head)
+
+
+def _say_count(head: HeadCount) -> None:
+    output.say(f"{_people(head.readers)} to be invited now.")
+    for language, number in sorted(head.languages.items()):
+        output.say(f"{number:>7,}  in {LANGUAGE[language]}")
+    for reason, number in sorted(head.left_out.items()):
+        output.say(f"{number:>7,}  not: {SENTENCES.get(reason, reason)}")
+
+
+def _told(event: Event) -> dict[str, object]:
+    return {
+        "id": event.id,
+        "title": event.titled("en"),
+        "title_es": event.title.get("es", ""),
+        "description": event.description.get("en", ""),
+        "description_es": event.description.get("es", ""),
+        "when": _when(event),
+        "starts_at": event.starts_at,
+        "local": event.starts_at.astimezone(ZoneInfo(event.zone)).isoformat(),
+        "zone": event.zone,
+        "minutes": event.minutes,
+        "join_url": event.join_url,
+        "audience": event.audience,
+        "status": event.status,
+        "created_at": event.created_at,
+        "invited_at": event.invited_at,
+    }
+
+
+def _when(event: Event) -> str:
+    year = event.starts_at.astimezone(ZoneInfo(event.zone)).year
+    return f"{moments.in_words(event.starts_at, zone=event.zone, language='en')} ({year})"
+
+
+def _people(number: int) -> str:
+    return "1 person is" if number == 1 else f"{number:,} people are"
