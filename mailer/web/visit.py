@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mailer.service import Service
-from mailer.web import words
-from mailer.web.forms import FASTEST_HAND, TRAP, Stamps
+from mailer.web import forms, words
+from mailer.web.forms import Stamps
 from mailer.web.words import Section
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "web"
@@ -60,7 +60,7 @@ class Visit:
         stamp = self.form.get("opened", "")
         if stamp and self.stamps.opened(stamp, now=self.real):
             return stamp
-        return self.stamps.stamp(self.real - FASTEST_HAND if already else self.real)
+        return self.stamps.stamp(self.real - forms.FASTEST_HAND if already else self.real)
 
     @property
     def overdue(self) -> bool:
@@ -71,7 +71,7 @@ class Visit:
     def hasty(self) -> bool:
         """A machine filled the form: the hidden field too, or faster than a hand can."""
         opened = self.stamps.opened(self.form.get("opened", ""), now=self.real)
-        return bool(self.form.get(TRAP)) or (opened is not None and self.real - opened < FASTEST_HAND)
+        return bool(self.form.get(forms.TRAP)) or (opened is not None and self.real - opened < forms.FASTEST_HAND)
 
 
 @dataclass(frozen=True, kw_only=True)

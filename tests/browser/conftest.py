@@ -1,0 +1,149 @@
+"""A real browser before a real server: Debian's Chromium, and the service with Ana, Ben and Cleo.
+
+Playwright holds this thread's event loop as long as the browser is open: so the browser is closed after this
+folder, and what needs a loop of its own runs in another thread.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from lists import subscriptions as subs
+from mailer import events, keys, service
+from mailer.postoffice import PostOffice
+from mailer.service import Service
+from mailer.settings import Settings
+from mailer.web import app, forms
+from mailer.web.server import server
+from tests import databases, people
+from tests.conftest import missing
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The running service, its address, and the paths behind the links that people got."""
+
+    service: Service
+    address: str
+    links: dict[str, str]
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a window and without talking to anybody."""
+    if not CHROMIUM.exists():
+        missing("Chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--disable-background-networking", "--disable-component-update"]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="package")
+def axe() -> str:
+    """The accessibility rules, as a script."""
+    if not AXE.exists():
+        missing("axe-core")
+    return AXE.read_text("utf-8")
+
+
+@pytest.fixture(scope="package")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A try-out with a call planned and some mails in its post office; forms may be sent at once."""
+    home = tmp_path_factory.mktemp("home")
+    files = databases.SqliteFiles(tmp_path_factory.mktemp("template"))
+    settings = Settings(home=home, database_url=files.fresh(home), port=free_port())
+    pepper = keys.kept_in(home / "secrets").pepper
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(people, "PEPPER", pepper)
+        patch.setattr(forms, "FASTEST_HAND", forms.MILLISECOND)
+        built = service.build(settings)
+        office = PostOffice(built.database, built.clock, home=home)
+        office.start()
+        application = app.build(built)
+        application.routes.append(Route("/refused/{status:int}", refused))
+        with serving(application, settings) as address:
+            yield World(service=built, address=address, links=settle(built))
+        office.stop()
+        built.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on now; the links in mails name it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+async def refused(request):
+    """Show the page of a refusal, as the doors do."""
+    raise HTTPException(request.path_params["status"])
+
+
+@contextmanager
+def serving(application: Starlette, settings: Settings) -> Iterator[str]:
+    """The address of a real server in a thread of its own."""
+    pages, up = server(application, settings), threading.Event()
+    pages.ready = up.set
+    thread = threading.Thread(target=lambda: asyncio.run(pages.serve()))
+    thread.start()
+    assert up.wait(10)
+    yield settings.public_url
+    pages.stop()
+    thread.join(10)
+
+
+def deliver(built: Service) -> None:
+    """Deliver all that is due."""
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(built.deliver_until_empty).result()
+
+
+def settle(built: Service) -> dict[str, str]:
+    """Let Ana, Ben and Cleo be there, plan a call, invite, deliver; returns paths of token pages."""
+    now = built.clock.now()
+    with built.database.write() as session:
+        ana, ben, cleo = (join(session, now=now) for join in (people.ana, people.ben, people.cleo))
+        asked = subs.ask(session, contact_id=ana.id, list="interest", now=now)
+        waiting = subs.ask(session, contact_id=ben.id, list="organizers", now=now)
+        call = events.create(
+            session,
+            title={"en": "Monthly call of organizers", "es": "Llamada mensual de quienes organizan"},
+            starts=f"{now.year + 1}-06-08 20:00",
+            zone="America/New_York",
+            minutes=60,
+            join_url="https://meet.example/call",
+            audience="organizers",
+            now=now,
+            actor="test",
+        )
+        built.invitations.invite(session, call.id, now=now, actor="test")
+    while built.jobs.tick():
+        deliver(built)
+    tokens = built.tokens
+    return {
+        "confirm-interest": f"/confirm/{tokens.confirm(asked.id, asked.round)}",
+        "confirm-organizers": f"/confirm/{tokens.confirm(waiting.id, waiting.round)}",
+        "confirm-ended": f"/confirm/{tokens.confirm(cleo.subscription_id, 0)}",
+        "preferences": f"/preferences/{tokens.preferences(ana.id)}",
+        "preferences-none": f"/preferences/{tokens.preferences(cleo.id)}",
+        "unsubscribe": f"/unsubscribe/{tokens.unsubscribe(ben.id, 'interest')}",
+        "unsubscribe-left": f"/unsubscribe/{tokens.unsubscribe(cleo.id, 'interest')}",
+        "rsvp": f"/rsvp/{tokens.rsvp(call.id, ana.id)}?answer=yes",
+    }

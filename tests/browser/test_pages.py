@@ -1,0 +1,174 @@
+"""Every page in a real browser: no finding, nothing beside the screen, nothing fetched from elsewhere.
+
+`PICTURES=folder scripts/test tests/browser` keeps a picture of each, to be looked at.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+LANGUAGES = ("en", "es")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# Both widths and both schemes in each language, and all four together over the two languages.
+LOOKS = {"en": ((375, "light"), (1280, "dark")), "es": ((375, "dark"), (1280, "light"))}
+SMALL = """
+[...document.querySelectorAll('a, button, input, textarea, summary')].filter(each => {
+  const box = each.getBoundingClientRect(), within = each.closest('label');
+  const inline = each.matches('a') && getComputedStyle(each).display === 'inline';
+  const shown = box.width > 0 && !each.closest('.trap') && !each.matches('.skip, [type=hidden]');
+  const height = within ? within.getBoundingClientRect().height : box.height;
+  return shown && !inline && height < 44;
+}).map(each => each.outerHTML.slice(0, 100))
+"""
+
+
+def go(path):
+    return lambda page, world: page.goto(world.address + with_language(path, page))
+
+
+def to(link):
+    return lambda page, world: page.goto(world.address + with_language(world.links[link], page))
+
+
+def with_language(path, page):
+    return f"{path}{'&' if '?' in path else '?'}lang={page.language}"
+
+
+def wrong(page, world):
+    go("/organize")(page, world)
+    page.fill("#email", "dora@")
+    page.fill("#zip", "123")
+    page.click("main button")
+
+
+def sent(page, world):
+    go("/join")(page, world)
+    page.fill("#email", "dora@gmial.com")
+    page.click("main button")
+
+
+def mended(page, world):
+    sent(page, world)
+    page.click("button.plain")
+
+
+def old(page, world):
+    go("/join")(page, world)
+    page.evaluate("document.querySelector('[name=opened]').value = ''")
+    page.fill("#email", "dora@example.org")
+    page.click("main button")
+
+
+def pressed(link, button="main button"):
+    def walk(page, world):
+        to(link)(page, world)
+        page.click(button)
+
+    return walk
+
+
+def resumed(page, world):
+    pressed("preferences", "[value=pause-30]")(page, world)
+
+
+def mail(page, world):
+    go("/postoffice")(page, world)
+    page.click(".mails a >> nth=0")
+    page.wait_for_load_state("networkidle")
+
+
+def moved(page, world):
+    go("/postoffice")(page, world)
+    page.fill("#days", "0")
+    page.click(".advance button")
+
+
+WALKS = {
+    "home": go("/"),
+    "join": go("/join"),
+    "join-wrong": wrong,
+    "join-old": old,
+    "sent": sent,
+    "sent-mended": mended,
+    "organize": go("/organize"),
+    "privacy": go("/privacy"),
+    "sample": go("/samples/toolkit"),
+    "confirm-interest": to("confirm-interest"),
+    "confirm-organizers": to("confirm-organizers"),
+    "confirmed-interest": pressed("confirm-interest"),
+    "confirmed-organizers": pressed("confirm-organizers"),
+    "confirm-ended": to("confirm-ended"),
+    "preferences": to("preferences"),
+    "preferences-paused": resumed,
+    "preferences-none": to("preferences-none"),
+    "unsubscribe": to("unsubscribe"),
+    "left": pressed("unsubscribe-left"),
+    "rsvp": to("rsvp"),
+    "rsvp-done": pressed("rsvp"),
+    "postoffice": go("/postoffice"),
+    "postoffice-wrong": moved,
+    "mail": mail,
+    **{f"refused-{status}": go(f"/refused/{status}") for status in (403, 404, 500)},
+}
+
+
+@pytest.fixture(params=LANGUAGES)
+def page(request, browser, world):
+    """A new page of a browser that reads one language; what it asks for is noted."""
+    context = browser.new_context(locale={"en": "en-US", "es": "es-US"}[request.param])
+    opened = context.new_page()
+    opened.language = request.param
+    opened.asked = []
+    opened.on("request", lambda asked: opened.asked.append(asked.url))
+    yield opened
+    context.close()
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_a_page_is_sound(page, world, axe, name):
+    for width, scheme in LOOKS[page.language]:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        WALKS[name](page, world)
+        keep(page, f"{name}-{page.language}-{width}-{scheme}")
+        page.evaluate(axe)
+        found = page.evaluate("rules => axe.run(document, {runOnly: rules, iframes: false})", RULES)
+        told = [
+            f"{each['id']} ({each['impact']}): {node['html'][:120]}"
+            for each in found["violations"]
+            for node in each["nodes"]
+        ]
+        assert not told, f"{width} {scheme}"
+        assert page.evaluate("document.documentElement.lang") == page.language
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(SMALL) == []
+        page.set_viewport_size({"width": 320, "height": 600})  # WCAG 1.4.10: 1280 px at 400 %
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert {re.match(r"https?://[^/]*", url).group() for url in page.asked} == {world.address}
+
+
+def keep(page, name):
+    """Keep a picture where the environment asks for it."""
+    folder = os.environ.get("PICTURES")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def test_the_keyboard_reaches_the_page_and_shows_where_it_is(page, world):
+    go("/join")(page, world)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().top") >= 0
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "email"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_the_way_from_a_mistake_leads_to_its_field(page, world):
+    wrong(page, world)
+    page.click(".summary a >> nth=0")
+    assert page.evaluate("document.activeElement.id") == "email"
+    assert page.input_value("#email") == "dora@"
