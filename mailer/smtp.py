@@ -263,14 +263,14 @@ class Connection:
             if _SIZE.fullmatch(limit) and 0 < int(limit) < size:
                 return [], f"Not sent: the message has {size} octets, the relay takes {int(limit)}."
             options.append(b"SIZE=%d" % size)
-        if not ascii_only:
-            if "8bitmime" not in extensions:
-                return [], "Not sent: the message has 8-bit text, which the relay does not take."
-            options.append(b"BODY=8BITMIME")
         if not addresses.isascii():
             if "smtputf8" not in extensions:
                 return [], "Not sent: the address has letters outside ASCII, which the relay does not take."
             options.append(b"SMTPUTF8")
+        if not ascii_only:
+            if "8bitmime" not in extensions:
+                return [], "Not sent: the message has 8-bit text, which the relay does not take."
+            options.append(b"BODY=8BITMIME")
         return options, ""
 
     async def _say(self, *words: bytes, timeout: float | None = None) -> _Answer:  # noqa: ASYNC109
