@@ -39,8 +39,10 @@ def ticks(people: int) -> Iterator[Line]:
         took = statistics.median(_seconds(fill.run) for _ in range(TICKS))
         yield at_most(f"a tick over {people:,} idle journeys", took, TICK)
         frequent = [job for job in built.jobs.all() if job.every < timedelta(hours=1)]
-        took = statistics.median(_seconds(lambda: [job.run() for job in frequent]) for _ in range(TICKS))
-        yield Line(what="all jobs of a minute, over the same", found=f"{took * 1000:.1f} ms")
+        each = {job.name: statistics.median(_seconds(job.run) for _ in range(TICKS)) for job in frequent}
+        slowest = max(each, key=lambda name: each[name])
+        about = f"{slowest} {each[slowest] * 1000:.1f} ms"
+        yield at_most("every job that runs within a minute, once", sum(each.values()), TICK, about=about)
 
 
 def filling(people: int) -> Iterator[Line]:
