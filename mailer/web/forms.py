@@ -17,7 +17,7 @@ from lists.db import EPOCH
 LARGEST_BODY = 64 * 1024  # octets
 MOST_FIELDS = 50
 SLOWEST_BODY = 10.0  # seconds
-FASTEST_HAND = timedelta(seconds=2)  # nobody reads and fills a form in less
+FASTEST_HAND = timedelta(milliseconds=250)  # a phone fills a known form at once, then a thumb must move
 LONGEST_OPEN = timedelta(hours=24)  # after that the button has to be pressed once more
 TRAP = "office_fax"
 MILLISECOND = timedelta(milliseconds=1)

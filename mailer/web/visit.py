@@ -64,14 +64,20 @@ class Visit:
 
     @property
     def overdue(self) -> bool:
-        """The form was opened too long ago, or never."""
-        return self.stamps.opened(self.form.get("opened", ""), now=self.real) is None
+        """The form was opened too long ago, or its stamp is not ours.
+
+        One without a stamp is no form of ours at all, such as one that the campaign put on another page of
+        its own; the brakes and the confirmation stand before it all the same.
+        """
+        return "opened" in self.form and self.stamps.opened(self.form["opened"], now=self.real) is None
 
     @property
     def hasty(self) -> bool:
         """A machine filled the form: the hidden field too, or faster than a hand can."""
         opened = self.stamps.opened(self.form.get("opened", ""), now=self.real)
-        return bool(self.form.get(forms.TRAP)) or (opened is not None and self.real - opened < forms.FASTEST_HAND)
+        return bool(self.form.get(forms.TRAP)) or (
+            opened is not None and self.real - opened < forms.FASTEST_HAND
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
