@@ -4,6 +4,7 @@ SQLite (WAL, synchronous=FULL) is the default and is held in one file; PostgreSQ
 statement of the house runs on both.
 """
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ from lists.errors import StorageTrouble
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 LOCK_WAIT_SECONDS = 10.0  # for a lock that somebody else holds, and for a free connection
+LOCK_LOOK_MILLISECONDS = 4
 POOL_SIZE = 12  # as many threads as may hold a connection at once; more wait their turn
 BUSY = "The database is busy. Nothing was changed; please try again in a moment."
 
@@ -167,8 +169,23 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    read_only = connection.get_execution_options().get("read_only", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("read_only", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # SQLite looks for a free lock less and less often, up to a tenth of a second apart, and so misses the
+    # short rests between the batches of a long fill again and again. We look every few milliseconds.
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"PRAGMA busy_timeout={LOCK_LOOK_MILLISECONDS}")
+    try:
+        for _ in range(int(LOCK_WAIT_SECONDS * 1000 / LOCK_LOOK_MILLISECONDS)):
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                continue
+            return
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises what SQLAlchemy makes of it
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={int(LOCK_WAIT_SECONDS * 1000)}")
 
 
 def insert_or_nothing(

@@ -44,6 +44,7 @@ class Subscription(Base):
         CheckConstraint("state IN ('pending', 'confirmed', 'left')", name="state"),
         Index(
             "ix_subscriptions_pending",
+            "list",
             "asked_at",
             sqlite_where=literal_column("state = 'pending'"),
             postgresql_where=literal_column("state = 'pending'"),

@@ -24,7 +24,7 @@ from mailer.sequences import Sequences
 from mailer.source import Source, settle_all
 from mailer.templates import Edition
 
-BATCH = 10_000
+BATCH = 2_500  # rows in one transaction: a web write waits no longer than one takes
 PAUSE_SECONDS = 0.02  # between batches, so that a person's web request gets its turn at the database
 EXPIRE_AT_ONCE = 1_000
 MISSING = "missing link"

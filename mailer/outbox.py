@@ -59,9 +59,9 @@ SENDING: ColumnElement[str] = literal_column("'sending'")
 HELD: ColumnElement[str] = literal_column("'held'")
 
 
-def _waiting_index(state: str, *columns: str) -> Index:
+def _waiting_index(state: str, *columns: str, name: str = "") -> Index:
     where: ColumnElement[bool] = literal_column(f"state = '{state}'")
-    return Index(f"ix_outbox_{state}", *columns, sqlite_where=where, postgresql_where=where)
+    return Index(name or f"ix_outbox_{state}", *columns, sqlite_where=where, postgresql_where=where)
 
 
 class OutboxRow(Base):
@@ -71,6 +71,7 @@ class OutboxRow(Base):
     __table_args__ = (
         CheckConstraint(f"state IN {STATES}", name="state"),
         _waiting_index("queued", "priority", "due_at", "id"),
+        _waiting_index("queued", "expires_at", name="ix_outbox_expiring"),
         _waiting_index("sending", "lease_until"),
         _waiting_index("held", "kind", "list"),
         Index("ix_outbox_kind_ref", "kind", "ref"),
@@ -302,12 +303,13 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
 
 def expire(session: Session, *, now: datetime, limit: int) -> Sequence[Result]:
     """Give up what is too late to send; returns a result for each, for the sources to settle."""
-    late = (
-        select(OutboxRow.id)
-        .where(OutboxRow.state.in_((QUEUED, HELD)), OutboxRow.expires_at <= now)
-        .limit(limit)
-    )
-    return _close(session, OutboxRow.id.in_(late), state="expired", why="too late")
+    late = select(OutboxRow.id).where(OutboxRow.expires_at <= now).limit(limit)
+    closed: list[Result] = []
+    for state in (QUEUED, HELD):  # one after the other, each by its own index
+        closed += _close(
+            session, OutboxRow.id.in_(late.where(OutboxRow.state == state)), state="expired", why="too late"
+        )
+    return closed
 
 
 def cancel(session: Session, condition: ColumnElement[bool], *, why: str) -> Sequence[Result]:

@@ -260,6 +260,13 @@ def upgrade() -> None:
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_outbox_contact_id"), ["contact_id"], unique=False)
         batch_op.create_index(
+            "ix_outbox_expiring",
+            ["expires_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'queued'"),
+            postgresql_where=sa.text("state = 'queued'"),
+        )
+        batch_op.create_index(
             "ix_outbox_held",
             ["kind", "list"],
             unique=False,
@@ -342,7 +349,7 @@ def upgrade() -> None:
         batch_op.create_index("ix_subscriptions_list", ["list", "contact_id"], unique=False)
         batch_op.create_index(
             "ix_subscriptions_pending",
-            ["asked_at"],
+            ["list", "asked_at"],
             unique=False,
             sqlite_where=sa.text("state = 'pending'"),
             postgresql_where=sa.text("state = 'pending'"),
@@ -408,6 +415,11 @@ def downgrade() -> None:
             "ix_outbox_held",
             sqlite_where=sa.text("state = 'held'"),
             postgresql_where=sa.text("state = 'held'"),
+        )
+        batch_op.drop_index(
+            "ix_outbox_expiring",
+            sqlite_where=sa.text("state = 'queued'"),
+            postgresql_where=sa.text("state = 'queued'"),
         )
         batch_op.drop_index(batch_op.f("ix_outbox_contact_id"))
 
