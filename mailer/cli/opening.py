@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import click
 
-from mailer import migrations, settings, tryout
+from mailer import logs, migrations, settings, tryout
 from mailer.service import Service, build
 
 ACTOR = "command line"  # who did it, in the audit
@@ -22,6 +22,7 @@ def service() -> Iterator[Service]:
     if handed is not None:
         yield handed
         return
+    logs.configure()  # to the error output, so that what a script reads is the answer alone
     opened = build(settings.load(os.environ))
     try:
         migrations.require_newest(opened.database)
