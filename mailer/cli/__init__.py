@@ -28,7 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "db": ("db", "Bring the database up to date, or check that it is."),
     "list": ("list", "Show the lists and how many people are on each."),
     "contact": ("contact", "Show what we know about one person, or forget them."),
-    "import": ("importing", "Bring people in from a CSV file, with the evidence of their consent."),
+    "import": ("importing", "Bring people in from a CSV file, with evidence of their consent."),
     "organizer": ("organizer", "See who wants to be on the map; approve or reject them."),
     "sequence": ("sequence", "Show the follow-up sequences and who is where in them."),
     "event": ("event", "Plan a call, and invite people to it."),
