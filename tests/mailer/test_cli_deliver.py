@@ -73,11 +73,10 @@ def test_a_mail_server_that_does_not_answer_loses_nothing(
     assert delivered(service) == [ana.email]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # only there is one deliverer
 def test_a_process_that_delivers_already_is_waited_for(
     service: Service, settings: Settings, mailer: Mailer, ben: Person
 ) -> None:
-    if service.database.dialect != "sqlite":
-        pytest.skip("only an embedded database has one deliverer")
     handle = os.open(settings.home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
     ran = mailer("deliver")

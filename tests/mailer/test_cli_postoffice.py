@@ -62,11 +62,10 @@ def test_how_far_is_said_once(mailer: Mailer) -> None:
     assert mailer("postoffice", "advance", "--days", 401).status == 2
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one deliverer, by lock
 def test_a_running_server_delivers_and_is_waited_for(
     service: Service, mailer: Mailer, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if service.database.dialect == "sqlite":
-        pytest.skip("there the lock of the delivery decides; test_cli_deliver.py tests it")
     office = PostOffice(service.database, service.clock, home=service.settings.home)
     office.start()
     over = threading.Event()
