@@ -24,6 +24,7 @@ from sqlalchemy import (
     TypeDecorator,
     create_engine,
     event,
+    select,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -218,3 +219,13 @@ def insert_or_nothing(
         result = session.execute(statement.on_conflict_do_nothing(), [dict(row) for row in source])
     assert isinstance(result, CursorResult)
     return max(result.rowcount, 0)
+
+
+def once(rows: Select[int]) -> Select[int]:
+    """Return the same selection, made before the statement that it is part of does anything else.
+
+    PostgreSQL may run a subquery with a LIMIT anew for each row that it looks at, and so take many more rows
+    than the LIMIT says.
+    """
+    chosen = rows.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
+    return select(*chosen.c)

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import Contact
-from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
+from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing, once
 from lists.subscriptions import Subscription
 
 STATES = ("waiting", "due", "paused", "sending", "done", "goal", "left", "stopped")
@@ -147,7 +147,7 @@ def take_due(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return move(session, Journey.id.in_(ready), to="due")
+    return move(session, Journey.id.in_(once(ready)), to="due")
 
 
 def move(session: Session, *where: ColumnElement[bool], to: str, **values: Any) -> int:

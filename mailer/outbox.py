@@ -36,7 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing
+from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing, once
 from mailer import attempts
 from mailer.policy import POLICY
 
@@ -217,7 +217,7 @@ def claim(
     row = OutboxRow
     taken = session.execute(
         update(row)
-        .where(row.id.in_(due), row.state == QUEUED)
+        .where(row.id.in_(once(due)), row.state == QUEUED)
         .values(state="sending", attempt=row.attempt + 1, worker=worker, lease_until=lease_until)
         .returning(*ENTRY, row.priority, row.due_at)
         .execution_options(synchronize_session=False)

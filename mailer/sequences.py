@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, cast, delete, exists, literal, select
 from sqlalchemy.orm import Session, aliased
 
+from lists.db import once
 from lists.directory import Listing
 from lists.permission import allowed, people, refusal
 from lists.subscriptions import Subscription, SubscriptionChange
@@ -124,7 +125,7 @@ class Sequences:
         oldest = select(SubscriptionChange.id).order_by(SubscriptionChange.id).limit(CHANGES_AT_ONCE)
         taken = session.scalars(
             delete(SubscriptionChange)
-            .where(SubscriptionChange.id.in_(oldest))
+            .where(SubscriptionChange.id.in_(once(oldest)))
             .returning(SubscriptionChange.contact_id)
             .execution_options(synchronize_session=False)
         ).all()

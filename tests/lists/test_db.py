@@ -8,12 +8,12 @@ import psycopg.errors
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert, literal, select, text
+from sqlalchemy import delete, insert, literal, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from lists import addresses, contacts, db
 from lists.contacts import Contact
-from lists.db import Database, Instant, insert_or_nothing
+from lists.db import Database, Instant, insert_or_nothing, once
 from lists.errors import StorageTrouble
 from lists.suppressions import Suppression
 from tests.clocks import START, StoppedClock
@@ -165,6 +165,16 @@ def test_rows_that_are_there_already_are_passed_over_and_the_new_ones_counted(
 def test_a_select_can_be_inserted_only_with_a_condition(database: Database) -> None:
     with pytest.raises(ValueError, match="WHERE"), database.write() as session:
         insert_or_nothing(session, Suppression, select(Contact.id), columns=["id"])
+
+
+def test_a_limit_inside_another_statement_is_kept(database: Database, clock: StoppedClock) -> None:
+    rows = [{"email_digest": bytes([n] * 16), "reason": "staff", "at": clock.now()} for n in range(12)]
+    with database.write() as session:
+        insert_or_nothing(session, Suppression, rows)
+        oldest = select(Suppression.id).order_by(Suppression.id).limit(2).with_for_update(skip_locked=True)
+        gone = delete(Suppression).where(Suppression.id.in_(once(oldest))).returning(Suppression.id)
+        assert len(session.scalars(gone).all()) == 2
+        assert len(session.scalars(select(Suppression.id)).all()) == 10
 
 
 def test_no_error_repeats_what_is_known_about_a_person(database: Database, ben: Person) -> None:
