@@ -255,8 +255,9 @@ def give_back(session: Session, entries: Iterable[Entry]) -> None:
 def record(session: Session, results: Sequence[Result], *, now: datetime) -> Sequence[Result]:
     """Write down what became of claimed rows; returns the results that still held their claim.
 
-    Rows of one outcome are one UPDATE. A result whose claim was lost meanwhile (rescued, forgotten) is
-    dropped: somebody else answers for that row now.
+    Rows of one outcome are one UPDATE. A result is dropped when its row was claimed again or is gone:
+    somebody else, or nobody, answers for it now. A row that was only put back, because its worker was late
+    to tell, still takes its outcome, or it would be sent twice.
     """
     kept: list[Result] = []
 
@@ -276,7 +277,8 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
             values["tries"] = OutboxRow.tries + 1
         changed = session.scalars(
             update(OutboxRow)
-            .where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt, OutboxRow.state == SENDING)
+            .where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt)
+            .where(OutboxRow.state.in_((SENDING, QUEUED)))
             .values(**values)
             .returning(OutboxRow.id)
             .execution_options(synchronize_session=False)
@@ -303,12 +305,11 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
 
 def expire(session: Session, *, now: datetime, limit: int) -> Sequence[Result]:
     """Give up what is too late to send; returns a result for each, for the sources to settle."""
-    late = select(OutboxRow.id).where(OutboxRow.expires_at <= now).limit(limit)
+    late = select(OutboxRow.id).where(OutboxRow.expires_at <= now).with_for_update(skip_locked=True)
     closed: list[Result] = []
     for state in (QUEUED, HELD):  # one after the other, each by its own index
-        closed += _close(
-            session, OutboxRow.id.in_(late.where(OutboxRow.state == state)), state="expired", why="too late"
-        )
+        free = once(late.where(OutboxRow.state == state).limit(limit - len(closed)))
+        closed += _close(session, OutboxRow.id.in_(free), state="expired", why="too late")
     return closed
 
 

@@ -1,5 +1,6 @@
 """Two at once: the same moment in two threads, or one transaction in the very middle of another."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from lists.db import Database
@@ -48,3 +49,28 @@ def meanwhile(database: Database, *, before: str, do: Callable[[Session], object
     finally:
         event.remove(database.engine, "before_cursor_execute", come_between)
     assert happened, f"no statement holds {before!r}"
+
+
+def behind(database: Database, *, holding: Callable[[Session], object], then: Callable[[Session], T]) -> T:
+    """Let one transaction wait for a row that another holds, and go on when that one has committed.
+
+    Only for PostgreSQL, whose second statement then looks again at rows that it had chosen before.
+    """
+
+    def run() -> T:
+        with database.write() as session:
+            return then(session)
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as first:
+            holding(first)
+            second = pool.submit(run)
+            while not second.done() and not _waiting(database):
+                time.sleep(0.01)
+        return second.result()
+
+
+def _waiting(database: Database) -> bool:
+    here = "datname = current_database() AND wait_event_type = 'Lock'"
+    with database.read() as session:
+        return bool(session.scalar(text(f"SELECT count(*) FROM pg_stat_activity WHERE {here}")))

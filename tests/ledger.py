@@ -1,0 +1,70 @@
+"""A ledger at hand: puts messages into the outbox and takes them out, in a word."""
+
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lists.db import Database
+from mailer import outbox
+from mailer.outbox import Entry, OutboxRow, Result
+from mailer.templates import Edition
+from tests.clocks import START, StoppedClock
+from tests.people import Person
+
+LEASE = timedelta(seconds=45)
+
+
+def edition(session: Session, digest: bytes = b"x" * 16) -> int:
+    """Make an edition that nobody will ever render; returns its number."""
+    made = Edition(name="x", digest=digest, created_at=START, content={}, shared={})
+    session.add(made)
+    session.flush()
+    return made.id
+
+
+class Ledger:
+    """The outbox of a database, written to by a worker called “first” unless another is named."""
+
+    def __init__(
+        self, *, database: Database, clock: StoppedClock, edition_id: int, people: list[Person]
+    ) -> None:
+        self.database, self.clock, self.edition_id, self.people = database, clock, edition_id, people
+
+    def put(self, *keys: str, kind: str = "broadcast", person: int = 0) -> None:
+        with self.database.write() as session:
+            for key in keys:
+                assert self.one(session, key, kind=kind, person=person)
+
+    def one(self, session: Session, key: str, *, kind: str = "broadcast", person: int = 0) -> bool:
+        return outbox.put(
+            session,
+            key=key,
+            kind=kind,
+            list="interest",
+            contact_id=self.people[person].id,
+            edition_id=self.edition_id,
+            now=self.clock.now(),
+        )
+
+    def claim(self, *, limit: int = 100, worker: str = "first") -> list[Entry]:
+        with self.database.write() as session:
+            return list(self.claimed(session, limit=limit, worker=worker))
+
+    def claimed(self, session: Session, *, limit: int = 100, worker: str = "first") -> list[Entry]:
+        lease_until = self.clock.real() + LEASE
+        found = outbox.claim(
+            session, worker=worker, limit=limit, now=self.clock.now(), lease_until=lease_until
+        )
+        return list(found)
+
+    def record(self, *results: Result) -> list[str]:
+        with self.database.write() as session:
+            return [kept.entry.key for kept in outbox.record(session, results, now=self.clock.now())]
+
+    def rows(self) -> dict[str, OutboxRow]:
+        with self.database.read() as session:
+            return {row.key: row for row in session.scalars(select(OutboxRow).order_by(OutboxRow.id))}
+
+    def states(self) -> dict[str, str]:
+        return {key: row.state for key, row in self.rows().items()}
