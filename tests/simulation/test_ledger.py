@@ -1,0 +1,246 @@
+"""The ledger in any order of events: two workers, a clock that goes both ways, people who are forgotten.
+
+A plain dictionary says what each row must be; after every step the database must say the same.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import delete, select
+
+from lists import contacts
+from lists.contacts import Contact
+from lists.db import Database
+from mailer import outbox
+from mailer.outbox import STATES, Entry, OutboxRow, Result
+from mailer.policy import POLICY
+from mailer.templates import Edition
+from tests import people
+from tests.clocks import START
+from tests.ledger import LEASE, edition
+
+KINDS = st.sampled_from(["confirmation", "sequence", "broadcast"])
+WORKERS = st.sampled_from(["first", "second"])
+PEOPLE = ("ana", "ben", "cleo")
+OUTCOMES = st.sampled_from(["sent", "queued", "failed", "held", "unknown", "cancelled", "expired"])
+STEPS = st.sampled_from(
+    [timedelta(seconds=10), timedelta(seconds=46), timedelta(hours=3), timedelta(days=2), timedelta(days=6)]
+)
+
+
+@dataclass(kw_only=True)
+class Row:
+    """What a row must be."""
+
+    key: str
+    contact_id: int
+    priority: int
+    due_at: datetime
+    expires_at: datetime
+    state: str = "queued"
+    attempt: int = 0
+    tries: int = 0
+    worker: str | None = None
+    lease_until: datetime | None = None
+    deliveries: int = 0
+
+    def free(self, state: str) -> None:
+        """Move to a state in which no worker holds it."""
+        self.state, self.worker, self.lease_until = state, None, None
+
+
+class Ledger(RuleBasedStateMachine):
+    """Everything that may happen to the outbox, in any order."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self.database = database
+        self.now = self.real = START
+        self.rows: dict[int, Row] = {}
+        self.forgotten: set[int] = set()
+        self.claims: list[Entry] = []
+        with database.write() as session:
+            for table in (OutboxRow, Contact, Edition):
+                session.execute(delete(table))
+            self.edition_id = edition(session)
+            self.people = [getattr(people, name)(session, now=START).id for name in PEOPLE]
+
+    def _in(self, *states: str) -> Iterator[tuple[int, Row]]:
+        return ((number, row) for number, row in self.rows.items() if row.state in states)
+
+    @rule(length=STEPS, back=st.booleans())
+    def let_time_pass_or_set_the_clock_back(self, length: timedelta, back: bool) -> None:
+        self.now += -length if back else length
+        self.real += -length if back else length
+
+    @rule(kind=KINDS, who=st.integers(0, 2), name=st.sampled_from("abcd"))
+    def put(self, kind: str, who: int, name: str) -> None:
+        contact_id, key = self.people[who], f"{kind}/{name}/contact/{self.people[who]}"
+        if contact_id in self.forgotten:
+            return
+        with self.database.write() as session:
+            new = outbox.put(
+                session,
+                key=key,
+                kind=kind,
+                list="interest",
+                contact_id=contact_id,
+                edition_id=self.edition_id,
+                now=self.now,
+            )
+            assert new == (key not in {row.key for row in self.rows.values()})
+            if new:
+                number = session.scalars(select(OutboxRow.id).where(OutboxRow.key == key)).one()
+                self.rows[number] = Row(
+                    key=key,
+                    contact_id=contact_id,
+                    priority=POLICY[kind].priority,
+                    due_at=self.now,
+                    expires_at=self.now + POLICY[kind].expires_after,
+                )
+
+    @rule(worker=WORKERS, limit=st.integers(1, 4))
+    def claim(self, worker: str, limit: int) -> None:
+        due = [
+            (row.priority, row.due_at, number) for number, row in self._in("queued") if row.due_at <= self.now
+        ]
+        expected = [number for _, _, number in sorted(due)[:limit]]
+        until = self.real + LEASE
+        with self.database.write() as session:
+            taken = outbox.claim(session, worker=worker, limit=limit, now=self.now, lease_until=until)
+        assert [entry.id for entry in taken] == expected
+        for entry in taken:
+            row = self.rows[entry.id]
+            row.state, row.worker, row.lease_until = "sending", worker, until
+            row.attempt += 1
+            assert (entry.attempt, entry.key, entry.tries) == (row.attempt, row.key, row.tries)
+        self.claims += taken
+
+    @rule(data=st.data(), outcome=OUTCOMES, tried=st.booleans(), later=STEPS)
+    def record(self, data: st.DataObject, outcome: str, tried: bool, later: timedelta) -> None:
+        """Report what became of some claims, of which any may have been lost long ago."""
+        if not self.claims:
+            return
+        some = data.draw(st.lists(st.sampled_from(self.claims), max_size=4, unique_by=lambda entry: entry.id))
+        due_at = self.now + later if outcome == "queued" else None
+        results = [Result(entry=entry, state=outcome, tried=tried, due_at=due_at) for entry in some]
+        with self.database.write() as session:
+            kept = outbox.record(session, results, now=self.now)
+        mine = {entry.id for entry in some if self._is_mine(entry)}
+        assert {result.entry.id for result in kept} == mine
+        for number in mine:
+            row = self.rows[number]
+            row.free(outcome)
+            row.tries += tried
+            row.due_at = due_at or row.due_at
+            row.deliveries += outcome == "sent"
+            assert row.deliveries <= 1
+
+    def _is_mine(self, entry: Entry) -> bool:
+        row = self.rows.get(entry.id)
+        return row is not None and row.attempt == entry.attempt and row.state in ("sending", "queued")
+
+    @rule(worker=WORKERS)
+    def renew(self, worker: str) -> None:
+        with self.database.write() as session:
+            outbox.renew(session, worker=worker, lease_until=self.real + LEASE)
+        for _, row in self._in("sending"):
+            if row.worker == worker:
+                row.lease_until = self.real + LEASE
+
+    @rule()
+    def rescue(self) -> None:
+        dead = [row for _, row in self._in("sending") if row.lease_until and row.lease_until < self.real]
+        with self.database.write() as session:
+            assert outbox.rescue(session, real=self.real) == len(dead)
+        for row in dead:
+            row.free("queued")
+
+    @rule(worker=WORKERS)
+    def rescue_from_all_others(self, worker: str) -> None:
+        dead = [row for _, row in self._in("sending") if row.worker != worker]
+        with self.database.write() as session:
+            assert outbox.rescue(session, real=self.real, but=worker) == len(dead)
+        for row in dead:
+            row.free("queued")
+
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        some = data.draw(st.lists(st.sampled_from(self.claims), max_size=4)) if self.claims else []
+        with self.database.write() as session:
+            outbox.give_back(session, some)
+        for entry in some:
+            row = self.rows.get(entry.id)
+            if row is not None and row.state == "sending" and row.attempt == entry.attempt:
+                row.free("queued")
+
+    @rule(limit=st.integers(1, 4))
+    def expire(self, limit: int) -> None:
+        late = [number for number, row in self._in("queued", "held") if row.expires_at <= self.now]
+        with self.database.write() as session:
+            closed = outbox.expire(session, now=self.now, limit=limit)
+        assert len(closed) == min(limit, len(late))
+        for result in closed:
+            assert result.entry.id in late
+            self.rows[result.entry.id].state = "expired"
+
+    @rule(who=st.integers(0, 2))
+    def cancel(self, who: int) -> None:
+        with self.database.write() as session:
+            gone = outbox.cancel(session, OutboxRow.contact_id == self.people[who], why="recalled")
+        waiting = {number for number, row in self._in("queued", "held") if row.contact_id == self.people[who]}
+        assert {result.entry.id for result in gone} == waiting
+        for number in waiting:
+            self.rows[number].state = "cancelled"
+
+    @rule(who=st.integers(0, 2))
+    def let_go_what_was_held(self, who: int) -> None:
+        held = [row for _, row in self._in("held") if row.contact_id == self.people[who]]
+        with self.database.write() as session:
+            assert outbox.requeue(session, OutboxRow.contact_id == self.people[who]) == len(held)
+        for row in held:
+            row.state = "queued"
+
+    @rule(who=st.integers(0, 2))
+    def forget(self, who: int) -> None:
+        with self.database.write() as session:
+            contacts.erase(session, self.people[who])
+        self.forgotten.add(self.people[who])
+        self.rows = {number: row for number, row in self.rows.items() if row.contact_id != self.people[who]}
+
+    @invariant()
+    def every_row_is_there_in_exactly_the_state_it_must_be_in(self) -> None:
+        columns = ("key", "contact_id", "state", "attempt", "tries", "worker", "lease_until", "due_at")
+        with self.database.read() as session:
+            found = {row.id: row for row in session.scalars(select(OutboxRow))}
+            sums = outbox.counts(session)
+            due = outbox.anything_due(session, now=self.now)
+        for row in found.values():
+            assert row.state in STATES
+            assert (row.state == "sending") == (row.worker is not None) == (row.lease_until is not None)
+            assert (row.sent_at is not None) == (row.state == "sent")
+        assert {number: [getattr(row, name) for name in columns] for number, row in found.items()} == {
+            number: [getattr(row, name) for name in columns] for number, row in self.rows.items()
+        }
+        assert sum(sums.values()) == len(self.rows)
+        assert {state for _, state in sums} == {row.state for row in self.rows.values()}
+        assert due == any(row.due_at <= self.now for _, row in self._in("queued"))
+
+
+@pytest.mark.timeout(60)
+def test_in_any_order_of_events_no_row_is_lost_and_none_is_sent_twice(database: Database) -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        lambda: Ledger(database),
+        settings=settings(
+            max_examples=12,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
