@@ -1,4 +1,4 @@
-"""Where settings come from: `mailer.toml`, then the secrets folder, then the environment; the later wins."""
+"""Where settings come from, the later wins: the last start, `mailer.toml`, the secrets, the environment."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -30,6 +30,15 @@ class Layer:
                 return None
             value = value[step]
         return next((self.places[key] for key in _heads(path) if key in self.places), self.otherwise)
+
+
+def of_last_start(path: Path) -> Layer:
+    """Read the port that `mailer serve` was last started with, so that other commands make the same links."""
+    try:
+        port = int(path.read_text("ascii"))
+    except (OSError, ValueError):
+        return Layer(values={})
+    return Layer(values={"port": port}, otherwise="the last “mailer serve”")
 
 
 def of_file(path: Path) -> tuple[Layer, list[str]]:

@@ -10,6 +10,7 @@ from mailer import migrations, outbox, tryout
 from mailer.postoffice import PostOffice
 from mailer.scheduler import Scheduler
 from mailer.service import Service
+from mailer.settings import remember_port
 from mailer.supervisor import Supervisor
 from mailer.web import app
 from mailer.web.server import Server, server
@@ -24,6 +25,7 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
     Raises Conflict when another process delivers from the same embedded database, or when the port is taken.
     """
     migrations.upgrade(service.database)
+    remember_port(service.settings)
     if not service.settings.tryout:
         with service.database.read() as session:
             tryout.refuse_in_earnest(session)

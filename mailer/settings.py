@@ -1,4 +1,4 @@
-"""Settings, read once: defaults < mailer.toml < secrets folder < environment, every mistake told at once.
+"""Settings, read once: defaults < last start < mailer.toml < secrets < environment, every mistake told.
 
 A key `campaign_name.es` is `es = "…"` under `[campaign_name]` in `mailer.toml`, and
 `MAILER_CAMPAIGN_NAME__ES` in the environment. An empty value is the same as none.
@@ -17,10 +17,24 @@ from pydantic import ValidationError
 from lists.errors import BadSettings
 from mailer import keys as _keys
 from mailer.keys import Keys
-from mailer.layers import Layer, merged, of_environment, of_file, of_secrets
+from mailer.layers import Layer, merged, of_environment, of_file, of_last_start, of_secrets
 from mailer.schema import SMTP_FORMS, PerLanguage, Resources, Settings, default_home, known_keys
 
-__all__ = ["Explained", "Keys", "PerLanguage", "Resources", "Settings", "Told", "explain", "keys", "load"]
+__all__ = [
+    "Explained",
+    "Keys",
+    "PerLanguage",
+    "Resources",
+    "Settings",
+    "Told",
+    "explain",
+    "keys",
+    "load",
+    "remember_port",
+]
+
+
+LAST_PORT = "port"  # a file in the data folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +66,8 @@ def explain(environ: Mapping[str, str], *, home: Path | None = None) -> Explaine
     folder = (home or (Path(told).expanduser() if told else default_home())).absolute()
     in_file, mistakes = of_file(folder / "mailer.toml")
     in_secrets, more = of_secrets(folder / "secrets")
-    layers: tuple[Layer, ...] = (in_file, in_secrets, of_environment(environ))
+    last = of_last_start(folder / LAST_PORT)
+    layers: tuple[Layer, ...] = (last, in_file, in_secrets, of_environment(environ))
     values = {**merged(layers), "home": folder}
     if told and home is None:
         layers = (Layer(values={"home": told}, otherwise="the environment variable MAILER_HOME"), *layers)
@@ -61,6 +76,11 @@ def explain(environ: Mapping[str, str], *, home: Path | None = None) -> Explaine
     if mistakes or settings is None:
         raise BadSettings(mistakes)
     return Explained(settings=settings, keys=tuple(_told(settings, layers)))
+
+
+def remember_port(settings: Settings) -> None:
+    """Write down the port of this start: links in mails made by other commands lead to it."""
+    (settings.home / LAST_PORT).write_text(f"{settings.port}\n", "ascii")
 
 
 def keys(settings: Settings) -> Keys:

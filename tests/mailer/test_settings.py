@@ -227,3 +227,15 @@ def test_reading_the_settings_loads_no_heavy_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"sqlalchemy", "jinja2", "starlette", "email_validator"} & set(loaded)
+
+
+def test_commands_make_the_links_of_the_last_start(tmp_path: Path) -> None:
+    started = settings.load({"MAILER_HOME": str(tmp_path), "PORT": "8124"})
+    settings.remember_port(started)
+    by_hand = settings.load({"MAILER_HOME": str(tmp_path)})
+    assert by_hand.public_url == "http://127.0.0.1:8124"
+    (tmp_path / "mailer.toml").write_text("port = 8200\n")
+    assert settings.load({"MAILER_HOME": str(tmp_path)}).port == 8200
+    (tmp_path / "port").write_text("not a port")
+    (tmp_path / "mailer.toml").unlink()
+    assert settings.load({"MAILER_HOME": str(tmp_path)}).port == 8000
