@@ -59,8 +59,9 @@ class Confirmations:
         """Note that somebody asked to join a list, and put the mail that answers them into the outbox.
 
         Whoever is on the list already gets a friendly word instead of a question; a suppressed address gets
-        nothing. At most one confirmation leaves per list and day, three per address and day over all lists.
-        Raises BadInput for details that cannot be kept.
+        nothing. At most one answer leaves per list and day (and a new one for who left in between, because
+        the old link is dead), three per address and day over all lists. Raises BadInput for details that
+        cannot be kept.
         """
         name = contacts.clean(asked.name, what="name", limit=contacts.NAME_LENGTH)
         application = application.cleaned() if application else None
@@ -81,13 +82,11 @@ class Confirmations:
             source=asked.source,
             now=now,
         )
-        if subscription.state == "confirmed":
-            self._put(session, "already", list=asked.list, contact_id=contact.id, now=now)
-            return
-        if application is not None:
+        kind = "already" if subscription.state == "confirmed" else "confirmation"
+        if application is not None and kind == "confirmation":
             directory.apply(session, application, contact_id=contact.id, now=now)
         if self._today(session, contact.id, now) < PER_ADDRESS_AND_DAY:
-            self._put(session, "confirmation", list=asked.list, contact_id=contact.id, now=now)
+            self._put(session, kind, subscription, now=now)
 
     def confirm(
         self, session: Session, *, subscription_id: int, round: int, page: str, now: datetime
@@ -106,7 +105,7 @@ class Confirmations:
             moved = directory.address_confirmed(session, contact_id=contact_id)
             done = Confirmation(contact_id=contact_id, list=list_name, changed=moved)
             if moved:
-                self._put(session, "received", list=list_name, contact_id=contact_id, now=now)
+                self._put(session, "received", subscription, now=now)
         else:
             done = subs.confirm(session, subscription_id=subscription_id, round=round, now=now)
         if done is not None and done.changed:
@@ -170,14 +169,15 @@ class Confirmations:
         """Never by itself: somebody has to ask first."""
         return None
 
-    def _put(self, session: Session, kind: str, *, list: str, contact_id: int, now: datetime) -> None:
-        template = f"confirm/{list}" if kind == "confirmation" else kind
+    def _put(self, session: Session, kind: str, subscription: Subscription, *, now: datetime) -> None:
+        template = f"confirm/{subscription.list}" if kind == "confirmation" else kind
+        who = f"contact/{subscription.contact_id}/{subscription.round}"
         outbox.put(
             session,
-            key=f"{kind}/{list}/contact/{contact_id}/{now:%Y-%m-%d}",
+            key=f"{kind}/{subscription.list}/{who}/{now:%Y-%m-%d}",
             kind=kind,
-            list=list,
-            contact_id=contact_id,
+            list=subscription.list,
+            contact_id=subscription.contact_id,
             edition_id=self.editions.current(session, template, kind, now=now),
             now=now,
         )
@@ -186,12 +186,13 @@ class Confirmations:
         since = now.replace(hour=0, minute=0, second=0, microsecond=0)
         sent = select(func.count()).where(
             OutboxRow.contact_id == contact_id,
-            OutboxRow.kind == "confirmation",
+            OutboxRow.kind.in_(("confirmation", "already")),
             OutboxRow.queued_at >= since,
         )
         return session.scalar(sent) or 0
 
 
 def _key(kind: str, list: str, now: datetime) -> ColumnElement[Any]:
-    number = cast(Subscription.contact_id, String)
-    return literal(f"{kind}/{list}/contact/", String) + number + literal(f"/{now:%Y-%m-%d}", String)
+    number, turn = cast(Subscription.contact_id, String), cast(Subscription.round, String)
+    who = literal("contact/", String) + number + "/" + turn
+    return literal(f"{kind}/{list}/", String) + who + f"/{now:%Y-%m-%d}"
