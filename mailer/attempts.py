@@ -1,6 +1,6 @@
 """Attempt: one hand-over of one outbox row to a server, the address really used and what the server said."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -49,3 +49,11 @@ def add_all(session: Session, handed_over: Sequence[HandedOver], *, now: datetim
 def of_row(session: Session, outbox_id: int) -> Sequence[Attempt]:
     """Return each hand-over of one row, oldest first."""
     return session.scalars(select(Attempt).where(Attempt.outbox_id == outbox_id).order_by(Attempt.id)).all()
+
+
+def with_outcome(session: Session, outbox_ids: Collection[int], *, outcome: str) -> set[int]:
+    """Return those of these rows that ever had this outcome."""
+    if not outbox_ids:
+        return set()
+    found = select(Attempt.outbox_id).where(Attempt.outbox_id.in_(outbox_ids), Attempt.outcome == outcome)
+    return set(session.scalars(found))

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Index,
     Select,
     String,
+    and_,
     func,
     literal,
     literal_column,
@@ -209,7 +210,7 @@ def claim(
     """Take up to `limit` due rows for this worker, most urgent first, until `lease_until` (machine time)."""
     due = (
         select(OutboxRow.id)
-        .where(OutboxRow.state == QUEUED, OutboxRow.due_at <= now)
+        .where(_due(now))
         .order_by(OutboxRow.priority, OutboxRow.due_at, OutboxRow.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -330,13 +331,13 @@ def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int
 
 def anything_due(session: Session, *, now: datetime) -> bool:
     """Tell whether some queued row is due, without taking anything."""
-    due = select(OutboxRow.id).where(OutboxRow.state == QUEUED, OutboxRow.due_at <= now)
+    due = select(OutboxRow.id).where(_due(now))
     return session.scalar(due.limit(1)) is not None
 
 
 def waiting(session: Session, *, now: datetime) -> int:
     """Return how many rows are due or being sent at `now`."""
-    due = select(func.count()).where(OutboxRow.state == QUEUED, OutboxRow.due_at <= now)
+    due = select(func.count()).where(_due(now))
     sending = select(func.count()).where(OutboxRow.state == SENDING)
     return (session.scalar(due) or 0) + (session.scalar(sending) or 0)
 
@@ -357,6 +358,11 @@ def counts(
     if ref is not None:
         rows = rows.where(OutboxRow.ref == ref)
     return {(found_kind, state): number for found_kind, state, number in session.execute(rows)}
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a row may leave at `now`: what is too late waits only to be given up."""
+    return and_(OutboxRow.state == QUEUED, OutboxRow.due_at <= now, OutboxRow.expires_at > now)
 
 
 def _by_attempt(entries: Iterable[Entry]) -> Iterable[tuple[int, Sequence[int]]]:

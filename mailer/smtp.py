@@ -112,6 +112,7 @@ class Connection:
         self.patience = patience or Patience()
         self._limits = (messages, seconds, idle)
         self._client: aiosmtplib.SMTP | None = None
+        self.dotted = False  # whether the final dot of the present message may have left
         self._carried = 0
         self._opened = self._used = 0.0
 
@@ -124,6 +125,7 @@ class Connection:
         task is cancelled the connection is aborted: a dot not yet written is never written, and neither is
         one after `deadline` (in the loop's time), when somebody else may already have taken the message over.
         """
+        self.dotted = False
         for address in (sender, recipient):
             if _FORBIDDEN.search(address) or address.count("@") != 1 or not all(address.split("@")):
                 return Outcome(
@@ -312,8 +314,10 @@ class Connection:
                     raise aiosmtplib.SMTPServerDisconnected("the connection was lost or stuck")
             if deadline is not None and asyncio.get_running_loop().time() > deadline:
                 raise aiosmtplib.SMTPException("the time for this message was over")
+            self.dotted = True
             protocol.write(message + b".\r\n")  # raises only when nothing of it was written
         except (aiosmtplib.SMTPException, OSError) as error:
+            self.dotted = False
             self.abort()
             return Outcome(state="deferred", reply=_before_the_dot(_clean(str(error))))
         try:

@@ -1,0 +1,108 @@
+"""Verdict: what the relay's answer to one message means to its row, and writing that down.
+
+One message's fault must not keep the outcomes of others from being recorded, because what is not recorded is
+sent again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.orm import Session
+
+from lists.clock import Clock
+from lists.db import Database
+from lists.errors import StorageTrouble
+from mailer import attempts, outbox
+from mailer.composer import Ready
+from mailer.outbox import Entry, Result
+from mailer.policy import POLICY
+from mailer.smtp import Outcome
+from mailer.source import Source, settle_all
+
+FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=5), timedelta(minutes=66)  # Postfix's schedule, doubling
+MOST_DOUBLINGS = 10  # beyond the longest, and far below what a timedelta can hold
+AGAIN = timedelta(seconds=10)  # until a message whose connection failed is tried again, behind the others
+
+# What the relay said → the row's next state, and why. Connections that fail cost no message an attempt.
+AFTER = {
+    "sent": ("sent", ""),
+    "deferred": ("queued", "their server asked us to try again later"),
+    "refused": ("failed", "their server refused it"),
+    "unreachable": ("queued", "the relay cannot be reached"),
+    "unknown": ("unknown", "the connection broke after the last byte"),
+}
+
+log = structlog.get_logger()
+
+
+def back(entry: Entry) -> Result:
+    """Return what gives a claimed row back that was never handed to a server."""
+    return Result(entry=entry, state="queued")
+
+
+def of(letter: Ready, outcome: Outcome) -> Result:
+    """Return what the relay's answer means to the row of this message."""
+    state, why = AFTER[outcome.state]
+    return Result(
+        entry=letter.entry,
+        state=state,
+        why=why,
+        tried=outcome.state != "unreachable",
+        address=letter.recipient,
+        outcome=outcome.state,
+        code=outcome.code,
+        reply=outcome.reply,
+    )
+
+
+def write_down(
+    database: Database, clock: Clock, sources: Mapping[str, Source], results: Sequence[Result]
+) -> None:
+    """Record results, each with what it means to its source, in one transaction.
+
+    Where a source fails at one of them, that one is recorded without it and the fault is logged. Raises
+    StorageTrouble when nothing can be written; the same results may be handed in again.
+    """
+
+    def recorded(these: Sequence[Result], *, settled: bool = True) -> None:
+        with database.write() as session:
+            now = clock.now()
+            kept = outbox.record(session, _decided(session, these, now=now), now=now)
+            if settled:
+                settle_all(session, sources, kept, now=now)
+
+    try:
+        recorded(results)
+    except StorageTrouble:
+        raise
+    except Exception:
+        if len(results) > 1:
+            for result in results:
+                write_down(database, clock, sources, [result])
+            return
+        log.exception("an outcome is recorded, but its source does not know", row=results[0].entry.id)
+        recorded(results, settled=False)
+
+
+def _decided(session: Session, results: Sequence[Result], *, now: datetime) -> Sequence[Result]:
+    """Say when each is tried again; what nobody can be sure about leaves once more if its policy says so."""
+    doubtful = {
+        result.entry.id
+        for result in results
+        if result.state == "unknown" and POLICY[result.entry.kind].on_unknown == "resend"
+    }
+    resend = doubtful - attempts.with_outcome(session, doubtful, outcome="unknown")
+
+    def decided(result: Result) -> Result:
+        if result.outcome == "deferred":
+            wait = FIRST_RETRY * 2 ** min(result.entry.tries, MOST_DOUBLINGS)
+            return replace(result, due_at=now + min(wait, LONGEST_RETRY))
+        if result.outcome == "unreachable":
+            return replace(result, due_at=now + AGAIN)
+        if result.entry.id in resend:
+            return replace(result, state="queued", why="nobody can say whether it arrived; once more")
+        return result
+
+    return [decided(result) for result in results]

@@ -1,0 +1,66 @@
+"""An event loop on a stopped clock: waiting takes no time, and every run of a test goes the same way."""
+
+import asyncio
+import math
+import selectors
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, Future
+from typing import Any, TypeVar
+
+from tests.clocks import StoppedClock
+
+T = TypeVar("T")
+
+
+class Inline(Executor):
+    """Runs work at once, in the thread that asks for it."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run it now; the future is done when this returns."""
+        done: Future[T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # the caller's to see, whatever it is
+            done.set_exception(error)
+        return done
+
+
+class _Selector(selectors.DefaultSelector):
+    """Instead of waiting, lets the loop's clock go on to the next moment it has something to do."""
+
+    loop: "VirtualLoop"
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready and timeout is None:
+            raise RuntimeError("everything waits and nothing will ever happen")
+        if not ready and timeout:
+            self.loop.clock.advance(seconds=math.ceil(timeout * 1e6) / 1e6)  # never less than one tick of it
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Its time is the stopped clock's, which it moves; database work runs inline."""
+
+    def __init__(self, clock: StoppedClock) -> None:
+        selector = _Selector()
+        selector.loop = self
+        self.clock = clock
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self.clock.monotonic()
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":  # type: ignore[override]
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def run(clock: StoppedClock, work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on this clock."""
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock)) as runner:
+        return runner.run(work)
