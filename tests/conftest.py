@@ -6,7 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from structlog.testing import capture_logs
 
+from lists import db
 from lists.db import Database
 from mailer import service as composition
 from mailer import tryout
@@ -17,6 +20,7 @@ from mailer.tokens import Links, Tokens
 from tests import databases, people
 from tests.clocks import StoppedClock
 from tests.people import PEPPER, Person
+from tests.relays import World
 
 
 def missing(part: str) -> None:
@@ -124,6 +128,25 @@ def service(settings: Settings, database: Database, clock: StoppedClock) -> Iter
     built = composition.build(settings, clock=clock)
     yield built
     built.close()
+
+
+@pytest.fixture
+def embedded(
+    settings: Settings, sqlite_url: str, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Service]:
+    """The whole service on SQLite, told at once when the database is locked instead of after ten seconds."""
+    monkeypatch.setattr(db, "LOCK_WAIT_SECONDS", 0)
+    built = composition.build(settings, clock=clock)
+    event.listen(built.database.engine, "connect", lambda made, _: made.execute("PRAGMA synchronous=OFF"))
+    yield built
+    built.close()
+
+
+@pytest.fixture
+def world(clock: StoppedClock) -> Iterator[World]:
+    """A relay on the test's clock; what is logged meanwhile is kept instead of printed."""
+    with capture_logs() as logs:
+        yield World(clock, logs=logs)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from tests.house import source
 LOOPS = {
     "mailer/delivery.py": "one message must not stop the others",
     "mailer/scheduler.py": "one job must not stop the others",
+    "mailer/verdicts.py": "one outcome must not keep the others from being recorded",
     "mailer/web/app.py": "one request must not stop the server",
 }
 

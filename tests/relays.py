@@ -1,0 +1,160 @@
+"""A relay on a stopped clock, a crowd of readers, and an update for all of them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from lists import subscriptions
+from lists.contacts import Contact
+from lists.subscriptions import Subscription
+from mailer import broadcasts, outbox, templates
+from mailer.delivery import Delivery
+from mailer.outbox import OutboxRow
+from mailer.service import Service
+from mailer.smtp import Outcome
+from tests.clocks import StoppedClock
+from tests.loops import Inline, run
+from tests.people import Person
+
+SENT = Outcome(state="sent", code=250, reply="2.0.0 ok")
+DOWN = Outcome(state="unreachable", reply="connection refused")
+LATER = Outcome(state="deferred", code=451, reply="4.3.0 later")
+REFUSED = Outcome(state="refused", code=550, reply="5.1.1 gone")
+LOST = Outcome(state="unknown", reply="After the final dot: connection lost")
+UPDATE = "---\nsubject: News\npreview: Some\n---\n{{ greeting }}\n\nThere is news.\n"
+
+
+@dataclass
+class World:
+    """A relay on a stopped clock: each message takes `seconds`, and `answer` says what becomes of it."""
+
+    clock: StoppedClock
+    logs: list[MutableMapping[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    answer: Callable[[str], Outcome] = lambda recipient: SENT
+    dotted_after: float = 0.0
+    arrived: list[str] = field(default_factory=list)
+    begun: list[tuple[str, float]] = field(default_factory=list)
+    letters: list[bytes] = field(default_factory=list)
+    connections: int = 0
+
+    def connect(self) -> "Scripted":
+        self.connections += 1
+        return Scripted(self)
+
+
+@dataclass
+class Scripted:
+    """One connection to that relay."""
+
+    world: World
+    dotted: bool = False
+
+    async def send(
+        self, *, sender: str, recipient: str, message: bytes, deadline: float | None = None
+    ) -> Outcome:
+        loop = asyncio.get_running_loop()
+        self.dotted = False
+        self.world.begun.append((recipient, loop.time()))
+        if self.world.seconds:
+            await asyncio.sleep(self.world.dotted_after)
+            self.dotted = True
+            await asyncio.sleep(self.world.seconds - self.world.dotted_after)
+        outcome = self.world.answer(recipient)
+        if outcome.state in ("sent", "unknown"):
+            self.world.arrived.append(recipient)
+            self.world.letters.append(message)
+        return outcome
+
+    async def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+def worker(service: Service, world: World, *, connections: int = 10, name: str = "worker") -> Delivery:
+    return Delivery(
+        database=service.database,
+        clock=world.clock,
+        composer=service.composer,
+        connect=world.connect,
+        connections=connections,
+        executor=Inline(),
+        worker=name,
+    )
+
+
+def deliver(service: Service, world: World, *, connections: int = 10) -> Delivery:
+    """Deliver what is due, in no time but the relay's."""
+    made = worker(service, world, connections=connections)
+    run(world.clock, made.run(until_empty=True))
+    return made
+
+
+def crowd(service: Service, number: int) -> list[int]:
+    """Add this many confirmed neighbors on the interest list; returns their ids."""
+    now = service.clock.now()
+    with service.database.write() as session:
+        rows = [
+            {
+                "email": f"n{each}@crowd.example",
+                "email_key": f"n{each}@crowd.example",
+                "email_digest": each.to_bytes(16, "big"),
+                "created_at": now,
+            }
+            for each in range(number)
+        ]
+        session.execute(insert(Contact), rows)
+        found = select(Contact.id).where(Contact.email.like("%@crowd.example")).order_by(Contact.id)
+        ids = list(session.scalars(found))
+        standing = {"list": "interest", "state": "confirmed", "asked_at": now, "confirmed_at": now}
+        session.execute(insert(Subscription), [{"contact_id": each, **standing} for each in ids])
+    return ids
+
+
+def broadcast(service: Service, *, audience: str = "interest") -> int:
+    """Send an update to a list: every reader has a row in the outbox."""
+    now = service.clock.now()
+    sources = templates.parse_update(UPDATE, path="update.md")
+    with service.database.write() as session:
+        template = templates.Template(name="broadcast", sources=sources)
+        edition = service.editions.freeze(session, template, "broadcast", now=now)
+        made = broadcasts.create(
+            session, subject="News", audience=audience, edition_id=edition.id, now=now, actor="test"
+        )
+    while True:
+        with service.database.write() as session:
+            if not service.broadcasts.fill(session, now=now, limit=10_000):
+                return made.id
+
+
+def states(service: Service) -> dict[str, int]:
+    with service.database.read() as session:
+        return dict(Counter(session.scalars(select(OutboxRow.state))))
+
+
+def rows(service: Service) -> Sequence[OutboxRow]:
+    with service.database.read() as session:
+        return session.scalars(select(OutboxRow).order_by(OutboxRow.id)).all()
+
+
+def confirmation(service: Service, person: Person) -> None:
+    """Put a confirmation for somebody who asks to join the organizers."""
+    now = service.clock.now()
+    with service.database.write() as session:
+        subscriptions.ask(session, contact_id=person.id, list="organizers", now=now)
+        edition = service.editions.current(session, "confirm/organizers", "confirmation", now=now)
+        outbox.put(
+            session,
+            key=f"confirmation/organizers/contact/{person.id}/{now:%Y-%m-%d}",
+            kind="confirmation",
+            list="organizers",
+            contact_id=person.id,
+            edition_id=edition,
+            now=now,
+        )
