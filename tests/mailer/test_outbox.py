@@ -250,11 +250,11 @@ def test_nobody_gives_up_or_cancels_what_a_worker_is_just_taking(
 ) -> None:
     def do(session: Session) -> Sequence[Result]:
         if end == "expire":
-            return outbox.expire(session, now=clock.now(), limit=9)
+            return outbox.expire(session, now=clock.now() + timedelta(minutes=1), limit=9)
         return outbox.cancel(session, OutboxRow.kind == "already", why="recalled")
 
     ledger.put("a", "b", kind="already")
-    clock.advance(days=1)
+    clock.advance(days=1, minutes=-1)
     left = behind(database, holding=partial(ledger.claimed, limit=1), then=do)
     assert [result.entry.key for result in left] == ["b"]
     assert ledger.states()["a"] == "sending"
