@@ -68,7 +68,7 @@ class Composer:
         """Compose claimed rows, at most 50 of them, in the order given.
 
         Each comes back as a message that may leave at once, or as the result that keeps it here: held where
-        the reason may end, cancelled where it will not.
+        the reason may end, cancelled where it will not, expired where it is too late.
         """
         done: dict[int, Ready | Result] = {}
         self._load_editions(session, {entry.edition_id for entry in entries})
@@ -88,7 +88,9 @@ class Composer:
             for entry in group:
                 reader = readers.get(entry.contact_id)
                 why = "never joined" if reader is None else reader.refusal
-                if reader is None or why is not None:
+                if entry.expires_at <= now:
+                    done[entry.id] = Result(entry=entry, state="expired", why="too late")
+                elif reader is None or why is not None:
                     done[entry.id] = _kept(entry, why or "")
                 else:
                     allowed.append(Addressed(entry=entry, reader=reader))

@@ -110,6 +110,7 @@ ENTRY = (
     OutboxRow.attempt,
     OutboxRow.tries,
     OutboxRow.queued_at,
+    OutboxRow.expires_at,
 )
 
 ENTRY_NAMES = tuple(column.key for column in ENTRY)
@@ -129,6 +130,7 @@ class Entry:
     attempt: int
     tries: int
     queued_at: datetime
+    expires_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
