@@ -1,5 +1,6 @@
 """The web application: one table of doors, which a guard test walks, and its Starlette."""
 
+import threading
 from collections.abc import Callable
 from functools import cache
 
@@ -7,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from lists import geography
 from mailer.service import Service
 from mailer.web.door import Door, Porter
 from mailer.web.postoffice import Office
@@ -14,6 +16,7 @@ from mailer.web.press import STATIC, Press
 from mailer.web.public import confirm, home, join, organize, preferences, privacy, rsvp, unsubscribe
 from mailer.web.visit import File, Visit
 
+A_PLACE = "10027"  # looked up at the start, so that the first visitor need not wait for the table of places
 A_YEAR = "public, max-age=31536000, immutable"  # the address of the stylesheet changes with its content
 KINDS = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
@@ -59,6 +62,7 @@ def build(service: Service, *, drain: Callable[[], object] | None = None) -> Sta
     `drain` returns when nothing that is due is left in the outbox, for the time machine; when none is given,
     this process delivers.
     """
+    threading.Thread(target=geography.find, args=(A_PLACE,), daemon=True).start()
     porter = Porter(service, Press(service.settings))
     office = Office(drain or service.deliver_until_empty)
     routes = [Route(door.path, porter.endpoint(door), methods=[door.method]) for door in doors(office)]

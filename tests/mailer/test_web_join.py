@@ -1,6 +1,5 @@
 """Joining: what a page says and what it does, to people, to machines, and to the curious."""
 
-from statistics import median
 from time import perf_counter
 
 import pytest
@@ -75,7 +74,7 @@ def test_the_answer_has_a_floor_of_time_for_everybody(visitor, ben):
     unknown = [spent(f"new{number}@example.org") for number in range(4)]
     known = [spent(ben.email) for _ in range(4)]
     assert min(unknown + known) >= door.SECONDS_OF_AN_ANSWER
-    assert abs(median(unknown) - median(known)) < 0.05
+    assert abs(min(unknown) - min(known)) < 0.1  # the quickest: a busy machine only adds
 
 
 def test_cleo_who_left_is_asked_again_and_nothing_more_until_she_says_yes(visitor, service, cleo):
