@@ -1,7 +1,8 @@
 """Composer: turns claimed rows into messages, just before they are handed over.
 
 The one place between the outbox and the wire: here the permission rule is asked again, for every message of
-every source, so no source can forget it. Nothing is written here; what may not leave comes back as a result.
+every source, so no source can forget it, and here every message is signed. Nothing is written here; what may
+not leave comes back as a result.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from lists import permission
 from lists.errors import BadInput
 from lists.permission import LASTING, Reader
 from mailer import mime, templates
+from mailer.dkim import Signer
 from mailer.editions import personal
 from mailer.mime import Letter
 from mailer.outbox import Entry, Result
@@ -60,6 +62,7 @@ class Composer:
     sources: Mapping[str, Source]
     links: Links
     sender: Sender
+    signer: Signer = field(default_factory=Signer)  # without keys: nothing is signed
     _editions: dict[int, Edition] = field(default_factory=dict, init=False, repr=False)
 
     def compose(
@@ -97,7 +100,17 @@ class Composer:
             contents = self.sources[kind].compose(session, allowed, now=now) if allowed else {}
             for letter in allowed:
                 done[letter.entry.id] = self._written(letter, contents[letter.entry.id])
-        return [done[entry.id] for entry in entries]
+        return [self._signed(done[entry.id]) for entry in entries]
+
+    def _signed(self, letter: Ready | Result) -> Ready | Result:
+        """Sign what may leave, whatever its source; all at the end, which is faster than one by one."""
+        if isinstance(letter, Result) or not self.signer.selectors:
+            return letter
+        try:
+            message = self.signer.sign(letter.message, at=letter.entry.queued_at)
+        except BadInput as error:
+            return Result(entry=letter.entry, state="failed", why=f"cannot be signed: {error}")
+        return Ready(entry=letter.entry, recipient=letter.recipient, message=message)
 
     def _written(self, letter: Addressed, content: Content | Refusal) -> Ready | Result:
         if isinstance(content, Refusal):

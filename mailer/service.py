@@ -12,11 +12,12 @@ from pathlib import Path
 
 from lists.clock import Clock
 from lists.db import Database
-from mailer import editions, postoffice, schedule, templates, tryout
+from mailer import editions, postoffice, schedule, selectors, templates, tryout
 from mailer.broadcasts import Broadcasts
 from mailer.composer import Composer, Sender
 from mailer.confirmations import Confirmations
 from mailer.delivery import Delivery
+from mailer.dkim import Signer
 from mailer.editions import Editions
 from mailer.invitations import Invitations
 from mailer.jobs import Jobs
@@ -126,6 +127,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
     Raises BrokenTemplate for a shipped template that cannot be used, BadSettings for unreadable keys.
     """
     secret = keys(settings)
+    signing = selectors.load(selectors.folder(settings.home), domains=settings.sending_domains)
     database = Database(settings.database_url)
     if clock is None:
         clock = tryout.clock(database) if settings.tryout else Clock()
@@ -170,7 +172,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
         invitations=invitations,
         broadcasts=broadcasts,
         sources=sources,
-        composer=Composer(sources=sources, links=links, sender=sender),
+        composer=Composer(sources=sources, links=links, sender=sender, signer=Signer(selectors=signing)),
         jobs=Jobs(database=database, clock=clock, sources=sources, sequences=sequences, editions=shelf),
         name=f"{socket.gethostname()[:20]}.{os.getpid()}.{secrets.token_hex(4)}",
     )

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("serve", "Run everything: pages, schedule and delivery. Stop with Ctrl-C."),
     "work": ("work", "Run delivery only, beside a “serve” or on another machine."),
     "config": ("config", "Check the settings, and show where each comes from."),
+    "dkim": ("dkim", "Make the keys that sign mail, and see their DNS records."),
     "db": ("db", "Bring the database up to date, or check that it is."),
     "list": ("list", "Show the lists and how many people are on each."),
     "contact": ("contact", "Show what we know about one person, or forget them."),

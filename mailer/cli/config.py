@@ -4,7 +4,7 @@ import os
 
 import click
 
-from mailer import settings
+from mailer import dkim, selectors, settings
 from mailer.cli import output
 
 COLUMNS = {"key": "Setting", "value": "Value", "place": "From"}
@@ -19,9 +19,12 @@ def command() -> None:
 def check() -> None:
     """Tell every mistake in the settings, or that there is none."""
     found = settings.load(os.environ)
+    keys = selectors.load(selectors.folder(found.home), domains=found.sending_domains)
     output.say(f"The settings are good. Pages are at {found.public_url}, data is in {found.home}.")
     if found.tryout:
         output.say("No mail server is set, so this is a try-out: mail goes to the built-in post office.")
+    if sentence := dkim.unsigned(keys, domain=found.from_address.rpartition("@")[2].lower()):
+        output.say(sentence)
 
 
 @command.command()

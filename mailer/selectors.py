@@ -1,0 +1,255 @@
+"""Selectors: the keys a domain signs its mail with, and what the domain's DNS must say about them.
+
+A key is the file `<home>/secrets/dkim/<domain>/<selector>.pem` (PKCS 8 or PKCS 1, mode 600). Every key in a
+domain's folder signs, so a new one is put beside the old one until its record is known everywhere. Only this
+file touches private keys; each is read once and never shown.
+"""
+
+import os
+import re
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from lists.errors import BadInput, BadSettings, Conflict, StorageTrouble
+
+KINDS = ("rsa", "ed25519")
+RSA_BITS, LEAST_RSA_BITS, MOST_RSA_BITS = 2048, 2048, 4096  # what every receiver must be able to verify
+MOST_SELECTORS = 4  # of one domain: two kinds, each old and new
+MOST_FILE = 64 * 1024
+MOST_NAME = 253  # octets of a DNS name
+STRING = 255  # octets of one string in a TXT record
+SUFFIX = ".pem"
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_SELECTOR = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_PADDING, _HASH = PKCS1v15(), Prehashed(SHA256())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selector:
+    """One key of one domain: `kind` is rsa or ed25519, `bits` the length of the key, `p` its public half."""
+
+    domain: str
+    name: str
+    kind: str
+    bits: int
+    p: str
+    key: RSAPrivateKey | Ed25519PrivateKey = field(repr=False, compare=False)
+
+    def sign(self, digest: bytes) -> bytes:
+        """Sign a SHA-256 digest (RFC 8017 PKCS1-v1_5, or RFC 8463); the same digest gives the same bytes."""
+        if isinstance(self.key, RSAPrivateKey):
+            return self.key.sign(digest, _PADDING, _HASH)
+        return self.key.sign(digest)
+
+    @property
+    def record_name(self) -> str:
+        """Return the DNS name of the record."""
+        return f"{self.name}._domainkey.{self.domain}"
+
+    @property
+    def record(self) -> str:
+        """Return the value of the TXT record (RFC 6376, 3.6.1)."""
+        return f"v=DKIM1; k={self.kind}; p={self.p}"
+
+    @property
+    def strings(self) -> tuple[str, ...]:
+        """Return the record's value in the pieces a TXT record is made of, at most 255 octets each."""
+        return tuple(self.record[at : at + STRING] for at in range(0, len(self.record), STRING))
+
+
+def folder(home: Path) -> Path:
+    """Return where the keys are, a folder for each domain."""
+    return home / "secrets" / "dkim"
+
+
+def load(where: Path, *, domains: Sequence[str]) -> tuple[Selector, ...]:
+    """Read every key, by domain, rsa first; no folder means no key.
+
+    BadSettings names each file that cannot be used: open to others, damaged, too short, or of a domain that
+    is not among `domains`.
+    """
+    found: list[Selector] = []
+    mistakes: list[str] = []
+    for path in _key_files(where, mistakes):
+        domain = path.parent.name
+        if domain not in domains:
+            mistakes.append(
+                f"{path} is a key for {domain}, which sending_domains does not name;"
+                f" add {domain} there, or take the file away."
+            )
+            continue
+        try:
+            found.append(_read(path))
+        except BadInput as refusal:
+            mistakes.append(str(refusal))
+    counts = Counter(selector.domain for selector in found)
+    mistakes += [
+        f"{where / domain} holds {count} keys, and all would sign each mail; keep at most {MOST_SELECTORS}."
+        for domain, count in counts.items()
+        if count > MOST_SELECTORS
+    ]
+    if mistakes:
+        raise BadSettings(mistakes)
+    return tuple(sorted(found, key=lambda each: (each.domain, KINDS.index(each.kind), each.name)))
+
+
+def make(where: Path, *, domain: str, name: str, kind: str) -> Selector:
+    """Make a key of `kind` and write its file, whole and on the disk, or nothing.
+
+    `where` is the folder of all domains, in a folder that is private already. BadInput for a name that
+    cannot be a selector, Conflict when there is such a key, StorageTrouble when it cannot be written.
+    """
+    if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{domain}") > MOST_NAME:
+        raise BadInput(f"“{name[:60]}” cannot be a selector. Write lower-case letters, digits and hyphens.")
+    path = where / domain / f"{name}{SUFFIX}"
+    key = Ed25519PrivateKey.generate() if kind == "ed25519" else generate_private_key(65537, RSA_BITS)
+    unfinished = path.with_name(f".{name}.{os.getpid()}.unfinished")
+    try:
+        where.mkdir(mode=0o700, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if sum(map(_named_like_a_key, path.parent.iterdir())) >= MOST_SELECTORS:
+            raise Conflict(f"{path.parent} holds {MOST_SELECTORS} keys already. Take away one not in use.")
+        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+                file.flush()
+                os.fsync(file.fileno())
+            path.hardlink_to(unfinished)  # unlike a rename, this never replaces a key
+        finally:
+            unfinished.unlink()
+        _onto_the_disk(path.parent)
+    except OSError as trouble:
+        if isinstance(trouble, FileExistsError) and path.exists():
+            raise Conflict(
+                f"{path} is there already. Give the new key another name with --selector."
+            ) from trouble
+        raise StorageTrouble(f"{path} cannot be written: {trouble.strerror}.") from trouble
+    return _selector(domain, name, key)
+
+
+def difference(selector: Selector, published: str) -> str:
+    """Say how what DNS answered differs from this key's record; "" when it does not.
+
+    `published` is what people can copy: the value, quoted strings, what dig prints, or lines of a zone file.
+    """
+    records = [tags for line in _lines(published) if "p" in (tags := _tags(line))]
+    if any(tags["p"] == selector.p and tags.get("k", "rsa") == selector.kind for tags in records):
+        return ""
+    if not records:
+        return "there is no DKIM record in it"
+    if any(tags["p"] == selector.p for tags in records):
+        return f"the record is this key's, but does not say k={selector.kind}"
+    cut = [tags["p"] for tags in records if tags["p"] and selector.p.startswith(tags["p"])]
+    if cut:
+        return (
+            f"the record ends after {len(cut[0])} of {len(selector.p)} letters of the key; publish all of it"
+        )
+    if not any(tags["p"] for tags in records):
+        return "the record is empty after p=, which withdraws the key"
+    return "the record belongs to another key"
+
+
+def _key_files(where: Path, mistakes: list[str]) -> Iterator[Path]:
+    """Return the key files in order; folders and files with other names are none of ours."""
+    try:
+        for entry in sorted(where.iterdir()) if where.is_dir() else ():
+            if entry.is_dir():
+                yield from sorted(path for path in entry.iterdir() if _named_like_a_key(path))
+            elif _named_like_a_key(entry):
+                mistakes.append(f"{entry} belongs into a folder named like its domain; move it there.")
+    except OSError as trouble:
+        mistakes.append(f"{trouble.filename} cannot be read ({trouble.strerror}); give it to this account.")
+
+
+def _named_like_a_key(path: Path) -> bool:
+    return path.suffix == SUFFIX and not path.name.startswith(".")
+
+
+def _read(path: Path) -> Selector:
+    """Read one key file; BadInput says what is wrong with it and what to do."""
+    name = path.name.removesuffix(SUFFIX)
+    if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{path.parent.name}") > MOST_NAME:
+        raise BadInput(f"{path} is not named like a selector; use lower-case letters, digits and hyphens.")
+    try:
+        if not path.is_file():
+            raise BadInput(f"{path} is not a file; put the key there, or take it away.")
+        if path.stat().st_mode & 0o077:
+            raise BadInput(f"{path} is open to others on this machine; run: chmod 600 {path}")
+        with path.open("rb") as file:
+            pem = file.read(MOST_FILE)
+    except OSError as trouble:
+        raise BadInput(
+            f"{path} cannot be read ({trouble.strerror}); give it to this account, mode 600."
+        ) from trouble
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except TypeError:
+        raise BadInput(f"{path} is locked with a password; write the key without one, mode 600.") from None
+    except (ValueError, UnsupportedAlgorithm):
+        # Without the cause: what a parser says about a key may quote it.
+        raise BadInput(
+            f"{path} is damaged or no private key; put it back from a backup, or make a new one"
+            f" under another name with: mailer dkim keygen {path.parent.name}"
+        ) from None
+    if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
+        raise BadInput(f"{path} is neither an rsa nor an ed25519 key; take it away and make a new one.")
+    selector = _selector(path.parent.name, name, key)
+    if selector.kind == "rsa" and selector.bits < LEAST_RSA_BITS:
+        raise BadInput(f"{path} has {selector.bits} bits; receivers want {LEAST_RSA_BITS}. Make a new one.")
+    if selector.bits > MOST_RSA_BITS:
+        raise BadInput(f"{path} has {selector.bits} bits; many receivers read no more than {MOST_RSA_BITS}.")
+    return selector
+
+
+def _selector(domain: str, name: str, key: RSAPrivateKey | Ed25519PrivateKey) -> Selector:
+    public = key.public_key()
+    if isinstance(key, RSAPrivateKey):
+        kind, bits = "rsa", key.key_size
+        octets = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    else:
+        kind, bits = "ed25519", 256
+        octets = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return Selector(domain=domain, name=name, kind=kind, bits=bits, p=b64encode(octets).decode(), key=key)
+
+
+def _onto_the_disk(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _lines(published: str) -> list[str]:
+    """Return the records' values: brackets joined, quoted strings put together, escapes undone."""
+    joined = re.sub(r"\([^()]*\)", lambda found: " ".join(found[0][1:-1].split()), published)
+    values = []
+    for line in joined.splitlines():
+        quoted = re.findall(r'"((?:[^"\\]|\\.)*)"', line)
+        values.append(re.sub(r"\\(.)", r"\1", "".join(quoted) if quoted else line))
+    return values
+
+
+def _tags(record: str) -> dict[str, str]:
+    """Return the tags of a record (RFC 6376, 3.2), blanks within values left out."""
+    parts = (part.partition("=") for part in record.split(";"))
+    return {name.strip(): "".join(value.split()) for name, equals, value in parts if equals}

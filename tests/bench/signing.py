@@ -1,0 +1,143 @@
+"""How fast mail is signed: against the bare keys on one core, and against composing without signing.
+
+`python -m tests.bench.signing` prints the table. Rates are by processor time, as `openssl speed` counts them,
+and rounds alternate, so that other work on the machine disturbs all alike.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from mailer import outbox, selectors
+from mailer.composer import Composer, Ready
+from mailer.dkim import Signer
+from mailer.outbox import Entry
+from mailer.service import Service
+from tests.bench import table
+from tests.bench.house import broadcast, house
+from tests.bench.table import Line, at_least
+
+DOMAIN = "lists.example"
+MESSAGES = 1_000
+ROUNDS = 7
+STEP = 50
+TARGET = 0.7
+
+
+def lines() -> Iterator[Line]:
+    """Measure everything in one run."""
+    with tempfile.TemporaryDirectory(prefix="mailer-bench-") as folder:
+        where = Path(folder)
+        rsa, ed25519 = (
+            Signer(selectors=[selectors.make(where, domain=DOMAIN, name=kind, kind=kind)])
+            for kind in selectors.KINDS
+        )
+        both = Signer(selectors=[*rsa.selectors, *ed25519.selectors])
+    with house(people=MESSAGES, smtp_port=9) as built:
+        entries = _claimed(built)
+        finished = [letter.message for letter in _composed(built, built.composer, entries)]
+        octets = len(finished[0])
+        at = built.clock.now()
+        rates: dict[str, float] = {}
+        signers = {"rsa": rsa, "ed25519": ed25519, "both": both}
+        signing = {name: replace(built.composer, signer=signer) for name, signer in signers.items()}
+        work: dict[str, Callable[[], object]] = {
+            "rsa": lambda: [rsa.sign(message, at=at) for message in finished],
+            "ed25519": lambda: [ed25519.sign(message, at=at) for message in finished],
+            "composed": lambda: _composed(built, built.composer, entries),
+            "composed, rsa": lambda: _composed(built, signing["rsa"], entries),
+            "composed, ed25519": lambda: _composed(built, signing["ed25519"], entries),
+            "composed, both": lambda: _composed(built, signing["both"], entries),
+        }
+        for _ in range(ROUNDS):
+            rates["openssl"] = max(rates.get("openssl", 0), _openssl())
+            for name, run in work.items():
+                rates[name] = max(rates.get(name, 0), _rate(run, time.process_time))
+        walls = _pools(lambda message: rsa.sign(message, at=at), finished)
+    yield at_least(
+        f"finished messages of {octets:,} octets signed, rsa-2048, of openssl's bare rate",
+        rates["rsa"] / rates["openssl"], TARGET,
+        about=f"{rates['rsa']:,.0f} of {rates['openssl']:,.0f} a second",
+    )  # fmt: skip
+    yield at_least(
+        "composed, encoded and signed, ed25519, of the rate unsigned",
+        rates["composed, ed25519"] / rates["composed"], TARGET,
+        about=f"{rates['composed, ed25519']:,.0f} of {rates['composed']:,.0f} a second",
+    )  # fmt: skip
+    for name in ("ed25519", "composed, rsa", "composed, both"):
+        yield Line(
+            what=f"{name}{'' if ',' in name else ', signed alone'}", found=f"{rates[name]:,.0f} a second"
+        )
+    yield Line(
+        what="rsa-2048 by the clock: in one thread, in a pool of two",
+        found=" and ".join(f"{rate:,.0f}" for rate in walls) + " a second",
+    )
+
+
+def _claimed(built: Service) -> Sequence[Entry]:
+    broadcast(built, paragraphs=1)
+    fill = built.jobs.named("fill-broadcast")
+    while fill.run():
+        pass
+    until = built.clock.real() + timedelta(hours=1)
+    with built.database.write() as session:
+        return outbox.claim(session, worker="bench", limit=MESSAGES, now=built.clock.now(), lease_until=until)
+
+
+def _composed(built: Service, composer: Composer, entries: Sequence[Entry]) -> list[Ready]:
+    made: list[Ready] = []
+    with built.database.read() as session:
+        for first in range(0, len(entries), STEP):
+            letters = composer.compose(session, entries[first : first + STEP], now=built.clock.now())
+            made += [letter for letter in letters if isinstance(letter, Ready)]
+    assert len(made) == len(entries) == MESSAGES
+    return made
+
+
+def _rate(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    begun = clock()
+    work()
+    return MESSAGES / (clock() - begun)
+
+
+def _pools(sign: Callable[[bytes], bytes], messages: Sequence[bytes]) -> tuple[float, float]:
+    """Return the rates by the clock with one thread and with a pool of two, the best of a few rounds each."""
+    parts = [messages[first : first + STEP] for first in range(0, len(messages), STEP)]
+
+    def each(part: Sequence[bytes]) -> None:
+        for message in part:
+            sign(message)
+
+    best = [0.0, 0.0]
+    for _ in range(3):
+        for place, threads in enumerate((1, 2)):
+            with ThreadPoolExecutor(threads) as pool:
+                rate = _rate(lambda pool=pool: list(pool.map(each, parts)), time.perf_counter)  # type: ignore[misc]
+            best[place] = max(best[place], rate)
+    return best[0], best[1]
+
+
+def _openssl() -> float:
+    """Return how many times a second one core signs with rsa-2048."""
+    program = shutil.which("openssl")
+    if program is None:
+        raise SystemExit("openssl is missing; install it with:  apt-get install openssl")
+    command = [program, "speed", "-seconds", "1", "rsa2048"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"^rsa 2048 bits\s+\S+\s+\S+\s+([\d.]+)", told, re.MULTILINE)
+    assert found, told
+    return float(found[1])
+
+
+if __name__ == "__main__":
+    measured = list(lines())
+    print(table.text(measured))
+    sys.exit(0 if all(line.held is not False for line in measured) else 1)

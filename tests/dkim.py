@@ -1,0 +1,43 @@
+"""Receivers for tests: dkimpy and authheaders verify what arrived, with a DNS that is a dictionary."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+
+import authheaders
+import dkim
+
+from mailer.selectors import Selector
+from tests.conftest import missing
+
+Dns = Callable[..., str | None]
+
+
+def dns(selectors: Sequence[Selector], **others: str) -> Dns:
+    """Return a DNS that knows these keys' records and `others`, by name with _ for each dot."""
+    known = {f"{selector.record_name}.": selector.record for selector in selectors}
+    known |= {f"{name.replace('__', '.')}.": value for name, value in others.items()}
+
+    def ask(name: bytes | str, timeout: int = 5) -> str | None:
+        text = name.decode() if isinstance(name, bytes) else name
+        return known.get(text if text.endswith(".") else f"{text}.")
+
+    return ask
+
+
+def verified(message: bytes, ask: Dns) -> list[bool]:
+    """Return for each signature of a message, top first, whether dkimpy accepts it."""
+    if b"a=ed25519" in message and importlib.util.find_spec("nacl") is None:
+        missing("PyNaCl")
+    return [_accepts(message, at, ask) for at in range(message.lower().count(b"dkim-signature:"))]
+
+
+def _accepts(message: bytes, at: int, ask: Dns) -> bool:
+    try:
+        return bool(dkim.DKIM(message).verify(idx=at, dnsfunc=ask))
+    except Exception:  # a message that cannot be read any more is refused, too
+        return False
+
+
+def results(message: bytes, ask: Dns) -> str:
+    """Return the Authentication-Results header a receiver writes with authheaders, DMARC included."""
+    return str(authheaders.authenticate_message(message, "mx.example", dnsfunc=ask))

@@ -1,0 +1,128 @@
+"""Mail that really leaves arrives signed, whatever its source; and the same row leaves as the same bytes."""
+
+import asyncio
+import re
+
+import pytest
+
+from lists.db import Database
+from mailer import events, outbox, selectors
+from mailer.dkim import Signer
+from mailer.outbox import Result
+from mailer.relay import Relay
+from mailer.service import Service, build
+from mailer.settings import Settings
+from mailer.smtp import Connection
+from tests.bench.house import broadcast
+from tests.clocks import StoppedClock
+from tests.dkim import dns, verified
+from tests.peers.polite import Polite, polite
+from tests.people import Person
+
+DOMAIN = "lists.example"
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """One kind of database is enough: signing never sees it."""
+    return sqlite_url
+
+
+@pytest.fixture
+def signing(settings: Settings, clock: StoppedClock) -> Service:
+    """A service in earnest with an rsa and an ed25519 key; its relay is handed to `run`."""
+    where = selectors.folder(settings.home)
+    for kind in selectors.KINDS:
+        selectors.make(where, domain=DOMAIN, name=f"{kind}-1", kind=kind)
+    changes = {
+        "from_address": f"campaign@{DOMAIN}",
+        "reply_to": f"office@{DOMAIN}",
+        "sending_domains": (DOMAIN,),
+    }
+    return build(settings.model_copy(update=changes), clock=clock)
+
+
+async def run(service: Service, peer: Polite) -> None:
+    with service.delivery(Relay(host="127.0.0.1", port=peer.port, tls="none")) as delivery:
+        await delivery.run(until_empty=True)
+
+
+def plan(service: Service, database: Database, clock: StoppedClock) -> None:
+    """Put an update for the interest list and a call for the organizers into the outbox."""
+    broadcast(service, paragraphs=1)
+    with database.write() as session:
+        call = events.create(
+            session, title={"en": "December call", "es": "Llamada"}, description={"en": "With an attorney."},
+            starts="2026-12-08 20:00", zone="America/New_York", minutes=60, audience="organizers",
+            join_url="https://meet.example.org/december", actor="staff", now=clock.now(),
+        )  # fmt: skip
+        service.invitations.invite(session, call.id, now=clock.now(), actor="staff")
+    service.jobs.tick()
+
+
+async def test_an_update_and_an_invitation_arrive_signed_and_cleo_gets_neither(
+    signing: Service, database: Database, clock: StoppedClock, ana: Person, ben: Person, cleo: Person
+) -> None:
+    await asyncio.to_thread(plan, signing, database, clock)
+    async with polite() as peer:
+        await run(signing, peer)
+    arrived = dict(peer.letters)
+    assert ana.email in arrived and ben.email in arrived and cleo.email not in arrived
+    assert any(b"text/calendar" in octets for to, octets in peer.letters if to == ana.email)
+    assert any(b"List-Unsubscribe-Post:" in octets for to, octets in peer.letters if to == ben.email)
+    ask = dns(signing.composer.signer.selectors)
+    for _, octets in peer.letters:
+        assert verified(octets, ask) == [True, True]
+        assert verified(octets.replace(b"\r\nList-", b"\r\nX-List-"), ask) == [b"\r\nList-" not in octets] * 2
+    signing.close()
+
+
+async def test_the_same_row_leaves_as_the_same_bytes_after_a_refusal_for_now(
+    signing: Service, database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    await asyncio.to_thread(plan, signing, database, clock)
+    first: list[bytes] = []
+
+    class Busy(Polite):
+        async def handle_DATA(self, server, session, envelope):  # noqa: N802
+            if not first:
+                first.append(envelope.original_content)
+                return "451 4.3.0 later"
+            return await super().handle_DATA(server, session, envelope)
+
+    async with polite(Busy()) as peer:
+        await run(signing, peer)
+        clock.advance(hours=1)
+        await run(signing, peer)
+    message_id = re.search(rb"\r\nMessage-ID:\s+(\S+)", first[0])
+    again = [octets for _, octets in peer.letters if message_id and message_id[1] in octets]
+    assert again == first
+    signing.close()
+
+
+async def test_dots_and_empty_lines_survive_the_way(signing: Service, clock: StoppedClock) -> None:
+    keys = signing.composer.signer.selectors
+    message = f"From: campaign@{DOMAIN}\r\nTo: ana@stmark.example.org\r\nSubject: .\r\n\r\n".encode()
+    message += b".\r\n..\r\n.x\r\n\r\n \r\nx \t y\r\n\r\n\r\n"
+    signed = Signer(selectors=keys).sign(message, at=clock.now())
+    async with polite() as peer:
+        connection = Connection(Relay(host="127.0.0.1", port=peer.port, tls="none"), helo=DOMAIN)
+        to = "ana@stmark.example.org"
+        outcome = await connection.send(sender=f"campaign@{DOMAIN}", recipient=to, message=signed)
+        await connection.close()
+    assert outcome.state == "sent"
+    assert verified(peer.letters[0][1], dns(keys)) == [True, True]
+
+
+def test_what_cannot_be_signed_is_kept_and_told(
+    signing: Service, database: Database, clock: StoppedClock, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan(signing, database, clock)
+    monkeypatch.setattr("mailer.mime.encode", lambda letter: b"From: x\n\nno CRLF")
+    with database.write() as session:
+        rows = outbox.claim(session, worker="w", limit=5, now=clock.now(), lease_until=clock.now())
+    with database.read() as session:
+        results = signing.composer.compose(session, rows, now=clock.now())
+    assert results and all(isinstance(result, Result) for result in results)
+    assert all(result.state == "failed" and "cannot be signed" in result.why for result in results)
+    signing.close()
