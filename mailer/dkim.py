@@ -72,7 +72,7 @@ class Signer:
         above = sha256(signed)
         body_hash = b2a_base64(sha256(relaxed_body(body)).digest(), newline=False)
         own = b"t=%d;\r\n h=%s;\r\n bh=%s;\r\n b=" % (int(at.timestamp()), _listed(names), body_hash)
-        pieces = []
+        pieces: list[bytes] = []
         for selector in selectors:
             unfinished = _fixed(selector.kind, selector.domain, selector.name) + own
             digest = above.copy()

@@ -3,7 +3,6 @@
 import importlib.util
 from collections.abc import Callable, Sequence
 
-import authheaders
 import dkim
 
 from mailer.selectors import Selector
@@ -26,8 +25,8 @@ def dns(selectors: Sequence[Selector], **others: str) -> Dns:
 
 def verified(message: bytes, ask: Dns) -> list[bool]:
     """Return for each signature of a message, top first, whether dkimpy accepts it."""
-    if b"a=ed25519" in message and importlib.util.find_spec("nacl") is None:
-        missing("PyNaCl")
+    if b"a=ed25519" in message:
+        _need("nacl")
     return [_accepts(message, at, ask) for at in range(message.lower().count(b"dkim-signature:"))]
 
 
@@ -40,4 +39,12 @@ def _accepts(message: bytes, at: int, ask: Dns) -> bool:
 
 def results(message: bytes, ask: Dns) -> str:
     """Return the Authentication-Results header a receiver writes with authheaders, DMARC included."""
+    _need("authheaders")
+    import authheaders
+
     return str(authheaders.authenticate_message(message, "mx.example", dnsfunc=ask))
+
+
+def _need(module: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        missing(module)

@@ -36,7 +36,14 @@ def command() -> None:
 @command.command()
 @click.argument("domain")
 @click.option("--selector", "name", help="The key's name in the DNS; without it, its type, year and month.")
-@click.option("--type", "kind", type=click.Choice(KINDS), default="rsa", show_default=True)
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(KINDS),
+    default="rsa",
+    show_default=True,
+    help="Keep an rsa key: many receivers read no other.",
+)
 @output.json_option
 def keygen(*, domain: str, name: str | None, kind: str, as_json: bool) -> None:
     """Make a key for a sending domain: “mailer dkim keygen example.org”.
