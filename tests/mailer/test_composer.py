@@ -1,8 +1,5 @@
 """The composer: the last question before a message leaves, and every message whole, named and addressed."""
 
-import email
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -13,93 +10,16 @@ from sqlalchemy import update
 from lists import contacts, forgetting, subscriptions, suppressions
 from lists.contacts import Contact
 from lists.db import Database
-from mailer import broadcasts, outbox, templates
+from mailer import outbox
 from mailer.composer import Composer, Ready
 from mailer.confirmations import Asked
-from mailer.outbox import Entry, Result
+from mailer.outbox import Result
 from mailer.service import Service
-from mailer.templates import Template
 from tests import crowd
 from tests.clocks import StoppedClock
-from tests.ledger import LEASE
+from tests.desk import UPDATE, WITH_LINK, Desk, read
 from tests.people import Person
 from tests.statements import recorded
-
-UPDATE = """---
-subject:
-  en: News for {{ name }}
-  es: Noticias
----
-<!-- en -->
-{{ greeting }}
-
-We meet on Sunday.
-
-<!-- es -->
-{{ greeting }}
-
-Nos reunimos el domingo.
-"""
-WITH_LINK = """---
-subject: The toolkit
----
-[Read it]({{ toolkit_url }})
-"""
-
-
-class Desk:
-    """Writes updates, claims what is due and composes it."""
-
-    def __init__(self, service: Service, clock: StoppedClock) -> None:
-        self.service, self.database, self.clock = service, service.database, clock
-
-    def update(self, text: str = UPDATE, *, audience: str = "interest", toolkit: str | None = None) -> None:
-        """Create an update to a list and put it into the outbox; `toolkit` is that link in Spanish."""
-        editions = self.service.editions
-        if toolkit is not None:
-            spanish = {**editions.shared["es"], "toolkit_url": toolkit}
-            editions = replace(editions, shared={**editions.shared, "es": spanish})
-        template = Template(name="update", sources=templates.parse_update(text, path="update.md"))
-        with self.database.write() as session:
-            edition = editions.freeze(session, template, "broadcast", now=self.clock.now())
-            sent = broadcasts.create(
-                session,
-                subject="News",
-                audience=audience,
-                edition_id=edition.id,
-                now=self.clock.now(),
-                actor="staff",
-            )
-            self.service.broadcasts.fill_batch(session, sent, now=self.clock.now(), limit=1_000)
-
-    def claim(self) -> Sequence[Entry]:
-        with self.database.write() as session:
-            until = self.clock.real() + LEASE
-            return outbox.claim(session, worker="w", limit=100, now=self.clock.now(), lease_until=until)
-
-    def compose(
-        self, entries: Sequence[Entry], *, composer: Composer | None = None
-    ) -> Sequence[Ready | Result]:
-        with self.database.read() as session:
-            return (composer or self.service.composer).compose(session, entries, now=self.clock.now())
-
-    def letters(self) -> list[Message]:
-        """Claim and compose everything, all of which must be ready to leave."""
-        return [_read(each) for each in self.compose(self.claim())]
-
-    def kept(self) -> list[tuple[str, str]]:
-        """Claim and compose everything, none of which may leave; returns states and reasons."""
-        return self.reasons(self.claim())
-
-    def reasons(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
-        results = self.compose(entries)
-        assert all(isinstance(result, Result) for result in results)
-        return [(result.state, result.why) for result in results if isinstance(result, Result)]
-
-
-def _read(ready: Ready | Result) -> Message:
-    assert isinstance(ready, Ready), ready
-    return email.message_from_bytes(ready.message)
 
 
 def _text(letter: Message, kind: str = "text/plain") -> str:
@@ -223,7 +143,7 @@ def test_a_message_is_the_same_message_each_time_it_is_composed(
     (again,) = desk.compose(desk.claim(), composer=fresh)
     assert isinstance(first, Ready) and isinstance(again, Ready)
     assert first.message == again.message
-    assert parsedate_to_datetime(_read(first)["Date"]) == queued_at
+    assert parsedate_to_datetime(read(first)["Date"]) == queued_at
 
 
 def test_every_row_has_a_message_id_of_its_own(desk: Desk, clock: StoppedClock, ben: Person) -> None:
@@ -314,7 +234,7 @@ def test_what_is_personal_is_read_at_the_last_moment_and_the_wording_is_not(desk
         contacts.amend(session, ben.id, email="ben@new.example.org", language="en", name="Benjamín")
     (ready,) = desk.compose(entries)
     assert isinstance(ready, Ready) and ready.recipient == "ben@new.example.org"
-    assert "Benjamín" in _text(_read(ready))
+    assert "Benjamín" in _text(read(ready))
 
 
 def test_messages_of_many_kinds_come_back_in_the_order_they_were_given(
@@ -352,5 +272,5 @@ def test_a_long_queue_of_editions_is_not_kept_in_memory_for_ever(
         desk.update(UPDATE.replace("Sunday", f"Sunday {number}").replace("domingo", f"domingo {number}"))
     texts = []
     for entry in desk.claim():
-        texts += [_text(_read(each)) for each in desk.compose([entry])]
+        texts += [_text(read(each)) for each in desk.compose([entry])]
     assert [text.partition("domingo ")[2][0] for text in texts] == list("01234")

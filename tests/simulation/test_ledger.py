@@ -73,6 +73,10 @@ class Ledger(RuleBasedStateMachine):
     def _in(self, *states: str) -> Iterator[tuple[int, Row]]:
         return ((number, row) for number, row in self.rows.items() if row.state in states)
 
+    def _due(self) -> Iterator[tuple[int, Row]]:
+        queued = self._in("queued")
+        return ((number, row) for number, row in queued if row.due_at <= self.now < row.expires_at)
+
     @rule(length=STEPS, back=st.booleans())
     def let_time_pass_or_set_the_clock_back(self, length: timedelta, back: bool) -> None:
         self.now += -length if back else length
@@ -106,9 +110,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(worker=WORKERS, limit=st.integers(1, 4))
     def claim(self, worker: str, limit: int) -> None:
-        due = [
-            (row.priority, row.due_at, number) for number, row in self._in("queued") if row.due_at <= self.now
-        ]
+        due = [(row.priority, row.due_at, number) for number, row in self._due()]
         expected = [number for _, _, number in sorted(due)[:limit]]
         until = self.real + LEASE
         with self.database.write() as session:
@@ -229,7 +231,7 @@ class Ledger(RuleBasedStateMachine):
         }
         assert sum(sums.values()) == len(self.rows)
         assert {state for _, state in sums} == {row.state for row in self.rows.values()}
-        assert due == any(row.due_at <= self.now for _, row in self._in("queued"))
+        assert due == any(self._due())
 
 
 @pytest.mark.timeout(60)
@@ -237,7 +239,7 @@ def test_in_any_order_of_events_no_row_is_lost_and_none_is_sent_twice(database: 
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: Ledger(database),
         settings=settings(
-            max_examples=12,
+            max_examples=20,
             stateful_step_count=30,
             deadline=None,
             database=None,

@@ -1,0 +1,90 @@
+"""A desk in the staff's room: writes updates, claims what is due, composes it and reads it."""
+
+import email
+from collections.abc import Sequence
+from dataclasses import replace
+from email.message import Message
+
+from mailer import broadcasts, outbox, templates
+from mailer.composer import Composer, Ready
+from mailer.outbox import Entry, Result
+from mailer.service import Service
+from mailer.templates import Template
+from tests.clocks import StoppedClock
+from tests.ledger import LEASE
+
+UPDATE = """---
+subject:
+  en: News for {{ name }}
+  es: Noticias
+---
+<!-- en -->
+{{ greeting }}
+
+We meet on Sunday.
+
+<!-- es -->
+{{ greeting }}
+
+Nos reunimos el domingo.
+"""
+WITH_LINK = """---
+subject: The toolkit
+---
+[Read it]({{ toolkit_url }})
+"""
+
+
+class Desk:
+    """Writes updates, claims what is due and composes it."""
+
+    def __init__(self, service: Service, clock: StoppedClock) -> None:
+        self.service, self.database, self.clock = service, service.database, clock
+
+    def update(self, text: str = UPDATE, *, audience: str = "interest", toolkit: str | None = None) -> None:
+        """Create an update to a list and put it into the outbox; `toolkit` is that link in Spanish."""
+        editions = self.service.editions
+        if toolkit is not None:
+            spanish = {**editions.shared["es"], "toolkit_url": toolkit}
+            editions = replace(editions, shared={**editions.shared, "es": spanish})
+        template = Template(name="update", sources=templates.parse_update(text, path="update.md"))
+        with self.database.write() as session:
+            edition = editions.freeze(session, template, "broadcast", now=self.clock.now())
+            sent = broadcasts.create(
+                session,
+                subject="News",
+                audience=audience,
+                edition_id=edition.id,
+                now=self.clock.now(),
+                actor="staff",
+            )
+            self.service.broadcasts.fill_batch(session, sent, now=self.clock.now(), limit=1_000)
+
+    def claim(self) -> Sequence[Entry]:
+        with self.database.write() as session:
+            until = self.clock.real() + LEASE
+            return outbox.claim(session, worker="w", limit=100, now=self.clock.now(), lease_until=until)
+
+    def compose(
+        self, entries: Sequence[Entry], *, composer: Composer | None = None
+    ) -> Sequence[Ready | Result]:
+        with self.database.read() as session:
+            return (composer or self.service.composer).compose(session, entries, now=self.clock.now())
+
+    def letters(self) -> list[Message]:
+        """Claim and compose everything, all of which must be ready to leave."""
+        return [read(each) for each in self.compose(self.claim())]
+
+    def kept(self) -> list[tuple[str, str]]:
+        """Claim and compose everything, none of which may leave; returns states and reasons."""
+        return self.reasons(self.claim())
+
+    def reasons(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
+        results = self.compose(entries)
+        assert all(isinstance(result, Result) for result in results)
+        return [(result.state, result.why) for result in results if isinstance(result, Result)]
+
+
+def read(ready: Ready | Result) -> Message:
+    assert isinstance(ready, Ready), ready
+    return email.message_from_bytes(ready.message)

@@ -1,0 +1,94 @@
+"""What is held waits for its reason to end, and what is too late is given up, however much there is of it."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from lists import subscriptions
+from lists.contacts import Contact
+from mailer import jobs, outbox
+from mailer.service import Service
+from tests import crowd
+from tests.clocks import StoppedClock
+from tests.desk import Desk
+from tests.people import Person
+from tests.statements import recorded
+
+
+@pytest.fixture
+def desk(service: Service, clock: StoppedClock) -> Desk:
+    return Desk(service, clock)
+
+
+def _hold(desk: Desk) -> None:
+    """Put an update into the outbox, find at the last moment that nobody may get it now, and hold it."""
+    desk.update()
+    _pause(desk, until=desk.clock.now() + timedelta(days=2))
+    results = [result for result in desk.compose(desk.claim()) if isinstance(result, outbox.Result)]
+    with desk.database.write() as session:
+        outbox.record(session, results, now=desk.clock.now())
+    assert results
+
+
+def _pause(desk: Desk, *, until: datetime) -> None:
+    with desk.database.write() as session:
+        for number in session.scalars(select(Contact.id)).all():
+            subscriptions.pause(session, contact_id=number, until=until)
+
+
+def _states(desk: Desk) -> dict[str, int]:
+    with desk.database.read() as session:
+        return {state: number for (_, state), number in outbox.counts(session).items()}
+
+
+def _release(desk: Desk) -> int:
+    return desk.service.jobs.named("release-held").run()
+
+
+def test_what_was_held_for_a_pause_leaves_when_the_pause_is_over(
+    desk: Desk, clock: StoppedClock, ben: Person
+) -> None:
+    _hold(desk)
+    clock.advance(days=2, microseconds=-1)
+    assert (_release(desk), _states(desk)) == (0, {"held": 1})
+    clock.advance(microseconds=1)
+    assert (_release(desk), _states(desk)) == (1, {"queued": 1})
+
+
+def test_what_was_held_for_somebody_who_left_is_cancelled(
+    desk: Desk, clock: StoppedClock, ben: Person
+) -> None:
+    _hold(desk)
+    with desk.database.write() as session:
+        subscriptions.leave(session, contact_id=ben.id, now=clock.now())
+    assert (_release(desk), _states(desk)) == (1, {"cancelled": 1})
+
+
+def test_releasing_takes_as_many_statements_for_many_as_for_one(
+    desk: Desk, clock: StoppedClock, ben: Person
+) -> None:
+    counted = []
+    for number in (0, 30):
+        with desk.database.write() as session:
+            crowd.add(session, number, list="interest", now=clock.now())
+        _hold(desk)
+        with recorded(desk.database) as sent:
+            assert _release(desk) == 0
+        counted.append(len(sent))
+        clock.advance(days=2)
+        _release(desk)
+        desk.claim()
+    assert counted[0] == counted[1]
+
+
+def test_everything_that_is_too_late_is_given_up_in_one_run(
+    desk: Desk, clock: StoppedClock, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "EXPIRE_AT_ONCE", 4)
+    with desk.database.write() as session:
+        crowd.add(session, 9, list="interest", now=clock.now())
+    desk.update()
+    clock.advance(days=5)
+    assert desk.service.jobs.named("expire").run() == 10
+    assert _states(desk) == {"expired": 10}
