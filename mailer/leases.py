@@ -31,6 +31,12 @@ def hold(session: Session, name: str, *, owner: str, real: datetime, length: tim
     return taken.rowcount == 1
 
 
+def held_by_another(session: Session, name: str, *, owner: str, real: datetime) -> bool:
+    """Tell whether somebody else holds a duty at this moment."""
+    lease = session.get(Lease, name)
+    return lease is not None and lease.owner != owner and lease.until >= real
+
+
 def release(session: Session, name: str, *, owner: str, real: datetime) -> None:
     """Give a duty up, so that the next process need not wait for the lease to end."""
     session.execute(update(Lease).where(Lease.name == name, Lease.owner == owner).values(until=real))

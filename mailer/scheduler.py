@@ -8,7 +8,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer import leases
+from mailer import leases, tryout
 from mailer.jobs import Job, Jobs
 
 DUTY = "scheduler"
@@ -44,13 +44,17 @@ class Scheduler:
         with self._database.write() as session:
             leases.release(session, DUTY, owner=self._owner, real=self._clock.real())
 
+    def _on_duty(self) -> bool:
+        """Tell whether this process ticks now; nobody does while a time machine moves the clock."""
+        real = self._clock.real()
+        with self._database.write() as session:
+            if leases.held_by_another(session, tryout.MOVING, owner=self._owner, real=real):
+                return False
+            return leases.hold(session, DUTY, owner=self._owner, real=real, length=DUTY_LENGTH)
+
     def _tick(self, job: Job) -> None:
         try:
-            with self._database.write() as session:
-                mine = leases.hold(
-                    session, DUTY, owner=self._owner, real=self._clock.real(), length=DUTY_LENGTH
-                )
-            if mine:
+            if self._on_duty():
                 moved = job.run()
                 if moved:
                     log.info("job", name=job.name, moved=moved)

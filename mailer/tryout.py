@@ -5,7 +5,9 @@ happen there (jobs tick, the outbox drains), and goes on until the target. A dat
 is refused by a service with a real mail server, because its moments are not the world's.
 """
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,9 +17,12 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from lists.clock import Clock
 from lists.db import MICROSECOND, Base, Database, insert_or_nothing
 from lists.errors import BadInput, Conflict
+from mailer import leases, outbox
 
 LONGEST = timedelta(days=400)
 LEAST = timedelta(minutes=1)
+MOVING = "time machine"  # the duty of whoever moves the clock
+MOVING_LENGTH = timedelta(minutes=10)
 
 
 class TryoutClock(Base):
@@ -84,21 +89,36 @@ class TimeMachine:
         """
         if not timedelta(0) < length <= LONGEST:
             raise BadInput(f"The clock can go ahead by up to {LONGEST.days} days at a time, and never back.")
-        target = self.clock.now() + length
-        self._settle()
-        while (moment := self._next()) is not None and moment < target:
-            self._go(moment)
-        self._go(target)
-        return self.clock.now()
+        with self._alone():
+            target = self.clock.now() + length
+            self._settle()
+            while (moment := self._next()) is not None and moment < target:
+                self._go(moment)
+            self._go(target)
+            return self.clock.now()
 
     def advance_to_next(self) -> datetime | None:
         """Go to the next moment when something falls due; None, and no move, when nothing ever will."""
-        self._settle()
-        moment = self._next()
-        if moment is None:
-            return None
-        self._go(moment)
-        return self.clock.now()
+        with self._alone():
+            self._settle()
+            moment = self._next()
+            if moment is None:
+                return None
+            self._go(moment)
+            return self.clock.now()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no schedule tick and no second machine move: what falls due meanwhile would leave too late."""
+        owner = secrets.token_hex(8)
+        with self.database.write() as session:
+            if not leases.hold(session, MOVING, owner=owner, real=self.clock.real(), length=MOVING_LENGTH):
+                raise Conflict("The clock is being moved already. Please wait until it stands still.")
+        try:
+            yield
+        finally:
+            with self.database.write() as session:
+                leases.release(session, MOVING, owner=owner, real=self.clock.real() - MICROSECOND)
 
     def _next(self) -> datetime | None:
         """Return the next moment; what should have happened already gets a little more time to happen."""
@@ -112,6 +132,11 @@ class TimeMachine:
         self._settle()
 
     def _settle(self) -> None:
+        """Let everything happen that is due now, also what a job put that had begun before we were alone."""
         self.drain()
-        while self.tick():
+        while self.tick() or self._anything_due():
             self.drain()
+
+    def _anything_due(self) -> bool:
+        with self.database.read() as session:
+            return outbox.anything_due(session, now=self.clock.now())
