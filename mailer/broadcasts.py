@@ -72,7 +72,7 @@ class Broadcasts:
         """Put one batch of at most `limit` readers into the outbox and move the cursor past them."""
         purpose = POLICY["broadcast"].purpose(broadcast.audience)
         key = literal(f"broadcast/{broadcast.id}/contact/", String)
-        batch = (
+        ahead = (
             select(
                 Subscription.contact_id.label("contact_id"),
                 (key + cast(Subscription.contact_id, String)).label("key"),
@@ -80,10 +80,9 @@ class Broadcasts:
             )
             .select_from(people(purpose))
             .where(Subscription.contact_id > broadcast.cursor, allowed(purpose, now=now))
-            .order_by(Subscription.contact_id)
-            .limit(limit)
         )
-        last = session.scalar(select(func.max(batch.subquery().c.contact_id)))
+        batch = ahead.order_by(Subscription.contact_id).limit(limit).subquery()
+        last = session.scalar(select(func.max(batch.c.contact_id)))
         if last is None:
             broadcast.state = "filled"
             broadcast.filled_at = now
@@ -91,7 +90,8 @@ class Broadcasts:
             return 0
         new = outbox.fill(
             session,
-            batch,
+            # Not by the same limit again: whoever came back since would push somebody out of the batch.
+            ahead.where(Subscription.contact_id <= last),
             kind="broadcast",
             list=broadcast.audience,
             edition_id=broadcast.edition_id,
