@@ -23,7 +23,7 @@ def hold(session: Session, name: str, *, owner: str, real: datetime, length: tim
     until = real + length
     if insert_or_nothing(session, Lease, [{"name": name, "owner": owner, "until": until}]):
         return True
-    mine_or_over = or_(Lease.owner == owner, Lease.until < real)
+    mine_or_over = or_(Lease.owner == owner, Lease.until <= real)
     taken = session.execute(
         update(Lease).where(Lease.name == name, mine_or_over).values(owner=owner, until=until)
     )
