@@ -3,10 +3,11 @@
 One `sequence.toml` lies in each sequence's folder of templates, and the texts of its steps beside it.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,6 +18,7 @@ from lists.subscriptions import LISTS
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 CONDITIONS = ("organizer", "applied")  # sequences.py says what each means in SQL
 FILE = "sequence.toml"
+MOST_DAYS = 365
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +34,28 @@ class Step:
 
     def is_open(self, now: datetime, zone: str) -> bool:
         """Tell whether this step may leave at `now` for readers in `zone`."""
-        local = now.astimezone(ZoneInfo(zone))
-        return local.weekday() in self.weekdays and self.opens <= local.time() < self.closes
+        day = now.astimezone(ZoneInfo(zone)).date()
+        opening, closing = self._hours(day, zone)
+        return day.weekday() in self.weekdays and opening <= now < closing
 
     def next_open(self, moment: datetime, zone: str) -> datetime:
         """Return the first moment, not before `moment`, when this step may leave for readers in `zone`."""
-        if self.is_open(moment, zone):
-            return moment
-        local = moment.astimezone(ZoneInfo(zone))
-        day = local.date()
+        day = moment.astimezone(ZoneInfo(zone)).date()
         while True:
-            opening = datetime.combine(day, self.opens, tzinfo=ZoneInfo(zone)).astimezone(UTC)
-            if day.weekday() in self.weekdays and opening >= moment:
-                return opening
+            opening, closing = self._hours(day, zone)
+            earliest = max(opening, moment)
+            if earliest < closing and self.is_open(earliest, zone):
+                return earliest
             day += timedelta(days=1)
+
+    def _hours(self, day: date, zone: str) -> tuple[datetime, datetime]:
+        """Return when the window opens and closes on a day: once, also when the clock is changed that day.
+
+        An hour that the change leaves out counts as the one after it, an hour that comes twice as the first.
+        """
+        local = ZoneInfo(zone)
+        opening, closing = (datetime.combine(day, at, tzinfo=local) for at in (self.opens, self.closes))
+        return opening.astimezone(UTC), closing.astimezone(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +80,8 @@ class Schedule:
 
 def due_after(sent: datetime, *, days: int, zone: str) -> datetime:
     """Return the same time of day, `days` later on the calendar of `zone`, across changes of the clock."""
+    if days == 0:
+        return sent
     local = sent.astimezone(ZoneInfo(zone)).replace(tzinfo=None) + timedelta(days=days)
     return local.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
@@ -79,60 +91,98 @@ def load_all(folder: Path) -> Sequence[Schedule]:
 
     Raises BrokenTemplate, with file and line, for anything that does not make a sequence.
     """
-    return [_load(path) for path in sorted(folder.glob(f"*/{FILE}"))]
+    return [_File(path).schedule() for path in sorted(folder.glob(f"*/{FILE}"))]
 
 
-def _load(path: Path) -> Schedule:
-    shown = path.relative_to(path.parents[3]) if len(path.parents) > 3 else path
-    text = path.read_text(encoding="utf-8")
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BrokenTemplate(f"this is not TOML: {error}.", path=shown, line=1) from error
+class _File:
+    """One sequence.toml, which can say on which line something in it stands."""
 
-    def refuse(sentence: str, *, at: str = "") -> BrokenTemplate:
-        lines = text.splitlines()
-        line = next((number for number, found in enumerate(lines, 1) if at and at in found), 1)
-        return BrokenTemplate(sentence, path=shown, line=line)
-
-    try:
-        if data.get("list") not in LISTS:
-            raise ValueError(f"“list” must be one of {', '.join(LISTS)}.")
-        goal = data.get("goal", "")
-        if goal not in ("", *CONDITIONS):
-            raise ValueError(f"“goal” must be one of {', '.join(CONDITIONS)}, or be left out.")
-        steps = data.get("step", [])
-        if not steps:
-            raise ValueError("a sequence needs at least one [[step]].")
-    except ValueError as error:
-        raise refuse(str(error)) from error
-    read: list[Step] = []
-    for step in steps:
+    def __init__(self, path: Path) -> None:
+        parts = path.parts
+        known = "templates" in parts
+        self.shown = "/".join(parts[parts.index("templates") :]) if known else path.as_posix()
+        self.name = path.parent.name
+        data = path.read_bytes()
         try:
-            read.append(_step(step))
-        except (ValueError, KeyError, TypeError) as error:
-            raise refuse(f"a step is not usable: {error}", at=str(step.get("name", "[[step]]"))) from error
-    if len({step.name for step in read}) < len(read):
-        raise refuse("two steps have the same name.")
-    return Schedule(name=path.parent.name, list=data["list"], goal=goal, steps=tuple(read))
+            self.text = data.decode("utf-8")
+            self.data = tomllib.loads(self.text)
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise BrokenTemplate("this line is not UTF-8 text.", path=self.shown, line=line) from error
+        except tomllib.TOMLDecodeError as error:
+            found = _TOML_LINE.search(str(error))
+            line = int(found[1]) if found else self.text.count("\n") + 1
+            raise BrokenTemplate(f"this is not TOML: {error}.", path=self.shown, line=line) from error
+
+    def schedule(self) -> Schedule:
+        """Return what the file says, or raise BrokenTemplate with the line that is wrong."""
+        data = self.data
+        if not _NAME.fullmatch(self.name):
+            raise self._refusal(f"the folder's name “{self.name[:60]}” {_NAMES}")
+        unknown = sorted(set(data) - {"list", "goal", "step"})
+        if unknown:
+            raise self._refusal(f"nobody knows what “{unknown[0]}” means here.", key=unknown[0])
+        if data.get("list") not in LISTS:
+            raise self._refusal(f"“list” must be one of {', '.join(LISTS)}.", key="list")
+        if data.get("goal", "") not in ("", *CONDITIONS):
+            raise self._refusal(f"“goal” must be {_CONDITIONS}", key="goal")
+        steps = data.get("step")
+        if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
+            raise self._refusal("a sequence needs at least one [[step]].", key="step")
+        read = tuple(self._step(step, number) for number, step in enumerate(steps))
+        names = [step.name for step in read]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise self._refusal(f"two steps are called “{name}”.", key="name", step=number)
+        return Schedule(name=self.name, list=data["list"], goal=data.get("goal", ""), steps=read)
+
+    def _step(self, data: Mapping[str, Any], number: int) -> Step:
+        def refusal(sentence: str, key: str = "") -> BrokenTemplate:
+            return self._refusal(sentence, key=key, step=number)
+
+        unknown = sorted(set(data) - {"name", "delay_days", "window", "weekdays", "skip"})
+        if unknown:
+            raise refusal(f"nobody knows what “{unknown[0]}” means here.", unknown[0])
+        name = data.get("name")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise refusal(f"a step needs a “name” that {_NAMES}", "name")
+        days = data.get("delay_days", 0)
+        if type(days) is not int or not 0 <= days <= MOST_DAYS:
+            raise refusal(f"“delay_days” must be a whole number from 0 to {MOST_DAYS}.", "delay_days")
+        window = data.get("window", ["09:00", "18:00"])
+        if not (isinstance(window, list) and len(window) == 2 and all(_is_time(text) for text in window)):
+            raise refusal('“window” must be two times of day, such as ["09:00", "18:00"].', "window")
+        opens, closes = (time.fromisoformat(text) for text in window)
+        if not opens < closes:
+            raise refusal("the window must open before it closes.", "window")
+        weekdays = data.get("weekdays", list(DAYS))
+        if not isinstance(weekdays, list) or not weekdays or any(day not in DAYS for day in weekdays):
+            raise refusal(f"“weekdays” must be one or more of {', '.join(DAYS)}.", "weekdays")
+        skip = data.get("skip", "")
+        if skip not in ("", *CONDITIONS):
+            raise refusal(f"“skip” must be {_CONDITIONS}", "skip")
+        days_open = frozenset(DAYS.index(day) for day in weekdays)
+        return Step(name=name, delay_days=days, opens=opens, closes=closes, weekdays=days_open, skip=skip)
+
+    def _refusal(self, sentence: str, *, key: str = "", step: int | None = None) -> BrokenTemplate:
+        """Point to a key of the file's head or of one step; to the head or the step where it has none."""
+        lines = self.text.splitlines()
+        starts = [number for number, line in enumerate(lines) if _STEP.match(line)]
+        first, last = 0, starts[0] if starts else len(lines)
+        if step is not None and step < len(starts):
+            first, last = starts[step], [*starts, len(lines)][step + 1]
+        wanted = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
+        found = (number for number in range(first, last) if key and wanted.match(lines[number]))
+        return BrokenTemplate(sentence, path=self.shown, line=next(found, first) + 1)
 
 
-def _step(data: Mapping[str, Any]) -> Step:
-    unknown = set(data) - {"name", "delay_days", "window", "weekdays", "skip"}
-    if unknown:
-        raise ValueError(f"nobody knows what “{min(unknown)}” means here.")
-    opens, closes = (time.fromisoformat(text) for text in data.get("window", ["09:00", "18:00"]))
-    if not opens < closes:
-        raise ValueError("the window must open before it closes.")
-    weekdays = frozenset(DAYS.index(day) for day in data.get("weekdays", DAYS))
-    if not weekdays:
-        raise ValueError("it needs at least one weekday.")
-    skip = data.get("skip", "")
-    if skip not in ("", *CONDITIONS):
-        raise ValueError(f"“skip” must be one of {', '.join(CONDITIONS)}, or be left out.")
-    days = data.get("delay_days", 0)
-    if not isinstance(days, int) or not 0 <= days <= 365:
-        raise ValueError("“delay_days” must be a whole number from 0 to 365.")
-    return Step(
-        name=str(data["name"]), delay_days=days, opens=opens, closes=closes, weekdays=weekdays, skip=skip
-    )
+def _is_time(text: object) -> bool:
+    return isinstance(text, str) and _TIME.fullmatch(text) is not None
+
+
+_CONDITIONS = f"one of {', '.join(CONDITIONS)}, or be left out."
+_NAMES = "has at most 40 small letters, digits and hyphens, such as first-call."
+_NAME = re.compile(r"(?=.{1,40}$)[a-z0-9]+(?:-[a-z0-9]+)*")
+_TIME = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d")
+_STEP = re.compile(r"\s*\[\[\s*step\s*\]\]")
+_TOML_LINE = re.compile(r"at line (\d+)")
