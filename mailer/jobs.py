@@ -143,7 +143,7 @@ class Jobs:
         may = reader.where(allowed(purpose, now=now)).exists()
         freed = outbox.requeue(session, these & may & ~OutboxRow.why.startswith(MISSING))
         never = reader.where(refusal(purpose, now=now).in_(sorted(LASTING))).exists()
-        gone = outbox.cancel(session, these & never & (OutboxRow.state == HELD), why="left while it was held")
+        gone = outbox.cancel(session, these & never & (OutboxRow.state == HELD), why=outbox.LEFT_WHILE_HELD)
         settle_all(session, self.sources, gone, now=now)
         return freed + len(gone)
 

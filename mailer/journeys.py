@@ -9,7 +9,7 @@ waiting ─due→ sending ─sent, unknown, too late→ waiting (the next step) 
 A million idle journeys cost a tick a few look-ups: its index holds only those that wait, by zone and time.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -93,25 +93,25 @@ def start(
     return insert_or_nothing(session, Journey, confirmed, columns=tuple(values))
 
 
-def resume(
-    session: Session, contact_ids: Collection[int], *, sequence: str, list: str, now: datetime
-) -> None:
+def resume(session: Session, who: ColumnElement[bool], *, sequence: str, list: str, now: datetime) -> int:
     """Let those go on who had left and are confirmed again; what they were sent is not sent twice."""
     again = select(Subscription.contact_id).where(
-        Subscription.list == list, Subscription.state == "confirmed", Subscription.contact_id.in_(contact_ids)
+        Subscription.list == list, Subscription.state == "confirmed", who
     )
-    back = update(Journey).where(
-        Journey.sequence == sequence, Journey.state == "left", Journey.contact_id.in_(again)
+    return move(
+        session,
+        Journey.sequence == sequence,
+        Journey.state == "left",
+        Journey.contact_id.in_(again),
+        to="waiting",
+        due_at=now,
     )
-    session.execute(back.values(state="waiting", due_at=now).execution_options(synchronize_session=False))
 
 
-def end_for_leavers(session: Session, contact_ids: Collection[int], *, sequence: str, list: str) -> None:
+def end_for_leavers(session: Session, who: ColumnElement[bool], *, sequence: str, list: str) -> int:
     """End the journeys of those who left the list."""
-    gone = select(Subscription.contact_id).where(
-        Subscription.list == list, Subscription.state == "left", Subscription.contact_id.in_(contact_ids)
-    )
-    move(
+    gone = select(Subscription.contact_id).where(Subscription.list == list, Subscription.state == "left", who)
+    return move(
         session,
         Journey.state == WAITING,
         Journey.sequence == sequence,
@@ -126,12 +126,12 @@ def end_pauses(session: Session, *, now: datetime) -> None:
     move(session, Journey.state == PAUSED, ~still, to="waiting", due_at=now)
 
 
-def next_pause_end(session: Session) -> datetime | None:
-    """Return when the first pause ends that holds a journey back, or None."""
+def next_pause_end(session: Session, *, now: datetime) -> datetime | None:
+    """Return when the first pause ends, after `now`, that holds a journey back, or None."""
     held = select(func.min(Subscription.paused_until)).join(
         Journey, Journey.contact_id == Subscription.contact_id
     )
-    return session.scalar(held.where(Journey.state == PAUSED))
+    return session.scalar(held.where(Journey.state == PAUSED, Subscription.paused_until > now))
 
 
 def take_due(

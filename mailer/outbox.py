@@ -38,6 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing, once
+from lists.permission import LASTING
 from mailer import attempts
 from mailer.policy import POLICY
 
@@ -53,6 +54,9 @@ STATES = (
     "bounced",
     "complained",
 )
+
+LEFT_WHILE_HELD = "left while it was held"
+LEFT = (*sorted(LASTING), LEFT_WHILE_HELD)
 
 # A partial index is used only where the query states its condition as a constant, not as a bound value.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
@@ -329,6 +333,13 @@ def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int
     if edition_id is not None:
         values["edition_id"] = edition_id
     return _count(session, back.values(**values))
+
+
+def revive(session: Session, which: ColumnElement[bool], *, kind: str, edition_id: int, now: datetime) -> int:
+    """Put back, as new, what was cancelled unsent because its reader had left; not what staff recalled."""
+    again = update(OutboxRow).where(OutboxRow.state == "cancelled", OutboxRow.why.in_(LEFT), which)
+    fresh = {"queued_at": now, "due_at": now, "expires_at": now + POLICY[kind].expires_after}
+    return _count(session, again.values(state="queued", why="", edition_id=edition_id, **fresh))
 
 
 def anything_due(session: Session, *, now: datetime) -> bool:

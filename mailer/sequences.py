@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, delete, exists, literal, select
+from sqlalchemy import ColumnElement, String, and_, cast, delete, exists, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from lists.db import once
@@ -76,9 +76,17 @@ class Sequences:
         return new
 
     def adopt(self, session: Session, *, now: datetime) -> int:
-        """Start journeys for recent subscribers that the queue of changes missed: the nightly safety net."""
+        """Start and resume journeys that the queue of changes missed: the nightly safety net.
+
+        Whoever stands at a step that is gone goes on after the last one they were sent.
+        """
         recent = Subscription.confirmed_at > now - ADOPT_WITHIN
-        return sum(self._start(session, schedule, recent, now) for schedule in self.schedules)
+        moved = 0
+        for schedule in self.schedules:
+            moved += self._start(session, schedule, recent, now)
+            moved += journeys.resume(session, recent, sequence=schedule.name, list=schedule.list, now=now)
+            moved += _reseat(session, schedule, now=now)
+        return moved
 
     def compose(
         self, session: Session, letters: Sequence[Addressed], *, now: datetime
@@ -118,7 +126,7 @@ class Sequences:
             for sequence, step, zone, due_at in journeys.earliest(session)
             if (sequence, step) in steps
         ]
-        pause_ends = journeys.next_pause_end(session)
+        pause_ends = journeys.next_pause_end(session, now=now)
         return min([*moments, *([pause_ends] if pause_ends else [])], default=None)
 
     def _follow_changes(self, session: Session, now: datetime) -> None:
@@ -134,9 +142,10 @@ class Sequences:
         changed = sorted(set(taken))
         for schedule in self.schedules:
             names = {"sequence": schedule.name, "list": schedule.list}
-            self._start(session, schedule, Subscription.contact_id.in_(changed), now)
-            journeys.resume(session, changed, now=now, **names)
-            journeys.end_for_leavers(session, changed, **names)
+            who = Subscription.contact_id.in_(changed)
+            self._start(session, schedule, who, now)
+            journeys.resume(session, who, now=now, **names)
+            journeys.end_for_leavers(session, who, **names)
 
     def _start(self, session: Session, schedule: Schedule, who: ColumnElement[bool], now: datetime) -> int:
         return journeys.start(
@@ -177,30 +186,47 @@ class Sequences:
         self, session: Session, schedule: Schedule, step: Step, due: ColumnElement[bool], now: datetime
     ) -> int:
         purpose = POLICY["sequence"].purpose(schedule.list)
-        key = literal(f"sequence/{schedule.name}/{step.name}/contact/", String)
+        key = _key(schedule, step)
         wanted = (
-            select(
-                Journey.contact_id.label("contact_id"),
-                (key + cast(Journey.contact_id, String)).label("key"),
-                Journey.id.label("ref"),
-            )
+            select(Journey.contact_id.label("contact_id"), key.label("key"), Journey.id.label("ref"))
             .select_from(people(purpose))
             .join(Journey, Journey.contact_id == Subscription.contact_id)
             .where(due, allowed(purpose, now=now))
         )
+        edition_id = self.editions.current(session, schedule.template(step.name), "sequence", now=now)
         new = outbox.fill(
-            session,
-            wanted,
-            kind="sequence",
-            list=schedule.list,
-            edition_id=self.editions.current(session, schedule.template(step.name), "sequence", now=now),
-            now=now,
+            session, wanted, kind="sequence", list=schedule.list, edition_id=edition_id, now=now
         )
-        just_put = exists().where(
-            OutboxRow.kind == "sequence", OutboxRow.ref == Journey.id, OutboxRow.queued_at == now
-        )
-        journeys.move(session, due, just_put, to="sending")
+        again = OutboxRow.key.in_(wanted.with_only_columns(key))
+        new += outbox.revive(session, again, kind="sequence", edition_id=edition_id, now=now)
+        put = exists().where(OutboxRow.key == key, OutboxRow.state == "queued", OutboxRow.queued_at == now)
+        journeys.move(session, due, put, to="sending")
         return new
+
+
+def _key(schedule: Schedule, step: Step) -> ColumnElement[str]:
+    """Return what makes one step to the contact of a journey the same message each time."""
+    prefix = literal(f"sequence/{schedule.name}/{step.name}/contact/", String)
+    return prefix + cast(Journey.contact_id, String)
+
+
+def _reseat(session: Session, schedule: Schedule, *, now: datetime) -> int:
+    lost = and_(
+        Journey.state == journeys.WAITING,
+        Journey.sequence == schedule.name,
+        Journey.step.not_in([step.name for step in schedule.steps]),
+    )
+    if session.scalar(select(Journey.id).where(lost).limit(1)) is None:
+        return 0
+    moved = 0
+    for step in reversed(schedule.steps):
+        had = exists().where(OutboxRow.key == _key(schedule, step))
+        following = schedule.after(step.name)
+        if following is None:
+            moved += journeys.move(session, lost, had, to="done")
+        else:
+            moved += journeys.move(session, lost, had, to="waiting", step=following.name, due_at=now)
+    return moved + journeys.move(session, lost, to="waiting", step=schedule.steps[0].name, due_at=now)
 
 
 def _refuse(session: Session, schedule: Schedule, due: ColumnElement[bool], now: datetime) -> None:
@@ -221,5 +247,6 @@ def _advance(
         journeys.move(session, *where, to="done")
         return
     for zone in session.scalars(select(Journey.zone).where(*where).distinct()).all():
-        due_at = due_after(now, days=following.delay_days, zone=zone)
+        # The opening after the delay, so that no tick looks at whoever waits for Monday before Monday.
+        due_at = following.next_open(due_after(now, days=following.delay_days, zone=zone), zone)
         journeys.move(session, *where, Journey.zone == zone, to="waiting", step=following.name, due_at=due_at)
