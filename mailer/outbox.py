@@ -329,10 +329,8 @@ def cancel(session: Session, condition: ColumnElement[bool], *, why: str) -> Seq
 def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int | None = None) -> int:
     """Let held rows go for which `condition` holds, with a newer edition where one is given."""
     back = update(OutboxRow).where(OutboxRow.state == HELD, condition)
-    values: dict[str, Any] = {"state": "queued", "why": ""}
-    if edition_id is not None:
-        values["edition_id"] = edition_id
-    return _count(session, back.values(**values))
+    newer = {} if edition_id is None else {"edition_id": edition_id}
+    return _count(session, back.values(state="queued", why="", **newer))
 
 
 def revive(session: Session, which: ColumnElement[bool], *, kind: str, edition_id: int, now: datetime) -> int:
