@@ -15,7 +15,7 @@ from lists.clock import Clock
 from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import NotFound
-from lists.permission import LASTING, Purpose, allowed, people, refusal
+from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
 from mailer import brakes, outbox
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
@@ -141,7 +141,7 @@ class Jobs:
         # Asked for each held row: a list of everybody who may be written to takes seconds to make.
         reader = select(Contact.id).select_from(people(purpose)).where(Contact.id == OutboxRow.contact_id)
         may = reader.where(allowed(purpose, now=now)).exists()
-        freed = outbox.requeue(session, these & may & ~OutboxRow.why.startswith(MISSING))
+        freed = outbox.requeue(session, these & may & OutboxRow.why.in_(sorted(SENTENCES)))
         never = reader.where(refusal(purpose, now=now).in_(sorted(LASTING))).exists()
         gone = outbox.cancel(session, these & never & (OutboxRow.state == HELD), why=outbox.LEFT_WHILE_HELD)
         settle_all(session, self.sources, gone, now=now)

@@ -147,7 +147,9 @@ def take_due(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return move(session, Journey.id.in_(once(ready)), to="due")
+    taken = update(Journey).where(Journey.id.in_(once(ready))).values(state="due").returning(Journey.id)
+    # Counted, because SQLite's driver does not know how many rows a statement WITH a selection changed.
+    return len(session.scalars(taken.execution_options(synchronize_session=False)).all())
 
 
 def move(session: Session, *where: ColumnElement[bool], to: str, **values: Any) -> int:

@@ -29,9 +29,11 @@ class Scheduler:
             timezone=UTC,
             job_defaults={"coalesce": True, "misfire_grace_time": MISSED_SECONDS, "max_instances": 1},
         )
+        start = clock.real()  # each job once at the start, or a nightly one never comes where machines sleep
         for job in jobs.all():
+            seconds = job.every.total_seconds()
             self._ticker.add_job(
-                self._tick, "interval", [job], seconds=job.every.total_seconds(), id=job.name
+                self._tick, "interval", [job], seconds=seconds, id=job.name, next_run_time=start
             )
 
     def start(self) -> None:
@@ -41,8 +43,11 @@ class Scheduler:
     def stop(self) -> None:
         """Wait for what is running, tick no more, and give the duty up."""
         self._ticker.shutdown(wait=True)
-        with self._database.write() as session:
-            leases.release(session, DUTY, owner=self._owner, real=self._clock.real())
+        try:
+            with self._database.write() as session:
+                leases.release(session, DUTY, owner=self._owner, real=self._clock.real())
+        except StorageTrouble as trouble:
+            log.warning("the duty is kept until its lease is over", trouble=str(trouble))
 
     def _on_duty(self) -> bool:
         """Tell whether this process ticks now; nobody does while a time machine moves the clock."""

@@ -70,9 +70,12 @@ class Service:
     def relay(self) -> Iterator[Relay]:
         """Return the relay to deliver to: the configured one, or the try-out's post office.
 
-        While no post office runs on this data folder, one is started for as long as the block lasts.
+        While no post office runs on this data folder, one is started for as long as the block lasts. Raises
+        Conflict before any real mail leaves from a database whose clock was moved in a try-out.
         """
         if self.settings.smtp_url is not None:
+            with self.database.read() as session:
+                tryout.refuse_in_earnest(session)
             yield Relay.parse(self.settings.smtp_url.get_secret_value())
             return
         port = postoffice.running(self.settings.home)

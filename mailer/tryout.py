@@ -98,13 +98,15 @@ class TimeMachine:
             return self.clock.now()
 
     def advance_to_next(self) -> datetime | None:
-        """Go to the next moment when something falls due; None, and no move, when nothing ever will."""
+        """Go ahead until something happens, at most 400 days; None, and no move, when nothing ever will."""
         with self._alone():
             self._settle()
+            last = self.clock.now() + LONGEST
             moment = self._next()
-            if moment is None:
+            if moment is None or moment > last:
                 return None
-            self._go(moment)
+            while moment is not None and moment <= last and not self._go(moment):
+                moment = self._next()
             return self.clock.now()
 
     @contextmanager
@@ -126,16 +128,22 @@ class TimeMachine:
         moment = self.next_due(now)
         return None if moment is None else moment if moment > now else now + LEAST
 
-    def _go(self, moment: datetime) -> None:
+    def _go(self, moment: datetime) -> bool:
         with self.database.write() as session:
             move_to(session, moment, real=self.clock.real())
-        self._settle()
+        return self._settle()
 
-    def _settle(self) -> None:
-        """Let everything happen that is due now, also what a job put that had begun before we were alone."""
+    def _settle(self) -> bool:
+        """Let everything happen that is due now, also what a job put that had begun before we were alone.
+
+        Tells whether anything did.
+        """
         self.drain()
+        happened = False
         while self.tick() or self._anything_due():
+            happened = True
             self.drain()
+        return happened
 
     def _anything_due(self) -> bool:
         with self.database.read() as session:
