@@ -38,7 +38,7 @@ def command(*, as_json: bool) -> None:
 def _say(delivered: Delivered) -> None:
     output.say(f"{_messages(delivered.sent)} sent.")
     if delivered.waiting:
-        output.say(f"{_messages(delivered.waiting)} due and still here.")
+        output.say(f"{_messages(delivered.waiting)} still waiting.")
     if delivered.trouble:
         output.say(f"Nothing more can leave now: {delivered.trouble}")
         output.say("Nothing is lost. Try again later, or let “mailer serve” do it.")

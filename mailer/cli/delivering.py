@@ -23,7 +23,7 @@ MOST_ROUNDS = 100  # what is sent may let something else fall due
 
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
-    """What a delivery did: how many it sent, how many that are due wait still, and the trouble, if any."""
+    """What a delivery did: how many it sent, how many wait still, and the trouble, if any."""
 
     sent: int
     waiting: int
@@ -80,9 +80,10 @@ def deliver(service: Service) -> Delivered:
         with service.database.read() as session:
             now = service.clock.now()
             counts = outbox.counts(session)
+            left = {"queued", "sending"}
             return Delivered(
                 sent=max(messages.sent(session) - before, 0),
-                waiting=outbox.waiting(session, now=now),
+                waiting=sum(number for (_, state), number in counts.items() if state in left),
                 trouble=trouble,
                 next_due=outbox.next_due(session, after=now),
                 held=sum(number for (_, state), number in counts.items() if state == "held"),

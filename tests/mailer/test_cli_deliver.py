@@ -66,7 +66,7 @@ def test_a_mail_server_that_does_not_answer_loses_nothing(
 ) -> None:
     ran = unreachable("deliver", "--until-empty")
     assert ran.status == 75
-    assert "0 messages are sent." in ran.out and "1 message is due and still here." in ran.out
+    assert "0 messages are sent." in ran.out and "1 message is still waiting." in ran.out
     assert "Nothing more can leave now:" in ran.out
     assert "1  queued: the relay cannot be reached" in mailer("outbox", "stats").out
     assert mailer("deliver").status == 0

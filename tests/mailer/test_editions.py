@@ -108,7 +108,7 @@ def test_a_greeting_takes_a_name_as_it_is(
 
 def test_a_template_that_lacks_a_language_is_refused_when_loaded(editions: Editions, folder: Path) -> None:
     (folder / NAME / "es.md").unlink()
-    with pytest.raises(BadInput, match="confirm/interest has no es.md"):
+    with pytest.raises(BadInput, match=r"confirm/interest has no es\.md"):
         _load(folder, editions)
 
 
