@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from email.message import Message
 
+from lists.db import Database
 from mailer import broadcasts, outbox, templates
 from mailer.composer import Composer, Ready
 from mailer.outbox import Entry, Result
-from mailer.service import Service
 from mailer.templates import Template
+from tests import parts
 from tests.clocks import StoppedClock
 from tests.ledger import LEASE
 
@@ -38,8 +39,14 @@ subject: The toolkit
 class Desk:
     """Writes updates, claims what is due and composes it."""
 
-    def __init__(self, service: Service, clock: StoppedClock) -> None:
-        self.service, self.database, self.clock = service, service.database, clock
+    def __init__(self, database: Database, clock: StoppedClock) -> None:
+        self.service, self.database, self.clock = parts.built(), database, clock
+        self.composer = self.fresh_composer()  # it remembers editions, which are other ones in each database
+
+    def fresh_composer(self) -> Composer:
+        """Return a composer as another process has it, which remembers nothing."""
+        known = self.service.composer
+        return Composer(sources=known.sources, links=known.links, sender=known.sender)
 
     def update(self, text: str = UPDATE, *, audience: str = "interest", toolkit: str | None = None) -> None:
         """Create an update to a list and put it into the outbox; `toolkit` is that link in Spanish."""
@@ -69,7 +76,7 @@ class Desk:
         self, entries: Sequence[Entry], *, composer: Composer | None = None
     ) -> Sequence[Ready | Result]:
         with self.database.read() as session:
-            return (composer or self.service.composer).compose(session, entries, now=self.clock.now())
+            return (composer or self.composer).compose(session, entries, now=self.clock.now())
 
     def letters(self) -> list[Message]:
         """Claim and compose everything, all of which must be ready to leave."""

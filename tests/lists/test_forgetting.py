@@ -24,7 +24,7 @@ from lists.directory import Application
 from lists.permission import Purpose
 from lists.subscriptions import Subscription
 from mailer import outbox
-from mailer.service import Service
+from tests import parts
 from tests.clocks import StoppedClock
 from tests.people import PEPPER, Person, add
 from tests.races import at_once
@@ -81,8 +81,9 @@ def _speaks(values: object, words: list[str], person: Person) -> bool:
 
 
 def test_forgetting_erases_every_row_of_every_table_that_speaks_of_the_person(
-    service: Service, database: Database, clock: StoppedClock, zenobia: Person, ben: Person
+    database: Database, clock: StoppedClock, zenobia: Person, ben: Person
 ) -> None:
+    service = parts.built()
     with database.write() as session:
         service.sequences.fill(session, now=clock.advance(hours=2), limit=100)
         edition_id = service.editions.current(session, "received", "received", now=clock.now())

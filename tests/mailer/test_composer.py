@@ -11,10 +11,9 @@ from lists import contacts, forgetting, subscriptions, suppressions
 from lists.contacts import Contact
 from lists.db import Database
 from mailer import outbox
-from mailer.composer import Composer, Ready
+from mailer.composer import Ready
 from mailer.confirmations import Asked
 from mailer.outbox import Result
-from mailer.service import Service
 from tests import crowd
 from tests.clocks import StoppedClock
 from tests.desk import UPDATE, WITH_LINK, Desk, read
@@ -30,8 +29,8 @@ def _text(letter: Message, kind: str = "text/plain") -> str:
 
 
 @pytest.fixture
-def desk(service: Service, clock: StoppedClock) -> Desk:
-    return Desk(service, clock)
+def desk(database: Database, clock: StoppedClock) -> Desk:
+    return Desk(database, clock)
 
 
 def test_who_leaves_between_the_claim_and_the_last_moment_gets_nothing(
@@ -137,10 +136,7 @@ def test_a_message_is_the_same_message_each_time_it_is_composed(
     clock.advance(hours=30)
     with desk.database.write() as session:
         outbox.give_back(session, entries)
-    fresh = Composer(
-        sources=desk.service.sources, links=desk.service.links, sender=desk.service.composer.sender
-    )
-    (again,) = desk.compose(desk.claim(), composer=fresh)
+    (again,) = desk.compose(desk.claim(), composer=desk.fresh_composer())
     assert isinstance(first, Ready) and isinstance(again, Ready)
     assert first.message == again.message
     assert parsedate_to_datetime(read(first)["Date"]) == queued_at

@@ -16,7 +16,7 @@ from lists.subscriptions import Confirmation, Subscription
 from mailer import outbox
 from mailer.confirmations import Asked, Confirmations
 from mailer.outbox import OutboxRow
-from mailer.service import Service
+from tests import parts
 from tests.clocks import START, StoppedClock
 from tests.people import PEPPER, Person
 from tests.races import at_once
@@ -27,8 +27,8 @@ ST_MARK = Application(organization="St. Mark", name="Ana", zip="10027")
 
 
 @pytest.fixture
-def confirmations(service: Service) -> Confirmations:
-    return service.confirmations
+def confirmations() -> Confirmations:
+    return parts.built().confirmations
 
 
 def _asked(email: str = DORA, *, list: str = "interest", name: str = "") -> Asked:

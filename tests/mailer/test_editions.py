@@ -12,8 +12,9 @@ from lists.db import Database
 from lists.errors import BadInput, BrokenTemplate, NotFound
 from mailer import editions as shelf
 from mailer.editions import Editions, personal
-from mailer.service import EMAIL_TEMPLATES, Service
+from mailer.service import EMAIL_TEMPLATES
 from mailer.templates import Edition
+from tests import parts
 from tests.clocks import StoppedClock
 from tests.races import at_once
 
@@ -21,8 +22,8 @@ NAME, KIND = "confirm/interest", "confirmation"
 
 
 @pytest.fixture
-def editions(service: Service) -> Editions:
-    return service.editions
+def editions() -> Editions:
+    return parts.built().editions
 
 
 @pytest.fixture
@@ -136,11 +137,11 @@ def test_a_template_that_is_not_there_is_named(editions: Editions, folder: Path)
 
 
 def test_every_shipped_template_can_be_frozen_in_both_languages(
-    service: Service, database: Database, clock: StoppedClock
+    editions: Editions, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        for name, template in service.editions.templates.items():
+        for name, template in editions.templates.items():
             kind = "sequence" if name.startswith(("welcome/", "organizer/")) else name.partition("/")[0]
             kind = "confirmation" if kind == "confirm" else kind
-            edition = service.editions.freeze(session, template, kind, now=clock.now())
+            edition = editions.freeze(session, template, kind, now=clock.now())
             assert set(edition.content) == set(edition.shared) == {"en", "es"}

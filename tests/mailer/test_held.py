@@ -7,7 +7,9 @@ from sqlalchemy import select
 
 from lists import subscriptions
 from lists.contacts import Contact
+from lists.db import Database
 from mailer import jobs, outbox
+from mailer.jobs import Jobs
 from mailer.service import Service
 from tests import crowd
 from tests.clocks import StoppedClock
@@ -17,8 +19,13 @@ from tests.statements import recorded
 
 
 @pytest.fixture
-def desk(service: Service, clock: StoppedClock) -> Desk:
-    return Desk(service, clock)
+def desk(database: Database, clock: StoppedClock) -> Desk:
+    return Desk(database, clock)
+
+
+@pytest.fixture
+def table(service: Service) -> Jobs:
+    return service.jobs
 
 
 def _hold(desk: Desk) -> None:
@@ -42,31 +49,31 @@ def _states(desk: Desk) -> dict[str, int]:
         return {state: number for (_, state), number in outbox.counts(session).items()}
 
 
-def _release(desk: Desk) -> int:
-    return desk.service.jobs.named("release-held").run()
+def _release(table: Jobs) -> int:
+    return table.named("release-held").run()
 
 
 def test_what_was_held_for_a_pause_leaves_when_the_pause_is_over(
-    desk: Desk, clock: StoppedClock, ben: Person
+    desk: Desk, table: Jobs, clock: StoppedClock, ben: Person
 ) -> None:
     _hold(desk)
     clock.advance(days=2, microseconds=-1)
-    assert (_release(desk), _states(desk)) == (0, {"held": 1})
+    assert (_release(table), _states(desk)) == (0, {"held": 1})
     clock.advance(microseconds=1)
-    assert (_release(desk), _states(desk)) == (1, {"queued": 1})
+    assert (_release(table), _states(desk)) == (1, {"queued": 1})
 
 
 def test_what_was_held_for_somebody_who_left_is_cancelled(
-    desk: Desk, clock: StoppedClock, ben: Person
+    desk: Desk, table: Jobs, clock: StoppedClock, ben: Person
 ) -> None:
     _hold(desk)
     with desk.database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
-    assert (_release(desk), _states(desk)) == (1, {"cancelled": 1})
+    assert (_release(table), _states(desk)) == (1, {"cancelled": 1})
 
 
 def test_releasing_takes_as_many_statements_for_many_as_for_one(
-    desk: Desk, clock: StoppedClock, ben: Person
+    desk: Desk, table: Jobs, clock: StoppedClock, ben: Person
 ) -> None:
     counted = []
     for number in (0, 30):
@@ -74,21 +81,21 @@ def test_releasing_takes_as_many_statements_for_many_as_for_one(
             crowd.add(session, number, list="interest", now=clock.now())
         _hold(desk)
         with recorded(desk.database) as sent:
-            assert _release(desk) == 0
+            assert _release(table) == 0
         counted.append(len(sent))
         clock.advance(days=2)
-        _release(desk)
+        _release(table)
         desk.claim()
     assert counted[0] == counted[1]
 
 
 def test_everything_that_is_too_late_is_given_up_in_one_run(
-    desk: Desk, clock: StoppedClock, ben: Person, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, table: Jobs, clock: StoppedClock, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "EXPIRE_AT_ONCE", 4)
     with desk.database.write() as session:
         crowd.add(session, 9, list="interest", now=clock.now())
     desk.update()
     clock.advance(days=5)
-    assert desk.service.jobs.named("expire").run() == 10
+    assert table.named("expire").run() == 10
     assert _states(desk) == {"expired": 10}

@@ -6,14 +6,15 @@ import pytest
 
 from mailer.outbox import OutboxRow
 from mailer.policy import LIST_FIELDS, POLICY, RESOURCES, SERVICE_FIELDS, Policy
-from mailer.service import Service
+from tests import parts
 
 KINDS = sorted(POLICY)
 
 
-def test_every_source_has_a_policy_for_each_of_its_kinds_and_every_policy_a_source(service: Service) -> None:
-    assert sorted(service.sources) == KINDS
-    for kind, source in service.sources.items():
+def test_every_source_has_a_policy_for_each_of_its_kinds_and_every_policy_a_source() -> None:
+    sources = parts.built().sources
+    assert sorted(sources) == KINDS
+    for kind, source in sources.items():
         assert kind in source.kinds
 
 

@@ -1,0 +1,16 @@
+"""The parts of the service that hold no database: templates, sources, composer, built once for all tests."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from mailer import service as composition
+from mailer.service import Service
+from mailer.settings import Settings
+
+
+@cache
+def built() -> Service:
+    """Return a service to take parts from that know no database; its own is empty and never used."""
+    with tempfile.TemporaryDirectory() as folder:
+        return composition.build(Settings(home=Path(folder), database_url=f"sqlite:///{folder}/unused.db"))
