@@ -13,10 +13,12 @@ from typing import Annotated, Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     CursorResult,
     Dialect,
     Engine,
+    Index,
     Integer,
     MetaData,
     Select,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     TypeDecorator,
     create_engine,
     event,
+    literal_column,
     select,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -86,6 +89,12 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def index_where(name: str, *columns: str, state: str) -> Index:
+    """Return an index of only the rows in one state; a query must name that state as a constant."""
+    only: ColumnElement[bool] = literal_column(f"state = '{state}'")
+    return Index(name, *columns, sqlite_where=only, postgresql_where=only)
 
 
 class Database:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
+from lists.db import Base, Instant, Moment, PrimaryKey, index_where, insert_or_nothing
 
 LISTS = ("interest", "organizers")
 PENDING: ColumnElement[str] = literal_column("'pending'")  # a constant, so that the partial index serves
@@ -42,13 +42,7 @@ class Subscription(Base):
     __table_args__ = (
         UniqueConstraint("contact_id", "list"),
         CheckConstraint("state IN ('pending', 'confirmed', 'left')", name="state"),
-        Index(
-            "ix_subscriptions_pending",
-            "list",
-            "asked_at",
-            sqlite_where=literal_column("state = 'pending'"),
-            postgresql_where=literal_column("state = 'pending'"),
-        ),
+        index_where("ix_subscriptions_pending", "list", "asked_at", state="pending"),
         Index("ix_subscriptions_list", "list", "contact_id"),  # a list is walked by contact, batch by batch
         {"sqlite_autoincrement": True},
     )

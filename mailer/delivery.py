@@ -16,6 +16,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 import structlog
@@ -25,8 +26,9 @@ from lists.db import Database
 from lists.errors import StorageTrouble
 from mailer import outbox, verdicts
 from mailer.composer import Composer, Ready
+from mailer.journal import Journal
 from mailer.outbox import Entry, Result
-from mailer.smtp import Outcome
+from mailer.outcomes import Outcome
 
 LEASE = timedelta(seconds=45)
 RENEW_SECONDS = 10.0
@@ -57,9 +59,15 @@ class Connection(Protocol):
     dotted: bool
 
     async def send(
-        self, *, sender: str, recipient: str, message: bytes, deadline: float | None = None
+        self,
+        *,
+        sender: str,
+        recipient: str,
+        message: bytes,
+        deadline: float | None = None,
+        before_dot: Callable[[], None],
     ) -> Outcome:
-        """Hand over one message and say what became of it."""
+        """Hand over one message, calling `before_dot` right before its final dot; say what became of it."""
 
     async def close(self) -> None:
         """Say goodbye."""
@@ -80,7 +88,7 @@ class Delivery:
     """One worker: takes due rows of the ledger to the relay and records what became of them.
 
     `connect` makes one connection and is called `connections` times; `executor` runs database work and must
-    run one piece at a time.
+    run one piece at a time; `journal` holds what a kill must not make anybody forget.
     """
 
     database: Database
@@ -89,6 +97,7 @@ class Delivery:
     connect: Callable[[], Connection]
     connections: int
     executor: Executor
+    journal: Journal
     worker: str
     sent: int = field(default=0, init=False)
     trouble: str = field(default="", init=False)
@@ -242,13 +251,14 @@ class Delivery:
             letter = again
         if self._gives_back() or self._time() > self._deadline:
             return verdicts.back(letter.entry)
-        began = self._time()
+        began, entry = self._time(), letter.entry
         try:
             outcome = await connection.send(
                 sender=self.composer.sender.address,
                 recipient=letter.recipient,
                 message=letter.message,
                 deadline=self._deadline,
+                before_dot=partial(self.journal.about, entry.id, entry.attempt),
             )
         except asyncio.CancelledError:
             unsure = Outcome(state="unknown", reply="No answer in time.")
@@ -259,8 +269,16 @@ class Delivery:
             log.exception("a fault while a message was handed over", row=letter.entry.id)
             connection.abort()
             outcome = Outcome(state="unknown", reply=f"a fault of the program: {type(fault).__name__}")
+        if connection.dotted:
+            self._answered(entry, outcome)
         self._learn(outcome, began)
         return verdicts.of(letter, outcome)
+
+    def _answered(self, entry: Entry, outcome: Outcome) -> None:
+        try:
+            self.journal.answered(entry.id, entry.attempt, outcome.state)
+        except OSError as trouble:  # recorded in the database a moment later all the same
+            log.error("the journal cannot be written", trouble=str(trouble))
 
     def _learn(self, outcome: Outcome, began: float) -> None:
         """Note whether the relay can be reached; what stands in one connection's way is not its fault."""

@@ -16,10 +16,11 @@ from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import NotFound
 from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
-from mailer import brakes, outbox
+from mailer import brakes, journal, outbox
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
 from mailer.policy import POLICY
+from mailer.rescue import Rescue
 from mailer.sequences import Sequences
 from mailer.source import Source, settle_all
 from mailer.templates import Edition
@@ -27,6 +28,7 @@ from mailer.templates import Edition
 BATCH = 2_500  # rows in one transaction: a web write waits no longer than one takes
 PAUSE_SECONDS = 0.02  # between batches, so that a person's web request gets its turn at the database
 EXPIRE_AT_ONCE = 1_000
+JOURNALS_KEPT = timedelta(days=30)
 MISSING = "missing link"
 
 
@@ -49,6 +51,7 @@ class Jobs:
     sources: Mapping[str, Source]
     sequences: Sequences
     editions: Editions
+    rescue: Rescue
 
     def all(self) -> Sequence[Job]:
         """Return every job in the order a tick runs them."""
@@ -77,7 +80,7 @@ class Jobs:
             ),
             Job(
                 name="rescue",
-                about="put back what a dead worker had claimed",
+                about="settle what a dead worker had claimed",
                 every=timedelta(seconds=15),
                 run=self._rescue,
             ),
@@ -86,6 +89,12 @@ class Jobs:
                 about="start follow-ups that the queue of changes missed",
                 every=timedelta(days=1),
                 run=self._adopt,
+            ),
+            Job(
+                name="clear-journals",
+                about="delete what workers wrote down more than a month ago",
+                every=timedelta(days=1),
+                run=self._clear_journals,
             ),
             Job(
                 name="clear-brakes",
@@ -180,12 +189,14 @@ class Jobs:
             self.clock.sleep(PAUSE_SECONDS)
 
     def _rescue(self) -> int:
-        with self.database.write() as session:
-            return outbox.rescue(session, real=self.clock.real())
+        return self.rescue.of_the_dead() + self.rescue.of_the_overdue()
 
     def _adopt(self) -> int:
         with self.database.write() as session:
             return self.sequences.adopt(session, now=self.clock.now())
+
+    def _clear_journals(self) -> int:
+        return journal.clear(self.rescue.folder, before=self.clock.real() - JOURNALS_KEPT)
 
     def _clear_brakes(self) -> int:
         with self.database.write() as session:

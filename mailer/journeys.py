@@ -17,7 +17,6 @@ from sqlalchemy import (
     CheckConstraint,
     ColumnElement,
     ForeignKey,
-    Index,
     Row,
     String,
     UniqueConstraint,
@@ -31,18 +30,13 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import Contact
-from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing, once
+from lists.db import Base, Instant, Moment, PrimaryKey, index_where, insert_or_nothing, once
 from lists.subscriptions import Subscription
 
 STATES = ("waiting", "due", "paused", "sending", "done", "goal", "left", "stopped")
 WAITING: ColumnElement[str] = literal_column("'waiting'")  # constants, so that the partial indexes serve
 DUE: ColumnElement[str] = literal_column("'due'")
 PAUSED: ColumnElement[str] = literal_column("'paused'")
-
-
-def _index(state: str, *columns: str) -> Index:
-    where: ColumnElement[bool] = literal_column(f"state = '{state}'")
-    return Index(f"ix_journeys_{state}", *columns, sqlite_where=where, postgresql_where=where)
 
 
 class Journey(Base):
@@ -52,9 +46,9 @@ class Journey(Base):
     __table_args__ = (
         UniqueConstraint("contact_id", "sequence"),
         CheckConstraint(f"state IN {STATES}", name="state"),
-        _index("waiting", "zone", "due_at"),
-        _index("due", "sequence"),
-        _index("paused", "sequence"),
+        index_where("ix_journeys_waiting", "zone", "due_at", state="waiting"),
+        index_where("ix_journeys_due", "sequence", state="due"),
+        index_where("ix_journeys_paused", "sequence", state="paused"),
     )
 
     id: Mapped[PrimaryKey]

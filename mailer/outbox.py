@@ -37,7 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing, once
+from lists.db import Base, Id, Instant, Moment, PrimaryKey, index_where, insert_or_nothing, once
 from lists.permission import LASTING
 from mailer import attempts
 from mailer.policy import POLICY
@@ -61,12 +61,8 @@ LEFT = (*sorted(LASTING), LEFT_WHILE_HELD)
 # A partial index is used only where the query states its condition as a constant, not as a bound value.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 SENDING: ColumnElement[str] = literal_column("'sending'")
+UNKNOWN: ColumnElement[str] = literal_column("'unknown'")
 HELD: ColumnElement[str] = literal_column("'held'")
-
-
-def _waiting_index(state: str, *columns: str, name: str = "") -> Index:
-    where: ColumnElement[bool] = literal_column(f"state = '{state}'")
-    return Index(name or f"ix_outbox_{state}", *columns, sqlite_where=where, postgresql_where=where)
 
 
 class OutboxRow(Base):
@@ -75,10 +71,10 @@ class OutboxRow(Base):
     __tablename__ = "outbox"
     __table_args__ = (
         CheckConstraint(f"state IN {STATES}", name="state"),
-        _waiting_index("queued", "priority", "due_at", "id"),
-        _waiting_index("queued", "expires_at", name="ix_outbox_expiring"),
-        _waiting_index("sending", "lease_until"),
-        _waiting_index("held", "kind", "list"),
+        index_where("ix_outbox_queued", "priority", "due_at", "id", state="queued"),
+        index_where("ix_outbox_expiring", "expires_at", state="queued"),
+        index_where("ix_outbox_sending", "lease_until", state="sending"),
+        index_where("ix_outbox_held", "kind", "list", state="held"),
         Index("ix_outbox_kind_ref", "kind", "ref"),
         {"sqlite_autoincrement": True},
     )
@@ -239,15 +235,14 @@ def renew(session: Session, *, worker: str, lease_until: datetime) -> None:
     session.execute(mine.values(lease_until=lease_until))
 
 
-def rescue(session: Session, *, real: datetime, but: str | None = None) -> int:
-    """Put back what a dead worker had claimed: the lease is over by the machine's time.
+def claimed_by(session: Session, worker: str) -> Sequence[Entry]:
+    """Return every row that this worker holds, by row."""
+    return _entries(session, OutboxRow.state == SENDING, OutboxRow.worker == worker)
 
-    With `but`, everything that any other worker claimed, for the one case where all others are known to be
-    dead: the single worker of an embedded database, which holds the lock that proves it.
-    """
-    orphans = update(OutboxRow).where(OutboxRow.state == SENDING)
-    dead = OutboxRow.lease_until < real if but is None else OutboxRow.worker != but
-    return _count(session, orphans.where(dead).values(state="queued", worker=None, lease_until=None))
+
+def overdue(session: Session, *, real: datetime, limit: int) -> Sequence[Entry]:
+    """Return at most `limit` claimed rows whose lease is over by the machine's time, by row."""
+    return _entries(session, OutboxRow.state == SENDING, OutboxRow.lease_until < real, limit=limit)
 
 
 def give_back(session: Session, entries: Iterable[Entry]) -> None:
@@ -263,8 +258,8 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
     """Write down what became of claimed rows; returns the results that still held their claim.
 
     Rows of one outcome are one UPDATE. A result is dropped when its row was claimed again or is gone:
-    somebody else, or nobody, answers for it now. A row that was only put back, because its worker was late
-    to tell, still takes its outcome, or it would be sent twice.
+    somebody else, or nobody, answers for it now. A row that was only put back or became unknown, because its
+    worker was late to tell, still takes its outcome, or it would be sent twice.
     """
     kept: list[Result] = []
 
@@ -285,28 +280,13 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
         changed = session.scalars(
             update(OutboxRow)
             .where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt)
-            .where(OutboxRow.state.in_((SENDING, QUEUED)))
+            .where(OutboxRow.state.in_((SENDING, QUEUED, UNKNOWN) if tried else (SENDING, QUEUED)))
             .values(**values)
             .returning(OutboxRow.id)
             .execution_options(synchronize_session=False)
         ).all()
         kept += [group[row_id] for row_id in sorted(changed)]
-    attempts.add_all(
-        session,
-        [
-            attempts.HandedOver(
-                outbox_id=result.entry.id,
-                attempt=result.entry.attempt,
-                address=result.address,
-                outcome=result.outcome,
-                code=result.code,
-                reply=result.reply,
-            )
-            for result in kept
-            if result.address
-        ],
-        now=now,
-    )
+    attempts.add_all(session, [_attempt(result) for result in kept if result.outcome], now=now)
     return kept
 
 
@@ -355,8 +335,9 @@ def waiting(session: Session, *, now: datetime) -> int:
 
 def next_due(session: Session, *, after: datetime) -> datetime | None:
     """Return when the next queued row that is not due at `after` falls due, or None."""
-    later = select(func.min(OutboxRow.due_at)).where(OutboxRow.state == QUEUED, OutboxRow.due_at > after)
-    return session.scalar(later)
+    return session.scalar(
+        select(func.min(OutboxRow.due_at)).where(OutboxRow.state == QUEUED, OutboxRow.due_at > after)
+    )
 
 
 def counts(
@@ -374,6 +355,22 @@ def counts(
 def _due(now: datetime) -> ColumnElement[bool]:
     """Return the condition that a row may leave at `now`: what is too late waits only to be given up."""
     return and_(OutboxRow.state == QUEUED, OutboxRow.due_at <= now, OutboxRow.expires_at > now)
+
+
+def _entries(session: Session, *where: ColumnElement[bool], limit: int | None = None) -> Sequence[Entry]:
+    found = session.execute(select(*ENTRY).where(*where).order_by(OutboxRow.id).limit(limit))
+    return [Entry(**row._mapping) for row in found]
+
+
+def _attempt(result: Result) -> attempts.HandedOver:
+    return attempts.HandedOver(
+        outbox_id=result.entry.id,
+        attempt=result.entry.attempt,
+        address=result.address,
+        outcome=result.outcome,
+        code=result.code,
+        reply=result.reply,
+    )
 
 
 def _by_attempt(entries: Iterable[Entry]) -> Iterable[tuple[int, Sequence[int]]]:

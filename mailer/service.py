@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lists.clock import Clock
 from lists.db import Database
-from mailer import editions, postoffice, schedule, selectors, templates, tryout
+from mailer import editions, journal, postoffice, schedule, selectors, templates, tryout
 from mailer.broadcasts import Broadcasts
 from mailer.composer import Composer, Sender
 from mailer.confirmations import Confirmations
@@ -24,6 +24,7 @@ from mailer.jobs import Jobs
 from mailer.policy import RESOURCES
 from mailer.postoffice import PostOffice
 from mailer.relay import Relay
+from mailer.rescue import Rescue
 from mailer.schedule import Schedule
 from mailer.sequences import Sequences
 from mailer.settings import Keys, Settings, keys
@@ -64,6 +65,7 @@ class Service:
     sources: Mapping[str, Source]
     composer: Composer
     jobs: Jobs
+    rescue: Rescue
     name: str
 
     @contextmanager
@@ -92,7 +94,11 @@ class Service:
     def delivery(self, relay: Relay) -> Iterator[Delivery]:
         """Return a worker that delivers to `relay`; its database work has a thread of its own."""
         helo = self.settings.from_address.rpartition("@")[2]
-        with ThreadPoolExecutor(1, thread_name_prefix="ledger") as executor:
+        self.rescue.of_the_dead()  # whoever delivered from here before, and died
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="ledger") as executor,
+            journal.writing(self.rescue.folder, worker=self.name) as book,
+        ):
             yield Delivery(
                 database=self.database,
                 clock=self.clock,
@@ -100,6 +106,7 @@ class Service:
                 connect=lambda: Connection(relay, helo=helo),
                 connections=self.settings.connections,
                 executor=executor,
+                journal=book,
                 worker=self.name,
             )
 
@@ -161,6 +168,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
     broadcasts = Broadcasts()
     every: tuple[Source, ...] = (confirmations, sequences, invitations, broadcasts)
     sources = {kind: source for source in every for kind in source.kinds}
+    rescue = Rescue(database=database, clock=clock, sources=sources, folder=settings.home / journal.FOLDER)
     return Service(
         settings=settings,
         keys=secret,
@@ -176,7 +184,15 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
         broadcasts=broadcasts,
         sources=sources,
         composer=Composer(sources=sources, links=links, sender=sender, signer=Signer(selectors=signing)),
-        jobs=Jobs(database=database, clock=clock, sources=sources, sequences=sequences, editions=shelf),
+        jobs=Jobs(
+            database=database,
+            clock=clock,
+            sources=sources,
+            sequences=sequences,
+            editions=shelf,
+            rescue=rescue,
+        ),
+        rescue=rescue,
         name=f"{socket.gethostname()[:20]}.{os.getpid()}.{secrets.token_hex(4)}",
     )
 

@@ -17,16 +17,17 @@ logs in and reads replies; MAIL, RCPT, DATA and the dot are written here, throug
 import asyncio
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import aiosmtplib
 
+from mailer.outcomes import Outcome, State
 from mailer.relay import Relay, tls_context
 
 __all__ = ["Connection", "Outcome", "Patience", "Relay"]
 
-State = Literal["sent", "deferred", "refused", "unreachable", "unknown"]
 
 MESSAGES_PER_CONNECTION = 100
 CONNECTION_SECONDS = 300.0  # the oldest a connection gets
@@ -37,8 +38,6 @@ DRAIN_PAUSE = 0.005  # seconds between two looks at the write buffer
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\ud800-\udfff]")
 _SIZE = re.compile(r"[0-9]{1,18}")
-_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
-_TALK_CODES = frozenset({500, 502, 503, 504})  # the server did not understand us, whoever the recipient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,26 +51,6 @@ class Patience:
     block: float = 180.0  # without one octet of the message leaving
     final: float = 600.0
     quit: float = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one message: a state, the server's code, and its words (at most 500 characters)."""
-
-    state: State
-    code: int | None = None
-    reply: str = ""
-
-    @property
-    def enhanced(self) -> str:
-        """The enhanced status code of RFC 3463, such as "5.1.1", or "" when the server gave none."""
-        found = _ENHANCED.match(self.reply)
-        return found.group() if found else ""
-
-    @property
-    def ours(self) -> bool:
-        """Whether the sender's side is to blame: policy (x.7.x), protocol (x.5.x), or the relay itself."""
-        return self.state == "unreachable" or self.code in _TALK_CODES or self.enhanced[1:4] in (".7.", ".5.")
 
 
 @dataclass(frozen=True)
@@ -117,9 +96,17 @@ class Connection:
         self._opened = self._used = 0.0
 
     async def send(
-        self, *, sender: str, recipient: str, message: bytes, deadline: float | None = None
+        self,
+        *,
+        sender: str,
+        recipient: str,
+        message: bytes,
+        deadline: float | None = None,
+        before_dot: Callable[[], None] = lambda: None,
     ) -> Outcome:
         """Hand over one message (RFC 5322 octets) for one recipient; says what became of it.
+
+        `before_dot` is called right before the final dot is written; when it raises OSError, nothing is sent.
 
         Lone CR and LF become CRLF, so that no part of the text can be taken for the final dot. When the
         task is cancelled the connection is aborted: a dot not yet written is never written, and neither is
@@ -136,7 +123,7 @@ class Connection:
         try:
             return await self._envelope(
                 sender, recipient, len(text), message.isascii()
-            ) or await self._hand_over(text, deadline)
+            ) or await self._hand_over(text, deadline, before_dot)
         except BaseException:
             self.abort()
             raise
@@ -300,7 +287,9 @@ class Connection:
             self.abort()
         return outcome
 
-    async def _hand_over(self, message: bytes, deadline: float | None) -> Outcome:
+    async def _hand_over(
+        self, message: bytes, deadline: float | None, before_dot: Callable[[], None]
+    ) -> Outcome:
         """Write the text and the final dot, and tell the loss of a connection before it from one after."""
         assert self._client is not None
         protocol = self._client.protocol
@@ -314,6 +303,11 @@ class Connection:
                     raise aiosmtplib.SMTPServerDisconnected("the connection was lost or stuck")
             if deadline is not None and asyncio.get_running_loop().time() > deadline:
                 raise aiosmtplib.SMTPException("the time for this message was over")
+            try:
+                before_dot()
+            except OSError as error:
+                self.abort()
+                return _unreachable(f"Nothing is sent while the journal cannot be written: {error.strerror}")
             self.dotted = True
             protocol.write(message + b".\r\n")  # raises only when nothing of it was written
         except (aiosmtplib.SMTPException, OSError) as error:

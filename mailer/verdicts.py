@@ -17,8 +17,8 @@ from lists.errors import StorageTrouble
 from mailer import attempts, outbox
 from mailer.composer import Ready
 from mailer.outbox import Entry, Result
+from mailer.outcomes import Outcome
 from mailer.policy import POLICY
-from mailer.smtp import Outcome
 from mailer.source import Source, settle_all
 
 FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=5), timedelta(minutes=66)  # Postfix's schedule, doubling
@@ -55,6 +55,13 @@ def of(letter: Ready, outcome: Outcome) -> Result:
         code=outcome.code,
         reply=outcome.reply,
     )
+
+
+def told(entry: Entry, outcome: str, *, why: str = "") -> Result:
+    """Return what an outcome means to a claimed row when only a journal, or nobody, can tell it."""
+    state, usual = AFTER[outcome]
+    tried = outcome != "unreachable"
+    return Result(entry=entry, state=state, why=why or usual, tried=tried, outcome=outcome, reply=why)
 
 
 def write_down(

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lists.errors import Conflict
-from mailer import outbox
 from mailer.service import Service
 
 LOCK = "delivery.lock"
@@ -41,16 +40,11 @@ def run(service: Service, *, attached: bool) -> None:
 
 @contextmanager
 def _alone(service: Service, *, wait: bool) -> Iterator[None]:
-    """Hold the lock of an embedded database; whatever another worker had claimed is put back at once.
-
-    A lock that can be had proves that its last owner is dead, so nothing needs to wait for a lease.
-    """
+    """Hold the lock of an embedded database: one process at a time delivers from it."""
     if service.database.dialect != "sqlite":
         yield
         return
     with _lock(service.settings.home / LOCK, wait=wait):
-        with service.database.write() as session:
-            outbox.rescue(session, real=service.clock.real(), but=service.name)
         yield
 
 

@@ -13,6 +13,7 @@ from lists.contacts import Contact
 from lists.subscriptions import Subscription
 from mailer import broadcasts, outbox, templates
 from mailer.delivery import Delivery
+from mailer.journal import FOLDER, Journal
 from mailer.outbox import OutboxRow
 from mailer.service import Service
 from mailer.smtp import Outcome
@@ -55,13 +56,20 @@ class Scripted:
     dotted: bool = False
 
     async def send(
-        self, *, sender: str, recipient: str, message: bytes, deadline: float | None = None
+        self,
+        *,
+        sender: str,
+        recipient: str,
+        message: bytes,
+        deadline: float | None = None,
+        before_dot: Callable[[], None],
     ) -> Outcome:
         loop = asyncio.get_running_loop()
         self.dotted = False
         self.world.begun.append((recipient, loop.time()))
         if self.world.seconds:
             await asyncio.sleep(self.world.dotted_after)
+            before_dot()
             self.dotted = True
             await asyncio.sleep(self.world.seconds - self.world.dotted_after)
         outcome = self.world.answer(recipient)
@@ -85,6 +93,7 @@ def worker(service: Service, world: World, *, connections: int = 10, name: str =
         connect=world.connect,
         connections=connections,
         executor=Inline(),
+        journal=Journal(service.settings.home / FOLDER, worker=name),
         worker=name,
     )
 

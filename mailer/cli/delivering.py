@@ -45,8 +45,6 @@ def lead(service: Service) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        with service.database.write() as session:  # the lock proves that whoever claimed something is dead
-            outbox.rescue(session, real=service.clock.real(), but=service.name)
         yield True
     finally:
         os.close(handle)

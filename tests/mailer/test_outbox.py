@@ -1,7 +1,7 @@
 """The outbox: each message once, in one state that says why, and only its worker says what became of it."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
@@ -163,6 +163,13 @@ def test_each_hand_over_is_kept_with_the_address_and_the_servers_words(
         assert {len(each.reply) for each in told} == {attempts.REPLY_LENGTH}
 
 
+def take_back(session: Session, *, real: datetime) -> int:
+    """Put back what is overdue, as if it had never been begun."""
+    lost = outbox.overdue(session, real=real, limit=100)
+    outbox.give_back(session, lost)
+    return len(lost)
+
+
 def test_who_lost_a_claim_changes_nothing_any_more(
     ledger: Ledger, database: Database, clock: StoppedClock
 ) -> None:
@@ -170,7 +177,7 @@ def test_who_lost_a_claim_changes_nothing_any_more(
     (stale,) = ledger.claim(worker="first")
     clock.advance(seconds=46)
     with database.write() as session:
-        assert outbox.rescue(session, real=clock.real()) == 1
+        assert take_back(session, real=clock.real()) == 1
     (fresh,) = ledger.claim(worker="second")
     assert ledger.record(Result(entry=stale, state="failed")) == []
     with database.write() as session:
@@ -190,7 +197,7 @@ def test_what_a_late_worker_knows_to_be_sent_is_not_sent_again(
     (late,) = ledger.claim()
     clock.advance(seconds=46)
     with database.write() as session:
-        outbox.rescue(session, real=clock.real())
+        take_back(session, real=clock.real())
     assert ledger.record(Result(entry=late, state="sent", tried=True)) == ["a"]
     assert ledger.claim() == []
     assert ledger.states() == {"a": "sent"}
@@ -203,17 +210,17 @@ def test_a_lease_holds_until_its_last_instant(
     ledger.claim()
     clock.advance(seconds=45)
     with database.write() as session:
-        assert outbox.rescue(session, real=clock.real()) == 0
-        assert outbox.rescue(session, real=clock.real() + timedelta(microseconds=1)) == 1
+        assert take_back(session, real=clock.real()) == 0
+        assert take_back(session, real=clock.real() + timedelta(microseconds=1)) == 1
 
 
-def test_a_single_worker_takes_back_at_once_what_others_left(ledger: Ledger, database: Database) -> None:
+def test_what_a_worker_holds_is_found_by_its_name(ledger: Ledger, database: Database) -> None:
     ledger.put("a", "b")
     ledger.claim(limit=1, worker="dead")
     ledger.claim(limit=1, worker="alive")
-    with database.write() as session:
-        assert outbox.rescue(session, real=START, but="alive") == 1
-    assert ledger.states() == {"a": "queued", "b": "sending"}
+    with database.read() as session:
+        assert [entry.key for entry in outbox.claimed_by(session, "dead")] == ["a"]
+        assert outbox.claimed_by(session, "nobody") == []
 
 
 def test_what_a_stopping_worker_did_not_begin_is_free(ledger: Ledger, database: Database) -> None:

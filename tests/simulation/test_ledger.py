@@ -133,7 +133,7 @@ class Ledger(RuleBasedStateMachine):
         results = [Result(entry=entry, state=outcome, tried=tried, due_at=due_at) for entry in some]
         with self.database.write() as session:
             kept = outbox.record(session, results, now=self.now)
-        mine = {entry.id for entry in some if self._is_mine(entry)}
+        mine = {entry.id for entry in some if self._is_mine(entry, tried)}
         assert {result.entry.id for result in kept} == mine
         for number in mine:
             row = self.rows[number]
@@ -143,9 +143,10 @@ class Ledger(RuleBasedStateMachine):
             row.deliveries += outcome == "sent"
             assert row.deliveries <= 1
 
-    def _is_mine(self, entry: Entry) -> bool:
+    def _is_mine(self, entry: Entry, tried: bool) -> bool:
         row = self.rows.get(entry.id)
-        return row is not None and row.attempt == entry.attempt and row.state in ("sending", "queued")
+        open_states = ("sending", "queued", "unknown") if tried else ("sending", "queued")
+        return row is not None and row.attempt == entry.attempt and row.state in open_states
 
     @rule(worker=WORKERS)
     def renew(self, worker: str) -> None:
@@ -159,15 +160,19 @@ class Ledger(RuleBasedStateMachine):
     def rescue(self) -> None:
         dead = [row for _, row in self._in("sending") if row.lease_until and row.lease_until < self.real]
         with self.database.write() as session:
-            assert outbox.rescue(session, real=self.real) == len(dead)
+            lost = outbox.overdue(session, real=self.real, limit=1_000)
+            outbox.give_back(session, lost)
+        assert len(lost) == len(dead)
         for row in dead:
             row.free("queued")
 
     @rule(worker=WORKERS)
-    def rescue_from_all_others(self, worker: str) -> None:
-        dead = [row for _, row in self._in("sending") if row.worker != worker]
+    def rescue_from_one(self, worker: str) -> None:
+        dead = [row for _, row in self._in("sending") if row.worker == worker]
         with self.database.write() as session:
-            assert outbox.rescue(session, real=self.real, but=worker) == len(dead)
+            lost = outbox.claimed_by(session, worker)
+            outbox.give_back(session, lost)
+        assert len(lost) == len(dead)
         for row in dead:
             row.free("queued")
 

@@ -1,0 +1,30 @@
+"""Outcome: what became of one message that was handed to a relay; mailer/smtp.py says when each is told."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["sent", "deferred", "refused", "unreachable", "unknown"]
+
+_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
+_TALK_CODES = frozenset({500, 502, 503, 504})  # the server did not understand us, whoever the recipient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one message: a state, the server's code, and its words (at most 500 characters)."""
+
+    state: State
+    code: int | None = None
+    reply: str = ""
+
+    @property
+    def enhanced(self) -> str:
+        """The enhanced status code of RFC 3463, such as "5.1.1", or "" when the server gave none."""
+        found = _ENHANCED.match(self.reply)
+        return found.group() if found else ""
+
+    @property
+    def ours(self) -> bool:
+        """Whether the sender's side is to blame: policy (x.7.x), protocol (x.5.x), or the relay itself."""
+        return self.state == "unreachable" or self.code in _TALK_CODES or self.enhanced[1:4] in (".7.", ".5.")
