@@ -1,0 +1,114 @@
+"""What one process builds, and the one relay it may speak to."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from lists.db import Database
+from lists.errors import Conflict
+from mailer import service as composition
+from mailer import tryout
+from mailer.policy import POLICY
+from mailer.postoffice import PostOffice
+from mailer.service import Service
+from mailer.settings import Settings
+from tests.clocks import StoppedClock
+from tests.people import Person
+from tests.relays import broadcast
+
+
+def earnest(settings: Settings, **more: Any) -> Settings:
+    """Return settings with a real mail server, on the same folder and database."""
+    return Settings(
+        home=settings.home,
+        database_url=settings.database_url,
+        smtp_url=SecretStr("smtp://ann:secret-word@relay.example.org:2525?tls=verified"),
+        public_url="https://mail.example.org",
+        from_address="campaign@example.org",
+        sending_domains=("example.org",),
+        postal_address="1 Main Street",
+        **more,
+    )
+
+
+def test_every_kind_of_message_has_its_source(service: Service) -> None:
+    assert set(service.sources) == set(POLICY)
+    assert {name for source in service.sources.values() for name in source.kinds} == set(POLICY)
+
+
+def test_two_processes_on_one_machine_have_two_names(service: Service, settings: Settings) -> None:
+    other = composition.build(settings)
+    assert other.name != service.name
+    assert len(service.name) <= 40
+    other.close()
+
+
+def test_a_try_out_delivers_to_the_post_office_that_runs_or_to_one_of_its_own(
+    service: Service, ben: Person
+) -> None:
+    office = PostOffice(service.database, service.clock, home=service.settings.home)
+    port = office.start()
+    with service.relay() as relay:
+        assert (relay.host, relay.port, relay.tls) == ("127.0.0.1", port, "none")
+    office.stop()
+    with service.relay() as relay:
+        assert relay.host == "127.0.0.1"
+    assert not (service.settings.home / "postoffice.json").exists()
+
+
+def test_a_real_mail_server_is_the_one_in_the_settings(
+    settings: Settings, database: Database, clock: StoppedClock
+) -> None:
+    built = composition.build(earnest(settings), clock=clock)
+    with built.relay() as relay:
+        assert (relay.host, relay.port, relay.tls) == ("relay.example.org", 2525, "verified")
+    assert "secret-word" not in repr(built)
+    built.close()
+
+
+def test_no_real_mail_leaves_from_a_database_whose_clock_was_moved(
+    service: Service, settings: Settings, ben: Person, clock: StoppedClock
+) -> None:
+    broadcast(service)
+    with service.database.write() as session:
+        tryout.move_to(session, clock.real() + timedelta(days=1), real=clock.real())
+    real = composition.build(earnest(settings))
+    with pytest.raises(Conflict, match="Start with a new data folder"):
+        real.deliver_until_empty()
+    real.close()
+
+
+def test_a_resource_without_a_link_is_a_sample_in_a_try_out_and_nothing_in_earnest(
+    service: Service, settings: Settings
+) -> None:
+    trying = composition.resource(settings, service.links, name="toolkit", language="es")
+    assert trying == (f"{service.links.home}/samples/toolkit?lang=es", "es")
+    real = earnest(settings, resources={"guide": {"en": "https://example.org/guide", "es": ""}})
+    assert composition.resource(real, service.links, name="toolkit", language="es") == ("", "es")
+    assert composition.resource(real, service.links, name="guide", language="es") == (
+        "https://example.org/guide",
+        "en",
+    )
+
+
+def test_delivering_by_hand_says_how_many_left(service: Service, ben: Person, cleo: Person) -> None:
+    broadcast(service)
+    done = service.deliver_until_empty()
+    assert (done.sent, done.trouble) == (1, "")
+    assert service.deliver_until_empty().sent == 0
+
+
+def test_a_broken_template_is_refused_when_the_service_is_built(
+    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "templates" / "email"
+    shutil.copytree(composition.EMAIL_TEMPLATES, folder)
+    letter = folder / "welcome" / "toolkit" / "es.md"
+    letter.write_text(letter.read_text("utf-8") + "\n{{ secret.__class__ }}\n", "utf-8")
+    monkeypatch.setattr(composition, "EMAIL_TEMPLATES", folder)
+    with pytest.raises(composition.templates.BrokenTemplate, match=r"welcome/toolkit/es\.md, line \d+"):
+        composition.build(settings)
