@@ -5,7 +5,7 @@ Signed are all headers that people see or that mail programs act on. Most are li
 is covered. There is no `x=`: a message may wait for days in a queue that is not ours.
 
 The same message, moment and keys give the same bytes: `t=` is the message's own date, and both algorithms are
-deterministic. Signing an rsa key's digest leaves Python's lock to other threads.
+deterministic.
 """
 
 import re
@@ -52,6 +52,11 @@ class Signer:
         for selector in self.selectors:
             by_domain.setdefault(selector.domain.encode("ascii"), []).append(selector)
         object.__setattr__(self, "_by_domain", by_domain)
+
+    @property
+    def slow(self) -> bool:
+        """Some key is rsa, so that signing takes its time, and leaves the interpreter to other threads."""
+        return any(selector.kind == "rsa" for selector in self.selectors)
 
     def sign(self, message: bytes, *, at: datetime) -> bytes:
         """Return the message with a signature on top for each key of its From domain (`d=` is that domain).

@@ -7,14 +7,14 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lists.clock import Clock
 from lists.db import Database
 from mailer import editions, journal, postoffice, schedule, selectors, templates, tryout
 from mailer.broadcasts import Broadcasts
-from mailer.composer import Composer, Sender
+from mailer.composer import SIGNING_PARTS, Composer, Sender
 from mailer.confirmations import Confirmations
 from mailer.delivery import Delivery
 from mailer.dkim import Signer
@@ -92,17 +92,18 @@ class Service:
 
     @contextmanager
     def delivery(self, relay: Relay) -> Iterator[Delivery]:
-        """Return a worker that delivers to `relay`; its database work has a thread of its own."""
+        """Return a worker that delivers to `relay`; database work has a thread of its own, signing two."""
         helo = self.settings.from_address.rpartition("@")[2]
         self.rescue.of_the_dead()  # whoever delivered from here before, and died
         with (
+            ThreadPoolExecutor(SIGNING_PARTS, thread_name_prefix="signing") as signing,
             ThreadPoolExecutor(1, thread_name_prefix="ledger") as executor,
             journal.writing(self.rescue.folder, worker=self.name) as book,
         ):
             yield Delivery(
                 database=self.database,
                 clock=self.clock,
-                composer=self.composer,
+                composer=replace(self.composer, spread=signing.map),
                 connect=lambda: Connection(relay, helo=helo),
                 connections=self.settings.connections,
                 executor=executor,

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -125,4 +126,23 @@ def test_what_cannot_be_signed_is_kept_and_told(
         results = signing.composer.compose(session, rows, now=clock.now())
     assert results and all(isinstance(result, Result) for result in results)
     assert all(result.state == "failed" and "cannot be signed" in result.why for result in results)
+    signing.close()
+
+
+def test_messages_signed_in_parts_keep_their_order(
+    signing: Service, database: Database, clock: StoppedClock, ana: Person, ben: Person
+) -> None:
+    plan(signing, database, clock)
+    with database.write() as session:
+        rows = outbox.claim(session, worker="w", limit=5, now=clock.now(), lease_until=clock.now())
+    parts: list[int] = []
+
+    def spread(sign, several):
+        parts.extend(map(len, several))
+        return [sign(part) for part in several]
+
+    with database.read() as session:
+        letters = replace(signing.composer, spread=spread).compose(session, rows, now=clock.now())
+    assert [letter.entry.id for letter in letters] == [row.id for row in rows]
+    assert len(parts) == 2 and sum(parts) == len(rows) > 1
     signing.close()
