@@ -19,6 +19,7 @@ from sqlalchemy import (
     ColumnElement,
     ForeignKey,
     Index,
+    Select,
     String,
     UniqueConstraint,
     func,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Instant, Moment, PrimaryKey, index_where, insert_or_nothing
+from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing, once
 
 LISTS = ("interest", "organizers")
 PENDING: ColumnElement[str] = literal_column("'pending'")  # a constant, so that the partial index serves
@@ -36,13 +37,19 @@ FRESH = {"populate_existing": True}  # as it stands in the database now, whateve
 
 
 class Subscription(Base):
-    """One contact on one list."""
+    """One contact on one list; `mailed_at` is when we wrote to ask for their yes, None while nobody has."""
 
     __tablename__ = "subscriptions"
     __table_args__ = (
         UniqueConstraint("contact_id", "list"),
         CheckConstraint("state IN ('pending', 'confirmed', 'left')", name="state"),
-        index_where("ix_subscriptions_pending", "list", "asked_at", state="pending"),
+        Index(
+            "ix_subscriptions_unmailed",
+            "list",
+            "asked_at",
+            sqlite_where=literal_column("state = 'pending' AND mailed_at IS NULL"),
+            postgresql_where=literal_column("state = 'pending' AND mailed_at IS NULL"),
+        ),
         Index("ix_subscriptions_list", "list", "contact_id"),  # a list is walked by contact, batch by batch
         {"sqlite_autoincrement": True},
     )
@@ -53,6 +60,7 @@ class Subscription(Base):
     state: Mapped[str] = mapped_column(String(9), default="pending")
     round: Mapped[int] = mapped_column(default=0)
     asked_at: Mapped[Moment]
+    mailed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
     confirmed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
     left_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
     paused_until: Mapped[datetime | None] = mapped_column(Instant, default=None)
@@ -99,13 +107,16 @@ def of_token(session: Session, *, subscription_id: int, round: int) -> Subscript
 
 
 def ask(session: Session, *, contact_id: int, list: str, now: datetime) -> Subscription:
-    """Note that somebody asked to join: a confirmed subscription stays so, all else becomes pending."""
-    new = {"contact_id": contact_id, "list": list, "state": "pending", "round": 0, "asked_at": now}
-    insert_or_nothing(session, Subscription, [new])
+    """Note that somebody asked to join: a confirmed subscription stays so, all else becomes pending.
+
+    Whoever calls this writes to them at once.
+    """
+    asked = {"state": "pending", "asked_at": now, "mailed_at": now}
+    insert_or_nothing(session, Subscription, [{"contact_id": contact_id, "list": list, "round": 0, **asked}])
     again = update(Subscription).where(
         Subscription.contact_id == contact_id, Subscription.list == list, Subscription.state != "confirmed"
     )
-    session.execute(again.values(state="pending", asked_at=now))
+    session.execute(again.values(**asked))
     subscription = find(session, contact_id=contact_id, list=list)
     assert subscription is not None
     return subscription
@@ -173,6 +184,27 @@ def add_all(
             session, SubscriptionChange, [{"contact_id": contact, "list": list} for contact in contact_ids]
         )
     return added
+
+
+def take_unmailed(
+    session: Session, may: Select[int], *, list: str, since: datetime, now: datetime, limit: int
+) -> Sequence[int]:
+    """Note that we write now to those who were subscribed after `since` and whom nobody has asked for a yes.
+
+    `may` selects contacts by number from what may be written to. Returns up to `limit` numbers of contacts.
+    """
+    unmailed = (
+        may.where(Subscription.list == list, Subscription.state == PENDING)
+        .where(Subscription.mailed_at.is_(None), Subscription.asked_at > since)
+        .limit(limit)
+    )
+    taken = update(Subscription).where(Subscription.list == list, Subscription.contact_id.in_(once(unmailed)))
+    return session.scalars(
+        taken.where(Subscription.mailed_at.is_(None))
+        .values(mailed_at=now)
+        .returning(Subscription.contact_id)
+        .execution_options(synchronize_session=False)
+    ).all()
 
 
 def counts(session: Session) -> dict[tuple[str, str], int]:

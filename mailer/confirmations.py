@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, exists, func, literal, select
+from sqlalchemy import ColumnElement, String, cast, func, literal, select
 from sqlalchemy.orm import Session
 
 from lists import consents, contacts, directory, suppressions
@@ -27,7 +27,6 @@ from mailer.source import Addressed, Content, Refusal
 from mailer.tokens import Links
 
 PER_ADDRESS_AND_DAY = 3
-DAY = 24 * 60 * 60 * 1_000_000  # microseconds, as moments are kept
 ASK_WITHIN = timedelta(days=2)  # who asked longer ago and was never mailed is not surprised by a mail now
 
 
@@ -116,33 +115,30 @@ class Confirmations:
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
         """Ask those whose pending subscription never led to a mail: imported people, mostly."""
-        asked_lately = Subscription.asked_at > now - ASK_WITHIN
-        never_asked = ~exists().where(
-            OutboxRow.contact_id == Subscription.contact_id,
-            OutboxRow.kind == "confirmation",
-            OutboxRow.list == Subscription.list,
-            OutboxRow.queued_at >= Subscription.asked_at - DAY,  # a second asking on one day shares its mail
-        )
         new = 0
         for list_name in subs.LISTS:
             purpose = POLICY["confirmation"].purpose(list_name)
-            wanted = (
-                select(
-                    Subscription.contact_id.label("contact_id"),
-                    _key("confirmation", list_name, now).label("key"),
-                    literal(0).label("ref"),
-                )
-                .select_from(people(purpose))
-                .where(Subscription.state == subs.PENDING, asked_lately, never_asked)
-                .where(allowed(purpose, now=now))
-                .limit(limit)
+            may = select(Subscription.contact_id).select_from(people(purpose))
+            taken = subs.take_unmailed(
+                session,
+                may.where(allowed(purpose, now=now)),
+                list=list_name,
+                since=now - ASK_WITHIN,
+                now=now,
+                limit=limit,
             )
-            if session.execute(wanted.limit(1)).first() is not None:
-                edition_id = self.editions.current(session, f"confirm/{list_name}", "confirmation", now=now)
-                new += outbox.fill(
-                    session, wanted, kind="confirmation", list=list_name, edition_id=edition_id, now=now
-                )
+            if taken:
+                new += self._fill(session, taken, list=list_name, now=now)
         return new
+
+    def _fill(self, session: Session, contact_ids: Sequence[int], *, list: str, now: datetime) -> int:
+        wanted = select(
+            Subscription.contact_id.label("contact_id"),
+            _key("confirmation", list, now).label("key"),
+            literal(0).label("ref"),
+        ).where(Subscription.list == list, Subscription.contact_id.in_(contact_ids))
+        edition_id = self.editions.current(session, f"confirm/{list}", "confirmation", now=now)
+        return outbox.fill(session, wanted, kind="confirmation", list=list, edition_id=edition_id, now=now)
 
     def compose(
         self, session: Session, letters: Sequence[Addressed], *, now: datetime

@@ -276,3 +276,23 @@ def test_only_a_link_made_since_the_last_leaving_confirms(database: Database, ac
                 state = "confirmed" if done else state
             found = subscriptions.find(session, contact_id=contact_id, list="interest")
             assert found is not None and (found.state, found.round) == (state, turn)
+
+
+def test_whoever_asked_by_a_form_is_never_taken_for_somebody_nobody_has_written_to(
+    database: Database, clock: StoppedClock
+) -> None:
+    with database.write() as session:
+        form, imported = _contact(session, "form"), _contact(session, "imported")
+        subscriptions.ask(session, contact_id=form, list="interest", now=clock.now())
+        everybody = [form, imported]
+        subscriptions.add_all(session, everybody, list="interest", now=clock.now(), confirmed=False)
+        before, later = clock.now() - timedelta(days=1), clock.advance(minutes=1)
+
+        def take() -> list[int]:
+            may = select(Subscription.contact_id)
+            taken = subscriptions.take_unmailed(
+                session, may, list="interest", since=before, now=later, limit=9
+            )
+            return list(taken)
+
+        assert (take(), take()) == ([imported], [])

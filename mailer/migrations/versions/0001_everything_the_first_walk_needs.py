@@ -334,6 +334,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=9), nullable=False),
         sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("asked_at", sa.BigInteger(), nullable=False),
+        sa.Column("mailed_at", sa.BigInteger(), nullable=True),
         sa.Column("confirmed_at", sa.BigInteger(), nullable=True),
         sa.Column("left_at", sa.BigInteger(), nullable=True),
         sa.Column("paused_until", sa.BigInteger(), nullable=True),
@@ -348,11 +349,11 @@ def upgrade() -> None:
     with op.batch_alter_table("subscriptions", schema=None) as batch_op:
         batch_op.create_index("ix_subscriptions_list", ["list", "contact_id"], unique=False)
         batch_op.create_index(
-            "ix_subscriptions_pending",
+            "ix_subscriptions_unmailed",
             ["list", "asked_at"],
             unique=False,
-            sqlite_where=sa.text("state = 'pending'"),
-            postgresql_where=sa.text("state = 'pending'"),
+            sqlite_where=sa.text("state = 'pending' AND mailed_at IS NULL"),
+            postgresql_where=sa.text("state = 'pending' AND mailed_at IS NULL"),
         )
 
     op.create_table(
@@ -384,9 +385,9 @@ def downgrade() -> None:
     op.drop_table("attempts")
     with op.batch_alter_table("subscriptions", schema=None) as batch_op:
         batch_op.drop_index(
-            "ix_subscriptions_pending",
-            sqlite_where=sa.text("state = 'pending'"),
-            postgresql_where=sa.text("state = 'pending'"),
+            "ix_subscriptions_unmailed",
+            sqlite_where=sa.text("state = 'pending' AND mailed_at IS NULL"),
+            postgresql_where=sa.text("state = 'pending' AND mailed_at IS NULL"),
         )
         batch_op.drop_index("ix_subscriptions_list")
 
