@@ -1,0 +1,156 @@
+"""The whole walk through a real Postfix: verified STARTTLS, a login, every kind of mail read back."""
+
+import email
+import email.policy
+from collections.abc import Iterator
+from datetime import timedelta
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session
+
+from lists import addresses, contacts, directory, subscriptions
+from lists.clock import Clock
+from lists.directory import Application
+from mailer import broadcasts, events, migrations, settings, templates
+from mailer import service as composition
+from mailer.confirmations import Asked
+from mailer.service import Service
+from tests.peers.postfix import Postfix, postfix
+
+ANA, BEN, CLEO = "ana@congregation.example", "ben@neighbor.example", "cleo@left.example"
+UPDATE = "---\nsubject: A date\n---\n{{ greeting }}\n\nThe hearing is on Tuesday.\n"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postfix]:
+    with postfix(ANA, BEN, CLEO) as running:
+        yield running
+
+
+@pytest.fixture
+def house(server: Postfix, database_url: str, tmp_path: Path) -> Iterator[Service]:
+    """A service in earnest: its mail server is that Postfix, and its links lead to a public address."""
+    links = {
+        f"MAILER_RESOURCES__{name}__EN": "https://example.org/" + name for name in ("TOOLKIT", "WEBINAR")
+    }
+    built = composition.build(
+        settings.load(
+            {
+                "MAILER_HOME": str(tmp_path),
+                "MAILER_DATABASE_URL": database_url,
+                "MAILER_SMTP_URL": server.url(),
+                "MAILER_PUBLIC_URL": "https://campaign.example",
+                "MAILER_POSTAL_ADDRESS": "1 Main Street, New York, NY 10001",
+                "MAILER_FROM_ADDRESS": "campaign@lists.example",
+                "MAILER_SENDING_DOMAINS": "lists.example",
+                **links,
+            }
+        )
+    )
+    migrations.upgrade(built.database)
+    yield built
+    built.close()
+
+
+def ask(
+    house: Service, who: str, *, list: str, language: str, application: Application | None = None
+) -> None:
+    asked = Asked(
+        address=addresses.parse(who, pepper=house.keys.pepper),
+        list=list,
+        language=language,
+        wording="Yes, write to me.",
+        page="/join",
+        name=who.partition("@")[0].title(),
+    )
+    with house.database.write() as session:
+        house.confirmations.ask(session, asked, now=house.clock.now(), application=application)
+
+
+def confirm(house: Service, who: str, *, list: str) -> int:
+    with house.database.write() as session:
+        found = contacts.find(session, addresses.parse(who, pepper=house.keys.pepper))
+        assert found is not None
+        standing = subscriptions.find(session, contact_id=found.id, list=list)
+        assert standing is not None
+        house.confirmations.confirm(
+            session, subscription_id=standing.id, round=standing.round, page="/confirm", now=house.clock.now()
+        )
+        return found.id
+
+
+def deliver(house: Service) -> None:
+    house.jobs.tick()
+    worker = house.deliver_until_empty()
+    assert worker.trouble == ""
+
+
+def letters(server: Postfix, who: str, *subjects: str) -> dict[str, EmailMessage]:
+    """Wait until letters with these subjects lie in the mailbox; returns all of it by subject."""
+    number = 1
+    while True:
+        raw = server.wait_for(who, messages=number)
+        read = [email.message_from_bytes(each, policy=email.policy.default) for each in raw]
+        found = {str(letter["Subject"]): letter for letter in read}
+        if set(subjects) <= set(found):
+            return found
+        number = len(raw) + 1
+
+
+def test_every_kind_of_mail_reaches_its_mailbox_and_cleo_s_stays_as_it_was(
+    server: Postfix, house: Service
+) -> None:
+    before = len(server.mailbox(CLEO))
+    ask(house, BEN, list="interest", language="es")
+    ask(house, CLEO, list="interest", language="en")
+    ask(
+        house,
+        ANA,
+        list="organizers",
+        language="en",
+        application=Application(organization="St. Mark's Church"),
+    )
+    deliver(house)
+    confirm(house, BEN, list="interest")
+    cleo = confirm(house, CLEO, list="interest")
+    confirm(house, ANA, list="organizers")
+    with house.database.write() as session:
+        now = house.clock.now()
+        subscriptions.leave(session, contact_id=cleo, now=now)
+        (waiting,) = directory.applications(session, state="waiting")
+        directory.approve(session, waiting.id, now=now, actor="test")
+        event = _call(house, session)
+        house.invitations.invite(session, event.id, now=now, actor="test")
+        sources = templates.parse_update(UPDATE, path="update.md")
+        template = templates.Template(name="broadcast", sources=sources)
+        edition = house.editions.freeze(session, template, "broadcast", now=now)
+        broadcasts.create(
+            session, subject="A date", audience="interest", edition_id=edition.id, now=now, actor="test"
+        )
+    deliver(house)
+    ben = letters(server, BEN, "Por favor, confirme su dirección de correo", "A date")
+    ana = letters(server, ANA, "Please confirm your sign-up", "Invitation: Winter call")
+    assert ben["A date"]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert ben["A date"]["List-Unsubscribe"].startswith("<https://campaign.example/unsubscribe/")
+    invitation = ana["Invitation: Winter call"]
+    kinds = [part.get_content_type() for part in invitation.walk()]
+    assert kinds.count("text/calendar") == 1
+    assert "application/ics" in kinds
+    assert len(server.mailbox(CLEO)) == before + 1  # the question whether she wants to join, no more
+
+
+def _call(house: Service, session: Session) -> events.Event:
+    starts = (Clock().now() + timedelta(days=10)).strftime("%Y-%m-%d 20:00")
+    return events.create(
+        session,
+        title={"en": "Winter call", "es": "Llamada de invierno"},
+        starts=starts,
+        zone="America/New_York",
+        minutes=60,
+        join_url="https://meet.example.org/winter",
+        audience="organizers",
+        now=house.clock.now(),
+        actor="test",
+    )
