@@ -1,5 +1,6 @@
 """Attempt: one hand-over of one outbox row to a server, the address really used and what the server said."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -8,6 +9,7 @@ from sqlalchemy import ForeignKey, String, Text, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Moment, PrimaryKey
+from mailer import tallies
 
 REPLY_LENGTH = 500
 
@@ -40,10 +42,12 @@ class HandedOver:
 
 
 def add_all(session: Session, handed_over: Sequence[HandedOver], *, now: datetime) -> None:
-    """Write down many hand-overs at once; the server's words are cut at 500 characters."""
+    """Write down many hand-overs at once, and count them; the server's words are cut at 500 characters."""
     rows = [{**asdict(each), "at": now, "reply": each.reply[:REPLY_LENGTH]} for each in handed_over]
     if rows:
         session.execute(insert(Attempt), rows)
+        outcomes = Counter(each.outcome for each in handed_over)
+        tallies.add(session, outcomes, slot=handed_over[0].outbox_id, now=now)
 
 
 def of_row(session: Session, outbox_id: int) -> Sequence[Attempt]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PREFIX = "MAILER_"
 NESTING = "__"
-SECRET_KEYS = ("smtp_url", "database_url")
+SECRET_KEYS = ("smtp_url", "database_url", "metrics_token")
 
 Values = dict[str, object]
 
@@ -134,7 +134,8 @@ def _without_empty(values: Values) -> Values:
 
 
 def _password_in(values: Values) -> bool:
-    return any("@" in str(values.get(key, "")) for key in SECRET_KEYS)
+    urls = any("@" in str(values.get(key, "")) for key in ("smtp_url", "database_url"))
+    return urls or bool(values.get("metrics_token"))
 
 
 def _heads(path: Sequence[str]) -> list[str]:

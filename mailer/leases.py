@@ -7,6 +7,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Moment, insert_or_nothing
 
+SCHEDULER = "scheduler"  # the duty of whoever ticks the jobs
+
 
 class Lease(Base):
     """Who holds a duty, and until when."""

@@ -63,6 +63,7 @@ QUEUED: ColumnElement[str] = literal_column("'queued'")
 SENDING: ColumnElement[str] = literal_column("'sending'")
 UNKNOWN: ColumnElement[str] = literal_column("'unknown'")
 HELD: ColumnElement[str] = literal_column("'held'")
+REASON: ColumnElement[bool] = literal_column("why <> ''")
 
 
 class OutboxRow(Base):
@@ -75,7 +76,8 @@ class OutboxRow(Base):
         index_where("ix_outbox_expiring", "expires_at", state="queued"),
         index_where("ix_outbox_sending", "lease_until", state="sending"),
         index_where("ix_outbox_held", "kind", "list", state="held"),
-        Index("ix_outbox_kind_ref", "kind", "ref"),
+        Index("ix_outbox_kind", "kind", "state", "ref"),  # counts need nothing else
+        Index("ix_outbox_why", "state", "why", sqlite_where=REASON, postgresql_where=REASON),
         {"sqlite_autoincrement": True},
     )
 
@@ -348,7 +350,7 @@ def counts(
     if kind is not None:
         rows = rows.where(OutboxRow.kind == kind)
     if ref is not None:
-        rows = rows.where(OutboxRow.ref == ref)
+        rows = rows.where(OutboxRow.state.in_(STATES), OutboxRow.ref == ref)  # the index's order
     return {(found_kind, state): number for found_kind, state, number in session.execute(rows)}
 
 

@@ -8,10 +8,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer import leases, tryout
+from mailer import leases, runs, tryout
 from mailer.jobs import Job, Jobs
+from mailer.runs import Ran
 
-DUTY = "scheduler"
+DUTY = leases.SCHEDULER
 DUTY_LENGTH = timedelta(seconds=30)
 MISSED_SECONDS = 3600  # a tick this late still runs, once
 
@@ -25,6 +26,7 @@ class Scheduler:
         self._database = database
         self._clock = clock
         self._owner = owner
+        self._ended: dict[str, Ran] = {}  # to write down with the next look at the duty
         self._ticker = BackgroundScheduler(
             timezone=UTC,
             job_defaults={"coalesce": True, "misfire_grace_time": MISSED_SECONDS, "max_instances": 1},
@@ -46,24 +48,42 @@ class Scheduler:
         try:
             with self._database.write() as session:
                 leases.release(session, DUTY, owner=self._owner, real=self._clock.real())
+                runs.note(session, self._ended.values())
         except StorageTrouble as trouble:
             log.warning("the duty is kept until its lease is over", trouble=str(trouble))
 
     def _on_duty(self) -> bool:
-        """Tell whether this process ticks now; nobody does while a time machine moves the clock."""
+        """Tell whether this process ticks now; nobody does while a time machine moves the clock.
+
+        What ran since the last look is written down in the same transaction.
+        """
         real = self._clock.real()
+        ended = dict(self._ended)
         with self._database.write() as session:
             if leases.held_by_another(session, tryout.MOVING, owner=self._owner, real=real):
                 return False
-            return leases.hold(session, DUTY, owner=self._owner, real=real, length=DUTY_LENGTH)
+            held = leases.hold(session, DUTY, owner=self._owner, real=real, length=DUTY_LENGTH)
+            runs.note(session, ended.values())
+        for name, ran in ended.items():
+            if self._ended.get(name) is ran:
+                self._ended.pop(name, None)
+        return held
 
     def _tick(self, job: Job) -> None:
+        began, at = self._clock.monotonic(), self._clock.real()
+
+        def ran(*, moved: int = 0, fault: str = "") -> None:
+            seconds = self._clock.monotonic() - began
+            self._ended[job.name] = Ran(job=job.name, at=at, seconds=seconds, moved=moved, fault=fault)
+
         try:
             if self._on_duty():
                 moved = job.run()
+                ran(moved=moved)
                 if moved:
                     log.info("job", name=job.name, moved=moved)
         except StorageTrouble as trouble:
             log.warning("job put off", name=job.name, trouble=str(trouble))
-        except Exception:
+        except Exception as fault:
+            ran(fault=type(fault).__name__)
             log.exception("job failed", name=job.name)  # the next tick tries again; the others go on

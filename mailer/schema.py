@@ -25,9 +25,11 @@ SHIPPED_SENDER = "Restoring Trust"
 SAMPLE_ADDRESS = "campaign@restoring-trust.example"
 DATABASE_FORMS = "sqlite:////folder/mailer.db or postgresql+psycopg://user:password@host/name"
 SMTP_FORMS = "smtp://user:password@host:587 or smtps://user:password@host:465"
+OPENER_FORMS = "24 letters and digits or more, such as “openssl rand -hex 24” prints"
 SAMPLE_POSTAL_ADDRESS = "SAMPLE: 123 Example Street, Anytown, NY 00000"
 
 _LOCAL_PART = re.compile(r"[^@\s<>()\[\]\\,;:\"]{1,64}")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{24,200}")  # RFC 6750, section 2.1
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
 
 
@@ -68,6 +70,12 @@ def _smtp_url(secret: SecretStr) -> SecretStr:
     parts = _split(secret.get_secret_value())
     if not re.fullmatch(r"smtps?(\+[a-z]+)?", parts.scheme) or not parts.hostname:
         raise ValueError(f"write {SMTP_FORMS}")
+    return secret
+
+
+def _token(secret: SecretStr) -> SecretStr:
+    if not _TOKEN.fullmatch(secret.get_secret_value()):
+        raise ValueError(f"write {OPENER_FORMS}")
     return secret
 
 
@@ -203,6 +211,9 @@ class Settings(BaseModel):
     )
     smtp_url: Annotated[SecretStr, AfterValidator(_smtp_url)] | None = _key(
         "the mail server; while it is missing, mail goes to the try-out post office", write=SMTP_FORMS
+    )
+    metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = _key(
+        "what opens /metrics to a program on another machine", write=OPENER_FORMS
     )
     connections: int = _key(
         "connections to the mail server at a time", write="a number from 1 to 100", default=10, ge=1, le=100

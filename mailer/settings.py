@@ -176,7 +176,7 @@ def _told(settings: Settings, layers: Sequence[Layer]) -> list[Told]:
 
 
 def _shown(key: str, value: object) -> str:
-    if key == "smtp_url":
+    if key in ("smtp_url", "metrics_token"):
         return "not set" if value is None else "set, not shown"
     if key == "database_url":
         return re.sub(r"//[^/]*@", "//…@", str(value))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lists.errors import Conflict
+from mailer import pulse
 from mailer.service import Service
 
 LOCK = "delivery.lock"
@@ -32,7 +33,8 @@ def run(service: Service, *, attached: bool) -> None:
             else:
                 loop.add_signal_handler(signal.SIGINT, delivery.stop)
             loop.add_signal_handler(signal.SIGTERM, delivery.stop)
-            await delivery.run()
+            async with pulse.beating(service.database, service.clock, worker=service.name):
+                await delivery.run()
 
         with asyncio.Runner(loop_factory=_fast_loop()) as runner:
             runner.run(deliver())

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from lists.contacts import Contact
 from lists.errors import NotFound
 from mailer.attempts import Attempt
-from mailer.outbox import OutboxRow
+from mailer.outbox import REASON, OutboxRow
 from mailer.templates import Edition
 
 Message = dict[str, object]
@@ -69,7 +69,8 @@ def one(session: Session, row_id: int) -> Message:
     row = session.execute(wanted).one_or_none()
     if row is None:
         raise NotFound(f"There is no message number {row_id}. “mailer outbox list” shows the newest.")
-    return with_attempts(session, [_told(*row)])[0]
+    message = {**_told(*row), "attempt": row[0].attempt}
+    return with_attempts(session, [message])[0]
 
 
 def with_attempts(session: Session, messages: Sequence[Message]) -> Sequence[Message]:
@@ -82,10 +83,10 @@ def with_attempts(session: Session, messages: Sequence[Message]) -> Sequence[Mes
 
 
 def reasons(session: Session) -> dict[tuple[str, str], int]:
-    """Return how many messages wait or are held by (state, why)."""
+    """Return how many messages wait or are held for a reason, by (state, why)."""
     rows = session.execute(
         select(OutboxRow.state, OutboxRow.why, func.count())
-        .where(OutboxRow.state.in_(("queued", "sending", "held")))
+        .where(OutboxRow.state.in_(("queued", "sending", "held")), REASON)
         .group_by(OutboxRow.state, OutboxRow.why)
     )
     return {(state, why): number for state, why, number in rows}

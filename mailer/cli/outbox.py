@@ -1,11 +1,22 @@
 """`mailer outbox`: what waits, what left, what failed, and why."""
 
+from collections.abc import Mapping, Sequence
+
 import click
 
-from mailer import outbox
-from mailer.cli import messages, opening, output
+from mailer import census
+from mailer.census import Census
+from mailer.cli import history, messages, opening, output
 from mailer.outbox import STATES
 from mailer.policy import POLICY
+
+FIGURES = {
+    "due": "Due now",
+    "later": "Due later",
+    "oldest": "Oldest waiting",
+    "left": "Left",
+    "finish": "All sent by",
+}
 
 
 @click.group()
@@ -35,13 +46,16 @@ def list_(*, state: str | None, kind: str | None, limit: int, as_json: bool) -> 
 @click.argument("number", type=int)
 @output.json_option
 def show(*, number: int, as_json: bool) -> None:
-    """Show one message, and what their server said each time: “mailer outbox show 12”."""
+    """Show one message, what became of it, and what the server said each time: “mailer outbox show 12”."""
     with opening.service() as service, service.database.read() as session:
         message = messages.one(session, number)
+        happened = history.told(message, now=service.clock.now())
     if as_json:
-        output.print_json(message)
+        output.print_json({**message, "history": happened})
         return
     output.facts(message, labels=messages.DETAILS, as_json=False)
+    output.say("")
+    output.rows(happened, columns=history.TOLD, as_json=False)
     attempts = message["attempts"]
     assert isinstance(attempts, list)
     output.say("")
@@ -51,21 +65,64 @@ def show(*, number: int, as_json: bool) -> None:
 @command.command()
 @output.json_option
 def stats(*, as_json: bool) -> None:
-    """Count messages by kind and state, and say why some wait."""
+    """Count messages by kind and state, and say what waits, why, and when it will have left."""
     with opening.service() as service, service.database.read() as session:
-        counts = outbox.counts(session)
+        counted = census.take(session, now=service.clock.now())
         reasons = messages.reasons(session)
     kinds = [
-        {"kind": kind, **{state: counts.get((kind, state), 0) for state in STATES}}
-        for kind in sorted({kind for kind, _ in counts})
+        {"kind": kind, **{state: counted.counts.get((kind, state), 0) for state in STATES}}
+        for kind in sorted({kind for kind, _ in counted.counts})
     ]
     if as_json:
         waiting = [{"state": state, "why": why, "number": number} for (state, why), number in reasons.items()]
-        output.print_json({"kinds": kinds, "waiting": waiting})
+        output.print_json({"kinds": kinds, "waiting": waiting, **_figures(counted)})
         return
     used = [state for state in STATES if any(row[state] for row in kinds)]
     columns = {"kind": "Kind", **{state: state.capitalize() for state in used}}
-    output.rows(kinds, columns=columns, as_json=False, none="The outbox is empty.")
+    output.rows([*kinds, *_sum(kinds, used)], columns=columns, as_json=False, none="The outbox is empty.")
     for (state, why), number in sorted(reasons.items()):
-        if why:
-            output.say(f"{number:>7,}  {state}: {why}")
+        output.say(f"{number:>7,}  {state}: {why}")
+    if kinds:
+        output.say("")
+        output.facts(_spoken(counted), labels=FIGURES, as_json=False)
+
+
+def _sum(kinds: Sequence[Mapping[str, object]], used: Sequence[str]) -> Sequence[Mapping[str, object]]:
+    """Return a row of sums, when there is more than one row to add up."""
+    sums = {state: sum(int(str(row[state])) for row in kinds) for state in used}
+    return [{"kind": "all", **sums}] if len(kinds) > 1 else []
+
+
+def _figures(counted: Census) -> dict[str, object]:
+    age = counted.age
+    return {
+        "states": {state: counted.state(state) for state in STATES},
+        "due": counted.waiting,
+        "later": counted.later,
+        "next_due": counted.next_due,
+        "oldest_waiting_since": counted.oldest,
+        "oldest_waiting_seconds": None if age is None else int(age.total_seconds()),
+        "left_last_minute": counted.last_minute,
+        "left_last_hour": counted.last_hour,
+        "finish": counted.finish,
+    }
+
+
+def _spoken(counted: Census) -> dict[str, object]:
+    finish = counted.finish
+    if not counted.waiting:
+        done = "nothing waits"
+    elif finish is None:
+        done = "unknown, because nothing has left within the last minute"
+    else:
+        done = f"{output.shown(finish)}, in {output.lasting(finish - counted.at)}"
+    later = f"{counted.later:,}" if counted.later < census.LATER_MOST else f"{counted.later:,} or more"
+    if counted.next_due:
+        later += f", the next at {output.shown(counted.next_due)}"
+    return {
+        "due": f"{counted.waiting:,}",
+        "later": later,
+        "oldest": "none waits" if counted.age is None else f"due for {output.lasting(counted.age)}",
+        "left": f"{counted.last_minute:,} in the last minute, {counted.last_hour:,} in the last hour",
+        "finish": done,
+    }

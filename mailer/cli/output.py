@@ -8,13 +8,14 @@ with control characters in them.
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 WIDTH_OF_A_FILE = 200
+UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -76,6 +77,18 @@ def shown(value: object) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M UTC")
     return "".join(sign if sign.isprintable() or sign == "\n" else "·" for sign in str(value))
+
+
+def lasting(length: timedelta) -> str:
+    """Say a length of time in its two largest units: “2 hours 5 minutes”."""
+    rest, parts = max(int(length.total_seconds()), 0), []
+    for seconds, unit in UNITS:
+        number, rest = divmod(rest, seconds)
+        if number:
+            parts.append(f"{number} {unit}{'' if number == 1 else 's'}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "less than a second"
 
 
 def _plain(value: object) -> object:

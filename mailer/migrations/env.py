@@ -5,8 +5,9 @@ from typing import Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-import mailer.leases
-import mailer.service  # noqa: F401  (every table is known once the service's parts are, and leases)
+import mailer.pulse
+import mailer.runs
+import mailer.service  # noqa: F401  (every table is known once the service's parts are, and these two)
 from lists.db import Base, Instant
 
 

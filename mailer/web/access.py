@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from mailer.settings import Settings
 from mailer.web.words import LANGUAGES
 
-ACCESS = ("public", "token", "loopback")
+ACCESS = ("public", "token", "loopback", "operator")
 ONE_CLICK = ("List-Unsubscribe", "One-Click")  # RFC 8058, section 3.2
 FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 LANGUAGES_READ = 20  # of an Accept-Language header
@@ -68,13 +68,20 @@ def at_this_machine(settings: Settings, *, client: str, told: Mapping[str, str])
     The settings, the visitor's address and the Host header must all say so (a page elsewhere can point its
     own name at 127.0.0.1), and nothing may have been forwarded: a proxy here also has a loopback address.
     """
-    return (
-        settings.tryout
-        and settings.loopback
-        and _is_loopback(client)
-        and _is_loopback(urlsplit(f"//{told.get('host', '')}").hostname or "")
-        and not any(name in told for name in FORWARDING)
-    )
+    return settings.tryout and settings.loopback and _came_from_here(client, told)
+
+
+def may_watch(settings: Settings, *, client: str, told: Mapping[str, str]) -> bool:
+    """Tell whether a visitor may read the figures: one who shows the `metrics_token`, or this machine.
+
+    A proxy on this machine looks like this machine unless it says for whom it asks. So where pages are public
+    and the settings trust no proxy to say that, only the token opens.
+    """
+    scheme, _, shown = told.get("authorization", "").partition(" ")
+    if settings.metrics_token is not None and scheme.lower() == "bearer":
+        known = settings.metrics_token.get_secret_value()
+        return hmac.compare_digest(shown.strip().encode(), known.encode())
+    return (settings.loopback or bool(settings.trusted_proxies)) and _came_from_here(client, told)
 
 
 def from_elsewhere(settings: Settings, *, access: str, told: Mapping[str, str]) -> bool:
@@ -110,6 +117,15 @@ def source(client: str, *, pepper: bytes) -> bytes:
         wide = isinstance(address, IPv6Address) and address.ipv4_mapped is None
         network = str(ip_network(f"{address}/64", strict=False)) if wide else str(address)
     return hmac.digest(pepper, f"source/{network}".encode(), hashlib.sha256)[:16]
+
+
+def _came_from_here(client: str, told: Mapping[str, str]) -> bool:
+    """Tell whether a visit comes from this machine, asks for it by its own name, and was not forwarded."""
+    return (
+        _is_loopback(client)
+        and _is_loopback(urlsplit(f"//{told.get('host', '')}").hostname or "")
+        and not any(name in told for name in FORWARDING)
+    )
 
 
 def _is_loopback(host: str) -> bool:

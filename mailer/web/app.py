@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from lists import geography
 from mailer.service import Service
+from mailer.web import watch
 from mailer.web.door import Door, Porter
 from mailer.web.postoffice import Office
 from mailer.web.press import STATIC, Press
@@ -42,6 +43,8 @@ def doors(office: Office) -> tuple[Door, ...]:
         ("POST", "/unsubscribe/{token}", "token", unsubscribe.post),
         ("GET", "/rsvp/{token}", "token", rsvp.show),
         ("POST", "/rsvp/{token}", "token", rsvp.post),
+        ("GET", "/health", "public", watch.look),
+        ("GET", "/metrics", "operator", watch.figures),
         ("GET", "/postoffice", "loopback", office.show),
         ("POST", "/postoffice/advance", "loopback", office.advance),
         ("GET", "/postoffice/messages.json", "loopback", office.messages),
@@ -51,7 +54,14 @@ def doors(office: Office) -> tuple[Door, ...]:
     )
     floored = {("POST", "/join"), ("POST", "/organize")}
     return tuple(
-        Door(method=method, path=path, access=access, handler=handler, floored=(method, path) in floored)
+        Door(
+            method=method,
+            path=path,
+            access=access,
+            handler=handler,
+            floored=(method, path) in floored,
+            bare=path == "/health",
+        )
         for method, path, access, handler in table
     )
 

@@ -33,13 +33,17 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """One route: method and path, who may enter, what answers, and whether its time must tell nothing."""
+    """One route: method and path, who may enter, what answers, and whether its time must tell nothing.
+
+    A `bare` one asks nothing of the database before its handler does.
+    """
 
     method: str
     path: str
     access: str
     handler: Callable[[Visit], Answer]
     floored: bool = False
+    bare: bool = False
 
 
 class Porter:
@@ -83,6 +87,8 @@ class Porter:
             settings, client=client, told=request.headers
         ):
             return self.refusal(request, 404)
+        if door.access == "operator" and not access.may_watch(settings, client=client, told=request.headers):
+            return self.refusal(request, 404)
         try:
             form: dict[str, str] = {}
             if door.method == "POST":
@@ -99,7 +105,7 @@ class Porter:
     def _handle(self, door: Door, request: Request, form: dict[str, str]) -> Response:
         """Run the handler; what a floor below refuses becomes a page."""
         try:
-            answer = door.handler(self._visit(request, form=form))
+            answer = door.handler(self._visit(request, form=form, bare=door.bare))
         except HouseError as fault:
             status = next((STATUS_OF[kind] for kind in STATUS_OF if isinstance(fault, kind)), 400)
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -131,7 +137,8 @@ class Porter:
     def _set(self, answer: Answer, door: str) -> Response:
         told = access.headers(door, self._service.settings)
         if isinstance(answer, File):
-            return Response(answer.body, headers={**told, **answer.headers, "Content-Type": answer.kind})
+            told |= {**answer.headers, "Content-Type": answer.kind}
+            return Response(answer.body, answer.status, headers=told)
         if isinstance(answer, Elsewhere):
             query = f"?{urlencode(answer.query)}" if answer.query else ""
             return Response(status_code=303, headers={**told, "Location": answer.path + query})

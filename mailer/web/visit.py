@@ -96,6 +96,7 @@ class File:
 
     body: bytes
     kind: str
+    status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

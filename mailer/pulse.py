@@ -1,0 +1,71 @@
+"""Pulse: a delivery process says every ten seconds that it lives, so that every other process can tell."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+
+from sqlalchemy import String, delete, func, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.clock import Clock
+from lists.db import Base, Database, Moment, insert_or_nothing
+from lists.errors import StorageTrouble
+
+BEAT_SECONDS = 10.0
+DEAD = timedelta(seconds=35)  # after three beats that nobody heard
+FORGOTTEN = timedelta(days=1)
+
+
+class Pulse(Base):
+    """When a worker was last heard, by the machine's time."""
+
+    __tablename__ = "pulses"
+
+    worker: Mapped[str] = mapped_column(String(40), primary_key=True)
+    at: Mapped[Moment]
+
+
+def beat(session: Session, worker: str, *, real: datetime) -> None:
+    """Say that this worker lives; the first beat clears away those unheard for a day."""
+    if insert_or_nothing(session, Pulse, [{"worker": worker, "at": real}]):
+        session.execute(delete(Pulse).where(Pulse.at < real - FORGOTTEN))
+    else:
+        session.execute(update(Pulse).where(Pulse.worker == worker).values(at=real))
+
+
+def end(session: Session, worker: str) -> None:
+    """Say that this worker has ended as it should."""
+    session.execute(delete(Pulse).where(Pulse.worker == worker))
+
+
+def alive(session: Session, *, real: datetime) -> int:
+    """Return how many workers live."""
+    return session.scalar(select(func.count()).where(Pulse.at >= real - DEAD)) or 0
+
+
+@asynccontextmanager
+async def beating(database: Database, clock: Clock, *, worker: str) -> AsyncIterator[None]:
+    """Beat for as long as the block lasts and its event loop turns."""
+
+    def once() -> None:
+        with suppress(StorageTrouble), database.write() as session:  # delivery itself tells of the trouble
+            beat(session, worker, real=clock.real())
+
+    async def often() -> None:
+        while True:
+            await asyncio.to_thread(once)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def last() -> None:
+        with suppress(StorageTrouble), database.write() as session:
+            end(session, worker)
+
+    beats = asyncio.create_task(often())
+    try:
+        yield
+    finally:
+        beats.cancel()
+        with suppress(asyncio.CancelledError):
+            await beats
+        await asyncio.to_thread(last)

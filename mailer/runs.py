@@ -1,0 +1,48 @@
+"""Run: when each job ran last, how long it took, what it moved, and what went wrong."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Double, String, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.db import Base, Moment
+
+
+class Run(Base):
+    """The last run of one job; `at` is the machine's time, `fault` the kind of error or ""."""
+
+    __tablename__ = "runs"
+
+    job: Mapped[str] = mapped_column(String(40), primary_key=True)
+    at: Mapped[Moment]
+    seconds: Mapped[float] = mapped_column(Double)
+    moved: Mapped[int] = mapped_column(BigInteger)
+    fault: Mapped[str] = mapped_column(String(60))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """One run that is over."""
+
+    job: str
+    at: datetime
+    seconds: float
+    moved: int = 0
+    fault: str = ""
+
+
+def note(session: Session, done: Iterable[Ran]) -> None:
+    """Write down the runs that are over, each over the one before."""
+    rows = [asdict(each) for each in sorted(done, key=lambda ran: ran.job)]  # nobody waits in a ring
+    if rows:
+        new = insert(Run)
+        values = {name: new.excluded[name] for name in ("at", "seconds", "moved", "fault")}
+        session.execute(new.on_conflict_do_update(index_elements=[Run.job], set_=values), rows)
+
+
+def last(session: Session) -> Sequence[Run]:
+    """Return the last run of every job, by name."""
+    return session.scalars(select(Run).order_by(Run.job)).all()

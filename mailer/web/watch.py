@@ -1,0 +1,35 @@
+"""What watches over the service may ask: whether it is well (anybody), and its figures (operators)."""
+
+import json
+
+from mailer import health, metrics
+from mailer.web.visit import File, Visit
+
+WELL, TROUBLE = 200, 503
+
+
+def look(visit: Visit) -> File:
+    """Tell whether everything goes on, a sentence for each part: 200 when all is well, else 503."""
+    service = visit.service
+    findings = health.look(service.database, service.clock, home=service.settings.home)
+    well = health.well(findings)
+    told = {
+        "status": _word(well),
+        "checks": {
+            finding.name: {"status": _word(finding.ok), "sentence": finding.sentence} for finding in findings
+        },
+    }
+    body = json.dumps(told, indent=2).encode() + b"\n"
+    return File(body=body, kind="application/json", status=WELL if well else TROUBLE)
+
+
+def figures(visit: Visit) -> File:
+    """Tell the figures in Prometheus's text format; raises StorageTrouble."""
+    service = visit.service
+    findings = health.look(service.database, service.clock, home=service.settings.home)
+    read = metrics.read(service.database, service.clock, findings=findings)
+    return File(body=metrics.text(read), kind=metrics.KIND)
+
+
+def _word(ok: bool) -> str:
+    return "ok" if ok else "trouble"

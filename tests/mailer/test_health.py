@@ -1,0 +1,217 @@
+"""/health tells in sentences whether everything goes on by itself, and nothing about anybody."""
+
+import json
+import shutil
+from collections import namedtuple
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from lists.db import EPOCH, MICROSECOND, Database
+from lists.errors import StorageTrouble
+from mailer import health, leases, pulse, runs, tryout
+from mailer.runs import Ran
+from mailer.service import Service
+from tests.clocks import StoppedClock
+from tests.mailer.visitor import Visitor
+from tests.people import Person
+from tests.relays import DOWN, LATER, World, confirmation, deliver
+from tests.statements import recorded
+
+USAGE = namedtuple("USAGE", "total used free")
+
+
+def at_work(service: Service) -> None:
+    """Say what the running processes say: a worker lives, and somebody keeps the schedule."""
+    real = service.clock.real()
+    with service.database.write() as session:
+        pulse.beat(session, "worker", real=real)
+        leases.hold(session, leases.SCHEDULER, owner="us", real=real, length=timedelta(seconds=30))
+
+
+def asked(visitor: Visitor) -> tuple[int, dict[str, Any]]:
+    answer = visitor.get("/health")
+    assert answer.headers["content-type"] == "application/json"
+    told: dict[str, Any] = json.loads(answer.content)
+    assert (told["status"] == "ok") == (answer.status_code == 200)
+    return answer.status_code, told["checks"]
+
+
+def troubles(visitor: Visitor) -> dict[str, str]:
+    status, checks = asked(visitor)
+    found = {name: check["sentence"] for name, check in checks.items() if check["status"] != "ok"}
+    assert status == (503 if found else 200)
+    return found
+
+
+def test_all_is_well_where_a_worker_beats_and_the_schedule_is_kept(
+    service: Service, visitor: Visitor, ana: Person, ben: Person, cleo: Person
+) -> None:
+    at_work(service)
+    assert troubles(visitor) == {}
+    assert visitor.ask("HEAD", "/health").status_code == 200
+
+
+def test_it_tells_no_numbers_no_addresses_and_no_versions(
+    service: Service, visitor: Visitor, ana: Person, ben: Person, cleo: Person
+) -> None:
+    confirmation(service, ben)
+    for _ in range(2):
+        said = visitor.get("/health").text
+        assert not any(sign.isdigit() for sign in said)
+        assert "@" not in said
+        at_work(service)
+
+
+def test_a_new_house_says_that_nobody_works_in_it_yet(visitor: Visitor) -> None:
+    assert set(troubles(visitor)) == {"delivery", "schedule"}
+
+
+def test_a_worker_that_is_silent_is_dead(service: Service, visitor: Visitor, clock: StoppedClock) -> None:
+    at_work(service)
+    clock.advance(seconds=36)
+    assert troubles(visitor)["delivery"] == "No delivery process is running."
+    at_work(service)
+    assert troubles(visitor) == {}
+    with service.database.write() as session:
+        pulse.end(session, "worker")
+    assert "delivery" in troubles(visitor)
+
+
+def test_a_schedule_that_nobody_keeps_is_told_except_while_the_time_machine_moves(
+    service: Service, visitor: Visitor, clock: StoppedClock
+) -> None:
+    at_work(service)
+    with service.database.write() as session:
+        leases.release(session, leases.SCHEDULER, owner="us", real=clock.real() - timedelta(seconds=1))
+    assert set(troubles(visitor)) == {"schedule"}
+    with service.database.write() as session:
+        leases.hold(session, tryout.MOVING, owner="machine", real=clock.real(), length=timedelta(minutes=10))
+    assert troubles(visitor) == {}
+
+
+def test_a_job_that_failed_is_told_until_it_runs_well(
+    service: Service, visitor: Visitor, clock: StoppedClock
+) -> None:
+    at_work(service)
+    for fault, names in [("KeyError", {"schedule"}), ("", set())]:
+        with service.database.write() as session:
+            runs.note(session, [Ran(job="expire", at=clock.real(), seconds=0.1, fault=fault)])
+        assert set(troubles(visitor)) == names
+
+
+def test_a_confirmation_that_waits_for_a_minute_is_told(
+    service: Service, visitor: Visitor, clock: StoppedClock, ben: Person, cleo: Person
+) -> None:
+    confirmation(service, ben)
+    clock.advance(seconds=59)
+    at_work(service)
+    assert troubles(visitor) == {}
+    clock.advance(seconds=2)
+    at_work(service)
+    assert set(troubles(visitor)) == {"confirmations"}
+    clock.advance(days=3)  # it is too late to send, and the job that gives it up has not run
+    at_work(service)
+    assert troubles(visitor) == {}
+
+
+def test_a_server_that_asks_to_wait_is_no_trouble_and_one_that_is_down_is(
+    service: Service, visitor: Visitor, clock: StoppedClock, ben: Person, world: World
+) -> None:
+    confirmation(service, ben)
+    world.answer = lambda _: LATER
+    deliver(service, world)
+    clock.advance(minutes=2)
+    at_work(service)
+    assert troubles(visitor) == {}
+    clock.advance(minutes=4)
+    world.answer = lambda _: DOWN
+    deliver(service, world)
+    at_work(service)
+    assert set(troubles(visitor)) == {"mail server"}
+
+
+def test_a_confirmation_that_never_reaches_a_server_waits_though_it_is_due_anew_each_time(
+    service: Service, visitor: Visitor, clock: StoppedClock, ben: Person, world: World
+) -> None:
+    confirmation(service, ben)
+    clock.advance(seconds=61)
+    world.answer = lambda _: DOWN
+    deliver(service, world)
+    at_work(service)
+    assert set(troubles(visitor)) == {"mail server", "confirmations"}
+
+
+def test_what_a_dead_worker_claimed_and_nobody_put_back_is_told(
+    service: Service, visitor: Visitor, clock: StoppedClock, ben: Person
+) -> None:
+    confirmation(service, ben)
+    past = clock.real() - timedelta(minutes=2)
+    with service.database.write() as session:
+        session.execute(
+            text("UPDATE outbox SET state = 'sending', lease_until = :past"), {"past": _micros(past)}
+        )
+    at_work(service)
+    assert "dead worker" in troubles(visitor)["delivery"]
+
+
+def test_a_clock_that_was_set_back_is_told(service: Service, visitor: Visitor, clock: StoppedClock) -> None:
+    at_work(service)
+    clock.set(clock.real() - timedelta(hours=1))
+    assert set(troubles(visitor)) == {"clock"}
+
+
+def test_a_disk_that_is_almost_full_is_told(
+    service: Service, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work(service)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: USAGE(10**12, 10**12, 10**6))
+    assert set(troubles(visitor)) == {"disk"}
+
+    def gone(_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(shutil, "disk_usage", gone)
+    assert "cannot be reached" in troubles(visitor)["disk"]
+
+
+def test_a_database_that_is_away_or_not_ours_is_told(
+    service: Service, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work(service)
+    with service.database.write() as session:
+        session.execute(text("ALTER TABLE pulses RENAME TO elsewhere"))
+    assert set(troubles(visitor)) == {"database"}
+
+    def away(_self: Database) -> None:
+        raise StorageTrouble("away")
+
+    monkeypatch.setattr(Database, "read", away)
+    assert set(troubles(visitor)) == {"database"}
+
+
+def test_it_costs_one_question_whatever_there_is(
+    service: Service, visitor: Visitor, ana: Person, ben: Person
+) -> None:
+    at_work(service)
+    confirmation(service, ben)
+    with recorded(service.database) as statements:
+        health.look(service.database, StoppedClock(), home=service.settings.home)
+    assert len(statements) == 1
+
+
+def test_beats_are_written_and_the_long_silent_are_forgotten(database: Database, clock: StoppedClock) -> None:
+    with database.write() as session:
+        pulse.beat(session, "old", real=clock.real())
+        clock.advance(days=2)
+        pulse.beat(session, "one", real=clock.real())
+        pulse.beat(session, "one", real=clock.advance(seconds=10))
+        pulse.beat(session, "two", real=clock.real())
+        assert pulse.alive(session, real=clock.real()) == 2
+        assert set(session.scalars(text("SELECT worker FROM pulses"))) == {"one", "two"}
+
+
+def _micros(moment: Any) -> int:
+    return int((moment - EPOCH) // MICROSECOND)
