@@ -31,6 +31,16 @@ from tests.relays import (
     worker,
 )
 
+both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """SQLite, and PostgreSQL too where a test says `both`: the ledger's own tests run on each."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
 # What the relay says
 
 
@@ -50,6 +60,7 @@ def test_ben_gets_the_update_in_his_language_and_cleo_gets_nothing(
     assert (attempt.address, attempt.outcome, attempt.code) == (ben.email, "sent", 250)
 
 
+@both
 @pytest.mark.parametrize(
     ("outcome", "state", "tries", "why"),
     [
@@ -107,6 +118,7 @@ def test_what_is_too_late_never_leaves_even_when_nobody_has_given_it_up_yet(
     assert states(service)["expired"] == 1
 
 
+@both
 def test_a_confirmation_nobody_can_be_sure_of_leaves_once_more_as_the_same_message(
     service: Service, world: World, ben: Person
 ) -> None:
@@ -182,6 +194,7 @@ def test_a_relay_that_takes_fewer_connections_than_we_have_slows_but_stops_nobod
 # Stopping
 
 
+@both
 def test_stop_in_the_middle_gives_back_what_was_not_begun_and_records_what_was(
     service: Service, world: World, ben: Person
 ) -> None:
@@ -287,6 +300,7 @@ def test_a_fault_in_one_message_s_composing_does_not_stop_the_others(
     assert "ZeroDivisionError" in failed.why
 
 
+@both
 def test_a_database_that_fails_while_composing_is_no_fault_of_any_message(
     service: Service, world: World, ben: Person
 ) -> None:

@@ -16,6 +16,15 @@ from mailer.jobs import Job
 from mailer.scheduler import DUTY_LENGTH, Scheduler
 from tests.clocks import StoppedClock
 
+both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """SQLite, and PostgreSQL too where a test says `both`: the ledger's own tests run on each."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
 
 @dataclass
 class Table:
@@ -63,6 +72,7 @@ def tick(made: Scheduler, table: Table) -> list[str]:
     return list(table.ran)
 
 
+@both
 def test_only_one_of_two_processes_ticks_and_the_other_takes_over_when_it_dies(
     database: Database, clock: StoppedClock, table: Table
 ) -> None:

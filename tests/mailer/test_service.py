@@ -20,6 +20,15 @@ from tests.clocks import StoppedClock
 from tests.people import Person
 from tests.relays import broadcast
 
+both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """SQLite, and PostgreSQL too where a test says `both`: the ledger's own tests run on each."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
 
 def earnest(settings: Settings, **more: Any) -> Settings:
     """Return settings with a real mail server, on the same folder and database."""
@@ -95,6 +104,7 @@ def test_a_resource_without_a_link_is_a_sample_in_a_try_out_and_nothing_in_earne
     )
 
 
+@both
 def test_delivering_by_hand_says_how_many_left(service: Service, ben: Person, cleo: Person) -> None:
     broadcast(service)
     done = service.deliver_until_empty()

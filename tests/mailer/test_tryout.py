@@ -13,6 +13,15 @@ from tests.clocks import StoppedClock
 from tests.people import Person
 from tests.relays import World, deliver
 
+both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """SQLite, and PostgreSQL too where a test says `both`: the ledger's own tests run on each."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
 
 @dataclass
 class Agenda:
@@ -52,6 +61,7 @@ def machine(service: Service, agenda: Agenda) -> TimeMachine:
     )
 
 
+@both
 def test_advancing_stops_at_every_due_moment_on_the_way(
     service: Service, agenda: Agenda, clock: StoppedClock
 ) -> None:
@@ -156,6 +166,7 @@ def test_every_process_lives_in_the_moved_moment(
     assert timedelta(days=1, hours=23) < other.now() - other.real() - before < timedelta(days=2, minutes=1)
 
 
+@both
 def test_to_the_next_mail_brings_ben_his_next_one_on_a_monday_at_ten(
     service: Service, world: World, clock: StoppedClock, ben: Person
 ) -> None:
