@@ -4,23 +4,16 @@ Where the kind's policy says so, mailer/verdicts.py sends such a message once mo
 bytes and Message-ID, by which many mailboxes drop the second. The others wait for staff, or a late report.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, update
 from sqlalchemy.orm import Session
 
 from lists.errors import Conflict, NotFound
 from mailer.outbox import OutboxRow
 
 Decision = Literal["sent", "resend"]
-
-
-def waiting(session: Session, *, limit: int) -> Sequence[OutboxRow]:
-    """Return the rows that wait for a decision, oldest first."""
-    wanted = select(OutboxRow).where(OutboxRow.state == "unknown")
-    return session.scalars(wanted.order_by(OutboxRow.id).limit(limit)).all()
 
 
 def resolve(session: Session, row_id: int, decision: Decision, *, now: datetime) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from mailer import census
+from lists import audit
+from lists.errors import BadInput
+from mailer import census, unknowns
 from mailer.census import Census
 from mailer.cli import history, messages, opening, output
 from mailer.outbox import STATES
@@ -35,9 +37,43 @@ def command() -> None:
 @output.json_option
 def list_(*, state: str | None, kind: str | None, limit: int, as_json: bool) -> None:
     """Show messages, the newest first: “mailer outbox list --state failed”."""
+    _list(limit=limit, state=state, kind=kind, as_json=as_json, none="There is no such message.")
+
+
+@command.command()
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many to show.")
+@output.json_option
+def unknown(*, limit: int, as_json: bool) -> None:
+    """Show messages of which nobody can say whether they arrived: the connection broke at the last byte.
+
+    Confirmations and invitations were sent once more already. The others wait for you: ask the person, or
+    leave it. “mailer outbox resolve 12 --sent” or “--resend” says what you decided.
+    """
+    _list(limit=limit, state="unknown", kind=None, as_json=as_json, none="Nothing is unknown.")
+
+
+@command.command()
+@click.argument("number", type=int)
+@click.option("--sent", "decision", flag_value="sent", help="It arrived.")
+@click.option("--resend", "decision", flag_value="resend", help="Send it once more; it may arrive twice.")
+def resolve(*, number: int, decision: unknowns.Decision | None) -> None:
+    """Decide about one unknown message: “mailer outbox resolve 12 --sent”."""
+    if decision is None:
+        raise BadInput("Say what you decided: --sent if it arrived, --resend to send it once more.")
+    with opening.service() as service, service.database.write() as session:
+        now = service.clock.now()
+        unknowns.resolve(session, number, decision, now=now)
+        audit.note(
+            session, actor=opening.ACTOR, action=f"resolve {decision}", subject=f"message {number}", now=now
+        )
+    done = "counts as sent" if decision == "sent" else "leaves once more; “mailer serve” sends it"
+    output.say(f"Message {number} {done}.")
+
+
+def _list(*, limit: int, state: str | None, kind: str | None, as_json: bool, none: str) -> None:
     with opening.service() as service, service.database.read() as session:
         found = messages.found(session, limit=limit, state=state, kind=kind)
-    output.rows(found, columns=messages.MESSAGE, as_json=as_json, none="There is no such message.")
+    output.rows(found, columns=messages.MESSAGE, as_json=as_json, none=none)
     if len(found) == limit and not as_json:
         output.say(f"Only the newest {limit} are shown; --limit shows more.")
 

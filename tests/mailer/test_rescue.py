@@ -118,7 +118,7 @@ def test_staff_decide_what_became_of_an_unknown_update(
     world.clock.advance(seconds=LEASE.total_seconds() + 1)
     service.rescue.of_the_overdue()
     with service.database.write() as session:
-        (row,) = unknowns.waiting(session, limit=10)
+        (row,) = rows(service)
         unknowns.resolve(session, row.id, decision, now=world.clock.now())
     deliver(service, world)
     assert len(world.arrived) == arrives
