@@ -271,8 +271,7 @@ class Delivery:
             outcome = Outcome(state="unknown", reply=f"a fault of the program: {type(fault).__name__}")
         if connection.dotted:
             self._answered(entry, outcome)
-        self._learn(outcome, began)
-        return verdicts.of(letter, outcome)
+        return verdicts.of(letter, outcome, alone=self._learn(outcome, began))
 
     def _answered(self, entry: Entry, outcome: Outcome) -> None:
         try:
@@ -280,17 +279,20 @@ class Delivery:
         except OSError as trouble:  # recorded in the database a moment later all the same
             log.error("the journal cannot be written", trouble=str(trouble))
 
-    def _learn(self, outcome: Outcome, began: float) -> None:
-        """Note whether the relay can be reached; what stands in one connection's way is not its fault."""
+    def _learn(self, outcome: Outcome, began: float) -> bool:
+        """Note whether the relay can be reached; tells when only this connection failed."""
         if outcome.state != "unreachable":
             self._rest = 0.0
             self._reached = self._time()
             self.sent += outcome.state == "sent"
-        elif self._reached < began - ALONE_SECONDS:
+            return False
+        alone = self._reached >= began - ALONE_SECONDS
+        if not alone:
             if not self.trouble:
                 self._rest = min(max(self._rest * 2, REST_FIRST), REST_LONGEST)
                 log.warning("relay unreachable", reply=outcome.reply, rest_seconds=self._rest)
             self.trouble = outcome.reply or "The relay cannot be reached."
+        return alone
 
     def _note(self, result: Result) -> None:
         self._results.append(result)

@@ -23,7 +23,8 @@ from mailer.source import Source, settle_all
 
 FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=5), timedelta(minutes=66)  # Postfix's schedule, doubling
 MOST_DOUBLINGS = 10  # beyond the longest, and far below what a timedelta can hold
-AGAIN = timedelta(seconds=10)  # until a message whose connection failed is tried again, behind the others
+AGAIN = timedelta(seconds=10)  # until a message that failed while others got through is tried again
+ALONE = "its connection failed, while others got through"
 
 # What the relay said → the row's next state, and why. Connections that fail cost no message an attempt.
 AFTER = {
@@ -42,9 +43,14 @@ def back(entry: Entry) -> Result:
     return Result(entry=entry, state="queued")
 
 
-def of(letter: Ready, outcome: Outcome) -> Result:
-    """Return what the relay's answer means to the row of this message."""
+def of(letter: Ready, outcome: Outcome, *, alone: bool = False) -> Result:
+    """Return what the relay's answer means to the row of this message.
+
+    `alone`: only this connection failed, while others got through.
+    """
     state, why = AFTER[outcome.state]
+    if alone:
+        why = ALONE
     return Result(
         entry=letter.entry,
         state=state,
@@ -106,7 +112,7 @@ def _decided(session: Session, results: Sequence[Result], *, now: datetime) -> S
         if result.outcome == "deferred":
             wait = FIRST_RETRY * 2 ** min(result.entry.tries, MOST_DOUBLINGS)
             return replace(result, due_at=now + min(wait, LONGEST_RETRY))
-        if result.outcome == "unreachable":
+        if result.why == ALONE:
             return replace(result, due_at=now + AGAIN)
         if result.entry.id in resend:
             return replace(result, state="queued", why="nobody can say whether it arrived; once more")
