@@ -20,6 +20,7 @@ DOORS = {
     "icalendar": ("mailer/itip.py",),
     "jinja2": ("mailer/rendering.py", "mailer/grammar.py"),
     "markdown_it": ("mailer/markdown.py",),
+    "prometheus_client": ("mailer/metrics.py",),
     "psycopg": (),
     "pydantic": ("mailer/schema.py", "mailer/settings.py"),
     "rich": ("mailer/cli/",),

@@ -1,0 +1,58 @@
+"""Every event that may stand in the log is a plain sentence, and operators are told what to do about it."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from tests.house import source
+
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+SPEAKS_AS_A_LIBRARY = {"mailer/postoffice.py"}
+PRINTING = ("print", "sys.stderr.write", "sys.stdout.write")
+TOLD = set(
+    re.findall(r"^\| `([^`]+)` \|", (source.ROOT / "docs" / "operating.md").read_text("utf-8"), re.MULTILINE)
+)
+
+
+def _calls() -> Iterator[tuple[str, ast.Call]]:
+    for name, tree in source.python("lists", "mailer"):
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in LEVELS
+                and re.fullmatch(r"_?log|structlog\.get_logger\(\)", ast.unparse(node.func.value))
+            ):
+                yield name, node
+
+
+def test_every_event_is_a_constant_sentence_with_its_facts_beside_it() -> None:
+    loose = [
+        f"{name}, line {call.lineno}"
+        for name, call in _calls()
+        if name not in SPEAKS_AS_A_LIBRARY
+        and not (len(call.args) == 1 and isinstance(call.args[0], ast.Constant))
+    ]
+    assert not loose
+
+
+def test_every_event_is_explained_to_operators() -> None:
+    events = {
+        str(call.args[0].value)
+        for name, call in _calls()
+        if name not in SPEAKS_AS_A_LIBRARY and isinstance(call.args[0], ast.Constant)
+    }
+    assert events
+    assert events - TOLD == set(), "docs/operating.md, “The log”, says what to do about each"
+
+
+def test_nothing_is_printed_around_the_log() -> None:
+    printed = [
+        f"{name}, line {node.lineno}"
+        for name, tree in source.python("lists", "mailer")
+        if not name.startswith(("mailer/cli/", "mailer/migrations/"))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("print", "sys.stderr.write", "sys.stdout.write")
+    ]
+    assert not printed
