@@ -110,6 +110,7 @@ async def test_a_join_a_confirmation_a_refusal_and_an_outage_leave_nobodys_trace
 async def _lives(town: Town, peer: Polite, log: Path) -> None:
     await town.until(lambda: (log.parent / "port").exists(), "the start")
     await town.until(lambda: _answers(town.base), "the pages")
+    await town.until(lambda: _well(town.base), "health")
     for email, name in [(ANA, NAMES[0]), (BEN, NAMES[1]), (CLEO, "Cleo"), (f"{BEN}\r\nBcc: x@y.example", "")]:
         await town.ask("/join", {"email": email, "name": name, "zip": "10027", "language": "en"})
     await town.until(lambda: len(peer.letters) >= 2, "the confirmations")
@@ -133,3 +134,11 @@ def _link(peer: Polite) -> re.Match[str] | None:
 def _answers(base: str) -> bool:
     with socket.socket() as line:
         return line.connect_ex(("127.0.0.1", int(base.rpartition(":")[2]))) == 0
+
+
+def _well(base: str) -> bool:
+    try:
+        with urlopen(f"{base}/health", timeout=5) as answer:
+            return bool(json.loads(answer.read())["status"] == "ok")
+    except OSError:
+        return False
