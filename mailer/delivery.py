@@ -275,7 +275,8 @@ class Delivery:
 
     def _answered(self, entry: Entry, outcome: Outcome) -> None:
         try:
-            self.journal.answered(entry.id, entry.attempt, outcome.state)
+            state = "deferred" if verdicts.refuses_us(outcome) else outcome.state
+            self.journal.answered(entry.id, entry.attempt, state)
         except OSError as trouble:  # recorded in the database a moment later all the same
             log.error("the journal cannot be written", trouble=str(trouble))
 

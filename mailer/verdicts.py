@@ -35,6 +35,8 @@ AFTER = {
     "unknown": ("unknown", "the connection broke after the last byte"),
 }
 
+OURS = "their server refuses us, not this person; tried again"
+
 log = structlog.get_logger()
 
 
@@ -51,6 +53,9 @@ def of(letter: Ready, outcome: Outcome, *, alone: bool = False) -> Result:
     state, why = AFTER[outcome.state]
     if alone:
         why = ALONE
+    if refuses_us(outcome):
+        state, why = "queued", OURS
+        log.warning("refused for what we are", code=outcome.code, reply=outcome.reply)
     return Result(
         entry=letter.entry,
         state=state,
@@ -61,6 +66,11 @@ def of(letter: Ready, outcome: Outcome, *, alone: bool = False) -> Result:
         code=outcome.code,
         reply=outcome.reply,
     )
+
+
+def refuses_us(outcome: Outcome) -> bool:
+    """Tell whether a refusal is about us (policy, reputation, protocol), which must punish no recipient."""
+    return outcome.state == "refused" and outcome.ours
 
 
 def told(entry: Entry, outcome: str, *, why: str = "") -> Result:
@@ -109,7 +119,7 @@ def _decided(session: Session, results: Sequence[Result], *, now: datetime) -> S
     resend = doubtful - attempts.with_outcome(session, doubtful, outcome="unknown")
 
     def decided(result: Result) -> Result:
-        if result.outcome == "deferred":
+        if result.outcome == "deferred" or result.why == OURS:
             wait = FIRST_RETRY * 2 ** min(result.entry.tries, MOST_DOUBLINGS)
             return replace(result, due_at=now + min(wait, LONGEST_RETRY))
         if result.why == ALONE:
