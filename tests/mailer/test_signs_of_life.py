@@ -64,13 +64,19 @@ async def test_a_worker_beats_while_it_lives_and_is_gone_when_it_ends(
 async def test_a_database_that_is_locked_stops_no_worker(
     database: Database, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tried = []
+
     def locked(*_: object, **__: object) -> None:
+        tried.append("in vain")
         raise StorageTrouble("busy")
 
     monkeypatch.setattr(pulse, "beat", locked)
     monkeypatch.setattr(pulse, "end", locked)
     async with pulse.beating(database, clock, worker="one"):
         await asyncio.sleep(0.05)
+        worked = bool(tried)
+    assert worked
+    assert len(tried) >= 2, "the beat and the end were both tried"
 
 
 def test_a_run_is_written_down_with_the_next_look_at_the_duty(service: Service, clock: StoppedClock) -> None:

@@ -303,6 +303,7 @@ async def test_closing_and_aborting_twice_or_before_opening_is_allowed():
     door.abort()
     await door.close()
     await door.close()
+    assert not door.dotted
 
 
 # TLS and login
