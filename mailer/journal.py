@@ -2,8 +2,9 @@
 
 A database row cannot tell, after a `kill -9`, whether a message had reached the server: its outcome is
 recorded a moment later, in a batch. So a worker writes sixteen bytes before each final dot and sixteen when
-it is answered, straight to a file of its own (`os.pwrite`, no buffer: what was written survives the process).
-Nothing is sent when a line cannot be written; the file is allocated ahead, so a full disk is noticed early.
+it is answered, straight into a file of its own that is mapped into memory: what stands there survives the
+process, and writing it is no system call, at which a busy interpreter would change threads. The file is
+allocated ahead, so a full disk is noticed early; nothing is sent when a line cannot be written.
 
 The owner holds a lock on the file while it lives: a lock that can be had proves its death. The header holds
 the machine's boot id: after a reboot the file may lack lines that were never flushed, and then only what it
@@ -11,6 +12,7 @@ does say counts.
 """
 
 import fcntl
+import mmap
 import os
 import secrets
 import struct
@@ -25,11 +27,11 @@ from lists.errors import StorageTrouble
 
 FOLDER = "journals"
 SUFFIX, SETTLED = ".journal", ".settled"
-HEADER = struct.Struct("<8s36s80s")  # magic, boot id, worker
+HEADER = struct.Struct("<8s36s84s")  # magic, boot id, worker; as long as eight lines
 LINE = struct.Struct("<cqI")  # mark, row, attempt; followed by three bytes of CRC-32
 LINE_BYTES = LINE.size + 3
-MAGIC = b"mailer\x001"
-AHEAD = 1 << 20  # octets allocated at a time, 65,536 lines
+MAGIC = b"mailer\x002"
+AHEAD = 1 << 20  # octets allocated and mapped at a time, 65,536 lines: none lies across two pieces
 
 ABOUT = b">"  # the final dot is written next
 MARKS = {"sent": b"S", "deferred": b"D", "refused": b"R", "unreachable": b"N", "unknown": b"U"}
@@ -48,9 +50,8 @@ class Journal:
             self._file = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._allocated = self._end = 0
-            header = HEADER.pack(MAGIC, (boot or boot_id()).encode(), worker.encode())
-            self._allocate(HEADER.size)
-            self._write(header)
+            self._piece: mmap.mmap | None = None
+            self._write(HEADER.pack(MAGIC, (boot or boot_id()).encode(), worker.encode()))
             self.path = unfinished.rename(folder / f"{name}{SUFFIX}")  # nobody ever sees it unlocked
         except OSError as trouble:
             raise StorageTrouble(
@@ -70,6 +71,8 @@ class Journal:
 
         A settled journal is kept for a while: an older backup that is restored does not know what it says.
         """
+        if self._piece is not None:
+            self._piece.close()
         if settled and self._end == HEADER.size:
             self.path.unlink()
         elif settled:
@@ -79,21 +82,22 @@ class Journal:
 
     def _line(self, mark: bytes, row: int, attempt: int) -> None:
         line = LINE.pack(mark, row, attempt)
-        self._allocate(LINE_BYTES)
         self._write(line + _check(line))
 
-    def _allocate(self, size: int) -> None:
-        if self._end + size > self._allocated:
-            os.posix_fallocate(self._file, self._allocated, AHEAD)
-            self._allocated += AHEAD
-
     def _write(self, data: bytes) -> None:
-        written = os.pwrite(self._file, data, self._end)
-        if written != len(data):
-            raise OSError(
-                f"only {written} of {len(data)} bytes were written"
-            )  # the line is void: its check fails
-        self._end += written
+        if self._piece is None or self._end == self._allocated:
+            self._piece = self._next_piece()
+        place = self._end % AHEAD
+        self._piece[place : place + len(data)] = data
+        self._end += len(data)
+
+    def _next_piece(self) -> mmap.mmap:
+        os.posix_fallocate(self._file, self._allocated, AHEAD)
+        piece = mmap.mmap(self._file, AHEAD, offset=self._allocated)
+        if self._piece is not None:
+            self._piece.close()
+        self._allocated += AHEAD
+        return piece
 
 
 @contextmanager

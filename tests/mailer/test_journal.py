@@ -1,5 +1,6 @@
 """The journal: what it says survives kill -9, and what it does not say it never makes up."""
 
+import mmap
 import resource
 import signal
 import subprocess
@@ -146,6 +147,16 @@ def test_every_line_survives_kill_9(tmp_path: Path) -> None:
     assert testimony.complete
     assert testimony.begun == {(row, 1) for row in range(1, 1001)}
     assert set(testimony.ended) == {(row, 1) for row in range(1, 1001, 2)}
+
+
+def test_a_journal_longer_than_what_is_allocated_at_a_time_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "AHEAD", mmap.ALLOCATIONGRANULARITY)
+    lines = mmap.ALLOCATIONGRANULARITY // journal.LINE_BYTES * 3
+    written(tmp_path, [("about", row, 1) for row in range(1, lines)])
+    (testimony,) = told(tmp_path)
+    assert testimony.begun == {(row, 1) for row in range(1, lines)}
 
 
 def test_a_journal_that_cannot_grow_says_so_before_anything_is_sent(tmp_path: Path) -> None:
