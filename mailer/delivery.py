@@ -1,8 +1,8 @@
 """Delivery: outbox → SMTP → record.
 
 ```
-feeder    claims about half a second's work, composes a few at a time, hands them to the senders
-senders   one connection each; what became of a message goes to the recorder
+feeder    claims about half a second's work, composes a few at a time, hands them out (mailer/handout.py)
+senders   one connection each, of one lane or another; what became of a message goes to the recorder
 recorder  writes outcomes down in batches, with what they mean to their source, in one transaction
 keeper    renews the lease while claimed rows are being worked on
 ```
@@ -16,8 +16,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -26,9 +25,11 @@ from lists.db import Database
 from lists.errors import StorageTrouble
 from mailer import outbox, verdicts
 from mailer.composer import Composer, Ready
+from mailer.handout import Composed, Handout
+from mailer.handover import HandOver
 from mailer.journal import Journal
+from mailer.lanes import REST_FIRST, REST_LONGEST, Lane
 from mailer.outbox import Entry, Result
-from mailer.outcomes import Outcome
 
 LEASE = timedelta(seconds=45)
 RENEW_SECONDS = 10.0
@@ -37,10 +38,7 @@ RECORD_SECONDS = 0.1
 CLAIM_SECONDS = 0.5  # a claim holds about this much work, so that what is more urgent is soon noticed
 CLAIM_MOST = 2_000
 COMPOSE_MOST = 50
-FRESH_SECONDS = 0.5  # a message composed longer ago is composed again: its reader may have left meanwhile
 DRAIN_SECONDS = 30.0
-REST_FIRST, REST_LONGEST = 1.0, 60.0  # seconds to leave a relay alone that cannot be reached
-ALONE_SECONDS = 5.0  # while others got through so lately, a connection that fails is its own trouble
 SAFETY_SECONDS = 5.0  # before the lease is over no final dot is written any more
 STORAGE_REST_SECONDS = 1.0
 LAST_TRIES = 10
@@ -50,70 +48,51 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class Connection(Protocol):
-    """A reused conversation with a relay; see mailer/smtp.py for the real one.
-
-    `dotted` is true from the moment the final dot of the present message may have left.
-    """
-
-    dotted: bool
-
-    async def send(
-        self,
-        *,
-        sender: str,
-        recipient: str,
-        message: bytes,
-        deadline: float | None = None,
-        before_dot: Callable[[], None],
-    ) -> Outcome:
-        """Hand over one message, calling `before_dot` right before its final dot; say what became of it."""
-
-    async def close(self) -> None:
-        """Say goodbye."""
-
-    def abort(self) -> None:
-        """Drop the connection at once."""
-
-
-class Composed(NamedTuple):
-    """A message that waits for a sender, and when it was composed, in the loop's time."""
-
-    letter: Ready
-    at: float
-
-
 @dataclass(kw_only=True)
 class Delivery:
-    """One worker: takes due rows of the ledger to the relay and records what became of them.
+    """One worker: takes due rows of the ledger to the relays and records what became of them.
 
-    `connect` makes one connection and is called `connections` times; `executor` runs database work and must
-    run one piece at a time; `journal` holds what a kill must not make anybody forget.
+    `lanes` lead to the relays; `executor` runs database work and must run one piece at a time; `journal`
+    holds what a kill must not make anybody forget.
     """
 
     database: Database
     clock: Clock
     composer: Composer
-    connect: Callable[[], Connection]
-    connections: int
+    lanes: Sequence[Lane]
     executor: Executor
     journal: Journal
     worker: str
-    sent: int = field(default=0, init=False)
-    trouble: str = field(default="", init=False)
     _claim_size: float = field(default=0.0, init=False)
-    _rest: float = field(default=0.0, init=False)
     _deadline: float = field(default=0.0, init=False)
-    _reached: float = field(default=float("-inf"), init=False)
     _lapsed: bool = field(default=False, init=False)
-    _busy: int = field(default=0, init=False)
-    _queue: "asyncio.Queue[Composed | None]" = field(default_factory=asyncio.Queue, init=False)
+    _handout: Handout = field(init=False, repr=False)
+    _hand_over: HandOver = field(init=False, repr=False)
     _results: list[Result] = field(default_factory=list, init=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _fed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _known: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _moved: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _time: Callable[[], float] = field(init=False, repr=False)
+
+    @property
+    def sent(self) -> int:
+        """How many messages were sent."""
+        return sum(lane.sent for lane in self.lanes)
+
+    @property
+    def trouble(self) -> str:
+        """Why no relay can be reached, "" while one can."""
+        troubles = [lane.trouble for lane in self.lanes]
+        return troubles[0] if all(troubles) else ""
+
+    @property
+    def _connections(self) -> int:
+        return sum(lane.connections for lane in self.lanes)
+
+    @property
+    def _busy(self) -> bool:
+        return any(lane.busy for lane in self.lanes) or len(self._handout) > 0
 
     def stop(self) -> None:
         """Start nothing new; `run` returns once what was begun is recorded."""
@@ -127,29 +106,44 @@ class Delivery:
         Messages begun are finished and recorded, messages composed but not begun are given back. Whatever
         ends this, the outcomes known by then are recorded.
         """
-        self._time = asyncio.get_running_loop().time
-        self._claim_size = float(self.connections)
-        self._deadline = self._time() + LEASE.total_seconds() - SAFETY_SECONDS
+        self._begin()
         over = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:  # a fault in one ends all; the process is started anew
-                senders = [group.create_task(self._send()) for _ in range(self.connections)]
+                senders = [
+                    group.create_task(self._send(lane))
+                    for lane in self.lanes
+                    for _ in range(lane.connections)
+                ]
                 group.create_task(self._record_often(over))
                 group.create_task(self._keep(over))
                 patience = group.create_task(self._lose_patience(senders))
                 await self._feed(until_empty=until_empty)
                 self._fed.set()
-                self._queue.put_nowait(None)
+                self._handout.close()
                 await asyncio.wait(senders)
                 patience.cancel()
                 over.set()
                 self._known.set()
         finally:
-            while not self._queue.empty():
-                left = self._queue.get_nowait()
-                if left is not None:
-                    self._note(verdicts.back(left.letter.entry))
+            for left in self._handout.take_back():
+                self._note(verdicts.back(left.letter.entry))
             await self._record()
+
+    def _begin(self) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._claim_size = float(self._connections)
+        self._deadline = self._time() + LEASE.total_seconds() - SAFETY_SECONDS
+        self._handout = Handout(lanes=self.lanes, time=self._time, moved=self._moved.set)
+        self._hand_over = HandOver(
+            sender=self.composer.sender.address,
+            journal=self.journal,
+            compose=self._compose_again,
+            stops=self._gives_back,
+            deadline=lambda: self._deadline,
+            time=self._time,
+            note=self._note,
+        )
 
     async def _lose_patience(self, senders: Sequence[asyncio.Task[None]]) -> None:
         """Once told to stop, wait only so long for the servers' answers."""
@@ -163,8 +157,7 @@ class Delivery:
             if self.trouble:
                 if until_empty:
                     return
-                await _wait(self._stop, self._rest)
-                self.trouble = ""
+                await self._rest()
             if self._lapsed:
                 await self._quiet()
             entries = await self._stored(self._claim)
@@ -172,10 +165,19 @@ class Delivery:
                 await self._hand_on(entries)
             elif not until_empty:
                 await _wait(self._stop, POLL_SECONDS)
-            elif self._busy or self._queue.qsize():
+            elif self._busy:
                 await self._quiet()  # what is under way may come back
             elif not self._lapsed:
                 return
+
+    async def _rest(self) -> None:
+        """While no relay can be reached, hold nothing and wait until one may be tried, or was."""
+        for left in self._handout.take_back():
+            self._note(verdicts.back(left.letter.entry))
+        while not self._gives_back() and not self._reachable():
+            self._moved.clear()
+            left_to_rest = min(lane.rests_until for lane in self.lanes) - self._time()
+            await _wait(self._moved, left_to_rest if left_to_rest > 0 else RENEW_SECONDS)
 
     async def _hand_on(self, entries: Sequence[Entry]) -> None:
         """Compose claimed rows, a few at a time, as the senders take them, for at most CLAIM_SECONDS.
@@ -185,31 +187,36 @@ class Delivery:
         """
         began, full = self._time(), len(entries) >= int(self._claim_size)
         step = max(1, min(COMPOSE_MOST, int(self._claim_size / 5)))
-        ahead = max(1, min(self.connections, int(self._claim_size / 10)))
+        ahead = max(1, min(self._connections, int(self._claim_size / 10)))
         for first in range(0, len(entries), step):
             late = self._time() - began > CLAIM_SECONDS
-            if late or self._gives_back():
+            if late or self._gives_back() or not self._reachable():
                 if late:
-                    self._claim_size = max(float(first), float(self.connections))
+                    self._claim_size = max(float(first), float(self._connections))
                 await self._stored(self._give_back, entries[first:])
                 return
             for letter in await self._stored(self._compose, entries[first : first + step]):
                 if isinstance(letter, Ready):
-                    self._queue.put_nowait(Composed(letter, self._time()))
+                    self._handout.put(Composed(letter, self._time()))
                 else:
                     self._note(letter)
-            while self._queue.qsize() >= ahead and not self._gives_back():
+            while len(self._handout) >= ahead and not self._gives_back() and self._reachable():
                 await self._something_moved()
         if full:
             self._claim_size = min(self._claim_size * 1.25, CLAIM_MOST)
 
     def _gives_back(self) -> bool:
         """Tell whether what is claimed and not begun must not be begun now."""
-        return self._stop.is_set() or bool(self.trouble) or self._lapsed
+        return self._stop.is_set() or self._lapsed
+
+    def _reachable(self) -> bool:
+        """Tell whether some lane works, or may be tried by a message now."""
+        now = self._time()
+        return any(lane.may_take(now) for lane in self.lanes)
 
     async def _quiet(self) -> None:
         """Wait until no message is under way; then a lease that was over for a while harms nobody."""
-        while (self._busy or self._queue.qsize() or self._is_late()) and not self._stop.is_set():
+        while (self._busy or self._is_late()) and not self._stop.is_set():
             await self._something_moved()
         self._lapsed = False
 
@@ -217,83 +224,28 @@ class Delivery:
         self._moved.clear()
         await self._moved.wait()
 
-    async def _send(self) -> None:
-        connection = self.connect()
+    async def _send(self, lane: Lane) -> None:
+        connection = lane.connect()
         rest = REST_FIRST
         try:
-            while (composed := await self._queue.get()) is not None:
-                self._busy += 1
-                self._moved.set()
+            while (composed := await self._handout.take(lane)) is not None:
                 try:
-                    result = await self._hand_over(connection, composed)
+                    result = await self._hand_over.give(connection, lane, composed)
                 finally:
-                    self._busy -= 1
+                    lane.leave()
                     self._moved.set()
                 self._note(result)
                 if result.outcome != "unreachable":
                     rest = REST_FIRST
-                elif not self.trouble:
+                elif not lane.trouble:
                     await _wait(self._fed, rest)
                     rest = min(rest * 2, REST_LONGEST)
-            self._queue.put_nowait(None)  # for the next sender
         finally:
             await connection.close()
 
-    async def _hand_over(self, connection: Connection, composed: Composed) -> Result:
-        letter = composed.letter
-        if self._time() - composed.at > FRESH_SECONDS and not self._gives_back():
-            try:
-                (again,) = await self._stored(self._compose, [letter.entry])
-            except StorageTrouble:  # only after we were told to stop
-                return verdicts.back(letter.entry)
-            if isinstance(again, Result):
-                return again
-            letter = again
-        if self._gives_back() or self._time() > self._deadline:
-            return verdicts.back(letter.entry)
-        began, entry = self._time(), letter.entry
-        try:
-            outcome = await connection.send(
-                sender=self.composer.sender.address,
-                recipient=letter.recipient,
-                message=letter.message,
-                deadline=self._deadline,
-                before_dot=partial(self.journal.about, entry.id, entry.attempt),
-            )
-        except asyncio.CancelledError:
-            unsure = Outcome(state="unknown", reply="No answer in time.")
-            began_it = verdicts.of(letter, unsure) if connection.dotted else verdicts.back(letter.entry)
-            self._note(began_it)
-            raise
-        except Exception as fault:  # nobody can say how far it came, and it must not end the worker
-            log.exception("a fault while a message was handed over", row=letter.entry.id)
-            connection.abort()
-            outcome = Outcome(state="unknown", reply=f"a fault of the program: {type(fault).__name__}")
-        if connection.dotted:
-            self._answered(entry, outcome)
-        return verdicts.of(letter, outcome, alone=self._learn(outcome, began))
-
-    def _answered(self, entry: Entry, outcome: Outcome) -> None:
-        try:
-            state = "deferred" if verdicts.refuses_us(outcome) else outcome.state
-            self.journal.answered(entry.id, entry.attempt, state)
-        except OSError as trouble:  # recorded in the database a moment later all the same
-            log.error("the journal cannot be written", trouble=str(trouble))
-
-    def _learn(self, outcome: Outcome, began: float) -> bool:
-        """Note whether the relay can be reached; tells when only this connection failed."""
-        if outcome.state != "unreachable":
-            self._rest = 0.0
-            self._reached = self._time()
-            self.sent += outcome.state == "sent"
-            return False
-        alone = self._reached >= began - ALONE_SECONDS
-        if not alone:
-            if not self.trouble:
-                self._rest = min(max(self._rest * 2, REST_FIRST), REST_LONGEST)
-                log.warning("relay unreachable", reply=outcome.reply, rest_seconds=self._rest)
-            self.trouble = outcome.reply or "The relay cannot be reached."
-        return alone
+    async def _compose_again(self, entry: Entry) -> Ready | Result:
+        (again,) = await self._stored(self._compose, [entry])
+        return again
 
     def _note(self, result: Result) -> None:
         self._results.append(result)
@@ -353,9 +305,10 @@ class Delivery:
                 return []
         with self.database.write() as session:
             until = self.clock.real() + LEASE
-            return outbox.claim(
-                session, worker=self.worker, limit=int(self._claim_size), now=now, lease_until=until
-            )
+            limit = (
+                1 if self.trouble else int(self._claim_size)
+            )  # one message tries what could not be reached
+            return outbox.claim(session, worker=self.worker, limit=limit, now=now, lease_until=until)
 
     def _compose(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
         try:

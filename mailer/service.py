@@ -21,6 +21,7 @@ from mailer.dkim import Signer
 from mailer.editions import Editions
 from mailer.invitations import Invitations
 from mailer.jobs import Jobs
+from mailer.lanes import Lane
 from mailer.policy import RESOURCES
 from mailer.postoffice import PostOffice
 from mailer.relay import Relay
@@ -104,8 +105,13 @@ class Service:
                 database=self.database,
                 clock=self.clock,
                 composer=replace(self.composer, spread=signing.map),
-                connect=lambda: Connection(relay, helo=helo),
-                connections=self.settings.connections,
+                lanes=[
+                    Lane(
+                        name=f"{relay.host}:{relay.port}",
+                        connect=lambda: Connection(relay, helo=helo),
+                        connections=self.settings.connections,
+                    )
+                ],
                 executor=executor,
                 journal=book,
                 worker=self.name,

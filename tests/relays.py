@@ -14,6 +14,7 @@ from lists.subscriptions import Subscription
 from mailer import broadcasts, outbox, templates
 from mailer.delivery import Delivery
 from mailer.journal import FOLDER, Journal
+from mailer.lanes import Lane
 from mailer.outbox import OutboxRow
 from mailer.service import Service
 from mailer.smtp import Outcome
@@ -90,8 +91,7 @@ def worker(service: Service, world: World, *, connections: int = 10, name: str =
         database=service.database,
         clock=world.clock,
         composer=service.composer,
-        connect=world.connect,
-        connections=connections,
+        lanes=[Lane(name="relay.example:25", connect=world.connect, connections=connections)],
         executor=Inline(),
         journal=Journal(service.settings.home / FOLDER, worker=name),
         worker=name,

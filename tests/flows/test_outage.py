@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from lists.errors import StorageTrouble
-from mailer import delivery, postoffice
+from mailer import delivery, lanes, postoffice
 from mailer.relay import Relay
 from mailer.service import Service
 from tests import people
@@ -35,7 +35,7 @@ from tests.relays import (
 def test_a_relay_down_for_48_hours_costs_no_attempt_and_everything_leaves_afterwards_once(
     embedded: Service, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "REST_LONGEST", 600.0)  # as it is, a minute, but ten times as many looks
+    monkeypatch.setattr(lanes, "REST_LONGEST", 600.0)  # as it is, a minute, but ten times as many looks
     monkeypatch.setattr(delivery, "RENEW_SECONDS", 30.0)
     monkeypatch.setattr(delivery, "POLL_SECONDS", 5.0)
     crowd(embedded, 30)

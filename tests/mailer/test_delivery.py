@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from mailer import attempts, outbox
+from mailer.lanes import Lane
 from mailer.service import Service
 from mailer.smtp import Outcome
 from tests.loops import run
@@ -178,7 +179,8 @@ def test_a_relay_that_takes_fewer_connections_than_we_have_slows_but_stops_nobod
                 busy -= 1
 
     world.seconds = 0.05
-    made = replace(worker(service, world), connect=lambda: Narrow(world))
+    narrow = Lane(name="narrow.example:25", connect=lambda: Narrow(world), connections=10)
+    made = replace(worker(service, world), lanes=[narrow])
     began = world.clock.now()
 
     async def hour() -> None:

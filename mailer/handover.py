@@ -1,0 +1,87 @@
+"""Hand-over: one composed message through one connection, and what is certain of it whatever happens."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from lists.errors import StorageTrouble
+from mailer import verdicts
+from mailer.composer import Ready
+from mailer.handout import Composed
+from mailer.journal import Journal
+from mailer.lanes import Connection, Lane
+from mailer.outbox import Entry, Result
+from mailer.outcomes import Outcome
+
+FRESH_SECONDS = 0.5  # a message composed longer ago is composed again: its reader may have left meanwhile
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandOver:
+    """Hands over one message at a time for each connection.
+
+    `stops` tells whether nothing may begin any more, `deadline` until when (in the loop's time) a final dot
+    may be written, `compose` composes one row anew, and `note` is told what became of a message whose
+    hand-over was cancelled.
+    """
+
+    sender: str
+    journal: Journal
+    compose: Callable[[Entry], Awaitable[Ready | Result]]
+    stops: Callable[[], bool]
+    deadline: Callable[[], float]
+    time: Callable[[], float]
+    note: Callable[[Result], None]
+
+    async def give(self, connection: Connection, lane: Lane, composed: Composed) -> Result:
+        """Hand over one message; says what became of its row."""
+        letter = composed.letter
+        if self.time() - composed.at > FRESH_SECONDS and not self._gives_back(lane):
+            try:
+                again = await self.compose(letter.entry)
+            except StorageTrouble:  # only after we were told to stop
+                return verdicts.back(letter.entry)
+            if isinstance(again, Result):
+                return again
+            letter = again
+        if self._gives_back(lane) or self.time() > self.deadline():
+            return verdicts.back(letter.entry)
+        began = self.time()
+        outcome = await self._send(connection, letter)
+        if connection.dotted:
+            self._answered(letter.entry, outcome)
+        return verdicts.of(letter, outcome, alone=lane.learn(outcome, began=began, now=self.time()))
+
+    async def _send(self, connection: Connection, letter: Ready) -> Outcome:
+        entry = letter.entry
+        try:
+            return await connection.send(
+                sender=self.sender,
+                recipient=letter.recipient,
+                message=letter.message,
+                deadline=self.deadline(),
+                before_dot=partial(self.journal.about, entry.id, entry.attempt),
+            )
+        except asyncio.CancelledError:
+            unsure = Outcome(state="unknown", reply="No answer in time.")
+            self.note(verdicts.of(letter, unsure) if connection.dotted else verdicts.back(entry))
+            raise
+        except Exception as fault:  # nobody can say how far it came, and it must not end the worker
+            log.exception("a fault while a message was handed over", row=entry.id)
+            connection.abort()
+            return Outcome(state="unknown", reply=f"a fault of the program: {type(fault).__name__}")
+
+    def _gives_back(self, lane: Lane) -> bool:
+        return self.stops() or lane.turns_away()
+
+    def _answered(self, entry: Entry, outcome: Outcome) -> None:
+        try:
+            state = "deferred" if verdicts.refuses_us(outcome) else outcome.state
+            self.journal.answered(entry.id, entry.attempt, state)
+        except OSError as trouble:  # recorded in the database a moment later all the same
+            log.error("the journal cannot be written", trouble=str(trouble))
