@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import ForeignKey, String, Text, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -29,8 +29,7 @@ class Attempt(Base):
     reply: Mapped[str] = mapped_column(Text)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HandedOver:
+class HandedOver(NamedTuple):
     """What there is to write down about one hand-over."""
 
     outbox_id: int
@@ -43,7 +42,7 @@ class HandedOver:
 
 def add_all(session: Session, handed_over: Sequence[HandedOver], *, now: datetime) -> None:
     """Write down many hand-overs at once, and count them; the server's words are cut at 500 characters."""
-    rows = [{**asdict(each), "at": now, "reply": each.reply[:REPLY_LENGTH]} for each in handed_over]
+    rows = [{**each._asdict(), "at": now, "reply": each.reply[:REPLY_LENGTH]} for each in handed_over]
     if rows:
         session.execute(insert(Attempt), rows)
         outcomes = Counter(each.outcome for each in handed_over)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -165,7 +164,7 @@ class Composer:
             to=(reader.name, reader.email),
             subject=rendered.subject,
             text=rendered.text,
-            html=rendered.html,
+            html=rendered.pieces,
             list_id=(self.sender.campaign[language], f"{entry.list}.{self.sender.domain}")
             if policy.list_mail
             else None,
@@ -197,10 +196,10 @@ class Composer:
 
 def _missing(edition: Edition, language: str, fields: Mapping[str, str]) -> list[str]:
     """Return the links this edition uses that nobody has given: a dead link is never mailed."""
-    values: Mapping[str, Any] = {**edition.shared[language], **fields}
+    shared = edition.shared[language]
     optional = {"leave_url"}  # frames show it only where there is one
     used = (name for name in edition.content[language]["names"] if name.endswith("_url"))
-    return [name for name in used if name not in optional and not values.get(name)]
+    return [name for name in used if not (fields.get(name) or shared.get(name) or name in optional)]
 
 
 def _kept(entry: Entry, why: str) -> Result:

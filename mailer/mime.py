@@ -6,6 +6,7 @@ values and takes over a millisecond a message.
 
 import re
 from binascii import b2a_base64, b2a_qp
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +17,7 @@ from lists.errors import BadInput
 
 LONGEST_LINE = 78
 LONGEST_WORD = 75
+LONGEST_QP = 76
 MOST_SUBJECT = 998
 MOST_NAME = 256
 MOST_ADDRESS = 320
@@ -41,7 +43,7 @@ _METHOD = re.compile(r"[A-Z]+")
 _OTHER_DOMAIN = re.compile("[ßς\u200c\u200d]")  # the older rules for domains read these as other letters
 _PLAIN_IN_Q = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 _Q = ["_" if byte == 0x20 else chr(byte) if byte in _PLAIN_IN_Q else f"={byte:02X}" for byte in range(256)]
-_LONGEST_KEPT_LINE = 4_000
+_LONGEST_KEPT = 64_000  # characters of a piece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +51,9 @@ class Letter:
     """Everything one message says.
 
     People are (name, address) pairs, the name "" when there is none; `message_id` with its angle brackets;
-    `date` aware; `calendar` a VCALENDAR in CRLF lines whose METHOD is `method`. A letter with `list_id`, a
-    pair of a name and an identifier such as `interest.example.org`, is list mail.
+    `date` aware; `html` whole, or in the pieces it was rendered in, because those that are the same in every
+    copy are encoded only once; `calendar` a VCALENDAR in CRLF lines whose METHOD is `method`. A letter with
+    `list_id`, a pair of a name and an identifier such as `interest.example.org`, is list mail.
     """
 
     message_id: str
@@ -59,7 +62,7 @@ class Letter:
     to: tuple[str, str]
     subject: str
     text: str
-    html: str
+    html: str | Sequence[str]
     reply_to: str | None = None
     list_id: tuple[str, str] | None = None
     unsubscribe_url: str | None = None
@@ -102,7 +105,11 @@ def _headers_then_parts(head: str, letter: Letter, mark: str) -> list[bytes]:
     """
     inner = f"=_a{mark}"
     alternative = f'Content-Type: multipart/alternative; boundary="{inner}"\r\n\r\n'
-    body = [_part(inner, "text/plain", letter.text), _part(inner, "text/html", letter.html)]
+    html = (letter.html,) if isinstance(letter.html, str) else letter.html
+    body = [
+        _part(inner, "text/plain", letter.text.splitlines(keepends=True)),
+        _part(inner, "text/html", html),
+    ]
     if letter.calendar is None:
         top = (head + alternative).encode()
         return [top, *body, f"--{inner}--\r\n".encode()]
@@ -127,30 +134,40 @@ def _headers_then_parts(head: str, letter: Letter, mark: str) -> list[bytes]:
     ]
 
 
-def _part(boundary: str, kind: str, text: str) -> bytes:
+def _part(boundary: str, kind: str, pieces: Sequence[str]) -> bytes:
     """Return one text part in quoted-printable (RFC 2045, 6.7): lines of at most 76, CRLF."""
-    if len(text) > MOST_BODY:
+    if sum(map(len, pieces)) > MOST_BODY:
         raise BadInput(f"A mail cannot be longer than {MOST_BODY:,} characters. Shorten its text.")
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
     head = f"--{boundary}\r\nContent-Type: {kind}; charset=utf-8\r\n"
-    pieces = [head.encode(), b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"]
-    lines = text.split("\n")
-    write = _kept_qp if max(map(len, lines)) <= _LONGEST_KEPT_LINE else _qp
+    write = _kept_qp if max(map(len, pieces), default=0) <= _LONGEST_KEPT else _qp
     try:
-        return b"".join([*pieces, *map(write, lines)])
+        body = b"".join(map(write, pieces))
     except UnicodeEncodeError as error:
         raise BadInput(
             "The text holds half a character, which cannot be sent. Write that place anew."
         ) from error
+    return head.encode() + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + body + b"\r\n"
 
 
-def _qp(line: str) -> bytes:
-    """Return one line in quoted-printable with its CRLF."""
-    return b2a_qp(line.encode(), istext=True).replace(b"\n", b"\r\n") + b"\r\n"
+def _qp(piece: str) -> bytes:
+    """Return a piece of a text in quoted-printable; one that stops within a line ends in a soft line break.
+
+    So what is around it has no part in how it is encoded, nor in how long its lines are.
+    """
+    if "\r" in piece:
+        piece = piece.replace("\r\n", "\n").replace("\r", "\n")
+    # Line by line: before a line's end b2a_qp makes lines that are too long.
+    *lines, last = [b2a_qp(line.encode(), istext=True) for line in piece.split("\n")]
+    if last:
+        if len(last) - last.rfind(b"\n") > LONGEST_QP:  # no room for the "=" after it
+            at = -3 if last[-3:-2] == b"=" else -1
+            lines.append(last[:at] + b"=")
+            last = last[at:]
+        lines.append(last + b"=")
+    return b"\r\n".join([*lines, b""]).replace(b"=\n", b"=\r\n")
 
 
-_kept_qp = lru_cache(maxsize=4096)(_qp)  # most lines are the same in every copy of a mail
+_kept_qp = lru_cache(maxsize=1024)(_qp)  # most pieces are the same in every copy of a mail
 
 
 def _list_headers(letter: Letter) -> list[str]:

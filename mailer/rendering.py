@@ -34,8 +34,6 @@ _SAFE_ADDRESS = re.compile(r"(?:https?://|mailto:)[^\s<>\"'\\]+", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]+")  # marks that turn the direction of the text after them
 _BREAKS = re.compile(r"[\t\n]+")
-_BLANK_ENDS = re.compile(r"[ \t]+\n")
-_BLANK_LINES = re.compile(r"\n{3,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +72,19 @@ class Compiled:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """What one recipient reads; lines end in a bare newline."""
+    """What one recipient reads; lines end in a bare newline.
+
+    `pieces` is the HTML as it was put together: the template's own text and, between, this reader's values.
+    """
 
     subject: str
     text: str
-    html: str
+    pieces: tuple[str, ...]
+
+    @property
+    def html(self) -> str:
+        """Return the HTML whole."""
+        return "".join(self.pieces)
 
 
 def compile(source: Source, *, frame: Frame, fields: frozenset[str]) -> Compiled:  # noqa: A001
@@ -126,8 +132,10 @@ class Renderer:
     def __init__(self, compiled: Compiled, shared: Mapping[str, str]) -> None:
         """Take the compiled sources and the values that are the same for everyone."""
         self._names = tuple(sorted(compiled.names))
-        self._links = tuple(name for name in self._names if name.endswith("_url"))
-        self._shared = {name: _shown(value) for name, value in shared.items()}
+        self._links = frozenset(name for name in self._names if name.endswith("_url"))
+        self._shared = {name: _shown(value) for name, value in shared.items() if name in compiled.names}
+        links = {name: value for name, value in self._shared.items() if value and name in self._links}
+        self._unsafe = {name for name, value in links.items() if not _SAFE_ADDRESS.fullmatch(value)}
         self._subject = _TEXT.from_string(compiled.subject)
         self._text = _TEXT.from_string(compiled.text)
         self._html = _HTML.from_string(compiled.html)
@@ -139,31 +147,36 @@ class Renderer:
         compiled, escaped in HTML, without control characters and marks that turn the direction of writing.
         Raises BadInput for a missing field, or an address field that is no web or mail address.
         """
-        shared = self._shared
-        values = {}
+        values = dict(self._shared)
         for name in self._names:
             value = fields.get(name)
             if value is not None:
                 values[name] = value if value.isprintable() else _BREAKS.sub(" ", _shown(value))
-            elif name in shared:
-                values[name] = shared[name]
-            else:
+                if name in self._links and value and not _SAFE_ADDRESS.fullmatch(values[name]):
+                    raise _unsafe(name)
+            elif name not in values:
                 raise BadInput(f"This email uses the field “{name}”, which was not filled in.")
-        for name in self._links:
-            if values[name] and not _SAFE_ADDRESS.fullmatch(values[name]):
-                raise BadInput(
-                    f"The field “{name}” must hold an address that begins with https:// or http://."
-                )
-        text = self._text.render(values)
-        if " \n" in text or "\t\n" in text:
-            text = _BLANK_ENDS.sub("\n", text)
-        if "\n\n\n" in text:
-            text = _BLANK_LINES.sub("\n\n", text)
+            elif name in self._unsafe:
+                raise _unsafe(name)
         return Rendered(
             subject=" ".join(self._subject.render(values).split()),
-            text=text.strip("\n") + "\n",
-            html=self._html.render(values),
+            text=_tidied(self._text.render(values)),
+            pieces=tuple(self._html.root_render_func(self._html.new_context(values, shared=True))),
         )
+
+
+def _tidied(text: str) -> str:
+    """Return a text without blanks at the ends of lines and without two empty lines in a row."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        kept = line.rstrip(" \t")
+        if kept or (lines and lines[-1]):
+            lines.append(kept)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _unsafe(name: str) -> BadInput:
+    return BadInput(f"The field “{name}” must hold an address that begins with https:// or http://.")
 
 
 def _shown(value: str) -> str:
