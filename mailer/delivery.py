@@ -131,10 +131,11 @@ class Delivery:
             await self._record()
 
     def _begin(self) -> None:
-        self._time = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+        self._time = loop.time
         self._claim_size = float(self._connections)
         self._deadline = self._time() + LEASE.total_seconds() - SAFETY_SECONDS
-        self._handout = Handout(lanes=self.lanes, time=self._time, moved=self._moved.set)
+        self._handout = Handout(lanes=self.lanes, loop=loop, moved=self._moved.set)
         self._hand_over = HandOver(
             sender=self.composer.sender.address,
             journal=self.journal,

@@ -1,4 +1,10 @@
-"""Handout: composed messages that wait for a connection, and which lane takes the next one."""
+"""Handout: composed messages that wait for a connection, and which lane takes the next one.
+
+Messages are shared out among the lanes that work by smooth weighted round robin: with weights 3 and 1 they go
+A A B A, A A B A. Nothing waits in a lane of its own, so what a relay in trouble did not take is free for the
+others at once. A lane whose turn it is and that has no idle connection is waited for, else its share would
+be lost; but not for long: a relay that hangs must not hold up the others.
+"""
 
 import asyncio
 from collections import deque
@@ -8,6 +14,10 @@ from typing import NamedTuple
 
 from mailer.composer import Ready
 from mailer.lanes import Lane
+from mailer.policy import POLICY
+
+PATIENCE_SECONDS = 0.25  # a lane that took nothing for so long is not waited for
+PERSON_WAITS = min(policy.priority for policy in POLICY.values())
 
 
 class Composed(NamedTuple):
@@ -25,14 +35,19 @@ class Handout:
     """
 
     lanes: Sequence[Lane]
-    time: Callable[[], float]
+    loop: asyncio.AbstractEventLoop
     moved: Callable[[], None]
     _letters: deque[Composed] = field(default_factory=deque, init=False)
     _idle: "dict[Lane, list[asyncio.Future[Composed | None]]]" = field(init=False)
+    _credit: dict[Lane, int] = field(init=False)
     _closed: bool = field(default=False, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._idle = {lane: [] for lane in self.lanes}
+        self._credit = dict.fromkeys(self.lanes, 0)
+        for lane in self.lanes:
+            lane.taken_at = self.loop.time()
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -46,7 +61,7 @@ class Handout:
         """Wait for the next message for this lane, which `lane.leave()` ends; None when no more will come."""
         if self._closed:
             return None
-        waiter: asyncio.Future[Composed | None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Composed | None] = self.loop.create_future()
         self._idle[lane].append(waiter)
         self._share_out()
         try:
@@ -60,6 +75,7 @@ class Handout:
     def close(self) -> None:
         """Hand out nothing more: whoever waits for a message gets None."""
         self._closed = True
+        self._look_again(None)
         for waiters in self._idle.values():
             for waiter in waiters:
                 if not waiter.done():
@@ -77,10 +93,41 @@ class Handout:
             waiter = self._idle[lane].pop()
             if waiter.done():  # its sender was cancelled
                 continue
-            lane.take()
-            waiter.set_result(self._letters.popleft())
+            # A relay that may still be away is tried with what can wait best.
+            composed = self._letters.pop() if lane.trouble else self._letters.popleft()
+            lane.take(self.loop.time())
+            waiter.set_result(composed)
             self.moved()
 
     def _next(self) -> Lane | None:
-        now = self.time()
-        return next((lane for lane in self.lanes if self._idle[lane] and lane.may_take(now)), None)
+        """Choose the lane whose turn it is; None when no message can be taken now."""
+        now = self.loop.time()
+        turns = self._entitled(now)
+        while turns:
+            total = sum(lane.weight or 1 for lane in turns)
+            first = max(turns, key=lambda lane: self._credit[lane] + (lane.weight or 1))
+            if self._idle[first]:
+                for lane in turns:
+                    self._credit[lane] += lane.weight or 1
+                self._credit[first] -= total
+                return first
+            if now < first.taken_at + PATIENCE_SECONDS and len(turns) > 1:
+                self._look_again(first.taken_at + PATIENCE_SECONDS)
+                return None
+            turns.remove(first)
+        resting = [lane.rests_until for lane in self.lanes if lane.rests_until > now]
+        self._look_again(min(resting, default=None))
+        return None
+
+    def _entitled(self, now: float) -> list[Lane]:
+        """Return the lanes that may take the next message; backups only while all others are down."""
+        down = all(lane.trouble for lane in self.lanes if lane.weight)
+        may = [lane for lane in self.lanes if (lane.weight or down) and lane.may_take(now)]
+        if len(self._letters) > 1 or POLICY[self._letters[0].letter.entry.kind].priority > PERSON_WAITS:
+            return may
+        return [lane for lane in may if not lane.trouble] or may  # nobody who waits is used to try a relay
+
+    def _look_again(self, at: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if at is None else self.loop.call_at(at, self._share_out)

@@ -52,17 +52,20 @@ class Connection(Protocol):
 class Lane:
     """One relay: `connect` makes a connection to it and is called `connections` times.
 
-    `name` is what people call it, host and port. `trouble` says why it cannot be reached, "" while it can.
-    Moments are the event loop's.
+    `name` is what people call it, host and port. `weight` is its share of the mail; with 0 it gets some only
+    while all others are down. `trouble` says why it cannot be reached, "" while it can. Moments are the event
+    loop's.
     """
 
     name: str
     connect: Callable[[], Connection]
     connections: int
+    weight: int = 1
     sent: int = field(default=0, init=False)
     busy: int = field(default=0, init=False)
     trouble: str = field(default="", init=False)
     rests_until: float = field(default=float("-inf"), init=False)
+    taken_at: float = field(default=float("-inf"), init=False)
     _rest: float = field(default=0.0, init=False)
     _probing: bool = field(default=False, init=False)
     _reached: float = field(default=float("-inf"), init=False)
@@ -71,9 +74,10 @@ class Lane:
         """Tell whether a message may be handed to this lane: one at a time while it is only being probed."""
         return not self.trouble or (now >= self.rests_until and not self._probing)
 
-    def take(self) -> None:
+    def take(self, now: float) -> None:
         """Note that a message is handed to this lane; `leave` follows, whatever becomes of it."""
         self.busy += 1
+        self.taken_at = now
         self._probing = bool(self.trouble)
 
     def leave(self) -> None:

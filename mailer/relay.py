@@ -9,12 +9,16 @@ from typing import Literal, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from lists.errors import BadSettings
+from mailer.rates import FORMS, Rate
 
 Tls = Literal["none", "opportunistic", "required", "verified", "implicit"]
 
 SUBMISSION_PORT = 587
 IMPLICIT_TLS_PORT = 465
-_QUERY = frozenset({"tls", "ca_file"})
+WEIGHT_MOST, CONNECTIONS_MOST, MESSAGES_MOST = 1_000, 1_000, 100_000
+MESSAGES_PER_CONNECTION = 100
+_QUERY = ("tls", "ca_file", "weight", "connections", "messages", "rate")
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,10 @@ class Relay:
     tls: "none"; "opportunistic" (STARTTLS where offered, certificate not checked); "required" (STARTTLS or
     nothing, certificate not checked); "verified" (STARTTLS, certificate checked); "implicit" (TLS from the
     first octet, certificate checked). A password never travels unencrypted except to this very machine.
+
+    `weight` is its share of the mail beside other relays; with 0 it gets some only while they are all down.
+    `connections` are those of all workers together, None for no limit; `messages` is how many one connection
+    carries; `rate` how many may begin in a while, by all workers together.
     """
 
     host: str
@@ -32,10 +40,41 @@ class Relay:
     username: str = ""
     password: str = field(default="", repr=False)
     ca_file: str | None = None
+    weight: int = 1
+    connections: int | None = None
+    messages: int = MESSAGES_PER_CONNECTION
+    rate: Rate | None = None
+
+    @classmethod
+    def parse_all(cls, text: str) -> tuple[Self, ...]:
+        """Read several addresses, spaces or new lines between them; raises BadSettings as `parse` does."""
+        relays: list[Self] = []
+        mistakes: list[str] = []
+        urls = text.split()
+        for url, ordinal in zip(urls, (*_ORDINALS, *urls), strict=False):
+            try:
+                relays.append(cls.parse(url))
+            except BadSettings as error:
+                named = f"In the {ordinal} SMTP address: " if len(urls) > 1 else ""
+                mistakes += [named + mistake for mistake in error.mistakes]
+        if not urls:
+            mistakes.append("There is no SMTP address.")
+        if len(urls) > len(_ORDINALS):
+            mistakes.append(f"There are more than {len(_ORDINALS)} SMTP addresses.")
+        names = [relay.name for relay in relays]
+        mistakes += [
+            f"Two SMTP addresses name {name}; write it once, with more connections or weight."
+            for name in sorted({name for name in names if names.count(name) > 1})
+        ]
+        if mistakes:
+            raise BadSettings(mistakes)
+        return tuple(relays)
 
     @classmethod
     def parse(cls, url: str) -> Self:
         """Read `smtp://user:password@host:587?tls=verified&ca_file=/path` or `smtps://…` (implicit TLS).
+
+        `weight=3`, `connections=20`, `messages=100` and `rate=600/hour` may follow too.
 
         Without `tls=`, a relay on this machine is "opportunistic" and any other "verified", and so is one
         with a `ca_file`, which names the only authority to trust, instead of the system's. Raises BadSettings
@@ -47,6 +86,8 @@ class Relay:
         except ValueError:
             raise BadSettings(["The SMTP address has a host or port that cannot be read."]) from None
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        wrong: list[str] = []
+        weight = _number(query, "weight", 0, WEIGHT_MOST, wrong)
         implicit = parts.scheme == "smtps"
         trusting = _loopback(host) and "ca_file" not in query
         default = "implicit" if implicit else "opportunistic" if trusting else "verified"
@@ -57,13 +98,24 @@ class Relay:
             username=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
             ca_file=query.get("ca_file"),
+            weight=1 if weight is None else weight,
+            connections=_number(query, "connections", 1, CONNECTIONS_MOST, wrong),
+            messages=_number(query, "messages", 1, MESSAGES_MOST, wrong) or MESSAGES_PER_CONNECTION,
+            rate=_rate(query, wrong),
         )
         mistakes = (
-            _address_mistakes(parts.scheme, parts.path + parts.fragment, host, query) + relay._mistakes()
+            _address_mistakes(parts.scheme, parts.path + parts.fragment, host, query)
+            + wrong
+            + relay._mistakes()
         )
         if mistakes:
             raise BadSettings(mistakes)
         return relay
+
+    @property
+    def name(self) -> str:
+        """What people, tables and figures call this relay: its host and port."""
+        return f"{self.host}:{self.port}"
 
     @property
     def loopback(self) -> bool:
@@ -137,16 +189,35 @@ def _address_mistakes(scheme: str, rest: str, host: str, query: dict[str, str]) 
         mistakes.append("The SMTP address needs the name of a host, such as smtp://mail.example.org:587.")
     if rest not in ("", "/"):
         mistakes.append("The SMTP address goes on after the host; in a password write / as %2F and # as %23.")
-    if not query.keys() <= _QUERY:
-        mistakes.append(
-            "The SMTP address has options other than tls= and ca_file=; in a password write ? as %3F."
-        )
+    if not query.keys() <= set(_QUERY):
+        known = "=, ".join(_QUERY)
+        mistakes.append(f"The SMTP address has options other than {known}=; in a password write ? as %3F.")
     tls = query.get("tls")
     if scheme == "smtps" and tls is not None:
         mistakes.append("With smtps:// the connection is always encrypted and verified: leave tls= out.")
     elif tls not in (None, "none", "opportunistic", "required", "verified"):
         mistakes.append("In the SMTP address, tls= must be none, opportunistic, required or verified.")
     return mistakes
+
+
+def _number(query: dict[str, str], name: str, least: int, most: int, wrong: list[str]) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most:
+        return int(text)
+    wrong.append(f"In the SMTP address, {name}= must be a number from {least} to {most}.")
+    return None
+
+
+def _rate(query: dict[str, str], wrong: list[str]) -> Rate | None:
+    if "rate" not in query:
+        return None
+    try:
+        return Rate.parse(query["rate"])
+    except ValueError:
+        wrong.append(f"In the SMTP address, rate= must be a rate such as {FORMS}.")
+        return None
 
 
 def _is_host(host: str) -> bool:

@@ -13,6 +13,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from lists.errors import BadSettings
+from mailer.relay import Relay
+
 SHIPPED_NAME = {
     "en": "Restoring Trust: Breaking ICE's Hold",
     "es": "Restoring Trust: recuperar la confianza, poner fin a las retenciones de ICE",
@@ -67,9 +70,15 @@ def _database_url(text: str) -> str:
 
 
 def _smtp_url(secret: SecretStr) -> SecretStr:
-    parts = _split(secret.get_secret_value())
-    if not re.fullmatch(r"smtps?(\+[a-z]+)?", parts.scheme) or not parts.hostname:
-        raise ValueError(f"write {SMTP_FORMS}")
+    for url in secret.get_secret_value().split():
+        parts = _split(url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError(f"write {SMTP_FORMS}")
+    try:
+        Relay.parse_all(secret.get_secret_value())
+    except BadSettings as error:
+        told = " ".join(error.mistakes).removesuffix(".")
+        raise ValueError(told[0].lower() + told[1:]) from None
     return secret
 
 
@@ -210,13 +219,18 @@ class Settings(BaseModel):
         default=lambda data: f"http://127.0.0.1:{data['port']}",
     )
     smtp_url: Annotated[SecretStr, AfterValidator(_smtp_url)] | None = _key(
-        "the mail server; while it is missing, mail goes to the try-out post office", write=SMTP_FORMS
+        "the mail server, or several; while it is missing, mail goes to the try-out post office",
+        write=SMTP_FORMS,
     )
     metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = _key(
         "what opens /metrics to a program on another machine", write=OPENER_FORMS
     )
     connections: int = _key(
-        "connections to the mail server at a time", write="a number from 1 to 100", default=10, ge=1, le=100
+        "connections of one worker to each mail server",
+        write="a number from 1 to 100",
+        default=10,
+        ge=1,
+        le=100,
     )
     campaign_name: Annotated[PerLanguage, _unless_told(SHIPPED_NAME)] = _key(
         "the campaign's name", write="campaign_name.en and campaign_name.es", default=SHIPPED_NAME

@@ -70,8 +70,8 @@ class Service:
     name: str
 
     @contextmanager
-    def relay(self) -> Iterator[Relay]:
-        """Return the relay to deliver to: the configured one, or the try-out's post office.
+    def relays(self) -> Iterator[Sequence[Relay]]:
+        """Return the relays to deliver to: the configured ones, or the try-out's post office.
 
         While no post office runs on this data folder, one is started for as long as the block lasts. Raises
         Conflict before any real mail leaves from a database whose clock was moved in a try-out.
@@ -79,22 +79,21 @@ class Service:
         if self.settings.smtp_url is not None:
             with self.database.read() as session:
                 tryout.refuse_in_earnest(session)
-            yield Relay.parse(self.settings.smtp_url.get_secret_value())
+            yield Relay.parse_all(self.settings.smtp_url.get_secret_value())
             return
         port = postoffice.running(self.settings.home)
         if port is not None:
-            yield _local(port)
+            yield [_local(port)]
             return
         office = PostOffice(self.database, self.clock, home=self.settings.home)
         try:
-            yield _local(office.start())
+            yield [_local(office.start())]
         finally:
             office.stop()
 
     @contextmanager
-    def delivery(self, relay: Relay) -> Iterator[Delivery]:
-        """Return a worker that delivers to `relay`; database work has a thread of its own, signing two."""
-        helo = self.settings.from_address.rpartition("@")[2]
+    def delivery(self, relays: Sequence[Relay]) -> Iterator[Delivery]:
+        """Return a worker that delivers to `relays`; database work has a thread of its own, signing two."""
         self.rescue.of_the_dead()  # whoever delivered from here before, and died
         with (
             ThreadPoolExecutor(SIGNING_PARTS, thread_name_prefix="signing") as signing,
@@ -105,21 +104,24 @@ class Service:
                 database=self.database,
                 clock=self.clock,
                 composer=replace(self.composer, spread=signing.map),
-                lanes=[
-                    Lane(
-                        name=f"{relay.host}:{relay.port}",
-                        connect=lambda: Connection(relay, helo=helo),
-                        connections=self.settings.connections,
-                    )
-                ],
+                lanes=[self._lane(relay) for relay in relays],
                 executor=executor,
                 journal=book,
                 worker=self.name,
             )
 
+    def _lane(self, relay: Relay) -> Lane:
+        helo = self.settings.from_address.rpartition("@")[2]
+        return Lane(
+            name=relay.name,
+            connect=lambda: Connection(relay, helo=helo, messages=relay.messages),
+            connections=min(self.settings.connections, relay.connections or self.settings.connections),
+            weight=relay.weight,
+        )
+
     def deliver_until_empty(self) -> Delivery:
         """Deliver what is due now in this process; returns the worker, which knows how many it sent."""
-        with self.relay() as relay, self.delivery(relay) as delivery:
+        with self.relays() as relays, self.delivery(relays) as delivery:
             asyncio.run(delivery.run(until_empty=True))
         return delivery
 

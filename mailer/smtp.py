@@ -24,12 +24,11 @@ from typing import cast
 import aiosmtplib
 
 from mailer.outcomes import Outcome, State
-from mailer.relay import Relay, tls_context
+from mailer.relay import MESSAGES_PER_CONNECTION, Relay, tls_context
 
 __all__ = ["Connection", "Outcome", "Patience", "Relay"]
 
 
-MESSAGES_PER_CONNECTION = 100
 CONNECTION_SECONDS = 300.0  # the oldest a connection gets
 IDLE_SECONDS = 60.0  # after this pause a new connection is cheaper than finding the old one dead
 REPLY_CHARACTERS = 500

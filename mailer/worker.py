@@ -21,7 +21,7 @@ def run(service: Service, *, attached: bool) -> None:
 
     Raises Conflict when another process delivers from the same embedded database.
     """
-    with _alone(service, wait=attached), service.relay() as relay, service.delivery(relay) as delivery:
+    with _alone(service, wait=attached), service.relays() as relays, service.delivery(relays) as delivery:
 
         async def deliver() -> None:
             loop = asyncio.get_running_loop()

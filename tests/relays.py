@@ -86,21 +86,34 @@ class Scripted:
         pass
 
 
-def worker(service: Service, world: World, *, connections: int = 10, name: str = "worker") -> Delivery:
+def lane(world: World, *, name: str = "relay.example:25", connections: int = 10, weight: int = 1) -> Lane:
+    return Lane(name=name, connect=world.connect, connections=connections, weight=weight)
+
+
+def worker(
+    service: Service,
+    world: World,
+    *,
+    connections: int = 10,
+    name: str = "worker",
+    lanes: Sequence[Lane] | None = None,
+) -> Delivery:
     return Delivery(
         database=service.database,
         clock=world.clock,
         composer=service.composer,
-        lanes=[Lane(name="relay.example:25", connect=world.connect, connections=connections)],
+        lanes=lanes or [lane(world, connections=connections)],
         executor=Inline(),
         journal=Journal(service.settings.home / FOLDER, worker=name),
         worker=name,
     )
 
 
-def deliver(service: Service, world: World, *, connections: int = 10) -> Delivery:
+def deliver(
+    service: Service, world: World, *, connections: int = 10, lanes: Sequence[Lane] | None = None
+) -> Delivery:
     """Deliver what is due, in no time but the relay's."""
-    made = worker(service, world, connections=connections)
+    made = worker(service, world, connections=connections, lanes=lanes)
     run(world.clock, made.run(until_empty=True))
     return made
 

@@ -83,7 +83,7 @@ def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool
         _require_tryout(service)
         with service.database.read() as session:
             before = postoffice.count(session)
-        with delivering.lead(service) as leads, service.relay():
+        with delivering.lead(service) as leads, service.relays():
             machine = service.time_machine(drain=_drain(service, leads=leads))
             if to_next:
                 now = machine.advance_to_next()

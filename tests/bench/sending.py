@@ -59,8 +59,8 @@ def _compared(port: int, messages: int, work: Callable[[], None]) -> tuple[float
 def run(built: Service, factory: Loop) -> None:
     """Deliver what is due, with this kind of event loop."""
     with (
-        built.relay() as relay,
-        built.delivery(relay) as delivery,
+        built.relays() as relays,
+        built.delivery(relays) as delivery,
         asyncio.Runner(loop_factory=factory) as runner,
     ):
         runner.run(delivery.run(until_empty=True))

@@ -172,7 +172,7 @@ def test_the_real_connection_and_the_real_post_office_carry_every_message_once(
 def test_the_real_connection_finds_nobody_at_home_and_later_somebody(service: Service, ben: Person) -> None:
     broadcast(service)
     nowhere = Relay(host="127.0.0.1", port=1, tls="none")
-    with service.delivery(nowhere) as made:
+    with service.delivery([nowhere]) as made:
         asyncio.run(made.run(until_empty=True))
     assert made.trouble
     (row,) = rows(service)

@@ -44,7 +44,7 @@ def signing(settings: Settings, clock: StoppedClock) -> Service:
 
 
 async def run(service: Service, peer: Polite) -> None:
-    with service.delivery(Relay(host="127.0.0.1", port=peer.port, tls="none")) as delivery:
+    with service.delivery([Relay(host="127.0.0.1", port=peer.port, tls="none")]) as delivery:
         await delivery.run(until_empty=True)
 
 

@@ -1,8 +1,11 @@
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lists.errors import BadSettings
+from mailer.rates import Rate
 from mailer.relay import Relay
 
 
@@ -71,3 +74,34 @@ def test_any_text_is_read_or_refused_with_a_sentence(text):
             Relay.parse(url)
         except BadSettings as error:
             assert all(sentence.endswith(".") for sentence in error.mistakes)
+
+
+def test_several_relays_each_with_its_share_and_its_limits():
+    text = "smtp://a.example.org?weight=3&rate=600/hour\n smtps://b.example.org?connections=4&messages=10&weight=0"
+    first, second = Relay.parse_all(text)
+    assert (first.name, first.weight) == ("a.example.org:587", 3)
+    assert (first.connections, first.messages) == (None, 100)
+    assert first.rate == Rate(limit=600, period=timedelta(hours=1))
+    assert (second.name, second.weight) == ("b.example.org:465", 0)
+    assert (second.connections, second.messages) == (4, 10)
+    assert second.rate is None
+
+
+def test_each_mistake_in_several_relays_says_which_one_and_repeats_no_password():
+    text = (
+        "smtp://ana:secret@a.example.org?weight=heavy&rate=600/fortnight smtp://ana:secret@b.example.org"
+        " smtp://ben:secret@b.example.org smtp://ana:secret@c.example.org?connections=0&messages=1e3"
+    )
+    with pytest.raises(BadSettings) as caught:
+        Relay.parse_all(text)
+    assert "secret" not in str(caught.value)
+    told = caught.value.mistakes
+    assert [sentence.partition(":")[0] for sentence in told] == [
+        "In the first SMTP address",
+        "In the first SMTP address",
+        "In the fourth SMTP address",
+        "In the fourth SMTP address",
+        "Two SMTP addresses name b.example.org",
+    ]
+    with pytest.raises(BadSettings, match="no SMTP address"):
+        Relay.parse_all(" ")

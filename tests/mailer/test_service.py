@@ -61,10 +61,10 @@ def test_a_try_out_delivers_to_the_post_office_that_runs_or_to_one_of_its_own(
 ) -> None:
     office = PostOffice(service.database, service.clock, home=service.settings.home)
     port = office.start()
-    with service.relay() as relay:
+    with service.relays() as (relay,):
         assert (relay.host, relay.port, relay.tls) == ("127.0.0.1", port, "none")
     office.stop()
-    with service.relay() as relay:
+    with service.relays() as (relay,):
         assert relay.host == "127.0.0.1"
     assert not (service.settings.home / "postoffice.json").exists()
 
@@ -73,7 +73,7 @@ def test_a_real_mail_server_is_the_one_in_the_settings(
     settings: Settings, database: Database, clock: StoppedClock
 ) -> None:
     built = composition.build(earnest(settings), clock=clock)
-    with built.relay() as relay:
+    with built.relays() as (relay,):
         assert (relay.host, relay.port, relay.tls) == ("relay.example.org", 2525, "verified")
     assert "secret-word" not in repr(built)
     built.close()

@@ -239,3 +239,10 @@ def test_commands_make_the_links_of_the_last_start(tmp_path: Path) -> None:
     (tmp_path / "port").write_text("not a port")
     (tmp_path / "mailer.toml").unlink()
     assert settings.load({"MAILER_HOME": str(tmp_path)}).port == 8000
+
+
+def test_several_mail_servers_may_be_written_and_each_mistake_says_where_it_is(tmp_path: Path) -> None:
+    write(tmp_path / "secrets" / "smtp_url", SERVER + "?weight=3\nsmtps://other.example.org?weight=many\n")
+    (told,) = mistakes(tmp_path, **{key: value for key, value in REAL.items() if key != "MAILER_SMTP_URL"})
+    assert "weight= must be a number from 0 to 1000" in told and "second SMTP address" in told
+    assert "geheim" not in told
