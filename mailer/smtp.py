@@ -8,22 +8,23 @@
     unreachable  the relay itself is the trouble (connect, TLS, login, MAIL): costs the message no attempt
     unknown      the connection was lost after the final dot was written (RFC 1047): nobody can tell
 
-Why the commands are spoken here and not by the library's `sendmail` and `data`: those do not say whether
-a lost connection was lost before or after the final dot, use one time limit for both, and on a timeout
-close the connection gracefully, which would still deliver the dot. So the library connects, secures,
-logs in and reads replies; MAIL, RCPT, DATA and the dot are written here, through its public calls.
+Why the library's `sendmail` and `data` are not used: those do not say whether a lost connection was lost
+before or after the final dot, use one time limit for both, on a timeout close the connection gracefully,
+which would still deliver the dot, and wait for the answer to each command before the next. So the library
+connects, secures and logs in; MAIL, RCPT, DATA and the dot are a dialogue of our own on its connection.
 """
 
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import aiosmtplib
 
-from mailer.outcomes import Outcome, State
+from mailer.dialogue import REPLY_CHARACTERS, Answer, Dialogue, clean
+from mailer.outcomes import Outcome
 from mailer.relay import MESSAGES_PER_CONNECTION, Relay, tls_context
 
 __all__ = ["Connection", "Outcome", "Patience", "Relay"]
@@ -31,9 +32,7 @@ __all__ = ["Connection", "Outcome", "Patience", "Relay"]
 
 CONNECTION_SECONDS = 300.0  # the oldest a connection gets
 IDLE_SECONDS = 60.0  # after this pause a new connection is cheaper than finding the old one dead
-REPLY_CHARACTERS = 500
 ONE_WRITE = 65_536  # octets; a longer message is written and drained first, its final dot alone
-DRAIN_PAUSE = 0.005  # seconds between two looks at the write buffer
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\ud800-\udfff]")
 _SIZE = re.compile(r"[0-9]{1,18}")
@@ -50,22 +49,6 @@ class Patience:
     block: float = 180.0  # without one octet of the message leaving
     final: float = 600.0
     quit: float = 5.0
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """A server's reply; `code` is None when there was none, or none that could be understood."""
-
-    code: int | None
-    words: str
-
-    @property
-    def kind(self) -> int:
-        """First digit of the code: 2, 3, 4, 5, or 0 for everything else."""
-        return self.code // 100 if self.code is not None and 200 <= self.code < 600 else 0
-
-    def outcome(self, state: State) -> Outcome:
-        return Outcome(state=state, code=self.code, reply=self.words)
 
 
 class Connection:
@@ -89,7 +72,9 @@ class Connection:
         self.helo = helo
         self.patience = patience or Patience()
         self._limits = (messages, seconds, idle)
-        self._client: aiosmtplib.SMTP | None = None
+        self._client: aiosmtplib.SMTP | None = None  # while it opens the connection
+        self._dialogue: Dialogue | None = None
+        self._extensions: Mapping[str, str] = {}
         self.dotted = False  # whether the final dot of the present message may have left
         self._carried = 0
         self._opened = self._used = 0.0
@@ -129,19 +114,18 @@ class Connection:
 
     async def close(self) -> None:
         """Say goodbye (QUIT, for a few seconds at most) and close; the next `send` opens anew."""
-        client, self._client = self._client, None
-        if client is None:
-            return
-        try:
-            await client.quit(timeout=self.patience.quit)
-        except (aiosmtplib.SMTPException, OSError):
-            pass
-        finally:
-            _abort(client)
+        if self._dialogue is not None:
+            try:
+                await self._dialogue.ask(b"QUIT\r\n", self.patience.quit)
+            finally:
+                self.abort()
 
     def abort(self) -> None:
         """Drop the connection at once; nothing that waits in its buffer is written any more."""
+        dialogue, self._dialogue = self._dialogue, None
         client, self._client = self._client, None
+        if dialogue is not None:
+            dialogue.abort()
         if client is not None:
             _abort(client)
 
@@ -156,30 +140,45 @@ class Connection:
             options, reason = self._options(sender + recipient, size, ascii_only)
             if reason:
                 return Outcome(state="refused", reply=reason)
-            answer = await self._say(b"MAIL", b"FROM:<" + sender.encode() + b">", *options)
-            if answer.kind == 2:
+            mail = b" ".join([b"MAIL FROM:<" + sender.encode() + b">", *options])
+            answers = await self._say(mail, b"RCPT TO:<" + recipient.encode() + b">", b"DATA")
+            if not (reused and answers[0].code in (None, 421)):
                 break
-            if not (reused and answer.code in (None, 421)):
-                return await self._sender_rejected(answer)
             self.abort()  # the relay had given up an old connection meanwhile: once more, on a new one
             reused = False
-        answer = await self._say(b"RCPT", b"TO:<" + recipient.encode() + b">")
-        if answer.kind != 2:
-            return await self._rejected(answer)
-        answer = await self._say(b"DATA", timeout=self.patience.data)
-        return None if answer.code == 354 else await self._rejected(answer)
+        if answers[0].kind != 2:
+            return await self._sender_rejected(answers)
+        if answers[1].kind != 2:
+            return await self._rejected(answers[1], answers)
+        return None if answers[2].code == 354 else await self._rejected(answers[2], answers)
+
+    async def _say(self, *commands: bytes) -> Sequence[Answer]:
+        """Ask for a hand-over by MAIL, RCPT and DATA: all at once where the server can take them so.
+
+        Else one after the other, as far as each is accepted.
+        """
+        assert self._dialogue is not None
+        patience = (self.patience.command, self.patience.command, self.patience.data)
+        if "pipelining" in self._extensions:
+            return await self._dialogue.ask(b"\r\n".join([*commands, b""]), *patience)
+        answers: list[Answer] = []
+        for command, wait in zip(commands, patience, strict=True):
+            answers += await self._dialogue.ask(command + b"\r\n", wait)
+            if answers[-1].kind != 2:
+                break
+        return answers
 
     async def _usable(self) -> bool:
         """Whether the present connection can carry one more message; a used-up one is closed."""
-        if self._client is None:
+        if self._dialogue is None:
             return False
         messages, seconds, idle = self._limits
         now = asyncio.get_running_loop().time()
-        if not self._client.is_connected:
+        if not self._dialogue.open:
             self.abort()
         elif self._carried >= messages or now - self._opened > seconds or now - self._used > idle:
             await self.close()
-        return self._client is not None
+        return self._dialogue is not None
 
     async def _open(self) -> Outcome | None:
         """Connect, secure, log in; what stood in the way, or None."""
@@ -210,12 +209,27 @@ class Connection:
                 await self._login(client)
         except aiosmtplib.SMTPResponseException as error:
             return Outcome(
-                state="unreachable", code=_code(error.code), reply=_clean(relay.scrubbed(error.message))
+                state="unreachable", code=_code(error.code), reply=clean(relay.scrubbed(error.message))
             )
         except ssl.SSLCertVerificationError as error:
             return _unreachable(f"The relay's certificate was not accepted: {error.verify_message}")
         except (aiosmtplib.SMTPException, OSError, UnicodeError) as error:
-            return _unreachable(_clean(relay.scrubbed(str(error))) or "The relay did not answer.")
+            return _unreachable(clean(relay.scrubbed(str(error))) or "The relay did not answer.")
+        return await self._take_over(client)
+
+    async def _take_over(self, client: aiosmtplib.SMTP) -> Outcome | None:
+        """Go on without the library: its protocol reads one reply at a time and drops what came too early.
+
+        A NOOP that has exactly one answer shows that nothing was left over when the owner changed.
+        """
+        self._dialogue = Dialogue(cast(asyncio.Transport, client.transport))
+        self._extensions = dict(client.esmtp_extensions)
+        (answer,) = await self._dialogue.ask(b"NOOP\r\n", self.patience.greeting)
+        if answer.kind != 2:
+            return answer.outcome("unreachable")
+        if not self._dialogue.open:
+            return _unreachable("The relay said more than it was asked.")
+        self._client = None
         self._carried = 0
         self._opened = self._used = asyncio.get_running_loop().time()
         return None
@@ -243,9 +257,7 @@ class Connection:
 
     def _options(self, addresses: str, size: int, ascii_only: bool) -> tuple[list[bytes], str]:
         """What MAIL says about this message to this server, or why it cannot be sent through it."""
-        assert self._client is not None
-        extensions = self._client.esmtp_extensions
-        options = []
+        extensions, options = self._extensions, []
         if "size" in extensions:
             limit = extensions["size"].strip()
             if _SIZE.fullmatch(limit) and 0 < int(limit) < size:
@@ -261,28 +273,31 @@ class Connection:
             options.append(b"BODY=8BITMIME")
         return options, ""
 
-    async def _say(self, *words: bytes, timeout: float | None = None) -> _Answer:  # noqa: ASYNC109
-        assert self._client is not None
-        try:
-            answer = await self._client.execute_command(*words, timeout=timeout or self.patience.command)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            return _Answer(None, _clean(str(error)))
-        return _Answer(answer.code, _clean(answer.message))
-
-    async def _sender_rejected(self, answer: _Answer) -> Outcome:
+    async def _sender_rejected(self, answers: Sequence[Answer]) -> Outcome:
         """MAIL names no recipient yet: the trouble is ours, unless it is the message's size or form."""
+        answer = answers[0]
         if answer.code == 552 or answer.words.startswith(("5.3.4", "5.6.")):
-            return await self._rejected(answer)
+            return await self._rejected(answer, answers)
         self.abort()
         return answer.outcome("unreachable")
 
-    async def _rejected(self, answer: _Answer) -> Outcome:
-        """The message stopped before its text was asked for; leaves the connection clean, or drops it."""
+    async def _rejected(self, answer: Answer, answers: Sequence[Answer]) -> Outcome:
+        """The message stopped before its text was asked for; leaves the connection clean, or drops it.
+
+        Where the server wants the text all the same, a lone dot says that there is none (RFC 2920, 3.1).
+        """
+        assert self._dialogue is not None
         if answer.kind not in (4, 5):
             self.abort()
-            return Outcome(state="deferred", code=_code(answer.code), reply=_before_the_dot(answer.words))
+            return Outcome(state="deferred", code=answer.code, reply=_before_the_dot(answer.words))
         outcome = answer.outcome("deferred" if answer.kind == 4 else "refused")
-        if answer.code == 421 or (await self._say(b"RSET")).kind != 2:
+        wants_text = answers[-1].code == 354
+        unclean = 421 in [each.code for each in answers] or (wants_text and answers[0].kind != 2)
+        if not unclean:
+            words, wait = (b".", self.patience.final) if wants_text else (b"RSET", self.patience.command)
+            (last,) = await self._dialogue.ask(words + b"\r\n", wait)
+            unclean = last.kind == 0 or (last.kind != 2 and not wants_text)
+        if unclean:
             self.abort()
         return outcome
 
@@ -290,34 +305,24 @@ class Connection:
         self, message: bytes, deadline: float | None, before_dot: Callable[[], None]
     ) -> Outcome:
         """Write the text and the final dot, and tell the loss of a connection before it from one after."""
-        assert self._client is not None
-        protocol = self._client.protocol
+        dialogue = self._dialogue
+        assert dialogue is not None
+        if len(message) > ONE_WRITE:
+            dialogue.write(message)
+            message = b""
+            if not await dialogue.drained(self.patience.block):
+                return self._undotted("the connection was lost or stuck")
+        if deadline is not None and asyncio.get_running_loop().time() > deadline:
+            return self._undotted("the time for this message was over")
+        if not dialogue.open:
+            return self._undotted("the connection was lost")
         try:
-            if protocol is None:
-                raise aiosmtplib.SMTPServerDisconnected("the connection was lost")
-            if len(message) > ONE_WRITE:
-                protocol.write(message)
-                message = b""
-                if not await self._drained():
-                    raise aiosmtplib.SMTPServerDisconnected("the connection was lost or stuck")
-            if deadline is not None and asyncio.get_running_loop().time() > deadline:
-                raise aiosmtplib.SMTPException("the time for this message was over")
-            try:
-                before_dot()
-            except OSError as error:
-                self.abort()
-                return _unreachable(f"Nothing is sent while the journal cannot be written: {error.strerror}")
-            self.dotted = True
-            protocol.write(message + b".\r\n")  # raises only when nothing of it was written
-        except (aiosmtplib.SMTPException, OSError) as error:
-            self.dotted = False
+            before_dot()
+        except OSError as error:
             self.abort()
-            return Outcome(state="deferred", reply=_before_the_dot(_clean(str(error))))
-        try:
-            code, words = await protocol.read_response(timeout=self.patience.final)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            code, words = 0, str(error)
-        answer = _Answer(_code(code), _clean(words))
+            return _unreachable(f"Nothing is sent while the journal cannot be written: {error.strerror}")
+        self.dotted = True
+        (answer,) = await dialogue.ask(message + b".\r\n", self.patience.final)
         self._carried += 1
         self._used = asyncio.get_running_loop().time()
         if answer.kind == 2:
@@ -333,20 +338,9 @@ class Connection:
             self.abort()
         return answer.outcome("deferred" if answer.kind == 4 else "refused")
 
-    async def _drained(self) -> bool:
-        """Wait until the text has left for the network; False when the connection or its patience ended."""
-        loop = asyncio.get_running_loop()
-        waiting, since = None, loop.time()
-        while self._client is not None and self._client.is_connected:
-            size = cast(asyncio.WriteTransport, self._client.transport).get_write_buffer_size()
-            if size == 0:
-                return True
-            if size != waiting:
-                waiting, since = size, loop.time()
-            elif loop.time() - since > self.patience.block:
-                return False
-            await asyncio.sleep(DRAIN_PAUSE)
-        return False
+    def _undotted(self, why: str) -> Outcome:
+        self.abort()
+        return Outcome(state="deferred", reply=_before_the_dot(why))
 
 
 def _abort(client: aiosmtplib.SMTP) -> None:
@@ -357,7 +351,7 @@ def _abort(client: aiosmtplib.SMTP) -> None:
 
 
 def _unreachable(reason: str) -> Outcome:
-    return Outcome(state="unreachable", reply=_clean(reason))
+    return Outcome(state="unreachable", reply=clean(reason))
 
 
 def _before_the_dot(words: str) -> str:
@@ -374,10 +368,3 @@ def _stuffed(message: bytes) -> bytes:
     lines.append(b"")
     text = b"\r\n".join(lines).replace(b"\r\n.", b"\r\n..")
     return b"." + text if text.startswith(b".") else text
-
-
-def _clean(words: str) -> str:
-    """A server's words on one line: nothing unprintable, no bidi override, at most 500 characters."""
-    if not words.isprintable():
-        words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-    return words[:REPLY_CHARACTERS]

@@ -1,48 +1,22 @@
 import asyncio
-import logging
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.smtp import Connection, Outcome, Patience, Relay, _stuffed
-from tests.peers.certificates import Authority
+from mailer.smtp import Patience, _stuffed
+from tests.peers.doors import ANA, BEN, CLEO, LETTER, connection, once, send
 from tests.peers.polite import Polite, polite
-from tests.peers.rude import DROP, HANG, RESET, rude
-
-ANA, BEN, CLEO = "ana@congregation.example", "ben@neighbor.example", "cleo@left.example"
-SENDER = "campaign@lists.example"
-LETTER = b"From: campaign@lists.example\r\nSubject: Hello\r\n\r\nDear neighbor,\r\n.\r\n..two\r\n"
-HASTE = Patience(connect=2, greeting=0.3, command=0.3, data=0.3, block=0.3, final=0.3, quit=0.2)
+from tests.peers.rude import DROP, HANG, RESET, USUAL, rude
 
 
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="session")
-def certificate(authority):
-    return authority.issue("localhost")
-
-
-def connection(port, *, patience=HASTE, tls="none", host="127.0.0.1", **more):
-    limits = {name: more.pop(name) for name in ("messages", "seconds", "idle") if name in more}
-    relay = Relay(host=host, port=port, tls=tls, **more)
-    return Connection(relay, helo="mailer.example", patience=patience, **limits)
-
-
-async def send(door, recipient=BEN, message=LETTER, **more):
-    return await door.send(sender=SENDER, recipient=recipient, message=message, **more)
-
-
-async def once(port, recipient=BEN, message=LETTER, **more):
-    door = connection(port, **more)
-    try:
-        return await send(door, recipient, message)
-    finally:
-        await door.close()
+@pytest.fixture(autouse=True, params=["one command at a time", "pipelining"])
+def manner(request, monkeypatch):
+    """Whether the peer takes MAIL, RCPT and DATA at once: all that is promised here holds in both ways."""
+    if request.param == "pipelining":
+        monkeypatch.setitem(USUAL, "EHLO", USUAL["EHLO"].replace("250 ", "250-PIPELINING\r\n250 ", 1))
+    return request.param
 
 
 # What a server answers
@@ -155,7 +129,7 @@ async def test_no_form_of_the_final_dot_smuggles_a_second_message(form):
         outcome = await once(peer.port, message=LETTER + b"end" + form + second + form)
     assert outcome.state == "sent"
     assert len(peer.letters) == 1
-    assert [line.partition(" ")[0] for line in peer.heard] == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
+    assert [line.partition(" ")[0] for line in peer.heard] == ["EHLO", "NOOP", "MAIL", "RCPT", "DATA", "QUIT"]
 
 
 @given(st.binary() | st.lists(st.sampled_from([b".", b"\r", b"\n", b"\r\n", b"a"])).map(b"".join))
@@ -215,15 +189,44 @@ async def test_after_an_unknown_the_next_message_gets_a_new_connection():
     assert peer.connections == 2
 
 
-async def test_a_server_one_answer_ahead_of_itself_is_found_out_before_the_text():
+async def test_a_server_one_answer_ahead_of_itself_is_found_out_before_the_next_message():
     async with rude(first={"dot": "250 taken\r\n250 twice"}) as peer:
         door = connection(peer.port)
         first = await send(door, ANA)
         second = await send(door, BEN)
-        third = await send(door, BEN)
         await door.close()
-    assert (first.state, second.state, third.state) == ("sent", "deferred", "sent")
-    assert len(peer.letters) == 2
+    assert (first.state, second.state) == ("sent", "sent")
+    assert len(peer.letters) == peer.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("moments", "states"),
+    [
+        ({"RCPT": "550 5.1.1 gone"}, "refused refused"),  # it asks for the text of nobody's message
+        ({"RCPT": "450 4.2.1 busy", "DATA": "503 5.5.1 no recipients"}, "deferred deferred"),
+        ({"MAIL": "552 5.3.4 too big", "RCPT": "503 no", "DATA": "503 no"}, "refused refused"),
+        ({"MAIL": "552 5.3.4 too big"}, "refused refused"),
+        ({"DATA": "452 4.3.1 full"}, "deferred deferred"),
+    ],
+)
+async def test_commands_sent_together_are_each_believed_by_their_own_answer(manner, moments, states):
+    async with rude(moments) as peer:
+        door = connection(peer.port)
+        outcomes = [await send(door, ANA), await send(door, BEN)]
+        await door.close()
+    assert " ".join(outcome.state for outcome in outcomes) == states
+    assert outcomes[0].code == int(next(iter(moments.values()))[:3])
+    assert all(letter == b".\r\n" for letter in peer.letters)  # no word of ours without a recipient
+    strange = "MAIL" in moments and "DATA" not in moments and manner == "pipelining"
+    assert peer.connections == (2 if strange else 1)
+
+
+async def test_a_server_one_answer_ahead_of_itself_from_the_start_gets_no_message():
+    async with rude({"NOOP": "250 yes\r\n250 yes"}) as peer:
+        outcome = await once(peer.port)
+    assert outcome.state == "unreachable"
+    assert "more than it was asked" in outcome.reply
+    assert peer.letters == []
 
 
 @pytest.mark.parametrize("way", [DROP, RESET, HANG, "421 4.4.2 idle too long"])
@@ -304,76 +307,3 @@ async def test_closing_and_aborting_twice_or_before_opening_is_allowed():
     await door.close()
     await door.close()
     assert not door.dotted
-
-
-# TLS and login
-
-
-def trusted(peer, authority, **more):
-    return {"host": "localhost", "ca_file": str(authority.certificate), "tls": "verified", **more}
-
-
-async def test_a_verified_relay_proves_its_name(authority, certificate):
-    async with polite(certificate=certificate) as peer:
-        assert (await once(peer.port, **trusted(peer, authority))).state == "sent"
-        other_name = await once(peer.port, **trusted(peer, authority, host="127.0.0.1"))
-        system = await once(peer.port, host="localhost", tls="verified")
-    for outcome in (other_name, system):
-        assert outcome.state == "unreachable"
-        assert "certificate" in outcome.reply
-    assert len(peer.letters) == 1
-
-
-async def test_implicit_tls_proves_its_name_too(authority, certificate):
-    async with polite(certificate=certificate, implicit=True) as peer:
-        assert (await once(peer.port, **trusted(peer, authority, tls="implicit"))).state == "sent"
-        stranger = await once(peer.port, host="localhost", tls="implicit")
-    assert stranger.state == "unreachable"
-    assert "certificate" in stranger.reply.lower()
-
-
-async def test_opportunistic_takes_what_is_offered_and_required_insists(certificate):
-    async with polite(certificate=certificate) as able, polite() as unable:
-        for tls in ("opportunistic", "required"):
-            assert (await once(able.port, tls=tls)).state == "sent"
-        assert (await once(unable.port, tls="opportunistic")).state == "sent"
-        for tls in ("required", "verified"):
-            outcome = await once(unable.port, tls=tls)
-            assert outcome.state == "unreachable"
-            assert "STARTTLS" in outcome.reply
-
-
-async def test_a_login_is_tried_once_and_its_failure_is_the_relay_s(authority, certificate):
-    async with polite(Polite(password="open sesame"), certificate=certificate) as peer:
-        settings = trusted(peer, authority, username="campaign")
-        assert (await once(peer.port, **settings, password="open sesame")).state == "sent"
-        outcome = await once(peer.port, **settings, password="wrong")
-    assert (outcome.state, outcome.code, outcome.enhanced) == ("unreachable", 535, "5.7.8")
-    assert peer.logins == [True, False]
-
-
-async def test_a_password_is_not_sent_in_the_clear_to_another_machine(monkeypatch):
-    monkeypatch.setattr(Relay, "loopback", False)
-    async with rude({"EHLO": "250-rude.example\r\n250 AUTH PLAIN"}) as peer:
-        outcome = await once(peer.port, tls="opportunistic", username="ana", password="secret")
-    assert outcome.state == "unreachable"
-    assert not any(line.startswith("AUTH") for line in peer.heard)
-
-
-async def test_a_server_that_repeats_our_password_does_not_get_it_into_the_record(caplog):
-    caplog.set_level(logging.DEBUG)
-    async with rude(
-        {
-            "EHLO": "250-rude.example\r\n250 AUTH PLAIN",
-            "AUTH": "535 5.7.8 no: AUTH PLAIN AGFuYQBzZXNhbWU= sesame c2VzYW1l",
-        }
-    ) as peer:
-        outcome = await once(peer.port, username="ana", password="sesame")
-    assert outcome.reply == "5.7.8 no: AUTH PLAIN … … …"
-    assert "sesame" not in caplog.text
-
-
-async def test_a_server_without_login_is_named():
-    async with rude() as peer:
-        outcome = await once(peer.port, username="ana", password="secret")
-    assert outcome == Outcome(state="unreachable", reply="The relay offers no login that this service knows.")

@@ -68,7 +68,9 @@ class Rude:
         if script["body"]:
             await reader.read(100)
             return await self._say(script["body"], writer)
-        letter = await reader.readuntil(b"\r\n.\r\n")
+        letter = await reader.readline()
+        if letter != b".\r\n":
+            letter += await reader.readuntil(b"\r\n.\r\n")
         self.letters.append(letter)
         return await self._say(script["dot"], writer)
 
