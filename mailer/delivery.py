@@ -196,9 +196,10 @@ class Delivery:
                     self._claim_size = max(float(first), float(self._connections))
                 await self._stored(self._give_back, entries[first:])
                 return
+            asked = self._time()
             for letter in await self._stored(self._compose, entries[first : first + step]):
                 if isinstance(letter, Ready):
-                    self._handout.put(Composed(letter, self._time()))
+                    self._handout.put(Composed(letter, asked))
                 else:
                     self._note(letter)
             while len(self._handout) >= ahead and not self._gives_back() and self._reachable():

@@ -21,7 +21,7 @@ PERSON_WAITS = min(policy.priority for policy in POLICY.values())
 
 
 class Composed(NamedTuple):
-    """A message that waits for a sender, and when it was composed, in the loop's time."""
+    """A message that waits for a sender, and when its composing began, in the loop's time."""
 
     letter: Ready
     at: float

@@ -17,6 +17,7 @@ from mailer.outbox import Entry, Result
 from mailer.outcomes import Outcome
 
 FRESH_SECONDS = 0.5  # a message composed longer ago is composed again: its reader may have left meanwhile
+BEGIN_SECONDS = 0.9  # one composed longer ago does not begin: a connection may take long to open
 
 log = structlog.get_logger()
 
@@ -40,8 +41,9 @@ class HandOver:
 
     async def give(self, connection: Connection, lane: Lane, composed: Composed) -> Result:
         """Hand over one message; says what became of its row."""
-        letter = composed.letter
-        if self.time() - composed.at > FRESH_SECONDS and not self._gives_back(lane):
+        letter, asked = composed
+        if self.time() - asked > FRESH_SECONDS and not self._gives_back(lane):
+            asked = self.time()
             try:
                 again = await self.compose(letter.entry)
             except StorageTrouble:  # only after we were told to stop
@@ -49,22 +51,32 @@ class HandOver:
             if isinstance(again, Result):
                 return again
             letter = again
-        if self._gives_back(lane) or self.time() > self.deadline():
+
+        def may_begin() -> bool:
+            now = self.time()
+            return not self._gives_back(lane) and now <= min(self.deadline(), asked + BEGIN_SECONDS)
+
+        if not may_begin():
             return verdicts.back(letter.entry)
         began = self.time()
-        outcome = await self._send(connection, letter)
+        outcome = await self._send(connection, letter, may_begin)
+        if outcome is None:
+            return verdicts.back(letter.entry)
         if connection.dotted:
             self._answered(letter.entry, outcome)
         return verdicts.of(letter, outcome, alone=lane.learn(outcome, began=began, now=self.time()))
 
-    async def _send(self, connection: Connection, letter: Ready) -> Outcome:
+    async def _send(
+        self, connection: Connection, letter: Ready, may_begin: Callable[[], bool]
+    ) -> Outcome | None:
         entry = letter.entry
         try:
             return await connection.send(
                 sender=self.sender,
                 recipient=letter.recipient,
                 message=letter.message,
-                deadline=self.deadline(),
+                may_begin=may_begin,
+                deadline=self.deadline,
                 before_dot=partial(self.journal.about, entry.id, entry.attempt),
             )
         except asyncio.CancelledError:

@@ -36,10 +36,14 @@ class Connection(Protocol):
         sender: str,
         recipient: str,
         message: bytes,
-        deadline: float | None = None,
+        may_begin: Callable[[], bool],
+        deadline: Callable[[], float],
         before_dot: Callable[[], None],
-    ) -> Outcome:
-        """Hand over one message, calling `before_dot` right before its final dot; say what became of it."""
+    ) -> Outcome | None:
+        """Hand over one message and say what became of it; None when it was not begun.
+
+        `may_begin` is asked right before MAIL, `deadline` and then `before_dot` right before the final dot.
+        """
 
     async def close(self) -> None:
         """Say goodbye."""

@@ -15,6 +15,7 @@ connects, secures and logs in; MAIL, RCPT, DATA and the dot are a dialogue of ou
 """
 
 import asyncio
+import math
 import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,8 @@ __all__ = ["Connection", "Outcome", "Patience", "Relay"]
 CONNECTION_SECONDS = 300.0  # the oldest a connection gets
 IDLE_SECONDS = 60.0  # after this pause a new connection is cheaper than finding the old one dead
 ONE_WRITE = 65_536  # octets; a longer message is written and drained first, its final dot alone
+
+GO_ON = Outcome(state="sent", code=354)  # nobody outside this file ever sees it
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\ud800-\udfff]")
 _SIZE = re.compile(r"[0-9]{1,18}")
@@ -85,16 +88,20 @@ class Connection:
         sender: str,
         recipient: str,
         message: bytes,
-        deadline: float | None = None,
+        may_begin: Callable[[], bool] = lambda: True,
+        deadline: Callable[[], float] = lambda: math.inf,
         before_dot: Callable[[], None] = lambda: None,
-    ) -> Outcome:
+    ) -> Outcome | None:
         """Hand over one message (RFC 5322 octets) for one recipient; says what became of it.
 
-        `before_dot` is called right before the final dot is written; when it raises OSError, nothing is sent.
+        `may_begin` is asked when the connection is ready, right before MAIL is written; when it says no, the
+        message was not begun and this returns None. `before_dot` is called right before the final dot is
+        written; when it raises OSError, nothing is sent.
 
         Lone CR and LF become CRLF, so that no part of the text can be taken for the final dot. When the
         task is cancelled the connection is aborted: a dot not yet written is never written, and neither is
-        one after `deadline` (in the loop's time), when somebody else may already have taken the message over.
+        one after `deadline` (in the loop's time, asked right before the dot), when somebody else may already
+        have taken the message over.
         """
         self.dotted = False
         for address in (sender, recipient):
@@ -105,9 +112,8 @@ class Connection:
                 )
         text = _stuffed(message)
         try:
-            return await self._envelope(
-                sender, recipient, len(text), message.isascii()
-            ) or await self._hand_over(text, deadline, before_dot)
+            stopped = await self._envelope(sender, recipient, len(text), message.isascii(), may_begin)
+            return await self._hand_over(text, deadline, before_dot) if stopped == GO_ON else stopped
         except BaseException:
             self.abort()
             raise
@@ -129,8 +135,10 @@ class Connection:
         if client is not None:
             _abort(client)
 
-    async def _envelope(self, sender: str, recipient: str, size: int, ascii_only: bool) -> Outcome | None:
-        """Everything up to the 354 that asks for the text; the outcome when it stopped earlier."""
+    async def _envelope(
+        self, sender: str, recipient: str, size: int, ascii_only: bool, may_begin: Callable[[], bool]
+    ) -> Outcome | None:
+        """Everything up to the 354 that asks for the text: GO_ON, or the outcome when it stopped earlier."""
         reused = await self._usable()
         while True:
             trouble = None if reused else await self._open()
@@ -140,6 +148,8 @@ class Connection:
             options, reason = self._options(sender + recipient, size, ascii_only)
             if reason:
                 return Outcome(state="refused", reply=reason)
+            if not may_begin():
+                return None
             mail = b" ".join([b"MAIL FROM:<" + sender.encode() + b">", *options])
             answers = await self._say(mail, b"RCPT TO:<" + recipient.encode() + b">", b"DATA")
             if not (reused and answers[0].code in (None, 421)):
@@ -150,7 +160,7 @@ class Connection:
             return await self._sender_rejected(answers)
         if answers[1].kind != 2:
             return await self._rejected(answers[1], answers)
-        return None if answers[2].code == 354 else await self._rejected(answers[2], answers)
+        return GO_ON if answers[2].code == 354 else await self._rejected(answers[2], answers)
 
     async def _say(self, *commands: bytes) -> Sequence[Answer]:
         """Ask for a hand-over by MAIL, RCPT and DATA: all at once where the server can take them so.
@@ -302,7 +312,7 @@ class Connection:
         return outcome
 
     async def _hand_over(
-        self, message: bytes, deadline: float | None, before_dot: Callable[[], None]
+        self, message: bytes, deadline: Callable[[], float], before_dot: Callable[[], None]
     ) -> Outcome:
         """Write the text and the final dot, and tell the loss of a connection before it from one after."""
         dialogue = self._dialogue
@@ -312,7 +322,7 @@ class Connection:
             message = b""
             if not await dialogue.drained(self.patience.block):
                 return self._undotted("the connection was lost or stuck")
-        if deadline is not None and asyncio.get_running_loop().time() > deadline:
+        if asyncio.get_running_loop().time() > deadline():
             return self._undotted("the time for this message was over")
         if not dialogue.open:
             return self._undotted("the connection was lost")

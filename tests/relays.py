@@ -32,13 +32,17 @@ UPDATE = "---\nsubject: News\npreview: Some\n---\n{{ greeting }}\n\nThere is new
 
 @dataclass
 class World:
-    """A relay on a stopped clock: each message takes `seconds`, and `answer` says what becomes of it."""
+    """A relay on a stopped clock: each message takes `seconds`, and `answer` says what becomes of it.
+
+    The final dot is written after `dotted_after` seconds; opening a connection takes `opening`.
+    """
 
     clock: StoppedClock
     logs: list[MutableMapping[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     answer: Callable[[str], Outcome] = lambda recipient: SENT
     dotted_after: float = 0.0
+    opening: float = 0.0
     arrived: list[str] = field(default_factory=list)
     begun: list[tuple[str, float]] = field(default_factory=list)
     letters: list[bytes] = field(default_factory=list)
@@ -55,6 +59,7 @@ class Scripted:
 
     world: World
     dotted: bool = False
+    opened: bool = False
 
     async def send(
         self,
@@ -62,14 +67,22 @@ class Scripted:
         sender: str,
         recipient: str,
         message: bytes,
-        deadline: float | None = None,
+        may_begin: Callable[[], bool],
+        deadline: Callable[[], float],
         before_dot: Callable[[], None],
-    ) -> Outcome:
+    ) -> Outcome | None:
         loop = asyncio.get_running_loop()
         self.dotted = False
+        if self.world.opening and not self.opened:
+            await asyncio.sleep(self.world.opening)
+        self.opened = True
+        if not may_begin():
+            return None
         self.world.begun.append((recipient, loop.time()))
         if self.world.seconds:
             await asyncio.sleep(self.world.dotted_after)
+            if loop.time() > deadline():
+                return LATER
             before_dot()
             self.dotted = True
             await asyncio.sleep(self.world.seconds - self.world.dotted_after)

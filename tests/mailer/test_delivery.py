@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from lists import subscriptions
 from mailer import attempts, outbox
 from mailer.lanes import Lane
 from mailer.service import Service
@@ -168,7 +169,7 @@ def test_a_relay_that_takes_fewer_connections_than_we_have_slows_but_stops_nobod
     busy = 0
 
     class Narrow(Scripted):
-        async def send(self, **letter: Any) -> Outcome:
+        async def send(self, **letter: Any) -> Outcome | None:
             nonlocal busy
             if busy >= 4:
                 return DOWN
@@ -191,6 +192,43 @@ def test_a_relay_that_takes_fewer_connections_than_we_have_slows_but_stops_nobod
     assert states(service) == {"sent": 401}
     assert {row.tries for row in rows(service)} == {1}
     assert max(row.sent_at for row in rows(service) if row.sent_at) < began + timedelta(seconds=60)
+
+
+# A relay that is slow
+
+
+@pytest.mark.parametrize(("seconds", "dotted_after"), [(41.0, 40.0), (545.0, 5.0)])
+def test_a_server_that_takes_its_time_for_the_recipient_or_for_the_dot_gets_the_message_once(
+    service: Service, world: World, ben: Person, cleo: Person, seconds: float, dotted_after: float
+) -> None:
+    broadcast(service)
+    world.seconds, world.dotted_after = seconds, dotted_after
+    deliver(service, world)
+    assert world.arrived == [ben.email] == [recipient for recipient, _ in world.begun]
+    (row,) = rows(service)
+    assert (row.state, row.tries) == ("sent", 1)
+
+
+def test_who_leaves_while_a_connection_is_being_opened_gets_nothing(
+    service: Service, world: World, ben: Person
+) -> None:
+    crowd(service, 20)
+    broadcast(service)
+    world.seconds, world.opening = 0.1, 3.0
+    made = worker(service, world)
+
+    def leave() -> None:
+        with service.database.write() as session:
+            subscriptions.leave(session, contact_id=ben.id, now=world.clock.now())
+
+    async def leaving() -> None:
+        asyncio.get_running_loop().call_later(1.5, leave)
+        await made.run(until_empty=True)
+
+    run(world.clock, leaving())
+    assert states(service) == {"sent": 20, "cancelled": 1}
+    assert ben.email not in {recipient for recipient, _ in world.begun}
+    assert {row.tries for row in rows(service) if row.state == "sent"} == {1}
 
 
 # Stopping

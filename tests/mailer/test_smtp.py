@@ -1,4 +1,5 @@
 import asyncio
+import math
 import re
 
 import pytest
@@ -253,10 +254,34 @@ async def test_a_deadline_that_has_passed_writes_no_final_dot():
     async with rude() as peer:
         door = connection(peer.port)
         loop = asyncio.get_running_loop()
-        assert (await send(door, ANA, deadline=loop.time() - 1)).state == "deferred"
-        assert (await send(door, ANA, deadline=loop.time() + 60)).state == "sent"
+        assert (await send(door, ANA, deadline=lambda: loop.time() - 1)).state == "deferred"
+        assert (await send(door, ANA, deadline=lambda: loop.time() + 60)).state == "sent"
         await door.close()
     assert len(peer.letters) == 1
+
+
+async def test_the_deadline_is_asked_when_the_dot_is_written_and_not_when_the_message_begins():
+    async with rude() as peer:
+        door = connection(peer.port)
+        heard = []
+
+        def deadline():
+            heard[:] = peer.heard
+            return math.inf
+
+        assert (await send(door, ANA, deadline=deadline)).state == "sent"
+        await door.close()
+    assert heard[-1] == "DATA"
+
+
+async def test_a_message_that_may_not_begin_once_the_connection_is_ready_is_never_named():
+    async with rude() as peer:
+        door = connection(peer.port)
+        assert await send(door, ANA, may_begin=lambda: False) is None
+        assert (await send(door, BEN)).state == "sent"
+        await door.close()
+    assert peer.connections == 1
+    assert [line.partition(" ")[0] for line in peer.heard] == ["EHLO", "NOOP", "MAIL", "RCPT", "DATA", "QUIT"]
 
 
 async def test_a_cancelled_message_writes_no_final_dot():
