@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from tests.bench import sending, table, waiting
+from tests.bench import promises, sending, table, waiting
 from tests.bench.table import Line
 
-PARTS = ("door", "delivery", "ticks", "filling", "help")
+PARTS = ("door", "delivery", "ticks", "filling", "timelines", "memory", "help")
 
 
 def main() -> int:
@@ -33,6 +33,8 @@ def main() -> int:
         "delivery": lambda: sending.delivered(messages),
         "ticks": lambda: waiting.ticks(people),
         "filling": lambda: waiting.filling(people),
+        "timelines": lambda: promises.timelines(min(people, 100_000)),
+        "memory": lambda: promises.memory(people),
         "help": waiting.helping,
     }
     lines = [line for part in PARTS if part in (told.parts or PARTS) for line in measures[part]()]

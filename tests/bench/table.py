@@ -27,6 +27,16 @@ def at_most(what: str, seconds: float, target: float, *, about: str = "") -> Lin
     return Line(what=what, found=found, target=f"≤ {target * 1000:g} ms", held=seconds <= target)
 
 
+def megabytes(what: str, found: float, target: float) -> Line:
+    """An amount of memory that must not be larger than the target."""
+    return Line(what=what, found=f"{found:.0f} MB", target=f"≤ {target:g} MB", held=found <= target)
+
+
+def octets(what: str, found: float, target: float) -> Line:
+    """A size that must not be larger than the target."""
+    return Line(what=what, found=f"{found:.0f} octets", target=f"≤ {target:g} octets", held=found <= target)
+
+
 def text(lines: Sequence[Line]) -> str:
     """The lines as a table for people."""
     rows = [("measured", "found", "target", "held")]

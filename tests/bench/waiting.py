@@ -16,9 +16,10 @@ from lists.errors import StorageTrouble
 from mailer import outbox
 from mailer.service import Service
 from tests.bench.house import JOURNEYS, broadcast, house, micros
-from tests.bench.table import Line, at_most
+from tests.bench.table import Line, at_most, octets
 
 TICK, WEB_WRITE, HELP = 0.05, 0.25, 0.4
+ROW = 300
 TICKS = 20
 HELPS = 5
 BETWEEN_WRITES = 0.03  # seconds: about thirty sign-ups a second, far more than a campaign sees
@@ -49,6 +50,7 @@ def filling(people: int) -> Iterator[Line]:
     """An update to a million people is put into the outbox while others sign up on the web."""
     with house(people=people) as built:
         broadcast(built, paragraphs=1)
+        before = _size(built)
         filled = threading.Event()
         begun = time.perf_counter()
         thread = threading.Thread(target=_fill, args=(built, filled))
@@ -69,9 +71,18 @@ def filling(people: int) -> Iterator[Line]:
         about = f"the longest of {len(waits)}, median {statistics.median(waits) * 1000:.0f} ms"
         about += f", {refused} gave up" if refused else ""
         yield at_most(f"a web write while {people:,} rows are filled", max(waits), WEB_WRITE, about=about)
-        size = Path(built.database.engine.url.database or "").stat().st_size / 1_000_000
-        rate = f"{took:.1f} s, {people / took:,.0f} a second, database {size:,.0f} MB"
+        after = _size(built)
+        rate = f"{took:.1f} s, {people / took:,.0f} a second, database {after / 1_000_000:,.0f} MB"
         yield Line(what=f"{people:,} recipients put into the outbox", found=rate)
+        yield octets("a waiting row, with its part of every index", (after - before) / people, ROW)
+
+
+def _size(built: Service) -> int:
+    """How large the database is, in octets, whatever part of it the write-ahead log still holds."""
+    with built.database.read() as session:
+        return int(
+            session.scalar(text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"))
+        )
 
 
 def helping() -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Counting:
-    """`taken` counts the messages that were answered with 250 after the final dot, by recipient."""
+    """`taken` counts the messages that were answered with 250 after the final dot, by recipient.
+
+    `begun` and `at` hold when the last one to each recipient was begun and taken (`time.monotonic`).
+    """
 
     taken: Counter[str] = field(default_factory=Counter)
+    begun: dict[str, float] = field(default_factory=dict)
+    at: dict[str, float] = field(default_factory=dict)
     port: int = 0
 
     @property
@@ -28,11 +34,13 @@ class Counting:
                 if verb == b"DATA":
                     writer.write(b"354 go on\r\n")
                     await reader.readuntil(b"\r\n.\r\n")
+                    self.at[recipient] = time.monotonic()
                     self.taken[recipient] += 1
                 elif verb == b"RCPT":
                     recipient = line.split(b"<")[1].split(b">")[0].decode()
+                    self.begun[recipient] = time.monotonic()
                 elif verb == b"EHLO":
-                    writer.write(b"250-counting\r\n250-8BITMIME\r\n")
+                    writer.write(b"250-counting\r\n250-PIPELINING\r\n250-8BITMIME\r\n")
                 elif verb == b"QUIT":
                     writer.write(b"221 bye\r\n")
                     break
