@@ -11,7 +11,7 @@ import structlog
 from tests.bench import promises, sending, table, waiting
 from tests.bench.table import Line
 
-PARTS = ("door", "delivery", "ticks", "filling", "timelines", "memory", "help")
+PARTS = ("door", "delivery", "safety", "ticks", "filling", "timelines", "memory", "help")
 
 
 def main() -> int:
@@ -31,6 +31,7 @@ def main() -> int:
     measures: dict[str, Callable[[], Iterable[Line]]] = {
         "door": lambda: sending.bare(messages),
         "delivery": lambda: sending.delivered(messages),
+        "safety": lambda: sending.safety(messages // 4),
         "ticks": lambda: waiting.ticks(people),
         "filling": lambda: waiting.filling(people),
         "timelines": lambda: promises.timelines(min(people, 100_000)),

@@ -1,6 +1,7 @@
 """How fast mail leaves: the bare door, and the whole way from the ledger to the relay and back."""
 
 import asyncio
+import statistics
 import time
 from collections.abc import Callable, Iterator
 
@@ -9,6 +10,7 @@ from sqlalchemy import func, select
 from mailer import outbox
 from mailer.attempts import Attempt
 from mailer.composer import Ready
+from mailer.journal import Journal
 from mailer.outbox import Entry, OutboxRow
 from mailer.relay import Relay
 from mailer.service import Service
@@ -20,6 +22,8 @@ from tests.bench.table import Line, at_least
 Loop = Callable[[], asyncio.AbstractEventLoop]
 
 TARGET, TARGET_UVLOOP = 0.12, 0.2
+SAFE = 0.85
+ROUNDS = 5
 PARAGRAPHS = 1  # makes messages of about 8,000 octets, text and HTML
 
 
@@ -45,6 +49,23 @@ def delivered(messages: int) -> Iterator[Line]:
         yield at_least(what, ratio, target, about=about)
 
 
+def safety(messages: int) -> Iterator[Line]:
+    """What it costs that a kill loses and repeats nobody: the same delivery with and without the journal."""
+    (_, factory) = list(_loops())[-1]
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    for journaled in (True, False) * ROUNDS:
+        with sink() as port, house(people=messages, smtp_port=port) as built:
+            broadcast(built, paragraphs=PARAGRAPHS)
+            _fill(built)
+            begun = time.process_time()
+            run(built, factory, journaled=journaled)
+            rates[journaled].append(messages / (time.process_time() - begun))
+            _check(built, messages)
+    ratio = statistics.median(rates[True]) / statistics.median(rates[False])
+    about = f"messages for each second of CPU, median of {ROUNDS} runs by turns"
+    yield at_least("delivering with the journal, against without", ratio, SAFE, about=about)
+
+
 def _compared(port: int, messages: int, work: Callable[[], None]) -> tuple[float, str]:
     """How fast `work` sends, against smtp-source right before and right after it, and the same in words."""
     before = source(port, messages)
@@ -56,14 +77,26 @@ def _compared(port: int, messages: int, work: Callable[[], None]) -> tuple[float
     return rate / compared, f"{rate:,.0f} of {compared:,.0f} a second, {cpu:.0f} µs of CPU each"
 
 
-def run(built: Service, factory: Loop) -> None:
+def run(built: Service, factory: Loop, *, journaled: bool = True) -> None:
     """Deliver what is due, with this kind of event loop."""
     with (
         built.relays() as relays,
         built.delivery(relays) as delivery,
         asyncio.Runner(loop_factory=factory) as runner,
     ):
+        if not journaled:
+            delivery.journal = Forgetful(built.settings.home / "none", worker="bench")
         runner.run(delivery.run(until_empty=True))
+
+
+class Forgetful(Journal):
+    """A journal that writes nothing down."""
+
+    def about(self, row: int, attempt: int) -> None:
+        """Forget it."""
+
+    def answered(self, row: int, attempt: int, state: str) -> None:
+        """Forget it."""
 
 
 def _loops() -> Iterator[tuple[str, Loop]]:
