@@ -43,17 +43,10 @@ from mailer import attempts
 from mailer.policy import POLICY
 
 STATES = (
-    "queued",
-    "sending",
-    "sent",
-    "held",
-    "cancelled",
-    "failed",
-    "expired",
-    "unknown",
-    "bounced",
-    "complained",
-)
+    "queued", "sending", "sent", "held", "cancelled",
+    "failed", "expired", "unknown", "bounced", "complained",
+)  # fmt: skip
+PRIORITIES = tuple(sorted({policy.priority for policy in POLICY.values()}))
 
 LEFT_WHILE_HELD = "left while it was held"
 LEFT = (*sorted(LASTING), LEFT_WHILE_HELD)
@@ -212,23 +205,21 @@ def claim(
     session: Session, *, worker: str, limit: int, now: datetime, lease_until: datetime
 ) -> Sequence[Entry]:
     """Take up to `limit` due rows for this worker, most urgent first, until `lease_until` (machine time)."""
-    due = (
-        select(OutboxRow.id)
-        .where(_due(now))
-        .order_by(OutboxRow.priority, OutboxRow.due_at, OutboxRow.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
     row = OutboxRow
-    taken = session.execute(
-        update(row)
-        .where(row.id.in_(once(due)), row.state == QUEUED)
-        .values(state="sending", attempt=row.attempt + 1, worker=worker, lease_until=lease_until)
-        .returning(*ENTRY, row.priority, row.due_at)
-        .execution_options(synchronize_session=False)
-    ).all()
-    ordered = sorted(taken, key=lambda found: (found.priority, found.due_at, found.id))
-    return [Entry(**dict(zip(ENTRY_NAMES, found, strict=False))) for found in ordered]
+    taken: list[Any] = []
+    for priority in PRIORITIES:
+        due = select(row.id).where(_due(now, priority)).order_by(row.due_at, row.id).limit(limit - len(taken))
+        found = session.execute(
+            update(row)
+            .where(row.id.in_(once(due.with_for_update(skip_locked=True))), row.state == QUEUED)
+            .values(state="sending", attempt=row.attempt + 1, worker=worker, lease_until=lease_until)
+            .returning(*ENTRY, row.due_at)
+            .execution_options(synchronize_session=False)
+        )
+        taken += sorted(found, key=lambda each: (each.due_at, each.id))
+        if len(taken) == limit:
+            break
+    return [Entry(**dict(zip(ENTRY_NAMES, each, strict=False))) for each in taken]
 
 
 def renew(session: Session, *, worker: str, lease_until: datetime) -> None:
@@ -354,9 +345,14 @@ def counts(
     return {(found_kind, state): number for found_kind, state, number in session.execute(rows)}
 
 
-def _due(now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a row may leave at `now`: what is too late waits only to be given up."""
-    return and_(OutboxRow.state == QUEUED, OutboxRow.due_at <= now, OutboxRow.expires_at > now)
+def _due(now: datetime, *priorities: int) -> ColumnElement[bool]:
+    """Return the condition that a row may leave at `now`: what is too late waits only to be given up.
+
+    It names the priorities, all by default, so that what is not due yet is not looked through.
+    """
+    row = OutboxRow
+    wanted = row.priority.in_(priorities or PRIORITIES)
+    return and_(row.state == QUEUED, wanted, row.due_at <= now, row.expires_at > now)
 
 
 def _entries(session: Session, *where: ColumnElement[bool], limit: int | None = None) -> Sequence[Entry]:
