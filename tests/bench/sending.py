@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from sqlalchemy import func, select
 
@@ -20,6 +20,7 @@ from tests.bench.sink import CONNECTIONS, OCTETS, sink, source
 from tests.bench.table import Line, at_least
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
+Way = Callable[[Service, Loop], None]
 
 TARGET, TARGET_UVLOOP = 0.12, 0.2
 SAFE = 0.85
@@ -51,19 +52,30 @@ def delivered(messages: int) -> Iterator[Line]:
 
 def safety(messages: int) -> Iterator[Line]:
     """What it costs that a kill loses and repeats nobody: the same delivery with and without the journal."""
+    ways: dict[str, Way] = {
+        "with": run,
+        "without": lambda built, factory: run(built, factory, journaled=False),
+    }
+    rates = by_turns(messages, ways)
+    about = f"messages for each second of CPU, median of {ROUNDS} runs by turns"
+    yield at_least(
+        "delivering with the journal, against without", rates["with"] / rates["without"], SAFE, about=about
+    )
+
+
+def by_turns(messages: int, ways: Mapping[str, Way]) -> Mapping[str, float]:
+    """How many messages each way delivers for a second of CPU: the median of a few runs, by turns."""
     (_, factory) = list(_loops())[-1]
-    rates: dict[bool, list[float]] = {True: [], False: []}
-    for journaled in (True, False) * ROUNDS:
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for name, way in [*ways.items()] * ROUNDS:
         with sink() as port, house(people=messages, smtp_port=port) as built:
             broadcast(built, paragraphs=PARAGRAPHS)
             _fill(built)
             begun = time.process_time()
-            run(built, factory, journaled=journaled)
-            rates[journaled].append(messages / (time.process_time() - begun))
+            way(built, factory)
+            rates[name].append(messages / (time.process_time() - begun))
             _check(built, messages)
-    ratio = statistics.median(rates[True]) / statistics.median(rates[False])
-    about = f"messages for each second of CPU, median of {ROUNDS} runs by turns"
-    yield at_least("delivering with the journal, against without", ratio, SAFE, about=about)
+    return {name: statistics.median(found) for name, found in rates.items()}
 
 
 def _compared(port: int, messages: int, work: Callable[[], None]) -> tuple[float, str]:
