@@ -11,7 +11,7 @@ here knows what a message is about.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,12 +24,14 @@ from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
 from mailer import outbox, verdicts
+from mailer.claims import Batch, Claims
 from mailer.composer import Composer, Ready
-from mailer.handout import Composed, Handout
+from mailer.handout import ANY_TIME, Composed, Handout
 from mailer.handover import HandOver
 from mailer.journal import Journal
 from mailer.lanes import REST_FIRST, REST_LONGEST, Lane
 from mailer.outbox import Entry, Result
+from mailer.rates import Rate
 
 LEASE = timedelta(seconds=45)
 RENEW_SECONDS = 10.0
@@ -52,8 +54,8 @@ log = structlog.get_logger()
 class Delivery:
     """One worker: takes due rows of the ledger to the relays and records what became of them.
 
-    `lanes` lead to the relays; `executor` runs database work and must run one piece at a time; `journal`
-    holds what a kill must not make anybody forget.
+    `lanes` lead to the relays; `domains` are the rates of recipients' domains; `executor` runs database work
+    and must run one piece at a time; `journal` holds what a kill must not make anybody forget.
     """
 
     database: Database
@@ -63,6 +65,8 @@ class Delivery:
     executor: Executor
     journal: Journal
     worker: str
+    domains: Mapping[str, Rate] = field(default_factory=dict)
+    _claims: Claims = field(init=False, repr=False)
     _claim_size: float = field(default=0.0, init=False)
     _deadline: float = field(default=0.0, init=False)
     _lapsed: bool = field(default=False, init=False)
@@ -91,8 +95,12 @@ class Delivery:
         return sum(lane.connections for lane in self.lanes)
 
     @property
+    def _limited(self) -> bool:
+        return any(lane.rate for lane in self.lanes)
+
+    @property
     def _busy(self) -> bool:
-        return any(lane.busy for lane in self.lanes) or len(self._handout) > 0
+        return any(lane.busy for lane in self.lanes) or not self._handout.empty
 
     def stop(self) -> None:
         """Start nothing new; `run` returns once what was begun is recorded."""
@@ -126,8 +134,7 @@ class Delivery:
                 over.set()
                 self._known.set()
         finally:
-            for left in self._handout.take_back():
-                self._note(verdicts.back(left.letter.entry))
+            self._take_back()
             await self._record()
 
     def _begin(self) -> None:
@@ -135,6 +142,9 @@ class Delivery:
         self._time = loop.time
         self._claim_size = float(self._connections)
         self._deadline = self._time() + LEASE.total_seconds() - SAFETY_SECONDS
+        self._claims = Claims(
+            database=self.database, clock=self.clock, worker=self.worker, lease=LEASE, domains=self.domains
+        )
         self._handout = Handout(lanes=self.lanes, loop=loop, moved=self._moved.set)
         self._hand_over = HandOver(
             sender=self.composer.sender.address,
@@ -161,10 +171,11 @@ class Delivery:
                 await self._rest()
             if self._lapsed:
                 await self._quiet()
-            entries = await self._stored(self._claim)
-            if entries:
-                await self._hand_on(entries)
-            elif not until_empty:
+            self._take_back_slotless()
+            batch = await self._stored(self._claim)
+            if batch.entries:
+                await self._hand_on(batch)
+            elif not until_empty or batch.waits:
                 await _wait(self._stop, POLL_SECONDS)
             elif self._busy:
                 await self._quiet()  # what is under way may come back
@@ -173,19 +184,21 @@ class Delivery:
 
     async def _rest(self) -> None:
         """While no relay can be reached, hold nothing and wait until one may be tried, or was."""
-        for left in self._handout.take_back():
-            self._note(verdicts.back(left.letter.entry))
+        self._take_back()
         while not self._gives_back() and not self._reachable():
             self._moved.clear()
             left_to_rest = min(lane.rests_until for lane in self.lanes) - self._time()
             await _wait(self._moved, left_to_rest if left_to_rest > 0 else RENEW_SECONDS)
 
-    async def _hand_on(self, entries: Sequence[Entry]) -> None:
+    async def _hand_on(self, batch: Batch) -> None:
         """Compose claimed rows, a few at a time, as the senders take them, for at most CLAIM_SECONDS.
 
         What is left then is given back. The claims grow while there is nothing left, and shrink to what
         was handed on.
         """
+        entries = batch.entries
+        for lane in self.lanes:
+            lane.slots.extend(batch.slots.get(lane.name, ()))
         began, full = self._time(), len(entries) >= int(self._claim_size)
         step = max(1, min(COMPOSE_MOST, int(self._claim_size / 5)))
         ahead = max(1, min(self._connections, int(self._claim_size / 10)))
@@ -199,13 +212,31 @@ class Delivery:
             asked = self._time()
             for letter in await self._stored(self._compose, entries[first : first + step]):
                 if isinstance(letter, Ready):
-                    self._handout.put(Composed(letter, asked))
+                    turn = batch.turns.get(letter.entry.id, ANY_TIME)
+                    self._handout.put(Composed(letter, asked, turn))
                 else:
                     self._note(letter)
-            while len(self._handout) >= ahead and not self._gives_back() and self._reachable():
-                await self._something_moved()
+            await self._until_fewer(ahead)
         if full:
             self._claim_size = min(self._claim_size * 1.25, CLAIM_MOST)
+
+    async def _until_fewer(self, ahead: int) -> None:
+        """Wait until fewer messages than this wait for a connection; for slots, no longer than they last."""
+        until = self._time() + CLAIM_SECONDS if self._limited else float("inf")
+        while self._handout.ripe >= ahead and not self._gives_back() and self._reachable():
+            if self._time() >= until:
+                return
+            await self._something_moved()
+
+    def _take_back(self, *, before: float = float("inf")) -> None:
+        """Give back what was composed before this moment and nobody has taken."""
+        for left in self._handout.take_back(before=before):
+            self._note(verdicts.back(left.letter.entry))
+
+    def _take_back_slotless(self) -> None:
+        """Give back what no slot was left for, because all connections were busy when it came."""
+        if self._limited:
+            self._take_back(before=self._time() - 2 * CLAIM_SECONDS)
 
     def _gives_back(self) -> bool:
         """Tell whether what is claimed and not begun must not be begun now."""
@@ -214,17 +245,19 @@ class Delivery:
     def _reachable(self) -> bool:
         """Tell whether some lane works, or may be tried by a message now."""
         now = self._time()
-        return any(lane.may_take(now) for lane in self.lanes)
+        return any(lane.works(now) for lane in self.lanes)
 
     async def _quiet(self) -> None:
         """Wait until no message is under way; then a lease that was over for a while harms nobody."""
         while (self._busy or self._is_late()) and not self._stop.is_set():
             await self._something_moved()
+            self._take_back_slotless()
         self._lapsed = False
 
     async def _something_moved(self) -> None:
+        """Wait until a message was taken or done; where there are slots, which pass, for a moment only."""
         self._moved.clear()
-        await self._moved.wait()
+        await _wait(self._moved, CLAIM_SECONDS if self._limited else RENEW_SECONDS)
 
     async def _send(self, lane: Lane) -> None:
         connection = lane.connect()
@@ -295,22 +328,15 @@ class Delivery:
                     raise
                 await asyncio.sleep(STORAGE_REST_SECONDS)
 
-    def _claim(self) -> Sequence[Entry]:
+    def _claim(self) -> Batch:
         """Claim due rows; none while one of ours may have been rescued before its outcome was recorded."""
         self._write_down()
         if self._lapsed or self._is_late():
             self._lapsed = True
-            return []
-        now = self.clock.now()
-        with self.database.read() as session:
-            if not outbox.anything_due(session, now=now):
-                return []
-        with self.database.write() as session:
-            until = self.clock.real() + LEASE
-            limit = (
-                1 if self.trouble else int(self._claim_size)
-            )  # one message tries what could not be reached
-            return outbox.claim(session, worker=self.worker, limit=limit, now=now, lease_until=until)
+            return Batch()
+        size = 1 if self.trouble else int(self._claim_size)  # one message tries what could not be reached
+        relays = {lane.name: lane.rate for lane in self.lanes if lane.works(self._time())}
+        return self._claims.take(size, relays=relays, time=self._time)
 
     def _compose(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
         try:

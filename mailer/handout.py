@@ -7,6 +7,8 @@ be lost; but not for long: a relay that hangs must not hold up the others.
 """
 
 import asyncio
+import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,17 +16,22 @@ from typing import NamedTuple
 
 from mailer.composer import Ready
 from mailer.lanes import Lane
+from mailer.limits import Turn
 from mailer.policy import POLICY
 
 PATIENCE_SECONDS = 0.25  # a lane that took nothing for so long is not waited for
 PERSON_WAITS = min(policy.priority for policy in POLICY.values())
 
 
+ANY_TIME = Turn(None, -math.inf, math.inf)
+
+
 class Composed(NamedTuple):
-    """A message that waits for a sender, and when its composing began, in the loop's time."""
+    """A message that waits for a sender, when its composing began, in the loop's time, and its turn."""
 
     letter: Ready
     at: float
+    turn: Turn = ANY_TIME
 
 
 @dataclass(kw_only=True)
@@ -39,6 +46,7 @@ class Handout:
     moved: Callable[[], None]
     _letters: deque[Composed] = field(default_factory=deque, init=False)
     _idle: "dict[Lane, list[asyncio.Future[Composed | None]]]" = field(init=False)
+    _early: list[tuple[float, int, Composed]] = field(default_factory=list, init=False)
     _credit: dict[Lane, int] = field(init=False)
     _closed: bool = field(default=False, init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
@@ -49,12 +57,22 @@ class Handout:
         for lane in self.lanes:
             lane.taken_at = self.loop.time()
 
-    def __len__(self) -> int:
+    @property
+    def empty(self) -> bool:
+        """Whether no message waits."""
+        return not self._letters and not self._early
+
+    @property
+    def ripe(self) -> int:
+        """How many messages wait for a connection, and not for their turn."""
         return len(self._letters)
 
     def put(self, composed: Composed) -> None:
-        """Let a message wait for the next connection that is free for it."""
-        self._letters.append(composed)
+        """Let a message wait for its turn, and for the next connection that is free for it."""
+        if composed.turn.begins > self.loop.time():
+            heapq.heappush(self._early, (composed.turn.begins, composed.letter.entry.id, composed))
+        else:
+            self._letters.append(composed)
         self._share_out()
 
     async def take(self, lane: Lane) -> Composed | None:
@@ -75,28 +93,34 @@ class Handout:
     def close(self) -> None:
         """Hand out nothing more: whoever waits for a message gets None."""
         self._closed = True
-        self._look_again(None)
         for waiters in self._idle.values():
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
             waiters.clear()
 
-    def take_back(self) -> Sequence[Composed]:
-        """Return what nobody has taken, and let it wait no longer."""
-        left = list(self._letters)
-        self._letters.clear()
+    def take_back(self, *, before: float) -> Sequence[Composed]:
+        """Return what was composed before this moment and nobody has taken; it waits no longer."""
+        left = [composed for composed in self._letters if composed.at < before]
+        left += [composed for _, _, composed in self._early if composed.at < before]
+        if left:
+            self._letters = deque(composed for composed in self._letters if composed.at >= before)
+            self._early = [each for each in self._early if each[-1].at >= before]
+            heapq.heapify(self._early)
         return left
 
     def _share_out(self) -> None:
+        while self._early and self._early[0][0] <= self.loop.time():
+            self._letters.append(heapq.heappop(self._early)[-1])
+        self._look_again(self._early[0][0] if self._early else math.inf)
         while self._letters and (lane := self._next()) is not None:
             waiter = self._idle[lane].pop()
             if waiter.done():  # its sender was cancelled
                 continue
             # A relay that may still be away is tried with what can wait best.
             composed = self._letters.pop() if lane.trouble else self._letters.popleft()
-            lane.take(self.loop.time())
-            waiter.set_result(composed)
+            until = min(lane.take(self.loop.time()), composed.turn.until)
+            waiter.set_result(composed._replace(turn=composed.turn._replace(until=until)))
             self.moved()
 
     def _next(self) -> Lane | None:
@@ -115,8 +139,7 @@ class Handout:
                 self._look_again(first.taken_at + PATIENCE_SECONDS)
                 return None
             turns.remove(first)
-        resting = [lane.rests_until for lane in self.lanes if lane.rests_until > now]
-        self._look_again(min(resting, default=None))
+        self._look_again(min(lane.next_chance(now) for lane in self.lanes))
         return None
 
     def _entitled(self, now: float) -> list[Lane]:
@@ -127,7 +150,14 @@ class Handout:
             return may
         return [lane for lane in may if not lane.trouble] or may  # nobody who waits is used to try a relay
 
-    def _look_again(self, at: float | None) -> None:
+    def _look_again(self, at: float) -> None:
+        """Share out again at this moment, if nothing is planned before."""
+        if math.isinf(at) or (self._timer is not None and self._timer.when() <= at):
+            return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if at is None else self.loop.call_at(at, self._share_out)
+        self._timer = self.loop.call_at(at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._share_out()

@@ -41,7 +41,7 @@ class HandOver:
 
     async def give(self, connection: Connection, lane: Lane, composed: Composed) -> Result:
         """Hand over one message; says what became of its row."""
-        letter, asked = composed
+        letter, asked, turn = composed
         if self.time() - asked > FRESH_SECONDS and not self._gives_back(lane):
             asked = self.time()
             try:
@@ -53,10 +53,11 @@ class HandOver:
             letter = again
 
         def may_begin() -> bool:
-            now = self.time()
-            return not self._gives_back(lane) and now <= min(self.deadline(), asked + BEGIN_SECONDS)
+            last = min(self.deadline(), asked + BEGIN_SECONDS, turn.until)
+            return not self._gives_back(lane) and self.time() <= last
 
-        if not may_begin():
+        moved = turn.domain is not None and letter.recipient.rpartition("@")[2] != turn.domain
+        if moved or not may_begin():  # who has a new address may have moved to another limit
             return verdicts.back(letter.entry)
         began = self.time()
         outcome = await self._send(connection, letter, may_begin)

@@ -16,7 +16,7 @@ from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import NotFound
 from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
-from mailer import brakes, journal, outbox, tallies
+from mailer import brakes, journal, limits, outbox, tallies
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
 from mailer.policy import POLICY
@@ -201,4 +201,5 @@ class Jobs:
     def _clear_brakes(self) -> int:
         with self.database.write() as session:
             now = self.clock.now()
-            return brakes.clear(session, now=now) + tallies.clear(session, now=now)
+            passed = limits.clear(session, real=self.clock.real())
+            return brakes.clear(session, now=now) + tallies.clear(session, now=now) + passed

@@ -8,6 +8,7 @@ works ─cannot be reached→ rests ─rest is over→ probed by one message ─
 A message that finds its relay unreachable costs no attempt and is free for the other lanes at once.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +16,7 @@ from typing import Protocol
 import structlog
 
 from mailer.outcomes import Outcome
+from mailer.rates import Rate
 
 REST_FIRST, REST_LONGEST = 1.0, 60.0  # seconds to leave a relay alone that cannot be reached
 ALONE_SECONDS = 5.0  # while others got through so lately, a connection that fails is its own trouble
@@ -57,14 +59,16 @@ class Lane:
     """One relay: `connect` makes a connection to it and is called `connections` times.
 
     `name` is what people call it, host and port. `weight` is its share of the mail; with 0 it gets some only
-    while all others are down. `trouble` says why it cannot be reached, "" while it can. Moments are the event
-    loop's.
+    while all others are down. Where it has a `rate`, a message begins only by one of `slots`; what they are,
+    says mailer/limits.py. `trouble` says why it cannot be reached, "" while it can. Moments are the loop's.
     """
 
     name: str
     connect: Callable[[], Connection]
     connections: int
     weight: int = 1
+    rate: Rate | None = None
+    slots: deque[float] = field(default_factory=deque, init=False)
     sent: int = field(default=0, init=False)
     busy: int = field(default=0, init=False)
     trouble: str = field(default="", init=False)
@@ -74,15 +78,26 @@ class Lane:
     _probing: bool = field(default=False, init=False)
     _reached: float = field(default=float("-inf"), init=False)
 
-    def may_take(self, now: float) -> bool:
-        """Tell whether a message may be handed to this lane: one at a time while it is only being probed."""
+    def works(self, now: float) -> bool:
+        """Tell whether its relay can be reached, or may be tried now: by one message at a time."""
         return not self.trouble or (now >= self.rests_until and not self._probing)
 
-    def take(self, now: float) -> None:
-        """Note that a message is handed to this lane; `leave` follows, whatever becomes of it."""
+    def may_take(self, now: float) -> bool:
+        """Tell whether a message may be handed to this lane now."""
+        return self.works(now) and self._next_slot(now) <= now
+
+    def next_chance(self, now: float) -> float:
+        """Return when this lane may next be able to take a message that it cannot take now; inf: unknown."""
+        later = [moment for moment in (self.rests_until, self._next_slot(now)) if moment > now]
+        return max(later, default=float("inf"))
+
+    def take(self, now: float) -> float:
+        """Note that a message is handed to this lane; returns until when it may begin. `leave` follows."""
+        until = self.slots.popleft() + self._grace if self.rate else float("inf")
         self.busy += 1
         self.taken_at = now
         self._probing = bool(self.trouble)
+        return until
 
     def leave(self) -> None:
         """Note that a message has left this lane."""
@@ -109,3 +124,15 @@ class Lane:
             log.warning("relay unreachable", relay=self.name, reply=outcome.reply, rest_seconds=self._rest)
         self.trouble = outcome.reply or "The relay cannot be reached."
         return False
+
+    def _next_slot(self, now: float) -> float:
+        """Return when it may next begin a message by its rate; what was not used in time is void."""
+        if self.rate is None:
+            return now
+        while self.slots and self.slots[0] + self._grace < now:
+            self.slots.popleft()
+        return self.slots[0] if self.slots else float("inf")
+
+    @property
+    def _grace(self) -> float:
+        return self.rate.grace.total_seconds() if self.rate else 0.0

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from lists.errors import BadSettings
+from mailer.rates import DOMAIN_FORMS, per_domain
 from mailer.relay import Relay
 
 SHIPPED_NAME = {
@@ -113,6 +114,11 @@ def _domains(domains: tuple[str, ...]) -> tuple[str, ...]:
         if not _DOMAIN.fullmatch(domain.lower()):
             raise ValueError("write domains in plain letters, such as example.org, separated by commas")
     return tuple(domain.lower() for domain in domains)
+
+
+def _rates(texts: tuple[str, ...]) -> tuple[str, ...]:
+    per_domain(texts)
+    return texts
 
 
 def _proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
@@ -231,6 +237,11 @@ class Settings(BaseModel):
         default=10,
         ge=1,
         le=100,
+    )
+    domain_limits: Annotated[tuple[str, ...], BeforeValidator(_several), AfterValidator(_rates)] = _key(
+        "how many messages may begin in a while to a recipient's domain, by all workers together",
+        write=f"domains and rates, such as {DOMAIN_FORMS}",
+        default=(),
     )
     campaign_name: Annotated[PerLanguage, _unless_told(SHIPPED_NAME)] = _key(
         "the campaign's name", write="campaign_name.en and campaign_name.es", default=SHIPPED_NAME

@@ -24,6 +24,7 @@ from mailer.jobs import Jobs
 from mailer.lanes import Lane
 from mailer.policy import RESOURCES
 from mailer.postoffice import PostOffice
+from mailer.rates import per_domain
 from mailer.relay import Relay
 from mailer.rescue import Rescue
 from mailer.schedule import Schedule
@@ -108,6 +109,7 @@ class Service:
                 executor=executor,
                 journal=book,
                 worker=self.name,
+                domains={} if self.settings.tryout else per_domain(self.settings.domain_limits),
             )
 
     def _lane(self, relay: Relay) -> Lane:
@@ -117,6 +119,7 @@ class Service:
             connect=lambda: Connection(relay, helo=helo, messages=relay.messages),
             connections=min(self.settings.connections, relay.connections or self.settings.connections),
             weight=relay.weight,
+            rate=relay.rate,
         )
 
     def deliver_until_empty(self) -> Delivery:

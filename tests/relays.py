@@ -16,6 +16,7 @@ from mailer.delivery import Delivery
 from mailer.journal import FOLDER, Journal
 from mailer.lanes import Lane
 from mailer.outbox import OutboxRow
+from mailer.rates import Rate, per_domain
 from mailer.service import Service
 from mailer.smtp import Outcome
 from tests.clocks import StoppedClock
@@ -99,8 +100,16 @@ class Scripted:
         pass
 
 
-def lane(world: World, *, name: str = "relay.example:25", connections: int = 10, weight: int = 1) -> Lane:
-    return Lane(name=name, connect=world.connect, connections=connections, weight=weight)
+def lane(
+    world: World,
+    *,
+    name: str = "relay.example:25",
+    connections: int = 10,
+    weight: int = 1,
+    rate: str | None = None,
+) -> Lane:
+    limit = Rate.parse(rate) if rate else None
+    return Lane(name=name, connect=world.connect, connections=connections, weight=weight, rate=limit)
 
 
 def worker(
@@ -110,6 +119,7 @@ def worker(
     connections: int = 10,
     name: str = "worker",
     lanes: Sequence[Lane] | None = None,
+    domains: Sequence[str] = (),
 ) -> Delivery:
     return Delivery(
         database=service.database,
@@ -119,6 +129,7 @@ def worker(
         executor=Inline(),
         journal=Journal(service.settings.home / FOLDER, worker=name),
         worker=name,
+        domains=per_domain(domains),
     )
 
 

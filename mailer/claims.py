@@ -1,0 +1,180 @@
+"""Claim: what a worker takes from the ledger at a time, and no more than may begin within half a second.
+
+Where a relay has a rate, its slots are taken first and no more rows are claimed than there are slots, so that
+what is more urgent a moment later gets the next slot. Where a recipient's domain has one, rows that find no
+slot are *parked*: put back at no attempt, due at moments one spacing apart. A million of them come due one
+after the other, each when it has its slot, and none is looked at again before. Each priority is parked by
+itself, so nobody who waits stands behind a broadcast.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import cast
+
+from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy.orm import Session
+
+from lists.clock import Clock
+from lists.contacts import Contact
+from lists.db import Database
+from mailer import limits, outbox
+from mailer.limits import AHEAD, Turn
+from mailer.outbox import QUEUED, REASON, Entry, OutboxRow
+from mailer.policy import POLICY
+from mailer.rates import EVERY_OTHER, Rate
+
+PARK_MOST = 2_000  # rows in one transaction
+LONG = timedelta(minutes=1)  # a queue longer than this is looked at: perhaps all of it was cancelled
+CAN_WAIT = max(policy.priority for policy in POLICY.values())
+
+Time = Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Claimed rows, most urgent first.
+
+    `turns` says when each row may begin whose domain is limited or could be, `slots` when each relay that has
+    a rate may begin one; both in the loop's time. `waits`: something is due, and no relay has a slot for it.
+    """
+
+    entries: Sequence[Entry] = ()
+    turns: Mapping[int, Turn] = field(default_factory=dict)
+    slots: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    waits: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """Claims for one worker; `domains` are the rates of recipients' domains."""
+
+    database: Database
+    clock: Clock
+    worker: str
+    lease: timedelta
+    domains: Mapping[str, Rate]
+
+    def take(self, size: int, *, relays: Mapping[str, Rate | None], time: Time) -> Batch:
+        """Claim up to `size` rows for these relays, each with its rate, if it has one."""
+        now = self.clock.now()
+        with self.database.read() as session:
+            if not relays or not outbox.anything_due(session, now=now):
+                return Batch()
+        with self.database.write() as session:
+            return _Claiming(claims=self, session=session, now=now, real=self.clock.real(), time=time()).take(
+                size, relays
+            )
+
+
+@dataclass(kw_only=True)
+class _Claiming:
+    """One transaction that claims."""
+
+    claims: Claims
+    session: Session
+    now: datetime
+    real: datetime
+    time: float
+    turns: dict[int, Turn] = field(default_factory=dict)
+
+    def take(self, size: int, relays: Mapping[str, Rate | None]) -> Batch:
+        slots = {
+            name: limits.take(self.session, f"relay/{name}", rate=rate, number=size, real=self.real)
+            for name, rate in sorted(relays.items())  # everybody in this order: nobody waits in a ring
+            if rate is not None
+        }
+        room = sum(map(len, slots.values())) if all(relays.values()) else size
+        if self.claims.domains:
+            limits.hold(self.session, "domains", real=self.real)  # else two workers may wait in a ring
+        entries = self._entries(min(size, room))
+        spare = sum(map(len, slots.values())) - len(entries)
+        used = {name: [self._at(slot) for slot in taken] for name, taken in slots.items()}
+        for name, taken in slots.items():
+            if spare > 0 and taken:  # nobody needs them: the next message does not wait for the one after
+                kept = max(0, len(taken) - spare)
+                spare -= len(taken) - kept
+                limits.give_back(self.session, f"relay/{name}", taken[kept])
+                del used[name][kept:]
+        return Batch(entries=entries, turns=self.turns, slots=used, waits=room == 0)
+
+    def _entries(self, room: int) -> Sequence[Entry]:
+        """Claim rows until there is one for each slot, parking those whose domain has none."""
+        kept: list[Entry] = []
+        parked = 0
+        while len(kept) < room and parked < PARK_MOST:
+            claimed = outbox.claim(
+                self.session,
+                worker=self.claims.worker,
+                limit=room - len(kept),
+                now=self.now,
+                lease_until=self.real + self.claims.lease,
+            )
+            going = self._rationed(claimed) if self.claims.domains else claimed
+            kept += going
+            parked += len(claimed) - len(going)
+            if len(claimed) == len(going):
+                break
+        return kept
+
+    def _rationed(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Give each row a slot of its domain, and park those that find none."""
+        emails = select(Contact.id, Contact.email).where(
+            Contact.id.in_([entry.contact_id for entry in entries])
+        )
+        domain_of = {row.id: row.email.rpartition("@")[2] for row in self.session.execute(emails)}
+        by_domain: defaultdict[str, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            by_domain[domain_of.get(entry.contact_id, "")].append(entry)
+        for domain, same in sorted(by_domain.items()):
+            rate = self.claims.domains.get(domain, self.claims.domains.get(EVERY_OTHER))
+            if rate is None:
+                self.turns |= {entry.id: Turn(domain, float("-inf"), float("inf")) for entry in same}
+                continue
+            slots = limits.take(self.session, f"domain/{domain}", rate=rate, number=len(same), real=self.real)
+            for entry, slot in zip(same, slots, strict=False):
+                begins = self._at(slot)
+                self.turns[entry.id] = Turn(domain, begins, begins + rate.grace.total_seconds())
+            if len(slots) < len(same):
+                self._park(domain, same[len(slots) :], rate)
+        return [entry for entry in entries if entry.id in self.turns]
+
+    def _park(self, domain: str, entries: Sequence[Entry], rate: Rate) -> None:
+        why = f"waits for the limit of {domain}"[:200]
+        after = limits.hold(self.session, f"domain/{domain}", real=self.real)
+
+        def priority(entry: Entry) -> int:
+            return POLICY[entry.kind].priority
+
+        moments: list[dict[str, object]] = []
+        for level, same in groupby(sorted(entries, key=priority), key=priority):
+            group = list(same)
+            scope = f"parked/{level}/{domain}"
+            long = limits.hold(self.session, scope, real=self.real) > after + LONG
+            comes = limits.queue_up(
+                self.session,
+                scope,
+                rate=rate,
+                number=len(group),
+                real=self.real,
+                after=after,
+                anew=long and not self._anybody_waits(why),
+            )
+            early = timedelta(0) if level == CAN_WAIT else AHEAD  # the first to see the slot
+            moments += [
+                {"row": entry.id, "moment": self.now + (moment - self.real) - early}
+                for entry, moment in zip(group, comes, strict=True)
+            ]
+        rows = cast(Table, OutboxRow.__table__)
+        park = update(rows).where(rows.c.id == bindparam("row"))
+        back = {"state": "queued", "worker": None, "lease_until": None, "why": why}
+        self.session.execute(park.values(due_at=bindparam("moment"), **back), moments)
+
+    def _anybody_waits(self, why: str) -> bool:
+        parked = select(OutboxRow.id).where(OutboxRow.state == QUEUED, OutboxRow.why == why, REASON)
+        return self.session.scalar(parked.limit(1)) is not None
+
+    def _at(self, moment: datetime) -> float:
+        return self.time + (moment - self.real).total_seconds()
