@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from lists.errors import Conflict
 from mailer import migrations, outbox, tryout
 from mailer.postoffice import PostOffice
-from mailer.scheduler import Scheduler
+from mailer.scheduler import Scheduler, inheriting
 from mailer.service import Service
 from mailer.settings import remember_port
 from mailer.supervisor import Supervisor
@@ -38,6 +38,9 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
         child = Supervisor(environ=environ)
         child.start()
         running.callback(child.stop)
+        running.enter_context(
+            inheriting(service.database, service.clock, folder=service.settings.home, owner=service.name)
+        )
         metronome = Scheduler(
             service.jobs, database=service.database, clock=service.clock, owner=service.name
         )

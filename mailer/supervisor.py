@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import structlog
 
 DRAIN_SECONDS = 40.0  # a little longer than the child itself takes
-RESTART_FIRST, RESTART_LONGEST = 0.5, 30.0
-STEADY_SECONDS = 60.0  # a child that lived this long is started anew at once
+RESTART_FIRST, RESTART_LONGEST = 0.5, 5.0  # the longest lets mail leave again within ten seconds of any death
+STEADY_SECONDS = 10.0  # a child that lived this long is no longer held to have died at its start
 
 log = structlog.get_logger()
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +14,7 @@ from lists.db import Database
 from lists.errors import StorageTrouble
 from mailer import leases, tryout
 from mailer.jobs import Job
-from mailer.scheduler import DUTY_LENGTH, Scheduler
+from mailer.scheduler import DUTY_LENGTH, Scheduler, inheriting
 from tests.clocks import StoppedClock
 
 both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
@@ -97,6 +98,30 @@ def test_a_process_that_stops_gives_the_duty_up_at_once(
     first.stop()
     clock.advance(microseconds=1)
     assert tick(second, table) == ["fails", "works"]
+
+
+@both
+def test_who_starts_where_a_process_was_killed_ticks_at_once(
+    database: Database, clock: StoppedClock, table: Table, tmp_path: Path
+) -> None:
+    with inheriting(database, clock, folder=tmp_path, owner="killed"):
+        tick(scheduler(table, database, clock, "killed"), table)  # and never gives it up, as after a kill
+    with inheriting(database, clock, folder=tmp_path, owner="next"):
+        assert tick(scheduler(table, database, clock, "next"), table) == ["fails", "works"]
+
+
+@both
+def test_the_duty_of_a_process_that_lives_stays_with_it(
+    database: Database, clock: StoppedClock, table: Table, tmp_path: Path
+) -> None:
+    with inheriting(database, clock, folder=tmp_path, owner="first"):
+        first = scheduler(table, database, clock, "first")
+        assert tick(first, table)
+        with inheriting(database, clock, folder=tmp_path, owner="second"):
+            assert tick(scheduler(table, database, clock, "second"), table) == []
+        with inheriting(database, clock, folder=tmp_path, owner="third"):
+            assert tick(scheduler(table, database, clock, "third"), table) == []
+        assert tick(first, table)
 
 
 def test_nobody_ticks_while_a_time_machine_moves_the_clock(
