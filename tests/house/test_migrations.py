@@ -1,8 +1,10 @@
 """The migrations lead from nothing to exactly the tables the code describes, on both databases."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 
 from lists.db import Database
 from lists.errors import Conflict
@@ -18,6 +20,13 @@ def test_a_database_that_is_up_to_date_stays_as_it_is(empty_database: Database) 
     migrations.upgrade(empty_database)
     assert migrations.upgrade(empty_database) == []
     migrations.require_newest(empty_database)
+
+
+def test_the_newest_step_is_the_one_with_the_highest_number() -> None:
+    steps = ScriptDirectory(str(migrations.STEPS.parent))
+    assert steps.get_heads() == [migrations.newest()]
+    for step in steps.walk_revisions():
+        assert Path(step.path).name.startswith(f"{step.revision}_")
 
 
 def test_an_empty_database_is_told_with_what_to_do(empty_database: Database) -> None:
