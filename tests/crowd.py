@@ -12,19 +12,21 @@ from lists.db import insert_or_nothing
 AT_ONCE = 1_000
 
 
-def addresses(number: int) -> set[str]:
+def addresses(number: int, *, first: int = 0) -> set[str]:
     """Return the addresses that `add` gives to this many readers."""
-    return {f"reader{each}@example.org" for each in range(number)}
+    return {f"reader{each}@example.org" for each in range(first, first + number)}
 
 
-def add(session: Session, number: int, *, list: str, now: datetime) -> None:
-    """Add this many confirmed readers to a list, without names, in New York."""
-    for first in range(0, number, AT_ONCE):
-        each_of = range(first, min(first + AT_ONCE, number))
+def add(
+    session: Session, number: int, *, list: str, now: datetime, first: int = 0, confirmed: bool = True
+) -> None:
+    """Add this many readers to a list, without names, in New York; `first` numbers the first of them."""
+    for begin in range(first, first + number, AT_ONCE):
+        each_of = range(begin, min(begin + AT_ONCE, first + number))
         insert_or_nothing(session, Contact, [_row(each, now) for each in each_of])
         digests = [_digest(each) for each in each_of]
         ids = session.scalars(select(Contact.id).where(Contact.email_digest.in_(digests))).all()
-        subscriptions.add_all(session, ids, list=list, now=now, confirmed=True)
+        subscriptions.add_all(session, ids, list=list, now=now, confirmed=confirmed)
 
 
 def _digest(each: int) -> bytes:

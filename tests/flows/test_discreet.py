@@ -12,7 +12,7 @@ from quopri import decodestring
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from tests.crash.test_kill import free_port
+from tests.crash.campaign import free_port
 from tests.peers.polite import Polite, polite
 
 ANA, BEN, CLEO = "ana+stmark@example.org", "ben.o'hara@poison.example", "cleo@left.example.org"

@@ -1,0 +1,345 @@
+"""A campaign in a folder of its own: its people, its processes, its sink, and what is expected of it.
+
+Everything is done as people do it, by real processes: `mailer db upgrade`, `mailer broadcast send`, `mailer
+serve`, `mailer work`. Only the people are put into the database from here, because a hundred thousand of them
+would take an hour to sign up.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import delete, func, update
+from sqlalchemy import select as find
+from sqlalchemy.orm import Session
+
+from lists import addresses
+from lists.contacts import Contact
+from lists.subscriptions import SubscriptionChange
+from mailer import events, outbox, service, settings
+from mailer.attempts import Attempt
+from mailer.confirmations import Asked
+from mailer.outbox import OutboxRow
+from mailer.service import Service
+from tests import crowd, people
+from tests.crash.points import Point
+from tests.crash.tape import Tape
+from tests.people import Person
+
+PATIENCE_SECONDS = 60.0
+LOOK_SECONDS = 0.005
+CONNECTIONS = 10
+SHARE = 50  # one of so many waits for a confirmation, and one of so many is an organizer
+SMALLEST_SHARE = 100
+LONG_AGO = timedelta(days=30)
+DIED = "its worker died at the last byte"  # why a row became unknown by a kill, and by nothing else
+
+UPDATE = """---
+subject: A small update
+---
+{{ greeting }}
+
+The county board has set a date.
+
+[See the campaign]({{ home_url }})
+"""
+
+
+@dataclass(kw_only=True)
+class Kill:
+    """One SIGKILL: at which point, when by the machine's monotonic time, and how many processes it ended.
+
+    `unknown` is how many messages nobody was sure about afterwards; `timed` says that nobody else was
+    sending, and that another worker was there or was started at once.
+    """
+
+    point: str
+    at: float
+    processes: int = 1
+    timed: bool = False
+    unknown: int = 0
+
+
+class Victim:
+    """A process that is killed at a point; `forge` forks it (tests/crash/victim.py)."""
+
+    def __init__(self, forge: subprocess.Popen[bytes], point: Point, words: Sequence[str]) -> None:
+        assert forge.stdin is not None and forge.stdout is not None
+        self.point = point
+        self._ended, self._status = forge.stdout, None
+        forge.stdin.write(json.dumps([asdict(point), *words]).encode() + b"\n")
+        forge.stdin.flush()
+        self.pid = int(self._ended.readline())
+
+    @property
+    def status(self) -> int | None:
+        """How it ended, or None while it lives."""
+        if self._status is None and select.select([self._ended], [], [], 0)[0]:
+            self._status = int(self._ended.readline())
+        return self._status
+
+
+@dataclass(kw_only=True)
+class Campaign:
+    """`expected` says how many messages each address must get; everybody else must get none."""
+
+    home: Path
+    url: str
+    environ: Mapping[str, str]
+    sink: subprocess.Popen[bytes]
+    forge: subprocess.Popen[bytes]
+    tape: Tape
+    expected: Counter[str] = field(default_factory=Counter)
+    kills: list[Kill] = field(default_factory=list)
+    cleo: Person | None = None
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    last_victim: Victim | None = None
+    _built: Service | None = None
+    _unknown: int = 0
+
+    @property
+    def built(self) -> Service:
+        """The same service as the processes have, to look at its database."""
+        if self._built is None:
+            self._built = service.build(settings.load(self.environ))
+        return self._built
+
+    @property
+    def log_file(self) -> Path:
+        """Where its processes write what they have to say."""
+        return self.home / "log"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is a file, which one worker at a time delivers from."""
+        return self.url.startswith("sqlite")
+
+    # Processes
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start `mailer` with these words."""
+        with self.log_file.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mailer", *words],
+                env=dict(self.environ),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+        self.running = [each for each in self.running if each.poll() is None] + [process]
+        return process
+
+    def victim(self, point: Point, *words: str) -> Victim:
+        """Start `mailer` with these words, to be killed at this point."""
+        self.last_victim = Victim(self.forge, point, words)
+        return self.last_victim
+
+    def die(self, victim: Victim) -> None:
+        """Wait until a victim was killed at its point, and write that down; else nothing ever passed it."""
+        self.until(lambda: victim.status is not None, what=f"“{victim.point.name}” is never passed")
+        at = time.monotonic()
+        assert victim.status == -signal.SIGKILL, (
+            f"“{victim.point.name}” is never passed, it ended with {victim.status}\n{self.log()}"
+        )
+        self.note(Kill(point=victim.point.name, at=at))
+
+    def kill(self, point: str, *pids: int, timed: bool = True) -> None:
+        """Kill running processes, as `kill -9` does, and write that down."""
+        at = time.monotonic()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.note(Kill(point=point, at=at, processes=len(pids), timed=timed))
+
+    def note(self, kill: Kill) -> None:
+        """Write a kill down; what became unknown since the last one belongs to that."""
+        self.account()
+        self.kills.append(kill)
+
+    def account(self) -> None:
+        """Put what became unknown since the last look down to the last kill."""
+        if self.expected:
+            with self.built.database.read() as session:
+                unknown = session.scalar(find(func.count()).where(Attempt.reply == DIED)) or 0
+            if self.kills:
+                self.kills[-1].unknown += unknown - self._unknown
+            self._unknown = unknown
+
+    def until(self, condition: Callable[[], object], *, what: str) -> None:
+        """Wait for something, but not for ever."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            if time.monotonic() > end:
+                raise AssertionError(f"in vain: {what}\n{self.log()}")
+            time.sleep(LOOK_SECONDS)
+
+    def log(self) -> str:
+        """The last words of the processes."""
+        return "\n".join(self.log_file.read_text("utf-8", "replace").splitlines()[-40:])
+
+    def sending(self, since: float) -> bool:
+        """Tell whether a worker that connected after this moment has handed something over."""
+        return self.tape.first_after(since) is not None
+
+    def close(self) -> None:
+        """End what still runs, and let go of the database."""
+        for process in self.running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if self.last_victim is not None and self.last_victim.status is None:
+            os.kill(self.last_victim.pid, signal.SIGKILL)
+        if self._built is not None:
+            self._built.close()
+
+    # The ledger, to know when to go on; never to count
+
+    def waiting(self) -> int:
+        """How many rows are not settled yet."""
+        with self.built.database.read() as session:
+            return outbox.waiting(session, now=self.built.clock.now())
+
+    def let_one_expire(self) -> str:
+        """Make it too late for one waiting message of the update; returns its reader."""
+        assert self.cleo is not None
+        with self.built.database.write() as session:
+            last = find(OutboxRow.id, Contact.email).join(Contact, Contact.id == OutboxRow.contact_id)
+            waits = (OutboxRow.state == "queued") & (OutboxRow.kind == "broadcast")
+            row = session.execute(
+                last.where(waits, Contact.id != self.cleo.id).order_by(OutboxRow.id.desc()).limit(1)
+            ).one()
+            late = update(OutboxRow).where(OutboxRow.id == row.id)
+            session.execute(late.values(expires_at=self.built.clock.now()))
+        return row.email
+
+    def sign_up(self, number: int) -> None:
+        """Let so many new people ask to join, as the page does; each must get one confirmation."""
+        built, now = self.built, self.built.clock.now()
+        emails = [f"joiner{len(self.expected)}.{each}@example.org" for each in range(number)]
+        with built.database.write() as session:
+            for email in emails:
+                address = addresses.parse(email, pepper=built.keys.pepper)
+                asked = Asked(address=address, list="interest", language="en", wording="Yes", page="/join")
+                built.confirmations.ask(session, asked, now=now)
+        self.expected.update(emails)
+
+    def unknown(self) -> list[tuple[int, str]]:
+        """Which messages wait for staff, and their readers."""
+        with self.built.database.read() as session:
+            found = session.execute(
+                find(OutboxRow.id, Contact.email)
+                .join(Contact, Contact.id == OutboxRow.contact_id)
+                .where(OutboxRow.state == "unknown")
+            )
+            return [(row.id, row.email) for row in found]
+
+
+def populate(campaign: Campaign, number: int) -> None:
+    """Add so many people: most read the interest list, some were asked and wait, some are organizers."""
+    built = campaign.built
+    now = built.clock.now()
+    long_ago = now - LONG_AGO
+    share = max(number // SHARE, SMALLEST_SHARE)
+    with built.database.write() as session:
+        ben = people.ben(session, now=long_ago)
+        crowd.add(session, number - 2 * share, list="interest", now=long_ago)
+        campaign.cleo = people.add(
+            session, name="Cleo", email="cleo@left.example.org", language="en", zip="90012", list="interest",
+            now=long_ago,
+        )  # fmt: skip
+        session.execute(delete(SubscriptionChange))  # their welcome is long over
+        crowd.add(session, share, list="interest", now=now, first=number, confirmed=False)
+        crowd.add(session, share, list="organizers", now=now, first=2 * number)
+        ana = people.ana(session, now=now)
+        session.execute(update(Contact).values(zone=_zone_at_noon(now)))
+        _plan_a_call(built, session, now)
+    campaign.expected.update([ben.email, *crowd.addresses(number - 2 * share)])  # the update
+    campaign.expected.update(crowd.addresses(share, first=number))  # a confirmation
+    for organizer in (ana.email, *crowd.addresses(share, first=2 * number)):
+        campaign.expected[organizer] += 2  # an invitation, and the first letter of the welcome
+
+
+def _plan_a_call(built: Service, session: Session, now: datetime) -> None:
+    call = events.create(
+        session,
+        title={"en": "A call", "es": "Una llamada"},
+        starts=f"{now + timedelta(days=30):%Y-%m-%d} 18:00",
+        zone="America/New_York",
+        minutes=60,
+        join_url="https://meet.example.org/call",
+        audience="organizers",
+        now=now,
+        actor="staff",
+    )
+    built.invitations.invite(session, call.id, now=now, actor="staff")
+
+
+def _zone_at_noon(now: datetime) -> str:
+    """A zone where the day is bright, whenever this runs, because a letter leaves in its window only."""
+    east = 12 - now.astimezone(UTC).hour
+    return f"Etc/GMT{-east:+d}" if east else "Etc/GMT"  # the sign of these names is the other way round
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def campaign(home: Path, *, url: str) -> Iterator[Campaign]:
+    """A campaign in this folder, with a sink; whatever still runs at the end is ended."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "update.md").write_text(UPDATE)
+    written = home / "taken"
+    written.touch()
+    with ExitStack() as running:
+        sink = running.enter_context(_piped("tests.crash.sink", str(written)))
+        assert sink.stdout is not None
+        port = int(sink.stdout.readline())
+        environ = {
+            **os.environ,
+            "MAILER_HOME": str(home),
+            "MAILER_DATABASE_URL": url,
+            "MAILER_SMTP_URL": f"smtp://127.0.0.1:{port}?tls=none",
+            "MAILER_CONNECTIONS": str(CONNECTIONS),
+            "MAILER_POSTAL_ADDRESS": "1 Main Street, New York, NY 10001",
+            "MAILER_FROM_ADDRESS": "campaign@example.org",
+            "MAILER_SENDING_DOMAINS": "example.org",
+            "MAILER_RESOURCES__TOOLKIT__EN": "https://example.org/toolkit",
+            "PORT": str(free_port()),
+        }
+        forge = running.enter_context(_piped("tests.crash.victim", environ=environ, log=home / "log"))
+        made = Campaign(home=home, url=url, environ=environ, sink=sink, forge=forge, tape=Tape(written))
+        running.callback(made.close)
+        yield made
+
+
+@contextmanager
+def _piped(
+    module: str, *words: str, environ: Mapping[str, str] | None = None, log: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of ours that ends with its standard input."""
+    with (log or Path(os.devnull)).open("ab") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=told,
+            env=environ,
+        )
+    try:
+        yield process
+    finally:
+        process.communicate(b"")

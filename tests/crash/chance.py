@@ -1,0 +1,99 @@
+"""Kills at random moments: of the child, of the parent, of both at once, and of one of several workers."""
+
+import random
+import subprocess
+import time
+from pathlib import Path
+
+from mailer.worker import LOCK
+from tests.crash.campaign import Campaign
+
+SENDING_SECONDS = 0.15  # the longest that sending goes on between two kills
+HASTE = 0.1  # the share of kills that do not wait until sending has begun again
+STARTING_SECONDS = 1.5  # and then fall somewhere into the start
+WORKERS = 3
+SIGN_UPS = 8  # people who ask to join between two kills: what is unknown of theirs is sent once more
+IN_A_ROW = 8
+
+
+def serving(campaign: Campaign, kills: int, *, chance: random.Random) -> None:
+    """Kill `mailer serve`, its delivery process, or both, again and again."""
+    server = campaign.start("serve")
+    since = time.monotonic()
+    for _ in range(kills):
+        _let_it_send(campaign, since, chance)
+        victim = chance.choice(["the child", "the parent", "both"])
+        child = child_of(server.pid)
+        pids = [server.pid] if victim == "the parent" else []
+        pids += [child] if child is not None and victim == "the child" else []
+        pids = pids or [server.pid, *([child] if child is not None else [])]
+        since = time.monotonic()
+        campaign.kill(f"at random: {victim}", *pids)
+        if server.pid in pids:
+            server.wait()
+            server = campaign.start("serve")
+    server.terminate()
+    server.wait()
+
+
+def hammering(campaign: Campaign, kills: int) -> None:
+    """Kill each delivery process of one `mailer serve` as soon as it is there, then see when mail leaves."""
+    server = campaign.start("serve")
+    child = None
+    for _ in range(kills):
+        campaign.until(lambda: child_of(server.pid) not in (None, child), what="a new delivery process")  # noqa: B023
+        child = child_of(server.pid)
+        assert child is not None
+        since = time.monotonic()
+        campaign.kill("in a row: the child, at its start", child)
+    campaign.until(lambda: campaign.sending(since), what="a message after many kills")
+    server.terminate()
+    server.wait()
+
+
+def working(campaign: Campaign, kills: int, *, chance: random.Random) -> None:
+    """Kill one of several `mailer work`: the one that delivers, or any where all of them do."""
+    workers = [campaign.start("work", "--attached") for _ in range(WORKERS)]
+    since = time.monotonic()
+    for _ in range(kills):
+        _let_it_send(campaign, since, chance)
+        victim = _delivering(campaign, workers) or chance.choice(workers)
+        since = time.monotonic()
+        campaign.kill("at random: a worker, others there", victim.pid, timed=campaign.embedded)
+        victim.wait()
+        workers.remove(victim)
+        workers.append(campaign.start("work", "--attached"))
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.close()
+        worker.wait()
+
+
+def child_of(parent: int) -> int | None:
+    """The delivery process of a `mailer serve`; a thread of its parent may have started it."""
+    try:
+        found = [path.read_text().split() for path in Path(f"/proc/{parent}/task").glob("*/children")]
+    except FileNotFoundError:
+        return None
+    return next((int(child) for children in found for child in children), None)
+
+
+def _let_it_send(campaign: Campaign, since: float, chance: random.Random) -> None:
+    if chance.random() < HASTE:
+        time.sleep(chance.uniform(0, STARTING_SECONDS))
+        return
+    campaign.until(lambda: campaign.sending(since), what="a message after a kill")
+    campaign.sign_up(SIGN_UPS)
+    time.sleep(chance.uniform(0, SENDING_SECONDS))
+
+
+def _delivering(campaign: Campaign, workers: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes] | None:
+    """The worker that holds the lock of an embedded database, as the kernel tells."""
+    if not campaign.embedded:
+        return None
+    inode = (campaign.home / LOCK).stat().st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
+            return next((worker for worker in workers if worker.pid == int(words[4])), None)
+    return None

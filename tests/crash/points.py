@@ -1,0 +1,106 @@
+"""The named points at which a process is killed: a table to read, and to add a line to.
+
+Each names a function of the product and a moment around it. Nothing in the product knows of this: the victim
+(tests/crash/victim.py) wraps the function in its own process before it begins.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Moment = Literal["before", "after", "committed", "soon after"]
+Scene = Literal[
+    "work", "stop", "rescue", "serve", "join", "leave", "upgrade", "job", "expire", "announce", "resolve"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """Where a process dies.
+
+    `where` is the dotted path of the function as its caller knows it; `moment` is before it is called, after
+    it returned, once the transaction it was called in is committed, or a few milliseconds after it returned;
+    `within` is a function that must be running meanwhile; `scene` says what the process is, and `words` what
+    it is told to do.
+    """
+
+    name: str
+    where: str
+    moment: Moment
+    scene: Scene = "work"
+    within: str = ""
+    words: tuple[str, ...] = ()
+
+
+def _both(name: str, where: str, scene: Scene, *words: str, within: str = "") -> list[Point]:
+    """Return two points: right before a transaction is committed, and right after."""
+    rest = {"where": where, "within": within, "words": words}
+    return [
+        Point(name=f"{name}, not committed", moment="after", scene=scene, **rest),  # type: ignore[arg-type]
+        Point(name=f"{name}, committed", moment="committed", scene=scene, **rest),  # type: ignore[arg-type]
+    ]
+
+
+TABLES = "alembic.operations.Operations.create_table"
+CREATE = "mailer.cli.broadcast.broadcasts.create"
+FILL = "mailer.outbox.fill"
+BROADCASTS = "mailer.broadcasts.Broadcasts.fill"
+ASK = "mailer.confirmations.Confirmations.ask"
+LEAVE = "mailer.web.public.leaving.leave"
+SETTLE = "mailer.sequences.Sequences.settle"
+COMPOSE = "mailer.composer.Composer.compose"
+SEND = "mailer.smtp.Connection.send"
+ABOUT = "mailer.journal.Journal.about"
+ANSWERED = "mailer.journal.Journal.answered"
+WRITE_DOWN = "mailer.verdicts.write_down"
+RECORD = "mailer.outbox.record"
+RESCUE = "mailer.rescue.Rescue.of_the_dead"
+
+DOT = Point(name="dot: written, not answered", where=ABOUT, moment="soon after")
+
+# In the order of a campaign's life: each leaves behind what the next one meets.
+POINTS: tuple[Point, ...] = (
+    Point(name="upgrade: some tables made", where=TABLES, moment="after", scene="upgrade"),
+    *_both("announce: an update written down", CREATE, "announce"),
+    *_both("fill: confirmations", FILL, "job", "fill-confirmation"),
+    *_both("fill: invitations", FILL, "job", "fill-invitation"),
+    *_both("fill: a sequence", FILL, "job", "fill-sequence"),
+    *_both("settle: a journey moved on", SETTLE, "work"),
+    *_both("fill: a batch of the update", FILL, "serve", within=BROADCASTS),
+    *_both("page: Cleo leaves", LEAVE, "leave"),
+    *_both("page: somebody joins", ASK, "join"),
+    *_both("claim: made", "mailer.outbox.claim", "work"),
+    Point(name="compose: begun", where=COMPOSE, moment="before"),
+    Point(name="compose: done", where=COMPOSE, moment="after"),
+    Point(name="hand-over: begun", where=SEND, moment="before"),
+    Point(name="journal: before the line", where=ABOUT, moment="before"),
+    Point(name="journal: after the line, the dot not written", where=ABOUT, moment="after"),
+    DOT,
+    Point(name="answer: read, not in the journal", where=ANSWERED, moment="before"),
+    Point(name="answer: in the journal, not recorded", where=ANSWERED, moment="after"),
+    Point(name="record: not begun", where=WRITE_DOWN, moment="before"),
+    *_both("record: written", RECORD, "work"),
+    *_both("lease: renewed", "mailer.outbox.renew", "work"),
+    *_both("give back: what was not begun", "mailer.outbox.give_back", "stop"),
+    Point(
+        name="stop: all recorded, the journal open",
+        where="mailer.journal.Journal.close",
+        moment="before",
+        scene="stop",
+    ),
+    Point(
+        name="stop: the journal settled",
+        where="mailer.journal.Journal.close",
+        moment="after",
+        scene="stop",
+    ),
+    Point(name="rescue: read", where="mailer.outbox.claimed_by", moment="after", scene="rescue"),
+    *_both("rescue: written", RECORD, "rescue", within=RESCUE),
+    Point(name="rescue: done", where=RESCUE, moment="after", scene="rescue"),
+    Point(
+        name="journal: begun, nothing claimed",
+        where="mailer.journal.Journal.__init__",
+        moment="after",
+    ),
+    *_both("expire: too late to send", "mailer.outbox.expire", "expire", "expire"),
+    *_both("resolve: staff decide", "mailer.unknowns.resolve", "resolve"),
+)

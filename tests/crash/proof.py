@@ -1,0 +1,68 @@
+"""The proof: a campaign that is killed at every named point and at random, and delivers everything once."""
+
+import random
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mailer import unknowns
+from mailer.outbox import counts
+from tests.crash import chance, scenes, verdict
+from tests.crash.campaign import Campaign, campaign
+from tests.crash.points import POINTS, Point
+from tests.crash.verdict import Verdict
+
+SETTLED = frozenset({"sent", "unknown", "cancelled", "expired", "failed"})
+SERVED = 0.3  # the share of the random kills that `mailer serve` and its child get
+MANY = 100  # random kills; from so many on the delivery process is also killed many times in a row
+FINISH_SECONDS = 600.0
+
+
+def prove(
+    home: Path, *, url: str, people: int, kills: int, points: Sequence[Point] = POINTS, seed: int = 1
+) -> Verdict:
+    """Run the whole proof on one database; returns the verdict."""
+    with campaign(home, url=url) as made:
+        for point in points:
+            scenes.play(made, point, people=people)
+        dice = random.Random(seed)
+        served = round(kills * SERVED)
+        chance.serving(made, served, chance=dice)
+        chance.working(made, kills - served, chance=dice)
+        if kills >= MANY:
+            chance.hammering(made, chance.IN_A_ROW)
+        finish(made)
+        return verdict.reach(made)
+
+
+def finish(made: Campaign) -> None:
+    """Let it deliver everything, let staff decide what is unknown, and let it deliver that."""
+    made.sink.send_signal(signal.SIGUSR1)
+    with scenes.serving(made):
+        scenes.leave(made)
+        if made.expected[scenes.DORA]:
+            scenes.join(made)
+        _until_settled(made)
+        _decide(made)
+        _until_settled(made)
+
+
+def _decide(made: Campaign) -> None:
+    """Decide as staff do who asked each person: it was sent, or it is sent once more."""
+    there = made.tape.distinct()
+    with made.built.database.write() as session:
+        for number, email in made.unknown():
+            decision: unknowns.Decision = "sent" if there[email] >= made.expected[email] else "resend"
+            unknowns.resolve(session, number, decision, now=made.built.clock.now())
+
+
+def _until_settled(made: Campaign) -> None:
+    end = time.monotonic() + FINISH_SECONDS
+    while True:
+        with made.built.database.read() as session:
+            states = {state for _, state in counts(session)}
+        if states <= SETTLED:
+            return
+        assert time.monotonic() < end, f"not everything is settled: {states}\n{made.log()}"
+        time.sleep(0.1)

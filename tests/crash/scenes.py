@@ -1,0 +1,178 @@
+"""What happens around each named point: who is there, what they do, and how a process comes to it."""
+
+import http.client
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from html import unescape
+from urllib.parse import urlencode, urlsplit
+
+from mailer import migrations
+from tests.crash.campaign import Campaign, Victim, populate
+from tests.crash.points import DOT, Point, Scene
+
+DORA = "dora@joining.example.org"
+HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)">')
+HAND_SECONDS = 0.4  # nobody fills a form faster
+GROWING_SECONDS = 0.3  # claims are larger by then, so that a part of one is left when it stops
+TRIES = 5
+WORK = ("work", "--attached")
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+ANNOUNCE = ("broadcast", "send", "--file", "{home}/update.md", "--audience", "interest", "--yes")
+
+
+def play(campaign: Campaign, point: Point, *, people: int) -> None:
+    """Come to a point by its scene, and die there; fails when the point is never passed."""
+    if point.scene != "upgrade" and not campaign.expected:
+        migrations.upgrade(campaign.built.database)
+        assert migrations.differences(campaign.built.database) == [], "half an upgrade"
+        populate(campaign, people)
+    SCENES[point.scene](campaign, point)
+
+
+def _upgrade(campaign: Campaign, point: Point) -> None:
+    campaign.die(campaign.victim(point, "db", "upgrade"))
+
+
+def _announce(campaign: Campaign, point: Point) -> None:
+    campaign.die(campaign.victim(point, *(word.format(home=campaign.home) for word in ANNOUNCE)))
+
+
+def _job(campaign: Campaign, point: Point) -> None:
+    campaign.die(campaign.victim(point, "jobs", "run", *point.words))
+
+
+def _expire(campaign: Campaign, point: Point) -> None:
+    """One reader's message waits for too long, and must not leave any more."""
+    late = campaign.let_one_expire()
+    del campaign.expected[late]
+    _job(campaign, point)
+
+
+def _work(campaign: Campaign, point: Point) -> None:
+    campaign.die(campaign.victim(point, *WORK))
+
+
+def _stop(campaign: Campaign, point: Point) -> None:
+    """Tell a worker that is sending to stop; on its way out it comes to the point, if it has to."""
+    for _ in range(TRIES):
+        worker = _stopped(campaign, point)
+        if worker.status != 0:  # else it had nothing to give back just then
+            break
+    campaign.die(worker)
+
+
+def _stopped(campaign: Campaign, point: Point) -> Victim:
+    began = time.monotonic()
+    worker = campaign.victim(point, *WORK)
+    campaign.until(lambda: campaign.sending(began), what="a first message")
+    time.sleep(GROWING_SECONDS)
+    os.kill(worker.pid, signal.SIGTERM)
+    campaign.until(lambda: worker.status is not None, what="the end of a worker")
+    return worker
+
+
+def _rescue(campaign: Campaign, point: Point) -> None:
+    """Let one worker die in the middle, so that the next has something to rescue, and dies of that."""
+    _work(campaign, DOT)
+    _work(campaign, point)
+
+
+def _serve(campaign: Campaign, point: Point) -> None:
+    _die_serving(campaign, point)
+
+
+def _join(campaign: Campaign, point: Point) -> None:
+    """Dora joins; the page never answers, so she tries again."""
+    campaign.expected[DORA] = 1
+    _die_serving(campaign, point, lambda: join(campaign))
+
+
+def _leave(campaign: Campaign, point: Point) -> None:
+    """Cleo's mail program tells that she leaves; nobody answers, so it tries again."""
+    _die_serving(campaign, point, lambda: leave(campaign))
+
+
+def _resolve(campaign: Campaign, point: Point) -> None:
+    """Staff look at what nobody is sure about, and decide."""
+    if not campaign.unknown():
+        _work(campaign, DOT)
+        campaign.built.rescue.of_the_dead()
+    number, email = campaign.unknown()[0]
+    decision = "--sent" if email in campaign.tape.distinct() else "--resend"
+    campaign.die(campaign.victim(point, "outbox", "resolve", str(number), decision))
+
+
+SCENES: Mapping[Scene, Callable[[Campaign, Point], None]] = {
+    "work": _work,
+    "stop": _stop,
+    "rescue": _rescue,
+    "serve": _serve,
+    "join": _join,
+    "leave": _leave,
+    "upgrade": _upgrade,
+    "job": _job,
+    "expire": _expire,
+    "announce": _announce,
+    "resolve": _resolve,
+}
+
+
+def _die_serving(campaign: Campaign, point: Point, visit: Callable[[], None] | None = None) -> None:
+    server = campaign.victim(point, "serve")
+    if visit is not None:
+        campaign.until(lambda: answering(campaign), what="pages")
+        with suppress(OSError, http.client.HTTPException):  # nobody answers
+            visit()
+    campaign.die(server)
+
+
+@contextmanager
+def serving(campaign: Campaign) -> Iterator[None]:
+    """A whole service, with pages that answer, stopped in the end as an operator stops it."""
+    server = campaign.start("serve")
+    try:
+        campaign.until(lambda: answering(campaign), what="pages")
+        yield
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+
+
+def join(campaign: Campaign) -> None:
+    """Fill in the form as Dora does."""
+    page = _ask(campaign, "GET", "/join")
+    fields = {name: unescape(value) for name, value in HIDDEN.findall(page)}
+    time.sleep(HAND_SECONDS)
+    _ask(campaign, "POST", "/join", {**fields, "email": DORA, "name": "Dora", "zip": "", "language": "en"})
+
+
+def leave(campaign: Campaign) -> None:
+    """Do what Cleo's mail program does at one click (RFC 8058)."""
+    assert campaign.cleo is not None
+    link = urlsplit(campaign.built.links.unsubscribe(campaign.cleo.id, campaign.cleo.list))
+    _ask(campaign, "POST", link.path, {"List-Unsubscribe": "One-Click"})
+
+
+def _ask(campaign: Campaign, method: str, path: str, form: Mapping[str, str] | None = None) -> str:
+    address = urlsplit(campaign.built.settings.public_url)
+    asking = http.client.HTTPConnection("127.0.0.1", address.port, timeout=10)
+    try:
+        asking.request(method, path, urlencode(form) if form else None, FORM if form else {})
+        answer = asking.getresponse()
+        assert answer.status == 200, f"{path}: {answer.status}"
+        return answer.read().decode()
+    finally:
+        asking.close()
+
+
+def answering(campaign: Campaign) -> bool:
+    """Tell whether the pages answer."""
+    try:
+        _ask(campaign, "GET", "/join")
+    except OSError:
+        return False
+    return True

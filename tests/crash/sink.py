@@ -1,0 +1,81 @@
+"""A mail server in a process of its own that nobody kills: what it took stands in its file, and nowhere else.
+
+`python -m tests.crash.sink FILE` prints its port. After each final dot it appends one line, unbuffered, and
+only then answers 250. Before the line and after it, it waits for a random moment, so that most kills fall
+between a dot and its answer, where SMTP can promise least (RFC 1047). SIGUSR1 lets it hurry from then on.
+"""
+
+import asyncio
+import os
+import random
+import re
+import signal
+import sys
+import time
+
+WAIT_SECONDS = 0.04  # the longest wait before the line, and again after it
+MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.MULTILINE | re.IGNORECASE)
+
+
+class Sink:
+    """Takes every message; `file` is the descriptor of what it writes down."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self.wait_seconds = WAIT_SECONDS
+
+    def hurry(self) -> None:
+        """Wait no more."""
+        self.wait_seconds = 0.0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak SMTP with one client, for as long as it is there."""
+        accepted = time.monotonic()
+        writer.write(b"220 sink ESMTP\r\n")
+        recipient = b""
+        try:
+            while line := await reader.readline():
+                verb = line[:4].upper()
+                if verb == b"DATA":
+                    writer.write(b"354 go on\r\n")
+                    await self.take(await reader.readuntil(b"\r\n.\r\n"), recipient, accepted=accepted)
+                elif verb == b"RCPT":
+                    recipient = line.partition(b"<")[2].partition(b">")[0]
+                elif verb == b"EHLO":
+                    writer.write(b"250-sink\r\n250-8BITMIME\r\n")
+                elif verb == b"QUIT":
+                    writer.write(b"221 bye\r\n")
+                    break
+                writer.write(b"250 2.0.0 Ok\r\n")
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client was killed
+        finally:
+            writer.close()
+
+    async def take(self, message: bytes, recipient: bytes, *, accepted: float) -> None:
+        """Write down who got what and when; the client may be dead by now, and that changes nothing."""
+        await self.dawdle()
+        found = MESSAGE_ID.search(message)
+        named = found.group(1) if found else b"-"
+        line = b"%.6f %.6f %s %s\n" % (accepted, time.monotonic(), recipient, named)
+        assert os.write(self.file, line) == len(line)
+        await self.dawdle()
+
+    async def dawdle(self) -> None:
+        """Let a random moment pass."""
+        if self.wait_seconds:
+            await asyncio.sleep(random.uniform(0, self.wait_seconds))
+
+
+async def main(path: str) -> None:
+    """Serve until the end of standard input, which is the end of whoever wants to know."""
+    sink = Sink(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    server = await asyncio.start_server(sink.serve, "127.0.0.1", 0, limit=2**22, backlog=1_000)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, sink.hurry)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,133 @@
+"""The verdict: what the sink took against what was expected, and the table of kills."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import median
+
+from sqlalchemy import select
+
+from mailer.attempts import Attempt
+from tests.crash.campaign import CONNECTIONS, Campaign
+
+FIRST_SEND_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What came of the kills at one point; `waits` are the seconds from each kill to the next message."""
+
+    point: str
+    kills: int
+    unknown: int
+    twice: int
+    waits: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the sink's file says. `lost` and `strange` name messages; `doubtful` rows were ever unknown."""
+
+    lines: Sequence[Line]
+    expected: int
+    taken: int
+    lost: Sequence[str]
+    strange: Sequence[str]
+    twice: Sequence[str]
+    unknown: int
+    sure_twice: Sequence[str]
+    processes: int
+
+    @property
+    def waits(self) -> Sequence[float]:
+        """Seconds from each kill of a sending worker to the next message."""
+        return [wait for line in self.lines for wait in line.waits]
+
+    def broken(self) -> Iterator[str]:
+        """Each broken promise in a sentence."""
+        if self.lost:
+            yield f"{len(self.lost)} messages are lost, such as one to {self.lost[0]}."
+        if self.strange:
+            yield f"{len(self.strange)} got what they should not, such as {self.strange[0]}."
+        if len(self.twice) > self.unknown:
+            yield f"{len(self.twice)} were delivered twice, and only {self.unknown} unknown."
+        if self.sure_twice:
+            yield f"{len(self.sure_twice)} that were never unknown came twice, such as {self.sure_twice[0]}."
+        if self.unknown > CONNECTIONS * self.processes:
+            yield f"{self.unknown} unknown are more than {CONNECTIONS} × {self.processes} kills."
+        slow = [line for line in self.lines if max(line.waits, default=0) > FIRST_SEND_SECONDS]
+        for line in slow:
+            yield f"After “{line.point}” nothing left for {max(line.waits):.1f} s."
+
+
+def reach(campaign: Campaign) -> Verdict:
+    """Count everything, once all is delivered."""
+    campaign.account()
+    with campaign.built.database.read() as session:
+        doubtful = Counter(session.scalars(select(Attempt.outbox_id).where(Attempt.outcome == "unknown")))
+    tape = campaign.tape
+    copies, distinct = tape.copies(), tape.distinct()
+    rows = {each.message_id: each.row for each in tape.taken}
+    twice = [message for message, number in copies.items() for _ in range(number - 1)]
+    return Verdict(
+        lines=list(_lines(campaign)),
+        expected=campaign.expected.total(),
+        taken=len(tape.taken),
+        lost=sorted((campaign.expected - distinct).elements()),
+        strange=sorted((distinct - campaign.expected).elements()),
+        twice=twice,
+        unknown=doubtful.total(),
+        sure_twice=[message for message in twice if copies[message] - 1 > doubtful[rows[message]]],
+        processes=sum(kill.processes for kill in campaign.kills),
+    )
+
+
+def _lines(campaign: Campaign) -> Iterator[Line]:
+    kills = sorted(campaign.kills, key=lambda kill: kill.at)
+    twice: Counter[str] = Counter()
+    seen: set[str] = set()
+    ahead = [*kills[1:], None]
+    places = iter(zip(kills, ahead, strict=True))
+    kill, following = next(places)
+    for taken in campaign.tape.taken:
+        while following is not None and taken.at > following.at:
+            kill, following = next(places)
+        twice[kill.point] += taken.message_id in seen
+        seen.add(taken.message_id)
+    order = {kill.point: place for place, kill in reversed(list(enumerate(kills)))}
+    for point, same in groupby(
+        sorted(kills, key=lambda kill: order[kill.point]), key=lambda kill: kill.point
+    ):
+        group = list(same)
+        firsts = [(kill, campaign.tape.first_after(kill.at)) for kill in group if kill.timed]
+        yield Line(
+            point=point,
+            kills=sum(kill.processes for kill in group),
+            unknown=sum(kill.unknown for kill in group),
+            twice=twice[point],
+            waits=[first.at - kill.at for kill, first in firsts if first],
+        )
+
+
+def told(verdict: Verdict) -> str:
+    """The table, the sums, and each broken promise."""
+    width = max(len(line.point) for line in verdict.lines)
+    rows = [f"{'killed':{width}}  kills  unknown  twice  first send: median, worst"]
+    for line in verdict.lines:
+        waits = f"{median(line.waits):9.2f} s {max(line.waits):8.2f} s" if line.waits else ""
+        rows.append(
+            f"{line.point:{width}}  {line.kills:5}  {line.unknown:7}  {line.twice:5}  {waits}".rstrip()
+        )
+    waits = f"{median(verdict.waits):.2f} s, worst {max(verdict.waits):.2f} s" if verdict.waits else "-"
+    rows += [
+        "",
+        f"messages expected  {verdict.expected:,}",
+        f"taken by the sink  {verdict.taken:,}",
+        f"lost               {len(verdict.lost):,}",
+        f"delivered twice    {len(verdict.twice):,}",
+        f"unknown            {verdict.unknown:,} (at most {CONNECTIONS} × {verdict.processes:,} killed)",
+        f"first send         median {waits}",
+    ]
+    broken = list(verdict.broken())
+    return "\n".join([*rows, "", *(broken or ["Every promise is kept."])])
