@@ -5,23 +5,24 @@ Nobody is brought back: who left a list, was forgotten or is suppressed stays so
 somebody who is here already stays as it is. Database work is done in batches, never a query per row.
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from io import SEEK_END
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from lists import addresses, audit, contacts, geography, subscriptions, suppressions
+from lists import addresses, audit, contacts, dialects, encodings, geography, subscriptions, suppressions
 from lists.addresses import Address
 from lists.consents import Consent
 from lists.contacts import NAME_LENGTH, Contact
 from lists.db import insert_or_nothing
+from lists.dialects import Dialect
+from lists.encodings import Encoding
 from lists.errors import BadInput
 from lists.geography import Place
 from lists.subscriptions import Subscription
@@ -79,21 +80,36 @@ Fates = list[Fate]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A file as read: the good rows, what is wrong with the others, the columns that were passed over."""
+    """A file as read: how it is written, the good rows, what is wrong with others, the columns not read."""
 
+    encoding: Encoding
+    dialect: Dialect
     rows: Sequence[Row]
     wrong: Sequence[Fate]
     unread: Sequence[str]
 
 
-def read(data: bytes, *, pepper: bytes, progress: Progress = lambda _rows: None) -> Reading:
-    """Read a CSV file (RFC 4180) with a column `email` and perhaps `name`, `language`, `zip`, in any order.
+def read(
+    file: BinaryIO,
+    *,
+    pepper: bytes,
+    encoding: str = "",
+    separator: str = "",
+    progress: Progress = lambda _rows: None,
+) -> Reading:
+    """Read a CSV file with a column `email` and perhaps `name`, `language`, `zip`, in any order.
 
-    Names of columns may be in capitals; cells may be separated by commas, semicolons or tabs, as spreadsheets
-    do it in different countries. Rows without anything are passed over.
+    Names of columns may be in capitals. Rows without anything are passed over. `encoding` and `separator` are
+    names of lists.encodings and lists.dialects, or "" to be told by the file.
     Raises BadInput for a file that cannot be read as a whole: its encoding, its first line, its quotes.
     """
-    records = _records(_text(data))
+    if file.seek(0, SEEK_END) > MOST_BYTES:
+        raise BadInput(
+            f"The file is larger than {MOST_BYTES // 1_000_000} MB. Split it and import the parts."
+        )
+    written = encodings.find(file, said=encoding)
+    dialect = dialects.find(file, written, said=separator)
+    records = dialects.records(file, written, dialect)
     header_line, header = next(records, (1, []))
     places = _places(header, header_line)
     rows: list[Row] = []
@@ -115,7 +131,7 @@ def read(data: bytes, *, pepper: bytes, progress: Progress = lambda _rows: None)
         if len(wrong) >= MOST_WRONG:
             break
     unread = [_shown(name) for name in header if name.strip() and name.strip().casefold() not in COLUMNS]
-    return Reading(rows=rows, wrong=wrong, unread=unread)
+    return Reading(encoding=written, dialect=dialect, rows=rows, wrong=wrong, unread=unread)
 
 
 def plan(
@@ -182,47 +198,6 @@ def counts(fates: Sequence[Fate]) -> Mapping[str, int]:
     """Return how many rows had each outcome, in the order of OUTCOMES."""
     outcomes = [fate.outcome for fate in fates]
     return {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
-
-
-def _text(data: bytes) -> str:
-    if len(data) > MOST_BYTES:
-        raise BadInput(
-            f"The file is larger than {MOST_BYTES // 1_000_000} MB. Split it and import the parts."
-        )
-    if not data.strip(b" \t\r\n\xef\xbb\xbf"):
-        raise BadInput("The file is empty. Its first line must name the columns, one of them “email”.")
-    save_as = "Save it again from your spreadsheet as “CSV UTF-8”."
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise BadInput(f"The file is in UTF-16, which cannot be read here. {save_as}")
-    if b"\0" in data:
-        line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        raise BadInput(f"Line {line} holds a NUL character, so this is not a CSV file. {save_as}")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadInput(f"Line {line} is not UTF-8 text. {save_as}") from error
-
-
-def _records(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record with the number of the line where it begins."""
-    first = text.splitlines()[0] if text else ""
-    separator = max(",;\t", key=first.count)  # of equals the first, which is the comma
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            reason = "is never closed" if "end of data" in str(error) else "stands in the middle of a cell"
-            if "limit" in str(error):
-                reason = "opens a cell that is too long"
-            raise BadInput(
-                f"Line {line}: a quotation mark {reason}. Correct the row and import the file again."
-            ) from error
-        yield line, cells
 
 
 def _places(header: Sequence[str], line: int) -> Mapping[str, int]:

@@ -1,11 +1,12 @@
 """`mailer import`: people from a CSV file, all of them or none, with the evidence of their consent."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 
-from lists import transfers
+from lists import dialects, encodings, transfers
 from lists.errors import BadInput, NotFound
 from lists.subscriptions import LISTS
 from lists.transfers import Fate, Reading
@@ -13,6 +14,7 @@ from mailer.cli import opening, output, progress
 from mailer.service import Service
 
 ROWS_SHOWN = 50
+PIECE = 1 << 18  # octets read at once
 FILE_COLUMNS = {"line": "Line", "email": "Address", "outcome": "What", "why": "Why"}
 WORDS = {
     "added": ("added", "would be added"),
@@ -36,10 +38,20 @@ NEXT = {
     help='Where it can be seen that they agreed: "signed the sheet at St. Mark on October 4, 2026".',
 )
 @click.option("--confirmed", is_flag=True, help="They have agreed already: do not ask them by mail first.")
+@click.option("--encoding", default="", help=f"If it was not found out: {', '.join(encodings.NAMES)}.")
+@click.option("--separator", default="", help=f"If it was not found out: {', '.join(dialects.SEPARATORS)}.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would happen; nothing is changed.")
 @output.json_option
 def command(
-    *, file: Path, list_name: str, consent: str, confirmed: bool, dry_run: bool, as_json: bool
+    *,
+    file: Path,
+    list_name: str,
+    consent: str,
+    confirmed: bool,
+    encoding: str,
+    separator: str,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Bring people in from a CSV file: all of them, or none if any row is wrong.
 
@@ -60,7 +72,7 @@ def command(
             " have agreed to be on the organizer list, or send them the page."
         )
     with opening.service() as service:
-        reading = _read(file, service)
+        reading = _read(file, service, encoding=encoding, separator=separator)
         fates = _bring_in(service, reading, list_name, consent, confirmed, dry_run=dry_run)
         done = not dry_run and not reading.wrong
         _report(reading, fates, done=done, as_json=as_json)
@@ -75,16 +87,22 @@ def command(
             output.say(NEXT[confirmed] + " “mailer serve” sends whatever is due.")
 
 
-def _read(file: Path, service: Service) -> Reading:
+def _read(file: Path, service: Service, *, encoding: str, separator: str) -> Reading:
     try:
         with file.open("rb") as opened:
-            data = opened.read(transfers.MOST_BYTES + 1)
+            lines = sum(piece.count(b"\n") for piece in iter(partial(opened.read, PIECE), b""))
+            with progress.bar("Reading", total=lines) as told:
+                return transfers.read(
+                    opened,
+                    pepper=service.keys.pepper,
+                    encoding=encoding,
+                    separator=separator,
+                    progress=told,
+                )
     except FileNotFoundError:
         raise NotFound(f"There is no file {file}.") from None
     except OSError as trouble:
         raise BadInput(f"The file {file} cannot be read: {trouble.strerror}.") from trouble
-    with progress.bar("Reading", total=data.count(b"\n")) as told:
-        return transfers.read(data, pepper=service.keys.pepper, progress=told)
 
 
 def _bring_in(
@@ -115,8 +133,21 @@ def _report(reading: Reading, fates: Sequence[Fate], *, done: bool, as_json: boo
     counts = transfers.counts(every)
     if as_json:
         rows = [_as_row(fate) for fate in every]
-        output.print_json({"imported": done, "counts": counts, "unread": reading.unread, "rows": rows})
+        output.print_json(
+            {
+                "imported": done,
+                "encoding": reading.encoding.name,
+                "separator": reading.dialect.separator,
+                "counts": counts,
+                "unread": reading.unread,
+                "rows": rows,
+            }
+        )
         return
+    output.say(
+        f"Read as {reading.encoding.name} ({reading.encoding.evidence}),"
+        f" cells parted by {reading.dialect.separator}, {reading.dialect.quoting}."
+    )
     for outcome, number in counts.items():
         if number:
             output.say(f"{number:>7,}  {WORDS[outcome][not done]}")

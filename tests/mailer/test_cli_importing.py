@@ -106,5 +106,15 @@ def test_organizers_are_not_asked_by_a_file(mailer: Mailer, file: Path) -> None:
 def test_a_file_that_is_not_there_or_not_text_is_told(mailer: Mailer, tmp_path: Path) -> None:
     assert "There is no file" in mailer(*words(tmp_path / "none.csv")).refusal
     assert "cannot be read" in mailer(*words(tmp_path)).refusal
-    (tmp_path / "x.csv").write_bytes(b"\xff\xfee\0m\0")
-    assert "UTF-16" in mailer(*words(tmp_path / "x.csv")).refusal
+    (tmp_path / "x.csv").write_bytes(b"PK\3\4\0\0m\0")
+    assert "not a CSV file" in mailer(*words(tmp_path / "x.csv")).refusal
+
+
+def test_an_old_encoding_is_found_out_and_said(mailer: Mailer, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes("name;email\r\nDoña Dora;dora@example.org\r\n".encode("cp1252"))
+    ran = mailer(*words(tmp_path / "x.csv", "--dry-run"))
+    assert "Read as windows-1252 (not UTF-8; it makes these letters of the file: ñ)" in ran.out
+    assert "cells parted by semicolon" in ran.out
+    told = mailer(*words(tmp_path / "x.csv", "--dry-run", "--json", "--encoding", "latin-1")).json
+    assert (told["encoding"], told["separator"]) == ("latin-1", "semicolon")
+    assert "is not an encoding" in mailer(*words(tmp_path / "x.csv", "--encoding", "x")).refusal
