@@ -1,4 +1,7 @@
-"""The two keys of the house, made at first start and never changed: whoever has them can sign links."""
+"""The two keys of the house, made at first start and never changed: whoever has them can sign links.
+
+mailer/fingerprints.py notices when one is lost or changed while the database still depends on it.
+"""
 
 import fcntl
 import os
@@ -11,6 +14,10 @@ from pathlib import Path
 from lists.errors import BadSettings, StorageTrouble
 
 KEY_BYTES = 32
+WITHOUT = {
+    "pepper": "without it nobody knows any more which addresses must never be written to",
+    "links": "without it every link in mails already sent is dead, also the one to leave",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,19 +28,36 @@ class Keys:
     links: bytes = field(repr=False)
 
 
-def kept_in(folder: Path) -> Keys:
-    """Read both keys from this folder, making what is missing; several processes at once get the same keys.
+def make_folder(folder: Path) -> None:
+    """Make the folder of the keys, and the data folder around it, for this account alone.
 
-    The folder has mode 0700 and the files 0600. BadSettings when others can read them or they are damaged,
-    StorageTrouble when they cannot be written.
+    Raises StorageTrouble when that cannot be.
     """
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        with _locked(folder):
-            return Keys(pepper=_key(folder / "pepper"), links=_key(folder / "links"))
     except OSError as trouble:
-        raise StorageTrouble(f"The keys in {folder} cannot be read or made: {trouble.strerror}.") from trouble
+        raise _unusable(folder, trouble) from trouble
+
+
+def kept_in(folder: Path, *, making: bool = True) -> Keys:
+    """Read both keys from this folder; several processes at once get the same keys.
+
+    What is missing is made, unless `making` is False. The folder has mode 0700, the files 0600. BadSettings
+    when others can read them, or they are damaged or missing; StorageTrouble when they cannot be written.
+    """
+    make_folder(folder)
+    try:
+        with _locked(folder):
+            return Keys(
+                pepper=_key(folder / "pepper", making=making), links=_key(folder / "links", making=making)
+            )
+    except OSError as trouble:
+        raise _unusable(folder, trouble) from trouble
+
+
+def _unusable(folder: Path, trouble: OSError) -> StorageTrouble:
+    return StorageTrouble(f"The keys in {folder} cannot be read or made: {trouble.strerror}.")
 
 
 @contextmanager
@@ -48,8 +72,11 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _key(path: Path) -> bytes:
+def _key(path: Path, *, making: bool) -> bytes:
     if not path.exists():
+        if not making:
+            sentence = f"{path} is missing, and the database needs it. Put the file back from a backup:"
+            raise BadSettings([f"{sentence} {WITHOUT[path.name]}."])
         _make(path)
     _refuse_open(path, mode="600")
     try:

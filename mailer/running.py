@@ -25,6 +25,7 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
     Raises Conflict when another process delivers from the same embedded database, or when the port is taken.
     """
     migrations.upgrade(service.database)
+    service.note_keys()
     remember_port(service.settings)
     if not service.settings.tryout:
         with service.database.read() as session:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lists.clock import Clock
 from lists.db import Database
-from mailer import editions, journal, postoffice, schedule, selectors, templates, tryout
+from mailer import editions, fingerprints, journal, postoffice, schedule, selectors, templates, tryout
 from mailer.broadcasts import Broadcasts
 from mailer.composer import SIGNING_PARTS, Composer, Sender
 from mailer.confirmations import Confirmations
@@ -21,6 +21,7 @@ from mailer.dkim import Signer
 from mailer.editions import Editions
 from mailer.invitations import Invitations
 from mailer.jobs import Jobs
+from mailer.keys import Keys
 from mailer.lanes import Lane
 from mailer.policy import RESOURCES
 from mailer.postoffice import PostOffice
@@ -29,7 +30,7 @@ from mailer.relay import Relay
 from mailer.rescue import Rescue
 from mailer.schedule import Schedule
 from mailer.sequences import Sequences
-from mailer.settings import Keys, Settings, keys
+from mailer.settings import Settings, secret_folder
 from mailer.smtp import Connection
 from mailer.source import Source
 from mailer.templates import LANGUAGES
@@ -138,6 +139,14 @@ class Service:
             drain=drain,
         )
 
+    def note_keys(self) -> None:
+        """Write down which keys this database is written with, unless it says so already."""
+        with self.database.read() as session:
+            known = fingerprints.are_noted(session, self.keys)
+        if not known:
+            with self.database.write() as session:
+                fingerprints.note(session, self.keys)
+
     def close(self) -> None:
         """Close every connection to the database."""
         self.database.dispose()
@@ -146,11 +155,12 @@ class Service:
 def build(settings: Settings, *, clock: Clock | None = None) -> Service:
     """Build the service from its settings; the database must have been migrated.
 
-    Raises BrokenTemplate for a shipped template that cannot be used, BadSettings for unreadable keys.
+    Raises BrokenTemplate for a shipped template that cannot be used, BadSettings for keys that cannot be read
+    or are not those of the database.
     """
-    secret = keys(settings)
-    signing = selectors.load(selectors.folder(settings.home), domains=settings.sending_domains)
     database = Database(settings.database_url)
+    secret = fingerprints.keys_of(database, secret_folder(settings))
+    signing = selectors.load(selectors.folder(settings.home), domains=settings.sending_domains)
     if clock is None:
         clock = tryout.clock(database) if settings.tryout else Clock()
     tokens = Tokens(secret.links)

@@ -15,26 +15,24 @@ from typing import Any
 from pydantic import ValidationError
 
 from lists.errors import BadSettings
-from mailer import keys as _keys
-from mailer.keys import Keys
 from mailer.layers import Layer, merged, of_environment, of_file, of_last_start, of_secrets
 from mailer.schema import SMTP_FORMS, PerLanguage, Resources, Settings, default_home, known_keys
 
 __all__ = [
     "Explained",
-    "Keys",
     "PerLanguage",
     "Resources",
     "Settings",
     "Told",
     "explain",
-    "keys",
     "load",
     "remember_port",
+    "secret_folder",
 ]
 
 
 LAST_PORT = "port"  # a file in the data folder
+SECRETS = "secrets"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,7 @@ def explain(environ: Mapping[str, str], *, home: Path | None = None) -> Explaine
     told = environ.get("MAILER_HOME", "")
     folder = (home or (Path(told).expanduser() if told else default_home())).absolute()
     in_file, mistakes = of_file(folder / "mailer.toml")
-    in_secrets, more = of_secrets(folder / "secrets")
+    in_secrets, more = of_secrets(folder / SECRETS)
     last = of_last_start(folder / LAST_PORT)
     layers: tuple[Layer, ...] = (last, in_file, in_secrets, of_environment(environ))
     values = {**merged(layers), "home": folder}
@@ -83,9 +81,9 @@ def remember_port(settings: Settings) -> None:
     (settings.home / LAST_PORT).write_text(f"{settings.port}\n", "ascii")
 
 
-def keys(settings: Settings) -> Keys:
-    """Read the keys in the data folder's `secrets`, made at first start; see mailer/keys.py."""
-    return _keys.kept_in(settings.home / "secrets")
+def secret_folder(settings: Settings) -> Path:
+    """Return the folder of the keys and of the secret settings."""
+    return settings.home / SECRETS
 
 
 def _validated(values: dict[str, object], layers: Sequence[Layer]) -> tuple[Settings | None, list[str]]:

@@ -6,8 +6,9 @@ import click
 
 from lists.db import Database
 from lists.errors import Conflict
-from mailer import migrations, settings
+from mailer import fingerprints, migrations, settings
 from mailer.cli import output
+from mailer.keys import Keys
 
 
 @click.group()
@@ -21,7 +22,10 @@ def upgrade() -> None:
 
     “mailer serve” does this by itself at each start.
     """
-    steps = migrations.upgrade(_database())
+    database, keys = _opened()
+    steps = migrations.upgrade(database)
+    with database.write() as session:
+        fingerprints.note(session, keys)
     for step in steps:
         output.say(f"Done: {step}")
     output.say("The database is up to date.")
@@ -30,7 +34,7 @@ def upgrade() -> None:
 @command.command()
 def check() -> None:
     """Check that the database is at the newest step and holds exactly what the program expects."""
-    database = _database()
+    database, _ = _opened()
     migrations.require_newest(database)
     found = migrations.differences(database)
     if found:
@@ -38,7 +42,8 @@ def check() -> None:
     output.say("The database is up to date and whole.")
 
 
-def _database() -> Database:
+def _opened() -> tuple[Database, Keys]:
+    """Return the database and its keys; refuses other keys, and makes those of a new database."""
     found = settings.load(os.environ)
-    settings.keys(found)  # makes the data folder, private to this account, when it is not there yet
-    return Database(found.database_url)
+    database = Database(found.database_url)
+    return database, fingerprints.keys_of(database, settings.secret_folder(found))

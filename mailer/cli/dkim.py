@@ -9,6 +9,7 @@ from lists.clock import Clock
 from lists.errors import BadInput, NotFound
 from mailer import dkim, selectors, settings
 from mailer.cli import output
+from mailer.keys import make_folder
 from mailer.selectors import KINDS, Selector
 from mailer.settings import Settings
 
@@ -52,7 +53,7 @@ def keygen(*, domain: str, name: str | None, kind: str, as_json: bool) -> None:
     printed is public: the DNS record, and what to do next.
     """
     found, domain = _with(domain)
-    settings.keys(found)  # makes the data folder and its secrets, private to this account
+    make_folder(settings.secret_folder(found))
     named = name or f"{kind}-{Clock().now():%Y-%m}"
     made = selectors.make(selectors.folder(found.home), domain=domain, name=named, kind=kind)
     if as_json:

@@ -26,6 +26,7 @@ def service() -> Iterator[Service]:
     opened = build(settings.load(os.environ))
     try:
         migrations.require_newest(opened.database)
+        opened.note_keys()
         if not opened.settings.tryout:
             with opened.database.read() as session:
                 tryout.refuse_in_earnest(session)

@@ -1,0 +1,103 @@
+"""A key that is lost or changed while people depend on it is noticed before anything happens with another."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lists import forgetting
+from lists.db import Database
+from lists.errors import BadSettings
+from mailer import fingerprints, keys, service
+from mailer.keys import Keys
+from mailer.settings import Settings, secret_folder
+from tests.clocks import StoppedClock
+from tests.people import Person
+
+Opened = Callable[[], Keys]
+
+
+@pytest.fixture
+def opened(settings: Settings, database: Database, keys: Keys) -> Opened:
+    """Read the keys as a start does, of a database that says which they are."""
+    with database.write() as session:
+        fingerprints.note(session, keys)
+    return lambda: fingerprints.keys_of(database, secret_folder(settings))
+
+
+def test_the_first_start_on_an_empty_database_makes_both_keys(
+    empty_database: Database, tmp_path: Path
+) -> None:
+    made = fingerprints.keys_of(empty_database, tmp_path / "data" / "secrets")
+    assert made == keys.kept_in(tmp_path / "data" / "secrets", making=False)
+
+
+@pytest.mark.parametrize("name", ["pepper", "links"])
+def test_a_lost_key_is_never_made_anew_while_somebody_is_known(
+    opened: Opened, settings: Settings, ben: Person, name: str
+) -> None:
+    (secret_folder(settings) / name).unlink()
+    with pytest.raises(BadSettings, match=f"secrets/{name} is missing.*Put the file back from a backup"):
+        opened()
+    assert not (secret_folder(settings) / name).exists()
+
+
+def test_a_lost_pepper_is_noticed_when_only_the_forgotten_are_left(
+    opened: Opened, settings: Settings, database: Database, clock: StoppedClock, cleo: Person
+) -> None:
+    with database.write() as session:
+        forgetting.forget(session, cleo.address, now=clock.now(), actor="test")
+    (secret_folder(settings) / "pepper").unlink()
+    with pytest.raises(BadSettings, match="which addresses must never be written to"):
+        opened()
+
+
+@pytest.mark.parametrize("name", ["pepper", "links"])
+def test_another_key_is_noticed(opened: Opened, settings: Settings, ben: Person, name: str) -> None:
+    (secret_folder(settings) / name).write_text("ab" * 32)
+    with pytest.raises(
+        BadSettings, match=f"secrets/{name} is not the key that the database was written with"
+    ):
+        opened()
+
+
+def test_a_database_from_before_there_were_fingerprints_keeps_its_keys(
+    settings: Settings, database: Database, keys: Keys, ben: Person
+) -> None:
+    assert fingerprints.keys_of(database, secret_folder(settings)) == keys
+    (secret_folder(settings) / "pepper").unlink()
+    with pytest.raises(BadSettings, match="is missing"):
+        fingerprints.keys_of(database, secret_folder(settings))
+
+
+def test_a_database_that_knows_nobody_takes_new_keys(
+    opened: Opened, settings: Settings, database: Database
+) -> None:
+    for name in ("pepper", "links"):
+        (secret_folder(settings) / name).unlink()
+    fresh = opened()
+    with database.write() as session:
+        assert not fingerprints.are_noted(session, fresh)
+        fingerprints.note(session, fresh)
+        assert fingerprints.are_noted(session, fresh)
+
+
+def test_every_start_notes_the_keys_it_uses_and_refuses_others(
+    settings: Settings, database: Database, keys: Keys, ben: Person, clock: StoppedClock
+) -> None:
+    built = service.build(settings, clock=clock)
+    built.note_keys()
+    with database.read() as session:
+        assert fingerprints.are_noted(session, keys)
+    built.close()
+    (secret_folder(settings) / "links").write_text("cd" * 32)
+    with pytest.raises(BadSettings, match="links is not the key"):
+        service.build(settings, clock=clock)
+
+
+def test_a_fingerprint_tells_nothing_of_the_key(keys: Keys) -> None:
+    for name, key in (("pepper", keys.pepper), ("links", keys.links)):
+        digest = fingerprints.of(keys)[name]
+        assert len(digest) == fingerprints.OCTETS
+        assert digest not in key and key[:8] not in digest
+    assert fingerprints.of(keys)["pepper"] != fingerprints.of(keys)["links"]
