@@ -8,7 +8,7 @@ itself, so nobody who waits stands behind a broadcast.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -47,26 +47,59 @@ class Batch:
     waits: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Claims:
-    """Claims for one worker; `domains` are the rates of recipients' domains."""
+    """Claims for one worker, and knows what it holds; `domains` are the rates of recipients' domains.
+
+    A claim may be committed though its answer never comes, because the connection to the database breaks:
+    such rows nobody works at, and nobody else would take them while this worker lives. They are given back.
+    """
 
     database: Database
     clock: Clock
     worker: str
     lease: timedelta
     domains: Mapping[str, Rate]
+    _held: set[tuple[int, int]] = field(default_factory=set, init=False)  # row and attempt
+    _unsure: bool = field(default=False, init=False)
 
     def take(self, size: int, *, relays: Mapping[str, Rate | None], time: Time) -> Batch:
         """Claim up to `size` rows for these relays, each with its rate, if it has one."""
+        if self._unsure:
+            self._give_back_unknown()
         now = self.clock.now()
         with self.database.read() as session:
             if not relays or not outbox.anything_due(session, now=now):
                 return Batch()
+        self._unsure = True
         with self.database.write() as session:
-            return _Claiming(claims=self, session=session, now=now, real=self.clock.real(), time=time()).take(
-                size, relays
-            )
+            batch = _Claiming(
+                claims=self, session=session, now=now, real=self.clock.real(), time=time()
+            ).take(size, relays)
+        self._unsure = False
+        self._held |= _attempts(batch.entries)
+        return batch
+
+    def renew(self) -> None:
+        """Keep what is claimed for one more lease."""
+        with self.database.write() as session:
+            outbox.renew(session, worker=self.worker, lease_until=self.clock.real() + self.lease)
+
+    def give_back(self, entries: Sequence[Entry]) -> None:
+        """Put back what was not begun."""
+        with self.database.write() as session:
+            outbox.give_back(session, entries)
+        self.end(entries)
+
+    def end(self, entries: Iterable[Entry]) -> None:
+        """Note that these claims are over, as what became of them is recorded."""
+        self._held -= _attempts(entries)
+
+    def _give_back_unknown(self) -> None:
+        with self.database.write() as session:
+            mine = outbox.claimed_by(session, self.worker)
+            outbox.give_back(session, [each for each in mine if (each.id, each.attempt) not in self._held])
+        self._unsure = False
 
 
 @dataclass(kw_only=True)
@@ -178,3 +211,7 @@ class _Claiming:
 
     def _at(self, moment: datetime) -> float:
         return self.time + (moment - self.real).total_seconds()
+
+
+def _attempts(entries: Iterable[Entry]) -> set[tuple[int, int]]:
+    return {(entry.id, entry.attempt) for entry in entries}

@@ -207,7 +207,7 @@ class Delivery:
             if late or self._gives_back() or not self._reachable():
                 if late:
                     self._claim_size = max(float(first), float(self._connections))
-                await self._stored(self._give_back, entries[first:])
+                await self._stored(self._claims.give_back, entries[first:])
                 return
             asked = self._time()
             for letter in await self._stored(self._compose, entries[first : first + step]):
@@ -300,7 +300,7 @@ class Delivery:
     async def _keep(self, over: asyncio.Event) -> None:
         while not over.is_set():
             asked = self._time()
-            await self._stored(self._renew)
+            await self._stored(self._claims.renew)
             self._lapsed = self._lapsed or self._is_late()
             self._deadline = asked + LEASE.total_seconds() - SAFETY_SECONDS
             self._moved.set()
@@ -352,14 +352,6 @@ class Delivery:
                 return [Result(entry=entries[0], state="failed", why=why)]
         return [letter for entry in entries for letter in self._compose([entry])]
 
-    def _give_back(self, entries: Sequence[Entry]) -> None:
-        with self.database.write() as session:
-            outbox.give_back(session, entries)
-
-    def _renew(self) -> None:
-        with self.database.write() as session:
-            outbox.renew(session, worker=self.worker, lease_until=self.clock.real() + LEASE)
-
     def _write_down(self) -> None:
         """Record every outcome known by now, and forget it once that is committed."""
         known = self._results[:]
@@ -367,6 +359,7 @@ class Delivery:
             return
         verdicts.write_down(self.database, self.clock, self.composer.sources, known)
         del self._results[: len(known)]
+        self._claims.end(result.entry for result in known)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
