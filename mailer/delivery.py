@@ -23,7 +23,7 @@ import structlog
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer import outbox, verdicts
+from mailer import verdicts
 from mailer.claims import Batch, Claims
 from mailer.composer import Composer, Ready
 from mailer.handout import ANY_TIME, Composed, Handout

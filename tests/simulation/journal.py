@@ -1,0 +1,43 @@
+"""The real journal of a simulated worker, with the steps at which it may die or be refused."""
+
+import errno
+from pathlib import Path
+
+from mailer.journal import Journal
+from tests.simulation.process import Process
+
+
+class SimulatedJournal(Journal):
+    """Writes what a real one writes; each line is a step, and may be refused as by a full disk."""
+
+    def __init__(self, folder: Path, *, process: Process) -> None:
+        self.process = process
+        self._open = False
+        process.step("journal: begun")
+        super().__init__(folder, worker=process.name)
+        self._open = True
+
+    def about(self, row: int, attempt: int) -> None:
+        self.process.step("journal: before the line")
+        if self.process.world.faults.refuses_journal():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().about(row, attempt)
+        self.process.world.witness.dot(self.process, row, attempt)
+        self.process.step("journal: after the line")
+
+    def answered(self, row: int, attempt: int, state: str) -> None:
+        self.process.step("answer: before its line")
+        if self.process.world.faults.refuses_journal():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().answered(row, attempt, state)
+        self.process.step("answer: after its line")
+
+    def close(self, *, settled: bool) -> None:
+        """Let go of the file, once: its number may be another file's a moment later."""
+        if self._open:
+            self._open = False
+            super().close(settled=settled)
+
+    def let_go(self) -> None:
+        """Close the file as the kernel does when its process ends: what was written stays, the lock goes."""
+        self.close(settled=False)

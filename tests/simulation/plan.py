@@ -1,0 +1,69 @@
+"""Plan: what the seed decides about a world before it begins; each world suffers another mix."""
+
+from dataclasses import dataclass
+from random import Random
+
+from tests.simulation.peer import MISHAPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How large a world is, how long it lasts, and how often what goes wrong.
+
+    Seconds are virtual; what is "often" is how likely at each chance it has; zero: this world is spared it.
+    """
+
+    people: int
+    workers: int
+    weights: tuple[int, ...]  # of its relays
+    pipelining: bool
+    seconds: float  # until everything is healed
+    lateness: float  # how many times longer than it should each job waits
+    calm: float  # seconds at the beginning in which nothing goes wrong
+    latency: float
+    mishaps: tuple[str, ...]
+    mishap_often: float
+    kill_within: int  # a process dies at some step up to this one
+    kill_often: float
+    reboots: int
+    stalls: int
+    outages: int
+    long_outage: bool
+    full_disks: int
+    set_backs: int
+    locked: float
+    lost_answers: float
+    journal_refusals: float
+
+    @classmethod
+    def of(cls, chance: Random) -> "Plan":
+        """Draw a plan."""
+
+        def sometimes(share: float, low: int, high: int) -> int:
+            return chance.randint(low, high) if chance.random() < share else 0
+
+        calm = chance.random() < 0.4
+        kinds = sorted(chance.sample(sorted(MISHAPS), chance.randint(1, len(MISHAPS))))
+        return cls(
+            people=chance.randint(8, 30),
+            workers=2 if chance.random() < 0.35 else 1,
+            weights=chance.choice([(1,), (1,), (1, 1), (3, 1), (1, 0), (1, 1, 0)]),
+            pipelining=chance.random() < 0.5,
+            seconds=chance.choice([12.0, 25.0, 25.0, 60.0, 60.0, 150.0]),
+            lateness=chance.choice([1.0, 2.0, 5.0]),
+            calm=6.0 if calm else 0.0,
+            latency=chance.choice([0.0005, 0.004, 0.015]),
+            mishaps=tuple(kinds),
+            mishap_often=chance.choice([0.0, 0.01, 0.03, 0.1]),
+            kill_within=chance.choice([30, 150, 500]),
+            kill_often=chance.choice([0.0, 0.5, 0.9]),
+            reboots=sometimes(0.2, 1, 2),
+            stalls=sometimes(0.25, 1, 3),
+            outages=sometimes(0.3, 1, 3),
+            long_outage=chance.random() < 0.05,
+            full_disks=sometimes(0.25, 1, 3),
+            set_backs=sometimes(0.2, 1, 2),
+            locked=chance.choice([0.0, 0.0, 0.02, 0.1]),
+            lost_answers=chance.choice([0.0, 0.0, 0.0, 0.02]),
+            journal_refusals=chance.choice([0.0, 0.0, 0.02, 0.2]),
+        )

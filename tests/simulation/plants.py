@@ -1,0 +1,101 @@
+"""Plants: known faults, put into the product for a test, so that the simulation is proved to see.
+
+Each is a change of the product's own source. Where the source has changed so much that the change no longer
+fits, planting fails, and somebody has to plant the fault anew.
+"""
+
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+from mailer import composer, journal, outbox
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plant:
+    """One fault: in which function (of `owner`) what is written, and what is written instead.
+
+    `found_by` are words of the promises it breaks; worlds of the plan `provoked` find it sooner than others.
+    """
+
+    sentence: str
+    module: ModuleType
+    owner: Any
+    function: str
+    written: str
+    instead: str
+    found_by: tuple[str, ...]
+    provoked: Mapping[str, Any]
+
+    def grown(self) -> Any:
+        """Return the function with the fault in it."""
+        source = textwrap.dedent(inspect.getsource(getattr(self.owner, self.function)))
+        assert source.count(self.written) == 1, f"{self.function} no longer says {self.written!r}"
+        names: dict[str, Any] = {}
+        exec(source.replace(self.written, self.instead), vars(self.module), names)
+        return names[self.function]
+
+
+BUFFERED = """kept = self.__dict__.setdefault("kept", [])
+    kept.append(line + _check(line))
+    if len(kept) == 64:
+        self._write(b"".join(kept))
+        kept.clear()"""
+
+PLANTS: Mapping[str, Plant] = {
+    "buffered": Plant(
+        sentence="the journal keeps its lines in memory",
+        module=journal,
+        owner=journal.Journal,
+        function="_line",
+        written="self._write(line + _check(line))",
+        instead=BUFFERED,
+        found_by=("never was unknown",),
+        provoked={"kill_often": 1.0, "kill_within": 150, "calm": 0.0, "people": 30, "locked": 0.0},
+    ),
+    "unfenced": Plant(
+        sentence="an outcome is recorded whose claim was lost",
+        module=outbox,
+        owner=outbox,
+        function="record",
+        written=".where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt)",
+        instead=".where(OutboxRow.id.in_(list(group)))",
+        found_by=("ended the claim of", "never was unknown", "holds no more"),
+        provoked={
+            "workers": 2,
+            "stalls": 6,
+            "seconds": 150.0,
+            "calm": 0.0,
+            "kill_often": 0.0,
+            "lateness": 1.0,
+            "mishaps": ("late",),
+            "mishap_often": 0.1,
+        },
+    ),
+    "asked once": Plant(
+        sentence="permission is asked only when the outbox is filled",
+        module=composer,
+        owner=composer.Composer,
+        function="compose",
+        written="elif reader is None or why is not None:",
+        instead="elif reader is None:",
+        found_by=("was begun",),
+        provoked={"mishap_often": 0.1, "kill_often": 0.0},
+    ),
+}
+
+
+@contextmanager
+def planted(fault: str) -> Iterator[None]:
+    """Let one fault be in the product for the block; none for ""."""
+    if not fault:
+        yield
+        return
+    plant = PLANTS[fault]
+    with patch.object(plant.owner, plant.function, plant.grown()):
+        yield

@@ -1,0 +1,135 @@
+"""A process of a simulated world: it can be killed at any of its steps, and then nothing of it goes on.
+
+A step is a moment at which a kill matters: before and after each commit, each line of the journal and each
+write to the network. A kill is an exception that nothing in the product catches; while it unwinds the stack,
+and ever after, every way out of the process (database, journal, network) refuses to do anything, so that no
+`finally` has an effect that a real death would not have had. What was written to the network still arrives,
+and the kernel lets go of the journal's lock.
+"""
+
+import asyncio
+import math
+import selectors
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mailer.service import Service
+from tests.simulation.clock import SECOND
+
+if TYPE_CHECKING:
+    from tests.simulation.journal import SimulatedJournal
+    from tests.simulation.wire import Wire
+    from tests.simulation.world import World
+
+T = TypeVar("T")
+NEVER = 1 << 62
+
+
+class Killed(BaseException):
+    """This process is no more."""
+
+
+class Process:
+    """One process from start to end; `dies_at` is the number of the step that kills it, 0 for none."""
+
+    service: Service
+
+    def __init__(self, world: "World", name: str, *, dies_at: int) -> None:
+        self.world, self.name, self.dies_at = world, name, dies_at
+        self.steps = 0
+        self.dead = False
+        self.stands_until = 0  # ticks; a process that stands still is not stepped meanwhile
+        self.journal: SimulatedJournal | None = None
+        self.wires: list[Wire] = []
+        self.loop = SteppedLoop(self)
+
+    def step(self, what: str) -> None:
+        """Come to a moment at which this process may die, and die if it is the one."""
+        if self.dead:
+            raise Killed
+        self.steps += 1
+        if self.steps == self.dies_at:
+            self.kill(what)
+            raise Killed
+
+    def kill(self, what: str) -> None:
+        """End at once, as by SIGKILL."""
+        self.dead = True
+        self.world.tell(self.name, f"killed: {what}, step {self.steps}")
+        self.loop.stop()
+        self.release()
+        self.world.died(self)
+
+    def release(self) -> None:
+        """Let go of what the kernel lets go of when a process ends, however it ends."""
+        self.dead = True
+        if self.journal is not None:
+            self.journal.let_go()
+        for wire in self.wires:
+            wire.owner_died()
+
+    @property
+    def wakes(self) -> int:
+        """Return when it next has something to do, in ticks."""
+        return NEVER if self.dead else max(self.loop.wakes, self.stands_until)
+
+
+class _Selector(selectors.DefaultSelector):
+    """Has no files to watch: where a loop would wait, it gives control back to the world."""
+
+    loop: "SteppedLoop"
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or timeout > 0:
+            self.loop.idle(timeout)
+        return []
+
+
+class SteppedLoop(asyncio.SelectorEventLoop):
+    """An event loop that runs until it has nothing to do now, and then says when it will have."""
+
+    def __init__(self, process: Process) -> None:
+        selector = _Selector()
+        self._clock = process.world.clock
+        super().__init__(selector)
+        selector.loop = self
+        self.process = process
+        self.wakes = NEVER
+        self.set_exception_handler(lambda loop, context: self._trouble(context))
+
+    def time(self) -> float:
+        return self._clock.monotonic()
+
+    def idle(self, timeout: float | None) -> None:
+        self.wakes = NEVER if timeout is None else self._clock.ticks + math.ceil(timeout * SECOND)
+        self.stop()
+
+    def turn(self) -> None:
+        """Do everything there is to do now."""
+        self.run_forever()
+
+    def wake(self) -> None:
+        """Have something to do now."""
+        self.wakes = min(self.wakes, self._clock.ticks)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":  # type: ignore[override]
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    async def create_connection(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any
+    ) -> Any:  # type: ignore[override]
+        return await self.process.world.network.connect(self.process, protocol_factory, f"{host}:{port}")
+
+    async def start_tls(self, *args: Any, **_: Any) -> Any:
+        """No simulated relay ever finishes this: they offer it and then drop the connection."""
+        await asyncio.sleep(0.01)
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    def _trouble(self, context: dict[str, Any]) -> None:
+        if not self.process.dead:
+            self.process.world.breaks(f"the event loop of {self.process.name} says: {context['message']}")

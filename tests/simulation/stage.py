@@ -1,0 +1,227 @@
+"""Stage: what every world of one run shares, and what the product would ask the machine for.
+
+The service of each process is built by `service.build`, as in earnest. Only what is the same each time is
+kept: templates read and tried, SQLAlchemy's compiled statements. Names and the boot id are the world's, so
+that the same seed always goes the same way.
+"""
+
+import gc
+import shutil
+import sqlite3
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import structlog
+from sqlalchemy.orm import Session
+
+from lists import db
+from lists.db import EPOCH, Database
+from mailer import editions, journal, outbox, rendering, schedule, templates
+from mailer import service as composition
+from mailer.editions import Editions
+from mailer.rendering import Compiled, Frame, Source
+from mailer.service import Service
+from mailer.settings import Settings
+from tests.databases import make_tables
+from tests.loops import Inline
+from tests.people import PEPPER
+from tests.simulation.journal import SimulatedJournal
+from tests.simulation.storage import SimulatedDatabase
+from tests.simulation.witness import TRIGGERS
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.world import World
+
+CONNECTIONS = 2  # of each worker to each relay
+MANY = 10  # worlds between two clearances of memory
+MEMORY = Path("/dev/shm")  # a disk in memory, where the machine has one
+RELAYS = ("one.relay.example", "two.relay.example", "three.relay.example")
+RESOURCES = ("toolkit", "webinar", "powerpoint", "guide", "pledge", "allies")
+FAULTS_OF_OURS = ("a fault", "a message cannot", "an outcome is recorded, but")
+
+
+@dataclass
+class Stage:
+    """A folder with a database file, empty but for its tables whenever a world begins."""
+
+    folder: Path
+    world: "World | None" = None
+    _shelves: dict[str, Editions] = field(default_factory=dict)
+    _worlds: int = 0
+    _compiled: dict[tuple[int, int], tuple[Any, ...]] = field(default_factory=dict)
+    _idle: tuple[int, datetime] = (-1, EPOCH)  # no row is due while commits are so many, until this moment
+
+    @property
+    def file(self) -> Path:
+        """The database of the present world."""
+        return self.folder / "mailer.db"
+
+    def clear(self) -> None:
+        """Put the empty database back, and forget every journal and whoever was killed.
+
+        Here the frames of killed processes come to their end; none of it has an effect any more.
+        """
+        self._worlds += 1
+        if self._worlds % MANY == 0:
+            gc.collect()
+        self._idle = (-1, EPOCH)
+        db._engine(f"sqlite:///{self.file}").dispose()
+        for name in ("mailer.db-wal", "mailer.db-shm"):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.copyfile(self.folder / "template.db", self.file)
+        shutil.rmtree(self.folder / journal.FOLDER, ignore_errors=True)
+
+    def build(self, process: "Process") -> Service:
+        """Build the service as a process of that name does."""
+        with patch.object(composition, "Database", partial(SimulatedDatabase, process=process)):
+            built = composition.build(self.settings, clock=process.world.clock)
+        return replace(built, name=process.name)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of a campaign that sends in earnest."""
+        assert self.world is not None
+        return _settings(self.folder, self.world.plan.weights)
+
+    def load(self, *args: Any, **named: Any) -> Editions:
+        """Return the templates, read and tried once."""
+        if "all" not in self._shelves:
+            self._shelves["all"] = _load(*args, **named)
+        return self._shelves["all"]
+
+    def compile(self, source: Source, *, frame: Frame, fields: frozenset[str]) -> Compiled:
+        """Compile a text of a template once."""
+        known = self._compiled.get((id(source), id(frame)))
+        if known is None or known[1] is not source:
+            known = (_compile(source, frame=frame, fields=fields), source, frame)
+            self._compiled[id(source), id(frame)] = known
+        compiled: Compiled = known[0]
+        return compiled
+
+    def anything_due(self, session: Session, *, now: datetime) -> bool:
+        """Look whether a row is due, but not again before the database or the hour has changed."""
+        assert self.world is not None
+        known, until = self._idle
+        if known == self.world.witness.commits and now < until:
+            return False
+        if _anything_due(session, now=now):
+            return True
+        due = outbox.next_due(session, after=now)
+        self._idle = self.world.witness.commits, due or datetime.max.replace(tzinfo=UTC)
+        return False
+
+    def listen(self, _: object, method: str, event: MutableMapping[str, Any]) -> str:
+        """Hear what the product logs: a fault of its own is a broken promise."""
+        if self.world is not None:
+            self.world.logged(event)
+        raise structlog.DropEvent
+
+
+_load, _compile, _anything_due = editions.load, rendering.compile, outbox.anything_due
+
+
+@cache
+def _settings(folder: Path, weights: tuple[int, ...]) -> Settings:
+    relays = zip(RELAYS, weights, strict=False)
+    links = {
+        name: {"en": f"https://example.org/{name}", "es": f"https://example.org/{name}"} for name in RESOURCES
+    }
+    return Settings.model_validate(
+        {
+            "home": folder,
+            "public_url": "https://join.example.org",
+            "smtp_url": " ".join(
+                f"smtp://{host}:25?tls=opportunistic&weight={weight}" for host, weight in relays
+            ),
+            "from_address": "campaign@lists.example",
+            "sending_domains": ("lists.example",),
+            "postal_address": "123 Example Street, Anytown, NY 00000",
+            "connections": CONNECTIONS,
+            "resources": links,
+        }
+    )
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """Set the stage for as many worlds as wanted, one after the other."""
+    memory = MEMORY if MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="simulation-", dir=memory) as name:
+        made = Stage(Path(name))
+        secrets = made.folder / "secrets"
+        secrets.mkdir(mode=0o700)
+        for key, value in (("pepper", PEPPER), ("links", b"links key of the tests, 32 bytes")):
+            (secrets / key).touch(mode=0o600)
+            (secrets / key).write_text(value.hex())
+        _make_template(made.folder / "template.db")
+        engines = cache(db._engine)
+
+        def token_hex(size: int = 32) -> str:
+            assert made.world is not None
+            return made.world.name_chance.randbytes(size).hex()
+
+        def boot_id() -> str:
+            assert made.world is not None
+            return made.world.boot
+
+        def inline(*_: object, **__: object) -> Inline:
+            return Inline()
+
+        before = structlog.get_config()
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None  # the last words of killed processes
+        structlog.configure(processors=[made.listen], cache_logger_on_first_use=False)
+        try:
+            with (
+                warnings.catch_warnings(),
+                patch.object(db, "_engine", engines),
+                patch.object(composition, "ThreadPoolExecutor", inline),
+                patch.object(outbox, "anything_due", made.anything_due),
+                patch.object(editions, "load", made.load),
+                patch.object(rendering, "compile", made.compile),
+                patch.object(templates, "frame", cache(templates.frame)),
+                patch.object(schedule, "load_all", cache(schedule.load_all)),
+                patch.object(journal, "boot_id", boot_id),
+                patch("secrets.token_hex", token_hex),
+            ):
+                gc.disable()
+                warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that never came to run
+                yield made
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                gc.collect()
+            gc.enable()
+            structlog.configure(**before)
+            engines(f"sqlite:///{made.file}").dispose()
+            sys.unraisablehook = hook
+
+
+@contextmanager
+def journals_of(process: "Process") -> Iterator[None]:
+    """Let the journal that is begun in this block be this process's."""
+
+    def begun(folder: Path, *, worker: str) -> SimulatedJournal:
+        process.journal = SimulatedJournal(folder, process=process)
+        return process.journal
+
+    with patch.object(journal, "Journal", begun):
+        yield
+
+
+def _make_template(path: Path) -> None:
+    database = Database(f"sqlite:///{path}")
+    make_tables(database)
+    database.dispose()
+    with sqlite3.connect(path) as connection:
+        connection.executescript(TRIGGERS)
+    connection.close()

@@ -1,0 +1,259 @@
+"""A world: the real service, its relays and its neighbors, on one clock and under one seed.
+
+Whatever comes next in virtual time happens next: something on the agenda, or a process that wakes. In the end
+everything is healed, and then each promise must have been kept.
+"""
+
+import heapq
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from lists.errors import StorageTrouble
+from tests.simulation.clock import SECOND, WorldClock
+from tests.simulation.disasters import Disasters
+from tests.simulation.duties import Serve, Work
+from tests.simulation.faults import Faults
+from tests.simulation.neighbors import Neighbors
+from tests.simulation.peer import Relay
+from tests.simulation.plan import Plan
+from tests.simulation.process import Killed, Process
+from tests.simulation.stage import CONNECTIONS, FAULTS_OF_OURS, RELAYS, Stage
+from tests.simulation.wire import Network
+from tests.simulation.witness import Witness
+
+PATIENCE = 1_200.0  # seconds within which a worker that was told to stop must have stopped
+ROUNDS = 60  # of delivery after everything is healed, until nothing may be left
+LEASE_OVER = 61.0  # seconds
+
+
+class Broken(AssertionError):
+    """A promise was broken; the sentence says which."""
+
+
+class World:
+    """Everything of one seed; `run` lets it happen and raises Broken."""
+
+    def __init__(self, seed: int, stage: Stage, **plan: Any) -> None:
+        self.seed, self.stage = seed, stage
+        self.plan = replace(Plan.of(self.chance("plan")), **plan)
+        self.clock = WorldClock()
+        self.trace: list[str] = []
+        self.broken = ""
+        self.healed = False
+        self.boot = "0" * 35 + "1"
+        self.rebooted = self.stalled = False
+        self.may_be_unknown = 0
+        self.name_chance = self.chance("names")
+        self._agenda: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._number = self._generation = 0
+        self._everyone: list[Process] = []
+        self._deaths = self.chance("deaths")
+        stage.clear()
+        stage.world = self
+        self.witness = Witness(self, stage.file)
+        self.faults = Faults(self, self.chance("faults"))
+        self.network = Network(self, self.chance("network"))
+        self.neighbors = Neighbors(self, self.chance("neighbors"))
+        self.relays = [self._relay(host) for host, _ in zip(RELAYS, self.plan.weights, strict=False)]
+        self.disasters = Disasters(self, self.chance("disasters"))
+        self.works: list[Work] = []
+        self.serve: Serve
+
+    def _relay(self, host: str) -> Relay:
+        relay = Relay(
+            self,
+            host,
+            chance=self.chance(host),
+            latency=self.plan.latency,
+            kinds=self.plan.mishaps,
+            pipelining=self.plan.pipelining,
+        )
+        self.network.relays[f"{host}:25"] = relay
+        return relay
+
+    def chance(self, what: str) -> Random:
+        """Return a source of chance of its own for a part of the world."""
+        return Random(f"{self.seed} {what}")
+
+    @property
+    def is_calm(self) -> bool:
+        """Tell whether nothing has gone wrong so far."""
+        return self.clock.ticks < int(self.plan.calm * SECOND)
+
+    def tell(self, who: str, what: str) -> None:
+        """Add a line to the trace."""
+        self.trace.append(f"{self.clock.monotonic():12.6f} {who}: {what}")
+
+    def breaks(self, sentence: str) -> None:
+        """Say that a promise was broken; the first that was ends the world."""
+        self.broken = self.broken or sentence
+        self.tell("BROKEN", sentence)
+
+    def logged(self, event: MutableMapping[str, Any]) -> None:
+        """Hear a line of the product's log."""
+        words = str(event["event"])
+        if words.startswith(FAULTS_OF_OURS):
+            self.breaks(f"the log says: {words}: {event.get('exc_info')!r} {event}")
+
+    def after(self, seconds: float, act: Callable[..., None], *args: Any) -> None:
+        """Let something happen after this many seconds."""
+        self.at(self.clock.ticks + int(seconds * SECOND), act, *args)
+
+    def at(self, ticks: int, act: Callable[..., None], *args: Any) -> None:
+        """Let something happen at this moment."""
+        self._number += 1
+        heapq.heappush(self._agenda, (ticks, self._number, act, args))
+
+    def living(self) -> list[Process]:
+        """Return every process that lives."""
+        return [each for each in (self.serve, *self.works) if not each.dead]
+
+    def died(self, process: Process) -> None:
+        """See a process end; in an unhealed world it is soon started anew."""
+        if isinstance(process, Work) and process.journal is not None:
+            self.may_be_unknown += CONNECTIONS * len(self.relays) * (not process.ended)
+        if not self.healed:
+            self.after(self._deaths.choice([0.02, 0.5, 3.0]), self.start_again, process)
+
+    def start_again(self, process: Process) -> None:
+        """Start what takes the place of a process that ended."""
+        if self.healed:
+            return
+        if isinstance(process, Work):
+            self.works.remove(process)
+            self.start_work()
+        else:
+            self.start_serve()
+
+    def start_serve(self) -> None:
+        """Start the process that runs the jobs."""
+        self.serve = Serve(self, self._name("serve"), dies_at=self.dies_after(0))
+        self._everyone.append(self.serve)
+        with suppress(StorageTrouble, Killed):
+            self.serve.begin()
+
+    def start_work(self, *, until_empty: bool = False) -> Work:
+        """Start a process that delivers."""
+        work = Work(self, self._name("work"), dies_at=self.dies_after(0))
+        self._everyone.append(work)
+        self.works.append(work)
+        self.tell(work.name, "started")
+        work.begin(until_empty=until_empty)
+        return work
+
+    def _name(self, what: str) -> str:
+        self._generation += 1
+        return f"{what}.{self._generation}"
+
+    def dies_after(self, steps: int) -> int:
+        """Decide at which step after this one a process dies; 0 for none."""
+        if not self.disasters.rage or self._deaths.random() >= self.plan.kill_often:
+            return 0
+        return steps + self._deaths.randint(1, self.plan.kill_within)
+
+    def run(self) -> None:
+        """Let it all happen; raises Broken with the first promise that was."""
+        try:
+            self._live()
+            self._heal()
+            self._drain()
+            for sentence in self.witness.at_the_end():
+                self.breaks(sentence)
+            self._judge()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of everything, without a last word of anybody."""
+        for process in self._everyone:
+            process.dead = True
+            if process.journal is not None:
+                process.journal.let_go()
+            process.loop.close()
+        self.witness.close()
+        self._everyone.clear()
+        self.works.clear()
+        self._agenda.clear()
+        del self.serve
+        self.stage.world = None
+
+    def _live(self) -> None:
+        self.start_serve()
+        self.neighbors.settle_in(self.serve.service)
+        for _ in range(self.plan.workers):
+            self.start_work()
+        self.neighbors.make_plans()
+        self.at(int(self.plan.calm * SECOND), self.disasters.begin)
+        self.go_on(until=self.clock.ticks + int(self.plan.seconds * SECOND))
+
+    def _heal(self) -> None:
+        self.tell("world", "healed")
+        self.healed = True
+        self.neighbors.acting = self.disasters.rage = False
+        self.faults.heal()
+        for relay in self.relays:
+            relay.often, relay.down = 0.0, ""
+        for process in self.living():
+            process.dies_at = process.stands_until = 0
+        if self.serve.dead:
+            self.start_serve()
+        stopping = [work for work in self.works if not work.dead]
+        if self._deaths.random() < 0.3:
+            for work in stopping:
+                work.kill("in the end")
+            return
+        for work in stopping:
+            work.delivery.stop()
+            work.loop.wake()
+        limit = self.clock.ticks + int(PATIENCE * SECOND)
+        self.go_on(until=limit, unless=lambda: all(work.dead for work in stopping))
+        for work in stopping:
+            if not work.dead:
+                self.breaks(f"{work.name} was told to stop and did not within {PATIENCE:.0f} s")
+
+    def _drain(self) -> None:
+        for _ in range(ROUNDS):
+            self.serve.run(self.serve.service.jobs.tick)
+            work = self.start_work(until_empty=True)
+            limit = self.clock.ticks + int(PATIENCE * SECOND)
+            self.go_on(until=limit, unless=lambda work=work: work.dead)
+            self._judge()
+            open_rows = self.witness.ask(
+                "SELECT state, min(due_at) FROM outbox WHERE state IN ('queued', 'sending') GROUP BY state"
+            )
+            if not open_rows:
+                return
+            self.go_on(until=self.clock.ticks + int(LEASE_OVER * SECOND))
+            self._jump(dict(open_rows).get("queued"))
+
+    def _jump(self, due: int | None) -> None:
+        """Go on to when the next row is due."""
+        if due is not None:
+            late = self.clock.at(self.witness.moment(due))
+            self.go_on(until=max(late, self.clock.ticks))
+
+    def go_on(self, *, until: int, unless: Callable[[], bool] = lambda: False) -> None:
+        """Let happen what comes next, again and again, until a moment or until `unless` holds."""
+        while not unless():
+            self._judge()
+            first = min(self.works, key=lambda work: work.wakes, default=None)
+            wakes = until if first is None else first.wakes
+            planned = self._agenda[0][0] if self._agenda else until
+            moment = min(wakes, planned)
+            if moment >= until:
+                self.clock.ticks = max(until, self.clock.ticks)
+                return
+            self.clock.ticks = max(moment, self.clock.ticks)
+            if planned <= wakes:
+                _, _, act, args = heapq.heappop(self._agenda)
+                with suppress(Killed):
+                    act(*args)
+            elif first is not None:
+                first.turn()
+
+    def _judge(self) -> None:
+        if self.broken:
+            raise Broken(self.broken)
