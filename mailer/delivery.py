@@ -151,7 +151,7 @@ class Delivery:
             journal=self.journal,
             compose=self._compose_again,
             stops=self._gives_back,
-            deadline=lambda: self._deadline,
+            deadline=self._until,
             time=self._time,
             note=self._note,
         )
@@ -305,6 +305,10 @@ class Delivery:
             self._deadline = asked + LEASE.total_seconds() - SAFETY_SECONDS
             self._moved.set()
             await _wait(over, RENEW_SECONDS)
+
+    def _until(self) -> float:
+        """Return until when a final dot may be written: never, once the lease of what is under way was over."""
+        return float("-inf") if self._lapsed else self._deadline
 
     def _is_late(self) -> bool:
         """Tell whether the lease may be over: then others may have taken what this worker had claimed."""
