@@ -307,7 +307,7 @@ class Delivery:
             await _wait(over, RENEW_SECONDS)
 
     def _until(self) -> float:
-        """Return until when a final dot may be written: never, once the lease of what is under way was over."""
+        """Return until when a dot may be written: never, once the lease of what is under way was over."""
         return float("-inf") if self._lapsed else self._deadline
 
     def _is_late(self) -> bool:
