@@ -48,7 +48,7 @@ def find(file: BinaryIO, encoding: Encoding, *, said: str = "") -> Dialect:
     """
     if said and said not in SEPARATORS:
         raise BadInput(f"“{said}” is not a separator read here. These are: {', '.join(SEPARATORS)}.")
-    sample = "".join(islice(_lines(file, encoding, most=SAMPLE_CHARACTERS), SAMPLE_RECORDS * 4))
+    sample = "".join(islice(lines(file, encoding, most=SAMPLE_CHARACTERS), SAMPLE_RECORDS * 4))
     if not sample.strip():
         raise BadInput("The file is empty. Its first line must name the columns, one of them “email”.")
     if not said and (hint := HINT.match(sample)):
@@ -68,7 +68,7 @@ def records(file: BinaryIO, encoding: Encoding, dialect: Dialect) -> Iterator[Re
     Raises BadInput, with the line, for a NUL character, a line of more than a million characters, and a
     quotation mark that is never closed or stands in the middle of a cell.
     """
-    reader = _reader(_lines(file, encoding), dialect)
+    reader = _reader(lines(file, encoding), dialect)
     while True:
         line = reader.line_num + 1
         try:
@@ -131,8 +131,11 @@ def _reader(lines: Any, dialect: Dialect) -> Any:
     return csv.reader(lines, delimiter=separator, strict=True, **QUOTING[dialect.quoting])
 
 
-def _lines(file: BinaryIO, encoding: Encoding, *, most: int = 0) -> Iterator[str]:
-    """Yield the lines, each with its ending as it stands, and no more than about `most` characters in all."""
+def lines(file: BinaryIO, encoding: Encoding, *, most: int = 0) -> Iterator[str]:
+    """Yield the lines, each with its ending as it stands, and no more than about `most` characters in all.
+
+    Raises BadInput, with the line, for a NUL character and for a line of more than a million characters.
+    """
     file.seek(encoding.mark)
     text = io.TextIOWrapper(file, encoding=encoding.codec, newline="")
     number = characters = 0

@@ -1,46 +1,34 @@
 """Transfers: people brought in from a CSV file, all of them or none, with a report by row.
 
-`read` looks at the file alone, `plan` asks the database what would become of each row, `bring_in` does it.
+`read` looks at the table alone, `plan` asks the database what would become of each row, `bring_in` does it.
 Nobody is brought back: who left a list, was forgotten or is suppressed stays so, and what is known about
 somebody who is here already stays as it is. Database work is done in batches, never a query per row.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from io import SEEK_END
 from itertools import islice
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from lists import addresses, audit, contacts, dialects, encodings, geography, subscriptions, suppressions
-from lists.addresses import Address
+from lists import audit, contacts, rows, subscriptions, suppressions
 from lists.consents import Consent
-from lists.contacts import NAME_LENGTH, Contact
+from lists.contacts import Contact
 from lists.db import insert_or_nothing
-from lists.dialects import Dialect
-from lists.encodings import Encoding
 from lists.errors import BadInput
-from lists.geography import Place
+from lists.mappings import Columns
+from lists.rows import MOST_WRONG, Fate, Progress, Row
 from lists.subscriptions import Subscription
+from lists.tables import Table
 
-COLUMNS = ("email", "name", "language", "zip")
-OUTCOMES = ("added", "already", "left", "suppressed", "wrong")
-MOST_BYTES = 50_000_000
-MOST_ROWS = 100_000  # they are written in one transaction of about 7 s, and a person's sign-up waits 10
-MOST_WRONG = 1_000  # after so many wrong rows the rest is not read any more
+OUTCOMES = ("added", "already", "left", "suppressed", "declined", "wrong")
 EVIDENCE_LENGTH = 1_000
-SHOWN = 60  # characters of a cell that a sentence repeats
 BATCH = 1_000  # rows a query; SQLite binds at most 32,766 values
 TOLD_EVERY = 500  # rows between two words about progress
 
-LANGUAGE = {
-    **dict.fromkeys(("", "en", "english", "inglés", "ingles"), "en"),
-    **dict.fromkeys(("es", "spanish", "español", "espanol"), "es"),
-}
 ALREADY = {"confirmed": "is on this list", "pending": "was asked, and has not confirmed yet"}
 SUPPRESSED = {
     "forgotten": "asked to be forgotten",
@@ -49,30 +37,6 @@ SUPPRESSED = {
     "staff": "staff decided not to write to this address",
 }
 T = TypeVar("T")
-Progress = Callable[[int], None]
-Numbers = list[int]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One person of the file; `line` is where the row begins, `note` what staff may want to look at."""
-
-    line: int
-    address: Address
-    name: str
-    language: str
-    place: Place | None
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fate:
-    """What became, or would become, of one row: one of OUTCOMES, and why."""
-
-    line: int
-    email: str
-    outcome: str
-    why: str = ""
 
 
 Fates = list[Fate]
@@ -80,66 +44,48 @@ Fates = list[Fate]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A file as read: how it is written, the good rows, what is wrong with others, the columns not read."""
+    """A file as read: how it is written, what its columns are, the good rows, what became of the others."""
 
-    encoding: Encoding
-    dialect: Dialect
+    table: Table
+    columns: Columns
     rows: Sequence[Row]
-    wrong: Sequence[Fate]
-    unread: Sequence[str]
+    passed_over: Sequence[Fate]
+
+    @property
+    def wrong(self) -> Sequence[Fate]:
+        """The rows that cannot be used; with one of them nothing is imported."""
+        return [fate for fate in self.passed_over if fate.outcome == "wrong"]
 
 
 def read(
-    file: BinaryIO,
-    *,
-    pepper: bytes,
-    encoding: str = "",
-    separator: str = "",
-    progress: Progress = lambda _rows: None,
+    table: Table, columns: Columns, *, pepper: bytes, progress: Progress = lambda _rows: None
 ) -> Reading:
-    """Read a CSV file with a column `email` and perhaps `name`, `language`, `zip`, in any order.
+    """Read the rows of a table whose columns are known.
 
-    Names of columns may be in capitals. Rows without anything are passed over. `encoding` and `separator` are
-    names of lists.encodings and lists.dialects, or "" to be told by the file.
-    Raises BadInput for a file that cannot be read as a whole: its encoding, its first line, its quotes.
+    Raises BadInput for a file that cannot be read as a whole.
     """
-    if file.seek(0, SEEK_END) > MOST_BYTES:
-        raise BadInput(
-            f"The file is larger than {MOST_BYTES // 1_000_000} MB. Split it and import the parts."
-        )
-    written = encodings.find(file, said=encoding)
-    dialect = dialects.find(file, written, said=separator)
-    records = dialects.records(file, written, dialect)
-    header_line, header = next(records, (1, []))
-    places = _places(header, header_line)
-    rows: list[Row] = []
-    wrong: list[Fate] = []
-    seen: dict[str, int] = {}
-    for number, (line, cells) in enumerate(records, 1):
-        if number > MOST_ROWS:
-            raise BadInput(
-                f"The file has more than {MOST_ROWS:,} rows. Split it and import the parts one by one."
-            )
-        if number % TOLD_EVERY == 0:
-            progress(line)
-        found = _row(line, cells, places=places, width=len(header), seen=seen, pepper=pepper)
+    good: list[Row] = []
+    others: list[Fate] = []
+    wrong = 0
+    for found, _ in rows.read(table.records, columns, pepper=pepper, seen={}):
         if isinstance(found, Row):
-            seen[found.address.key] = line
-            rows.append(found)
-        elif found is not None:
-            wrong.append(found)
-        if len(wrong) >= MOST_WRONG:
+            good.append(found)
+        else:
+            others.append(found)
+            wrong += found.outcome == "wrong"
+        if (len(good) + len(others)) % TOLD_EVERY == 0:
+            progress(found.line)
+        if wrong >= MOST_WRONG:
             break
-    unread = [_shown(name) for name in header if name.strip() and name.strip().casefold() not in COLUMNS]
-    return Reading(encoding=written, dialect=dialect, rows=rows, wrong=wrong, unread=unread)
+    return Reading(table=table, columns=columns, rows=good, passed_over=others)
 
 
 def plan(
-    session: Session, rows: Sequence[Row], *, list: str, progress: Progress = lambda _rows: None
+    session: Session, found: Sequence[Row], *, list: str, progress: Progress = lambda _rows: None
 ) -> Sequence[Fate]:
     """Tell what importing these rows to a list would do to each, in their order; changes nothing."""
     fates: Fates = []
-    for batch in _batches(rows):
+    for batch in _batches(found):
         barred = suppressions.among(session, [row.address.digest for row in batch])
         standing = _standing(session, batch)
         for row in batch:
@@ -151,7 +97,7 @@ def plan(
 
 def bring_in(
     session: Session,
-    rows: Sequence[Row],
+    found: Sequence[Row],
     *,
     list: str,
     evidence: str,
@@ -167,15 +113,22 @@ def bring_in(
     is missing or cannot be kept.
     """
     evidence = checked_evidence(evidence)
-    fates = plan(session, rows, list=list)
-    joining = [row for row, fate in zip(rows, fates, strict=True) if fate.outcome == "added"]
+    fates = plan(session, found, list=list)
+    joining = [row for row, fate in zip(found, fates, strict=True) if fate.outcome == "added"]
     done = 0
     for batch in _batches(joining):
         insert_or_nothing(session, Contact, [_contact(row, now) for row in batch])
         ids = _ids(session, batch)
-        subscriptions.add_all(session, ids, list=list, now=now, confirmed=confirmed)
-        said = {"list": list, "action": "imported", "wording": evidence, "page": "import", "at": now}
-        session.execute(insert(Consent), [{"contact_id": contact_id, **said} for contact_id in ids])
+        subscriptions.add_all(session, [*ids.values()], list=list, now=now, confirmed=confirmed)
+        said = {"list": list, "action": "imported", "page": "import", "at": now}
+        since = {row.address.key: row.since for row in batch}
+        session.execute(
+            insert(Consent),
+            [
+                {"contact_id": number, "wording": _wording(evidence, since[key]), **said}
+                for key, number in ids.items()
+            ],
+        )
         done += len(batch)
         progress(done)
     subject = f"{len(joining)} to {list}{', confirmed' if confirmed else ''}"
@@ -198,77 +151,6 @@ def counts(fates: Sequence[Fate]) -> Mapping[str, int]:
     """Return how many rows had each outcome, in the order of OUTCOMES."""
     outcomes = [fate.outcome for fate in fates]
     return {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
-
-
-def _places(header: Sequence[str], line: int) -> Mapping[str, int]:
-    """Return where each known column stands."""
-    names = [name.strip().casefold() for name in header]
-    for column in COLUMNS:
-        if names.count(column) > 1:
-            raise BadInput(f"The column “{column}” is there twice. Keep one of them.")
-    if "email" not in names:
-        found = ", ".join(f"“{_shown(name.strip())}”" for name in header[:10] if name.strip())
-        raise BadInput(
-            f"Line {line} must name the columns, one of them “email”. It has {found or 'no names'}. "
-            f"The others that are read: {', '.join(COLUMNS[1:])}."
-        )
-    return {column: names.index(column) for column in COLUMNS if column in names}
-
-
-def _row(
-    line: int,
-    cells: Sequence[str],
-    *,
-    places: Mapping[str, int],
-    width: int,
-    seen: Mapping[str, int],
-    pepper: bytes,
-) -> Row | Fate | None:
-    """Return one row ready to be imported, or what is wrong with it; None for a row without anything."""
-    if not any(cell.strip() for cell in cells):
-        return None
-
-    def cell(column: str) -> str:
-        place = places.get(column, len(cells))
-        return cells[place].strip(" \t\N{NO-BREAK SPACE}") if place < len(cells) else ""
-
-    try:
-        if any(extra.strip() for extra in cells[width:]):
-            raise BadInput(f"The row has {len(cells)} cells, but the first line names {width} columns.")
-        address = addresses.parse(cell("email"), pepper=pepper)
-        if address.key in seen:
-            raise BadInput(f"The same address is in line {seen[address.key]}. Keep one of the two.")
-        name = contacts.clean(cell("name"), what="name", limit=NAME_LENGTH)
-        language, place, notes = _language(cell("language")), None, []
-        if zip_code := cell("zip"):
-            place = geography.find(_with_its_zeros(zip_code))
-            notes += [] if place else [f"the ZIP code {_shown(zip_code)} is not known and is left out"]
-        if meant := _meant(address.email.rpartition("@")[2]):
-            notes.append(f"was {address.email.rpartition('@')[0]}@{meant} meant?")
-    except BadInput as refusal:
-        return Fate(line=line, email=_shown(cell("email")), outcome="wrong", why=str(refusal))
-    note = "; ".join(notes)
-    return Row(line=line, address=address, name=name, language=language, place=place, note=note)
-
-
-def _language(cell: str) -> str:
-    language = LANGUAGE.get(cell.casefold().replace("_", "-").partition("-")[0])
-    if language is None:
-        raise BadInput(f"“{_shown(cell)}” is not a language of this service. Write en or es.")
-    return language
-
-
-def _with_its_zeros(zip_code: str) -> str:
-    """Return a ZIP code with the zeros in front that spreadsheets take for a number's and drop."""
-    digits = zip_code.isascii() and zip_code.isdigit() and len(zip_code) in (3, 4)
-    return zip_code.zfill(5) if digits else zip_code
-
-
-@lru_cache(maxsize=10_000)
-def _meant(domain: str) -> str | None:
-    """Return the domain that was probably meant; a file names most domains many times."""
-    mended = addresses.suggestion(f"x@{domain}")
-    return mended.rpartition("@")[2] if mended else None
 
 
 def _fate(row: Row, list: str, suppressed: str | None, standing: Mapping[str, str] | None) -> tuple[str, str]:
@@ -314,17 +196,18 @@ def _contact(row: Row, now: datetime) -> Mapping[str, Any]:
     }
 
 
-def _ids(session: Session, batch: Sequence[Row]) -> Numbers:
+def _ids(session: Session, batch: Sequence[Row]) -> Mapping[str, int]:
+    """Return the numbers of these contacts by the keys of their addresses."""
     keys = [row.address.key for row in batch]
-    return [*session.scalars(select(Contact.id).where(Contact.email_key.in_(keys)).order_by(Contact.id))]
+    wanted = select(Contact.email_key, Contact.id).where(Contact.email_key.in_(keys))
+    return {row.email_key: row.id for row in session.execute(wanted.order_by(Contact.id))}
 
 
-def _batches(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    remaining = iter(rows)
+def _wording(evidence: str, since: str) -> str:
+    return f"{evidence} ({since})" if since else evidence
+
+
+def _batches(every: Sequence[T]) -> Iterator[Sequence[T]]:
+    remaining = iter(every)
     while batch := tuple(islice(remaining, BATCH)):
         yield batch
-
-
-def _shown(text: str) -> str:
-    start = text[:SHOWN] + ("…" if len(text) > SHOWN else "")
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in start)

@@ -1,4 +1,4 @@
-"""`mailer list`: the lists, how many people are on each, and who may not be written to and why."""
+"""`mailer list`: the lists, who is on each and who may not be written to and why; people in and out."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from lists.errors import NotFound
 from lists.permission import SENTENCES
 from lists.subscriptions import LISTS, Subscription
 from mailer import broadcasts
-from mailer.cli import opening, output
+from mailer.cli import importing, opening, output
 
 STATES = {"confirmed": "Confirmed", "pending": "Not confirmed", "left": "Left"}
 PERSON = {"email": "Address", "name": "Name", "language": "Language", "state": "State", "since": "Since"}
@@ -66,6 +66,9 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
     if people:
         output.say("")
         output.rows(listed, columns=PERSON, as_json=False, none="Nobody is on this list.")
+
+
+command.add_command(importing.command)
 
 
 def _by_language(languages: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""`mailer import` brings people in with proof of their consent, and says what becomes of every row."""
+"""`mailer list import` brings people in with proof of their consent, and says what becomes of every row."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def words(file: Path, *more: str, list_name: str = "interest") -> list[str]:
-    return ["import", str(file), "--list", list_name, "--consent", "sheet of October 4", *more]
+    return ["list", "import", str(file), "--list", list_name, "--consent", "sheet of October 4", *more]
 
 
 def people(service: Service) -> int:
@@ -93,7 +93,7 @@ def test_scripts_read_every_row(mailer: Mailer, file: Path) -> None:
 
 
 def test_evidence_that_says_nothing_is_refused(service: Service, mailer: Mailer, file: Path) -> None:
-    ran = mailer("import", file, "--list", "interest", "--consent", "  ", "--confirmed")
+    ran = mailer("list", "import", file, "--list", "interest", "--consent", "  ", "--confirmed")
     assert (ran.status, "Say where these people agreed" in ran.refusal) == (2, True)
     assert people(service) == 0
 
@@ -114,7 +114,36 @@ def test_an_old_encoding_is_found_out_and_said(mailer: Mailer, tmp_path: Path) -
     (tmp_path / "x.csv").write_bytes("name;email\r\nDoña Dora;dora@example.org\r\n".encode("cp1252"))
     ran = mailer(*words(tmp_path / "x.csv", "--dry-run"))
     assert "Read as windows-1252 (not UTF-8; it makes these letters of the file: ñ)" in ran.out
-    assert "cells parted by semicolon" in ran.out
+    assert "cells parted by semicolon, double quotes" in ran.out
     told = mailer(*words(tmp_path / "x.csv", "--dry-run", "--json", "--encoding", "latin-1")).json
     assert (told["encoding"], told["separator"]) == ("latin-1", "semicolon")
     assert "is not an encoding" in mailer(*words(tmp_path / "x.csv", "--encoding", "x")).refusal
+
+
+def test_columns_of_others_are_shown_and_can_be_corrected(
+    service: Service, mailer: Mailer, tmp_path: Path
+) -> None:
+    (tmp_path / "x.csv").write_text("Contacto,Nombre,Fax\ndora@example.org,Dora,1\n", "utf-8")
+    asked = words(tmp_path / "x.csv", "--show-mapping", "--json", "--map", "Contacto=email")
+    assert mailer(*asked).json == [
+        {"column": "Contacto", "field": "the address"},
+        {"column": "Nombre", "field": "the name"},
+        {"column": "Fax", "field": ""},
+    ]
+    assert people(service) == 0
+    assert "--map" in mailer(*words(tmp_path / "x.csv")).refusal
+    assert "Write --map like this" in mailer(*words(tmp_path / "x.csv", "--map", "Contacto")).refusal
+    assert "“Contacto” is the address" in mailer(*words(tmp_path / "x.csv", "--map", "Contacto=email")).out
+    assert people(service) == 1
+
+
+def test_an_export_of_another_tool_brings_nobody_who_left_there(
+    service: Service, mailer: Mailer, ben: Person
+) -> None:
+    file = Path(__file__).parents[1] / "lists" / "exports" / "action_network.csv"
+    ran = mailer(*words(file))
+    assert "This is an export of Action Network." in ran.out
+    assert "1  added" in ran.out and "1  already there" in ran.out and "3  passed over" in ran.out
+    again = mailer(*words(file, "--json")).json["counts"]
+    assert (again["added"], again["already"], again["declined"]) == (0, 2, 3)
+    assert people(service) == 2

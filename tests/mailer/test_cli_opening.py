@@ -52,7 +52,7 @@ def test_scripts_read_the_answer_and_nothing_else(run: Run, earnest: dict[str, s
     file = tmp_path / "people.csv"
     file.write_text("email\ndora@example.org\n", "utf-8")
     assert run("db", "upgrade").returncode == 0
-    words = ("import", str(file), "--list", "interest", "--consent", "sheet of October 4", "--json")
+    words = ("list", "import", str(file), "--list", "interest", "--consent", "sheet of October 4", "--json")
     assert json.loads(run(*words, **earnest).stdout)["imported"] is True
     ran = run("deliver", "--until-empty", "--json", **earnest)
     assert ran.returncode == 75
