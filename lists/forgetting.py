@@ -1,11 +1,32 @@
-"""Forget somebody: everything about them is erased, and a keyed hash keeps the address from coming back."""
+"""Forget somebody: everything about them is erased, and a keyed hash keeps the address from coming back.
 
+`reapply` does to an older database, after a restore, what a file of departures says happened since.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import audit, contacts, suppressions
+from lists import audit, consents, contacts, directory, subscriptions, suppressions
 from lists.addresses import Address
+from lists.contacts import Contact
+from lists.departures import LEFT, Departed
+
+CONTACTS_AT_ONCE = 10_000
+PAGE = "departures"  # where it was said, in the evidence of consent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reapplied:
+    """What merging departures changed: lists left, addresses barred, people erased."""
+
+    left: int
+    barred: int
+    erased: int
 
 
 def forget(session: Session, address: Address, *, now: datetime, actor: str) -> bool:
@@ -22,3 +43,54 @@ def forget(session: Session, address: Address, *, now: datetime, actor: str) -> 
     contacts.erase(session, contact.id)
     session.expunge(contact)
     return True
+
+
+def reapply(session: Session, departed: Iterable[Departed], *, now: datetime, actor: str) -> Reapplied:
+    """Do again what is in a file of departures; what is done already, or was taken back since, stays.
+
+    Whoever joined a list again after the moment they left it has come back, and stays.
+    """
+    by_digest: dict[bytes, list[Departed]] = defaultdict(list)
+    barred = 0
+    for each in departed:
+        by_digest[each.digest].append(each)
+        if each.what != LEFT:
+            barred += suppressions.add(session, each.digest, reason=each.what, now=each.at)
+    left = erased = 0
+    for contact_id, digest in _among(session, by_digest):
+        said = by_digest[digest]
+        if any(each.what == "forgotten" for each in said):
+            contacts.erase(session, contact_id)
+            erased += 1
+        else:
+            left += sum(_leave(session, contact_id, each) for each in said if each.what == LEFT)
+    audit.note(session, actor=actor, action="merge departures", now=now)
+    return Reapplied(left=left, barred=barred, erased=erased)
+
+
+def _leave(session: Session, contact_id: int, departed: Departed) -> bool:
+    standing = subscriptions.find(session, contact_id=contact_id, list=departed.list)
+    if standing is None or standing.state == "left":
+        return False
+    since = standing.confirmed_at if standing.state == "confirmed" else standing.asked_at
+    if since is not None and since > departed.at:
+        return False
+    subscriptions.leave(session, contact_id=contact_id, list=departed.list, now=departed.at)
+    consents.add(
+        session, contact_id=contact_id, list=departed.list, action="left", page=PAGE, now=departed.at
+    )
+    if departed.list == "organizers":
+        directory.withdraw(session, contact_id=contact_id)
+    return True
+
+
+def _among(session: Session, digests: Mapping[bytes, Sequence[Departed]]) -> Iterator[tuple[int, bytes]]:
+    """Find the contacts with one of these digests by one walk through all, for digests have no index."""
+    last = 0
+    while True:
+        following = select(Contact.id, Contact.email_digest).where(Contact.id > last).order_by(Contact.id)
+        rows = session.execute(following.limit(CONTACTS_AT_ONCE)).all()
+        if not rows:
+            return
+        last = rows[-1].id
+        yield from ((row.id, row.email_digest) for row in rows if row.email_digest in digests)

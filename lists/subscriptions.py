@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from lists import departures
 from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing, once
 
 LISTS = ("interest", "organizers")
@@ -157,6 +158,7 @@ def leave(session: Session, *, contact_id: int, now: datetime, list: str | None 
     ).all()
     for name in names:
         _tell(session, contact_id=contact_id, list=name)
+        departures.note_left(session, contact_id=contact_id, list=name, now=now)
     return sorted(names)
 
 

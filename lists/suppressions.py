@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, LargeBinary, String, UniqueConstraint, exists, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from lists import departures
 from lists.contacts import Contact
 from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
 
@@ -28,10 +29,14 @@ class Suppression(Base):
     at: Mapped[Moment]
 
 
-def add(session: Session, digest: bytes, *, reason: str, now: datetime) -> None:
-    """Never write to this address again; the same reason twice is one row."""
+def add(session: Session, digest: bytes, *, reason: str, now: datetime) -> bool:
+    """Never write to this address again; the same reason twice is one row. Tells whether it is new."""
     assert reason in REASONS, reason
-    insert_or_nothing(session, Suppression, [{"email_digest": digest, "reason": reason, "at": now}])
+    row = {"email_digest": digest, "reason": reason, "at": now}
+    if not insert_or_nothing(session, Suppression, [row]):
+        return False
+    departures.note_barred(session, digest, reason=reason, now=now)
+    return True
 
 
 def reason(session: Session, digest: bytes) -> str | None:

@@ -7,6 +7,7 @@ The scheduler ticks them, `mailer jobs run NAME` does the same by hand.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,7 +17,7 @@ from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import NotFound
 from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
-from mailer import brakes, journal, limits, outbox, tallies
+from mailer import brakes, journal, limits, outbox, register, tallies
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
 from mailer.policy import POLICY
@@ -52,6 +53,8 @@ class Jobs:
     sequences: Sequences
     editions: Editions
     rescue: Rescue
+    home: Path
+    fingerprint: bytes  # the pepper's
 
     def all(self) -> Sequence[Job]:
         """Return every job in the order a tick runs them."""
@@ -89,6 +92,12 @@ class Jobs:
                 about="start follow-ups that the queue of changes missed",
                 every=timedelta(days=1),
                 run=self._adopt,
+            ),
+            Job(
+                name="write-departures",
+                about="write who left, complained or was forgotten into the file of departures",
+                every=timedelta(seconds=5),
+                run=self.write_departures,
             ),
             Job(
                 name="clear-journals",
@@ -194,6 +203,12 @@ class Jobs:
     def _adopt(self) -> int:
         with self.database.write() as session:
             return self.sequences.adopt(session, now=self.clock.now())
+
+    def write_departures(self) -> int:
+        """Write into the file of departures what it does not have yet; returns how many."""
+        return register.write_down(
+            self.database, self.home, fingerprint=self.fingerprint, now=self.clock.now()
+        )
 
     def _clear_journals(self) -> int:
         return journal.clear(self.rescue.folder, before=self.clock.real() - JOURNALS_KEPT)

@@ -213,6 +213,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
             sequences=sequences,
             editions=shelf,
             rescue=rescue,
+            home=settings.home,
+            fingerprint=fingerprints.of(secret)["pepper"],
         ),
         rescue=rescue,
         name=f"{socket.gethostname()[:20]}.{os.getpid()}.{secrets.token_hex(4)}",

@@ -122,8 +122,9 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
     """Erase everything about one person, for good: “mailer contact forget ana@example.org”.
 
     What happens next: nobody can write to this address from here any more, not even after another sign-up or
-    import. Only a keyed hash is kept, from which the address cannot be read. No mail says so. This cannot
-    be undone. Copies in backups go when the backups go.
+    import. Only a keyed hash is kept, from which the address cannot be read, here and in the file of
+    departures. No mail says so. This cannot be undone. Copies in backups go when the backups go; a restore
+    forgets them again by the file of departures.
     """
     with opening.service() as service:
         known = addresses.parse(address, pepper=service.keys.pepper)
@@ -139,6 +140,7 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
             erased = _held(session, known)
             session.execute(delete(Posted).where(_posted_to(session, known)))
             was_known = forgetting.forget(session, known, now=service.clock.now(), actor=opening.ACTOR)
+        service.jobs.write_departures()
     if as_json:
         output.print_json({"was_known": was_known, "erased": erased})
     else:

@@ -1,13 +1,16 @@
 """`mailer db`: bring the database up to date, or check that it is."""
 
 import os
+from dataclasses import asdict
+from pathlib import Path
 
 import click
 
+from lists import forgetting
 from lists.db import Database
 from lists.errors import Conflict
-from mailer import fingerprints, migrations, settings
-from mailer.cli import output
+from mailer import fingerprints, migrations, register, settings
+from mailer.cli import opening, output
 from mailer.keys import Keys
 
 
@@ -29,6 +32,32 @@ def upgrade() -> None:
     for step in steps:
         output.say(f"Done: {step}")
     output.say("The database is up to date.")
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@output.json_option
+def merge(*, file: Path, as_json: bool) -> None:
+    """Merge a file of departures, after an older database was restored: “mailer db merge departures”.
+
+    Whoever left, complained or was forgotten, by that file, is so again; who is so already stays so, and who
+    joined again later stays, too. The same file twice changes nothing.
+    """
+    with opening.service() as service:
+        read = register.read(file, fingerprint=service.jobs.fingerprint)
+        with service.database.write() as session:
+            done = forgetting.reapply(session, read.departed, now=service.clock.now(), actor=opening.ACTOR)
+    if as_json:
+        output.print_json(
+            {**asdict(done), "read": len(read.departed), "damaged": read.damaged, "until": read.until}
+        )
+        return
+    output.say(f"{len(read.departed):,} departures were read, everything until {output.shown(read.until)}.")
+    output.say(
+        f"Lists left: {done.left:,}. Addresses barred: {done.barred:,}. People erased: {done.erased:,}."
+    )
+    if read.damaged:
+        output.say(f"Lines that were damaged, and passed over: {read.damaged:,}.")
 
 
 @command.command()

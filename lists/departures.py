@@ -1,0 +1,69 @@
+"""Departure: somebody left, complained, was barred or forgotten, until that is written into a file as well.
+
+A backup does not know who left after it was made. So each departure is put here in the transaction that
+makes it true, and taken out once mailer/register.py has it in a file that can be copied off the machine: one
+too many in the file is harmless, one too few is not. It holds keyed hashes and no address.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import LargeBinary, String, delete, literal, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.contacts import Contact
+from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
+
+LEFT = "left"
+NO_LIST = ""  # what is true of all lists
+
+
+class Departure(Base):
+    """One departure that the file may not have yet; `what` is "left" or the reason of a suppression."""
+
+    __tablename__ = "departures"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[PrimaryKey]
+    what: Mapped[str] = mapped_column(String(12))
+    list: Mapped[str] = mapped_column(String(40))
+    email_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
+    at: Mapped[Moment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departed:
+    """What there is to remember: what happened, on which list ("" for all), to whom (16 octets), and when."""
+
+    what: str
+    list: str
+    digest: bytes
+    at: datetime
+
+
+def note_left(session: Session, *, contact_id: int, list: str, now: datetime) -> None:
+    """Note that this contact left a list."""
+    columns = ("what", "list", "email_digest", "at")
+    who = select(literal(LEFT), literal(list), Contact.email_digest, literal(now, Instant))
+    insert_or_nothing(session, Departure, who.where(Contact.id == contact_id), columns=columns)
+
+
+def note_barred(session: Session, digest: bytes, *, reason: str, now: datetime) -> None:
+    """Note that this address must never be written to again."""
+    row = {"what": reason, "list": NO_LIST, "email_digest": digest, "at": now}
+    insert_or_nothing(session, Departure, [row])
+
+
+def unwritten(session: Session, *, limit: int) -> Sequence[tuple[int, Departed]]:
+    """Return the oldest departures that the file may not have yet, each with its number."""
+    rows = session.scalars(select(Departure).order_by(Departure.id).limit(limit))
+    return [
+        (row.id, Departed(what=row.what, list=row.list, digest=row.email_digest, at=row.at)) for row in rows
+    ]
+
+
+def written(session: Session, numbers: Collection[int]) -> None:
+    """Take out what is in the file now, and on the disk."""
+    gone = delete(Departure).where(Departure.id.in_(numbers))
+    session.execute(gone.execution_options(synchronize_session=False))

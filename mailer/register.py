@@ -1,0 +1,155 @@
+"""Register: the append-only file of departures, to be copied off the machine and merged after a restore.
+
+A line is what happened, the list, when (UTC), the keyed hash of the address, and a checksum:
+
+    left interest 2026-10-20T15:00:00.000000Z 5f0c…(32 digits) 1c291ca3
+
+`key` lines name the pepper that the hashes were made with, `seen` lines say that until then the file holds
+everything. Lines are only ever added, several processes at once may, and what is damaged is passed over.
+"""
+
+import fcntl
+import os
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from lists import departures
+from lists.db import Database
+from lists.departures import LEFT, Departed
+from lists.errors import BadInput, StorageTrouble
+from lists.suppressions import REASONS
+
+FILE = "departures"  # in the data folder
+AT_ONCE = 1_000
+SEEN_EVERY = timedelta(hours=1)
+LONGEST_LINE = 200  # octets
+MOST_OCTETS = 1 << 30  # of a file to merge: ten million departures
+KEY, SEEN = "key", "seen"
+NOTHING = "-"
+WHEN = "%Y-%m-%dT%H:%M:%S.%fZ"
+LINE = re.compile(
+    rf"({LEFT}|{KEY}|{SEEN}|{'|'.join(REASONS)}) ([a-z0-9_-]{{1,40}})"
+    r" (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) ([0-9a-f]{32}|-) ([0-9a-f]{8})"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What a file says: the departures, until when it holds everything, and how many lines were damaged."""
+
+    departed: Sequence[Departed] = field(repr=False)
+    until: datetime | None
+    damaged: int
+
+
+def write_down(database: Database, folder: Path, *, fingerprint: bytes, now: datetime) -> int:
+    """Append what the database has not handed over yet, and take it out there; returns how many.
+
+    `fingerprint` is the pepper's. Whoever dies in between leaves a line that is written twice, which changes
+    nothing. Raises StorageTrouble when the file cannot be written; then everything stays in the database.
+    """
+    total = 0
+    path = folder / FILE
+    while True:
+        with database.read() as session:
+            waiting = departures.unwritten(session, limit=AT_ONCE)
+        lines = [_line(each.what, each.list or NOTHING, each.at, each.digest.hex()) for _, each in waiting]
+        _append(path, lines, fingerprint=fingerprint, now=now, last=len(waiting) < AT_ONCE)
+        if waiting:
+            with database.write() as session:
+                departures.written(session, [number for number, _ in waiting])
+        total += len(waiting)
+        if len(waiting) < AT_ONCE:
+            return total
+
+
+def read(path: Path, *, fingerprint: bytes) -> Read:
+    """Read a file of departures; lines that are damaged or cut short are passed over and counted.
+
+    Raises BadInput for a file that cannot be read, is none, or was written under another pepper: its hashes
+    would not be found.
+    """
+    try:
+        if path.stat().st_size > MOST_OCTETS:
+            raise BadInput(f"{path} is larger than a file of departures can be.")
+        lines = path.read_bytes().decode("ascii", errors="replace").splitlines()
+    except OSError as trouble:
+        raise BadInput(f"{path} cannot be read: {trouble.strerror}.") from trouble
+    read = [_read(line) for line in lines if line]
+    good = [entry for entry in read if entry is not None]
+    if lines and not good:
+        raise BadInput(f"{path} is not a file of departures: no line of it can be read.")
+    if any(what == KEY and digest != fingerprint.hex() for what, _, _, digest in good):
+        raise BadInput(f"{path} was written with another pepper, so nobody in it can be recognized.")
+    departed = [
+        Departed(what=what, list="" if name == NOTHING else name, digest=bytes.fromhex(digest), at=at)
+        for what, name, at, digest in good
+        if what not in (KEY, SEEN)
+    ]
+    until = max((at for _, _, at, _ in good), default=None)
+    return Read(departed=departed, until=until, damaged=len(read) - len(good))
+
+
+def _append(path: Path, lines: Sequence[str], *, fingerprint: bytes, now: datetime, last: bool) -> None:
+    """Append whole lines, and a `seen` line when there was none for long and nothing waits any more."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            end = os.lseek(file, 0, os.SEEK_END)
+            tail = os.pread(file, LONGEST_LINE, max(end - LONGEST_LINE, 0)).decode("ascii", errors="replace")
+            newest = _read(tail.rstrip("\n").rpartition("\n")[2])
+            adding = list(lines)
+            if last and (newest is None or newest[2] <= now - SEEN_EVERY):
+                adding.append(_line(SEEN, NOTHING, now, NOTHING))
+            if not adding:
+                return
+            if end == 0:
+                adding.insert(0, _line(KEY, NOTHING, now, fingerprint.hex()))
+            begin = "" if tail.endswith("\n") or end == 0 else "\n"  # the last line was cut short by a crash
+            data = (begin + "".join(adding)).encode("ascii")
+            while data:
+                data = data[os.write(file, data) :]
+            os.fsync(file)
+        finally:
+            os.close(file)
+        if end == 0:
+            _sync_folder(path.parent)
+    except OSError as trouble:
+        raise StorageTrouble(f"{path} cannot be written: {trouble.strerror}.") from trouble
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _line(what: str, name: str, at: datetime, digest: str) -> str:
+    said = f"{what} {name} {at.astimezone(UTC).strftime(WHEN)} {digest}"
+    line = f"{said} {_check(said)}"
+    assert LINE.fullmatch(line), "what is written can be read again"
+    return f"{line}\n"
+
+
+def _read(line: str) -> tuple[str, str, datetime, str] | None:
+    found = LINE.fullmatch(line)
+    if found is None or _check(line[:-9]) != found[5]:
+        return None
+    if (found[4] == NOTHING) != (found[1] == SEEN):
+        return None
+    try:
+        at = datetime.strptime(found[3], WHEN).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return found[1], found[2], at, found[4]
+
+
+def _check(said: str) -> str:
+    return f"{zlib.crc32(said.encode('ascii', errors='replace')):08x}"
