@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Moment, PrimaryKey
 
-ACTIONS = ("asked", "confirmed", "approved", "imported", "left", "paused", "resumed", "language")
+ACTIONS = ("asked", "confirmed", "approved", "imported", "left", "paused", "resumed", "language", "topics")
 
 
 class Consent(Base):

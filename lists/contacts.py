@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import LargeBinary, String, delete, select, update
+from sqlalchemy import CursorResult, LargeBinary, String, delete, false, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.addresses import Address
 from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
-from lists.errors import BadInput, NotFound
+from lists.errors import BadInput, Conflict, NotFound
 from lists.geography import Place
 
 LANGUAGES = ("en", "es")
@@ -19,7 +19,10 @@ DETAILS = ("name", "zip", "organization", "tradition", "role")
 
 
 class Contact(Base):
-    """A person's row; places are coarse (a tenth of a degree) and everything but the address may be empty."""
+    """A person's row; places are coarse (a tenth of a degree) and everything but the address may be empty.
+
+    `discreet`: mails to this person show others who see the phone nothing of the campaign.
+    """
 
     __tablename__ = "contacts"
     __table_args__ = {"sqlite_autoincrement": True}  # a link made for one person must never reach another
@@ -40,6 +43,7 @@ class Contact(Base):
     organization: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
     tradition: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
     role: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
+    discreet: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[Moment]
     version: Mapped[int] = mapped_column(default=1)
 
@@ -92,6 +96,7 @@ def find_or_add(
     language: str = "en",
     name: str = "",
     place: Place | None = None,
+    discreet: bool = False,
 ) -> Contact:
     """Return the contact of this address, adding one if it is new.
 
@@ -107,6 +112,7 @@ def find_or_add(
         "organization": "",
         "tradition": "",
         "role": "",
+        "discreet": discreet,
         "created_at": now,
         "version": 1,
         **placed(place),
@@ -117,10 +123,18 @@ def find_or_add(
     return contact
 
 
-def amend(session: Session, contact_id: int, **values: Any) -> None:
-    """Change columns of one contact and count its version up; a contact that is gone stays gone."""
+def amend(session: Session, contact_id: int, *, version: int | None = None, **values: Any) -> None:
+    """Change columns of one contact and count its version up; a contact that is gone stays gone.
+
+    With the `version` that was read before, raises Conflict when somebody else has changed the contact since.
+    """
     changed = update(Contact).where(Contact.id == contact_id)
-    session.execute(changed.values(**values, version=Contact.version + 1))
+    if version is not None:
+        changed = changed.where(Contact.version == version)
+    done = session.execute(changed.values(**values, version=Contact.version + 1))
+    assert isinstance(done, CursorResult)
+    if version is not None and not done.rowcount:
+        raise Conflict("Somebody else has changed this meanwhile. Look at it again, then change it.")
 
 
 def erase(session: Session, contact_id: int) -> None:

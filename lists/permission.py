@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from lists import suppressions
+from lists import declines, suppressions
 from lists.contacts import Contact
 from lists.db import Instant
 from lists.subscriptions import Subscription
@@ -41,8 +41,11 @@ SENTENCES = {
     "not confirmed": "This contact has not confirmed the sign-up yet.",
     "already confirmed": "This contact has confirmed already, so there is nothing to ask.",
     "paused": "This contact asked for a pause, which is not over yet.",
+    "declined": "This contact does not want mails of this kind.",
 }
-LASTING = frozenset({"suppressed", "never joined", "left", "already confirmed"})  # waiting will not end these
+LASTING = frozenset(
+    {"suppressed", "never joined", "left", "already confirmed", "declined"}
+)  # waiting will not end these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +53,13 @@ class Purpose:
     """Why we want to write: for which list, and what that needs.
 
     `address`: a service message to whoever just acted (nothing but "not suppressed"); `asked`: a request to
-    confirm a pending subscription; `confirmed`: list mail, a confirmed subscription that is not paused.
+    confirm a pending subscription; `confirmed`: list mail, a confirmed subscription that is not paused, whose
+    reader has not declined the `topic` (see lists.declines) where there is one.
     """
 
     needs: Needs
     list: str = ""
+    topic: str = ""
 
 
 class Reader(NamedTuple):
@@ -66,6 +71,7 @@ class Reader(NamedTuple):
     language: str
     zone: str
     city: str
+    discreet: bool
     refusal: str | None
 
 
@@ -108,6 +114,7 @@ def _asked(purpose: Purpose) -> Select[*tuple[Any, ...]]:
         Contact.language,
         Contact.zone,
         Contact.city,
+        Contact.discreet,
         refusal(purpose, now=bindparam("now", type_=Instant)).label("refusal"),
     ).select_from(people(purpose))
     return reader.where(Contact.id.in_(bindparam("contact_ids", expanding=True)))
@@ -125,6 +132,7 @@ def _rule(purpose: Purpose, now: datetime | ColumnElement[datetime]) -> list[tup
         rule += [
             ("left", Subscription.state == "left"),
             ("not confirmed", Subscription.state == "pending"),
-            ("paused", and_(paused.is_not(None), paused > now)),
         ]
+        rule += [("declined", declines.of_topic(purpose.topic))] if purpose.topic else []
+        rule.append(("paused", and_(paused.is_not(None), paused > now)))
     return rule

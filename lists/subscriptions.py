@@ -219,6 +219,13 @@ def counts(session: Session) -> dict[tuple[str, str], int]:
     return {(list_name, state): number for list_name, state, number in rows}
 
 
+def look_again(session: Session, *, contact_id: int) -> None:
+    """Let the sequences look at this contact again, who wants mail they did not want before."""
+    for subscription in of_contact(session, contact_id):
+        if subscription.state == "confirmed":
+            _tell(session, contact_id=contact_id, list=subscription.list)
+
+
 def _tell(session: Session, *, contact_id: int, list: str) -> None:
     session.add(SubscriptionChange(contact_id=contact_id, list=list))
     session.flush()

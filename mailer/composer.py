@@ -18,6 +18,7 @@ from lists import permission
 from lists.errors import BadInput
 from lists.permission import LASTING, Reader
 from mailer import mime, templates
+from mailer.discretion import Neutral
 from mailer.dkim import Signer
 from mailer.editions import personal
 from mailer.mime import Letter
@@ -47,12 +48,16 @@ Letters = Sequence[Ready | Result]
 
 @dataclass(frozen=True, kw_only=True)
 class Sender:
-    """Who writes: From, Reply-To, the name of the campaign per language, and the domain of Message-IDs."""
+    """Who writes: From, Reply-To, the name of the campaign per language, and the domain of Message-IDs.
+
+    `neutral` stands instead of From's name and the subject, per language, for whoever wants discreet mail.
+    """
 
     name: str
     address: str
     reply_to: str
     campaign: Mapping[str, str]
+    neutral: Mapping[str, Neutral]
 
     @property
     def domain(self) -> str:
@@ -150,24 +155,25 @@ class Composer:
             "name": reader.name,
             "leave_url": leave,
             "preferences_url": self.links.preferences(reader.id),
+            "discreet": "yes" if reader.discreet else "",
             **content.fields,
         }
         missing = _missing(edition, language, fields)
         if missing:
             return Result(entry=entry, state="held", why=f"missing link: {', '.join(missing)}")
         rendered = templates.renderer(edition, language).render(personal(edition, language, fields))
+        neutral = self.sender.neutral[language] if reader.discreet else None
+        shown = neutral.sender if neutral else self.sender.campaign[language]
         letter = Letter(
             message_id=self._message_id(entry),
             date=entry.queued_at,
-            sender=(self.sender.name, self.sender.address),
+            sender=(neutral.sender if neutral else self.sender.name, self.sender.address),
             reply_to=self.sender.reply_to,
             to=(reader.name, reader.email),
-            subject=rendered.subject,
+            subject=neutral.subject if neutral else rendered.subject,
             text=rendered.text,
             html=rendered.pieces,
-            list_id=(self.sender.campaign[language], f"{entry.list}.{self.sender.domain}")
-            if policy.list_mail
-            else None,
+            list_id=(shown, f"{entry.list}.{self.sender.domain}") if policy.list_mail else None,
             unsubscribe_url=leave or None,
             help_url=self.links.home if policy.list_mail else None,
             owner=self.sender.reply_to if policy.list_mail else None,

@@ -27,6 +27,7 @@ from mailer.source import Addressed, Content, Refusal
 from mailer.tokens import Links
 
 PER_ADDRESS_AND_DAY = 3
+ACCESS_LASTS = timedelta(hours=1)
 ASK_WITHIN = timedelta(days=2)  # who asked longer ago and was never mailed is not surprised by a mail now
 
 
@@ -42,15 +43,16 @@ class Asked:
     name: str = ""
     place: Place | None = None
     source: bytes | None = None
+    discreet: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmations:
-    """The source of the kinds `confirmation`, `already` and `received`."""
+    """The source of the kinds `confirmation`, `already`, `received` and `access`."""
 
     editions: Editions
     links: Links
-    kinds: tuple[str, ...] = field(default=("confirmation", "already", "received"), init=False)
+    kinds: tuple[str, ...] = field(default=("confirmation", "already", "received", "access"), init=False)
 
     def ask(
         self, session: Session, asked: Asked, *, now: datetime, application: Application | None = None
@@ -67,8 +69,17 @@ class Confirmations:
         if suppressions.reason(session, asked.address.digest) is not None:
             return
         contact = contacts.find_or_add(
-            session, asked.address, now=now, language=asked.language, name=name, place=asked.place
+            session,
+            asked.address,
+            now=now,
+            language=asked.language,
+            name=name,
+            place=asked.place,
+            discreet=asked.discreet,
         )
+        if asked.discreet and not contact.discreet:
+            # The one thing a form changes of somebody known: who is wrong about it hides a name too many.
+            contacts.amend(session, contact.id, discreet=True)
         subscription = subs.ask(session, contact_id=contact.id, list=asked.list, now=now)
         consents.add(
             session,
@@ -84,8 +95,26 @@ class Confirmations:
         kind = "already" if subscription.state == "confirmed" else "confirmation"
         if application is not None and kind == "confirmation":
             directory.apply(session, application, contact_id=contact.id, now=now)
-        if self._today(session, contact.id, now) < PER_ADDRESS_AND_DAY:
+        if _today(session, contact.id, ("confirmation", "already"), now) < PER_ADDRESS_AND_DAY:
             self._put(session, kind, subscription, now=now)
+
+    def give_access(self, session: Session, contact_id: int, *, now: datetime) -> bool:
+        """Mail somebody a link to everything known of them, good for an hour; False after three in a day.
+
+        A mail that was passed on shows others how somebody is written to; this goes to the address alone.
+        """
+        if _today(session, contact_id, ("access",), now) >= PER_ADDRESS_AND_DAY:
+            return False
+        outbox.put(
+            session,
+            key=f"access/contact/{contact_id}/{now:%Y-%m-%dT%H:%M}",
+            kind="access",
+            list="",
+            contact_id=contact_id,
+            edition_id=self.editions.current(session, "access", "access", now=now),
+            now=now,
+        )
+        return True
 
     def confirm(
         self, session: Session, *, subscription_id: int, round: int, page: str, now: datetime
@@ -143,7 +172,7 @@ class Confirmations:
     def compose(
         self, session: Session, letters: Sequence[Addressed], *, now: datetime
     ) -> Mapping[int, Content | Refusal]:
-        """Give each confirmation its link; the other kinds need nothing of their own."""
+        """Give each confirmation and each access its link; the other kinds need nothing of their own."""
         asking = [letter for letter in letters if letter.entry.kind == "confirmation"]
         ids = [letter.entry.contact_id for letter in asking]
         found = session.execute(
@@ -156,6 +185,11 @@ class Confirmations:
         for letter in asking:
             url = links[letter.entry.contact_id, letter.entry.list]
             contents[letter.entry.id] = Content(fields={"confirm_url": url})
+        for letter in letters:
+            if letter.entry.kind == "access":
+                until = letter.entry.queued_at + ACCESS_LASTS  # of the row, so a resend is the same mail
+                url = self.links.mine(letter.entry.contact_id, until=until)
+                contents[letter.entry.id] = Content(fields={"mine_url": url})
         return contents
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
@@ -178,14 +212,13 @@ class Confirmations:
             now=now,
         )
 
-    def _today(self, session: Session, contact_id: int, now: datetime) -> int:
-        since = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        sent = select(func.count()).where(
-            OutboxRow.contact_id == contact_id,
-            OutboxRow.kind.in_(("confirmation", "already")),
-            OutboxRow.queued_at >= since,
-        )
-        return session.scalar(sent) or 0
+
+def _today(session: Session, contact_id: int, kinds: Sequence[str], now: datetime) -> int:
+    since = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    sent = select(func.count()).where(
+        OutboxRow.contact_id == contact_id, OutboxRow.kind.in_(kinds), OutboxRow.queued_at >= since
+    )
+    return session.scalar(sent) or 0
 
 
 def _key(kind: str, list: str, now: datetime) -> ColumnElement[Any]:

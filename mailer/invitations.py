@@ -33,6 +33,7 @@ from lists.errors import BadInput, Conflict, NotFound
 from lists.permission import Purpose, Reader, allowed, people, refusal
 from lists.subscriptions import Subscription
 from mailer import events, itip, moments, outbox
+from mailer.discretion import Neutral
 from mailer.editions import Editions
 from mailer.events import Event
 from mailer.outbox import Entry, OutboxRow, Result
@@ -91,13 +92,15 @@ class HeadCount:
 class Invitations:
     """The source of the kind `invitation`.
 
-    `organizer` is (name, address) of From; `secret` keys the UIDs in calendars.
+    `organizer` is (name, address) of From; `neutral` is what discreet readers see of a call, per language;
+    `secret` keys the UIDs in calendars.
     """
 
     editions: Editions
     links: Links
     secret: bytes = field(repr=False)
     organizer: tuple[str, str]
+    neutral: Mapping[str, Neutral]
     kinds: tuple[str, ...] = field(default=(KIND,), init=False)
 
     def invite(self, session: Session, event_id: int, *, now: datetime, actor: str) -> Event:
@@ -246,7 +249,8 @@ class Invitations:
 
     def _entry(self, event: Event, entry: Entry, reader: Reader, in_words: str) -> itip.Invitation:
         to_join = f"{TO_JOIN.get(reader.language, TO_JOIN['en'])}: {event.join_url}"
-        parts = [event.described(reader.language), in_words, to_join]
+        neutral = self.neutral[reader.language] if reader.discreet else None
+        parts = ["" if neutral else event.described(reader.language), in_words, to_join]
         return itip.Invitation(
             uid=itip.uid(event.id, reader.id, secret=self.secret, domain=event.uid_domain),
             sequence=event.sequence,
@@ -254,10 +258,10 @@ class Invitations:
             modified=event.changed_at,
             starts=event.starts_at,
             ends=event.ends_at,
-            title=event.titled(reader.language),
+            title=neutral.call if neutral else event.titled(reader.language),
             description="\n\n".join(part for part in parts if part),
             url=event.join_url,
-            organizer=self.organizer,
+            organizer=(neutral.sender, self.organizer[1]) if neutral else self.organizer,
             attendee=(reader.name, reader.email),
         )
 

@@ -29,9 +29,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from lists import declines
 from lists.contacts import Contact
 from lists.db import Base, Instant, Moment, PrimaryKey, index_where, insert_or_nothing, once
 from lists.subscriptions import Subscription
+from mailer.policy import POLICY
 
 STATES = ("waiting", "due", "paused", "sending", "done", "goal", "left", "stopped")
 WAITING: ColumnElement[str] = literal_column("'waiting'")  # constants, so that the partial indexes serve
@@ -88,9 +90,13 @@ def start(
 
 
 def resume(session: Session, who: ColumnElement[bool], *, sequence: str, list: str, now: datetime) -> int:
-    """Let those go on who had left and are confirmed again; what they were sent is not sent twice."""
+    """Let those go on who had left, or wanted no letters, and are confirmed and want them again.
+
+    What they were sent is not sent twice.
+    """
+    declined = declines.of_topic(POLICY["sequence"].topic, Subscription.contact_id.expression)
     again = select(Subscription.contact_id).where(
-        Subscription.list == list, Subscription.state == "confirmed", who
+        Subscription.list == list, Subscription.state == "confirmed", who, ~declined
     )
     return move(
         session,
@@ -112,6 +118,12 @@ def end_for_leavers(session: Session, who: ColumnElement[bool], *, sequence: str
         Journey.contact_id.in_(gone),
         to="left",
     )
+
+
+def move_house(session: Session, contact_id: int, *, zone: str) -> None:
+    """Let this contact's journeys go by the clocks of another zone from now on."""
+    mine = update(Journey).where(Journey.contact_id == contact_id, Journey.zone != zone)
+    session.execute(mine.values(zone=zone))
 
 
 def end_pauses(session: Session, *, now: datetime) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from lists.permission import Needs, Purpose
 
-PERSONAL_FIELDS = frozenset({"name", "greeting", "preferences_url", "leave_url"})
+PERSONAL_FIELDS = frozenset({"name", "greeting", "preferences_url", "leave_url", "discreet"})
 SHARED_FIELDS = frozenset({"campaign", "motto", "postal_address", "sender_name", "reply_to"})
 PAGE_FIELDS = frozenset({"home_url", "privacy_url", "organize_url", "join_page_url"})
 SERVICE_FIELDS = PERSONAL_FIELDS | SHARED_FIELDS | PAGE_FIELDS
@@ -25,7 +25,7 @@ class Policy:
     `needs`: what must be true of the reader (see lists.permission); `list_mail`: it can be left, so it says
     how; `automatic`: no person pressed “send” (RFC 3834); `priority`: 0 leaves first; `expires_after`: from
     being put into the outbox; `on_unknown`: what to do when nobody can say whether the server took it;
-    `fields`: what its templates may use.
+    `fields`: what its templates may use; `topic`: what a reader may decline on its own (see lists.declines).
     """
 
     needs: Needs
@@ -35,10 +35,11 @@ class Policy:
     expires_after: timedelta
     on_unknown: Literal["resend", "keep"]
     fields: frozenset[str]
+    topic: str = ""
 
     def purpose(self, list: str) -> Purpose:
         """Return the purpose to ask the permission rule with."""
-        return Purpose(needs=self.needs, list=list)
+        return Purpose(needs=self.needs, list=list, topic=self.topic)
 
 
 POLICY: Mapping[str, Policy] = {
@@ -60,6 +61,15 @@ POLICY: Mapping[str, Policy] = {
         on_unknown="keep",
         fields=SERVICE_FIELDS,
     ),
+    "access": Policy(
+        needs="address",
+        list_mail=False,
+        automatic=True,
+        priority=0,
+        expires_after=timedelta(minutes=30),  # what leaves later would be of no use for long
+        on_unknown="resend",
+        fields=SERVICE_FIELDS | {"mine_url"},
+    ),
     "received": Policy(
         needs="address",
         list_mail=False,
@@ -77,6 +87,7 @@ POLICY: Mapping[str, Policy] = {
         expires_after=timedelta(days=5),
         on_unknown="resend",
         fields=LIST_FIELDS | EVENT_FIELDS | ANSWER_FIELDS,
+        topic="calls",
     ),
     "sequence": Policy(
         needs="confirmed",
@@ -86,6 +97,7 @@ POLICY: Mapping[str, Policy] = {
         expires_after=timedelta(days=5),
         on_unknown="keep",
         fields=LIST_FIELDS,
+        topic="follow-up",
     ),
     "broadcast": Policy(
         needs="confirmed",
@@ -95,5 +107,6 @@ POLICY: Mapping[str, Policy] = {
         expires_after=timedelta(days=5),
         on_unknown="keep",
         fields=LIST_FIELDS,
+        topic="updates",
     ),
 }

@@ -17,6 +17,7 @@ from mailer.broadcasts import Broadcasts
 from mailer.composer import SIGNING_PARTS, Composer, Sender
 from mailer.confirmations import Confirmations
 from mailer.delivery import Delivery
+from mailer.discretion import Neutral
 from mailer.dkim import Signer
 from mailer.editions import Editions
 from mailer.invitations import Invitations
@@ -27,6 +28,7 @@ from mailer.policy import RESOURCES
 from mailer.postoffice import PostOffice
 from mailer.rates import per_domain
 from mailer.relay import Relay
+from mailer.rendering import Frame
 from mailer.rescue import Rescue
 from mailer.schedule import Schedule
 from mailer.sequences import Sequences
@@ -45,6 +47,7 @@ KINDS = {
     "confirm/organizers": "confirmation",
     "already": "already",
     "received": "received",
+    "access": "access",
     "invitation": "invitation",
 }
 
@@ -176,16 +179,15 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
             language: _shared(settings, links, frames[language].words, language) for language in LANGUAGES
         },
     )
-    sender = Sender(
-        name=settings.from_name,
-        address=settings.from_address,
-        reply_to=settings.reply_to,
-        campaign=settings.campaign_name.model_dump(),
-    )
+    sender = _sender(settings, frames)
     confirmations = Confirmations(editions=shelf, links=links)
     sequences = Sequences(editions=shelf, schedules=schedules, default_zone=settings.default_zone)
     invitations = Invitations(
-        editions=shelf, links=links, secret=secret.links, organizer=(sender.name, sender.address)
+        editions=shelf,
+        links=links,
+        secret=secret.links,
+        organizer=(sender.name, sender.address),
+        neutral=sender.neutral,
     )
     broadcasts = Broadcasts()
     every: tuple[Source, ...] = (confirmations, sequences, invitations, broadcasts)
@@ -218,6 +220,16 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
         ),
         rescue=rescue,
         name=f"{socket.gethostname()[:20]}.{os.getpid()}.{secrets.token_hex(4)}",
+    )
+
+
+def _sender(settings: Settings, frames: Mapping[str, Frame]) -> Sender:
+    return Sender(
+        name=settings.from_name,
+        address=settings.from_address,
+        reply_to=settings.reply_to,
+        campaign=settings.campaign_name.model_dump(),
+        neutral={language: Neutral.from_words(frame.words) for language, frame in frames.items()},
     )
 
 

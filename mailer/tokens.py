@@ -9,6 +9,7 @@ by link scanners, and has exactly one spelling: a token altered by a single byte
 import hashlib
 import hmac
 import re
+from datetime import datetime
 
 SIGNATURE_BYTES = 16
 LONGEST_TOKEN = 100
@@ -64,6 +65,15 @@ class Tokens:
         """Give (event id, contact id)."""
         return _two_numbers(self._read("rsvp", token))
 
+    def mine(self, contact_id: int, *, until: datetime) -> str:
+        """Allow seeing and changing what is known of this contact, until this moment."""
+        return self._sign("mine", f"{contact_id}.{int(until.timestamp())}")
+
+    def read_mine(self, token: str, *, now: datetime) -> int | None:
+        """Give the contact id while the token is good."""
+        numbers = _two_numbers(self._read("mine", token))
+        return numbers[0] if numbers and now.timestamp() < numbers[1] else None
+
     def _sign(self, verb: str, payload: str) -> str:
         digest = hmac.digest(self._secret, f"mailer/{verb}/{payload}".encode(), hashlib.sha256)
         return f"{payload}.{digest[:SIGNATURE_BYTES].hex()}"
@@ -107,6 +117,10 @@ class Links:
     def preferences(self, contact_id: int) -> str:
         """The page of language, pause and leaving."""
         return f"{self.home}/preferences/{self._tokens.preferences(contact_id)}"
+
+    def mine(self, contact_id: int, *, until: datetime) -> str:
+        """The page of everything that is known of this contact; good until this moment."""
+        return f"{self.home}/mine/{self._tokens.mine(contact_id, until=until)}"
 
     def unsubscribe(self, contact_id: int, list: str) -> str:
         """The page, and the RFC 8058 target, for leaving one list."""

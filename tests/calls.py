@@ -3,7 +3,7 @@
 import email
 import email.policy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import EmailMessage
 from typing import Any
@@ -99,9 +99,7 @@ def opened(settings: Settings, database: Database, clock: StoppedClock) -> Calls
     """Build the source and the composer with the service's own templates and keys."""
     named = settings.model_copy(update={"from_name": FROM[0], "from_address": FROM[1]})
     service = build(named, clock=clock)
-    source = Invitations(
-        editions=service.editions, links=service.links, secret=service.keys.links, organizer=FROM
-    )
+    source = replace(service.invitations, organizer=FROM)
     sender = service.composer.sender
     service.close()
     composer = Composer(sources={"invitation": source}, links=service.links, sender=sender)

@@ -14,7 +14,7 @@ from mailer.web import watch
 from mailer.web.door import Door, Porter
 from mailer.web.postoffice import Office
 from mailer.web.press import STATIC, Press
-from mailer.web.public import confirm, home, join, organize, preferences, privacy, rsvp, unsubscribe
+from mailer.web.public import confirm, home, join, mine, organize, preferences, privacy, rsvp, unsubscribe
 from mailer.web.visit import File, Visit
 
 A_PLACE = "10027"  # looked up at the start, so that the first visitor need not wait for the table of places
@@ -39,6 +39,8 @@ def doors(office: Office) -> tuple[Door, ...]:
         ("POST", "/confirm/{token}", "token", confirm.post),
         ("GET", "/preferences/{token}", "token", preferences.show),
         ("POST", "/preferences/{token}", "token", preferences.post),
+        ("GET", "/mine/{token}", "token", mine.show),
+        ("POST", "/mine/{token}", "token", mine.post),
         ("GET", "/unsubscribe/{token}", "token", unsubscribe.show),
         ("POST", "/unsubscribe/{token}", "token", unsubscribe.post),
         ("GET", "/rsvp/{token}", "token", rsvp.show),

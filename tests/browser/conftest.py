@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -145,5 +146,6 @@ def settle(built: Service) -> dict[str, str]:
         "preferences-none": f"/preferences/{tokens.preferences(cleo.id)}",
         "unsubscribe": f"/unsubscribe/{tokens.unsubscribe(ben.id, 'interest')}",
         "unsubscribe-left": f"/unsubscribe/{tokens.unsubscribe(cleo.id, 'interest')}",
+        "mine": f"/mine/{tokens.mine(ana.id, until=now + timedelta(days=1))}",
         "rsvp": f"/rsvp/{tokens.rsvp(call.id, ana.id)}?answer=yes",
     }

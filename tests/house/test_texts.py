@@ -20,7 +20,7 @@ SEQUENCES = {
     "welcome": ("toolkit", "powerpoint", "detainers", "partners", "map"),
     "organizer": ("hello", "first-call"),
 }
-TEMPLATES = ["confirm/interest", "confirm/organizers", "already", "received", "invitation"]
+TEMPLATES = ["confirm/interest", "confirm/organizers", "already", "received", "access", "invitation"]
 TEMPLATES += [f"{sequence}/{step}" for sequence, steps in SEQUENCES.items() for step in steps]
 LETTERS = [(name, language) for name in TEMPLATES for language in LANGUAGES]
 
@@ -52,6 +52,7 @@ EXTRA = {
     "confirm": {"confirm_url"},
     "already": {"preferences_url"},
     "received": {"preferences_url"},
+    "access": {"mine_url"},
     "welcome": LIST_MAIL,
     "organizer": LIST_MAIL,
     "invitation": LIST_MAIL | CALL,
@@ -322,6 +323,7 @@ def test_cleo_finds_the_way_out_of_every_list_letter() -> None:
     for frame in ("frame.html", "frame.txt"):
         content = (EMAIL / "_layout" / frame).read_text(encoding="utf-8")
         assert set(FIELD.findall(content)) <= EVERYONE | LIST_MAIL
+        assert "{% if discreet %}" in content
         list_foot = content.partition("{% if leave_url %}")[2].partition("{% else %}")[0]
         assert "{{ leave_url }}" in list_foot
         assert "{{ preferences_url }}" in list_foot

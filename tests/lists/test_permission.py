@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import addresses, contacts, permission, subscriptions, suppressions
+from lists import addresses, contacts, declines, permission, subscriptions, suppressions
 from lists.contacts import Contact
 from lists.db import Database
 from lists.permission import LASTING, SENTENCES, Needs, Purpose
@@ -35,6 +35,7 @@ class Case:
     standing: str | None
     suppressed: bool
     paused_until: datetime | None
+    declined: bool
 
     def refusal(self, needs: Needs, now: datetime) -> str | None:
         """What the rule says, written down once more in plain words: the first reason that holds."""
@@ -50,6 +51,8 @@ class Case:
             return "already confirmed" if self.standing == "confirmed" else None
         if self.standing == "pending":
             return "not confirmed"
+        if self.declined:
+            return "declined"
         return "paused" if self.paused_until is not None and self.paused_until > now else None
 
 
@@ -60,7 +63,8 @@ def cases(database: Database) -> list[Case]:
 
 
 def _every_case(session: Session) -> Iterator[Case]:
-    for number, (standing, suppressed, pause) in enumerate(product(STANDINGS, (False, True), PAUSES)):
+    ways = product(STANDINGS, (False, True), PAUSES, (False, True))
+    for number, (standing, suppressed, pause, declined) in enumerate(ways):
         address = addresses.parse(f"case{number}@example.org", pepper=PEPPER)
         contact = contacts.find_or_add(session, address, now=START)
         if suppressed:
@@ -68,14 +72,23 @@ def _every_case(session: Session) -> Iterator[Case]:
         if standing is not None:
             subscription = subscriptions.ask(session, contact_id=contact.id, list="interest", now=START)
             subscription.state, subscription.paused_until = standing, pause
+        # A topic declined that is not the purpose's never matters.
+        topics = {"calls"} | ({"updates"} if declined else set())
+        declines.choose(session, contact_id=contact.id, declined=topics, now=START)
         # A standing on another list never matters.
         subscriptions.ask(session, contact_id=contact.id, list="organizers", now=START)
-        yield Case(contact_id=contact.id, standing=standing, suppressed=suppressed, paused_until=pause)
+        yield Case(
+            contact_id=contact.id,
+            standing=standing,
+            suppressed=suppressed,
+            paused_until=pause,
+            declined=declined,
+        )
 
 
 def _answers(database: Database, cases: list[Case], needs: Needs, now: datetime) -> dict[int, str | None]:
     """Ask the rule all its three ways; they must agree."""
-    purpose = Purpose(needs=needs, list="interest")
+    purpose = Purpose(needs=needs, list="interest", topic="updates")
     may = permission.allowed(purpose, now=now)
     why = permission.refusal(purpose, now=now)
     everybody = select(Contact.id).select_from(permission.people(purpose))

@@ -6,7 +6,7 @@ from mailer.web.public.signups import Reading
 from mailer.web.visit import Page, Visit
 
 TEMPLATE = "join.html"
-FIELDS = ("email", "name", "zip", "language")
+FIELDS = ("email", "name", "zip", "language", "discreet")
 
 
 def show(visit: Visit) -> Page:
@@ -37,6 +37,7 @@ def post(visit: Visit) -> Page:
         page=visit.path,
         name=name,
         place=place,
+        discreet=bool(reading.written["discreet"]),
     )
     with visit.service.database.write() as session:
         if signups.braked(session, visit):

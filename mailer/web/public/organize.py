@@ -8,7 +8,7 @@ from mailer.web.public.signups import Reading
 from mailer.web.visit import Page, Visit
 
 TEMPLATE = "organize.html"
-FIELDS = ("email", "name", "organization", "tradition", "role", "zip", "offer", "language")
+FIELDS = ("email", "name", "organization", "tradition", "role", "zip", "offer", "language", "discreet")
 
 
 def show(visit: Visit) -> Page:
@@ -39,6 +39,7 @@ def post(visit: Visit) -> Page:
         wording=str(visit.words.organize.consent),
         page=visit.path,
         name=application.name,
+        discreet=bool(reading.written["discreet"]),
     )
     with visit.service.database.write() as session:
         if signups.braked(session, visit):

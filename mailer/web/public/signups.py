@@ -110,11 +110,14 @@ def braked(session: Session, visit: Visit) -> bool:
 def answer(reading: Reading) -> Page:
     """Say where to look for the mail; the same for everybody."""
     visit, settings = reading.visit, reading.visit.service.settings
+    shown = settings.from_name
+    if reading.written["discreet"]:
+        shown = visit.service.composer.sender.neutral[reading.language()].sender
     values: Mapping[str, object] = {
         "written": reading.written,
         "opened": visit.opened(),
         "mend": addresses.suggestion(reading.written["email"]),
-        "sender": f"{settings.from_name} <{settings.from_address}>",
+        "sender": f"{shown} <{settings.from_address}>",
     }
     return Page(visit=visit, template="sent.html", values=values)
 

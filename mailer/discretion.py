@@ -1,0 +1,21 @@
+"""Discretion: what a mail or a calendar shows to readers whose phone others see, instead of the campaign."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neutral:
+    """The name in From, the subject, and the title of a calendar entry, in one language."""
+
+    sender: str
+    subject: str
+    call: str
+
+    @classmethod
+    def from_words(cls, words: Mapping[str, str]) -> Self:
+        """Read them from the words of a language's frame."""
+        return cls(
+            sender=words["discreet_sender"], subject=words["discreet_subject"], call=words["discreet_call"]
+        )
