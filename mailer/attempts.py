@@ -12,6 +12,7 @@ from lists.db import Base, Moment, PrimaryKey
 from mailer import tallies
 
 REPLY_LENGTH = 500
+RELAY = "relay/"
 
 
 class Attempt(Base):
@@ -24,6 +25,7 @@ class Attempt(Base):
     attempt: Mapped[int]
     at: Mapped[Moment]
     address: Mapped[str] = mapped_column(String(254))
+    relay: Mapped[str | None] = mapped_column(String(260))
     outcome: Mapped[str] = mapped_column(String(12))
     code: Mapped[int | None]
     reply: Mapped[str] = mapped_column(Text)
@@ -35,6 +37,7 @@ class HandedOver(NamedTuple):
     outbox_id: int
     attempt: int
     address: str
+    relay: str
     outcome: str
     code: int | None
     reply: str
@@ -46,7 +49,13 @@ def add_all(session: Session, handed_over: Sequence[HandedOver], *, now: datetim
     if rows:
         session.execute(insert(Attempt), rows)
         outcomes = Counter(each.outcome for each in handed_over)
+        outcomes.update(by_relay(each.relay, each.outcome) for each in handed_over if each.relay)
         tallies.add(session, outcomes, slot=handed_over[0].outbox_id, now=now)
+
+
+def by_relay(relay: str, outcome: str) -> str:
+    """Return what a relay's answers are counted as, in mailer/tallies.py."""
+    return f"{RELAY}{relay}/{outcome}"
 
 
 def of_row(session: Session, outbox_id: int) -> Sequence[Attempt]:

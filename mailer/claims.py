@@ -8,8 +8,8 @@ itself, so nobody who waits stands behind a broadcast.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import cast
@@ -20,12 +20,15 @@ from sqlalchemy.orm import Session
 from lists.clock import Clock
 from lists.contacts import Contact
 from lists.db import Database
-from mailer import limits, outbox
+from mailer import limits, outbox, pauses
 from mailer.limits import AHEAD, Turn
 from mailer.outbox import QUEUED, REASON, Entry, OutboxRow
+from mailer.pauses import DOMAIN, RELAY, Pause
 from mailer.policy import POLICY
 from mailer.rates import EVERY_OTHER, Rate
 
+STAFF_LOOK = timedelta(minutes=1)  # how often mail to a domain that staff paused is looked at
+AFTER_PAUSE = Rate(limit=100, period=timedelta(seconds=1))  # how fast mail comes due after a pause
 PARK_MOST = 2_000  # rows in one transaction
 LONG = timedelta(minutes=1)  # a queue longer than this is looked at: perhaps all of it was cancelled
 CAN_WAIT = max(policy.priority for policy in POLICY.values())
@@ -39,12 +42,17 @@ class Batch:
 
     `turns` says when each row may begin whose domain is limited or could be, `slots` when each relay that has
     a rate may begin one; both in the loop's time. `waits`: something is due, and no relay has a slot for it.
+    `paused` says why, by relay, None where nobody asked; one message may try whether it is over for each of
+    `relay_trials`, and the rows of `row_trials` do so for the scope of a domain.
     """
 
     entries: Sequence[Entry] = ()
     turns: Mapping[int, Turn] = field(default_factory=dict)
     slots: Mapping[str, Sequence[float]] = field(default_factory=dict)
     waits: bool = False
+    paused: Mapping[str, str] | None = None
+    relay_trials: Collection[str] = ()
+    row_trials: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -63,27 +71,28 @@ class Claims:
     _held: set[tuple[int, int]] = field(default_factory=set, init=False)  # row and attempt
     _unsure: bool = field(default=False, init=False)
 
-    def take(self, size: int, *, relays: Mapping[str, Rate | None], time: Time) -> Batch:
-        """Claim up to `size` rows for these relays, each with its rate, if it has one."""
+    def take(
+        self, size: int, *, relays: Mapping[str, Rate | None], trying: Collection[str], time: Time
+    ) -> Batch:
+        """Claim up to `size` rows for these relays, each with its rate, if it has one.
+
+        For those in `trying` this worker may send one message even while they are paused.
+        """
         if self._unsure:
             self._give_back_unknown()
         now = self.clock.now()
         with self.database.read() as session:
             if not relays or not outbox.anything_due(session, now=now):
                 return Batch()
+            paused = pauses.all_of_them(session)
         self._unsure = True
         with self.database.write() as session:
-            batch = _Claiming(
-                claims=self, session=session, now=now, real=self.clock.real(), time=time()
-            ).take(size, relays)
+            real = self.clock.real()
+            claiming = _Claiming(claims=self, session=session, now=now, real=real, time=time(), paused=paused)
+            batch = claiming.take(size, relays, trying)
         self._unsure = False
         self._held |= _attempts(batch.entries)
         return batch
-
-    def renew(self) -> None:
-        """Keep what is claimed for one more lease."""
-        with self.database.write() as session:
-            outbox.renew(session, worker=self.worker, lease_until=self.clock.real() + self.lease)
 
     def give_back(self, entries: Sequence[Entry]) -> None:
         """Put back what was not begun."""
@@ -111,16 +120,32 @@ class _Claiming:
     now: datetime
     real: datetime
     time: float
+    paused: Mapping[str, Pause]
     turns: dict[int, Turn] = field(default_factory=dict)
+    trials: dict[int, str] = field(default_factory=dict)
 
-    def take(self, size: int, relays: Mapping[str, Rate | None]) -> Batch:
+    def take(self, size: int, relays: Mapping[str, Rate | None], trying: Collection[str]) -> Batch:
+        """Claim for the relays that are not paused, and for those of which one message may try."""
+        paused = {name: self.paused[f"{RELAY}{name}"] for name in relays if f"{RELAY}{name}" in self.paused}
+        trials = [
+            name
+            for name, pause in paused.items()
+            if name in trying or pauses.try_one(self.session, pause, real=self.real)
+        ]
+        going = {name: rate for name, rate in relays.items() if name not in paused or name in trials}
+        size = size if len(going) > len(trials) else len(trials)
+        batch = self._take(size, going) if going else Batch()
+        why = {name: f"Sending is paused: {pause.why}" for name, pause in paused.items()}
+        return replace(batch, paused=why, relay_trials=trials, row_trials=self.trials)
+
+    def _take(self, size: int, relays: Mapping[str, Rate | None]) -> Batch:
         slots = {
-            name: limits.take(self.session, f"relay/{name}", rate=rate, number=size, real=self.real)
+            name: limits.take(self.session, f"{RELAY}{name}", rate=rate, number=size, real=self.real)
             for name, rate in sorted(relays.items())  # everybody in this order: nobody waits in a ring
             if rate is not None
         }
         room = sum(map(len, slots.values())) if all(relays.values()) else size
-        if self.claims.domains:
+        if self._domains_matter:
             limits.hold(self.session, "domains", real=self.real)  # else two workers may wait in a ring
         entries = self._entries(min(size, room))
         spare = sum(map(len, slots.values())) - len(entries)
@@ -129,7 +154,7 @@ class _Claiming:
             if spare > 0 and taken:  # nobody needs them: the next message does not wait for the one after
                 kept = max(0, len(taken) - spare)
                 spare -= len(taken) - kept
-                limits.give_back(self.session, f"relay/{name}", taken[kept])
+                limits.give_back(self.session, f"{RELAY}{name}", taken[kept])
                 del used[name][kept:]
         return Batch(entries=entries, turns=self.turns, slots=used, waits=room == 0)
 
@@ -145,12 +170,16 @@ class _Claiming:
                 now=self.now,
                 lease_until=self.real + self.claims.lease,
             )
-            going = self._rationed(claimed) if self.claims.domains else claimed
+            going = self._rationed(claimed) if self._domains_matter else claimed
             kept += going
             parked += len(claimed) - len(going)
             if len(claimed) == len(going):
                 break
         return kept
+
+    @property
+    def _domains_matter(self) -> bool:
+        return bool(self.claims.domains) or any(scope.startswith(DOMAIN) for scope in self.paused)
 
     def _rationed(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Give each row a slot of its domain, and park those that find none."""
@@ -162,11 +191,14 @@ class _Claiming:
         for entry in entries:
             by_domain[domain_of.get(entry.contact_id, "")].append(entry)
         for domain, same in sorted(by_domain.items()):
+            if (pause := self.paused.get(f"{DOMAIN}{domain}")) is not None:
+                same = self._paused(domain, same, pause)
             rate = self.claims.domains.get(domain, self.claims.domains.get(EVERY_OTHER))
             if rate is None:
                 self.turns |= {entry.id: Turn(domain, float("-inf"), float("inf")) for entry in same}
                 continue
-            slots = limits.take(self.session, f"domain/{domain}", rate=rate, number=len(same), real=self.real)
+            scope = f"{DOMAIN}{domain}"
+            slots = limits.take(self.session, scope, rate=rate, number=len(same), real=self.real)
             for entry, slot in zip(same, slots, strict=False):
                 begins = self._at(slot)
                 self.turns[entry.id] = Turn(domain, begins, begins + rate.grace.total_seconds())
@@ -175,8 +207,27 @@ class _Claiming:
         return [entry for entry in entries if entry.id in self.turns]
 
     def _park(self, domain: str, entries: Sequence[Entry], rate: Rate) -> None:
-        why = f"waits for the limit of {domain}"[:200]
-        after = limits.hold(self.session, f"domain/{domain}", real=self.real)
+        after = limits.hold(self.session, f"{DOMAIN}{domain}", real=self.real)
+        self._come_again(entries, f"waits for the limit of {domain}", domain=domain, rate=rate, after=after)
+
+    def _paused(self, domain: str, entries: list[Entry], pause: Pause) -> list[Entry]:
+        """Put back what goes to a domain that refuses us; returns the one that tries, when it is time."""
+        next_try = pauses.try_one(self.session, pause, real=self.real)
+        trying = entries[-1:] if next_try else []
+        for entry in trying:
+            self.trials[entry.id] = pause.scope
+        waiting = entries[: len(entries) - len(trying)]
+        after = next_try or pause.try_at or self.real + STAFF_LOOK
+        if waiting:
+            why = f"{domain} refuses our mail" if pause.try_at else f"mail to {domain} is paused by staff"
+            self._come_again(waiting, why, domain=f"paused/{domain}", rate=AFTER_PAUSE, after=after)
+        return trying
+
+    def _come_again(
+        self, entries: Sequence[Entry], why: str, *, domain: str, rate: Rate, after: datetime
+    ) -> None:
+        """Put rows back at no attempt, due one after the other from a moment on."""
+        why = why[:200]
 
         def priority(entry: Entry) -> int:
             return POLICY[entry.kind].priority

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TypeVar
 
 import structlog
@@ -23,7 +22,7 @@ import structlog
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer import verdicts
+from mailer import pauses, verdicts
 from mailer.claims import Batch, Claims
 from mailer.composer import Composer, Ready
 from mailer.handout import ANY_TIME, Composed, Handout
@@ -32,8 +31,9 @@ from mailer.journal import Journal
 from mailer.lanes import REST_FIRST, REST_LONGEST, Lane
 from mailer.outbox import Entry, Result
 from mailer.rates import Rate
+from mailer.recorder import Recorder
+from mailer.tenure import LEASE, Tenure
 
-LEASE = timedelta(seconds=45)
 RENEW_SECONDS = 10.0
 POLL_SECONDS = 0.25  # how soon a new message is noticed while nothing else is to do
 RECORD_SECONDS = 0.1
@@ -41,7 +41,6 @@ CLAIM_SECONDS = 0.5  # a claim holds about this much work, so that what is more 
 CLAIM_MOST = 2_000
 COMPOSE_MOST = 50
 DRAIN_SECONDS = 30.0
-SAFETY_SECONDS = 5.0  # before the lease is over no final dot is written any more
 STORAGE_REST_SECONDS = 1.0
 LAST_TRIES = 10
 
@@ -68,11 +67,10 @@ class Delivery:
     domains: Mapping[str, Rate] = field(default_factory=dict)
     _claims: Claims = field(init=False, repr=False)
     _claim_size: float = field(default=0.0, init=False)
-    _deadline: float = field(default=0.0, init=False)
-    _lapsed: bool = field(default=False, init=False)
+    _tenure: Tenure = field(init=False, repr=False)
     _handout: Handout = field(init=False, repr=False)
     _hand_over: HandOver = field(init=False, repr=False)
-    _results: list[Result] = field(default_factory=list, init=False)
+    _recorder: Recorder = field(init=False, repr=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _fed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _known: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -86,9 +84,12 @@ class Delivery:
 
     @property
     def trouble(self) -> str:
-        """Why no relay can be reached, "" while one can."""
-        troubles = [lane.trouble for lane in self.lanes]
-        return troubles[0] if all(troubles) else ""
+        """Why nothing can leave by any relay, "" while something can."""
+        return self.lanes[0].closed if all(lane.closed for lane in self.lanes) else ""
+
+    @property
+    def _away(self) -> bool:
+        return all(lane.trouble for lane in self.lanes)
 
     @property
     def _connections(self) -> int:
@@ -115,7 +116,7 @@ class Delivery:
         ends this, the outcomes known by then are recorded.
         """
         self._begin()
-        over = asyncio.Event()
+        over, held = asyncio.Event(), asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:  # a fault in one ends all; the process is started anew
                 senders = [
@@ -124,8 +125,9 @@ class Delivery:
                     for _ in range(lane.connections)
                 ]
                 group.create_task(self._record_often(over))
-                group.create_task(self._keep(over))
+                group.create_task(self._keep(over, held))
                 patience = group.create_task(self._lose_patience(senders))
+                await held.wait()
                 await self._feed(until_empty=until_empty)
                 self._fed.set()
                 self._handout.close()
@@ -136,14 +138,25 @@ class Delivery:
         finally:
             self._take_back()
             await self._record()
+        if any(lane.shared for lane in self.lanes):
+            await self._stored(self._tenure.end)
 
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
         self._time = loop.time
         self._claim_size = float(self._connections)
-        self._deadline = self._time() + LEASE.total_seconds() - SAFETY_SECONDS
+        self._tenure = Tenure(
+            database=self.database, clock=self.clock, worker=self.worker, lanes=self.lanes, time=self._time
+        )
         self._claims = Claims(
             database=self.database, clock=self.clock, worker=self.worker, lease=LEASE, domains=self.domains
+        )
+        self._recorder = Recorder(
+            database=self.database,
+            clock=self.clock,
+            sources=self.composer.sources,
+            told=self._known.set,
+            recorded=self._claims.end,
         )
         self._handout = Handout(lanes=self.lanes, loop=loop, moved=self._moved.set)
         self._hand_over = HandOver(
@@ -151,9 +164,9 @@ class Delivery:
             journal=self.journal,
             compose=self._compose_again,
             stops=self._gives_back,
-            deadline=self._until,
+            deadline=self._tenure.until,
             time=self._time,
-            note=self._note,
+            note=self._recorder.note,
         )
 
     async def _lose_patience(self, senders: Sequence[asyncio.Task[None]]) -> None:
@@ -165,22 +178,37 @@ class Delivery:
 
     async def _feed(self, *, until_empty: bool) -> None:
         while not self._stop.is_set():
-            if self.trouble:
+            if self._away:
                 if until_empty:
                     return
                 await self._rest()
-            if self._lapsed:
+            if self._tenure.lapsed:
                 await self._quiet()
             self._take_back_slotless()
             batch = await self._stored(self._claim)
+            self._heed(batch)
             if batch.entries:
                 await self._hand_on(batch)
+            elif until_empty and self.trouble and not self._busy:
+                return
             elif not until_empty or batch.waits:
                 await _wait(self._stop, POLL_SECONDS)
             elif self._busy:
                 await self._quiet()  # what is under way may come back
-            elif not self._lapsed:
+            elif not self._tenure.lapsed:
                 return
+
+    def _heed(self, batch: Batch) -> None:
+        """Let the lanes know what the database says about them."""
+        for row, scope in batch.row_trials.items():
+            self._recorder.tries(row, scope)
+        for lane in self.lanes:
+            lane.slots.extend(batch.slots.get(lane.name, ()))
+            if batch.paused is not None:
+                lane.paused = batch.paused.get(lane.name, "")
+                lane.trial = bool(lane.paused) and (lane.trial or lane.name in batch.relay_trials)
+        if not self._reachable():
+            self._take_back()
 
     async def _rest(self) -> None:
         """While no relay can be reached, hold nothing and wait until one may be tried, or was."""
@@ -197,8 +225,6 @@ class Delivery:
         was handed on.
         """
         entries = batch.entries
-        for lane in self.lanes:
-            lane.slots.extend(batch.slots.get(lane.name, ()))
         began, full = self._time(), len(entries) >= int(self._claim_size)
         step = max(1, min(COMPOSE_MOST, int(self._claim_size / 5)))
         ahead = max(1, min(self._connections, int(self._claim_size / 10)))
@@ -215,7 +241,7 @@ class Delivery:
                     turn = batch.turns.get(letter.entry.id, ANY_TIME)
                     self._handout.put(Composed(letter, asked, turn))
                 else:
-                    self._note(letter)
+                    self._recorder.note(letter)
             await self._until_fewer(ahead)
         if full:
             self._claim_size = min(self._claim_size * 1.25, CLAIM_MOST)
@@ -231,7 +257,7 @@ class Delivery:
     def _take_back(self, *, before: float = float("inf")) -> None:
         """Give back what was composed before this moment and nobody has taken."""
         for left in self._handout.take_back(before=before):
-            self._note(verdicts.back(left.letter.entry))
+            self._recorder.note(verdicts.back(left.letter.entry))
 
     def _take_back_slotless(self) -> None:
         """Give back what no slot was left for, because all connections were busy when it came."""
@@ -240,7 +266,7 @@ class Delivery:
 
     def _gives_back(self) -> bool:
         """Tell whether what is claimed and not begun must not be begun now."""
-        return self._stop.is_set() or self._lapsed
+        return self._stop.is_set() or self._tenure.lapsed
 
     def _reachable(self) -> bool:
         """Tell whether some lane works, or may be tried by a message now."""
@@ -249,10 +275,10 @@ class Delivery:
 
     async def _quiet(self) -> None:
         """Wait until no message is under way; then a lease that was over for a while harms nobody."""
-        while (self._busy or self._is_late()) and not self._stop.is_set():
+        while (self._busy or self._tenure.late) and not self._stop.is_set():
             await self._something_moved()
             self._take_back_slotless()
-        self._lapsed = False
+        self._tenure.lapsed = False
 
     async def _something_moved(self) -> None:
         """Wait until a message was taken or done; where there are slots, which pass, for a moment only."""
@@ -264,12 +290,14 @@ class Delivery:
         rest = REST_FIRST
         try:
             while (composed := await self._handout.take(lane)) is not None:
+                if lane.paused:
+                    self._recorder.tries(composed.letter.entry.id, f"{pauses.RELAY}{lane.name}")
                 try:
                     result = await self._hand_over.give(connection, lane, composed)
                 finally:
                     lane.leave()
                     self._moved.set()
-                self._note(result)
+                self._recorder.note(result)
                 if result.outcome != "unreachable":
                     rest = REST_FIRST
                 elif not lane.trouble:
@@ -282,10 +310,6 @@ class Delivery:
         (again,) = await self._stored(self._compose, [entry])
         return again
 
-    def _note(self, result: Result) -> None:
-        self._results.append(result)
-        self._known.set()
-
     async def _record_often(self, over: asyncio.Event) -> None:
         while not over.is_set():
             await self._known.wait()
@@ -294,25 +318,20 @@ class Delivery:
             await self._record()
 
     async def _record(self) -> None:
-        if self._results:
-            await self._stored(self._write_down)
+        if self._recorder.knows:
+            await self._stored(self._recorder.write_down)
 
-    async def _keep(self, over: asyncio.Event) -> None:
+    async def _keep(self, over: asyncio.Event, held: asyncio.Event) -> None:
         while not over.is_set():
             asked = self._time()
-            await self._stored(self._claims.renew)
-            self._lapsed = self._lapsed or self._is_late()
-            self._deadline = asked + LEASE.total_seconds() - SAFETY_SECONDS
+            for lane, places in (await self._stored(self._tenure.renew)).items():
+                lane.places = places
+            self._handout.share_out()
+            self._tenure.lapsed |= self._tenure.late
+            self._tenure.extend(asked)
             self._moved.set()
+            held.set()
             await _wait(over, RENEW_SECONDS)
-
-    def _until(self) -> float:
-        """Return until when a dot may be written: never, once the lease of what is under way was over."""
-        return float("-inf") if self._lapsed else self._deadline
-
-    def _is_late(self) -> bool:
-        """Tell whether the lease may be over: then others may have taken what this worker had claimed."""
-        return self._time() > self._deadline + SAFETY_SECONDS
 
     async def _stored(self, work: Callable[..., T], *args: object) -> T:
         """Run database work in its thread; while the disk is full or the database locked, try again.
@@ -334,13 +353,14 @@ class Delivery:
 
     def _claim(self) -> Batch:
         """Claim due rows; none while one of ours may have been rescued before its outcome was recorded."""
-        self._write_down()
-        if self._lapsed or self._is_late():
-            self._lapsed = True
+        self._recorder.write_down()
+        if self._tenure.lapsed or self._tenure.late:
+            self._tenure.lapsed = True
             return Batch()
-        size = 1 if self.trouble else int(self._claim_size)  # one message tries what could not be reached
-        relays = {lane.name: lane.rate for lane in self.lanes if lane.works(self._time())}
-        return self._claims.take(size, relays=relays, time=self._time)
+        size = 1 if self._away else int(self._claim_size)  # one message tries what could not be reached
+        relays = {lane.name: lane.rate for lane in self.lanes if lane.can_be_reached(self._time())}
+        trying = {lane.name for lane in self.lanes if lane.trial}
+        return self._claims.take(size, relays=relays, trying=trying, time=self._time)
 
     def _compose(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
         try:
@@ -355,15 +375,6 @@ class Delivery:
                 why = f"a fault of the program: {type(fault).__name__}"
                 return [Result(entry=entries[0], state="failed", why=why)]
         return [letter for entry in entries for letter in self._compose([entry])]
-
-    def _write_down(self) -> None:
-        """Record every outcome known by now, and forget it once that is committed."""
-        known = self._results[:]
-        if not known:
-            return
-        verdicts.write_down(self.database, self.clock, self.composer.sources, known)
-        del self._results[: len(known)]
-        self._claims.end(result.entry for result in known)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

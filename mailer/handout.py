@@ -73,7 +73,7 @@ class Handout:
             heapq.heappush(self._early, (composed.turn.begins, composed.letter.entry.id, composed))
         else:
             self._letters.append(composed)
-        self._share_out()
+        self.share_out()
 
     async def take(self, lane: Lane) -> Composed | None:
         """Wait for the next message for this lane, which `lane.leave()` ends; None when no more will come."""
@@ -81,7 +81,7 @@ class Handout:
             return None
         waiter: asyncio.Future[Composed | None] = self.loop.create_future()
         self._idle[lane].append(waiter)
-        self._share_out()
+        self.share_out()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -109,7 +109,8 @@ class Handout:
             heapq.heapify(self._early)
         return left
 
-    def _share_out(self) -> None:
+    def share_out(self) -> None:
+        """Hand out what can be taken now; for when a lane may take messages again that it could not take."""
         while self._early and self._early[0][0] <= self.loop.time():
             self._letters.append(heapq.heappop(self._early)[-1])
         self._look_again(self._early[0][0] if self._early else math.inf)
@@ -118,7 +119,7 @@ class Handout:
             if waiter.done():  # its sender was cancelled
                 continue
             # A relay that may still be away is tried with what can wait best.
-            composed = self._letters.pop() if lane.trouble else self._letters.popleft()
+            composed = self._letters.pop() if lane.doubtful else self._letters.popleft()
             until = min(lane.take(self.loop.time()), composed.turn.until)
             waiter.set_result(composed._replace(turn=composed.turn._replace(until=until)))
             self.moved()
@@ -130,7 +131,7 @@ class Handout:
         while turns:
             total = sum(lane.weight or 1 for lane in turns)
             first = max(turns, key=lambda lane: self._credit[lane] + (lane.weight or 1))
-            if self._idle[first]:
+            if self._idle[first] and first.busy < first.places:
                 for lane in turns:
                     self._credit[lane] += lane.weight or 1
                 self._credit[first] -= total
@@ -144,11 +145,11 @@ class Handout:
 
     def _entitled(self, now: float) -> list[Lane]:
         """Return the lanes that may take the next message; backups only while all others are down."""
-        down = all(lane.trouble for lane in self.lanes if lane.weight)
+        down = all(lane.doubtful for lane in self.lanes if lane.weight)
         may = [lane for lane in self.lanes if (lane.weight or down) and lane.may_take(now)]
         if len(self._letters) > 1 or POLICY[self._letters[0].letter.entry.kind].priority > PERSON_WAITS:
             return may
-        return [lane for lane in may if not lane.trouble] or may  # nobody who waits is used to try a relay
+        return [lane for lane in may if not lane.doubtful] or may  # nobody who waits is used to try a relay
 
     def _look_again(self, at: float) -> None:
         """Share out again at this moment, if nothing is planned before."""
@@ -160,4 +161,4 @@ class Handout:
 
     def _wake(self) -> None:
         self._timer = None
-        self._share_out()
+        self.share_out()

@@ -60,15 +60,16 @@ class HandOver:
         if moved or not may_begin():  # who has a new address may have moved to another limit
             return verdicts.back(letter.entry)
         began = self.time()
-        outcome = await self._send(connection, letter, may_begin)
+        outcome = await self._send(connection, lane, letter, may_begin)
         if outcome is None:
             return verdicts.back(letter.entry)
         if connection.dotted:
             self._answered(letter.entry, outcome)
-        return verdicts.of(letter, outcome, alone=lane.learn(outcome, began=began, now=self.time()))
+        alone = lane.learn(outcome, began=began, now=self.time())
+        return verdicts.of(letter, outcome, relay=lane.name, alone=alone)
 
     async def _send(
-        self, connection: Connection, letter: Ready, may_begin: Callable[[], bool]
+        self, connection: Connection, lane: Lane, letter: Ready, may_begin: Callable[[], bool]
     ) -> Outcome | None:
         entry = letter.entry
         try:
@@ -82,7 +83,8 @@ class HandOver:
             )
         except asyncio.CancelledError:
             unsure = Outcome(state="unknown", reply="No answer in time.")
-            self.note(verdicts.of(letter, unsure) if connection.dotted else verdicts.back(entry))
+            told = verdicts.of(letter, unsure, relay=lane.name)
+            self.note(told if connection.dotted else verdicts.back(entry))
             raise
         except Exception as fault:  # nobody can say how far it came, and it must not end the worker
             log.exception("a fault while a message was handed over", row=entry.id)

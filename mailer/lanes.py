@@ -19,6 +19,7 @@ from mailer.outcomes import Outcome
 from mailer.rates import Rate
 
 REST_FIRST, REST_LONGEST = 1.0, 60.0  # seconds to leave a relay alone that cannot be reached
+NO_PLACE = "Other workers have all the connections that the relay allows."
 ALONE_SECONDS = 5.0  # while others got through so lately, a connection that fails is its own trouble
 
 log = structlog.get_logger()
@@ -60,7 +61,10 @@ class Lane:
 
     `name` is what people call it, host and port. `weight` is its share of the mail; with 0 it gets some only
     while all others are down. Where it has a `rate`, a message begins only by one of `slots`; what they are,
-    says mailer/limits.py. `trouble` says why it cannot be reached, "" while it can. Moments are the loop's.
+    says mailer/limits.py. `shared` is how many connections all workers may have together, None for any
+    number, and `places` how many this one has now. `paused` says why nothing may be handed to it, except one
+    message where `trial` is true; see mailer/pauses.py. `trouble` says why it cannot be reached, "" while it
+    can. Moments are the loop's.
     """
 
     name: str
@@ -68,6 +72,10 @@ class Lane:
     connections: int
     weight: int = 1
     rate: Rate | None = None
+    shared: int | None = None
+    places: int = field(default=0, init=False)
+    paused: str = field(default="", init=False)
+    trial: bool = field(default=False, init=False)
     slots: deque[float] = field(default_factory=deque, init=False)
     sent: int = field(default=0, init=False)
     busy: int = field(default=0, init=False)
@@ -78,12 +86,30 @@ class Lane:
     _probing: bool = field(default=False, init=False)
     _reached: float = field(default=float("-inf"), init=False)
 
+    def __post_init__(self) -> None:
+        self.places = 0 if self.shared else self.connections
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether its relay is known not to take mail: it may only be tried, by one message at a time."""
+        return bool(self.trouble or self.paused)
+
+    @property
+    def closed(self) -> str:
+        """Why nothing can go this way, "" while something can."""
+        return self.trouble or self.paused or ("" if self.places else NO_PLACE)
+
     def works(self, now: float) -> bool:
-        """Tell whether its relay can be reached, or may be tried now: by one message at a time."""
-        return not self.trouble or (now >= self.rests_until and not self._probing)
+        """Tell whether its relay takes mail, or may be tried now."""
+        return self.can_be_reached(now) and not (self.paused and not self.trial)
+
+    def can_be_reached(self, now: float) -> bool:
+        """Tell whether a connection may be tried, whether it is paused or not."""
+        tried = self.doubtful and self._probing
+        return self.places > 0 and not tried and (not self.trouble or now >= self.rests_until)
 
     def may_take(self, now: float) -> bool:
-        """Tell whether a message may be handed to this lane now."""
+        """Tell whether a message may be handed to this lane now, as soon as a connection is idle."""
         return self.works(now) and self._next_slot(now) <= now
 
     def next_chance(self, now: float) -> float:
@@ -96,7 +122,8 @@ class Lane:
         until = self.slots.popleft() + self._grace if self.rate else float("inf")
         self.busy += 1
         self.taken_at = now
-        self._probing = bool(self.trouble)
+        self._probing = self.doubtful
+        self.trial = False
         return until
 
     def leave(self) -> None:
@@ -106,7 +133,7 @@ class Lane:
 
     def turns_away(self) -> bool:
         """Tell whether a message that was handed to this lane must not begin, as its relay is known away."""
-        return bool(self.trouble) and not self._probing
+        return self.doubtful and not self._probing
 
     def learn(self, outcome: Outcome, *, began: float, now: float) -> bool:
         """Note whether the relay could be reached; tells when only this connection failed."""

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import CursorResult, String, or_, update
+from sqlalchemy import CursorResult, String, case, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Moment, insert_or_nothing
@@ -15,7 +15,7 @@ class Lease(Base):
 
     __tablename__ = "leases"
 
-    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(300), primary_key=True)
     owner: Mapped[str] = mapped_column(String(60))
     until: Mapped[Moment]
 
@@ -31,6 +31,31 @@ def hold(session: Session, name: str, *, owner: str, real: datetime, length: tim
     )
     assert isinstance(taken, CursorResult)
     return taken.rowcount == 1
+
+
+def hold_places(
+    session: Session, name: str, *, places: int, most: int, owner: str, real: datetime, length: timedelta
+) -> int:
+    """Take or keep up to `most` of the places of a duty for `length` from `real`; returns how many."""
+    every = [f"{name}/{place}" for place in range(places)]
+    there = set(session.scalars(select(Lease.name).where(Lease.name.in_(every))))
+    free = [{"name": each, "owner": "", "until": real} for each in every if each not in there]
+    insert_or_nothing(session, Lease, free)
+    open_to_me = (
+        select(Lease.name)
+        .where(Lease.name.in_(every), or_(Lease.owner == owner, Lease.until <= real))
+        .order_by(case((Lease.owner == owner, 0), else_=1), Lease.name)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    mine = session.scalars(open_to_me).all()
+    session.execute(update(Lease).where(Lease.name.in_(mine)).values(owner=owner, until=real + length))
+    return len(mine)
+
+
+def release_places(session: Session, *, owner: str, real: datetime) -> None:
+    """Give up everything that this owner holds."""
+    session.execute(update(Lease).where(Lease.owner == owner, Lease.until > real).values(until=real))
 
 
 def held_by_another(session: Session, name: str, *, owner: str, real: datetime) -> bool:

@@ -141,6 +141,7 @@ class Result:
     due_at: datetime | None = None
     tried: bool = False
     address: str = ""
+    relay: str = ""
     outcome: str = ""
     code: int | None = None
     reply: str = ""
@@ -195,9 +196,8 @@ def put(
     ref: int = 0,
 ) -> bool:
     """Put one message to one contact into the outbox; False when it is there already."""
-    one = select(
-        literal(contact_id, Id).label("contact_id"), literal(key).label("key"), literal(ref, Id).label("ref")
-    )
+    person, about = literal(contact_id, Id).label("contact_id"), literal(ref, Id).label("ref")
+    one = select(person, literal(key).label("key"), about)
     return fill(session, one, kind=kind, list=list, edition_id=edition_id, now=now) == 1
 
 
@@ -365,6 +365,7 @@ def _attempt(result: Result) -> attempts.HandedOver:
         outbox_id=result.entry.id,
         attempt=result.entry.attempt,
         address=result.address,
+        relay=result.relay,
         outcome=result.outcome,
         code=result.code,
         reply=result.reply,

@@ -124,6 +124,7 @@ class Service:
             connections=min(self.settings.connections, relay.connections or self.settings.connections),
             weight=relay.weight,
             rate=relay.rate,
+            shared=relay.connections,
         )
 
     def deliver_until_empty(self) -> Delivery:

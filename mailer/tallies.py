@@ -25,7 +25,7 @@ class Tally(Base):
 
     __tablename__ = "tallies"
 
-    what: Mapped[str] = mapped_column(String(60), primary_key=True)
+    what: Mapped[str] = mapped_column(String(300), primary_key=True)
     since: Mapped[Moment] = mapped_column(primary_key=True)
     slot: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger)

@@ -45,8 +45,8 @@ def back(entry: Entry) -> Result:
     return Result(entry=entry, state="queued")
 
 
-def of(letter: Ready, outcome: Outcome, *, alone: bool = False) -> Result:
-    """Return what the relay's answer means to the row of this message.
+def of(letter: Ready, outcome: Outcome, *, relay: str = "", alone: bool = False) -> Result:
+    """Return what the answer of a relay, by its name, means to the row of this message.
 
     `alone`: only this connection failed, while others got through.
     """
@@ -62,6 +62,7 @@ def of(letter: Ready, outcome: Outcome, *, alone: bool = False) -> Result:
         why=why,
         tried=outcome.state != "unreachable",
         address=letter.recipient,
+        relay=relay,
         outcome=outcome.state,
         code=outcome.code,
         reply=outcome.reply,

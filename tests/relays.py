@@ -48,6 +48,8 @@ class World:
     begun: list[tuple[str, float]] = field(default_factory=list)
     letters: list[bytes] = field(default_factory=list)
     connections: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
 
     def connect(self) -> "Scripted":
         self.connections += 1
@@ -80,6 +82,21 @@ class Scripted:
         if not may_begin():
             return None
         self.world.begun.append((recipient, loop.time()))
+        self.world.at_once += 1
+        self.world.most_at_once = max(self.world.most_at_once, self.world.at_once)
+        try:
+            return await self._take(recipient, message, deadline, before_dot)
+        finally:
+            self.world.at_once -= 1
+
+    async def _take(
+        self,
+        recipient: str,
+        message: bytes,
+        deadline: Callable[[], float],
+        before_dot: Callable[[], None],
+    ) -> Outcome:
+        loop = asyncio.get_running_loop()
         if self.world.seconds:
             await asyncio.sleep(self.world.dotted_after)
             if loop.time() > deadline():
@@ -107,9 +124,17 @@ def lane(
     connections: int = 10,
     weight: int = 1,
     rate: str | None = None,
+    shared: int | None = None,
 ) -> Lane:
     limit = Rate.parse(rate) if rate else None
-    return Lane(name=name, connect=world.connect, connections=connections, weight=weight, rate=limit)
+    return Lane(
+        name=name,
+        connect=world.connect,
+        connections=connections,
+        weight=weight,
+        rate=limit,
+        shared=shared,
+    )
 
 
 def worker(

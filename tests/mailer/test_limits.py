@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from lists.contacts import Contact
 from lists.db import Database
-from mailer import limits, outbox
+from mailer import leases, limits, outbox
 from mailer.limits import AHEAD, Limit
 from mailer.outbox import OutboxRow
 from mailer.rates import Rate, per_domain
@@ -188,6 +188,64 @@ def test_a_slot_that_was_missed_while_all_connections_were_busy_stops_nothing(
     run(world.clock, made.run(until_empty=True))
     assert states(service) == {"sent": 30}
     assert {row.tries for row in rows(service)} == {1}
+
+
+# Connections
+
+
+def test_all_workers_together_open_no_more_connections_than_a_relay_allows(
+    service: Service, world: World
+) -> None:
+    crowd(service, 200)
+    broadcast(service)
+    world.seconds = 0.1
+    made = [worker(service, world, name=name, lanes=[lane(world, shared=6, connections=4)]) for name in "abc"]
+
+    async def all_three() -> None:
+        asyncio.get_running_loop().call_later(10.0, made[0].stop)
+        asyncio.get_running_loop().call_later(10.0, made[1].stop)
+        asyncio.get_running_loop().call_later(25.0, made[2].stop)
+        await asyncio.gather(*(each.run() for each in made))
+
+    run(world.clock, all_three())
+    assert states(service) == {"sent": 200}
+    assert world.most_at_once == 6
+    assert [lane.places for each in made for lane in each.lanes] == [4, 2, 4]  # one waited
+
+
+def test_the_connections_of_a_dead_worker_are_free_when_its_lease_is_over(
+    database: Database, clock: StoppedClock
+) -> None:
+    def places(owner: str) -> int:
+        with database.write() as session:
+            return leases.hold_places(
+                session,
+                "connection/x:25",
+                places=5,
+                most=4,
+                owner=owner,
+                real=clock.real(),
+                length=timedelta(seconds=45),
+            )
+
+    assert [places("dead"), places("alive"), places("alive"), places("dead")] == [4, 1, 1, 4]
+    clock.advance(seconds=40)
+    assert places("alive") == 1
+    clock.advance(seconds=6)
+    assert [places("alive"), places("dead")] == [4, 1]
+
+
+def test_a_worker_that_gets_no_connection_says_so_and_claims_nothing(service: Service, world: World) -> None:
+    crowd(service, 5)
+    broadcast(service)
+    with service.database.write() as session:
+        real, hour = world.clock.real(), timedelta(hours=1)
+        name = "connection/relay.example:25"
+        leases.hold_places(session, name, places=1, most=1, owner="other", real=real, length=hour)
+    made = worker(service, world, lanes=[lane(world, shared=1, connections=1)])
+    run(world.clock, made.run(until_empty=True))
+    assert "Other workers have all the connections" in made.trouble
+    assert {(row.state, row.attempt) for row in rows(service)} == {("queued", 0)}
 
 
 # Domains

@@ -1,0 +1,79 @@
+"""Pause: mail to one relay, or to one recipients' domain, waits: servers refuse us, or staff said so.
+
+```
+goes ─refusals of us repeat→ paused ─15 minutes→ one message tries ─accepted→ goes
+                                ↑                    │
+                                └─ 30, 60 … 240 min ─┘ anything else
+goes ─staff→ paused until staff resume it
+```
+Kept in the database, so that it holds for every worker and over every restart. Nobody is punished meanwhile:
+messages wait, confirmations too, and leave when it is over. Moments are the machine's.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import CursorResult, String, delete, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.db import Base, Instant, Moment, insert_or_nothing
+
+FIRST_TRY, LONGEST = timedelta(minutes=15), timedelta(hours=4)
+MOST_TRIES = 9  # counted; the wait is the longest long before
+WHY_LENGTH = 300
+BY_STAFF = "staff"
+RELAY, DOMAIN = "relay/", "domain/"
+
+
+class Pause(Base):
+    """One scope, `relay/<host:port>` or `domain/<domain>`; `try_at` is None where only staff resume it."""
+
+    __tablename__ = "pauses"
+
+    scope: Mapped[str] = mapped_column(String(300), primary_key=True)
+    since: Mapped[Moment]
+    try_at: Mapped[datetime | None] = mapped_column(Instant)
+    tries: Mapped[int]
+    why: Mapped[str] = mapped_column(String(WHY_LENGTH))
+
+
+def all_of_them(session: Session) -> Mapping[str, Pause]:
+    """Return every pause by its scope."""
+    return {pause.scope: pause for pause in session.scalars(select(Pause).order_by(Pause.scope))}
+
+
+def begin(session: Session, scope: str, *, why: str, real: datetime) -> bool:
+    """Pause a scope because servers refuse us; False when it is paused already."""
+    return _begin(session, scope, why=why, real=real, try_at=real + FIRST_TRY)
+
+
+def begin_by_staff(session: Session, scope: str, *, real: datetime) -> None:
+    """Pause a scope until staff resume it."""
+    end(session, scope)
+    _begin(session, scope, why=BY_STAFF, real=real, try_at=None)
+
+
+def try_one(session: Session, pause: Pause, *, real: datetime) -> datetime | None:
+    """Return when the next message may try, where one may try now whether the pause is over; else None."""
+    if pause.try_at is None or pause.try_at > real:
+        return None
+    mine = update(Pause).where(Pause.scope == pause.scope, Pause.try_at == pause.try_at)
+    wait = min(FIRST_TRY * 2 ** (pause.tries + 1), LONGEST)
+    tries = mine.values(try_at=real + wait, tries=min(pause.tries + 1, MOST_TRIES))
+    return real + wait if _changed(session, tries) else None
+
+
+def end(session: Session, scope: str) -> bool:
+    """Let a scope's mail go again; False when it was not paused."""
+    return _changed(session, delete(Pause).where(Pause.scope == scope))
+
+
+def _begin(session: Session, scope: str, *, why: str, real: datetime, try_at: datetime | None) -> bool:
+    row = {"scope": scope, "since": real, "try_at": try_at, "tries": 0, "why": why[:WHY_LENGTH]}
+    return insert_or_nothing(session, Pause, [row]) == 1
+
+
+def _changed(session: Session, statement: object) -> bool:
+    result = session.execute(statement.execution_options(synchronize_session=False))  # type: ignore[attr-defined]
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1

@@ -1,0 +1,125 @@
+"""Recorder: outcomes that are known and not yet written down, and what they say about relays and domains.
+
+A server's refusal of us, and not of its recipient, punishes nobody; but when such refusals repeat, more mail
+would only harm our name further. So each relay's answers are watched, and those of each domain that refused
+us: at least five of the last fifty, and more than a tenth, pause the relay, or the domain where nearly all
+came from one.
+"""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from lists.clock import Clock
+from lists.db import Database
+from mailer import pauses, verdicts
+from mailer.outbox import Entry, Result
+from mailer.source import Source
+
+WATCHED = 50  # answers
+ENOUGH, SHARE = 5, 0.1  # so many refusals of us among them, and more than this part, are a pause
+AFTERMATH_SECONDS = 60.0  # after a pause, for answers to what had begun before it
+ONE_DOMAIN = 0.8  # where one domain refuses more than this part of them, it is that domain alone
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    domain: str
+    ours: bool
+
+
+_Watched = partial(deque[_Answer], maxlen=WATCHED)
+
+
+@dataclass(kw_only=True)
+class Recorder:
+    """Collects results and writes them down.
+
+    `told` is called when there is one, `recorded` with the rows whose outcome is committed.
+    """
+
+    database: Database
+    clock: Clock
+    sources: Mapping[str, Source]
+    told: Callable[[], None]
+    recorded: Callable[[Iterable[Entry]], None]
+    _results: list[Result] = field(default_factory=list, init=False)
+    _answers: defaultdict[str, deque[_Answer]] = field(
+        default_factory=lambda: defaultdict(_Watched), init=False
+    )
+    _looks_away: dict[str, float] = field(default_factory=dict, init=False)
+    _trials: dict[int, str] = field(default_factory=dict, init=False)
+    _pausing: dict[str, str] = field(default_factory=dict, init=False)
+    _over: list[str] = field(default_factory=list, init=False)
+
+    @property
+    def knows(self) -> bool:
+        """Whether something is to be written down."""
+        return bool(self._results or self._pausing or self._over)
+
+    def note(self, result: Result) -> None:
+        """Take down what became of a claimed row."""
+        self._results.append(result)
+        if result.outcome in ("sent", "deferred", "refused"):
+            self._watch(result)
+        self.told()
+
+    def tries(self, row: int, scope: str) -> None:
+        """Note that this row's message tries whether the pause of a scope is over."""
+        self._trials[row] = scope
+
+    def write_down(self) -> None:
+        """Record every outcome known by now, and forget it once that is committed."""
+        known = self._results[:]
+        if known:
+            verdicts.write_down(self.database, self.clock, self.sources, known)
+            del self._results[: len(known)]
+            self.recorded(result.entry for result in known)
+        for result in known:
+            scope = self._trials.pop(result.entry.id, "")
+            if scope and result.outcome == "sent":
+                self._over.append(scope)
+        if self._pausing or self._over:
+            self._write_pauses()
+
+    def _write_pauses(self) -> None:
+        pausing, over = dict(self._pausing), list(self._over)
+        with self.database.write() as session:
+            real = self.clock.real()
+            begun = [
+                scope for scope, why in pausing.items() if pauses.begin(session, scope, why=why, real=real)
+            ]
+            ended = [scope for scope in over if pauses.end(session, scope)]
+        for scope in pausing:
+            self._pausing.pop(scope)
+        del self._over[: len(over)]
+        for scope in begun:
+            log.error("paused, because servers refuse our mail", what=scope.partition("/")[0])
+        for scope in ended:
+            log.warning("a pause is over, our mail is taken again", what=scope.partition("/")[0])
+
+    def _watch(self, result: Result) -> None:
+        domain, ours = result.address.rpartition("@")[2], result.why == verdicts.OURS
+        here, there = f"{pauses.RELAY}{result.relay}", f"{pauses.DOMAIN}{domain}"
+        if self.clock.monotonic() < self._looks_away.get(here, 0.0):
+            return
+        answer = _Answer(domain=domain, ours=ours)
+        self._answers[here].append(answer)
+        if ours or there in self._answers:
+            self._answers[there].append(answer)
+        if not ours:
+            return
+        for scope, most_by_one in ((here, ONE_DOMAIN), (there, 1.0)):
+            refusals = Counter(each.domain for each in self._answers[scope] if each.ours)
+            number = refusals.total()
+            repeats = number >= ENOUGH and number > SHARE * len(self._answers[scope])
+            if repeats and max(refusals.values()) <= most_by_one * number:
+                self._pausing[scope] = result.reply
+                self._answers.clear()
+                self._looks_away[here] = self.clock.monotonic() + AFTERMATH_SECONDS
+                return

@@ -1,0 +1,177 @@
+"""Servers that refuse us: mail waits, nobody is punished, staff are told, and it goes on by itself."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from lists.db import Database
+from mailer import pauses
+from mailer.pauses import Pause
+from mailer.service import Service
+from mailer.smtp import Outcome
+from tests.clocks import START
+from tests.loops import run
+from tests.mailer.test_limits import elsewhere
+from tests.people import Person
+from tests.relays import SENT, World, broadcast, confirmation, crowd, deliver, lane, rows, states, worker
+
+BLOCKED = Outcome(state="refused", code=550, reply="5.7.1 our list says you are not welcome")
+GONE = Outcome(state="refused", code=550, reply="5.1.1 nobody here")
+
+
+@pytest.fixture
+def other(world: World) -> World:
+    """A second relay on the same clock."""
+    return World(world.clock, logs=world.logs)
+
+
+def paused(service: Service) -> dict[str, Pause]:
+    with service.database.read() as session:
+        return dict(pauses.all_of_them(session))
+
+
+def hours(service: Service, world: World, length: float, **more: object) -> None:
+    """Deliver for so many hours."""
+    made = worker(service, world, **more)  # type: ignore[arg-type]
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_later(length * 3600, made.stop)
+        await made.run()
+
+    run(world.clock, work())
+
+
+@pytest.fixture
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for mail every ten seconds, and renew leases every thirty, so that hours pass quickly."""
+    monkeypatch.setattr("mailer.delivery.POLL_SECONDS", 10.0)
+    monkeypatch.setattr("mailer.delivery.RENEW_SECONDS", 30.0)
+
+
+def test_a_pause_is_tried_after_15_minutes_then_twice_as_long_up_to_four_hours(database: Database) -> None:
+    now, waits = START, []
+    with database.write() as session:
+        assert pauses.begin(session, "relay/x:25", why="5.7.1 no", real=now)
+        assert not pauses.begin(session, "relay/x:25", why="again", real=now)
+    for _ in range(7):
+        with database.write() as session:
+            pause = pauses.all_of_them(session)["relay/x:25"]
+            assert pause.try_at is not None
+            waits.append((pause.try_at - now) // timedelta(minutes=1))
+            assert pauses.try_one(session, pause, real=pause.try_at - timedelta(seconds=1)) is None
+            now = pause.try_at
+            assert pauses.try_one(session, pause, real=now)
+    assert waits == [15, 30, 60, 120, 240, 240, 240]
+
+
+def test_a_relay_where_many_domains_refuse_us_is_paused_for_every_worker_and_punishes_nobody(
+    service: Service, world: World, ben: Person, cleo: Person
+) -> None:
+    ids = crowd(service, 300)
+    elsewhere(service, ids[::2], "elsewhere.example")
+    broadcast(service)
+    world.seconds, world.answer = 0.05, lambda recipient: BLOCKED
+    made = deliver(service, world)
+    assert "not welcome" in made.trouble
+    assert set(paused(service)) == {"relay/relay.example:25"}
+    assert states(service) == {"queued": 301}
+    assert len(world.begun) < 40 and cleo.email not in {recipient for recipient, _ in world.begun}
+    assert [each["event"] for each in world.logs].count("paused, because servers refuse our mail") == 1
+    begun = len(world.begun)
+    confirmation(service, ben)
+    deliver(service, world)
+    assert len(world.begun) == begun  # another worker, and after a restart
+
+
+@pytest.mark.usefixtures("seldom")
+def test_one_message_tries_whether_it_is_over_and_then_all_the_others_follow(
+    embedded: Service, world: World
+) -> None:
+    ids = crowd(embedded, 100)
+    elsewhere(embedded, ids[::2], "elsewhere.example")
+    broadcast(embedded)
+    over = world.clock.now() + timedelta(minutes=40)
+    world.answer = lambda recipient: SENT if world.clock.now() > over else BLOCKED
+    world.seconds = 0.05
+    hours(embedded, world, 1.2)
+    assert states(embedded) == {"sent": 100} and paused(embedded) == {}
+    began = world.begun[0][1]
+    tries = [round((at - began) / 60) for _, at in world.begun if (at - began) > 60]
+    assert tries[:2] == [15, 45] and len(tries) == 101
+
+
+def test_where_one_domain_refuses_us_only_its_mail_waits(service: Service, world: World) -> None:
+    ids = crowd(service, 200)
+    elsewhere(service, ids[:60], "strict.example")
+    broadcast(service)
+    world.seconds = 0.05
+    world.answer = lambda recipient: BLOCKED if recipient.endswith("strict.example") else SENT
+    deliver(service, world)
+    assert set(paused(service)) == {"domain/strict.example"}
+    assert states(service) == {"sent": 140, "queued": 60}
+    refused = [recipient for recipient, _ in world.begun if recipient.endswith("strict.example")]
+    assert len(refused) < 40
+    assert "strict.example refuses our mail" in {row.why for row in rows(service)}
+    assert min(row.due_at for row in rows(service) if row.state == "queued") > world.clock.now()
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_domain_that_takes_our_mail_again_gets_all_of_it_once(embedded: Service, world: World) -> None:
+    ids = crowd(embedded, 200)
+    elsewhere(embedded, ids[:60], "strict.example")
+    broadcast(embedded)
+    over = world.clock.now() + timedelta(minutes=20)
+    world.seconds = 0.05
+    world.answer = lambda recipient: (
+        BLOCKED if recipient.endswith("strict.example") and world.clock.now() < over else SENT
+    )
+    hours(embedded, world, 1.5)
+    assert states(embedded) == {"sent": 200}
+    assert len(world.arrived) == len(set(world.arrived)) == 200
+    assert paused(embedded) == {}
+
+
+def test_addresses_that_are_gone_pause_nothing(service: Service, world: World) -> None:
+    crowd(service, 100)
+    broadcast(service)
+    world.answer = lambda recipient: GONE
+    deliver(service, world)
+    assert states(service) == {"failed": 100}
+    assert paused(service) == {}
+
+
+def test_while_one_relay_is_paused_the_other_takes_its_mail(
+    service: Service, world: World, other: World
+) -> None:
+    crowd(service, 100)
+    broadcast(service)
+    with service.database.write() as session:
+        pauses.begin_by_staff(session, "relay/relay.example:25", real=world.clock.real())
+    deliver(service, world, lanes=[lane(world), lane(other, name="other.example:25")])
+    assert (len(world.arrived), len(other.arrived)) == (0, 100)
+
+
+def test_what_staff_paused_goes_on_only_when_staff_say_so(service: Service, world: World) -> None:
+    crowd(service, 20)
+    broadcast(service)
+    for scope in ("relay/relay.example:25", "domain/crowd.example"):
+        with service.database.write() as session:
+            pauses.begin_by_staff(session, scope, real=world.clock.real())
+        world.clock.advance(hours=5)
+        deliver(service, world)
+        assert world.begun == []
+        with service.database.write() as session:
+            assert pauses.end(session, scope)
+    world.clock.advance(minutes=2)
+    deliver(service, world)
+    assert states(service) == {"sent": 20}
+
+
+def test_a_pause_of_a_relay_with_a_low_rate_is_over_all_the_same(embedded: Service, world: World) -> None:
+    crowd(embedded, 3)
+    broadcast(embedded)
+    with embedded.database.write() as session:
+        pauses.begin(session, "relay/relay.example:25", why="5.7.1 no", real=world.clock.real())
+    hours(embedded, world, 0.4, lanes=[lane(world, rate="12/hour")])
+    assert paused(embedded) == {} and len(world.arrived) == 2
