@@ -9,8 +9,8 @@ import click
 from lists import forgetting
 from lists.db import Database
 from lists.errors import Conflict
-from mailer import fingerprints, migrations, register, settings
-from mailer.cli import opening, output
+from mailer import backups, fingerprints, migrations, register, settings
+from mailer.cli import opening, output, passphrases, progress
 from mailer.keys import Keys
 
 
@@ -32,6 +32,36 @@ def upgrade() -> None:
     for step in steps:
         output.say(f"Done: {step}")
     output.say("The database is up to date.")
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@passphrases.option
+@output.json_option
+def backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> None:
+    """Write everything into one sealed file, while the service runs: “mailer db backup monday.backup”.
+
+    In it are the database, the keys, the settings in files, the journals and the departures. Without the
+    passphrase nobody can read it, you neither: keep it where the backup is not. Settings that the environment
+    gives, and the address of a database server, are not in it.
+    """
+    passphrase = passphrases.new(passphrase_file)
+    with (
+        opening.service() as service,
+        progress.bar("Backing up", total=backups.rows(service.database)) as done,
+    ):
+        made = backups.make(
+            file.absolute(),
+            passphrase,
+            database=service.database,
+            home=service.settings.home,
+            now=service.clock.now(),
+            progress=done,
+        )
+    if as_json:
+        output.print_json(made)
+    else:
+        output.say(f"{file} holds {made.rows:,} rows and {made.files:,} files in {made.octets:,} octets.")
 
 
 @command.command()

@@ -14,7 +14,7 @@ DOORS = {
     "apscheduler": ("mailer/scheduler.py",),
     "babel": ("mailer/moments.py",),
     "click": ("mailer/cli/",),
-    "cryptography": ("mailer/selectors.py",),
+    "cryptography": ("mailer/selectors.py", "mailer/sealing.py"),
     "css_inline": ("mailer/rendering.py", "mailer/markdown.py"),
     "email_validator": ("lists/addresses.py",),
     "icalendar": ("mailer/itip.py",),

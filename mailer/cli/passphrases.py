@@ -1,0 +1,51 @@
+"""Passphrases: typed where nobody sees them, or read from a file; never arguments, which others see."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lists.errors import BadInput
+from mailer import backups
+
+OPEN_TO_OTHERS = 0o077
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def option(function: Function) -> Function:
+    """Give a command the option `--passphrase-file`."""
+    about = "Read the passphrase from the first line of this file; a descriptor is /dev/fd/3."
+    kind = click.Path(path_type=Path)
+    return click.option("--passphrase-file", type=kind, help=about)(function)
+
+
+def new(file: Path | None) -> bytes:
+    """Return a new passphrase, from the file or typed twice; raises BadInput for one that is too short."""
+    return backups.check_passphrase(_read(file) if file else _typed(again=True))
+
+
+def known(file: Path | None) -> bytes:
+    """Return the passphrase of a backup that is there, from the file or typed once."""
+    return (_read(file) if file else _typed(again=False)).encode()
+
+
+def _typed(*, again: bool) -> str:
+    if not sys.stdin.isatty():
+        raise BadInput("Nobody is here to type the passphrase; give a file with --passphrase-file.")
+    typed: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=again, err=True)
+    return typed
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            kept = os.fstat(opened.fileno())
+            line = opened.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as trouble:
+        raise BadInput(f"{file} cannot be read as a file with a passphrase.") from trouble
+    if file.is_file() and kept.st_mode & OPEN_TO_OTHERS:
+        raise BadInput(f"{file} can be read by others on this machine; run: chmod 600 {file}")
+    return line
