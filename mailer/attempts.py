@@ -1,7 +1,7 @@
 """Attempt: one hand-over of one outbox row to a server, the address really used and what the server said."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from mailer import tallies
 
 REPLY_LENGTH = 500
 RELAY = "relay/"
+OUTCOMES = ("sent", "deferred", "refused", "unreachable", "unknown")
 
 
 class Attempt(Base):
@@ -56,6 +57,12 @@ def add_all(session: Session, handed_over: Sequence[HandedOver], *, now: datetim
 def by_relay(relay: str, outcome: str) -> str:
     """Return what a relay's answers are counted as, in mailer/tallies.py."""
     return f"{RELAY}{relay}/{outcome}"
+
+
+def of_relays(sums: Mapping[str, int]) -> Mapping[tuple[str, str], int]:
+    """Return of many sums those of relays, by (relay, outcome)."""
+    mine = {what.removeprefix(RELAY): number for what, number in sums.items() if what.startswith(RELAY)}
+    return {(what.rpartition("/")[0], what.rpartition("/")[2]): number for what, number in mine.items()}
 
 
 def of_row(session: Session, outbox_id: int) -> Sequence[Attempt]:

@@ -20,6 +20,7 @@ from lists.errors import StorageTrouble
 from mailer import leases, pulse, tallies, tryout
 from mailer.leases import Lease
 from mailer.outbox import QUEUED, SENDING, OutboxRow
+from mailer.pauses import Pause
 from mailer.policy import POLICY
 from mailer.pulse import Pulse
 from mailer.runs import Run
@@ -97,6 +98,7 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         .label("late_confirmation"),
         holds(leases.SCHEDULER).label("duty"),
         holds(tryout.MOVING).label("moving"),
+        exists().where(Pause.try_at.is_not(None)).label("paused"),
         exists().where(Run.fault != "").label("failing"),
         newest_beat.label("newest_beat"),
         newest_lease.label("newest_lease"),
@@ -116,6 +118,9 @@ def _delivery(found: Row[Any]) -> Finding:
 def _relay(found: Row[Any]) -> Finding:
     if found.unreachable and not found.reached:
         return Finding(name="mail server", ok=False, sentence="The mail server has not answered lately.")
+    if found.paused:
+        sentence = "Servers refuse our mail, so it is paused for a while and tried again by itself."
+        return Finding(name="mail server", ok=False, sentence=sentence)
     return Finding(name="mail server", ok=True, sentence="Nothing stands between us and the mail server.")
 
 

@@ -16,7 +16,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from lists.clock import Clock
 from lists.db import Database
-from mailer import census, pulse, runs, tallies
+from mailer import attempts, census, pauses, pulse, runs, tallies
+from mailer.attempts import OUTCOMES
 from mailer.census import Census
 from mailer.health import Finding
 from mailer.outbox import STATES
@@ -24,7 +25,6 @@ from mailer.policy import POLICY
 from mailer.runs import Run
 
 KIND = CONTENT_TYPE_PLAIN_0_0_4
-OUTCOMES = ("sent", "deferred", "refused", "unreachable", "unknown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class Figures:
 
     census: Census
     handed_over: Mapping[str, int]
+    pauses: Sequence[str]
     runs: Sequence[Run]
     workers: int
     findings: Sequence[Finding]
@@ -46,6 +47,7 @@ def read(database: Database, clock: Clock, *, findings: Sequence[Finding]) -> Fi
         return Figures(
             census=census.take(session, now=now),
             handed_over=tallies.in_all(session),
+            pauses=list(pauses.all_of_them(session)),
             runs=runs.last(session),
             workers=pulse.alive(session, real=real),
             findings=findings,
@@ -91,9 +93,19 @@ def _deliveries(figures: Figures) -> Iterable[Metric]:
     handed_over = CounterMetricFamily(
         "mailer_handed_over", "What the mail server answered, ever, by outcome", labels=("outcome",)
     )
-    for outcome in sorted({*OUTCOMES, *figures.handed_over}):
+    for outcome in OUTCOMES:
         handed_over.add_metric((outcome,), figures.handed_over.get(outcome, 0))
     yield handed_over
+    by_relay = CounterMetricFamily(
+        "mailer_relay_handed_over", "What each mail server answered, ever", labels=("relay", "outcome")
+    )
+    for (relay, outcome), number in sorted(attempts.of_relays(figures.handed_over).items()):
+        by_relay.add_metric((relay, outcome), number)
+    yield by_relay
+    paused = GaugeMetricFamily("mailer_paused", "Mail servers and domains that are paused", labels=("what",))
+    for what in ("relay", "domain"):
+        paused.add_metric((what,), sum(scope.startswith(f"{what}/") for scope in figures.pauses))
+    yield paused
     yield GaugeMetricFamily("mailer_workers", "Delivery processes that live", value=figures.workers)
 
 

@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "event": ("event", "Plan a call, and invite people to it."),
     "broadcast": ("broadcast", "Send an update to a list, after a look at who gets it."),
     "outbox": ("outbox", "See what waits, what left, what failed, and why."),
+    "relay": ("relay", "See the mail servers and what they took; pause and resume."),
     "deliver": ("deliver", "Deliver what is due now, then stop."),
     "jobs": ("jobs", "List what happens by itself, or run one of it by hand."),
     "postoffice": ("postoffice", "Read the try-out's mail, and move its clock."),

@@ -23,7 +23,14 @@ MESSAGE = {
     "due_at": "Due",
     "sent_at": "Sent",
 }
-ATTEMPT = {"at": "When", "address": "To", "outcome": "Outcome", "code": "Code", "reply": "Their server said"}
+ATTEMPT = {
+    "at": "When",
+    "relay": "Mail server",
+    "address": "To",
+    "outcome": "Outcome",
+    "code": "Code",
+    "reply": "Their server said",
+}
 DETAILS = {
     **MESSAGE,
     "queued_at": "Put in",

@@ -6,7 +6,7 @@ import click
 
 from lists import audit
 from lists.errors import BadInput
-from mailer import census, unknowns
+from mailer import attempts, census, pauses, tallies, unknowns
 from mailer.census import Census
 from mailer.cli import history, messages, opening, output
 from mailer.outbox import STATES
@@ -19,6 +19,7 @@ FIGURES = {
     "left": "Left",
     "finish": "All sent by",
 }
+RELAYS = {"relay": "Mail server", **{outcome: outcome.capitalize() for outcome in attempts.OUTCOMES}}
 
 
 @click.group()
@@ -105,22 +106,37 @@ def stats(*, as_json: bool) -> None:
     with opening.service() as service, service.database.read() as session:
         counted = census.take(session, now=service.clock.now())
         reasons = messages.reasons(session)
+        relays = _by_relay(attempts.of_relays(tallies.in_all(session)))
+        paused = sorted(pauses.all_of_them(session))
     kinds = [
         {"kind": kind, **{state: counted.counts.get((kind, state), 0) for state in STATES}}
         for kind in sorted({kind for kind, _ in counted.counts})
     ]
     if as_json:
         waiting = [{"state": state, "why": why, "number": number} for (state, why), number in reasons.items()]
-        output.print_json({"kinds": kinds, "waiting": waiting, **_figures(counted)})
+        more = {"relays": relays, "paused": paused}
+        output.print_json({"kinds": kinds, "waiting": waiting, **more, **_figures(counted)})
         return
     used = [state for state in STATES if any(row[state] for row in kinds)]
     columns = {"kind": "Kind", **{state: state.capitalize() for state in used}}
     output.rows([*kinds, *_sum(kinds, used)], columns=columns, as_json=False, none="The outbox is empty.")
     for (state, why), number in sorted(reasons.items()):
         output.say(f"{number:>7,}  {state}: {why}")
+    for scope in paused:
+        output.say(f"Paused: {scope.partition('/')[2]}. “mailer relay list” says why.")
+    if len(relays) > 1:
+        output.say("")
+        output.rows(relays, columns=RELAYS, as_json=False)
     if kinds:
         output.say("")
         output.facts(_spoken(counted), labels=FIGURES, as_json=False)
+
+
+def _by_relay(sums: Mapping[tuple[str, str], int]) -> Sequence[Mapping[str, object]]:
+    """Return what each mail server answered, ever."""
+    names = sorted({relay for relay, _ in sums})
+    outcomes = attempts.OUTCOMES
+    return [{"relay": name, **{each: sums.get((name, each), 0) for each in outcomes}} for name in names]
 
 
 def _sum(kinds: Sequence[Mapping[str, object]], used: Sequence[str]) -> Sequence[Mapping[str, object]]:

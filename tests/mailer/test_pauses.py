@@ -6,13 +6,14 @@ from datetime import timedelta
 import pytest
 
 from lists.db import Database
-from mailer import pauses
+from mailer import health, pauses
 from mailer.pauses import Pause
 from mailer.service import Service
 from mailer.smtp import Outcome
 from tests.clocks import START
 from tests.loops import run
 from tests.mailer.test_limits import elsewhere
+from tests.mailer.visitor import Visitor
 from tests.people import Person
 from tests.relays import SENT, World, broadcast, confirmation, crowd, deliver, lane, rows, states, worker
 
@@ -175,3 +176,23 @@ def test_a_pause_of_a_relay_with_a_low_rate_is_over_all_the_same(embedded: Servi
         pauses.begin(session, "relay/relay.example:25", why="5.7.1 no", real=world.clock.real())
     hours(embedded, world, 0.4, lanes=[lane(world, rate="12/hour")])
     assert paused(embedded) == {} and len(world.arrived) == 2
+
+
+def test_health_and_figures_tell_of_a_pause_and_of_each_relay(
+    service: Service, world: World, ben: Person, visitor: Visitor
+) -> None:
+    broadcast(service)
+    deliver(service, world)
+    with service.database.write() as session:
+        pauses.begin(session, "domain/strict.example", why="5.7.1 no", real=world.clock.real())
+    (found,) = [
+        each
+        for each in health.look(service.database, service.clock, home=service.settings.home)
+        if each.name == "mail server"
+    ]
+    assert not found.ok and "refuse our mail" in found.sentence and "strict" not in found.sentence
+    figures = visitor.get("/metrics").text
+    assert 'mailer_relay_handed_over_total{outcome="sent",relay="relay.example:25"} 1.0' in figures
+    assert 'mailer_handed_over_total{outcome="sent"} 1.0' in figures
+    assert 'mailer_paused{what="domain"} 1.0' in figures
+    assert 'outcome="relay' not in figures

@@ -1,0 +1,123 @@
+"""`mailer relay`: the mail servers that take our mail, what they took, and pauses."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import click
+
+from lists import audit
+from lists.errors import NotFound
+from mailer import attempts, pauses, tallies
+from mailer.cli import opening, output
+from mailer.pauses import BY_STAFF, DOMAIN, RELAY, Pause
+from mailer.relay import Relay
+from mailer.service import Service
+
+HOUR = timedelta(hours=1)
+COLUMNS = {
+    "name": "Mail server",
+    "weight": "Weight",
+    "limits": "Limits",
+    "state": "State",
+    "sent_last_hour": "Sent in the last hour",
+    "sent": "Sent",
+    "refused": "Refused",
+    "unreachable": "Not reached",
+}
+PAUSES = {"what": "Paused", "since": "Since", "try_at": "Tried again", "why": "Why"}
+
+
+@click.group()
+def command() -> None:
+    """See the mail servers and what they took; pause one, or a domain of recipients, and resume it."""
+
+
+@command.command("list")
+@output.json_option
+def list_(*, as_json: bool) -> None:
+    """Show each mail server, what it took, and what is paused: “mailer relay list”."""
+    with opening.service() as service, service.database.read() as session:
+        paused = pauses.all_of_them(session)
+        sums = attempts.of_relays(tallies.in_all(session))
+        lately = {
+            relay.name: tallies.lately(
+                session, attempts.by_relay(relay.name, "sent"), since=service.clock.now() - HOUR
+            )
+            for relay in _relays(service)
+        }
+        relays = [
+            {**_told(relay, paused, sums), "sent_last_hour": lately[relay.name]} for relay in _relays(service)
+        ]
+    waiting = [_pause(pause) for pause in paused.values()]
+    if as_json:
+        output.print_json({"relays": relays, "pauses": waiting})
+        return
+    output.rows(relays, columns=COLUMNS, as_json=False, none="No mail server is set: this is a try-out.")
+    if waiting:
+        output.say("")
+        output.rows(waiting, columns=PAUSES, as_json=False)
+
+
+@command.command()
+@click.argument("name")
+def pause(*, name: str) -> None:
+    """Let mail to one mail server or one domain wait: “mailer relay pause gmail.com”.
+
+    NAME is a mail server as “mailer relay list” shows it, or the domain after the @ of addresses. Nothing is
+    lost; what was begun is finished. It waits until “mailer relay resume”, confirmations too.
+    """
+    with opening.service() as service, service.database.write() as session:
+        pauses.begin_by_staff(session, _scope(service, name), real=service.clock.real())
+        audit.note(session, actor=opening.ACTOR, action="pause mail", subject=name, now=service.clock.now())
+    output.say(f"Mail to {name} waits until “mailer relay resume {name}”.")
+
+
+@command.command()
+@click.argument("name")
+def resume(*, name: str) -> None:
+    """Let mail to a paused mail server or domain go again: “mailer relay resume gmail.com”."""
+    with opening.service() as service, service.database.write() as session:
+        if not pauses.end(session, _scope(service, name)):
+            raise NotFound(f"Mail to {name} is not paused. “mailer relay list” shows what is.")
+        audit.note(session, actor=opening.ACTOR, action="resume mail", subject=name, now=service.clock.now())
+    output.say(f"Mail to {name} goes again.")
+
+
+def _relays(service: Service) -> Sequence[Relay]:
+    url = service.settings.smtp_url
+    return Relay.parse_all(url.get_secret_value()) if url is not None else ()
+
+
+def _scope(service: Service, name: str) -> str:
+    """Return what a name stands for: one of our mail servers, else a domain."""
+    if name in {relay.name for relay in _relays(service)}:
+        return f"{RELAY}{name}"
+    if ":" in name or "." not in name or "@" in name:
+        raise NotFound(f"There is no mail server called {name}. “mailer relay list” shows them.")
+    return f"{DOMAIN}{name.lower()}"
+
+
+def _told(
+    relay: Relay, paused: Mapping[str, Pause], sums: Mapping[tuple[str, str], int]
+) -> Mapping[str, object]:
+    told = [f"{relay.rate}"] if relay.rate else []
+    told += [f"{relay.connections} connections"] if relay.connections else []
+    counted = {outcome: sums.get((relay.name, outcome), 0) for outcome in attempts.OUTCOMES}
+    state = "paused" if f"{RELAY}{relay.name}" in paused else "takes mail"
+    return {
+        "name": relay.name,
+        "weight": relay.weight,
+        "limits": ", ".join(told),
+        "state": state,
+        **counted,
+    }
+
+
+def _pause(paused: Pause) -> Mapping[str, object]:
+    why = "staff paused it" if paused.why == BY_STAFF else paused.why
+    return {
+        "what": paused.scope.partition("/")[2],
+        "since": paused.since,
+        "try_at": paused.try_at or "when staff resume it",
+        "why": why,
+    }
