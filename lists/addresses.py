@@ -10,6 +10,7 @@ import hmac
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lists.errors import BadAddress
 
@@ -21,6 +22,12 @@ DIGEST_OCTETS = 16
 LONG_NAME = (
     7  # from this length on, a name one letter away from a common one is a typo even at its first letter
 )
+
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # categories of letters nobody sees
+DOMAINS = 4_000  # that were looked at are remembered
+PLAIN = re.compile(
+    r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+", re.ASCII | re.IGNORECASE
+)  # RFC 5322 3.2.3, with its dots
 
 SENTENCES = {
     "empty": {
@@ -172,13 +179,14 @@ def _outer_fault(text: str) -> str | None:
         return "empty"
     if len(text) > MAX_READ:
         return "long"  # before anything is done to each letter
-    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for letter in text):
+    plain = text.isascii() and text.isprintable()
+    if not plain and any(unicodedata.category(letter) in UNSEEN for letter in text):
         return "hidden"  # CR, LF, NUL, bidi overrides, lone surrogates, zero-width letters
     if len(text.encode()) > MAX_OCTETS:
         return "long"
     if any(letter in text for letter in '<>",;'):
         return "brackets"
-    if any(unicodedata.category(letter) == "Zs" for letter in text):
+    if " " in text or (not plain and any(unicodedata.category(letter) == "Zs" for letter in text)):
         return "space"
     return {0: "no_at", 1: None}.get(text.count("@"), "two_ats")
 
@@ -195,6 +203,7 @@ def _local_fault(local: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=DOMAINS)
 def _domain_fault(domain: str) -> str | None:
     if not domain:
         return "no_domain"
@@ -211,6 +220,21 @@ def _domain_fault(domain: str) -> str | None:
 
 
 def _validated(text: str) -> tuple[str, str] | None:
+    local, _, domain = text.partition("@")
+    if PLAIN.fullmatch(local):
+        # Nothing is left to ask of such a local part, and a file names most domains many times.
+        ascii_domain = _ascii_domain(domain)
+        return None if ascii_domain is None else (local, ascii_domain)
+    return _asked(text)
+
+
+@lru_cache(maxsize=DOMAINS)
+def _ascii_domain(domain: str) -> str | None:
+    found = _asked(f"x@{domain}")
+    return None if found is None else found[1]
+
+
+def _asked(text: str) -> tuple[str, str] | None:
     import email_validator  # here, because it takes 40 ms to import and most commands never need it
 
     # Reserved names that reach nobody in the world are what a try-out and its tests write to.

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from lists import declines, suppressions
+from lists import declines, subscriptions, suppressions
 from lists.contacts import Contact
 from lists.db import Instant
 from lists.subscriptions import Subscription
@@ -42,6 +42,7 @@ SENTENCES = {
     "already confirmed": "This contact has confirmed already, so there is nothing to ask.",
     "paused": "This contact asked for a pause, which is not over yet.",
     "declined": "This contact does not want mails of this kind.",
+    "arriving": "This contact comes with an import that is not finished.",
 }
 LASTING = frozenset(
     {"suppressed", "never joined", "left", "already confirmed", "declined"}
@@ -126,12 +127,14 @@ def _rule(purpose: Purpose, now: datetime | ColumnElement[datetime]) -> list[tup
         rule += [
             ("left", Subscription.state == "left"),
             ("already confirmed", Subscription.state == "confirmed"),
+            ("arriving", subscriptions.arriving()),
         ]
     elif purpose.needs == "confirmed":
         paused = Subscription.paused_until
         rule += [
             ("left", Subscription.state == "left"),
             ("not confirmed", Subscription.state == "pending"),
+            ("arriving", subscriptions.arriving()),
         ]
         rule += [("declined", declines.of_topic(purpose.topic))] if purpose.topic else []
         rule.append(("paused", and_(paused.is_not(None), paused > now)))

@@ -1,10 +1,10 @@
 """A row of a file, read: a person who may be brought in, somebody who is passed over, or what is wrong."""
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from lists import addresses, contacts, geography, mappings
+from lists import addresses, contacts, geography, mappings, spreadsheets
 from lists.addresses import Address
 from lists.contacts import NAME_LENGTH
 from lists.dialects import Record
@@ -12,11 +12,8 @@ from lists.errors import BadInput
 from lists.geography import Place
 from lists.mappings import Columns
 
-MOST_WRONG = 1_000  # after so many wrong rows the rest is not read any more
-MOST_ROWS = 100_000  # they are written in one transaction of about 7 s, and a person's sign-up waits 10
+MOST_ROWS = 1_000_000
 SHOWN = 60  # characters of a cell that a sentence repeats
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet runs, when a cell begins with it
-SHIELD = "'"  # what keeps it from doing so
 
 LANGUAGE = {
     **dict.fromkeys(("", "en", "english", "inglés", "ingles"), "en"),
@@ -42,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fate:
-    """What became, or would become, of one row: one of OUTCOMES in transfers, and why."""
+    """What became, or would become, of one row: one of OUTCOMES of the stage, and why."""
 
     line: int
     email: str
@@ -50,15 +47,13 @@ class Fate:
     why: str = ""
 
 
-Progress = Callable[[int], None]
-
-
 def read(
-    records: Iterator[Record], columns: Columns, *, pepper: bytes, seen: MutableMapping[str, int]
+    records: Iterator[Record], columns: Columns, *, pepper: bytes, line_of: Callable[[str], int | None]
 ) -> Iterator[tuple[Row | Fate, Sequence[str]]]:
     """Yield what each record is, with its cells, passing over those without anything in them.
 
-    `seen` is filled with the line of each address. Raises BadInput for more rows than MOST_ROWS.
+    `line_of` knows where the key of an address stood in an earlier row, or None. Raises BadInput for more
+    rows than MOST_ROWS.
     """
     for number, (line, cells) in enumerate(records, 1):
         if number > MOST_ROWS:
@@ -66,12 +61,7 @@ def read(
                 f"The file has more than {MOST_ROWS:,} rows. Split it and import the parts one by one."
             )
         if any(cell.strip() for cell in cells):
-            yield _row(line, cells, columns, seen=seen, pepper=pepper), cells
-
-
-def shielded(cell: str) -> str:
-    """Return a cell so that no spreadsheet takes it for a formula; `_plain` takes the shield off again."""
-    return SHIELD + cell if cell.startswith(FORMULA) else cell
+            yield _row(line, cells, columns, line_of=line_of, pepper=pepper), cells
 
 
 def shown(text: str) -> str:
@@ -81,7 +71,12 @@ def shown(text: str) -> str:
 
 
 def _row(
-    line: int, cells: Sequence[str], columns: Columns, *, seen: MutableMapping[str, int], pepper: bytes
+    line: int,
+    cells: Sequence[str],
+    columns: Columns,
+    *,
+    line_of: Callable[[str], int | None],
+    pepper: bytes,
 ) -> Row | Fate:
     def cell(place: int | None) -> str:
         return _plain(cells[place]) if place is not None and place < len(cells) else ""
@@ -99,8 +94,8 @@ def _row(
             why = declined or "left there"
             return Fate(line=line, email=shown(text("email")), outcome="declined", why=why)
         address = addresses.parse(text("email"), pepper=pepper)
-        if address.key in seen:
-            raise BadInput(f"The same address is in line {seen[address.key]}. Keep one of the two.")
+        if (first := line_of(address.key)) is not None:
+            raise BadInput(f"The same address is in line {first}. Keep one of the two.")
         full = " ".join(part for part in (text("first_name"), text("last_name")) if part)
         name = contacts.clean(text("name") or full, what="name", limit=NAME_LENGTH)
         language = _language(text("language"))
@@ -115,7 +110,6 @@ def _row(
     local, _, domain = address.email.rpartition("@")
     if meant := _meant(domain):
         notes.append(f"was {local}@{meant} meant?")
-    seen[address.key] = line
     return Row(
         line=line,
         address=address,
@@ -129,8 +123,7 @@ def _row(
 
 def _plain(cell: str) -> str:
     """Return a cell without the spaces around it, and without the shield against being a formula."""
-    cell = cell.strip(" \t\N{NO-BREAK SPACE}")
-    return cell[1:] if cell.startswith(SHIELD) and cell[1:].startswith(FORMULA) else cell
+    return spreadsheets.bare(cell.strip(" \t\N{NO-BREAK SPACE}"))
 
 
 def _declined(text: str) -> str:

@@ -24,13 +24,14 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
     literal_column,
+    or_,
     select,
     update,
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists import departures
-from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing, once
+from lists import arrivals, departures
+from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing, once
 
 LISTS = ("interest", "organizers")
 PENDING: ColumnElement[str] = literal_column("'pending'")  # a constant, so that the partial index serves
@@ -38,7 +39,10 @@ FRESH = {"populate_existing": True}  # as it stands in the database now, whateve
 
 
 class Subscription(Base):
-    """One contact on one list; `mailed_at` is when we wrote to ask for their yes, None while nobody has."""
+    """One contact on one list; `mailed_at` is when we wrote to ask for their yes, None while nobody has.
+
+    `arrival_id` is the import that brought it; until all of that is here, it counts for nothing.
+    """
 
     __tablename__ = "subscriptions"
     __table_args__ = (
@@ -65,6 +69,7 @@ class Subscription(Base):
     confirmed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
     left_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
     paused_until: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    arrival_id: Mapped[int | None] = mapped_column(Id, default=None)
 
 
 class SubscriptionChange(Base):
@@ -115,9 +120,11 @@ def ask(session: Session, *, contact_id: int, list: str, now: datetime) -> Subsc
     asked = {"state": "pending", "asked_at": now, "mailed_at": now}
     insert_or_nothing(session, Subscription, [{"contact_id": contact_id, "list": list, "round": 0, **asked}])
     again = update(Subscription).where(
-        Subscription.contact_id == contact_id, Subscription.list == list, Subscription.state != "confirmed"
+        Subscription.contact_id == contact_id,
+        Subscription.list == list,
+        or_(Subscription.state != "confirmed", arriving()),
     )
-    session.execute(again.values(**asked))
+    session.execute(again.values(**asked, arrival_id=None))
     subscription = find(session, contact_id=contact_id, list=list)
     assert subscription is not None
     return subscription
@@ -170,22 +177,58 @@ def pause(session: Session, *, contact_id: int, until: datetime | None) -> None:
     session.execute(paused.values(paused_until=until))
 
 
+def arriving() -> ColumnElement[bool]:
+    """Return the SQL condition that a subscription came with an import that is not all here yet."""
+    return arrivals.arriving(Subscription.arrival_id)
+
+
 def add_all(
-    session: Session, contact_ids: Sequence[int], *, list: str, now: datetime, confirmed: bool
+    session: Session,
+    contact_ids: Sequence[int],
+    *,
+    list: str,
+    now: datetime,
+    confirmed: bool,
+    arrival_id: int | None = None,
 ) -> int:
-    """Subscribe many contacts at once, passing over all who ever had a subscription; returns how many."""
+    """Subscribe many contacts at once, passing over all who ever had a subscription; returns how many.
+
+    Those of an arrival count when all of it is here, and `announce` then tells the sequences.
+    """
     if not contact_ids:
         return 0
     state = {"state": "confirmed", "confirmed_at": now} if confirmed else {"state": "pending"}
     rows = [
-        {"contact_id": contact, "list": list, "round": 0, "asked_at": now, **state} for contact in contact_ids
+        {
+            "contact_id": contact,
+            "list": list,
+            "round": 0,
+            "asked_at": now,
+            "arrival_id": arrival_id,
+            **state,
+        }
+        for contact in contact_ids
     ]
     added = insert_or_nothing(session, Subscription, rows)
-    if confirmed:
+    if confirmed and arrival_id is None:
         insert_or_nothing(
             session, SubscriptionChange, [{"contact_id": contact, "list": list} for contact in contact_ids]
         )
     return added
+
+
+def announce(session: Session, *, arrival_id: int, after: int, limit: int) -> int | None:
+    """Let the sequences look at whom an arrival brought; returns where to go on, None at the end."""
+    found = session.execute(
+        select(Subscription.id, Subscription.contact_id, Subscription.list)
+        .where(Subscription.id > after, Subscription.arrival_id == arrival_id)
+        .where(Subscription.state == "confirmed")
+        .order_by(Subscription.id)
+        .limit(limit)
+    ).all()
+    changed = [{"contact_id": row.contact_id, "list": row.list} for row in found]
+    insert_or_nothing(session, SubscriptionChange, changed)
+    return found[-1].id if found else None
 
 
 def take_unmailed(
@@ -212,9 +255,9 @@ def take_unmailed(
 def counts(session: Session) -> dict[tuple[str, str], int]:
     """Return how many subscriptions there are by (list, state)."""
     rows = session.execute(
-        select(Subscription.list, Subscription.state, func.count()).group_by(
-            Subscription.list, Subscription.state
-        )
+        select(Subscription.list, Subscription.state, func.count())
+        .where(~arriving())
+        .group_by(Subscription.list, Subscription.state)
     )
     return {(list_name, state): number for list_name, state, number in rows}
 

@@ -1,33 +1,34 @@
-"""Transfers: people brought in from a CSV file, all of them or none, with a report by row.
+"""Transfers: people brought in from a file, all of them or none, with a report by row.
 
-`read` looks at the table alone, `plan` asks the database what would become of each row, `bring_in` does it.
-Nobody is brought back: who left a list, was forgotten or is suppressed stays so, and what is known about
-somebody who is here already stays as it is. Database work is done in batches, never a query per row.
+`read` looks at the table alone, `plan` asks the database what would become of each row, `bring_in` writes one
+batch of those who are new, and `finish` lets all of them count at once (lists/arrivals.py). Nobody is brought
+back: who left a list, was forgotten or is suppressed stays so, and what is known about somebody who is here
+already stays as it is. Database work is done in batches, never a query per row.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
-from lists import audit, contacts, rows, subscriptions, suppressions
+from lists import arrivals, audit, contacts, rows, subscriptions, suppressions
+from lists.arrivals import Arrival
 from lists.consents import Consent
 from lists.contacts import Contact
 from lists.db import insert_or_nothing
+from lists.directory import Listing
 from lists.errors import BadInput
 from lists.mappings import Columns
-from lists.rows import MOST_WRONG, Fate, Progress, Row
+from lists.rows import Row
+from lists.stage import BATCH, UNDECIDED, Decision, Stage, Staged
 from lists.subscriptions import Subscription
 from lists.tables import Table
 
-OUTCOMES = ("added", "already", "left", "suppressed", "declined", "wrong")
 EVIDENCE_LENGTH = 1_000
-BATCH = 1_000  # rows a query; SQLite binds at most 32,766 values
 TOLD_EVERY = 500  # rows between two words about progress
+PAGE = "import {number}"  # what a consent says of where it was given
 
 ALREADY = {"confirmed": "is on this list", "pending": "was asked, and has not confirmed yet"}
 SUPPRESSED = {
@@ -36,104 +37,118 @@ SUPPRESSED = {
     "bounce": "this address does not take mail",
     "staff": "staff decided not to write to this address",
 }
-T = TypeVar("T")
+Progress = Callable[[int], None]
 
 
-Fates = list[Fate]
+class Standing(NamedTuple):
+    """How somebody stands on a list: the state, and the import that brought them there, if one did."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """A file as read: how it is written, what its columns are, the good rows, what became of the others."""
-
-    table: Table
-    columns: Columns
-    rows: Sequence[Row]
-    passed_over: Sequence[Fate]
-
-    @property
-    def wrong(self) -> Sequence[Fate]:
-        """The rows that cannot be used; with one of them nothing is imported."""
-        return [fate for fate in self.passed_over if fate.outcome == "wrong"]
+    state: str
+    arrival_id: int | None
 
 
 def read(
-    table: Table, columns: Columns, *, pepper: bytes, progress: Progress = lambda _rows: None
-) -> Reading:
-    """Read the rows of a table whose columns are known.
+    table: Table, columns: Columns, stage: Stage, *, pepper: bytes, progress: Progress = lambda _line: None
+) -> None:
+    """Put the rows of a table whose columns are known onto the stage.
 
     Raises BadInput for a file that cannot be read as a whole.
     """
-    good: list[Row] = []
-    others: list[Fate] = []
-    wrong = 0
-    for found, _ in rows.read(table.records, columns, pepper=pepper, seen={}):
-        if isinstance(found, Row):
-            good.append(found)
-        else:
-            others.append(found)
-            wrong += found.outcome == "wrong"
-        if (len(good) + len(others)) % TOLD_EVERY == 0:
-            progress(found.line)
-        if wrong >= MOST_WRONG:
-            break
-    return Reading(table=table, columns=columns, rows=good, passed_over=others)
+    found = rows.read(table.records, columns, pepper=pepper, line_of=stage.line_of)
+    for number, (row, cells) in enumerate(found):
+        stage.put(row, cells)
+        if number % TOLD_EVERY == 0:
+            progress(row.line)
 
 
 def plan(
-    session: Session, found: Sequence[Row], *, list: str, progress: Progress = lambda _rows: None
-) -> Sequence[Fate]:
-    """Tell what importing these rows to a list would do to each, in their order; changes nothing."""
-    fates: Fates = []
-    for batch in _batches(found):
-        barred = suppressions.among(session, [row.address.digest for row in batch])
-        standing = _standing(session, batch)
-        for row in batch:
-            outcome, why = _fate(row, list, barred.get(row.address.digest), standing.get(row.address.key))
-            fates.append(Fate(line=row.line, email=row.address.email, outcome=outcome, why=why))
-        progress(len(fates))
-    return fates
+    session: Session,
+    stage: Stage,
+    *,
+    list: str,
+    arrival_id: int | None = None,
+    progress: Progress = lambda _rows: None,
+) -> None:
+    """Decide on the stage what importing to a list would do to each row; changes nothing else.
+
+    `arrival_id` is the same import's, when it was interrupted: whom it brought already counts as added.
+    """
+    done = 0
+    for batch in stage.batches(UNDECIDED):
+        stage.decide(_decided(session, batch, list=list, arrival_id=arrival_id)[0])
+        done += len(batch)
+        progress(done)
 
 
 def bring_in(
     session: Session,
-    found: Sequence[Row],
+    batch: Sequence[Staged],
     *,
-    list: str,
+    arrival: Arrival,
     evidence: str,
     confirmed: bool,
     now: datetime,
-    actor: str,
-    progress: Progress = lambda _rows: None,
-) -> Sequence[Fate]:
-    """Import these rows to a list and tell what became of each, in their order.
+) -> Sequence[Decision]:
+    """Write one batch of an arrival, asking again about each, and tell what became of them.
 
     `confirmed`: they have agreed already, and `evidence` says where that can be seen; otherwise each of them
-    is asked by mail first. The evidence is kept with each person's consent. Raises BadInput for evidence that
-    is missing or cannot be kept.
+    is asked by mail once the arrival is here. The evidence is kept with each person's consent.
     """
-    evidence = checked_evidence(evidence)
-    fates = plan(session, found, list=list)
-    joining = [row for row, fate in zip(found, fates, strict=True) if fate.outcome == "added"]
-    done = 0
-    for batch in _batches(joining):
-        insert_or_nothing(session, Contact, [_contact(row, now) for row in batch])
-        ids = _ids(session, batch)
-        subscriptions.add_all(session, [*ids.values()], list=list, now=now, confirmed=confirmed)
-        said = {"list": list, "action": "imported", "page": "import", "at": now}
-        since = {row.address.key: row.since for row in batch}
-        session.execute(
-            insert(Consent),
-            [
-                {"contact_id": number, "wording": _wording(evidence, since[key]), **said}
-                for key, number in ids.items()
-            ],
-        )
-        done += len(batch)
-        progress(done)
-    subject = f"{len(joining)} to {list}{', confirmed' if confirmed else ''}"
+    decided, known = _decided(session, batch, list=arrival.list, arrival_id=arrival.id)
+    added = {each.number for each in decided if each.outcome == "added"}
+    joining = [
+        row for number, row in batch if number in added and arrival.list not in known.get(row.address.key, {})
+    ]
+    insert_or_nothing(session, Contact, [_contact(row, now) for row in joining])
+    ids = _ids(session, joining)
+    subscriptions.add_all(
+        session, [*ids.values()], list=arrival.list, now=now, confirmed=confirmed, arrival_id=arrival.id
+    )
+    said = {"list": arrival.list, "action": "imported", "page": PAGE.format(number=arrival.id), "at": now}
+    since = {row.address.key: row.since for row in joining}
+    kept = [
+        {"contact_id": number, "wording": _wording(evidence, since[key]), **said}
+        for key, number in ids.items()
+    ]
+    if kept:
+        session.execute(insert(Consent), kept)
+    return decided
+
+
+def finish(
+    session: Session, arrival: Arrival, *, people: int, confirmed: bool, now: datetime, actor: str
+) -> None:
+    """Let everybody of an arrival count from now on."""
+    arrivals.end(session, arrival.id, state="here", now=now)
+    subject = f"{people} to {arrival.list}{', confirmed' if confirmed else ''}"
     audit.note(session, actor=actor, action="import", subject=subject, now=now)
-    return fates
+
+
+def take_back(session: Session, arrival: Arrival, *, after: int) -> int | None:
+    """Take back one batch of whom an unfinished arrival brought; returns where to go on, None at the end.
+
+    Who was here before, or did something here since, stays, without the subscription that came this way.
+    """
+    page = PAGE.format(number=arrival.id)
+    said = session.execute(
+        select(Consent.id, Consent.contact_id)
+        .where(Consent.id > after, Consent.page == page)
+        .order_by(Consent.id)
+        .limit(BATCH)
+    ).all()
+    if not said:
+        return None
+    people = [row.contact_id for row in said]
+    mine = (Subscription.contact_id.in_(people), Subscription.arrival_id == arrival.id)
+    quiet = {"synchronize_session": False}
+    session.execute(delete(Subscription).where(*mine).execution_options(**quiet))
+    session.execute(
+        delete(Consent).where(Consent.id.in_([row.id for row in said])).execution_options(**quiet)
+    )
+    kept = [exists().where(table.contact_id == Contact.id) for table in (Subscription, Consent, Listing)]
+    nothing = delete(Contact).where(Contact.id.in_(people), *(~each for each in kept))
+    session.execute(nothing.execution_options(**quiet))
+    return int(said[-1].id)
 
 
 def checked_evidence(evidence: str) -> str:
@@ -147,36 +162,61 @@ def checked_evidence(evidence: str) -> str:
     return cleaned
 
 
-def counts(fates: Sequence[Fate]) -> Mapping[str, int]:
-    """Return how many rows had each outcome, in the order of OUTCOMES."""
-    outcomes = [fate.outcome for fate in fates]
-    return {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
+def _decided(
+    session: Session, batch: Sequence[Staged], *, list: str, arrival_id: int | None
+) -> tuple[Sequence[Decision], Mapping[str, Mapping[str, Standing]]]:
+    """Return what becomes of each row, and how those who are known stand on the lists."""
+    barred = suppressions.among(session, [row.address.digest for _, row in batch])
+    known = _standing(session, batch)
+    decided = [
+        Decision(
+            number,
+            *_fate(row, list, barred.get(row.address.digest), known.get(row.address.key), arrival_id),
+        )
+        for number, row in batch
+    ]
+    return decided, known
 
 
-def _fate(row: Row, list: str, suppressed: str | None, standing: Mapping[str, str] | None) -> tuple[str, str]:
+def _fate(
+    row: Row,
+    list: str,
+    suppressed: str | None,
+    standing: Mapping[str, Standing] | None,
+    arrival_id: int | None,
+) -> tuple[str, str]:
     if suppressed is not None:
         return "suppressed", SUPPRESSED.get(suppressed, suppressed)
-    states = standing or {}
-    if states.get(list) in ALREADY:
-        return "already", ALREADY[states[list]]
-    gone = sorted(name for name, state in states.items() if state == "left")
+    lists = standing or {}
+    gone = sorted(name for name, found in lists.items() if found.state == "left")
+    here = lists.get(list)
+    if here is not None and here.state != "left":
+        if arrival_id is not None and here.arrival_id == arrival_id:
+            return "added", row.note
+        return "already", ALREADY[here.state]
     if gone:
         # Who left one list may not want another one either: only they themselves can come back.
         return "left", f"left the list {' and '.join(gone)}; can join again on the page"
-    known = "is known here already, and keeps the name, language and ZIP code they have" if standing else ""
+    known = (
+        ""
+        if standing is None
+        else "is known here already, and keeps the name, language and ZIP code they have"
+    )
     return "added", "; ".join(part for part in (known, row.note) if part)
 
 
-def _standing(session: Session, batch: Sequence[Row]) -> Mapping[str, Mapping[str, str]]:
-    """Return, for each of these people who is known, the state on every list they ever were on."""
+def _standing(session: Session, batch: Sequence[Staged]) -> Mapping[str, Mapping[str, Standing]]:
+    """Return, for each of these people who is known, how they stand on every list they ever were on."""
     found = session.execute(
-        select(Contact.email_key, Subscription.list, Subscription.state)
+        select(Contact.email_key, Subscription.list, Subscription.state, Subscription.arrival_id)
         .outerjoin(Subscription, Subscription.contact_id == Contact.id)
-        .where(Contact.email_key.in_([row.address.key for row in batch]))
+        .where(Contact.email_key.in_([row.address.key for _, row in batch]))
     )
-    standing: dict[str, dict[str, str]] = {}
-    for key, list_name, state in found:
-        standing.setdefault(key, {})[list_name or ""] = state or ""
+    standing: dict[str, dict[str, Standing]] = {}
+    for key, list_name, state, arrival_id in found:
+        lists = standing.setdefault(key, {})
+        if list_name is not None:
+            lists[list_name] = Standing(state, arrival_id)
     return standing
 
 
@@ -205,9 +245,3 @@ def _ids(session: Session, batch: Sequence[Row]) -> Mapping[str, int]:
 
 def _wording(evidence: str, since: str) -> str:
     return f"{evidence} ({since})" if since else evidence
-
-
-def _batches(every: Sequence[T]) -> Iterator[Sequence[T]]:
-    remaining = iter(every)
-    while batch := tuple(islice(remaining, BATCH)):
-        yield batch

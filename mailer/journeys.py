@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists import declines
+from lists import declines, subscriptions
 from lists.contacts import Contact
 from lists.db import Base, Instant, Moment, PrimaryKey, index_where, insert_or_nothing, once
 from lists.subscriptions import Subscription
@@ -85,7 +85,9 @@ def start(
         "started_at": literal(now, Instant),
     }
     on_list = select(*values.values()).join(Subscription, Subscription.contact_id == Contact.id)
-    confirmed = on_list.where(Subscription.list == list, Subscription.state == "confirmed", who)
+    confirmed = on_list.where(
+        Subscription.list == list, Subscription.state == "confirmed", ~subscriptions.arriving(), who
+    )
     return insert_or_nothing(session, Journey, confirmed, columns=tuple(values))
 
 

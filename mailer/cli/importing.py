@@ -1,26 +1,44 @@
 """`mailer list import`: people from a file, all of them or none, with the evidence of their consent."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from lists import dialects, encodings, mappings, rows, tables, transfers
+from lists import (
+    arrivals,
+    audit,
+    dialects,
+    encodings,
+    mappings,
+    rows,
+    spreadsheets,
+    subscriptions,
+    tables,
+    transfers,
+)
 from lists.errors import BadInput, NotFound
 from lists.mappings import FIELDS, Columns
 from lists.rows import Fate
+from lists.stage import BATCH, UNDECIDED, Stage
 from lists.subscriptions import LISTS
 from lists.tables import Table
-from lists.transfers import Reading
 from mailer.cli import opening, output, progress
+from mailer.jobs import PAUSE_SECONDS
 from mailer.service import Service
 
 ROWS_SHOWN = 50
 PIECE = 1 << 18  # octets read at once
 FILE_COLUMNS = {"line": "Line", "email": "Address", "outcome": "What", "why": "Why"}
+REASONS = ("refused: line", "refused: why")  # columns that a file of refused rows has more
+CORRECT = "Correct them and import them again; --refused FILE writes them to a file."
 MAPPING = {"column": "Column of the file", "field": "Read as"}
 WORDS = {
     "added": ("added", "would be added"),
@@ -46,6 +64,8 @@ NEXT = {
 )
 @click.option("--confirmed", is_flag=True, help="They have agreed already: do not ask them by mail first.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would happen; nothing is changed.")
+@click.option("--refused", type=click.Path(path_type=Path), help="Write the rows that cannot be used here.")
+@click.option("--leave-out-refused", is_flag=True, help="Import the others; needs --refused.")
 @click.option("--show-mapping", is_flag=True, help="Only show what each column is read as.")
 @click.option(
     "--map",
@@ -64,6 +84,8 @@ def command(
     consent: str,
     confirmed: bool,
     dry_run: bool,
+    refused: Path | None,
+    leave_out_refused: bool,
     show_mapping: bool,
     said: Sequence[str],
     encoding: str,
@@ -81,15 +103,21 @@ def command(
     What happens next: each of them gets a mail that asks to confirm. With --confirmed they are on the list
     at once; use it only when you can show that each of them asked for this, for --consent is kept with every
     person as the proof. Nobody comes back this way who left, was forgotten or must not be written to.
+
+    All of them count at once, at the end. An import that was interrupted goes on with the same command, and
+    “mailer list undo” takes it back; until then nobody of it is written to.
     Status 0: done. Status 2: refused, nothing was changed.
     """
-    transfers.checked_evidence(consent)
+    consent = transfers.checked_evidence(consent)
     if list_name == "organizers" and not confirmed:
         raise BadInput(
             "Organizers join by applying on the page, and staff approve them. Add --confirmed if these people"
             " have agreed to be on the organizer list, or send them the page."
         )
-    with opening.service() as service, _opened(file) as opened:
+    if leave_out_refused and refused is None:
+        raise BadInput("Add --refused FILE, so that the rows that are left out are not lost.")
+    asked = Asked(list=list_name, consent=consent, confirmed=confirmed)
+    with opening.service() as service, _opened(file) as opened, Stage() as stage:
         table = tables.read(opened, encoding=encoding, separator=separator)
         columns = mappings.guess(table.columns, file_name=file.name, said=_said(said))
         if not as_json:
@@ -97,19 +125,67 @@ def command(
         if show_mapping:
             output.rows(_mapping(columns), columns=MAPPING, as_json=as_json)
             return
-        reading = _read(opened, table, columns, service)
-        fates = _bring_in(service, reading, list_name, consent, confirmed, dry_run=dry_run)
-        done = not dry_run and not reading.wrong
-        _report(reading, fates, done=done, as_json=as_json)
-        if reading.wrong:
-            many = "One row" if len(reading.wrong) == 1 else f"{len(reading.wrong)} rows"
-            raise BadInput(f"{many} cannot be used, so nothing was imported. Correct the file and try again.")
-        if as_json:
-            return
-        if dry_run:
-            output.say("Nothing was changed. Leave out --dry-run to import them.")
-        elif any(fate.outcome == "added" for fate in fates):
-            output.say(NEXT[confirmed] + " “mailer serve” sends whatever is due.")
+        fingerprint = asked.fingerprint(opened, columns)
+        _read(opened, table, columns, stage, service)
+        _plan(stage, asked, fingerprint, service)
+        if refused is not None:
+            _keep_refused(refused, columns, stage)
+        wrong = stage.counts()["wrong"]
+        done = not dry_run and (leave_out_refused or not wrong)
+        if done:
+            _bring_in(stage, asked, fingerprint, service)
+        _report(stage, table, columns, done=done, as_json=as_json)
+        if wrong and not done and not dry_run:
+            many = "One row" if wrong == 1 else f"{wrong:,} rows"
+            raise BadInput(f"{many} cannot be used, so nothing was imported. {CORRECT}")
+        if not as_json:
+            _say_next(stage, confirmed=confirmed, done=done)
+
+
+@click.command(name="undo")
+def undo() -> None:
+    """Take back an import that was interrupted, so that nobody it brought is here.
+
+    None of them was written to. Who was here before stays as they were. An import that was finished cannot be
+    taken back.
+    """
+    with opening.service() as service:
+        with service.database.read() as session:
+            arrival = arrivals.unfinished(session)
+        if arrival is None:
+            raise NotFound("There is no unfinished import.")
+        after: int | None = 0
+        while after is not None:
+            with service.database.write() as session:
+                after = transfers.take_back(session, arrival, after=after)
+            service.clock.sleep(PAUSE_SECONDS)
+        with service.database.write() as session:
+            now = service.clock.now()
+            arrivals.end(session, arrival.id, state="undone", now=now)
+            audit.note(
+                session, actor=opening.ACTOR, action="import taken back", subject=arrival.list, now=now
+            )
+    output.say("Taken back. Nobody whom it brought was written to.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What an import was asked to do: the list, the evidence of consent, and whether to vouch for it."""
+
+    list: str
+    consent: str
+    confirmed: bool
+
+    def fingerprint(self, file: BinaryIO, columns: Columns) -> bytes:
+        """Return what is the same only when the same is asked for the same file."""
+        at = file.tell()
+        file.seek(0)
+        digest = hashlib.sha256()
+        for piece in iter(partial(file.read, PIECE), b""):
+            digest.update(piece)
+        file.seek(at)
+        digest.update(json.dumps([self.list, self.consent, self.confirmed, [*columns.fields]]).encode())
+        return digest.digest()
 
 
 @contextmanager
@@ -150,56 +226,104 @@ def _say_how(table: Table, columns: Columns) -> None:
         output.say(f"These columns are not read: {', '.join(rows.shown(name) for name in columns.unread)}.")
 
 
-def _read(file: BinaryIO, table: Table, columns: Columns, service: Service) -> Reading:
+def _read(file: BinaryIO, table: Table, columns: Columns, stage: Stage, service: Service) -> None:
     at = file.tell()
     file.seek(0)
     lines = sum(piece.count(b"\n") for piece in iter(partial(file.read, PIECE), b""))
     file.seek(at)
     with progress.bar("Reading", total=lines) as told:
-        return transfers.read(table, columns, pepper=service.keys.pepper, progress=told)
+        transfers.read(table, columns, stage, pepper=service.keys.pepper, progress=told)
 
 
-def _bring_in(
-    service: Service, reading: Reading, list_name: str, consent: str, confirmed: bool, *, dry_run: bool
-) -> Sequence[Fate]:
-    good = reading.rows
-    if dry_run or reading.wrong:
-        with service.database.read() as session:
-            return transfers.plan(session, good, list=list_name)
-    with (
-        progress.bar("Importing", total=len(good)) as told,
-        service.database.write() as session,
-    ):
-        return transfers.bring_in(
+def _plan(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> None:
+    """Decide what becomes of each row; an import that was interrupted knows whom it brought already."""
+    total = stage.count(UNDECIDED)
+    with progress.bar("Comparing", total=total) as told, service.database.read() as session:
+        under_way = arrivals.unfinished(session)
+        same = under_way is not None and under_way.fingerprint == fingerprint
+        number = under_way.id if same and under_way is not None else None
+        transfers.plan(session, stage, list=asked.list, arrival_id=number, progress=told)
+
+
+def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> None:
+    """Write whom the plan adds, batch by batch, and let all of them count at the end."""
+    total = stage.counts()["added"]
+    if not total:
+        return
+    database, clock = service.database, service.clock
+    with database.write() as session:
+        arrival = arrivals.begin(session, list=asked.list, fingerprint=fingerprint, now=clock.now())
+    with progress.bar("Importing", total=total) as told:
+        done = 0
+        for batch in stage.batches("added"):
+            with database.write() as session:
+                decided = transfers.bring_in(
+                    session,
+                    batch,
+                    arrival=arrival,
+                    evidence=asked.consent,
+                    confirmed=asked.confirmed,
+                    now=clock.now(),
+                )
+            stage.decide(decided)
+            done += len(batch)
+            told(done)
+            clock.sleep(PAUSE_SECONDS)  # so that a person's sign-up gets its turn at the database
+    with database.write() as session:
+        transfers.finish(
             session,
-            good,
-            list=list_name,
-            evidence=consent,
-            confirmed=confirmed,
-            now=service.clock.now(),
+            arrival,
+            people=stage.counts()["added"],
+            confirmed=asked.confirmed,
+            now=clock.now(),
             actor=opening.ACTOR,
-            progress=told,
         )
+    after: int | None = 0
+    while after is not None:
+        with database.write() as session:
+            after = subscriptions.announce(session, arrival_id=arrival.id, after=after, limit=BATCH)
+        clock.sleep(PAUSE_SECONDS)
 
 
-def _report(reading: Reading, fates: Sequence[Fate], *, done: bool, as_json: bool) -> None:
-    every = sorted([*fates, *reading.passed_over], key=lambda fate: fate.line)
-    counts = transfers.counts(every)
+def _keep_refused(path: Path, columns: Columns, stage: Stage) -> None:
+    """Write the rows that cannot be used, with their reasons, so that they can be corrected and imported."""
+    if not stage.counts()["wrong"]:
+        return
+    own = [place for place, name in enumerate(columns.columns) if name not in REASONS]
+    named = [*(columns.columns[place] for place in own), *REASONS]
+    with spreadsheets.writing(path, named, mark=True) as write:
+        for line, cells, why in stage.refused():
+            extra = cells[len(columns.columns) :]
+            write([*(cells[place] if place < len(cells) else "" for place in own), line, why, *extra])
+
+
+def _report(stage: Stage, table: Table, columns: Columns, *, done: bool, as_json: bool) -> None:
+    counts = stage.counts()
     if as_json:
-        table, columns = reading.table, reading.columns
         written = {"encoding": table.encoding.name, "separator": table.separator, "tool": columns.tool}
         what = {"imported": done, "counts": counts, "unread": columns.unread}
-        output.print_json({**written, **what, "rows": [_as_row(fate) for fate in every]})
+        output.print_json({**written, **what, "rows": [_as_row(fate) for fate in stage.fates()]})
         return
     for outcome, number in counts.items():
         if number:
             output.say(f"{number:>7,}  {WORDS[outcome][not done]}")
-    told = [fate for fate in every if fate.why and fate.outcome != "already"]
+    worth_telling = (fate for fate in stage.fates() if fate.why and fate.outcome != "already")
+    told = [*islice(worth_telling, ROWS_SHOWN + 1)]
     if told:
         output.say("")
         output.rows([_as_row(fate) for fate in told[:ROWS_SHOWN]], columns=FILE_COLUMNS, as_json=False)
     if len(told) > ROWS_SHOWN:
-        output.say(f"… and {len(told) - ROWS_SHOWN:,} more rows; --json tells each of them.")
+        output.say("… and more rows; --json tells each of them.")
+
+
+def _say_next(stage: Stage, *, confirmed: bool, done: bool) -> None:
+    counts = stage.counts()
+    if not done:
+        output.say("Nothing was changed. Leave out --dry-run to import them.")
+    elif counts["added"]:
+        output.say(NEXT[confirmed] + " “mailer serve” sends whatever is due.")
+    if counts["wrong"] and done:
+        output.say(CORRECT)
 
 
 def _as_row(fate: Fate) -> dict[str, object]:

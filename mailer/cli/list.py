@@ -69,6 +69,7 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
 
 
 command.add_command(importing.command)
+command.add_command(importing.undo)
 
 
 def _by_language(languages: Mapping[str, int]) -> str:

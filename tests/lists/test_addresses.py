@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from lists import addresses
 from lists.addresses import parse, suggestion
 from lists.errors import BadAddress
 
@@ -169,6 +170,15 @@ def test_a_key_is_its_own_key(text: str) -> None:
     except BadAddress:
         return
     assert parse(key, pepper=PEPPER).key == key
+
+
+DOMAINS = ["example.org", "EXAMPLE.org", "exämple.org", "-x.org", "a_b.org", "1.2.3.4"]
+
+
+@given(st.emails(), st.sampled_from(DOMAINS))
+def test_what_is_remembered_of_a_domain_is_what_the_library_says(text: str, domain: str) -> None:
+    for each in (text, f"{text.partition('@')[0]}@{domain}"):
+        assert addresses._validated(each) == addresses._asked(each)
 
 
 def test_importing_this_file_does_not_load_the_slow_library() -> None:

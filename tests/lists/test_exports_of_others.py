@@ -5,25 +5,46 @@ where that is written down).
 """
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from lists import mappings, rosters, tables, transfers
-from lists.transfers import Reading
+from lists.mappings import Columns
+from lists.rows import Row
+from lists.stage import UNDECIDED, Stage
+from lists.tables import Table
 from tests.people import PEPPER
 
 EXPORTS = Path(__file__).parent / "exports"
 ANA, BEN, DORA = "ana@stmark.example.org", "ben@vecinos.example.org", "dora@example.org"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    table: Table
+    columns: Columns
+    stage: Stage
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for batch in self.stage.batches(UNDECIDED) for _, row in batch]
+
+
+def read_bytes(data: bytes, name: str) -> Reading:
+    table, stage = tables.read(io.BytesIO(data)), Stage()
+    columns = mappings.guess(table.columns, file_name=name)
+    transfers.read(table, columns, stage, pepper=PEPPER)
+    return Reading(table=table, columns=columns, stage=stage)
+
+
 def read(name: str) -> Reading:
-    table = tables.read(io.BytesIO((EXPORTS / name).read_bytes()))
-    return transfers.read(table, mappings.guess(table.columns, file_name=name), pepper=PEPPER)
+    return read_bytes((EXPORTS / name).read_bytes(), name)
 
 
 def people(reading: Reading) -> dict[str, tuple[str, str, str]]:
-    assert not reading.wrong
+    assert not reading.stage.count("wrong")
     return {
         row.address.email: (row.name, row.language, row.place.zip if row.place else "")
         for row in reading.rows
@@ -31,7 +52,7 @@ def people(reading: Reading) -> dict[str, tuple[str, str, str]]:
 
 
 def passed_over(reading: Reading) -> dict[str, str]:
-    return {fate.email: fate.why for fate in reading.passed_over}
+    return {fate.email: fate.why for fate in reading.stage.fates() if fate.outcome == "declined"}
 
 
 def test_mailchimps_subscribed_members_come_with_their_opt_in() -> None:
@@ -61,9 +82,7 @@ def test_mailchimps_other_members_stay_out(kind: str, who: str, why: str) -> Non
 
 def test_who_left_in_mailchimp_stays_out_whatever_the_file_is_called() -> None:
     data = (EXPORTS / "unsubscribed_email_audience_export_0a1b2c3d4e.csv").read_bytes()
-    table = tables.read(io.BytesIO(data))
-    reading = transfers.read(table, mappings.guess(table.columns, file_name="people.csv"), pepper=PEPPER)
-    assert passed_over(reading) == {"cleo@left.example.org": "left there"}
+    assert passed_over(read_bytes(data, "people.csv")) == {"cleo@left.example.org": "left there"}
 
 
 def test_listmonks_enabled_subscribers_come_and_the_blocked_stay_out() -> None:
@@ -119,6 +138,5 @@ def test_a_roster_is_told_by_an_address_in_every_line(lines: list[str], roster: 
 
 def test_a_line_further_down_that_is_no_address_is_told() -> None:
     text = "ana@b.org\n" * 1 + "".join(f"p{number}@b.org\n" for number in range(30)) + "and some words\n"
-    table = tables.read(io.BytesIO(text.encode()))
-    (wrong,) = transfers.read(table, mappings.guess(table.columns), pepper=PEPPER).wrong
-    assert (wrong.line, wrong.email) == (32, "and some words")
+    (wrong,) = read_bytes(text.encode(), "roster.txt").stage.refused()
+    assert (wrong.line, wrong.cells) == (32, ["and some words", ""])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import addresses, contacts, declines, permission, subscriptions, suppressions
+from lists import addresses, arrivals, contacts, declines, permission, subscriptions, suppressions
 from lists.contacts import Contact
 from lists.db import Database
 from lists.permission import LASTING, SENTENCES, Needs, Purpose
@@ -34,6 +34,7 @@ class Case:
     contact_id: int
     standing: str | None
     suppressed: bool
+    arriving: bool
     paused_until: datetime | None
     declined: bool
 
@@ -48,12 +49,17 @@ class Case:
         if self.standing == "left":
             return "left"
         if needs == "asked":
-            return "already confirmed" if self.standing == "confirmed" else None
+            return "already confirmed" if self.standing == "confirmed" else self._on_the_way()
         if self.standing == "pending":
             return "not confirmed"
+        if self.arriving:
+            return "arriving"
         if self.declined:
             return "declined"
         return "paused" if self.paused_until is not None and self.paused_until > now else None
+
+    def _on_the_way(self) -> str | None:
+        return "arriving" if self.arriving else None
 
 
 @pytest.fixture
@@ -63,8 +69,9 @@ def cases(database: Database) -> list[Case]:
 
 
 def _every_case(session: Session) -> Iterator[Case]:
-    ways = product(STANDINGS, (False, True), PAUSES, (False, True))
-    for number, (standing, suppressed, pause, declined) in enumerate(ways):
+    arrival = arrivals.begin(session, list="interest", fingerprint=b"sheet", now=START)
+    ways = product(STANDINGS, (False, True), PAUSES, (False, True), (False, True))
+    for number, (standing, suppressed, pause, declined, arriving) in enumerate(ways):
         address = addresses.parse(f"case{number}@example.org", pepper=PEPPER)
         contact = contacts.find_or_add(session, address, now=START)
         if suppressed:
@@ -72,6 +79,7 @@ def _every_case(session: Session) -> Iterator[Case]:
         if standing is not None:
             subscription = subscriptions.ask(session, contact_id=contact.id, list="interest", now=START)
             subscription.state, subscription.paused_until = standing, pause
+            subscription.arrival_id = arrival.id if arriving else None
         # A topic declined that is not the purpose's never matters.
         topics = {"calls"} | ({"updates"} if declined else set())
         declines.choose(session, contact_id=contact.id, declined=topics, now=START)
@@ -83,6 +91,7 @@ def _every_case(session: Session) -> Iterator[Case]:
             suppressed=suppressed,
             paused_until=pause,
             declined=declined,
+            arriving=arriving,
         )
 
 
@@ -149,7 +158,7 @@ def test_every_reason_has_a_sentence_and_those_that_end_are_not_lasting(
         reason for needs in NEEDS for reason in _answers(database, cases, needs, START).values() if reason
     }
     assert reasons == set(SENTENCES)
-    assert reasons - LASTING == {"paused", "not confirmed"}
+    assert reasons - LASTING == {"paused", "not confirmed", "arriving"}
 
 
 def test_many_readers_are_asked_in_one_statement(database: Database, cases: list[Case]) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,66 +15,31 @@ from lists import (
     contacts,
     directory,
     forgetting,
-    mappings,
-    subscriptions,
-    tables,
     transfers,
 )
 from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import BadInput
-from lists.rows import Fate, Row, shown
+from lists.rows import Fate, Row
+from lists.stage import UNDECIDED
 from lists.subscriptions import Subscription, SubscriptionChange
-from lists.transfers import Reading
 from tests.clocks import StoppedClock
+from tests.importing import Import, staged, state
 from tests.people import PEPPER, Person
-
-Import = Callable[..., Sequence[Fate]]
-
-
-def read(data: bytes) -> Reading:
-    table = tables.read(io.BytesIO(data))
-    return transfers.read(table, mappings.guess(table.columns), pepper=PEPPER)
 
 
 def rows(text: str) -> Sequence[Row]:
-    reading = read(text.encode())
-    assert not reading.wrong
-    return reading.rows
+    stage = staged(text.encode())
+    assert not stage.count("wrong")
+    return [row for batch in stage.batches(UNDECIDED) for _, row in batch]
 
 
 def wrong(text: str) -> list[tuple[int, str]]:
-    return [(fate.line, fate.why) for fate in read(text.encode()).wrong]
-
-
-@pytest.fixture
-def bring_in(database: Database, clock: StoppedClock) -> Import:
-    def run(text: str, *, list: str = "interest", confirmed: bool = True) -> Sequence[Fate]:
-        with database.write() as session:
-            return transfers.bring_in(
-                session,
-                rows(text),
-                list=list,
-                evidence="the sheet of October 4",
-                confirmed=confirmed,
-                now=clock.now(),
-                actor="test",
-            )
-
-    return run
+    return [(each.line, each.why) for each in staged(text.encode()).refused()]
 
 
 def outcomes(fates: Sequence[Fate]) -> dict[str, str]:
     return {fate.email: fate.outcome for fate in fates}
-
-
-def state(database: Database, email: str, list: str = "interest") -> str | None:
-    with database.read() as session:
-        contact = contacts.find(session, addresses.parse(email, pepper=PEPPER))
-        if contact is None:
-            return None
-        found = subscriptions.find(session, contact_id=contact.id, list=list)
-        return None if found is None else found.state
 
 
 # reading
@@ -129,13 +94,14 @@ def test_an_unknown_zip_and_a_likely_typo_are_noted() -> None:
 )
 def test_a_file_that_cannot_be_read_is_refused_with_a_sentence(data: bytes, sentence: str) -> None:
     with pytest.raises(BadInput) as refused:
-        read(data)
+        staged(data)
     assert sentence in str(refused.value)
 
 
-def test_a_million_rows_are_refused_and_not_read_to_the_end() -> None:
-    with pytest.raises(BadInput, match="Split it"):
-        read(b"email\n" + b",\n" * 1_000_000)
+def test_more_rows_than_a_file_may_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lists.rows.MOST_ROWS", 3)
+    with pytest.raises(BadInput, match="more than 3 rows"):
+        staged(b"email\n" + b"a@example.org\n" * 5)
 
 
 @pytest.mark.parametrize(
@@ -172,8 +138,8 @@ def test_lines_are_counted_across_quoted_line_breaks() -> None:
 
 
 def test_what_a_cell_shows_cannot_steer_a_terminal() -> None:
-    reading = read(b'email,"\x1b[2Jx"\n"a\x1b[31m",\n')
-    assert "\x1b" not in reading.wrong[0].email + reading.wrong[0].why + shown(reading.columns.unread[0])
+    (refused,) = staged(b'email,"\x1b[2Jx"\n"a\x1b[31m",\n').fates()
+    assert "\x1b" not in refused.email + refused.why
 
 
 cell = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
@@ -185,10 +151,11 @@ cell = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3
 def test_any_table_is_read_row_by_row(table: list[list[str]]) -> None:
     written = io.StringIO(newline="")
     csv.writer(written).writerows([["email", "name", "language", "zip"], *table])
-    reading = read(written.getvalue().encode())
     something = [cells for cells in table if any(text.strip() for text in cells)]
-    assert len(reading.rows) + len(reading.wrong) == len(something)
-    for row in reading.rows:
+    with staged(written.getvalue().encode()) as stage:
+        good = [row for batch in stage.batches(UNDECIDED) for _, row in batch]
+        assert len(good) + stage.count("wrong") == len(something)
+    for row in good:
         assert row.name.isprintable() and "\n" not in row.address.email
 
 
@@ -199,7 +166,7 @@ def test_any_table_is_read_row_by_row(table: list[list[str]]) -> None:
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for whole in (data, b"email,name\n" + data):
         try:
-            read(whole)
+            staged(whole)
         except BadInput as refused:
             assert str(refused)
 
@@ -266,44 +233,26 @@ def test_who_has_not_confirmed_is_not_confirmed_by_a_file(database: Database, br
 
 
 def test_a_plan_tells_the_same_and_changes_nothing(database: Database, ben: Person, cleo: Person) -> None:
-    found = rows(f"email\ndora@example.org\n{ben.email}\n{cleo.email}")
+    stage = staged(f"email\ndora@example.org\n{ben.email}\n{cleo.email}".encode())
     with database.read() as session:
-        fates = transfers.plan(session, found, list="interest")
+        transfers.plan(session, stage, list="interest")
         assert session.scalar(select(func.count(Contact.id))) == 2
-    assert [fate.outcome for fate in fates] == ["added", "already", "left"]
-    assert transfers.counts(fates) == {
-        "added": 1,
-        "already": 1,
-        "left": 1,
-        "suppressed": 0,
-        "declined": 0,
-        "wrong": 0,
-    }
+    assert [fate.outcome for fate in stage.fates()] == ["added", "already", "left"]
+    assert [*stage.counts().values()] == [1, 1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("evidence", ["", "   ", "x" * 1001, "a\nb"])
-def test_evidence_that_shows_nothing_is_refused(
-    database: Database, clock: StoppedClock, evidence: str
-) -> None:
-    with pytest.raises(BadInput), database.write() as session:
-        transfers.bring_in(
-            session,
-            rows("email\ndora@example.org"),
-            list="interest",
-            evidence=evidence,
-            confirmed=True,
-            now=clock.now(),
-            actor="test",
-        )
-    assert state(database, "dora@example.org") is None
+def test_evidence_that_shows_nothing_is_refused(evidence: str) -> None:
+    with pytest.raises(BadInput):
+        transfers.checked_evidence(evidence)
 
 
 def test_an_import_asks_per_batch_and_never_per_row(database: Database, bring_in: Import) -> None:
     asked: list[str] = []
     event.listen(database.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
     text = "email\n" + "\n".join(f"person{number}@example.org" for number in range(2_500))
-    assert transfers.counts(bring_in(text))["added"] == 2_500
-    assert len(asked) < 30
+    assert sum(fate.outcome == "added" for fate in bring_in(text)) == 2_500
+    assert len(asked) < 80
     with database.read() as session:
         confirmed = select(func.count(Subscription.id)).where(Subscription.state == "confirmed")
         assert session.scalar(confirmed) == 2_500

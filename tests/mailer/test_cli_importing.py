@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from lists import subscriptions
+from lists.arrivals import Arrival
 from lists.audit import AuditEntry
 from lists.contacts import Contact
 from mailer import outbox, postoffice
@@ -147,3 +148,66 @@ def test_an_export_of_another_tool_brings_nobody_who_left_there(
     again = mailer(*words(file, "--json")).json["counts"]
     assert (again["added"], again["already"], again["declined"]) == (0, 2, 3)
     assert people(service) == 2
+
+
+def test_refused_rows_go_to_a_file_to_be_corrected_and_imported_again(
+    service: Service, mailer: Mailer, tmp_path: Path
+) -> None:
+    file, refused, rest = tmp_path / "x.csv", tmp_path / "refused.csv", tmp_path / "rest.csv"
+    text = "Correo,Nombre,Fax\ndora@example.org,Dora,1\nfay at example.org,=Fay(1),2\nGil,Gil,3,4\n"
+    file.write_text(text, "utf-8")
+    ran = mailer(*words(file, "--refused", refused))
+    assert ran.refusal.startswith("2 rows cannot be used, so nothing was imported.")
+    assert (people(service), refused.stat().st_mode & 0o777) == (0, 0o600)
+    lines = refused.read_text("utf-8-sig").splitlines()
+    assert lines[0] == "Correo,Nombre,Fax,refused: line,refused: why"
+    assert lines[1].startswith("fay at example.org,'=Fay(1),2,3,")
+    assert lines[2].startswith("Gil,Gil,3,4,") and lines[2].endswith(",4")
+    assert "is there already" in mailer(*words(file, "--refused", refused)).refusal
+    assert "--refused FILE" in mailer(*words(file, "--leave-out-refused")).refusal
+    ran = mailer(*words(file, "--refused", rest, "--leave-out-refused"))
+    assert (ran.status, people(service)) == (0, 1)
+    rest.write_text(rest.read_text("utf-8").replace("fay at", "fay@").replace("@ ex", "@ex"), "utf-8")
+    again = tmp_path / "again.csv"
+    ran = mailer(*words(rest, "--refused", again, "--leave-out-refused"))
+    assert (ran.status, people(service)) == (0, 2)
+    assert again.read_text("utf-8-sig").splitlines()[0] == lines[0]
+    with service.database.read() as session:
+        assert "=Fay(1)" in session.scalars(select(Contact.name)).all()
+
+
+def test_the_same_file_twice_changes_nothing(service: Service, mailer: Mailer, file: Path) -> None:
+    mailer(*words(file))
+    with service.database.read() as session:
+        before = session.execute(select(Contact.email, Contact.version)).all()
+    told = mailer(*words(file, "--json")).json
+    assert told["counts"] == dict.fromkeys(told["counts"], 0) | {"already": 2}
+    with service.database.read() as session:
+        assert session.execute(select(Contact.email, Contact.version)).all() == before
+        assert session.scalar(select(func.count(Arrival.id))) == 1
+
+
+def test_an_interrupted_import_goes_on_or_is_taken_back(
+    service: Service, mailer: Mailer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "many.csv"
+    file.write_text("email\n" + "".join(f"p{number}@example.org\n" for number in range(700)), "utf-8")
+    asked = words(file, "--confirmed")
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.clock, "sleep", interrupted)
+        assert mailer(*asked).refusal == "Stopped."
+    assert people(service) == 500
+    assert mailer("list", "--json").json[0]["confirmed"] == 0
+    assert "mailer list undo" in mailer(*words(file)).refusal
+    assert "Taken back" in mailer("list", "undo").out
+    assert people(service) == 0
+    assert mailer("list", "undo").refusal == "There is no unfinished import."
+    with monkeypatch.context() as patch:
+        patch.setattr(service.clock, "sleep", interrupted)
+        mailer(*asked)
+    assert mailer(*asked, "--json").json["counts"]["added"] == 700
+    assert mailer("list", "--json").json[0]["confirmed"] == 700

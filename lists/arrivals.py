@@ -1,0 +1,99 @@
+"""Arrival: one import on its way in; whom it brings counts for nothing until all of them are here.
+
+```
+(none) ─begin→ arriving ─finish→ here
+                  └─undo→ undone
+```
+Rows are written in small transactions, so that nobody who signs up on the page waits for a long one. Until
+the last is written the permission rule refuses every subscription of the arrival; `end` changes one row, and
+all of them count at once. If we die in between, nobody was written to: the same import goes on where it
+stopped, or is taken back.
+"""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Index,
+    LargeBinary,
+    String,
+    and_,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
+
+from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
+from lists.errors import Conflict, NotFound
+
+GOES_ON_FOR = timedelta(days=1)  # a confirmation that comes later than that surprises whom it asks
+ARRIVING: ColumnElement[str] = literal_column("'arriving'")
+
+
+class Arrival(Base):
+    """One import to a list; `fingerprint` stands for what was asked: the file and what was said of it."""
+
+    __tablename__ = "arrivals"
+    __table_args__ = (
+        CheckConstraint("state IN ('arriving', 'here', 'undone')", name="state"),
+        Index(  # one at a time, so that no person is on the way in twice
+            "ix_arrivals_arriving",
+            "state",
+            unique=True,
+            sqlite_where=literal_column("state = 'arriving'"),
+            postgresql_where=literal_column("state = 'arriving'"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[PrimaryKey]
+    list: Mapped[str] = mapped_column(String(40))
+    fingerprint: Mapped[bytes] = mapped_column(LargeBinary(32))
+    state: Mapped[str] = mapped_column(String(8))
+    began_at: Mapped[Moment]
+    ended_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+
+
+def arriving(arrival_id: InstrumentedAttribute[int | None]) -> ColumnElement[bool]:
+    """Return the SQL condition that a row belongs to an arrival that is not here yet."""
+    under_way = select(Arrival.id).where(Arrival.state == ARRIVING)
+    return and_(arrival_id.is_not(None), arrival_id.in_(under_way))
+
+
+def unfinished(session: Session) -> Arrival | None:
+    """Return the arrival that was begun and neither finished nor undone, or None."""
+    return session.scalars(select(Arrival).where(Arrival.state == ARRIVING)).one_or_none()
+
+
+def begin(session: Session, *, list: str, fingerprint: bytes, now: datetime) -> Arrival:
+    """Begin an arrival, or go on with the same one that was interrupted.
+
+    Raises Conflict while another one is unfinished, and for one that was interrupted too long ago.
+    """
+    new = {"list": list, "fingerprint": fingerprint, "state": "arriving", "began_at": now}
+    insert_or_nothing(session, Arrival, [new])
+    arrival = unfinished(session)
+    assert arrival is not None
+    begun = f"The import to the list {arrival.list} that was begun on {arrival.began_at:%B %-d at %H:%M} UTC"
+    if arrival.fingerprint != fingerprint:
+        raise Conflict(
+            f"{begun} is not finished. Give the same command again to go on with it, or take it back with"
+            " “mailer list undo”. Nothing was changed."
+        )
+    if now - arrival.began_at > GOES_ON_FOR:
+        raise Conflict(f"{begun} is too old to go on. Take it back with “mailer list undo” and import again.")
+    return arrival
+
+
+def end(session: Session, arrival_id: int, *, state: str, now: datetime) -> None:
+    """Let everybody of an arrival be here, or note that all are gone; raises NotFound when it has ended."""
+    ended = (
+        update(Arrival)
+        .where(Arrival.id == arrival_id, Arrival.state == ARRIVING)
+        .values(state=state, ended_at=now)
+        .returning(Arrival.id)
+    )
+    if session.execute(ended).one_or_none() is None:
+        raise NotFound("This import has ended already.")

@@ -1,0 +1,156 @@
+"""The stage: the rows of one file between being read and being here, with what became of each.
+
+A private database of this process on disk, without a name: its file is deleted as it is made, so nothing of
+the people in it is left behind, whatever ends the process. A million rows take a few megabytes of memory.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+from lists import geography
+from lists.addresses import Address
+from lists.rows import Fate, Row
+
+OUTCOMES = ("added", "already", "left", "suppressed", "declined", "wrong")
+UNDECIDED = ""
+BATCH = 500  # rows that are looked at, or written, at once
+CACHE_KIBIBYTES = 8_000
+TABLE = """
+CREATE TABLE rows (
+    number INTEGER PRIMARY KEY, line INTEGER NOT NULL, email TEXT NOT NULL, key TEXT UNIQUE, digest BLOB,
+    name TEXT, language TEXT, zip TEXT, since TEXT, note TEXT,
+    outcome TEXT NOT NULL, why TEXT NOT NULL, cells TEXT
+)
+"""
+
+
+class Staged(NamedTuple):
+    """A row with its number on the stage."""
+
+    number: int
+    row: Row
+
+
+class Decision(NamedTuple):
+    """What became of a staged row: one of OUTCOMES, and why."""
+
+    number: int
+    outcome: str
+    why: str
+
+
+class Refused(NamedTuple):
+    """A row that cannot be used: where it is in the file, its cells as they stand there, and why."""
+
+    line: int
+    cells: Sequence[str]
+    why: str
+
+
+class Stage:
+    """The rows of one file; closes with the block that it is opened for."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{CACHE_KIBIBYTES}"):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._database.execute(TABLE)
+        self._database.execute("BEGIN")
+
+    def __enter__(self) -> "Stage":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def put(self, found: Row | Fate, cells: Sequence[str]) -> None:
+        """Put a row onto the stage; the cells are kept only of one that cannot be used."""
+        if isinstance(found, Fate):
+            kept = json.dumps(list(cells)) if found.outcome == "wrong" else None
+            self._database.execute(
+                "INSERT INTO rows (line, email, outcome, why, cells) VALUES (?, ?, ?, ?, ?)",
+                (found.line, found.email, found.outcome, found.why, kept),
+            )
+            return
+        self._database.execute(
+            "INSERT INTO rows (line, email, key, digest, name, language, zip, since, note, outcome, why)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
+            (
+                found.line,
+                found.address.email,
+                found.address.key,
+                found.address.digest,
+                found.name,
+                found.language,
+                found.place.zip if found.place else "",
+                found.since,
+                found.note,
+                UNDECIDED,
+            ),
+        )
+
+    def line_of(self, key: str) -> int | None:
+        """Return the line where this address stands already, or None."""
+        found = self._database.execute("SELECT line FROM rows WHERE key = ?", (key,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def batches(self, outcome: str) -> Iterator[Sequence[Staged]]:
+        """Yield the rows with this outcome, at most BATCH at a time, in the file's order."""
+        last = 0
+        while batch := self._database.execute(
+            "SELECT number, line, email, key, digest, name, language, zip, since, note FROM rows"
+            " WHERE outcome = ? AND key IS NOT NULL AND number > ? ORDER BY number LIMIT ?",
+            (outcome, last, BATCH),
+        ).fetchall():
+            last = batch[-1][0]
+            yield [Staged(number, _row(*values)) for number, *values in batch]
+
+    def decide(self, decisions: Sequence[Decision]) -> None:
+        """Note what became of rows."""
+        self._database.executemany(
+            "UPDATE rows SET outcome = ?, why = ? WHERE number = ?",
+            [(each.outcome, each.why, each.number) for each in decisions],
+        )
+
+    def count(self, outcome: str) -> int:
+        """Return how many rows have this outcome."""
+        found = self._database.execute("SELECT count(*) FROM rows WHERE outcome = ?", (outcome,))
+        return int(found.fetchone()[0])
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many rows had each outcome, in the order of OUTCOMES."""
+        found = dict(self._database.execute("SELECT outcome, count(*) FROM rows GROUP BY outcome").fetchall())
+        return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+
+    def fates(self) -> Iterator[Fate]:
+        """Yield what became of each row, in the file's order."""
+        found = self._database.execute("SELECT line, email, outcome, why FROM rows ORDER BY number")
+        for line, email, outcome, why in found:
+            yield Fate(line=line, email=email, outcome=outcome, why=why)
+
+    def refused(self) -> Iterator[Refused]:
+        """Yield the rows that cannot be used, in the file's order."""
+        found = self._database.execute(
+            "SELECT line, cells, why FROM rows WHERE cells NOT NULL ORDER BY number"
+        )
+        for line, cells, why in found:
+            yield Refused(line, json.loads(cells), why)
+
+
+def _row(
+    line: int, email: str, key: str, digest: bytes, name: str, language: str, zip: str, since: str, note: str
+) -> Row:
+    return Row(
+        line=line,
+        address=Address(email=email, key=key, digest=digest),
+        name=name,
+        language=language,
+        place=geography.find(zip) if zip else None,
+        since=since,
+        note=note,
+    )

@@ -1,0 +1,32 @@
+"""What the tests of the lists can ask for beside what every test can."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from lists import subscriptions, transfers
+from lists.db import Database
+from lists.rows import Fate
+from tests.clocks import StoppedClock
+from tests.importing import Import, begun, staged
+
+
+@pytest.fixture
+def bring_in(database: Database, clock: StoppedClock) -> Import:
+    """Import a text as a CSV file, from its first row to its end."""
+
+    def run(text: str, *, list: str = "interest", confirmed: bool = True) -> Sequence[Fate]:
+        said = {"evidence": "the sheet of October 4", "confirmed": confirmed, "now": clock.now()}
+        with staged(text.encode()) as stage:
+            arrival = begun(database, stage, list=list, now=clock.now())
+            for batch in stage.batches("added"):
+                with database.write() as session:
+                    stage.decide(transfers.bring_in(session, batch, arrival=arrival, **said))
+            with database.write() as session:
+                transfers.finish(
+                    session, arrival, people=1, confirmed=confirmed, now=clock.now(), actor="test"
+                )
+                subscriptions.announce(session, arrival_id=arrival.id, after=0, limit=10_000)
+            return [*stage.fates()]
+
+    return run
