@@ -16,6 +16,19 @@ MOST_REPLY = 65_536  # octets that may wait without being a whole reply
 DRAIN_PAUSE = 0.005  # seconds between two looks at the write buffer
 
 
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long each answer is waited for, in seconds; the defaults follow RFC 5321, 4.5.3.2."""
+
+    connect: float = 60.0  # until the machine answers, and again until its greeting
+    greeting: float = 60.0  # EHLO, STARTTLS and login, each
+    command: float = 300.0
+    data: float = 120.0
+    block: float = 180.0  # without one octet of the message leaving
+    final: float = 600.0
+    quit: float = 5.0
+
+
 @dataclass(frozen=True)
 class Answer:
     """A server's reply; `code` is None when there was none, or none that could be understood."""

@@ -17,7 +17,7 @@ SUBMISSION_PORT = 587
 IMPLICIT_TLS_PORT = 465
 WEIGHT_MOST, CONNECTIONS_MOST, MESSAGES_MOST = 1_000, 1_000, 100_000
 MESSAGES_PER_CONNECTION = 100
-_QUERY = ("tls", "ca_file", "weight", "connections", "messages", "rate")
+_QUERY = ("tls", "ca_file", "weight", "connections", "messages", "rate", "auth", "token_command")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
 
@@ -31,7 +31,8 @@ class Relay:
 
     `weight` is its share of the mail beside other relays; with 0 it gets some only while they are all down.
     `connections` are those of all workers together, None for no limit; `messages` is how many one connection
-    carries; `rate` how many may begin in a while, by all workers together.
+    carries; `rate` how many may begin in a while, by all workers together. `token_command` is a program that
+    prints what XOAUTH2 wants instead of a password.
     """
 
     host: str
@@ -44,6 +45,7 @@ class Relay:
     connections: int | None = None
     messages: int = MESSAGES_PER_CONNECTION
     rate: Rate | None = None
+    token_command: str = ""
 
     @classmethod
     def parse_all(cls, text: str) -> tuple[Self, ...]:
@@ -102,10 +104,12 @@ class Relay:
             connections=_number(query, "connections", 1, CONNECTIONS_MOST, wrong),
             messages=_number(query, "messages", 1, MESSAGES_MOST, wrong) or MESSAGES_PER_CONNECTION,
             rate=_rate(query, wrong),
+            token_command=query.get("token_command", ""),
         )
         mistakes = (
             _address_mistakes(parts.scheme, parts.path + parts.fragment, host, query)
             + wrong
+            + _token_mistakes(query)
             + relay._mistakes()
         )
         if mistakes:
@@ -140,7 +144,9 @@ class Relay:
         mistakes = []
         if self.password and not self.username:
             mistakes.append("The SMTP address has a password but no user name.")
-        if self.username and not self.password:
+        if self.token_command and (self.password or not self.username):
+            mistakes.append("With auth=xoauth2 the SMTP address has a user name and no password.")
+        elif self.username and not (self.password or self.token_command):
             mistakes.append("The SMTP address has a user name but no password.")
         if not (self.username + self.password).isprintable():
             mistakes.append("The SMTP user name or password has a control character in it.")
@@ -198,6 +204,17 @@ def _address_mistakes(scheme: str, rest: str, host: str, query: dict[str, str]) 
     elif tls not in (None, "none", "opportunistic", "required", "verified"):
         mistakes.append("In the SMTP address, tls= must be none, opportunistic, required or verified.")
     return mistakes
+
+
+def _token_mistakes(query: dict[str, str]) -> list[str]:
+    command = query.get("token_command", "")
+    if query.get("auth", "xoauth2") != "xoauth2":
+        return ["In the SMTP address, auth= must be xoauth2, or be left out for a password."]
+    if ("auth" in query) != bool(command):
+        return ["In the SMTP address, auth=xoauth2 and token_command= belong together."]
+    if command and not (command.startswith("/") and command.isprintable()):
+        return ["In the SMTP address, token_command= must be the full path of a program."]
+    return []
 
 
 def _number(query: dict[str, str], name: str, least: int, most: int, wrong: list[str]) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lists.clock import Clock
 from lists.db import Database
 from mailer import editions, fingerprints, journal, postoffice, schedule, selectors, templates, tryout
+from mailer.bearer import Bearer
 from mailer.broadcasts import Broadcasts
 from mailer.composer import SIGNING_PARTS, Composer, Sender
 from mailer.confirmations import Confirmations
@@ -118,9 +119,10 @@ class Service:
 
     def _lane(self, relay: Relay) -> Lane:
         helo = self.settings.from_address.rpartition("@")[2]
+        bearer = Bearer(relay.token_command) if relay.token_command else None
         return Lane(
             name=relay.name,
-            connect=lambda: Connection(relay, helo=helo, messages=relay.messages),
+            connect=lambda: Connection(relay, helo=helo, messages=relay.messages, bearer=bearer),
             connections=min(self.settings.connections, relay.connections or self.settings.connections),
             weight=relay.weight,
             rate=relay.rate,

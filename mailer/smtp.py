@@ -19,12 +19,12 @@ import math
 import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import aiosmtplib
 
-from mailer.dialogue import REPLY_CHARACTERS, Answer, Dialogue, clean
+from mailer.bearer import Bearer
+from mailer.dialogue import REPLY_CHARACTERS, Answer, Dialogue, Patience, clean
 from mailer.outcomes import Outcome
 from mailer.relay import MESSAGES_PER_CONNECTION, Relay, tls_context
 
@@ -39,19 +39,6 @@ GO_ON = Outcome(state="sent", code=354)  # nobody outside this file ever sees it
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\ud800-\udfff]")
 _SIZE = re.compile(r"[0-9]{1,18}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long each answer is waited for, in seconds; the defaults follow RFC 5321, 4.5.3.2."""
-
-    connect: float = 60.0  # until the machine answers, and again until its greeting
-    greeting: float = 60.0  # EHLO, STARTTLS and login, each
-    command: float = 300.0
-    data: float = 120.0
-    block: float = 180.0  # without one octet of the message leaving
-    final: float = 600.0
-    quit: float = 5.0
 
 
 class Connection:
@@ -70,10 +57,12 @@ class Connection:
         seconds: float = CONNECTION_SECONDS,
         idle: float = IDLE_SECONDS,
         patience: Patience | None = None,
+        bearer: Bearer | None = None,
     ) -> None:
         self.relay = relay
         self.helo = helo
         self.patience = patience or Patience()
+        self._bearer = bearer
         self._limits = (messages, seconds, idle)
         self._client: aiosmtplib.SMTP | None = None  # while it opens the connection
         self._dialogue: Dialogue | None = None
@@ -151,7 +140,8 @@ class Connection:
             if not may_begin():
                 return None
             mail = b" ".join([b"MAIL FROM:<" + sender.encode() + b">", *options])
-            answers = await self._say(mail, b"RCPT TO:<" + recipient.encode() + b">", b"DATA")
+            notify = b" NOTIFY=FAILURE" if "dsn" in self._extensions else b""
+            answers = await self._say(mail, b"RCPT TO:<" + recipient.encode() + b">" + notify, b"DATA")
             if not (reused and answers[0].code in (None, 421)):
                 break
             self.abort()  # the relay had given up an old connection meanwhile: once more, on a new one
@@ -256,7 +246,9 @@ class Connection:
         """One try with the first method both sides know; servers count failures and lock out."""
         name, password = self.relay.username, self.relay.password
         offered = client.server_auth_methods
-        if "plain" in offered:
+        if self._bearer is not None:
+            await self._login_by_token(client, self._bearer)
+        elif "plain" in offered:
             await client.auth_plain(name, password)
         elif "login" in offered:
             await client.auth_login(name, password)
@@ -264,6 +256,22 @@ class Connection:
             await client.auth_crammd5(name, password)
         else:
             raise aiosmtplib.SMTPException("The relay offers no login that this service knows.")
+
+    async def _login_by_token(self, client: aiosmtplib.SMTP, bearer: Bearer) -> None:
+        """Log in by XOAUTH2; a token that is refused is asked for once more, as it may just have run out."""
+        if "xoauth2" not in client.server_auth_methods:
+            raise aiosmtplib.SMTPException("The relay does not offer XOAUTH2, and auth= asks for it.")
+        for last in (False, True):
+            token = await bearer.token()
+            try:
+                await client.auth_xoauth2(self.relay.username, token)
+            except aiosmtplib.SMTPAuthenticationError as error:
+                bearer.refused(token)
+                if last or not client.is_connected:
+                    words = error.message.replace(token, "…")
+                    raise aiosmtplib.SMTPAuthenticationError(error.code, words) from None
+            else:
+                return
 
     def _options(self, addresses: str, size: int, ascii_only: bool) -> tuple[list[bytes], str]:
         """What MAIL says about this message to this server, or why it cannot be sent through it."""
@@ -281,6 +289,8 @@ class Connection:
             if "8bitmime" not in extensions:
                 return [], "Not sent: the message has 8-bit text, which the relay does not take."
             options.append(b"BODY=8BITMIME")
+        if "dsn" in extensions:  # RFC 3461: what comes back holds no text of ours
+            options.append(b"RET=HDRS")
         return options, ""
 
     async def _sender_rejected(self, answers: Sequence[Answer]) -> Outcome:

@@ -76,8 +76,12 @@ async def polite(
     implicit: bool = False,
     smtputf8: bool = False,
     size: int = 33_554_432,
+    only: str = "",
 ) -> AsyncIterator[Polite]:
-    """A running server on a free port of 127.0.0.1; with a certificate it offers STARTTLS, or TLS at once."""
+    """A running server on a free port of 127.0.0.1; with a certificate it offers STARTTLS, or TLS at once.
+
+    `only` is the one login it offers.
+    """
     peer = peer or Polite()
     context = None
     if certificate is not None:
@@ -94,6 +98,7 @@ async def polite(
             tls_context=None if implicit else context,
             authenticator=peer.authenticate if peer.password else None,
             auth_require_tls=False,
+            auth_exclude_mechanism={"PLAIN", "LOGIN"} - {only} if only else None,
         )
 
     loop = asyncio.get_running_loop()

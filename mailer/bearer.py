@@ -1,0 +1,68 @@
+"""Bearer: the short-lived token a relay wants instead of a password, asked of a program (XOAUTH2).
+
+The program is run without a shell and prints one token. A token is kept for a while, asked for anew when the
+relay refuses it, and is in no log, error or `repr`.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from contextlib import suppress
+
+SECONDS = 30.0  # the program's time
+KEPT_SECONDS = 45 * 60.0  # providers let them live for an hour
+OCTETS_MOST = 16_384
+_TOKEN = re.compile(rb"[\x21-\x7e]+")
+
+
+class NoToken(OSError):
+    """The program gave no token: our trouble with the relay, and nobody else's."""
+
+
+class Bearer:
+    """Tokens from one program, for all connections to one relay."""
+
+    def __init__(self, command: str, *, time: Callable[[], float] | None = None) -> None:
+        self._command = command
+        self._time = time
+        self._token, self._until = "", float("-inf")
+        self._one_at_a_time = asyncio.Lock()
+
+    async def token(self) -> str:
+        """Return a token, from the program where none is kept; raises NoToken."""
+        async with self._one_at_a_time:
+            now = self._time or asyncio.get_running_loop().time
+            if now() > self._until:
+                self._token, self._until = await self._ask(), now() + KEPT_SECONDS
+            return self._token
+
+    def refused(self, token: str) -> None:
+        """Forget a token that the relay did not take."""
+        if token == self._token:
+            self._until = float("-inf")
+
+    async def _ask(self) -> str:
+        quiet = asyncio.subprocess.DEVNULL
+        try:
+            program = await asyncio.create_subprocess_exec(
+                self._command, stdin=quiet, stdout=asyncio.subprocess.PIPE, stderr=quiet
+            )
+        except OSError as error:
+            raise NoToken(f"The program of token_command= cannot be run: {error.strerror}.") from None
+        assert program.stdout is not None
+        try:
+            async with asyncio.timeout(SECONDS):
+                said = await program.stdout.read(OCTETS_MOST)
+                while more := await program.stdout.read(OCTETS_MOST):
+                    said += more[: OCTETS_MOST - len(said)]
+                status = await program.wait()
+        except TimeoutError:
+            raise NoToken("The program of token_command= did not end in time.") from None
+        finally:
+            if program.returncode is None:
+                with suppress(ProcessLookupError):
+                    program.kill()
+                await program.wait()
+        if status or not _TOKEN.fullmatch(said.strip()):
+            raise NoToken(f"The program of token_command= gave no token (status {status}).")
+        return said.strip().decode("ascii")
