@@ -34,6 +34,7 @@ EVERYTHING = frozenset(POLICY)
 ASKING = frozenset({"confirmation"})
 UPDATE = "---\nsubject: News\npreview: Some\n---\n{{ greeting }}\n\nThere is news.\n"
 SEQUENCES = ("interest", "organizers")
+DOMAINS = tuple(f"place{number}.example.org" for number in range(5))
 TRY_AGAIN = 2.0  # seconds
 MOST_TRIES = 200
 _LINK = re.compile(rb"/confirm/([a-z0-9._~=-]+)")
@@ -44,7 +45,7 @@ Work = Callable[[Session, Service], Callable[[], None] | None]
 @cache
 def address_of(number: int) -> Address:
     """Return the address of one neighbor."""
-    return addresses.parse(f"neighbor{number}@place{number % 7}.example.org", pepper=PEPPER)
+    return addresses.parse(f"neighbor{number}@{DOMAINS[number % len(DOMAINS)]}", pepper=PEPPER)
 
 
 @cache

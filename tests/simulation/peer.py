@@ -197,7 +197,7 @@ class Session:
         found = _NUMBER.search(text)
         number = int(found.group(1)) if found else 0
         witness = self.relay.world.witness
-        witness.heard(number, self._recipient, began=self._began)
+        witness.heard(number, self._recipient, relay=self.relay.name, began=self._began)
         mishap = self.relay.mishap("dot")
         if self._takes(mishap):
             witness.taken(number, self._recipient, text)

@@ -17,6 +17,8 @@ class Plan:
     workers: int
     weights: tuple[int, ...]  # of its relays
     pipelining: bool
+    rate: str  # of each relay, "" for none
+    domain_rate: str  # of each recipient's domain
     seconds: float  # until everything is healed
     lateness: float  # how many times longer than it should each job waits
     calm: float  # seconds at the beginning in which nothing goes wrong
@@ -45,10 +47,12 @@ class Plan:
         calm = chance.random() < 0.4
         kinds = sorted(chance.sample(sorted(MISHAPS), chance.randint(1, len(MISHAPS))))
         return cls(
-            people=chance.randint(8, 30),
+            people=chance.randint(6, 24),
             workers=2 if chance.random() < 0.35 else 1,
             weights=chance.choice([(1,), (1,), (1, 1), (3, 1), (1, 0), (1, 1, 0)]),
             pipelining=chance.random() < 0.5,
+            rate=chance.choice(["", "", "", "", "40/minute", "5/second"]),
+            domain_rate=chance.choice(["", "", "", "", "10/minute", "2/second"]),
             seconds=chance.choice([12.0, 25.0, 25.0, 60.0, 60.0, 150.0]),
             lateness=chance.choice([1.0, 2.0, 5.0]),
             calm=6.0 if calm else 0.0,

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,8 +72,10 @@ class Stage:
         Here the frames of killed processes come to their end; none of it has an effect any more.
         """
         self._worlds += 1
-        if self._worlds % MANY == 0:
+        if self._worlds % MANY == 0 or self._worlds == 2:
             gc.collect()
+        if self._worlds == 2:
+            gc.freeze()  # what every world needs is looked through no more
         self._idle = (-1, EPOCH)
         db._engine(f"sqlite:///{self.file}").dispose()
         for name in ("mailer.db-wal", "mailer.db-shm"):
@@ -91,7 +93,8 @@ class Stage:
     def settings(self) -> Settings:
         """The settings of a campaign that sends in earnest."""
         assert self.world is not None
-        return _settings(self.folder, self.world.plan.weights)
+        plan = self.world.plan
+        return _settings(self.folder, plan.weights, plan.rate, plan.domain_rate)
 
     def load(self, *args: Any, **named: Any) -> Editions:
         """Return the templates, read and tried once."""
@@ -116,8 +119,7 @@ class Stage:
             return False
         if _anything_due(session, now=now):
             return True
-        due = outbox.next_due(session, after=now)
-        self._idle = self.world.witness.commits, due or datetime.max.replace(tzinfo=UTC)
+        self._idle = self.world.witness.commits, self.world.witness.next_due(after=now)
         return False
 
     def listen(self, _: object, method: str, event: MutableMapping[str, Any]) -> str:
@@ -131,8 +133,12 @@ _load, _compile, _anything_due = editions.load, rendering.compile, outbox.anythi
 
 
 @cache
-def _settings(folder: Path, weights: tuple[int, ...]) -> Settings:
-    relays = zip(RELAYS, weights, strict=False)
+def _settings(folder: Path, weights: tuple[int, ...], rate: str, domain_rate: str) -> Settings:
+    per_relay = f"&rate={rate}" if rate else ""
+    relays = " ".join(
+        f"smtp://{host}:25?tls=opportunistic&weight={weight}{per_relay}"
+        for host, weight in zip(RELAYS, weights, strict=False)
+    )
     links = {
         name: {"en": f"https://example.org/{name}", "es": f"https://example.org/{name}"} for name in RESOURCES
     }
@@ -140,13 +146,12 @@ def _settings(folder: Path, weights: tuple[int, ...]) -> Settings:
         {
             "home": folder,
             "public_url": "https://join.example.org",
-            "smtp_url": " ".join(
-                f"smtp://{host}:25?tls=opportunistic&weight={weight}" for host, weight in relays
-            ),
+            "smtp_url": relays,
             "from_address": "campaign@lists.example",
             "sending_domains": ("lists.example",),
             "postal_address": "123 Example Street, Anytown, NY 00000",
             "connections": CONNECTIONS,
+            "domain_limits": f"*={domain_rate}" if domain_rate else (),
             "resources": links,
         }
     )
@@ -200,6 +205,7 @@ def stage() -> Iterator[Stage]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)
                 gc.collect()
+            gc.unfreeze()
             gc.enable()
             structlog.configure(**before)
             engines(f"sqlite:///{made.file}").dispose()

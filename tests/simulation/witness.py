@@ -4,16 +4,18 @@ It sees each change of the ledger by a trigger in the database, in the very tran
 message a relay took; and each moment at which somebody left. It says in a sentence which promise was broken.
 """
 
+import bisect
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lists.db import EPOCH, MICROSECOND
 from mailer.policy import POLICY
+from mailer.rates import Rate
 from tests.simulation.clock import SECOND
 from tests.simulation.process import NEVER
 
@@ -40,6 +42,8 @@ MOVES = frozenset(
         ),
     }
 )
+
+NEXT_DUE = "SELECT min(due_at) FROM outbox WHERE state = 'queued' AND due_at > ?"
 
 TRIGGERS = """
 CREATE TABLE moves (number INTEGER PRIMARY KEY, row INTEGER, old TEXT, new TEXT, before INTEGER,
@@ -110,6 +114,8 @@ class Witness:
         self.copies: dict[int, int] = defaultdict(int)
         self.stops: dict[int, list[Stop]] = defaultdict(list)
         self.named_at: dict[str, int] = {}
+        self._limits: dict[str, Rate] = {}
+        self._begun: dict[str, list[int]] = defaultdict(list)
         self.erased: set[int] = set()
         self.commits = 0
 
@@ -174,6 +180,29 @@ class Witness:
             if stop.list == list and stop.kinds <= frozenset(kinds):
                 stop.until = min(stop.until, self.world.clock.ticks)
 
+    def next_due(self, *, after: datetime) -> datetime:
+        """Return when the next row falls due that is not due yet; for ever if none."""
+        ((due,),) = self.ask(NEXT_DUE, (after - EPOCH) // MICROSECOND)
+        return datetime.max.replace(tzinfo=UTC) if due is None else self.moment(due)
+
+    def limit(self, scope: str, rate: str) -> None:
+        """Know that no more messages may begin by this scope than this, such as 20/minute; "" is no limit."""
+        if rate:
+            self._limits[scope] = Rate.parse(rate)
+
+    def _count(self, scope: str, began: int) -> None:
+        rate = self._limits.get(scope)
+        if rate is None:
+            return
+        begun = self._begun[scope]
+        place = bisect.bisect(begun, began)
+        begun.insert(place, began)
+        period = rate.period.total_seconds() * SECOND
+        for first in range(max(0, place - rate.limit), place + 1):
+            last = first + rate.limit
+            if last < len(begun) and begun[last] - begun[first] < period:
+                self.world.breaks(f"{rate.limit + 1} messages began by {scope} in less than a {rate} allows")
+
     def is_stopped(self, email: str) -> bool:
         """Tell whether the contact of this address is not to be written to at all, or is gone."""
         found = self.ask("SELECT id FROM contacts WHERE email = ?", email)
@@ -188,8 +217,10 @@ class Witness:
         """See that a relay was told of a recipient, in a transaction begun (MAIL) at `began`."""
         self.named_at[recipient] = began
 
-    def heard(self, row: int, recipient: str, *, began: int) -> None:
+    def heard(self, row: int, recipient: str, *, relay: str, began: int) -> None:
         """See that a whole message came to a relay, in a transaction begun (MAIL) at `began`."""
+        self._count(relay, began)
+        self._count(recipient.rpartition("@")[2], began)
         letter = self.letters.get(row)
         if letter is None:
             self.world.breaks(f"a relay was given a message to {recipient} that no row is about")
