@@ -123,6 +123,7 @@ class _Claiming:
     paused: Mapping[str, Pause]
     turns: dict[int, Turn] = field(default_factory=dict)
     trials: dict[int, str] = field(default_factory=dict)
+    earliest: datetime | None = None  # when a relay has a slot; a domain's before it would be void
 
     def take(self, size: int, relays: Mapping[str, Rate | None], trying: Collection[str]) -> Batch:
         """Claim for the relays that are not paused, and for those of which one message may try."""
@@ -145,6 +146,8 @@ class _Claiming:
             if rate is not None
         }
         room = sum(map(len, slots.values())) if all(relays.values()) else size
+        if all(relays.values()):
+            self.earliest = min((taken[0] for taken in slots.values() if taken), default=None)
         if self._domains_matter:
             limits.hold(self.session, "domains", real=self.real)  # else two workers may wait in a ring
         entries = self._entries(min(size, room))
@@ -197,8 +200,14 @@ class _Claiming:
             if rate is None:
                 self.turns |= {entry.id: Turn(domain, float("-inf"), float("inf")) for entry in same}
                 continue
-            scope = f"{DOMAIN}{domain}"
-            slots = limits.take(self.session, scope, rate=rate, number=len(same), real=self.real)
+            slots = limits.take(
+                self.session,
+                f"{DOMAIN}{domain}",
+                rate=rate,
+                number=len(same),
+                real=self.real,
+                earliest=self.earliest,
+            )
             for entry, slot in zip(same, slots, strict=False):
                 begins = self._at(slot)
                 self.turns[entry.id] = Turn(domain, begins, begins + rate.grace.total_seconds())

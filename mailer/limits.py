@@ -45,12 +45,23 @@ class Turn(NamedTuple):
     until: float
 
 
-def take(session: Session, scope: str, *, rate: Rate, number: int, real: datetime) -> Sequence[datetime]:
-    """Take up to `number` slots that begin within half a second, and hold the row until the commit."""
+def take(
+    session: Session,
+    scope: str,
+    *,
+    rate: Rate,
+    number: int,
+    real: datetime,
+    earliest: datetime | None = None,
+) -> Sequence[datetime]:
+    """Take up to `number` slots that begin within half a second, and hold the row until the commit.
+
+    None begins before `earliest`, within that half second too: an earlier one could not be used.
+    """
     free_at = known = hold(session, scope, real=real)
     if free_at > real + AHEAD + rate.spacing + SKEW:
         free_at = real + AHEAD + rate.spacing  # the clock was set back: what was taken lies before this
-    first = max(free_at, real)
+    first = max(free_at, earliest or real)
     room = (real + AHEAD - first) // rate.spacing + 1 if first <= real + AHEAD else 0
     slots = [first + each * rate.spacing for each in range(min(number, room))]
     free_at = slots[-1] + rate.spacing if slots else free_at
