@@ -28,7 +28,7 @@ from mailer.composer import Composer, Ready
 from mailer.handout import ANY_TIME, Composed, Handout
 from mailer.handover import HandOver
 from mailer.journal import Journal
-from mailer.lanes import REST_FIRST, REST_LONGEST, Lane
+from mailer.lanes import REST_FIRST, REST_LONGEST, Lane, in_turn
 from mailer.outbox import Entry, Result
 from mailer.rates import Rate
 from mailer.recorder import Recorder
@@ -202,9 +202,10 @@ class Delivery:
         """Let the lanes know what the database says about them."""
         for row, scope in batch.row_trials.items():
             self._recorder.tries(row, scope)
+        asked = in_turn(self.lanes)
         for lane in self.lanes:
             lane.slots.extend(batch.slots.get(lane.name, ()))
-            if batch.paused is not None:
+            if batch.paused is not None and lane in asked:
                 lane.paused = batch.paused.get(lane.name, "")
                 lane.trial = bool(lane.paused) and (lane.trial or lane.name in batch.relay_trials)
         if not self._reachable():
@@ -358,7 +359,8 @@ class Delivery:
             self._tenure.lapsed = True
             return Batch()
         size = 1 if self._away else int(self._claim_size)  # one message tries what could not be reached
-        relays = {lane.name: lane.rate for lane in self.lanes if lane.can_be_reached(self._time())}
+        going = [lane for lane in in_turn(self.lanes) if lane.can_be_reached(self._time())]
+        relays = {lane.name: lane.rate for lane in going}
         trying = {lane.name for lane in self.lanes if lane.trial}
         return self._claims.take(size, relays=relays, trying=trying, time=self._time)
 

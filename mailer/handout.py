@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mailer.composer import Ready
-from mailer.lanes import Lane
+from mailer.lanes import Lane, in_turn
 from mailer.limits import Turn
 from mailer.policy import POLICY
 
@@ -145,8 +145,7 @@ class Handout:
 
     def _entitled(self, now: float) -> list[Lane]:
         """Return the lanes that may take the next message; backups only while all others are down."""
-        down = all(lane.doubtful for lane in self.lanes if lane.weight)
-        may = [lane for lane in self.lanes if (lane.weight or down) and lane.may_take(now)]
+        may = [lane for lane in in_turn(self.lanes) if lane.may_take(now)]
         if len(self._letters) > 1 or POLICY[self._letters[0].letter.entry.kind].priority > PERSON_WAITS:
             return may
         return [lane for lane in may if not lane.doubtful] or may  # nobody who waits is used to try a relay

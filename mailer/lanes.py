@@ -9,7 +9,7 @@ A message that finds its relay unreachable costs no attempt and is free for the 
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -163,3 +163,9 @@ class Lane:
     @property
     def _grace(self) -> float:
         return self.rate.grace.total_seconds() if self.rate else 0.0
+
+
+def in_turn(lanes: Sequence[Lane]) -> Sequence[Lane]:
+    """Return the lanes that take part now: those of weight 0 stand by until all others are down."""
+    down = all(lane.doubtful for lane in lanes if lane.weight)
+    return [lane for lane in lanes if lane.weight or down]

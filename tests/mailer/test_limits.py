@@ -287,23 +287,6 @@ def test_the_limit_of_a_domain_holds_and_holds_up_nobody_else(service: Service, 
     assert sum(looked_at) < 300 + 70 + 30  # each is parked about once
 
 
-def test_a_relay_of_few_slots_and_a_domain_of_short_ones_do_not_miss_each_other_for_ever(
-    service: Service, world: World
-) -> None:
-    """The slot of the domain would be void each time before the relay's begins, a little later."""
-    crowd(service, 8)
-    broadcast(service)
-    lanes = [lane(world, rate="40/minute")]
-    made = worker(service, world, lanes=lanes, domains=["crowd.example=2/second"])
-
-    async def a_minute() -> None:
-        asyncio.get_running_loop().call_later(60.0, made.stop)
-        await made.run(until_empty=True)
-
-    run(world.clock, a_minute())
-    assert states(service) == {"sent": 8}
-
-
 def test_every_other_domain_has_a_limit_of_its_own_where_a_star_says_so(
     service: Service, world: World
 ) -> None:

@@ -1,0 +1,45 @@
+"""Slots of several relays, and of relays and domains together: none waits for ever for the other."""
+
+import asyncio
+from collections.abc import Sequence
+
+from mailer.lanes import Lane
+from mailer.service import Service
+from tests.loops import run
+from tests.relays import World, broadcast, crowd, lane, states, worker
+
+
+def test_a_limited_relay_goes_on_beside_a_limited_one_that_only_stands_by(
+    service: Service, world: World
+) -> None:
+    other = World(world.clock, logs=world.logs)
+    crowd(service, 8)
+    broadcast(service)
+    standing_by = lane(other, name="b.standing-by.example:25", weight=0, rate="5/second")
+    lasting = lane(world, name="a.relay.example:25", rate="5/second")
+
+    async def a_minute(lanes: Sequence[Lane]) -> None:
+        made = worker(service, world, lanes=lanes)
+        asyncio.get_running_loop().call_later(60.0, made.stop)
+        await made.run(until_empty=True)
+
+    run(world.clock, a_minute([lasting, standing_by]))
+    assert states(service) == {"sent": 8}
+    assert not other.arrived
+
+
+def test_a_relay_of_few_slots_and_a_domain_of_short_ones_do_not_miss_each_other_for_ever(
+    service: Service, world: World
+) -> None:
+    """The slot of the domain would be void each time before the relay's begins, a little later."""
+    crowd(service, 8)
+    broadcast(service)
+    lanes = [lane(world, rate="40/minute")]
+    made = worker(service, world, lanes=lanes, domains=["crowd.example=2/second"])
+
+    async def a_minute() -> None:
+        asyncio.get_running_loop().call_later(60.0, made.stop)
+        await made.run(until_empty=True)
+
+    run(world.clock, a_minute())
+    assert states(service) == {"sent": 8}
