@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "config": ("config", "Check the settings, and show where each comes from."),
     "dkim": ("dkim", "Make the keys that sign mail, and see their DNS records."),
     "db": ("db", "Bring the database up to date, or check that it is."),
-    "list": ("list", "Show the lists; bring people in from a file."),
+    "list": ("list", "Show the lists; bring people in from a file, or out."),
     "contact": ("contact", "Show what we know about one person, or forget them."),
     "organizer": ("organizer", "See who wants to be on the map; approve or reject them."),
     "sequence": ("sequence", "Show the follow-up sequences and who is where in them."),
