@@ -7,9 +7,9 @@ import pytest
 
 from mailer.relay import Relay
 from mailer.service import Service
-from tests.people import Person
 from tests.peers.polite import polite
 from tests.peers.rude import DROP, RESET, rude
+from tests.people import Person
 from tests.relays import broadcast, crowd, rows, states
 
 MEGABYTE = "250-" + "x" * 1_000_000
@@ -63,9 +63,7 @@ async def test_a_relay_that_is_gone_in_the_middle_hands_over_to_the_other(
     crowd(service, 60)
     broadcast(service)
     async with rude(then={"MAIL": DROP, "greeting": DROP}) as broken, polite() as good:
-        relays = [
-            Relay(host="127.0.0.1", port=each.port, tls="none") for each in (broken, good)
-        ]
+        relays = [Relay(host="127.0.0.1", port=each.port, tls="none") for each in (broken, good)]
         with service.delivery(relays) as delivery:
             async with asyncio.timeout(30):
                 await delivery.run(until_empty=True)
