@@ -202,10 +202,9 @@ class Delivery:
         """Let the lanes know what the database says about them."""
         for row, scope in batch.row_trials.items():
             self._recorder.tries(row, scope)
-        asked = in_turn(self.lanes)
         for lane in self.lanes:
             lane.slots.extend(batch.slots.get(lane.name, ()))
-            if batch.paused is not None and lane in asked:
+            if batch.paused is not None:
                 lane.paused = batch.paused.get(lane.name, "")
                 lane.trial = bool(lane.paused) and (lane.trial or lane.name in batch.relay_trials)
         if not self._reachable():

@@ -15,7 +15,19 @@ from tests.loops import run
 from tests.mailer.test_limits import elsewhere
 from tests.mailer.visitor import Visitor
 from tests.people import Person
-from tests.relays import SENT, World, broadcast, confirmation, crowd, deliver, lane, rows, states, worker
+from tests.relays import (
+    DOWN,
+    SENT,
+    World,
+    broadcast,
+    confirmation,
+    crowd,
+    deliver,
+    lane,
+    rows,
+    states,
+    worker,
+)
 
 BLOCKED = Outcome(state="refused", code=550, reply="5.7.1 our list says you are not welcome")
 GONE = Outcome(state="refused", code=550, reply="5.1.1 nobody here")
@@ -151,6 +163,29 @@ def test_while_one_relay_is_paused_the_other_takes_its_mail(
         pauses.begin_by_staff(session, "relay/relay.example:25", real=world.clock.real())
     deliver(service, world, lanes=[lane(world), lane(other, name="other.example:25")])
     assert (len(world.arrived), len(other.arrived)) == (0, 100)
+
+
+def test_a_relay_that_is_paused_while_it_is_away_is_not_even_tried(
+    service: Service, world: World, other: World
+) -> None:
+    crowd(service, 1_000)
+    broadcast(service)
+    other.seconds = world.seconds = 0.05
+    world.answer = lambda recipient: DOWN
+    lanes = [lane(world), lane(other, name="other.example:25")]
+    made = worker(service, other, lanes=lanes)
+
+    def pause() -> None:
+        with service.database.write() as session:
+            pauses.begin_by_staff(session, "relay/relay.example:25", real=world.clock.real())
+
+    async def pausing() -> None:
+        asyncio.get_running_loop().call_later(0.5, pause)
+        await made.run(until_empty=True)
+
+    run(world.clock, pausing())
+    assert states(service) == {"sent": 1_000}
+    assert len(world.begun) == 10  # each of its connections once, and nothing after a second and after three
 
 
 def test_what_staff_paused_goes_on_only_when_staff_say_so(service: Service, world: World) -> None:
