@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer import leases, pulse, tallies, tryout
+from mailer import leases, pulse, restores, tallies, tryout
 from mailer.leases import Lease
 from mailer.outbox import QUEUED, SENDING, OutboxRow
 from mailer.pauses import Pause
@@ -62,6 +62,7 @@ def look(database: Database, clock: Clock, *, home: Path) -> Sequence[Finding]:
         _relay(found),
         _confirmations(found),
         _schedule(found),
+        _restore(found),
         _clock(found, real),
         _disk(home),
     )
@@ -99,6 +100,7 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         holds(leases.SCHEDULER).label("duty"),
         holds(tryout.MOVING).label("moving"),
         exists().where(Pause.try_at.is_not(None)).label("paused"),
+        restores.is_held().label("held"),
         exists().where(Run.fault != "").label("failing"),
         newest_beat.label("newest_beat"),
         newest_lease.label("newest_lease"),
@@ -122,6 +124,13 @@ def _relay(found: Row[Any]) -> Finding:
         sentence = "Servers refuse our mail, so it is paused for a while and tried again by itself."
         return Finding(name="mail server", ok=False, sentence=sentence)
     return Finding(name="mail server", ok=True, sentence="Nothing stands between us and the mail server.")
+
+
+def _restore(found: Row[Any]) -> Finding:
+    if found.held:
+        sentence = "A backup was restored, and nothing is sent until its gap is settled."
+        return Finding(name="restore", ok=False, sentence=sentence)
+    return Finding(name="restore", ok=True, sentence="No restored backup holds the mail back.")
 
 
 def _confirmations(found: Row[Any]) -> Finding:

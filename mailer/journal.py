@@ -150,6 +150,15 @@ def of_the_dead(folder: Path, *, boot: str | None = None) -> Iterator[list[Testi
             os.close(handle)
 
 
+def read_all(folder: Path) -> Iterator[Testimony]:
+    """Read every journal in a folder, as a lost machine left them; nothing is changed."""
+    for path in sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{SETTLED}")]):
+        with path.open("rb") as file:
+            testimony = _read(file.fileno(), boot_id())
+        if testimony is not None:
+            yield testimony
+
+
 def clear(folder: Path, *, before: datetime) -> int:
     """Delete settled journals last written before this moment; returns how many."""
     old = [path for path in folder.glob(f"*{SETTLED}") if path.stat().st_mtime < before.timestamp()]

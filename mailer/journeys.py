@@ -128,10 +128,10 @@ def move_house(session: Session, contact_id: int, *, zone: str) -> None:
     session.execute(mine.values(zone=zone))
 
 
-def end_pauses(session: Session, *, now: datetime) -> None:
-    """Let those go on whose pause is over; they are due at once."""
+def end_pauses(session: Session, *, now: datetime, due_at: datetime | None = None) -> None:
+    """Let those go on whose pause is over; they are due at once, or since `due_at`."""
     still = exists().where(Subscription.contact_id == Journey.contact_id, Subscription.paused_until > now)
-    move(session, Journey.state == PAUSED, ~still, to="waiting", due_at=now)
+    move(session, Journey.state == PAUSED, ~still, to="waiting", due_at=due_at or now)
 
 
 def next_pause_end(session: Session, *, now: datetime) -> datetime | None:

@@ -39,7 +39,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Id, Instant, Moment, PrimaryKey, index_where, insert_or_nothing, once
 from lists.permission import LASTING
-from mailer import attempts
+from mailer import attempts, restores
 from mailer.policy import POLICY
 
 STATES = (
@@ -205,6 +205,8 @@ def claim(
     session: Session, *, worker: str, limit: int, now: datetime, lease_until: datetime
 ) -> Sequence[Entry]:
     """Take up to `limit` due rows for this worker, most urgent first, until `lease_until` (machine time)."""
+    if restores.held(session) is not None:
+        return []
     row = OutboxRow
     taken: list[Any] = []
     for priority in PRIORITIES:

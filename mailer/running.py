@@ -5,8 +5,10 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+import structlog
+
 from lists.errors import Conflict
-from mailer import migrations, outbox, tryout
+from mailer import migrations, outbox, restores, tryout
 from mailer.postoffice import PostOffice
 from mailer.scheduler import Scheduler, inheriting
 from mailer.service import Service
@@ -18,6 +20,8 @@ from mailer.web.server import Server, server
 DRAIN_STILL_SECONDS = 30.0  # the outbox may take as long as it likes, but something must leave within this
 DRAIN_LOOK_SECONDS = 0.02
 
+log = structlog.get_logger()
+
 
 def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Callable[[], None]) -> None:
     """Run everything until SIGTERM or SIGINT, then finish what was begun; `ready` says that pages answer.
@@ -26,6 +30,9 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
     """
     migrations.upgrade(service.database)
     service.note_keys()
+    with service.database.read() as session:
+        if restores.held(session) is not None:
+            log.warning("nothing is sent until the gap of a restored backup is settled")
     remember_port(service.settings)
     if not service.settings.tryout:
         with service.database.read() as session:

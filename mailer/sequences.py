@@ -26,6 +26,7 @@ from mailer.schedule import Schedule, Step, due_after
 from mailer.source import Addressed, Content, Refusal
 
 CHANGES_AT_ONCE = 5_000
+PASSED_AT_ONCE = 5_000
 ADOPT_WITHIN = timedelta(days=3)  # a sequence new to an old list must not write to all its members
 
 # What the end of a message does to the journey it belongs to. While it is queued again or held, the journey
@@ -115,6 +116,19 @@ class Sequences:
                 _advance(session, known[sequence], step, these, now=now)
             else:
                 journeys.move(session, these, to="stopped" if what == "advance" else what)
+
+    def pass_over(self, session: Session, *, since: datetime, until: datetime) -> None:
+        """Count as sent every step that may have been sent between two moments in which we do not know.
+
+        No step can have left earlier than it was due, so the next one counts from there: whoever could have
+        had it in time does not get it again, and nobody gets two at once.
+        """
+        while session.scalar(select(SubscriptionChange.id).limit(1)) is not None:
+            self._follow_changes(session, since)
+        journeys.end_pauses(session, now=until, due_at=since)
+        for schedule in self.schedules:
+            for step in schedule.steps:
+                _pass_step(session, schedule, step.name, until)
 
     def next_due(self, session: Session, *, now: datetime) -> datetime | None:
         """Return the first moment when some journey is both due and in its window."""
@@ -237,6 +251,26 @@ def _refuse(session: Session, schedule: Schedule, due: ColumnElement[bool], now:
     journeys.move(session, Journey.id.in_(refused.where(why == "paused")), to="paused")
     final = Journey.id.in_(refused.where(why.is_not(None), why != "paused"))
     journeys.move(session, due, final | ~exists().where(mine), to="left")
+
+
+def _pass_step(session: Session, schedule: Schedule, step: str, until: datetime) -> None:
+    """Move on whoever waits for a step that is due by `until`, each from the moment it was due."""
+    due = (Journey.state == journeys.WAITING, Journey.sequence == schedule.name, Journey.step == step)
+    while True:
+        found = session.execute(
+            select(Journey.id, Journey.due_at, Journey.zone)
+            .where(*due, Journey.due_at <= until)
+            .limit(PASSED_AT_ONCE)
+        ).all()
+
+        def alike(journey: Any) -> tuple[datetime, str]:
+            return (journey.due_at, journey.zone)
+
+        for (due_at, _), same in groupby(sorted(found, key=alike), key=alike):
+            these = Journey.id.in_([journey.id for journey in same])
+            _advance(session, schedule, step, *due, these, now=due_at)
+        if len(found) < PASSED_AT_ONCE:
+            return
 
 
 def _advance(

@@ -4,16 +4,20 @@ Where the kind's policy says so, mailer/verdicts.py sends such a message once mo
 bytes and Message-ID, by which many mailboxes drop the second. The others wait for staff, or a late report.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import CursorResult, update
+from sqlalchemy import CursorResult, Update, func, select, update
 from sqlalchemy.orm import Session
 
+from lists.db import once
 from lists.errors import Conflict, NotFound
-from mailer.outbox import OutboxRow
+from mailer.outbox import ENTRY, UNKNOWN, Entry, OutboxRow, Result
 
 Decision = Literal["sent", "resend"]
+MAY_HAVE_LEFT = "it may have left before the backup was restored"
+OF_A_RESTORE = (OutboxRow.state == UNKNOWN, OutboxRow.why == MAY_HAVE_LEFT)
 
 
 def resolve(session: Session, row_id: int, decision: Decision, *, now: datetime) -> None:
@@ -25,13 +29,41 @@ def resolve(session: Session, row_id: int, decision: Decision, *, now: datetime)
     if row is None:
         raise NotFound(f"There is no message number {row_id} in the outbox.")
     mine = update(OutboxRow).where(OutboxRow.id == row_id, OutboxRow.state == "unknown")
-    decided = (
-        mine.values(state="sent", why="staff say it arrived", sent_at=now)
-        if decision == "sent"
-        else mine.values(state="queued", why="staff want it sent again", due_at=now)
-    )
-    if not _changed(session, decided):
+    if not _changed(session, _decided(mine, decision, now=now)):
         raise Conflict(f"Message {row_id} is {row.state}; only an unknown one waits for a decision.")
+
+
+def doubt(session: Session, *, limit: int) -> Sequence[Result]:
+    """Make unknown what waits in a database that was put back: it may have left from the lost machine.
+
+    Takes at most `limit` rows at a time; returns a result for each, for the sources to settle.
+    """
+    waiting = select(OutboxRow.id).where(OutboxRow.state.in_(("queued", "sending", "held"))).limit(limit)
+    found = session.execute(
+        update(OutboxRow)
+        .where(OutboxRow.id.in_(once(waiting)))
+        .values(state="unknown", why=MAY_HAVE_LEFT, worker=None, lease_until=None)
+        .returning(*ENTRY)
+        .execution_options(synchronize_session=False)
+    ).all()
+    entries = sorted((Entry(**row._mapping) for row in found), key=lambda entry: entry.id)
+    return [Result(entry=entry, state="unknown", why=MAY_HAVE_LEFT) for entry in entries]
+
+
+def restored(session: Session) -> int:
+    """Count the messages that may have left from a lost machine, and wait for a decision."""
+    return session.scalar(select(func.count()).select_from(OutboxRow).where(*OF_A_RESTORE)) or 0
+
+
+def resolve_restored(session: Session, decision: Decision, *, now: datetime) -> int:
+    """Decide about all messages that may have left from a lost machine; returns how many."""
+    return _changed(session, _decided(update(OutboxRow).where(*OF_A_RESTORE), decision, now=now))
+
+
+def _decided(these: Update, decision: Decision, *, now: datetime) -> Update:
+    if decision == "sent":
+        return these.values(state="sent", why="staff say it arrived", sent_at=now)
+    return these.values(state="queued", why="staff want it sent again", due_at=now)
 
 
 def _changed(session: Session, statement: object) -> int:

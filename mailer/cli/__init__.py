@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "work": ("work", "Run delivery only, beside a “serve” or on another machine."),
     "config": ("config", "Check the settings, and show where each comes from."),
     "dkim": ("dkim", "Make the keys that sign mail, and see their DNS records."),
-    "db": ("db", "Bring the database up to date, or check that it is."),
+    "db": ("db", "Keep the database: bring it up to date, back it up, put it back."),
     "list": ("list", "Show the lists; bring people in from a file, or out."),
     "contact": ("contact", "Show what we know about one person, or forget them."),
     "organizer": ("organizer", "See who wants to be on the map; approve or reject them."),

@@ -56,7 +56,7 @@ def send(*, file: Path, audience: str, dry_run: bool, yes: bool, again: bool, as
     if as_json and not (yes or dry_run):
         raise BadInput("With --json nobody is asked, so add --yes to send it, or --dry-run to look.")
     template = Template(name=KIND, sources=templates.parse_update(templates.read(file), path=file.name))
-    with opening.service() as service:
+    with opening.sending() as service:
         edition, previews, head = _look(service, template, audience)
         notes = _notes(edition, head)
         told: dict[str, object] = {"audience": audience, "readers": head.readers, "notes": notes}

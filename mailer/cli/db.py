@@ -1,22 +1,24 @@
-"""`mailer db`: bring the database up to date, or check that it is."""
+"""`mailer db`: bring the database up to date, check it, back it up; mailer/cli/restore.py puts it back."""
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from lists import forgetting
 from lists.db import Database
 from lists.errors import Conflict
-from mailer import backups, fingerprints, migrations, register, settings
-from mailer.cli import opening, output, passphrases, progress
+from mailer import backups, fingerprints, migrations, settings
+from mailer.cli import opening, output, passphrases, progress, restore
 from mailer.keys import Keys
 
 
 @click.group()
 def command() -> None:
-    """Bring the database up to date, or check that it is."""
+    """Keep the database: bring it up to date, back it up, put it back."""
+
+
+for each in (restore.restore, restore.merge, restore.accept_gap, restore.status):
+    command.add_command(each)
 
 
 @command.command()
@@ -62,32 +64,6 @@ def backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> None:
         output.print_json(made)
     else:
         output.say(f"{file} holds {made.rows:,} rows and {made.files:,} files in {made.octets:,} octets.")
-
-
-@command.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@output.json_option
-def merge(*, file: Path, as_json: bool) -> None:
-    """Merge a file of departures, after an older database was restored: “mailer db merge departures”.
-
-    Whoever left, complained or was forgotten, by that file, is so again; who is so already stays so, and who
-    joined again later stays, too. The same file twice changes nothing.
-    """
-    with opening.service() as service:
-        read = register.read(file, fingerprint=service.jobs.fingerprint)
-        with service.database.write() as session:
-            done = forgetting.reapply(session, read.departed, now=service.clock.now(), actor=opening.ACTOR)
-    if as_json:
-        output.print_json(
-            {**asdict(done), "read": len(read.departed), "damaged": read.damaged, "until": read.until}
-        )
-        return
-    output.say(f"{len(read.departed):,} departures were read, everything until {output.shown(read.until)}.")
-    output.say(
-        f"Lists left: {done.left:,}. Addresses barred: {done.barred:,}. People erased: {done.erased:,}."
-    )
-    if read.damaged:
-        output.say(f"Lines that were damaged, and passed over: {read.damaged:,}.")
 
 
 @command.command()

@@ -25,7 +25,7 @@ def command(*, as_json: bool) -> None:
     Status 0: nothing is left to deliver. Status 75: the mail server cannot be reached; nothing is lost, and
     the same command may be tried again later.
     """
-    with opening.service() as service:
+    with opening.sending() as service:
         delivered = delivering.deliver(service)
     if as_json:
         output.print_json(asdict(delivered))

@@ -146,7 +146,7 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
     What happens next: “mailer serve” sends the invitations, ahead of updates. Whoever joins the list before
     the call is over is invited, too.
     """
-    with opening.service() as service:
+    with opening.sending() as service:
         now = service.clock.now()
         with service.database.read() as session:
             event = events.get(session, number)

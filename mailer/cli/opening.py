@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import click
 
-from mailer import logs, migrations, settings, tryout
+from mailer import logs, migrations, restores, settings, tryout
 from mailer.service import Service, build
 
 ACTOR = "command line"  # who did it, in the audit
@@ -33,3 +33,12 @@ def service() -> Iterator[Service]:
         yield opened
     finally:
         opened.close()
+
+
+@contextmanager
+def sending() -> Iterator[Service]:
+    """Return the service as `service` does, for a command that sends; raises Conflict while none may."""
+    with service() as opened:
+        with opened.database.read() as session:
+            restores.refuse_while_held(session)
+        yield opened

@@ -54,15 +54,29 @@ def unknown(*, limit: int, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=int)
+@click.argument("number", type=int, required=False)
+@click.option("--restored", is_flag=True, help="All that may have left before a backup was restored.")
 @click.option("--sent", "decision", flag_value="sent", help="It arrived.")
 @click.option("--resend", "decision", flag_value="resend", help="Send it once more; it may arrive twice.")
-def resolve(*, number: int, decision: unknowns.Decision | None) -> None:
-    """Decide about one unknown message: “mailer outbox resolve 12 --sent”."""
+def resolve(*, number: int | None, restored: bool, decision: unknowns.Decision | None) -> None:
+    """Decide about one unknown message: “mailer outbox resolve 12 --sent”.
+
+    After a restore, “mailer outbox resolve --restored --sent” decides about all that may have left from the
+    lost machine; what is too late by now is not sent in any case.
+    """
     if decision is None:
         raise BadInput("Say what you decided: --sent if it arrived, --resend to send it once more.")
+    if (number is None) != restored:
+        raise BadInput("Name one message by its number, or all of a restore by --restored.")
     with opening.service() as service, service.database.write() as session:
         now = service.clock.now()
+        if number is None:
+            decided = unknowns.resolve_restored(session, decision, now=now)
+            audit.note(
+                session, actor=opening.ACTOR, action=f"resolve {decision}", subject="restored", now=now
+            )
+            output.say(f"Decided about {decided:,} messages.")
+            return
         unknowns.resolve(session, number, decision, now=now)
         audit.note(
             session, actor=opening.ACTOR, action=f"resolve {decision}", subject=f"message {number}", now=now

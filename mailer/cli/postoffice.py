@@ -79,7 +79,7 @@ def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool
     """
     if [days, hours, to_next or None].count(None) != 2:
         raise BadInput("Say how far to go: --days 7, --hours 12, or --next; one of them.")
-    with opening.service() as service:
+    with opening.sending() as service:
         _require_tryout(service)
         with service.database.read() as session:
             before = postoffice.count(session)

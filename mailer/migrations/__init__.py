@@ -22,8 +22,11 @@ ONE_AT_A_TIME = (
 )
 
 
-def upgrade(database: Database) -> Sequence[str]:
-    """Bring the database to the newest step; returns the steps taken. Two processes at once wait in turn."""
+def upgrade(database: Database, *, to: str = "head") -> Sequence[str]:
+    """Bring the database to the newest step, or to an earlier one; returns the steps taken.
+
+    Two processes at once wait in turn.
+    """
     if is_newest(database):
         return []
     from alembic import command
@@ -34,8 +37,8 @@ def upgrade(database: Database) -> Sequence[str]:
         if database.dialect == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ONE_AT_A_TIME})
         before = _revision(connection)
-        command.upgrade(_config(connection), "head")
-        steps = ScriptDirectory.from_config(_config(connection)).iterate_revisions("head", before or "base")
+        command.upgrade(_config(connection), to)
+        steps = ScriptDirectory.from_config(_config(connection)).iterate_revisions(to, before or "base")
         return [f"{step.revision} {step.doc}" for step in reversed(list(steps)) if step.revision != before]
 
 

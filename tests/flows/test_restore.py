@@ -1,0 +1,295 @@
+"""A backup older than one send, one leave and one forgetting, put back on an empty second machine.
+
+Nobody is written to twice, who left and who was forgotten stay so, and an old link to leave works.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select
+
+from lists import addresses, contacts, subscriptions, suppressions
+from lists.db import Database
+from lists.errors import BadInput, Conflict
+from mailer import (
+    backups,
+    broadcasts,
+    cli,
+    gaps,
+    journal,
+    register,
+    restores,
+    restoring,
+    settings,
+    templates,
+    unknowns,
+)
+from mailer import service as composition
+from mailer.health import look
+from mailer.outbox import OutboxRow
+from mailer.postoffice import Posted
+from mailer.service import Service
+from tests import commands, people
+from tests.clocks import StoppedClock
+from tests.mailer.visitor import Visitor
+from tests.people import PEPPER, Person
+
+PASSPHRASE = b"five plain words in a row"
+UPDATE = """---
+subject: The county board has set a date
+---
+{{ greeting }}
+
+The county board has set a date.
+
+[See the campaign]({{ home_url }})
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """An empty second machine: its folder, and what its environment says."""
+
+    home: Path
+    environ: dict[str, str]
+
+
+@pytest.fixture
+def second(request: pytest.FixtureRequest, tmp_path: Path, database: Database) -> Iterator[Machine]:
+    home = tmp_path / "second"
+    environ = {"MAILER_HOME": str(home)}
+    if database.dialect == "postgresql":
+        server = request.getfixturevalue("postgres_server")
+        environ["MAILER_DATABASE_URL"] = server.empty()
+        yield Machine(home=home, environ=environ)
+        server.drop(environ["MAILER_DATABASE_URL"])
+    else:
+        yield Machine(home=home, environ=environ)
+
+
+@pytest.fixture
+def back_up(service: Service, tmp_path: Path) -> Callable[[], Path]:
+    def make() -> Path:
+        backups.make(
+            tmp_path / "monday", PASSPHRASE, database=service.database, home=service.settings.home,
+            now=service.clock.now(), progress=lambda _: None,
+        )  # fmt: skip
+        return tmp_path / "monday"
+
+    return make
+
+
+def put_back(machine: Machine, file: Path, clock: StoppedClock) -> Service:
+    restoring.restore(file, PASSPHRASE, environ=machine.environ, clock=clock, progress=lambda _: None)
+    built = composition.build(settings.load(machine.environ), clock=clock)
+    with built.database.write() as session:
+        held = restores.held(session)
+        assert held is not None
+        gaps.reckon(session, held, sources=built.sources, sequences=built.sequences)
+    return built
+
+
+def put_broadcast(service: Service) -> None:
+    now = service.clock.now()
+    template = templates.Template(name="broadcast", sources={"en": templates.parse(UPDATE, path="update.md")})
+    with service.database.write() as session:
+        edition = service.editions.freeze(session, template, "broadcast", now=now)
+        broadcasts.create(
+            session, subject="x", audience="interest", edition_id=edition.id, now=now, actor="test"
+        )
+
+
+def arrived(service: Service, *, after: int = 0) -> set[tuple[str, str]]:
+    with service.database.read() as session:
+        found = session.execute(select(Posted.to, Posted.subject).where(Posted.id > after)).all()
+    pairs = [(row.to, row.subject) for row in found]
+    assert len(pairs) == len(set(pairs)), "somebody got the same twice"
+    return set(pairs)
+
+
+def newest(service: Service) -> int:
+    with service.database.read() as session:
+        return max(session.scalars(select(Posted.id)), default=0)
+
+
+def days(service: Service, clock: StoppedClock, number: int) -> None:
+    """Let the days pass one by one, with a delivery in each person's hours."""
+    mailer = commands.mailer(service)
+    for _ in range(number):
+        clock.advance(days=1)
+        assert mailer("deliver").status == 0
+
+
+def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
+    service: Service, clock: StoppedClock, back_up: Callable[[], Path], second: Machine,
+    ana: Person, ben: Person, cleo: Person, tmp_path: Path,
+) -> None:  # fmt: skip
+    old = commands.mailer(service)
+    with service.database.write() as session:
+        eva, finn = (
+            people.add(
+                session, name=name, email=f"{name.lower()}@example.org", language="en", zip="10027",
+                list="interest", now=clock.now(),
+            )
+            for name in ("Eva", "Finn")
+        )  # fmt: skip
+    assert old("deliver").status == 0
+    put_broadcast(service)
+    service.jobs.tick()
+    file = back_up()
+    before = newest(service)
+
+    days(service, clock, 6)  # the update and the next letters leave
+    with service.database.write() as session:
+        subscriptions.leave(session, contact_id=eva.id, now=clock.now())
+    old("contact", "forget", finn.email, "--yes")
+    service.jobs.tick()
+    copied = Path(shutil.copy(tmp_path / register.FILE, tmp_path / "copied"))
+    lost = arrived(service, after=before)
+    assert {who for who, _ in lost} >= {ben.email, eva.email}
+    clock.advance(hours=1)
+
+    restored = put_back(second, file, clock)
+    new = commands.mailer(restored)
+    assert "Nothing is sent: the backup of" in new("deliver").refusal
+    assert not next(
+        each for each in look(restored.database, clock, home=second.home) if each.name == "restore"
+    ).ok
+    assert new("db", "status", "--json").json["held"] is True
+    restored.jobs.tick()
+    assert newest(restored) == before
+
+    assert new("db", "merge", copied, "--json").json["gap_settled"] is True
+    assert new("deliver").out.startswith("0 messages are sent.")
+    days(restored, clock, 30)
+    now_sent = arrived(restored, after=before)
+    assert now_sent, "later letters leave"
+    assert now_sent & lost == set(), "somebody is written to twice"
+    assert {who for who, _ in now_sent} <= {ana.email, ben.email}  # not Cleo, not Eva, not Finn
+    with restored.database.read() as session:
+        assert contacts.find(session, finn.address) is None
+        assert suppressions.reason(session, finn.address.digest) == "forgotten"
+        assert unknowns.restored(session) == 2  # the update to Ben and to Eva; Finn's row is gone
+    restored.close()
+
+
+def test_an_old_link_to_leave_works_on_the_second_machine(
+    service: Service, clock: StoppedClock, back_up: Callable[[], Path], second: Machine, ben: Person
+) -> None:
+    path = service.links.unsubscribe(ben.id, "interest").removeprefix(service.links.home)
+    restored = put_back(second, back_up(), clock)
+    assert Visitor(restored, clock).post(path, {}).status_code == 200
+    with restored.database.read() as session:
+        standing = subscriptions.find(session, contact_id=ben.id, list="interest")
+        assert standing is not None and standing.state == "left"
+    restored.close()
+
+
+def test_the_journals_of_the_lost_machine_say_what_left(
+    service: Service,
+    clock: StoppedClock,
+    back_up: Callable[[], Path],
+    second: Machine,
+    ben: Person,
+    ana: Person,
+) -> None:
+    service.jobs.tick()  # Ben's toolkit and Ana's hello wait
+    file = back_up()
+    with service.database.write() as session:
+        other = select(OutboxRow).where(OutboxRow.contact_id == ana.id)
+        session.delete(session.scalars(other).one())  # the lost machine never got to Ana's
+    service.deliver_until_empty()
+    restored = put_back(second, file, clock)
+    with restored.database.write() as session:
+        held = restores.held(session)
+        assert held is not None
+        assert gaps.testify(session, journal.read_all(service.rescue.folder), restore=held) == 1
+        states = {row.contact_id: row.state for row in session.scalars(select(OutboxRow))}
+    assert states == {ben.id: "sent", ana.id: "unknown"}
+    mailer = commands.mailer(restored)
+    assert mailer("db", "accept-gap", "--yes").status == 0
+    assert "1 messages" in mailer("outbox", "resolve", "--restored", "--resend").out
+    assert mailer("deliver").out.startswith("1 message is sent.")
+    assert {who for who, _ in arrived(restored)} == {ana.email}
+    restored.close()
+
+
+def test_numbers_of_the_lost_machine_are_never_given_to_somebody_else(
+    service: Service, clock: StoppedClock, back_up: Callable[[], Path], second: Machine, ben: Person
+) -> None:
+    restored = put_back(second, back_up(), clock)
+    with restored.database.write() as session:
+        dora = contacts.find_or_add(
+            session, addresses.parse("dora@example.org", pepper=PEPPER), now=clock.now()
+        )
+        assert dora.id > restoring.IDS_AHEAD
+    restored.close()
+
+
+def test_a_register_that_ends_before_the_backup_does_not_settle_the_gap(
+    service: Service,
+    clock: StoppedClock,
+    back_up: Callable[[], Path],
+    second: Machine,
+    cleo: Person,
+    tmp_path: Path,
+) -> None:
+    service.jobs.tick()
+    copied = Path(shutil.copy(tmp_path / register.FILE, tmp_path / "copied"))
+    clock.advance(minutes=1)
+    restored = put_back(second, back_up(), clock)
+    mailer = commands.mailer(restored)
+    assert "ends before the backup was made" in mailer("db", "merge", copied).out
+    assert "will be written to again" in mailer("db", "accept-gap", typed="n\n").out
+    assert mailer("deliver").status == 2
+    assert mailer("db", "accept-gap", "--yes").status == 0
+    assert mailer("deliver").status == 0
+    assert "nothing is held back" in mailer("db", "accept-gap").out
+    restored.close()
+
+
+def test_a_damaged_backup_puts_nothing_back(
+    service: Service, clock: StoppedClock, back_up: Callable[[], Path], second: Machine, ben: Person
+) -> None:
+    file = back_up()
+    whole = file.read_bytes()
+    for broken in (whole[:-1], whole[:1000], whole[:-5] + b"xxxxx", b"Dear diary"):
+        file.write_bytes(broken)
+        with pytest.raises(BadInput):
+            put_back(second, file, clock)
+        assert not [path for path in second.home.rglob("*") if path.is_file()]
+    with pytest.raises(BadInput, match="passphrase"):
+        restoring.restore(
+            back(file, whole), b"another passphrase", environ=second.environ, clock=clock, progress=print
+        )
+    put_back(second, file, clock).close()
+    with pytest.raises(Conflict, match="is not empty"):
+        put_back(second, file, clock)
+
+
+def back(file: Path, whole: bytes) -> Path:
+    file.write_bytes(whole)
+    return file
+
+
+def test_a_restore_by_command_merges_and_says_what_waits(
+    service: Service, back_up: Callable[[], Path], second: Machine, ben: Person, cleo: Person, tmp_path: Path
+) -> None:
+    service.jobs.tick()
+    words = tmp_path / "words"
+    words.touch(mode=0o600)
+    words.write_bytes(PASSPHRASE)
+    said = ["db", "restore", back_up(), "--passphrase-file", words, "--departures", tmp_path / register.FILE]
+    ran = CliRunner().invoke(
+        cli.root,
+        [str(word) for word in said],
+        env=second.environ,
+        standalone_mode=False,
+        catch_exceptions=False,
+    )
+    assert "1 messages may have left since" in ran.output
+    assert "Mail leaves again" in ran.output
