@@ -29,6 +29,7 @@ FIELDS: Mapping[str, str] = {
     "language": "the language, en or es",
     "zip": "the ZIP code",
     "state": "whether they want mail there",
+    "agreed": "whether they ticked that they agree",
     "left": "if anything stands there, they left there",
     "since": "when they agreed there, kept as evidence",
 }
@@ -47,6 +48,7 @@ USUAL: Mapping[str, str] = {
     **dict.fromkeys(
         ("zip", "zip code", "zipcode", "postal code", "codigo postal", "cp", "zip postal"), "zip"
     ),
+    **dict.fromkeys(("agree", "agreed", "i agree", "de acuerdo", "acepto"), "agreed"),
     **dict.fromkeys(("status", "subscription status", "email status"), "state"),
 }
 

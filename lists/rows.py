@@ -13,6 +13,7 @@ from lists.geography import Place
 from lists.mappings import Columns
 
 MOST_ROWS = 1_000_000
+NOT_AGREED = frozenset({"", "no", "n", "0", "false"})
 SHOWN = 60  # characters of a cell that a sentence repeats
 
 LANGUAGE = {
@@ -90,6 +91,8 @@ def _row(
                 f"The row has {len(cells)} cells, but the first line names {len(columns.columns)} columns."
             )
         declined = columns.whole_file or _declined(text("state"))
+        if columns.place("agreed") is not None and text("agreed").casefold() in NOT_AGREED:
+            declined = "did not tick that they agree"
         if declined or any(cell(place) for place in columns.places("left")):
             why = declined or "left there"
             return Fate(line=line, email=shown(text("email")), outcome="declined", why=why)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,8 @@ from lists.tables import Table
 from mailer.cli import opening, output, progress
 from mailer.jobs import PAUSE_SECONDS
 from mailer.service import Service
+from mailer.web import sheet
+from mailer.web.words import LANGUAGES
 
 ROWS_SHOWN = 50
 PIECE = 1 << 18  # octets read at once
@@ -59,9 +62,12 @@ NEXT = {
 @click.option("--list", "list_name", type=click.Choice(LISTS), required=True, help="The list they join.")
 @click.option(
     "--consent",
-    required=True,
+    default="",
     help='Where it can be seen that they agreed: "signed the sheet at St. Mark on October 4, 2026".',
 )
+@click.option("--sheet", "congregation", help="It was written on the paper sheet of this congregation.")
+@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Of the sheet: 2026-10-04.")
+@click.option("--sheet-language", type=click.Choice(LANGUAGES), default="en", help="Of the sheet.")
 @click.option("--confirmed", is_flag=True, help="They have agreed already: do not ask them by mail first.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would happen; nothing is changed.")
 @click.option("--refused", type=click.Path(path_type=Path), help="Write the rows that cannot be used here.")
@@ -82,6 +88,9 @@ def command(
     file: Path,
     list_name: str,
     consent: str,
+    congregation: str | None,
+    day: datetime | None,
+    sheet_language: str,
     confirmed: bool,
     dry_run: bool,
     refused: Path | None,
@@ -108,6 +117,8 @@ def command(
     “mailer list undo” takes it back; until then nobody of it is written to.
     Status 0: done. Status 2: refused, nothing was changed.
     """
+    if congregation is not None:
+        consent = _of_sheet(congregation, day, sheet_language, otherwise=bool(consent or confirmed))
     consent = transfers.checked_evidence(consent)
     if list_name == "organizers" and not confirmed:
         raise BadInput(
@@ -166,6 +177,15 @@ def undo() -> None:
                 session, actor=opening.ACTOR, action="import taken back", subject=arrival.list, now=now
             )
     output.say("Taken back. Nobody whom it brought was written to.")
+
+
+def _of_sheet(congregation: str, day: datetime | None, language: str, *, otherwise: bool) -> str:
+    """Return the evidence of a paper sheet, on which nobody has proved that an address is theirs."""
+    if otherwise:
+        raise BadInput("A sheet is its own evidence, and each of them is asked: no --consent or --confirmed.")
+    if day is None:
+        raise BadInput("Say when it was written: --date 2026-10-04.")
+    return sheet.consent(congregation, date=f"{day:%Y-%m-%d}", language=language)
 
 
 @dataclass(frozen=True, kw_only=True)

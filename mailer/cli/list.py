@@ -12,7 +12,7 @@ from lists.errors import NotFound
 from lists.permission import SENTENCES
 from lists.subscriptions import LISTS, Subscription
 from mailer import broadcasts
-from mailer.cli import exporting, importing, opening, output
+from mailer.cli import exporting, importing, opening, output, sheet
 
 STATES = {"confirmed": "Confirmed", "pending": "Not confirmed", "left": "Left"}
 PERSON = {"email": "Address", "name": "Name", "language": "Language", "state": "State", "since": "Since"}
@@ -71,6 +71,7 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
 command.add_command(importing.command)
 command.add_command(importing.undo)
 command.add_command(exporting.command)
+command.add_command(sheet.command)
 
 
 def _by_language(languages: Mapping[str, int]) -> str:

@@ -63,7 +63,7 @@ def _to(visit: Visit, path: str, query: dict[str, str]) -> str:
 
 
 def _kept(visit: Visit) -> dict[str, str]:
-    return {key: value for key, value in visit.query.items() if key in ("answer", "page")}
+    return {key: value for key, value in visit.query.items() if key in ("answer", "page", "via")}
 
 
 def _mail_link(address: str) -> Markup:

@@ -24,6 +24,7 @@ DOORS = {
     "psycopg": (),
     "pydantic": ("mailer/schema.py", "mailer/settings.py"),
     "rich": ("mailer/cli/",),
+    "segno": ("mailer/web/sheet.py",),
     "starlette": ("mailer/web/",),
     "uvicorn": ("mailer/web/server.py",),
     "zipcodes": ("lists/geography.py",),
