@@ -84,7 +84,7 @@ class Jobs:
             Job(
                 name="rescue",
                 about="settle what a dead worker had claimed",
-                every=timedelta(seconds=15),
+                every=timedelta(seconds=5),
                 run=self._rescue,
             ),
             Job(

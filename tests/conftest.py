@@ -45,6 +45,7 @@ def postgres_server() -> Iterator[databases.PostgresServer]:
         missing("PostgreSQL")
         return
     with databases.postgres(programs) as server:
+        server.make_template()
         yield server
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -20,13 +20,8 @@ from mailer import migrations
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
-FAST = (
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
-    "max_connections=100",
-    "listen_addresses=",
-)
+PLAIN = ("max_connections=100", "listen_addresses=")
+FAST = (*PLAIN, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 def make_tables(database: Database) -> None:
@@ -58,10 +53,27 @@ class SqliteFiles:
 
 
 class PostgresServer:
-    """A running server; `fresh` copies a template database with every table."""
+    """A running server; `fresh` copies a template database with every table, `crash` loses its memory."""
 
-    def __init__(self, socket_folder: Path) -> None:
+    def __init__(self, socket_folder: Path, start: Callable[[], subprocess.Popen[bytes]]) -> None:
         self._socket_folder = socket_folder
+        self._start = start
+        self._process = start()
+
+    def crash(self, *, seconds: float = 0.0) -> None:
+        """End every process of the server at once, as a crash does, and start it again after a while."""
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(timeout=START_SECONDS)
+        time.sleep(seconds)
+        self._process = self._start()
+
+    def stop(self) -> None:
+        """Stop it; clients that are still there are cut off."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=START_SECONDS)
+
+    def make_template(self) -> None:
+        """Make the database that `fresh` copies."""
         self._create("template_house", template="template0")
         database = Database(self._url("template_house"))
         make_tables(database)
@@ -106,7 +118,7 @@ def postgres_programs() -> Path | None:
 
 
 @contextmanager
-def postgres(programs: Path) -> Iterator[PostgresServer]:
+def postgres(programs: Path, *, settings: Sequence[str] = FAST) -> Iterator[PostgresServer]:
     """Run a server that listens on a socket in a temporary folder only, and that dies with this process."""
     folder = Path(tempfile.mkdtemp(prefix="mailer-postgresql-"))
     data = folder / "data"
@@ -119,16 +131,22 @@ def postgres(programs: Path) -> Iterator[PostgresServer]:
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     making = [*as_owner, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
     subprocess.run(making, check=True, capture_output=True, env=environment, cwd="/")
-    options = [part for setting in (*FAST, f"unix_socket_directories={folder}") for part in ("-c", setting)]
-    with (folder / "log").open("wb") as log:
-        command = [*as_owner, programs / "postgres", "-D", data, *options]
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd="/")
+    options = [
+        part for setting in (*settings, f"unix_socket_directories={folder}") for part in ("-c", setting)
+    ]
+
+    def start() -> subprocess.Popen[bytes]:
+        with (folder / "log").open("ab") as log:
+            command = [*as_owner, programs / "postgres", "-D", data, *options]
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd="/")
+        _wait_for(programs, folder, process, environment)
+        return process
+
+    server = PostgresServer(folder, start)
     try:
-        _wait_for(programs, folder, server, environment)
-        yield PostgresServer(folder)
+        yield server
     finally:
-        server.send_signal(signal.SIGINT)  # fast shutdown: clients that are still there are cut off
-        server.wait(timeout=START_SECONDS)
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -25,8 +25,8 @@ def main() -> int:
     kept = True
     for kind in KINDS if asked.database == "both" else [asked.database]:
         begun = time.monotonic()
-        with _empty(kind) as (home, url):
-            verdict = prove(home, url=url, people=asked.recipients, kills=asked.random, seed=asked.seed)
+        with _empty(kind) as (folder, url):
+            verdict = prove(folder, url=url, people=asked.recipients, kills=asked.random, seed=asked.seed)
         print(f"\n{kind}, {asked.recipients:,} recipients, {(time.monotonic() - begun) / 60:.1f} minutes\n")
         print(told(verdict), flush=True)
         kept = kept and not list(verdict.broken())
@@ -37,15 +37,15 @@ def main() -> int:
 def _empty(kind: str) -> Iterator[tuple[Path, str]]:
     """A folder, and a database without any table."""
     with tempfile.TemporaryDirectory(prefix="mailer-kills-") as folder:
-        home = Path(folder) / "home"
         if kind == "sqlite":
-            yield home, f"sqlite:///{home}/mailer.db"
+            home = Path(folder) / "home"
+            yield Path(folder), f"sqlite:///{home}/mailer.db"
             return
         programs = databases.postgres_programs()
         if programs is None:
             raise SystemExit("PostgreSQL is missing; install it with:  apt-get install postgresql")
         with databases.postgres(programs) as server:
-            yield home, server.empty()
+            yield Path(folder), server.empty()
 
 
 if __name__ == "__main__":

@@ -5,18 +5,16 @@ serve`, `mailer work`. Only the people are put into the database from here, beca
 would take an hour to sign up.
 """
 
-import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,13 +31,15 @@ from mailer.confirmations import Asked
 from mailer.outbox import OutboxRow
 from mailer.service import Service
 from tests import crowd, people
+from tests.crash.forge import Forge, Victim
 from tests.crash.points import Point
 from tests.crash.tape import Tape
 from tests.people import Person
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 LOOK_SECONDS = 0.005
 CONNECTIONS = 10
+WAIT_SECONDS = 0.04
 SHARE = 50  # one of so many waits for a confirmation, and one of so many is an organizer
 SMALLEST_SHARE = 100
 LONG_AGO = timedelta(days=30)
@@ -71,40 +71,24 @@ class Kill:
     unknown: int = 0
 
 
-class Victim:
-    """A process that is killed at a point; `forge` forks it (tests/crash/victim.py)."""
-
-    def __init__(self, forge: subprocess.Popen[bytes], point: Point, words: Sequence[str]) -> None:
-        assert forge.stdin is not None and forge.stdout is not None
-        self.point = point
-        self._ended, self._status = forge.stdout, None
-        forge.stdin.write(json.dumps([asdict(point), *words]).encode() + b"\n")
-        forge.stdin.flush()
-        self.pid = int(self._ended.readline())
-
-    @property
-    def status(self) -> int | None:
-        """How it ended, or None while it lives."""
-        if self._status is None and select.select([self._ended], [], [], 0)[0]:
-            self._status = int(self._ended.readline())
-        return self._status
-
-
 @dataclass(kw_only=True)
 class Campaign:
-    """`expected` says how many messages each address must get; everybody else must get none."""
+    """`expected` says how many messages each address must get; everybody else must get none.
+
+    `log_file` is where its processes write what they have to say.
+    """
 
     home: Path
+    log_file: Path
     url: str
     environ: Mapping[str, str]
     sink: subprocess.Popen[bytes]
-    forge: subprocess.Popen[bytes]
     tape: Tape
     expected: Counter[str] = field(default_factory=Counter)
     kills: list[Kill] = field(default_factory=list)
     cleo: Person | None = None
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    last_victim: Victim | None = None
+    forges: list[Forge] = field(default_factory=list)
     _built: Service | None = None
     _unknown: int = 0
 
@@ -114,11 +98,6 @@ class Campaign:
         if self._built is None:
             self._built = service.build(settings.load(self.environ))
         return self._built
-
-    @property
-    def log_file(self) -> Path:
-        """Where its processes write what they have to say."""
-        return self.home / "log"
 
     @property
     def embedded(self) -> bool:
@@ -140,19 +119,29 @@ class Campaign:
         self.running = [each for each in self.running if each.poll() is None] + [process]
         return process
 
-    def victim(self, point: Point, *words: str) -> Victim:
-        """Start `mailer` with these words, to be killed at this point."""
-        self.last_victim = Victim(self.forge, point, words)
-        return self.last_victim
+    def run(self, *words: str) -> int:
+        """Run `mailer` with these words to its end; returns its exit status."""
+        process = self.start(*words)
+        self.until(lambda: process.poll() is not None, what=f"the end of mailer {' '.join(words)}")
+        assert process.returncode is not None
+        return process.returncode
+
+    def victim(self, point: Point | None, *words: str) -> Victim:
+        """Start `mailer` with these words, to be killed at this point, or at any moment."""
+        free = next((forge for forge in self.forges if forge.is_free), None)
+        if free is None:
+            free = Forge(self.environ, log=self.log_file)
+            self.forges.append(free)
+        return free.fork(point, *words)
 
     def die(self, victim: Victim) -> None:
         """Wait until a victim was killed at its point, and write that down; else nothing ever passed it."""
-        self.until(lambda: victim.status is not None, what=f"“{victim.point.name}” is never passed")
+        self.until(lambda: victim.status is not None, what=f"“{victim.name}” is never passed")
         at = time.monotonic()
         assert victim.status == -signal.SIGKILL, (
-            f"“{victim.point.name}” is never passed, it ended with {victim.status}\n{self.log()}"
+            f"“{victim.name}” is never passed, it ended with {victim.status}\n{self.log()}"
         )
-        self.note(Kill(point=victim.point.name, at=at))
+        self.note(Kill(point=victim.name, at=at))
 
     def kill(self, point: str, *pids: int, timed: bool = True) -> None:
         """Kill running processes, as `kill -9` does, and write that down."""
@@ -198,8 +187,8 @@ class Campaign:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        if self.last_victim is not None and self.last_victim.status is None:
-            os.kill(self.last_victim.pid, signal.SIGKILL)
+        for forge in self.forges:
+            forge.close()
         if self._built is not None:
             self._built.close()
 
@@ -298,14 +287,23 @@ def free_port() -> int:
 
 
 @contextmanager
-def campaign(home: Path, *, url: str) -> Iterator[Campaign]:
-    """A campaign in this folder, with a sink; whatever still runs at the end is ended."""
+def campaign(
+    folder: Path, *, url: str, home: Path | None = None, wait_seconds: float = WAIT_SECONDS
+) -> Iterator[Campaign]:
+    """A campaign in this folder, with a sink; whatever still runs at the end is ended.
+
+    Its data folder is `home`; what the sink writes down stands beside it. The sink waits up to `wait_seconds`
+    before it writes a message down, and again before it answers.
+    """
+    home = home or folder / "home"
     home.mkdir(parents=True, exist_ok=True)
-    (home / "update.md").write_text(UPDATE)
-    written = home / "taken"
+    (folder / "update.md").write_text(UPDATE)
+    written, log = folder / "taken", folder / "log"
     written.touch()
     with ExitStack() as running:
-        sink = running.enter_context(_piped("tests.crash.sink", str(written)))
+        command = [sys.executable, "-m", "tests.crash.sink", written, str(wait_seconds)]
+        sink = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        running.callback(sink.communicate, b"")
         assert sink.stdout is not None
         port = int(sink.stdout.readline())
         environ = {
@@ -320,26 +318,13 @@ def campaign(home: Path, *, url: str) -> Iterator[Campaign]:
             "MAILER_RESOURCES__TOOLKIT__EN": "https://example.org/toolkit",
             "PORT": str(free_port()),
         }
-        forge = running.enter_context(_piped("tests.crash.victim", environ=environ, log=home / "log"))
-        made = Campaign(home=home, url=url, environ=environ, sink=sink, forge=forge, tape=Tape(written))
+        made = Campaign(
+            home=home,
+            log_file=log,
+            url=url,
+            environ=environ,
+            sink=sink,
+            tape=Tape(written),
+        )
         running.callback(made.close)
         yield made
-
-
-@contextmanager
-def _piped(
-    module: str, *words: str, environ: Mapping[str, str] | None = None, log: Path | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of ours that ends with its standard input."""
-    with (log or Path(os.devnull)).open("ab") as told:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=told,
-            env=environ,
-        )
-    try:
-        yield process
-    finally:
-        process.communicate(b"")

@@ -1,12 +1,13 @@
 """Kills at random moments: of the child, of the parent, of both at once, and of one of several workers."""
 
 import random
-import subprocess
 import time
 from pathlib import Path
 
 from mailer.worker import LOCK
+from tests.crash import scenes
 from tests.crash.campaign import Campaign
+from tests.crash.forge import Victim
 
 SENDING_SECONDS = 0.15  # the longest that sending goes on between two kills
 HASTE = 0.1  # the share of kills that do not wait until sending has begun again
@@ -51,22 +52,21 @@ def hammering(campaign: Campaign, kills: int) -> None:
     server.wait()
 
 
-def working(campaign: Campaign, kills: int, *, chance: random.Random) -> None:
+def working(campaign: Campaign, kills: int, *, chance: random.Random, number: int = WORKERS) -> None:
     """Kill one of several `mailer work`: the one that delivers, or any where all of them do."""
-    workers = [campaign.start("work", "--attached") for _ in range(WORKERS)]
+    workers = [campaign.victim(None, *scenes.WORK) for _ in range(number)]
     since = time.monotonic()
     for _ in range(kills):
         _let_it_send(campaign, since, chance)
         victim = _delivering(campaign, workers) or chance.choice(workers)
         since = time.monotonic()
         campaign.kill("at random: a worker, others there", victim.pid, timed=campaign.embedded)
-        victim.wait()
+        campaign.until(lambda: victim.status is not None, what="the end of a killed worker")  # noqa: B023
         workers.remove(victim)
-        workers.append(campaign.start("work", "--attached"))
+        workers.append(campaign.victim(None, *scenes.WORK))
     for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.close()
-        worker.wait()
+        worker.stop()
+    campaign.until(lambda: all(worker.status is not None for worker in workers), what="their end")
 
 
 def child_of(parent: int) -> int | None:
@@ -87,7 +87,7 @@ def _let_it_send(campaign: Campaign, since: float, chance: random.Random) -> Non
     time.sleep(chance.uniform(0, SENDING_SECONDS))
 
 
-def _delivering(campaign: Campaign, workers: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes] | None:
+def _delivering(campaign: Campaign, workers: list[Victim]) -> Victim | None:
     """The worker that holds the lock of an embedded database, as the kernel tells."""
     if not campaign.embedded:
         return None

@@ -1,17 +1,18 @@
 """What happens around each named point: who is there, what they do, and how a process comes to it."""
 
 import http.client
-import os
 import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from html import unescape
+from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from mailer import migrations
-from tests.crash.campaign import Campaign, Victim, populate
+from tests.crash.campaign import Campaign, populate
+from tests.crash.forge import Victim
 from tests.crash.points import DOT, Point, Scene
 
 DORA = "dora@joining.example.org"
@@ -21,16 +22,37 @@ GROWING_SECONDS = 0.3  # claims are larger by then, so that a part of one is lef
 TRIES = 5
 WORK = ("work", "--attached")
 FORM = {"content-type": "application/x-www-form-urlencoded"}
-ANNOUNCE = ("broadcast", "send", "--file", "{home}/update.md", "--audience", "interest", "--yes")
+
+
+class Answer(NamedTuple):
+    """What a page answered."""
+
+    status: int
+    text: str
 
 
 def play(campaign: Campaign, point: Point, *, people: int) -> None:
     """Come to a point by its scene, and die there; fails when the point is never passed."""
     if point.scene != "upgrade" and not campaign.expected:
-        migrations.upgrade(campaign.built.database)
-        assert migrations.differences(campaign.built.database) == [], "half an upgrade"
-        populate(campaign, people)
+        settle_in(campaign, people)
     SCENES[point.scene](campaign, point)
+
+
+def settle_in(campaign: Campaign, people: int) -> None:
+    """Make the tables, whatever a killed upgrade left behind, and add the people."""
+    migrations.upgrade(campaign.built.database)
+    assert migrations.differences(campaign.built.database) == [], "half an upgrade"
+    populate(campaign, people)
+
+
+def announce(campaign: Campaign) -> None:
+    """Send an update to everybody on the interest list, as staff do."""
+    assert campaign.run(*_announcement(campaign)) == 0, campaign.log()
+
+
+def _announcement(campaign: Campaign) -> list[str]:
+    update = campaign.log_file.with_name("update.md")
+    return ["broadcast", "send", "--file", str(update), "--audience", "interest", "--yes"]
 
 
 def _upgrade(campaign: Campaign, point: Point) -> None:
@@ -38,7 +60,7 @@ def _upgrade(campaign: Campaign, point: Point) -> None:
 
 
 def _announce(campaign: Campaign, point: Point) -> None:
-    campaign.die(campaign.victim(point, *(word.format(home=campaign.home) for word in ANNOUNCE)))
+    campaign.die(campaign.victim(point, *_announcement(campaign)))
 
 
 def _job(campaign: Campaign, point: Point) -> None:
@@ -70,7 +92,7 @@ def _stopped(campaign: Campaign, point: Point) -> Victim:
     worker = campaign.victim(point, *WORK)
     campaign.until(lambda: campaign.sending(began), what="a first message")
     time.sleep(GROWING_SECONDS)
-    os.kill(worker.pid, signal.SIGTERM)
+    worker.stop()
     campaign.until(lambda: worker.status is not None, what="the end of a worker")
     return worker
 
@@ -144,27 +166,33 @@ def serving(campaign: Campaign) -> Iterator[None]:
 
 def join(campaign: Campaign) -> None:
     """Fill in the form as Dora does."""
-    page = _ask(campaign, "GET", "/join")
-    fields = {name: unescape(value) for name, value in HIDDEN.findall(page)}
+    answer = asked_to_join(campaign)
+    assert answer.status == 200, answer
+
+
+def asked_to_join(campaign: Campaign) -> Answer:
+    """Fill in the form as Dora does; returns what the page says."""
+    fields = {name: unescape(value) for name, value in HIDDEN.findall(_ask(campaign, "GET", "/join").text)}
     time.sleep(HAND_SECONDS)
-    _ask(campaign, "POST", "/join", {**fields, "email": DORA, "name": "Dora", "zip": "", "language": "en"})
+    form = {**fields, "email": DORA, "name": "Dora", "zip": "", "language": "en"}
+    return _ask(campaign, "POST", "/join", form)
 
 
 def leave(campaign: Campaign) -> None:
     """Do what Cleo's mail program does at one click (RFC 8058)."""
     assert campaign.cleo is not None
     link = urlsplit(campaign.built.links.unsubscribe(campaign.cleo.id, campaign.cleo.list))
-    _ask(campaign, "POST", link.path, {"List-Unsubscribe": "One-Click"})
+    answer = _ask(campaign, "POST", link.path, {"List-Unsubscribe": "One-Click"})
+    assert answer.status == 200, answer
 
 
-def _ask(campaign: Campaign, method: str, path: str, form: Mapping[str, str] | None = None) -> str:
+def _ask(campaign: Campaign, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
     address = urlsplit(campaign.built.settings.public_url)
     asking = http.client.HTTPConnection("127.0.0.1", address.port, timeout=10)
     try:
         asking.request(method, path, urlencode(form) if form else None, FORM if form else {})
         answer = asking.getresponse()
-        assert answer.status == 200, f"{path}: {answer.status}"
-        return answer.read().decode()
+        return Answer(answer.status, answer.read().decode())
     finally:
         asking.close()
 
@@ -172,7 +200,6 @@ def _ask(campaign: Campaign, method: str, path: str, form: Mapping[str, str] | N
 def answering(campaign: Campaign) -> bool:
     """Tell whether the pages answer."""
     try:
-        _ask(campaign, "GET", "/join")
-    except OSError:
+        return _ask(campaign, "GET", "/join").status == 200
+    except (OSError, http.client.HTTPException):
         return False
-    return True

@@ -1,8 +1,8 @@
 """A mail server in a process of its own that nobody kills: what it took stands in its file, and nowhere else.
 
-`python -m tests.crash.sink FILE` prints its port. After each final dot it appends one line, unbuffered, and
-only then answers 250. Before the line and after it, it waits for a random moment, so that most kills fall
-between a dot and its answer, where SMTP can promise least (RFC 1047). SIGUSR1 lets it hurry from then on.
+`python -m tests.crash.sink FILE SECONDS` prints its port. After each final dot it appends one line, without a
+buffer, and only then answers 250. Before the line and after it, it waits, by chance, for up to SECONDS: most
+kills then fall between a dot and its answer, where SMTP can promise least (RFC 1047). SIGUSR1 ends the wait.
 """
 
 import asyncio
@@ -13,16 +13,15 @@ import signal
 import sys
 import time
 
-WAIT_SECONDS = 0.04  # the longest wait before the line, and again after it
 MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.MULTILINE | re.IGNORECASE)
 
 
 class Sink:
-    """Takes every message; `file` is the descriptor of what it writes down."""
+    """Takes every message, writes it down in `file`, a descriptor, and waits a little before and after."""
 
-    def __init__(self, file: int) -> None:
+    def __init__(self, file: int, *, wait_seconds: float) -> None:
         self.file = file
-        self.wait_seconds = WAIT_SECONDS
+        self.wait_seconds = wait_seconds
 
     def hurry(self) -> None:
         """Wait no more."""
@@ -67,9 +66,9 @@ class Sink:
             await asyncio.sleep(random.uniform(0, self.wait_seconds))
 
 
-async def main(path: str) -> None:
+async def main(path: str, *, wait_seconds: float) -> None:
     """Serve until the end of standard input, which is the end of whoever wants to know."""
-    sink = Sink(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    sink = Sink(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), wait_seconds=wait_seconds)
     server = await asyncio.start_server(sink.serve, "127.0.0.1", 0, limit=2**22, backlog=1_000)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, sink.hurry)
@@ -78,4 +77,4 @@ async def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], wait_seconds=float(sys.argv[2])))

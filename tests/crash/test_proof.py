@@ -10,12 +10,21 @@ import pytest
 
 from lists.db import Database
 from tests.crash.points import DOT, POINTS, Point
-from tests.crash.proof import prove
+from tests.crash.proof import SERVED, prove
 from tests.crash.verdict import Line, Verdict, told
 
 RECIPIENTS = 2_000
 KILLS = 10
-AT_THE_DATABASE = ("upgrade", "announce", "fill: a batch", "claim", "record", "give back", "rescue")
+AT_THE_DATABASE = (
+    "upgrade",
+    "announce",
+    "fill: a batch",
+    "page: Cleo",
+    "claim",
+    "record",
+    "give back",
+    "rescue",
+)
 
 
 def _of_the_database() -> list[Point]:
@@ -27,7 +36,7 @@ def _of_the_database() -> list[Point]:
 def test_nobody_is_lost_or_mailed_twice_though_it_is_killed_at_every_named_point(
     empty_database: Database, tmp_path: Path
 ) -> None:
-    verdict = prove(tmp_path / "home", url=empty_database.url, people=RECIPIENTS, kills=KILLS)
+    verdict = prove(tmp_path, url=empty_database.url, people=RECIPIENTS, kills=KILLS)
     assert {point.name for point in POINTS} <= {line.point for line in verdict.lines}
     assert list(verdict.broken()) == [], told(verdict)
 
@@ -36,10 +45,10 @@ def test_nobody_is_lost_or_mailed_twice_though_it_is_killed_at_every_named_point
 @pytest.mark.parametrize("empty_database", ["postgresql"], indirect=True)
 def test_nor_where_the_database_is_a_server(empty_database: Database, tmp_path: Path) -> None:
     verdict = prove(
-        tmp_path / "home",
+        tmp_path,
         url=empty_database.url,
         people=RECIPIENTS,
-        kills=KILLS,
+        kills=SERVED,
         points=_of_the_database(),
     )
     assert list(verdict.broken()) == [], told(verdict)

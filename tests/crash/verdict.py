@@ -1,5 +1,6 @@
 """The verdict: what the sink took against what was expected, and the table of kills."""
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -87,18 +88,14 @@ def _lines(campaign: Campaign) -> Iterator[Line]:
     kills = sorted(campaign.kills, key=lambda kill: kill.at)
     twice: Counter[str] = Counter()
     seen: set[str] = set()
-    ahead = [*kills[1:], None]
-    places = iter(zip(kills, ahead, strict=True))
-    kill, following = next(places)
     for taken in campaign.tape.taken:
-        while following is not None and taken.at > following.at:
-            kill, following = next(places)
-        twice[kill.point] += taken.message_id in seen
+        before = bisect(kills, taken.at, key=lambda kill: kill.at)
+        if taken.message_id in seen and before:
+            twice[kills[before - 1].point] += 1
         seen.add(taken.message_id)
-    order = {kill.point: place for place, kill in reversed(list(enumerate(kills)))}
-    for point, same in groupby(
-        sorted(kills, key=lambda kill: order[kill.point]), key=lambda kill: kill.point
-    ):
+    first = {kill.point: place for place, kill in reversed(list(enumerate(kills)))}
+    in_order = sorted(kills, key=lambda kill: first[kill.point])
+    for point, same in groupby(in_order, key=lambda kill: kill.point):
         group = list(same)
         firsts = [(kill, campaign.tape.first_after(kill.at)) for kill in group if kill.timed]
         yield Line(
@@ -112,7 +109,7 @@ def _lines(campaign: Campaign) -> Iterator[Line]:
 
 def told(verdict: Verdict) -> str:
     """The table, the sums, and each broken promise."""
-    width = max(len(line.point) for line in verdict.lines)
+    width = max([len("killed"), *(len(line.point) for line in verdict.lines)])
     rows = [f"{'killed':{width}}  kills  unknown  twice  first send: median, worst"]
     for line in verdict.lines:
         waits = f"{median(line.waits):9.2f} s {max(line.waits):8.2f} s" if line.waits else ""

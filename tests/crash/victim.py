@@ -114,7 +114,7 @@ def _found(path: str) -> tuple[Any, str]:
 
 
 def main() -> None:
-    """Fork a victim for each line, one at a time."""
+    """Fork a victim for each line, one at a time; one without a point just runs."""
     for name in READ:
         importlib.import_module(f"mailer.cli.{name}")
     while line := sys.stdin.readline():
@@ -125,7 +125,8 @@ def main() -> None:
             os.close(writing)
             os.dup2(reading, 0)
             os.dup2(2, 1)
-            arm(Point(**point))
+            if point is not None:
+                arm(Point(**point))
             cli.main(words)
         print(victim, flush=True)
         _, status = os.waitpid(victim, 0)

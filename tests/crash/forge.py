@@ -1,0 +1,70 @@
+"""A forge forks victims, one at a time, from a process that has read all code: see tests/crash/victim.py."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.crash.points import Point
+
+
+class Victim:
+    """A process that runs `mailer`, to be killed at a point, or whenever somebody likes."""
+
+    def __init__(self, forge: subprocess.Popen[bytes], point: Point | None, *words: str) -> None:
+        assert forge.stdin is not None and forge.stdout is not None
+        self.name = " ".join(words) if point is None else point.name
+        self._ended, self._status = forge.stdout, None
+        asked = [None if point is None else asdict(point), *words]
+        forge.stdin.write(json.dumps(asked).encode() + b"\n")
+        forge.stdin.flush()
+        self.pid = int(self._ended.readline())
+
+    @property
+    def status(self) -> int | None:
+        """How it ended, or None while it lives."""
+        if self._status is None and select.select([self._ended], [], [], 0)[0]:
+            self._status = int(self._ended.readline())
+        return self._status
+
+    def stop(self) -> None:
+        """Tell it to finish what it began."""
+        if self.status is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+
+class Forge:
+    """The process that forks them; `log` takes what they have to say."""
+
+    def __init__(self, environ: Mapping[str, str], *, log: Path) -> None:
+        self._victim: Victim | None = None
+        with log.open("ab") as told:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.crash.victim"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=told,
+                env=environ,
+            )
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its last victim has ended."""
+        return self._victim is None or self._victim.status is not None
+
+    def fork(self, point: Point | None, *words: str) -> Victim:
+        """Start `mailer` with these words, armed with this point."""
+        self._victim = Victim(self._process, point, *words)
+        return self._victim
+
+    def close(self) -> None:
+        """End it, and whoever still runs."""
+        if not self.is_free:
+            assert self._victim is not None
+            os.kill(self._victim.pid, signal.SIGKILL)
+        self._process.communicate(b"")
