@@ -75,6 +75,16 @@ class Rsvp(Base):
     answered_at: Mapped[Moment]
 
 
+class HeardFrom(Base):
+    """How many gave one answer to one call, of those whose own answers are deleted by now."""
+
+    __tablename__ = "heard_from"
+
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"), primary_key=True)
+    answer: Mapped[str] = mapped_column(String(5), primary_key=True)
+    number: Mapped[int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeadCount:
     """Who would be invited now: by language, and how many would not, by reason."""
@@ -302,7 +312,11 @@ def answer_of(session: Session, *, event_id: int, contact_id: int) -> str | None
 def answers(session: Session, event_id: int) -> dict[str, int]:
     """Return how many answered yes, maybe and no to this call."""
     counted = select(Rsvp.answer, func.count()).where(Rsvp.event_id == event_id).group_by(Rsvp.answer)
-    return dict.fromkeys(ANSWERS, 0) | {row[0]: row[1] for row in session.execute(counted)}
+    earlier = select(HeardFrom.answer, HeardFrom.number).where(HeardFrom.event_id == event_id)
+    found = dict.fromkeys(ANSWERS, 0)
+    for answer, number in [*session.execute(counted), *session.execute(earlier)]:
+        found[answer] += number
+    return found
 
 
 def _open(session: Session, now: datetime) -> Sequence[Event]:

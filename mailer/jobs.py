@@ -17,11 +17,12 @@ from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import NotFound
 from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
-from mailer import brakes, journal, limits, outbox, register, restores, tallies
+from mailer import brakes, journal, limits, outbox, register, restores, retention, tallies
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
 from mailer.policy import POLICY
 from mailer.rescue import Rescue
+from mailer.retention import Rule
 from mailer.sequences import Sequences
 from mailer.source import Source, settle_all
 from mailer.templates import Edition
@@ -111,6 +112,18 @@ class Jobs:
                 every=timedelta(hours=6),
                 run=self._clear_brakes,
             ),
+            *self._retentions(),
+        ]
+
+    def _retentions(self) -> Sequence[Job]:
+        return [
+            Job(
+                name=rule.name,
+                about=rule.about,
+                every=timedelta(hours=6),
+                run=lambda rule=rule: self._retain(rule),  # type: ignore[misc]
+            )
+            for rule in retention.RULES
         ]
 
     def named(self, name: str) -> Job:
@@ -197,6 +210,20 @@ class Jobs:
             total += len(late)
             if len(late) < EXPIRE_AT_ONCE:
                 return total
+            self.clock.sleep(PAUSE_SECONDS)
+
+    def _retain(self, rule: Rule) -> int:
+        """Let one rule of retention do its work, a batch at a time; nobody waits while it looks."""
+        total = last = 0
+        while True:
+            now = self.clock.now()
+            with self.database.read() as session:
+                ids = retention.due(session, rule, now=now, after=last, limit=BATCH)
+            if not ids:
+                return total
+            with self.database.write() as session:
+                rule.erase(session, ids, now)
+            total, last = total + len(ids), ids[-1]
             self.clock.sleep(PAUSE_SECONDS)
 
     def _rescue(self) -> int:
