@@ -259,7 +259,8 @@ class _Claiming:
                 after=after,
                 anew=long and not self._anybody_waits(why),
             )
-            early = timedelta(0) if level == CAN_WAIT else AHEAD  # the first to see the slot
+            # The first to see the slot; but a limited relay's slot, taken so early, would be void by then.
+            early = timedelta(0) if level == CAN_WAIT or self.earliest is not None else AHEAD
             moments += [
                 {"row": entry.id, "moment": self.now + (moment - self.real) - early}
                 for entry, moment in zip(group, comes, strict=True)

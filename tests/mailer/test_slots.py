@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mailer.lanes import Lane
 from mailer.service import Service
 from tests.loops import run
-from tests.relays import World, broadcast, crowd, lane, states, worker
+from tests.people import Person
+from tests.relays import World, broadcast, confirmation, crowd, lane, states, worker
 
 
 def test_a_limited_relay_goes_on_beside_a_limited_one_that_only_stands_by(
@@ -43,3 +45,19 @@ def test_a_relay_of_few_slots_and_a_domain_of_short_ones_do_not_miss_each_other_
 
     run(world.clock, a_minute())
     assert states(service) == {"sent": 8}
+
+
+def test_who_waits_for_a_slot_of_their_domain_finds_one_of_a_limited_relay_then(
+    service: Service, world: World, ben: Person
+) -> None:
+    """A relay's slot lasts a moment; taken half a second before the domain's, it would be void each time."""
+    for number in crowd(service, 4):
+        confirmation(service, replace(ben, id=number))
+    made = worker(service, world, lanes=[lane(world, rate="5/second")], domains=["crowd.example=10/minute"])
+
+    async def a_minute() -> None:
+        asyncio.get_running_loop().call_later(60.0, made.stop)
+        await made.run()
+
+    run(world.clock, a_minute())
+    assert states(service) == {"sent": 4}
