@@ -11,6 +11,7 @@ from tests.simulation.plants import PLANTS
 from tests.simulation.seeds import LAST_LINES, in_parallel, tell
 
 MOST_SEEDS = 500  # within which a planted fault must be found
+TELL_EVERY = 1_000
 SHOWN = 10  # broken worlds
 
 
@@ -50,7 +51,9 @@ def main(words: Sequence[str]) -> int:
     seeds = range(asked.first, asked.first + asked.seeds)
     began = time.monotonic()
     kinds: Counter[str] = Counter()
-    for told in in_parallel(seeds, jobs=asked.jobs):
+    for number, told in enumerate(in_parallel(seeds, jobs=asked.jobs), 1):
+        if number % TELL_EVERY == 0:
+            print(f"{number} worlds, {time.monotonic() - began:.0f} s", flush=True)
         if told.broken:
             if kinds.total() < SHOWN:
                 print(f"\nseed {told.seed} broke a promise: {told.broken}\nthe last that happened:")

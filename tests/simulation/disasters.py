@@ -14,6 +14,8 @@ from tests.simulation.process import Process
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+LONG_OUTAGE, LONG_OUTAGE_SEEN, SEEN_SECONDS = 48 * 3600.0, 4, 8.0
+
 
 class Disasters:
     """Lets happen what the plan of a world has in store."""
@@ -55,6 +57,18 @@ class Disasters:
     def _back(self, relay: Relay) -> None:
         relay.down = ""
         self.world.tell(relay.name, "back")
+
+    def long_outage(self) -> None:
+        """Let two days pass without a relay, of which the service sees a few seconds now and then."""
+        world = self.world
+        for relay in world.relays:
+            relay.down = "refused"
+        world.tell("world", "no relay for 48 hours")
+        for _ in range(LONG_OUTAGE_SEEN):
+            for process in world.living():
+                process.kill("switched off")
+            world.clock.sleep(LONG_OUTAGE / LONG_OUTAGE_SEEN)
+            world.go_on(until=world.clock.ticks + int(SEEN_SECONDS * SECOND))
 
     def full_disk(self) -> None:
         """Let nothing be committed for a while."""

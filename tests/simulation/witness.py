@@ -63,6 +63,28 @@ END;
 """
 
 
+# Who may be written to and was due, but has no row: (sentence, question). A clock that was set back hides who
+# confirmed before what, so the first is asked only where none was.
+MISSED_UPDATE = """
+SELECT s.contact_id, 'update ' || b.id FROM subscriptions s JOIN broadcasts b ON b.audience = s.list
+WHERE s.state = 'confirmed' AND s.confirmed_at < b.created_at AND s.paused_until IS NULL AND NOT EXISTS
+  (SELECT 1 FROM suppressions x JOIN contacts c ON c.email_digest = x.email_digest WHERE c.id = s.contact_id)
+AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = 'broadcast/' || b.id || '/contact/' || s.contact_id)
+"""
+MISSED_CALL = """
+SELECT s.contact_id, 'call ' || e.id FROM subscriptions s JOIN events e ON e.audience = s.list
+WHERE e.invited_at IS NOT NULL AND s.state = 'confirmed' AND s.paused_until IS NULL AND NOT EXISTS
+  (SELECT 1 FROM suppressions x JOIN contacts c ON c.email_digest = x.email_digest WHERE c.id = s.contact_id)
+AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.kind = 'invitation' AND o.ref = e.id
+                AND o.contact_id = s.contact_id)
+"""
+MISSED_WELCOME = """
+SELECT s.contact_id, 'first mail of ' || s.list FROM subscriptions s
+WHERE s.state = 'confirmed' AND NOT EXISTS (SELECT 1 FROM journeys j WHERE j.contact_id = s.contact_id
+  AND j.sequence = CASE s.list WHEN 'interest' THEN 'welcome' ELSE 'organizer' END)
+"""
+
+
 class Move(NamedTuple):
     """One change of one row of the ledger: state and attempt before and after, and who held it before."""
 
@@ -213,6 +235,10 @@ class Witness:
         """Return a moment as the database holds it."""
         return EPOCH + stored * MICROSECOND
 
+    def stored(self, seconds: float) -> int:
+        """Return the moment so many seconds from now, as the database holds it."""
+        return (self.world.clock.real() - EPOCH) // MICROSECOND + int(seconds * SECOND)
+
     def named(self, recipient: str, began: int) -> None:
         """See that a relay was told of a recipient, in a transaction begun (MAIL) at `began`."""
         self.named_at[recipient] = began
@@ -257,6 +283,10 @@ class Witness:
         lost = self.ask("SELECT count(*) FROM attempts WHERE reply = 'its worker was lost'")[0][0]
         if lost and not (self.world.rebooted or self.world.stalled):
             yield f"{lost} workers' rows were given up, though no worker stood still"
+        set_back = self.world.clock.shift.total_seconds() != 0
+        for question in (MISSED_CALL, MISSED_WELCOME, *(() if set_back else (MISSED_UPDATE,))):
+            for contact, what in self.ask(question):
+                yield f"contact {contact} may be written to, but was never to get the {what}"
         for journey, step in self.ask(
             "SELECT id, step FROM journeys WHERE state = 'sending' AND NOT EXISTS (SELECT 1 FROM outbox"
             " WHERE outbox.kind = 'sequence' AND ref = journeys.id AND outbox.state IN ('queued', 'held'))"

@@ -27,6 +27,8 @@ PATIENCE = 1_200.0  # seconds within which a worker that was told to stop must h
 CLOSING = ("rescue", "release-held", "expire")  # the jobs that let rows come to an end
 ROUNDS = 60  # of delivery after everything is healed, until nothing may be left
 LEASE_OVER = 61.0  # seconds
+SOON = 30.0  # seconds; what waits for the limit of its domain is due sooner
+DUE_SOON = "SELECT id FROM outbox WHERE state = 'sending' OR (state = 'queued' AND due_at < ?) LIMIT 1"
 
 
 class Broken(AssertionError):
@@ -193,6 +195,8 @@ class World:
         self.neighbors.make_plans()
         self.at(int(self.plan.calm * SECOND), self.disasters.begin)
         self.go_on(until=self.clock.ticks + int(self.plan.seconds * SECOND))
+        if self.plan.long_outage:
+            self.disasters.long_outage()
 
     def _heal(self) -> None:
         self.tell("world", "healed")
@@ -222,14 +226,12 @@ class World:
     def _drain(self) -> None:
         jobs = self.serve.service.jobs
         self.serve.run(jobs.tick)
+        while self.witness.ask("SELECT id FROM broadcasts WHERE state = 'filling'"):
+            self.serve.run(jobs.named("fill-broadcast").run)  # one update after the other
         for _ in range(ROUNDS):
             for name in CLOSING:
                 self.serve.run(jobs.named(name).run)
-            work = self.start_work(until_empty=True)
-            limit = self.clock.ticks + int(PATIENCE * SECOND)
-            self.go_on(until=limit, unless=lambda work=work: work.dead)
-            if not work.dead:
-                self.breaks(f"{work.name} found no end within {PATIENCE:.0f} s")
+            self._deliver_what_is_due()
             self._judge()
             open_rows = self.witness.ask(
                 "SELECT state, min(due_at) FROM outbox WHERE state IN ('queued', 'sending') GROUP BY state"
@@ -238,6 +240,23 @@ class World:
                 return
             self.go_on(until=self.clock.ticks + int(LEASE_OVER * SECOND))
             self._jump(dict(open_rows).get("queued"))
+
+    def _deliver_what_is_due(self) -> None:
+        """Let one worker deliver; it ends by itself, or where there are limits when nothing is due soon."""
+        limited = bool(self.plan.rate or self.plan.domain_rate)
+        work = self.start_work(until_empty=not limited)
+        limit = self.clock.ticks + int(PATIENCE * SECOND)
+
+        def ended() -> bool:
+            return work.dead or (limited and not self.witness.ask(DUE_SOON, self.witness.stored(SOON)))
+
+        self.go_on(until=limit, unless=ended)
+        if self.clock.ticks >= limit:
+            self.breaks(f"{work.name} found no end within {PATIENCE:.0f} s")
+        if not work.dead:
+            work.delivery.stop()
+            work.loop.wake()
+            self.go_on(until=self.clock.ticks + int(PATIENCE * SECOND), unless=lambda: work.dead)
 
     def _jump(self, due: int | None) -> None:
         """Go on to when the next row is due."""
