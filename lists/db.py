@@ -41,6 +41,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 LOCK_WAIT_SECONDS = 10.0  # for a lock that somebody else holds, and for a free connection
 LOCK_LOOK_MILLISECONDS = 4
+LOG_WAIT_MILLISECONDS = 100
 POOL_SIZE = 12  # as many threads as may hold a connection at once; more wait their turn
 BUSY = "The database is busy. Nothing was changed; please try again in a moment."
 
@@ -124,6 +125,27 @@ class Database:
         with _session(self._reading) as session:
             yield session
 
+    def empty_log(self) -> bool:
+        """Move SQLite's log into its file and cut it, so that nothing erased can be read there any more.
+
+        Tells whether that is done: not while somebody reads in an older moment. PostgreSQL has no such file.
+        """
+        if self.dialect != "sqlite":
+            return True
+        raw = self.engine.raw_connection()
+        try:
+            driver: Any = raw.driver_connection
+            driver.execute(f"PRAGMA busy_timeout={LOG_WAIT_MILLISECONDS}")
+            try:
+                busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                driver.execute(f"PRAGMA busy_timeout={int(LOCK_WAIT_SECONDS * 1000)}")
+            return not busy
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            raw.close()
+
     def dispose(self) -> None:
         """Close every connection of this process."""
         self.engine.dispose()
@@ -174,7 +196,8 @@ def _engine(url: str) -> Engine:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not open transactions of its own
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # What is erased is overwritten: whoever was forgotten cannot be read from the file's free pages.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

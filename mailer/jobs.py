@@ -101,6 +101,12 @@ class Jobs:
                 run=self.write_departures,
             ),
             Job(
+                name="empty-log",
+                about="overwrite the database's log, so that nothing erased can be read in it",
+                every=timedelta(minutes=10),
+                run=self._empty_log,
+            ),
+            Job(
                 name="clear-journals",
                 about="delete what workers wrote down more than a month ago",
                 every=timedelta(days=1),
@@ -238,6 +244,10 @@ class Jobs:
         return register.write_down(
             self.database, self.home, fingerprint=self.fingerprint, now=self.clock.now()
         )
+
+    def _empty_log(self) -> int:
+        self.database.empty_log()
+        return 0
 
     def _clear_journals(self) -> int:
         return journal.clear(self.rescue.folder, before=self.clock.real() - JOURNALS_KEPT)

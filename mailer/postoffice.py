@@ -13,14 +13,14 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from sqlalchemy import LargeBinary, Text, delete, func, insert, orm, select
+from sqlalchemy import ColumnElement, LargeBinary, Text, delete, func, insert, or_, orm, select
 from sqlalchemy.orm import Mapped, mapped_column, undefer
 
 from lists.clock import Clock
@@ -75,6 +75,16 @@ def message(session: orm.Session, id: int) -> Posted:
 def count(session: orm.Session) -> int:
     """How many messages are kept."""
     return session.scalar(select(func.count(Posted.id))) or 0
+
+
+def sent_to(written: Collection[str]) -> ColumnElement[bool]:
+    """Return the condition that a message went to one of these spellings of an address, in any case."""
+    return or_(Posted.to.in_(written), func.lower(Posted.to).in_({text.lower() for text in written}))
+
+
+def forget(session: orm.Session, written: Collection[str]) -> None:
+    """Delete every message to this address, in whichever of these spellings."""
+    session.execute(delete(Posted).where(sent_to(written)))
 
 
 def running(home: Path) -> int | None:

@@ -3,16 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 import click
-from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from lists import addresses, consents, contacts, forgetting, permission, subscriptions, suppressions
+from lists import addresses, consents, contacts, declines, forgetting, permission, subscriptions, suppressions
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.directory import Listing
 from lists.errors import BadInput, NotFound
 from lists.permission import SENTENCES
 from lists.subscriptions import LISTS
+from mailer import postoffice
 from mailer.cli import messages, opening, output
 from mailer.invitations import Rsvp
 from mailer.journeys import Journey
@@ -21,6 +22,7 @@ from mailer.postoffice import Posted
 from mailer.service import Service
 
 MOST_MESSAGES = 200
+ALL_MESSAGES = 1_000_000
 Facts = dict[str, object]
 ABOUT = {
     "id": "Number",
@@ -116,6 +118,26 @@ def show(*, address: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("address")
+def export(*, address: str) -> None:
+    """Print all that is known about one person as JSON: “mailer contact export ana@example.org > ana.json”.
+
+    This is the answer to somebody who asks what you have about them. It holds everything that “show” tells,
+    with every message and the kinds of mail they do not want.
+    """
+    with opening.service() as service, service.database.read() as session:
+        known = addresses.parse(address, pepper=service.keys.pepper)
+        told = _told(service, session, known, most=ALL_MESSAGES)
+        contact = contacts.find(session, known)
+        assert contact is not None
+        told["not_wanted"] = sorted(declines.of_contact(session, contact.id))
+        told["discreet"] = contact.discreet
+        posted = session.scalars(select(Posted).where(_posted_to(session, known)).order_by(Posted.id))
+        told["posted"] = [{"date": row.date, "to": row.to, "subject": row.subject} for row in posted]
+    output.print_json(told)
+
+
+@command.command()
+@click.argument("address")
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 @output.json_option
 def forget(*, address: str, yes: bool, as_json: bool) -> None:
@@ -138,16 +160,17 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
             click.confirm(f"Forget {known.email} for good?", abort=True, err=True)
         with service.database.write() as session:
             erased = _held(session, known)
-            session.execute(delete(Posted).where(_posted_to(session, known)))
+            postoffice.forget(session, _written(session, known))
             was_known = forgetting.forget(session, known, now=service.clock.now(), actor=opening.ACTOR)
         service.jobs.write_departures()
+        service.database.empty_log()
     if as_json:
         output.print_json({"was_known": was_known, "erased": erased})
     else:
         output.say("Done. Nothing is left of them, and this address will not be written to again.")
 
 
-def _told(service: Service, session: Session, known: Address) -> Facts:
+def _told(service: Service, session: Session, known: Address, *, most: int = MOST_MESSAGES) -> Facts:
     contact = contacts.find(session, known)
     suppressed = suppressions.reason(session, known.digest)
     if contact is None:
@@ -158,7 +181,7 @@ def _told(service: Service, session: Session, known: Address) -> Facts:
         raise NotFound(f"{known.email} is not here. Check the spelling; they may have joined another way.")
     subscribed = subscriptions.of_contact(session, contact.id)
     said = consents.of_contact(session, contact.id)
-    found = messages.found(session, limit=MOST_MESSAGES, contact_id=contact.id)
+    found = messages.found(session, limit=most, contact_id=contact.id)
     return {
         "contact": {key: getattr(contact, key) for key in ABOUT},
         "suppressed": suppressed,
@@ -226,10 +249,14 @@ def _held(session: Session, known: Address) -> dict[str, int]:
 
 
 def _posted_to(session: Session, known: Address) -> ColumnElement[bool]:
-    """Return the condition that a message of the post office went to this person, however it was written."""
+    """Return the condition that a message of the post office went to this person."""
+    return postoffice.sent_to(_written(session, known))
+
+
+def _written(session: Session, known: Address) -> set[str]:
+    """Return every way in which this address is written here."""
     contact = contacts.find(session, known)
-    written = {known.email, known.key} | ({contact.email} if contact else set())
-    return or_(Posted.to.in_(written), func.lower(Posted.to).in_({text.lower() for text in written}))
+    return {known.email, known.key} | ({contact.email} if contact else set())
 
 
 def _say_erased(known: Address, erased: Mapping[str, int]) -> None:
