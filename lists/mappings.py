@@ -17,6 +17,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from lists.errors import BadInput
 
@@ -128,7 +129,11 @@ class Columns:
 
     def place(self, name: str) -> int | None:
         """Return where the column for a field stands, or None."""
-        return self.fields.index(name) if name in self.fields else None
+        return self._first.get(name)
+
+    @cached_property
+    def _first(self) -> Mapping[str, int]:
+        return {found: place for place, found in reversed([*enumerate(self.fields)])}
 
     def places(self, name: str) -> Sequence[int]:
         """Return every place whose column is for a field."""

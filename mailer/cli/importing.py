@@ -28,7 +28,7 @@ from lists import (
 from lists.errors import BadInput, NotFound
 from lists.mappings import FIELDS, Columns
 from lists.rows import Fate
-from lists.stage import BATCH, UNDECIDED, Stage
+from lists.stage import UNDECIDED, Stage
 from lists.subscriptions import LISTS
 from lists.tables import Table
 from mailer.cli import opening, output, progress
@@ -38,6 +38,7 @@ from mailer.web import sheet
 from mailer.web.words import LANGUAGES
 
 ROWS_SHOWN = 50
+ANNOUNCED = 2_000  # people whom the sequences are told of at once
 PIECE = 1 << 18  # octets read at once
 FILE_COLUMNS = {"line": "Line", "email": "Address", "outcome": "What", "why": "Why"}
 REASONS = ("refused: line", "refused: why")  # columns that a file of refused rows has more
@@ -301,7 +302,7 @@ def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) 
     after: int | None = 0
     while after is not None:
         with database.write() as session:
-            after = subscriptions.announce(session, arrival_id=arrival.id, after=after, limit=BATCH)
+            after = subscriptions.announce(session, arrival_id=arrival.id, after=after, limit=ANNOUNCED)
         clock.sleep(PAUSE_SECONDS)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from tests.bench import promises, sending, table, waiting
+from tests.bench import importing, promises, sending, table, waiting
 from tests.bench.table import Line
 
-PARTS = ("door", "delivery", "safety", "ticks", "filling", "timelines", "memory", "help")
+PARTS = ("door", "delivery", "safety", "ticks", "filling", "timelines", "memory", "imports", "help")
 
 
 def main() -> int:
@@ -36,6 +36,7 @@ def main() -> int:
         "filling": lambda: waiting.filling(people),
         "timelines": lambda: promises.timelines(min(people, 100_000)),
         "memory": lambda: promises.memory(people),
+        "imports": lambda: importing.imported(min(people, 100_000)),
         "help": waiting.helping,
     }
     lines = [line for part in PARTS if part in (told.parts or PARTS) for line in measures[part]()]

@@ -9,6 +9,7 @@ from lists import subscriptions
 from lists.arrivals import Arrival
 from lists.audit import AuditEntry
 from lists.contacts import Contact
+from lists.stage import BATCH
 from mailer import outbox, postoffice
 from mailer.service import Service
 from tests import commands
@@ -200,7 +201,7 @@ def test_an_interrupted_import_goes_on_or_is_taken_back(
     with monkeypatch.context() as patch:
         patch.setattr(service.clock, "sleep", interrupted)
         assert mailer(*asked).refusal == "Stopped."
-    assert people(service) == 500
+    assert people(service) == BATCH
     assert mailer("list", "--json").json[0]["confirmed"] == 0
     assert "mailer list undo" in mailer(*words(file)).refusal
     assert "Taken back" in mailer("list", "undo").out

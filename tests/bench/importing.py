@@ -1,0 +1,87 @@
+"""An import of many people from a file: how long, how much memory, and what a sign-up notices meanwhile."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import DEVNULL, Popen
+
+from lists import addresses
+from mailer.confirmations import Asked
+from mailer.service import Service
+from tests.bench.house import house
+from tests.bench.table import Line, at_most, megabytes
+from tests.databases import ROOT
+
+SECONDS, MEMORY, WRITE = 30.0, 150.0, 0.25
+WEB_REST_SECONDS = 0.05
+ALONE_SECONDS = 5.0
+
+
+def imported(people: int) -> Iterator[Line]:
+    """Import so many people, confirmed, while somebody signs up twenty times a second."""
+    with house(people=0) as service:
+        file = service.settings.home / "people.csv"
+        _write(file, people)
+        with SigningUp(service) as alone:
+            time.sleep(ALONE_SECONDS)
+        with SigningUp(service) as meanwhile:
+            seconds, memory = _run(service, file)
+    yield at_most(f"import of {people:,} people", seconds, SECONDS)
+    yield megabytes("memory of the import", memory, MEMORY)
+    about = f"p99 {meanwhile.at(0.99) * 1000:.0f} ms; without an import {alone.at(1) * 1000:.0f} ms"
+    yield at_most("the slowest sign-up meanwhile", meanwhile.at(1), WRITE, about=about)
+
+
+def _write(file: Path, people: int) -> None:
+    with file.open("w", encoding="utf-8") as text:
+        text.write("email,name,language,zip\n")
+        for number in range(people):
+            place = f"{10_001 + number % 400:05d}"
+            text.write(f"person{number}@mail{number % 997}.example.org,Person {number},es,{place}\n")
+
+
+def _run(service: Service, file: Path) -> tuple[float, float]:
+    words = ("list", "import", str(file), "--list", "interest", "--consent", "a benchmark", "--confirmed")
+    environment = {**os.environ, "MAILER_HOME": str(service.settings.home), "PYTHONPATH": str(ROOT)}
+    began = time.monotonic()
+    process = Popen([sys.executable, "-m", "mailer", *words], env=environment, cwd=ROOT, stdout=DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - began
+    if status:
+        raise SystemExit("the import failed")
+    return seconds, used.ru_maxrss / 1024
+
+
+class SigningUp:
+    """Somebody signs up again and again, as the web does it, for as long as the block lasts."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._go_on)
+        self._took: list[float] = []
+
+    def __enter__(self) -> "SigningUp":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def at(self, part: float) -> float:
+        """How many seconds this part of the sign-ups took at most."""
+        return sorted(self._took)[min(int(len(self._took) * part), len(self._took) - 1)]
+
+    def _go_on(self) -> None:
+        service = self._service
+        while not self._over.wait(WEB_REST_SECONDS):
+            who = addresses.parse(f"web{time.monotonic_ns()}@example.net", pepper=service.keys.pepper)
+            asked = Asked(address=who, list="interest", language="en", wording="words", page="/join")
+            began = time.monotonic()
+            with service.database.write() as session:
+                service.confirmations.ask(session, asked, now=service.clock.now())
+            self._took.append(time.monotonic() - began)
