@@ -147,7 +147,7 @@ def command(
         if done:
             _bring_in(stage, asked, fingerprint, service)
         _report(stage, table, columns, done=done, as_json=as_json)
-        if wrong and not done and not dry_run:
+        if wrong and not leave_out_refused:
             many = "One row" if wrong == 1 else f"{wrong:,} rows"
             raise BadInput(f"{many} cannot be used, so nothing was imported. {CORRECT}")
         if not as_json:

@@ -81,6 +81,8 @@ def test_a_dry_run_changes_nothing(service: Service, mailer: Mailer, file: Path)
 def test_one_wrong_row_stops_all_and_is_named(service: Service, mailer: Mailer, file: Path) -> None:
     with file.open("a", encoding="utf-8") as text:
         text.write("fay at example.org,,,\n")
+    tried = mailer(*words(file, "--dry-run"))
+    assert (tried.status, tried.refusal.partition(",")[0]) == (2, "One row cannot be used")
     ran = mailer(*words(file))
     assert ran.status == 2
     assert "4" in ran.out and "fay at example.org" in ran.out
