@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from sqlalchemy import BigInteger, LargeBinary, Table, func, select, text, type_coerce
+from sqlalchemy import BigInteger, LargeBinary, Table, func, inspect, select, text, type_coerce
 from sqlalchemy.orm import Session
 
 from lists.db import Base, Database, Instant
@@ -33,13 +33,14 @@ from lists.errors import BadInput, Conflict, StorageTrouble
 from mailer import journal, register, settings
 from mailer.leases import Lease
 from mailer.pulse import Pulse
+from mailer.runs import Run
 from mailer.sealing import Sealer, Unsealer
 
 FORMAT = 1
 ROWS = 1_000  # in one part
 LEAST_PASSPHRASE = 12  # characters
 COMPRESSION = 1  # the fastest: rows of one table are so alike that more gains little
-OF_PROCESSES = {Lease.__tablename__, Pulse.__tablename__}  # they speak of processes that are not restored
+OF_PROCESSES = {table.__tablename__ for table in (Lease, Pulse, Run)}  # processes are not restored
 SECRETS, RESOURCES, SETTINGS = settings.SECRETS, "resources", "mailer.toml"
 NEVER = {f"{SECRETS}/database_url"}  # the restored house has a database of its own
 UNFINISHED = ".unfinished"
@@ -130,6 +131,8 @@ def _fill(
 
 
 def _manifest(session: Session, now: datetime) -> Mapping[str, object]:
+    there = set(inspect(session.connection()).get_table_names()) - OF_PROCESSES - {"alembic_version"}
+    assert there == {table.name for table in tables()}, "every table is backed up, or named as one that is not"
     return {
         "format": FORMAT,
         "made_at": now.isoformat(),
