@@ -132,7 +132,9 @@ def _fill(
 
 def _manifest(session: Session, now: datetime) -> Mapping[str, object]:
     there = set(inspect(session.connection()).get_table_names()) - OF_PROCESSES - {"alembic_version"}
-    assert there == {table.name for table in tables()}, "every table is backed up, or named as one that is not"
+    assert there == {table.name for table in tables()}, (
+        "every table is backed up, or named as one that is not"
+    )
     return {
         "format": FORMAT,
         "made_at": now.isoformat(),
