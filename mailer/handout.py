@@ -120,7 +120,8 @@ class Handout:
                 continue
             # A relay that may still be away is tried with what can wait best.
             composed = self._letters.pop() if lane.doubtful else self._letters.popleft()
-            until = min(lane.take(self.loop.time()), composed.turn.until)
+            now = self.loop.time()
+            until = min(lane.take(now, late=composed.turn.until < now), composed.turn.until)
             waiter.set_result(composed._replace(turn=composed.turn._replace(until=until)))
             self.moved()
 

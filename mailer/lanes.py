@@ -117,9 +117,12 @@ class Lane:
         later = [moment for moment in (self.rests_until, self._next_slot(now)) if moment > now]
         return max(later, default=float("inf"))
 
-    def take(self, now: float) -> float:
-        """Note that a message is handed to this lane; returns until when it may begin. `leave` follows."""
-        until = self.slots.popleft() + self._grace if self.rate else float("inf")
+    def take(self, now: float, *, late: bool = False) -> float:
+        """Note that a message is handed to this lane; returns until when it may begin. `leave` follows.
+
+        One that is `late` for its domain's slot will not begin, and leaves this lane's slot to another.
+        """
+        until = self.slots.popleft() + self._grace if self.rate and not late else float("inf")
         self.busy += 1
         self.taken_at = now
         self._probing = self.doubtful

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lists.contacts import Contact
 from mailer.lanes import Lane
 from mailer.service import Service
 from tests.loops import run
@@ -61,3 +62,25 @@ def test_who_waits_for_a_slot_of_their_domain_finds_one_of_a_limited_relay_then(
 
     run(world.clock, a_minute())
     assert states(service) == {"sent": 4}
+
+
+def test_a_message_whose_slot_is_over_takes_none_from_those_that_come_after(
+    service: Service, world: World
+) -> None:
+    """Else each slot of the relay goes to a message too late for its domain, one after another."""
+    people = crowd(service, 12)
+    with service.database.write() as session:
+        for number in people:
+            person = session.get_one(Contact, number)
+            person.email = person.email_key = f"n{number}@place{number % 4}.example"
+    broadcast(service)
+    world.opening = 0.15  # longer than a slot lasts: the first message of a connection comes too late
+    lanes = [lane(world, rate="5/second", connections=2)]
+    made = worker(service, world, lanes=lanes, domains=["*=2/second"])
+
+    async def a_minute() -> None:
+        asyncio.get_running_loop().call_later(60.0, made.stop)
+        await made.run()
+
+    run(world.clock, a_minute())
+    assert states(service) == {"sent": 12}
