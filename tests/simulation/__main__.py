@@ -11,7 +11,7 @@ from tests.simulation.plants import PLANTS
 from tests.simulation.seeds import LAST_LINES, in_parallel, tell
 
 MOST_SEEDS = 500  # within which a planted fault must be found
-TELL_EVERY = 1_000
+TELL_EVERY = 500
 SHOWN = 10  # broken worlds
 
 

@@ -28,7 +28,8 @@ CLOSING = ("rescue", "release-held", "expire")  # the jobs that let rows come to
 ROUNDS = 60  # of delivery after everything is healed, until nothing may be left
 LEASE_OVER = 61.0  # seconds
 SOON = 30.0  # seconds; what waits for the limit of its domain is due sooner
-DUE_SOON = "SELECT id FROM outbox WHERE state = 'sending' OR (state = 'queued' AND due_at < ?) LIMIT 1"
+DUE_SOON = """SELECT id FROM outbox WHERE (state = 'sending' AND worker = ?)
+              OR (state = 'queued' AND due_at < ?) LIMIT 1"""
 
 
 class Broken(AssertionError):
@@ -248,7 +249,9 @@ class World:
         limit = self.clock.ticks + int(PATIENCE * SECOND)
 
         def ended() -> bool:
-            return work.dead or (limited and not self.witness.ask(DUE_SOON, self.witness.stored(SOON)))
+            return work.dead or (
+                limited and not self.witness.ask(DUE_SOON, work.name, self.witness.stored(SOON))
+            )
 
         self.go_on(until=limit, unless=ended)
         if self.clock.ticks >= limit:
