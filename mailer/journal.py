@@ -18,7 +18,7 @@ import secrets
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,12 +26,14 @@ from pathlib import Path
 from lists.errors import StorageTrouble
 
 FOLDER = "journals"
-SUFFIX, SETTLED = ".journal", ".settled"
+SUFFIX, SETTLED, UNFINISHED = ".journal", ".settled", ".unfinished"
 HEADER = struct.Struct("<8s36s84s")  # magic, boot id, worker; as long as eight lines
 LINE = struct.Struct("<cqI")  # mark, row, attempt; followed by three bytes of CRC-32
 LINE_BYTES = LINE.size + 3
 MAGIC = b"mailer\x002"
 AHEAD = 1 << 20  # octets allocated and mapped at a time, 65,536 lines: none lies across two pieces
+LONGEST = 16 * AHEAD  # octets, half a million messages
+CARRIED = 1 << 18  # octets, 8,192 messages: several times what a worker ever claims at once
 
 ABOUT = b">"  # the final dot is written next
 MARKS = {"sent": b"S", "deferred": b"D", "refused": b"R", "unreachable": b"N", "unknown": b"U"}
@@ -39,61 +41,101 @@ STATES = {mark: state for state, mark in MARKS.items()}
 
 
 class Journal:
-    """The journal of this process; `about` and `answered` may be called from one thread only."""
+    """The journal of this process; `about` and `answered` may be called from one thread only.
+
+    A file that grew to LONGEST is settled, and the journal goes on in a new one, so that a rescue after
+    months has not millions of lines to read. What is open goes along, and so do the newest lines: a worker
+    claims no more before what it knows is recorded, so those that are not are among them.
+    """
 
     def __init__(self, folder: Path, *, worker: str, boot: str | None = None) -> None:
         """Begin a new file; raises StorageTrouble when it cannot be written."""
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            name = f"{worker}.{secrets.token_hex(4)}"  # a worker may have one journal after another
-            unfinished = folder / f"{name}.unfinished"
-            self._file = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._allocated = self._end = 0
-            self._piece: mmap.mmap | None = None
-            self._write(HEADER.pack(MAGIC, (boot or boot_id()).encode(), worker.encode()))
-            self.path = unfinished.rename(folder / f"{name}{SUFFIX}")  # nobody ever sees it unlocked
-        except OSError as trouble:
-            raise StorageTrouble(
-                f"The journal in {folder} cannot be written: {trouble.strerror}."
-            ) from trouble
+        self._folder, self._worker = folder, worker
+        self._header = HEADER.pack(MAGIC, (boot or boot_id()).encode(), worker.encode())
+        self._unanswered: dict[int, int] = {}  # the attempt of each row that was begun and not answered
+        self._file = self._begun()
+
+    @property
+    def path(self) -> Path:
+        """Return where the present file is."""
+        return self._file.path
 
     def about(self, row: int, attempt: int) -> None:
         """Write down that the final dot of this attempt is written next; raises OSError when it cannot be."""
+        if self._file.size >= LONGEST:
+            self._go_on_in_another()
         self._line(ABOUT, row, attempt)
+        self._unanswered[row] = attempt
 
     def answered(self, row: int, attempt: int, state: str) -> None:
         """Write down what became of this attempt (an Outcome's state); raises OSError when it cannot be."""
         self._line(MARKS[state], row, attempt)
+        self._unanswered.pop(row, None)
 
     def close(self, *, settled: bool) -> None:
         """Let go of the file; `settled` says that the database knows all of it.
 
         A settled journal is kept for a while: an older backup that is restored does not know what it says.
         """
-        if self._piece is not None:
-            self._piece.close()
-        if settled and self._end == HEADER.size:
-            self.path.unlink()
-        elif settled:
-            os.ftruncate(self._file, self._end)
-            self.path.rename(self.path.with_suffix(SETTLED))
-        os.close(self._file)
+        self._file.close(settled=settled)
 
     def _line(self, mark: bytes, row: int, attempt: int) -> None:
-        line = LINE.pack(mark, row, attempt)
-        self._write(line + _check(line))
+        self._file.write(_packed(mark, row, attempt))
 
-    def _write(self, data: bytes) -> None:
-        if self._piece is None or self._end == self._allocated:
+    def _begun(self, lines: bytes = b"") -> "_File":
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            name = f"{self._worker}.{secrets.token_hex(4)}"  # a worker may have one file after another
+            return _File(self._folder / name, self._header + lines)
+        except OSError as trouble:
+            raise StorageTrouble(
+                f"The journal in {self._folder} cannot be written: {trouble.strerror}."
+            ) from trouble
+
+    def _go_on_in_another(self) -> None:
+        opened = b"".join(_packed(ABOUT, row, attempt) for row, attempt in self._unanswered.items())
+        with suppress(StorageTrouble):  # then this one grows, and the next line tries again
+            before, self._file = self._file, self._begun(opened + self._file.newest(CARRIED))
+            before.close(settled=True)
+
+
+class _File:
+    """One file of a journal, locked, allocated and mapped a piece at a time; `size` is what is written."""
+
+    def __init__(self, place: Path, begin: bytes) -> None:
+        """Make the file with these first bytes; nobody ever sees it without them, or unlocked."""
+        unfinished = place.with_name(place.name + UNFINISHED)
+        self._handle = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._allocated = self.size = 0
+        self._piece: mmap.mmap | None = None
+        for first in range(0, len(begin), LINE_BYTES):
+            self.write(begin[first : first + LINE_BYTES])
+        self.path = unfinished.rename(place.with_name(place.name + SUFFIX))
+
+    def write(self, line: bytes) -> None:
+        """Write down as much as a line; raises OSError when it cannot be."""
+        if self._piece is None or self.size == self._allocated:
             self._piece = self._next_piece()
-        place = self._end % AHEAD
-        self._piece[place : place + len(data)] = data
-        self._end += len(data)
+        place = self.size % AHEAD
+        self._piece[place : place + len(line)] = line
+        self.size += len(line)
+
+    def newest(self, octets: int) -> bytes:
+        """Return the newest lines, at most so many octets of them."""
+        return os.pread(self._handle, octets, max(self.size - octets, HEADER.size))
+
+    def close(self, *, settled: bool) -> None:
+        """Let go of it."""
+        if self._piece is not None:
+            self._piece.close()
+        if settled:
+            _settle(self._handle, self.path, self.size)
+        os.close(self._handle)
 
     def _next_piece(self) -> mmap.mmap:
-        os.posix_fallocate(self._file, self._allocated, AHEAD)
-        piece = mmap.mmap(self._file, AHEAD, offset=self._allocated)
+        os.posix_fallocate(self._handle, self._allocated, AHEAD)
+        piece = mmap.mmap(self._handle, AHEAD, offset=self._allocated)
         if self._piece is not None:
             self._piece.close()
         self._allocated += AHEAD
@@ -131,22 +173,22 @@ def of_the_dead(folder: Path, *, boot: str | None = None) -> Iterator[list[Testi
 
     While the block lasts their locks are held, so that no other process settles the same ones.
     """
-    handles: list[tuple[int, Path]] = []
+    taken: list[tuple[int, Path, int]] = []
     try:
         told = []
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             handle = _take(path)
             if handle is None:
                 continue
-            handles.append((handle, path))
-            testimony = _read(handle, boot or boot_id())
+            testimony, size = _read(handle, boot or boot_id())
+            taken.append((handle, path, size))
             if testimony is not None:
                 told.append(testimony)
         yield told
-        for _, path in handles:
-            path.rename(path.with_suffix(SETTLED))
+        for handle, path, size in taken:
+            _settle(handle, path, size)
     finally:
-        for handle, _ in handles:
+        for handle, _, _ in taken:
             os.close(handle)
 
 
@@ -154,14 +196,15 @@ def read_all(folder: Path) -> Iterator[Testimony]:
     """Read every journal in a folder, as a lost machine left them; nothing is changed."""
     for path in sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{SETTLED}")]):
         with path.open("rb") as file:
-            testimony = _read(file.fileno(), boot_id())
+            testimony, _ = _read(file.fileno(), boot_id())
         if testimony is not None:
             yield testimony
 
 
 def clear(folder: Path, *, before: datetime) -> int:
-    """Delete settled journals last written before this moment; returns how many."""
-    old = [path for path in folder.glob(f"*{SETTLED}") if path.stat().st_mtime < before.timestamp()]
+    """Delete settled journals, and those never begun, last written before this moment; returns how many."""
+    gone = [*folder.glob(f"*{SETTLED}"), *folder.glob(f"*{UNFINISHED}")]
+    old = [path for path in gone if path.stat().st_mtime < before.timestamp()]
     for path in old:
         path.unlink()
     return len(old)
@@ -174,7 +217,7 @@ def boot_id() -> str:
 
 def _take(path: Path) -> int | None:
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return None  # settled by somebody else just now
     try:
@@ -188,22 +231,36 @@ def _take(path: Path) -> int | None:
     return None
 
 
-def _read(handle: int, boot: str) -> Testimony | None:
-    """Read one journal; None for one whose owner died before its header was whole, so before it sent."""
+def _settle(handle: int, path: Path, size: int) -> None:
+    """Keep the lines of a journal for a while, without what was allocated ahead; one without any is gone."""
+    if size <= HEADER.size:
+        path.unlink()
+        return
+    os.ftruncate(handle, size)
+    path.rename(path.with_suffix(SETTLED))
+
+
+def _read(handle: int, boot: str) -> tuple[Testimony | None, int]:
+    """Read one journal, and how many octets of it are written.
+
+    None for one whose owner died before its header was whole, so before it sent.
+    """
     with os.fdopen(os.dup(handle), "rb") as file:
         file.seek(0)
         data = file.read()
     if len(data) < HEADER.size:
-        return None
+        return None, len(data)
     magic, its_boot, worker = HEADER.unpack_from(data)
     if magic != MAGIC:
-        return None
+        return None, len(data)
     begun: set[tuple[int, int]] = set()
     ended: dict[tuple[int, int], str] = {}
+    size = len(data)
     for place in range(HEADER.size, len(data) - LINE_BYTES + 1, LINE_BYTES):
         line, check = data[place : place + LINE.size], data[place + LINE.size : place + LINE_BYTES]
         mark, row, attempt = LINE.unpack(line)
         if mark == b"\0":
+            size = place
             break
         if check != _check(line):
             continue  # a line that was cut short when it was written
@@ -211,12 +268,18 @@ def _read(handle: int, boot: str) -> Testimony | None:
             begun.add((row, attempt))
         elif mark in STATES:
             ended[row, attempt] = STATES[mark]
-    return Testimony(
+    testimony = Testimony(
         worker=worker.rstrip(b"\0").decode(),
         complete=its_boot.decode() == boot,
         begun=frozenset(begun),
         ended=ended,
     )
+    return testimony, size
+
+
+def _packed(mark: bytes, row: int, attempt: int) -> bytes:
+    line = LINE.pack(mark, row, attempt)
+    return line + _check(line)
 
 
 def _check(line: bytes) -> bytes:

@@ -5,10 +5,12 @@ import resource
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lists.errors import StorageTrouble
@@ -91,6 +93,7 @@ def test_a_worker_that_closed_in_order_left_nothing_to_settle(tmp_path: Path) ->
     assert told(tmp_path) == []
 
 
+@hypothesis_settings(deadline=None)  # real files: a busy disk takes its time
 @given(lines=LINES, data=st.data())
 def test_a_file_torn_anywhere_makes_nothing_up(
     tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, int, int]], data: st.DataObject
@@ -111,6 +114,7 @@ def test_a_file_torn_anywhere_makes_nothing_up(
     assert set(testimony.ended) == {(row, attempt) for mark, row, attempt in kept if mark != "about"}
 
 
+@hypothesis_settings(deadline=None)
 @given(lines=LINES.filter(bool), data=st.data())
 def test_a_damaged_line_is_passed_over_and_the_others_are_read(
     tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, int, int]], data: st.DataObject
@@ -170,6 +174,72 @@ def test_a_journal_that_cannot_grow_says_so_before_anything_is_sent(tmp_path: Pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         book.close(settled=False)
+
+
+def test_a_dead_worker_s_journal_takes_no_more_room_than_its_lines_once_it_is_settled(tmp_path: Path) -> None:
+    path = written(tmp_path, [("about", 1, 1), ("sent", 1, 1)])
+    assert path.stat().st_size == journal.AHEAD
+    assert len(told(tmp_path)) == 1
+    settled = path.with_suffix(journal.SETTLED)
+    assert settled.stat().st_size == journal.HEADER.size + 2 * journal.LINE_BYTES
+
+
+def test_of_a_worker_that_died_before_it_sent_anything_no_journal_is_kept(tmp_path: Path) -> None:
+    written(tmp_path, [])
+    assert len(told(tmp_path)) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_worker_left_that_died_while_it_began_its_journal_is_cleared(tmp_path: Path) -> None:
+    left = tmp_path / f"worker.1234{journal.UNFINISHED}"
+    left.touch()
+    assert journal.clear(tmp_path, before=datetime.fromtimestamp(left.stat().st_mtime - 1, UTC)) == 0
+    assert journal.clear(tmp_path, before=datetime.fromtimestamp(left.stat().st_mtime + 1, UTC)) == 1
+    assert not left.exists()
+
+
+def test_a_long_lived_worker_goes_on_in_a_new_journal_that_holds_what_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "AHEAD", mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(journal, "LONGEST", 2 * mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(journal, "CARRIED", 10 * journal.LINE_BYTES)
+    many = mmap.ALLOCATIONGRANULARITY // journal.LINE_BYTES
+    book = Journal(tmp_path, worker="long", boot=BOOT)
+    first = book.path
+    book.about(1, 1)  # answered after ten minutes only
+    for row in range(2, 2 * many):
+        book.about(row, 1)
+        book.answered(row, 1, "sent")
+    assert book.path != first
+    assert first.with_suffix(journal.SETTLED).exists()
+    last = row
+    book.about(last + 1, 1)
+    assert told(tmp_path) == [], "it lives"
+    book.close(settled=False)
+    (testimony,) = told(tmp_path)
+    assert testimony.worker == "long"
+    assert testimony.begun >= {(1, 1), (last + 1, 1)}
+    assert testimony.ended[last, 1] == "sent"
+    assert (1, 1) not in testimony.ended
+    assert len(testimony.begun) < many
+
+
+def test_a_journal_that_cannot_be_begun_anew_goes_on_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "AHEAD", mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(journal, "LONGEST", mmap.ALLOCATIONGRANULARITY)
+    folder = tmp_path / "journals"
+    book = Journal(folder, worker="long", boot=BOOT)
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("no folder any more")
+    lines = range(1, mmap.ALLOCATIONGRANULARITY // journal.LINE_BYTES + 2)
+    for row in lines:
+        book.about(row, 1)
+    book.close(settled=False)
+    (testimony,) = told(tmp_path / "elsewhere")
+    assert testimony.begun == {(row, 1) for row in lines}
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

@@ -42,9 +42,9 @@ class Plant:
 
 
 BUFFERED = """kept = self.__dict__.setdefault("kept", [])
-    kept.append(line + _check(line))
+    kept.append(_packed(mark, row, attempt))
     if len(kept) == 64:
-        self._write(b"".join(kept))
+        self._file.write(b"".join(kept))
         kept.clear()"""
 
 PLANTS: Mapping[str, Plant] = {
@@ -53,7 +53,7 @@ PLANTS: Mapping[str, Plant] = {
         module=journal,
         owner=journal.Journal,
         function="_line",
-        written="self._write(line + _check(line))",
+        written="self._file.write(_packed(mark, row, attempt))",
         instead=BUFFERED,
         found_by=("never was unknown",),
         provoked={"kill_often": 1.0, "kill_within": 150, "calm": 0.0, "people": 30, "locked": 0.0},
