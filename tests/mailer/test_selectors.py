@@ -111,6 +111,7 @@ def test_a_key_open_to_others_is_refused_with_the_command_that_closes_it(where: 
         (pem(ec.generate_private_key(ec.SECP256R1())), "neither an rsa nor an ed25519 key"),
         (pem(rsa.generate_private_key(65537, 1024)), "has 1024 bits"),
     ],
+    ids=lambda given: given if isinstance(given, str) else "",
 )  # fmt: skip
 def test_a_key_of_the_wrong_form_is_refused_and_not_shown(where: Path, octets: bytes, sentence: str) -> None:
     path = put(where, octets)
