@@ -41,8 +41,9 @@ class Editions:
         )
 
     def preview(self, edition: Edition, language: str, *, sample: Mapping[str, str]) -> Rendered:
-        """Render an edition for a made-up reader, with `sample` for the personal fields."""
-        return renderer(edition, language).render(personal(edition, language, sample))
+        """Render an edition for a made-up reader, who wants no discreet mail unless `sample` says so."""
+        fields = personal(edition, language, {"discreet": "", **sample})
+        return renderer(edition, language).render(fields)
 
 
 def personal(edition: Edition, language: str, fields: Mapping[str, str]) -> dict[str, str]:

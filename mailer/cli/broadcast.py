@@ -151,7 +151,6 @@ def _preview(service: Service, edition: Edition, language: str, audience: str) -
         "name": SAMPLE_NAME,
         "leave_url": service.links.unsubscribe(0, audience),
         "preferences_url": service.links.preferences(0),
-        "discreet": "",
     }
     return service.editions.preview(edition, language, sample=sample)
 

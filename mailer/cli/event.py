@@ -190,7 +190,6 @@ def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
         "name": SAMPLE_NAME,
         "leave_url": links.unsubscribe(0, event.audience),
         "preferences_url": links.preferences(0),
-        "discreet": "",
         "event_title": event.titled(language),
         "event_when": moments.in_words(event.starts_at, zone=event.zone, language=language),
         "event_note": moments.note(event.starts_at, sent_at=now, zone=event.zone, language=language),
