@@ -278,7 +278,8 @@ class Delivery:
         while (self._busy or self._tenure.late) and not self._stop.is_set():
             await self._something_moved()
             self._take_back_slotless()
-        self._tenure.lapsed = False
+        if not self._stop.is_set():  # else something may be under way still, and must write no dot
+            self._tenure.lapsed = False
 
     async def _something_moved(self) -> None:
         """Wait until a message was taken or done; where there are slots, which pass, for a moment only."""

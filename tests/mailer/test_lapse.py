@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from mailer.lanes import Lane
 from mailer.outcomes import Outcome
 from mailer.service import Service
@@ -14,8 +16,9 @@ STOOD_STILL = 70.0  # seconds, more than a lease
 A_WHILE = 20.0
 
 
+@pytest.mark.parametrize("told_to_stop", [False, True])
 def test_no_final_dot_is_written_for_a_message_that_others_may_have_taken_over(
-    service: Service, world: World, ben: Person, cleo: Person
+    service: Service, world: World, ben: Person, cleo: Person, told_to_stop: bool
 ) -> None:
     """Its lease was over meanwhile; renewing it afterwards does not make the message its own again."""
     broadcast(service)
@@ -26,6 +29,9 @@ def test_no_final_dot_is_written_for_a_message_that_others_may_have_taken_over(
             loop = asyncio.get_running_loop()
             world.clock.advance(seconds=STOOD_STILL)
             await asyncio.sleep(A_WHILE)  # the keeper wakes up, too, and renews
+            if told_to_stop:
+                made.stop()
+                await asyncio.sleep(1.0)
             may_dot.append(loop.time() <= deadline())
             return LATER
 
