@@ -10,13 +10,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer import outbox, tallies
-from mailer.outbox import QUEUED, OutboxRow
-from mailer.policy import POLICY
+from mailer import tallies
+from mailer.outbox import PRIORITIES, QUEUED, STATES, OutboxRow
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 LATER_MOST = 100_000  # what is due later is counted up to here
-PRIORITIES = sorted({policy.priority for policy in POLICY.values()})  # the queue's index begins with them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +64,7 @@ def take(session: Session, *, now: datetime) -> Census:
     last_minute = tallies.lately(session, "sent", since=begun)
     return Census(
         at=now,
-        counts=outbox.counts(session),
+        counts=counts(session),
         later=later,
         next_due=next_due,
         oldest=oldest,
@@ -74,6 +72,25 @@ def take(session: Session, *, now: datetime) -> Census:
         last_hour=tallies.lately(session, "sent", since=now - HOUR),
         pace=last_minute / (now - begun).total_seconds(),
     )
+
+
+def next_due(session: Session, *, after: datetime) -> datetime | None:
+    """Return when the next queued row that is not due at `after` falls due, or None."""
+    return session.scalar(
+        select(func.min(OutboxRow.due_at)).where(OutboxRow.state == QUEUED, OutboxRow.due_at > after)
+    )
+
+
+def counts(
+    session: Session, *, kind: str | None = None, ref: int | None = None
+) -> dict[tuple[str, str], int]:
+    """Return how many rows there are by (kind, state), of one kind and reference or of all."""
+    rows = select(OutboxRow.kind, OutboxRow.state, func.count()).group_by(OutboxRow.kind, OutboxRow.state)
+    if kind is not None:
+        rows = rows.where(OutboxRow.kind == kind)
+    if ref is not None:
+        rows = rows.where(OutboxRow.state.in_(STATES), OutboxRow.ref == ref)  # the index's order
+    return {(found_kind, state): number for found_kind, state, number in session.execute(rows)}
 
 
 def _queue(session: Session, now: datetime) -> tuple[datetime | None, datetime | None, int]:

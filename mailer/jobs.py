@@ -17,7 +17,7 @@ from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import NotFound
 from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
-from mailer import brakes, journal, limits, outbox, register, restores, retention, tallies
+from mailer import brakes, census, journal, limits, outbox, register, restores, retention, tallies
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
 from mailer.policy import POLICY
@@ -147,7 +147,7 @@ class Jobs:
         """Return when something next falls due by itself, at `now` or later; None if never."""
         with self.database.read() as session:
             moments = [source.next_due(session, now=now) for _, source in self._each_source()]
-            moments.append(outbox.next_due(session, after=now))
+            moments.append(census.next_due(session, after=now))
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _each_source(self) -> Sequence[tuple[str, Source]]:

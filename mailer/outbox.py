@@ -16,18 +16,23 @@ and recording an outcome must name that attempt: whoever lost the claim changes 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     CheckConstraint,
     ColumnElement,
     CursorResult,
+    Executable,
     ForeignKey,
     Index,
+    Integer,
     Select,
     String,
     and_,
+    bindparam,
     func,
     literal,
     literal_column,
@@ -207,17 +212,10 @@ def claim(
     """Take up to `limit` due rows for this worker, most urgent first, until `lease_until` (machine time)."""
     if restores.held(session) is not None:
         return []
-    row = OutboxRow
     taken: list[Any] = []
     for priority in PRIORITIES:
-        due = select(row.id).where(_due(now, priority)).order_by(row.due_at, row.id).limit(limit - len(taken))
-        found = session.execute(
-            update(row)
-            .where(row.id.in_(once(due.with_for_update(skip_locked=True))), row.state == QUEUED)
-            .values(state="sending", attempt=row.attempt + 1, worker=worker, lease_until=lease_until)
-            .returning(*ENTRY, row.due_at)
-            .execution_options(synchronize_session=False)
-        )
+        wanted = {"now": now, "room": limit - len(taken), "by": worker, "until": lease_until}
+        found = session.execute(_claiming(priority), wanted)
         taken += sorted(found, key=lambda each: (each.due_at, each.id))
         if len(taken) == limit:
             break
@@ -328,26 +326,7 @@ def waiting(session: Session, *, now: datetime) -> int:
     return (session.scalar(due) or 0) + (session.scalar(sending) or 0)
 
 
-def next_due(session: Session, *, after: datetime) -> datetime | None:
-    """Return when the next queued row that is not due at `after` falls due, or None."""
-    return session.scalar(
-        select(func.min(OutboxRow.due_at)).where(OutboxRow.state == QUEUED, OutboxRow.due_at > after)
-    )
-
-
-def counts(
-    session: Session, *, kind: str | None = None, ref: int | None = None
-) -> dict[tuple[str, str], int]:
-    """Return how many rows there are by (kind, state), of one kind and reference or of all."""
-    rows = select(OutboxRow.kind, OutboxRow.state, func.count()).group_by(OutboxRow.kind, OutboxRow.state)
-    if kind is not None:
-        rows = rows.where(OutboxRow.kind == kind)
-    if ref is not None:
-        rows = rows.where(OutboxRow.state.in_(STATES), OutboxRow.ref == ref)  # the index's order
-    return {(found_kind, state): number for found_kind, state, number in session.execute(rows)}
-
-
-def _due(now: datetime, *priorities: int) -> ColumnElement[bool]:
+def _due(now: datetime | BindParameter[Any], *priorities: int) -> ColumnElement[bool]:
     """Return the condition that a row may leave at `now`: what is too late waits only to be given up.
 
     It names the priorities, all by default, so that what is not due yet is not looked through.
@@ -355,6 +334,22 @@ def _due(now: datetime, *priorities: int) -> ColumnElement[bool]:
     row = OutboxRow
     wanted = row.priority.in_(priorities or PRIORITIES)
     return and_(row.state == QUEUED, wanted, row.due_at <= now, row.expires_at > now)
+
+
+@cache
+def _claiming(priority: int) -> Executable:
+    """Return the statement that claims `room` due rows of a priority; made once, as it is asked so often."""
+    row = OutboxRow
+    due = select(row.id).where(_due(bindparam("now", type_=Instant), priority)).order_by(row.due_at, row.id)
+    first = once(due.limit(bindparam("room", type_=Integer)).with_for_update(skip_locked=True))
+    claimed = {"state": "sending", "worker": bindparam("by"), "lease_until": bindparam("until")}
+    return (
+        update(row)
+        .where(row.id.in_(first), row.state == QUEUED)
+        .values(attempt=row.attempt + 1, **claimed)
+        .returning(*ENTRY, row.due_at)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _entries(session: Session, *where: ColumnElement[bool], limit: int | None = None) -> Sequence[Entry]:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
 from lists.subscriptions import LISTS
-from mailer import broadcasts, outbox, templates
+from mailer import broadcasts, census, outbox, templates
 from mailer.broadcasts import Broadcast, HeadCount
 from mailer.cli import opening, output, progress
 from mailer.cli.list import LANGUAGE
@@ -114,7 +114,7 @@ def status(*, number: int, as_json: bool) -> None:
     """
     with opening.service() as service, service.database.read() as session:
         broadcast = broadcasts.get(session, number)
-        counts = {state: count for (_, state), count in outbox.counts(session, kind=KIND, ref=number).items()}
+        counts = {state: count for (_, state), count in census.counts(session, kind=KIND, ref=number).items()}
     row = _row(broadcast, counts)
     if as_json:
         output.print_json(row)
@@ -235,7 +235,7 @@ def _fill(service: Service, number: int, readers: int) -> int:
                 break
             service.clock.sleep(PAUSE_SECONDS)
     with service.database.read() as session:
-        return sum(outbox.counts(session, kind=KIND, ref=number).values())
+        return sum(census.counts(session, kind=KIND, ref=number).values())
 
 
 def _row(broadcast: Broadcast, counts: Mapping[str, int]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lists.errors import Conflict
-from mailer import outbox, postoffice
+from mailer import census, outbox, postoffice
 from mailer.cli import messages
 from mailer.running import wait_until_drained
 from mailer.service import Service
@@ -77,12 +77,12 @@ def deliver(service: Service) -> Delivered:
                 break
         with service.database.read() as session:
             now = service.clock.now()
-            counts = outbox.counts(session)
+            counts = census.counts(session)
             left = {"queued", "sending"}
             return Delivered(
                 sent=max(messages.sent(session) - before, 0),
                 waiting=sum(number for (_, state), number in counts.items() if state in left),
                 trouble=trouble,
-                next_due=outbox.next_due(session, after=now),
+                next_due=census.next_due(session, after=now),
                 held=sum(number for (_, state), number in counts.items() if state == "held"),
             )

@@ -8,7 +8,7 @@ import click
 from lists.errors import Conflict
 from lists.permission import SENTENCES
 from lists.subscriptions import LISTS
-from mailer import events, invitations, moments, outbox
+from mailer import census, events, invitations, moments, outbox
 from mailer.cli import opening, output
 from mailer.cli.list import LANGUAGE
 from mailer.events import Event
@@ -100,7 +100,7 @@ def list_(*, as_json: bool) -> None:
     with opening.service() as service, service.database.read() as session:
         rows = []
         for event in events.newest(session):
-            invited = sum(outbox.counts(session, kind=KIND, ref=event.id).values())
+            invited = sum(census.counts(session, kind=KIND, ref=event.id).values())
             rows.append({**_told(event), "invited": invited, **invitations.answers(session, event.id)})
     output.rows(rows, columns=COLUMNS, as_json=as_json, none="No call is planned.")
 
@@ -114,7 +114,7 @@ def show(*, number: int, as_json: bool) -> None:
         event = events.get(session, number)
         told = _told(event)
         answers = invitations.answers(session, number)
-        sent = outbox.counts(session, kind=KIND, ref=number)
+        sent = census.counts(session, kind=KIND, ref=number)
     counts = {state: count for (_, state), count in sent.items()}
     if as_json:
         output.print_json({**told, "answers": answers, "invitations": counts})
@@ -169,7 +169,7 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
             service.invitations.invite(session, number, now=now, actor=opening.ACTOR)
         service.jobs.named(f"fill-{KIND}").run()
         with service.database.read() as session:
-            invited = sum(outbox.counts(session, kind=KIND, ref=number).values())
+            invited = sum(census.counts(session, kind=KIND, ref=number).values())
     if as_json:
         output.print_json({**told, "invited": invited})
         return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sqlalchemy import func, select
 
-from mailer import outbox
+from mailer import census, outbox
 from mailer.attempts import Attempt
 from mailer.composer import Ready
 from mailer.journal import Journal
@@ -162,5 +162,5 @@ def _octets(built: Service) -> int:
 
 def _check(built: Service, messages: int) -> None:
     with built.database.read() as session:
-        assert outbox.counts(session) == {("broadcast", "sent"): messages}
+        assert census.counts(session) == {("broadcast", "sent"): messages}
         assert session.scalar(select(func.count(Attempt.id))) == messages

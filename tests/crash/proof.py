@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mailer import unknowns
-from mailer.outbox import counts
+from mailer.census import counts
 from tests.crash import chance, scenes, verdict
 from tests.crash.campaign import Campaign, campaign
 from tests.crash.points import POINTS, Point

@@ -11,7 +11,7 @@ from lists.audit import AuditEntry
 from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import NotFound
-from mailer import broadcasts, outbox
+from mailer import broadcasts, census, outbox
 from mailer.broadcasts import Broadcast, Broadcasts
 from mailer.outbox import OutboxRow, Result
 from tests import crowd
@@ -188,7 +188,7 @@ def test_updates_are_filled_one_after_another_the_oldest_first(
         assert [each.id for each in broadcasts.newest(session)] == [second.id, first.id]
     with database.write() as session:
         assert SOURCE.fill(session, now=clock.now(), limit=9) == 1
-        assert outbox.counts(session, kind="broadcast", ref=first.id) == {("broadcast", "queued"): 1}
+        assert census.counts(session, kind="broadcast", ref=first.id) == {("broadcast", "queued"): 1}
     _fill(database, clock, limit=9)
     assert _readers(database) == [ben.id, ben.id]
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from lists.db import Database
-from mailer import census, outbox, tallies
+from mailer import census, tallies
 from mailer.census import Census
 from mailer.outbox import Result
 from tests.clocks import StoppedClock
@@ -100,7 +100,7 @@ def test_no_figure_reads_the_rows_themselves(database: Database, clock: StoppedC
     with recorded(database) as statements:
         counted(database, clock)
         with database.read() as session:
-            outbox.counts(session, kind="broadcast", ref=7)
+            census.counts(session, kind="broadcast", ref=7)
     with database.read() as session:
         for statement in [each for each in statements if "FROM outbox" in each]:
             asked = statement.replace("?", "1")

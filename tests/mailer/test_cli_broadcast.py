@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from lists import subscriptions
-from mailer import jobs, outbox, postoffice
+from mailer import census, jobs, postoffice
 from mailer.broadcasts import Broadcast
 from mailer.cli import broadcast as noun
 from mailer.service import Service
@@ -71,7 +71,7 @@ def updates(service: Service) -> list[str]:
 
 def rows(service: Service) -> int:
     with service.database.read() as session:
-        return sum(outbox.counts(session, kind="broadcast").values())
+        return sum(census.counts(session, kind="broadcast").values())
 
 
 def test_a_look_shows_who_gets_it_and_who_does_not_and_changes_nothing(

@@ -10,7 +10,7 @@ from lists.arrivals import Arrival
 from lists.audit import AuditEntry
 from lists.contacts import Contact
 from lists.stage import BATCH
-from mailer import outbox, postoffice
+from mailer import census, postoffice
 from mailer.service import Service
 from tests import commands
 from tests.commands import Mailer
@@ -67,7 +67,7 @@ def test_vouched_people_are_asked_nothing(service: Service, mailer: Mailer, file
     assert "You have vouched" in ran.out
     service.jobs.named("fill-confirmation").run()
     with service.database.read() as session:
-        assert outbox.counts(session) == {}
+        assert census.counts(session) == {}
         assert session.scalars(select(AuditEntry.subject)).all() == ["2 to interest, confirmed"]
 
 

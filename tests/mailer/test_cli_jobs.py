@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailer import outbox
+from mailer import census
 from mailer.service import Service
 from tests import commands
 from tests.commands import Mailer
@@ -28,7 +28,7 @@ def test_filling_by_hand_reaches_ben_and_not_cleo(
     assert mailer("jobs", "run", "fill-sequence", "--json").json == {"name": "fill-sequence", "moved": 1}
     assert mailer("jobs", "run", "fill-sequence").out == "Done: there was nothing to do.\n"
     with service.database.read() as session:
-        assert outbox.counts(session) == {("sequence", "queued"): 1}
+        assert census.counts(session) == {("sequence", "queued"): 1}
 
 
 def test_an_unknown_job_is_told(mailer: Mailer) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from lists import directory, subscriptions
 from lists.directory import Application
-from mailer import outbox
+from mailer import census
 from mailer.confirmations import Asked
 from mailer.service import Service
 from tests import commands
@@ -47,11 +47,11 @@ def test_ben_applies_is_approved_and_is_an_organizer(service: Service, mailer: M
 def test_a_rejection_sends_nothing(service: Service, mailer: Mailer, ben: Person) -> None:
     number = apply(service, ben)
     with service.database.read() as session:
-        before = outbox.counts(session)
+        before = census.counts(session)
     assert mailer("organizer", "reject", number, "--json").json["state"] == "rejected"
     service.jobs.tick()
     with service.database.read() as session:
-        after = outbox.counts(session)
+        after = census.counts(session)
         assert subscriptions.counts(session).get(("organizers", "confirmed")) is None
     assert {kind: number for kind, number in after.items() if kind[0] != "sequence"} == before
 

@@ -13,7 +13,7 @@ from lists.db import Database
 from lists.directory import Application
 from lists.errors import BadInput
 from lists.subscriptions import Confirmation, Subscription
-from mailer import outbox
+from mailer import census
 from mailer.confirmations import Asked, Confirmations
 from mailer.outbox import OutboxRow
 from tests import parts
@@ -346,5 +346,5 @@ def test_the_ledger_counts_what_was_asked(
 ) -> None:
     with database.write() as session:
         confirmations.ask(session, _asked(), now=clock.now())
-        assert outbox.counts(session) == {("confirmation", "queued"): 1}
+        assert census.counts(session) == {("confirmation", "queued"): 1}
         assert confirmations.next_due(session, now=clock.now()) is None

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from lists import subscriptions
 from lists.contacts import Contact
 from lists.db import Database
-from mailer import jobs, outbox
+from mailer import census, jobs, outbox
 from mailer.jobs import Jobs
 from mailer.service import Service
 from tests import crowd
@@ -46,7 +46,7 @@ def _pause(desk: Desk, *, until: datetime) -> None:
 
 def _states(desk: Desk) -> dict[str, int]:
     with desk.database.read() as session:
-        return {state: number for (_, state), number in outbox.counts(session).items()}
+        return {state: number for (_, state), number in census.counts(session).items()}
 
 
 def _release(table: Jobs) -> int:

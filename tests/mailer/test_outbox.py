@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from lists import contacts
 from lists.db import Database
-from mailer import attempts, outbox
+from mailer import attempts, census, outbox
 from mailer.outbox import STATES, OutboxRow, Result
 from mailer.policy import POLICY
 from tests import crowd
@@ -319,16 +319,16 @@ def test_the_sums_and_the_next_moment_are_those_of_the_rows(
         Result(entry=entries["d"], state="queued", due_at=soon),
     )
     with database.read() as session:
-        assert outbox.counts(session, kind="broadcast", ref=0) == {
+        assert census.counts(session, kind="broadcast", ref=0) == {
             ("broadcast", "sent"): 1,
             ("broadcast", "queued"): 1,
             ("broadcast", "sending"): 1,
         }
-        assert sum(outbox.counts(session).values()) == 4
-        assert outbox.counts(session, kind="broadcast", ref=7) == {}
-        assert outbox.next_due(session, after=clock.now()) == soon
-        assert outbox.next_due(session, after=soon) == late
-        assert outbox.next_due(session, after=late) is None
+        assert sum(census.counts(session).values()) == 4
+        assert census.counts(session, kind="broadcast", ref=7) == {}
+        assert census.next_due(session, after=clock.now()) == soon
+        assert census.next_due(session, after=soon) == late
+        assert census.next_due(session, after=late) is None
         assert (outbox.waiting(session, now=clock.now()), outbox.waiting(session, now=late)) == (1, 3)
         assert not outbox.anything_due(session, now=clock.now())
         assert outbox.anything_due(session, now=soon)

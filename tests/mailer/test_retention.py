@@ -10,7 +10,7 @@ from lists.consents import Consent
 from lists.contacts import Contact
 from lists.directory import Application, Listing
 from lists.subscriptions import Subscription
-from mailer import events, invitations, outbox
+from mailer import census, events, invitations
 from mailer.attempts import Attempt
 from mailer.invitations import Rsvp
 from mailer.service import Service
@@ -155,7 +155,7 @@ def test_of_an_old_message_stays_what_became_of_it_and_when(
     with service.database.read() as session:
         attempt = session.scalars(select(Attempt)).one()
         assert (attempt.address, attempt.reply, attempt.outcome, attempt.code) == ("", "", "sent", 250)
-        assert outbox.counts(session)["sequence", "sent"] == 1
+        assert census.counts(session)["sequence", "sent"] == 1
     assert run(service, "forget-words") == 0
 
 

@@ -11,7 +11,7 @@ from lists import subscriptions, suppressions
 from lists.contacts import Contact
 from lists.db import Database
 from lists.subscriptions import Subscription, SubscriptionChange
-from mailer import journeys, outbox
+from mailer import census, journeys, outbox
 from mailer import service as composition
 from mailer.journeys import Journey
 from mailer.outbox import OutboxRow, Result
@@ -46,7 +46,7 @@ def journey(service: Service, person: Person, *, sequence: str = "welcome") -> t
 
 def states(service: Service) -> dict[tuple[str, str], int]:
     with service.database.read() as session:
-        return outbox.counts(session)
+        return census.counts(session)
 
 
 def schedule(service: Service, *, without: str = "") -> Schedule:

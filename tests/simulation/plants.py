@@ -67,14 +67,12 @@ PLANTS: Mapping[str, Plant] = {
         instead=".where(OutboxRow.id.in_(list(group)))",
         found_by=("ended the claim of", "never was unknown", "holds no more"),
         provoked={
-            "workers": 2,
-            "stalls": 6,
-            "seconds": 150.0,
+            "workers": 2,  # a second worker takes the row while the first tries to write it down again
+            "lost_answers": 0.2,
+            "outages": 6,
+            "seconds": 60.0,
             "calm": 0.0,
             "kill_often": 0.0,
-            "lateness": 1.0,
-            "mishaps": ("late",),
-            "mishap_often": 0.1,
         },
     ),
     "asked once": Plant(

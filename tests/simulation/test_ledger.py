@@ -16,7 +16,7 @@ from sqlalchemy import delete, select
 from lists import contacts
 from lists.contacts import Contact
 from lists.db import Database
-from mailer import outbox
+from mailer import census, outbox
 from mailer.outbox import STATES, Entry, OutboxRow, Result
 from mailer.policy import POLICY
 from mailer.templates import Edition
@@ -225,7 +225,7 @@ class Ledger(RuleBasedStateMachine):
         columns = ("key", "contact_id", "state", "attempt", "tries", "worker", "lease_until", "due_at")
         with self.database.read() as session:
             found = {row.id: row for row in session.scalars(select(OutboxRow))}
-            sums = outbox.counts(session)
+            sums = census.counts(session)
             due = outbox.anything_due(session, now=self.now)
         for row in found.values():
             assert row.state in STATES
