@@ -6,24 +6,18 @@ import click
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from lists import addresses, consents, contacts, declines, forgetting, permission, subscriptions, suppressions
+from lists import addresses, consents, contacts, forgetting, subscriptions, suppressions
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.directory import Listing
 from lists.errors import BadInput, NotFound
-from lists.permission import SENTENCES
-from lists.subscriptions import LISTS
-from mailer import postoffice
-from mailer.cli import messages, opening, output
+from mailer import disclosure, messages, postoffice
+from mailer.cli import opening, output
+from mailer.disclosure import Facts
 from mailer.invitations import Rsvp
-from mailer.journeys import Journey
-from mailer.policy import POLICY
 from mailer.postoffice import Posted
-from mailer.service import Service
 
 MOST_MESSAGES = 200
-ALL_MESSAGES = 1_000_000
-Facts = dict[str, object]
 ABOUT = {
     "id": "Number",
     "email": "Address",
@@ -99,7 +93,7 @@ def show(*, address: str, as_json: bool) -> None:
     """
     with opening.service() as service, service.database.read() as session:
         known = addresses.parse(address, pepper=service.keys.pepper)
-        told = _told(service, session, known)
+        told = disclosure.of(session, _here(session, known), now=service.clock.now(), most=MOST_MESSAGES)
     if as_json:
         output.print_json(told)
         return
@@ -121,18 +115,12 @@ def show(*, address: str, as_json: bool) -> None:
 def export(*, address: str) -> None:
     """Print all that is known about one person as JSON: “mailer contact export ana@example.org > ana.json”.
 
-    This is the answer to somebody who asks what you have about them. It holds everything that “show” tells,
-    with every message and the kinds of mail they do not want.
+    This is the answer to somebody who asks what you have about them: every row of every table that is theirs,
+    with every message. They can get the same themselves, by the link at the end of each mail.
     """
     with opening.service() as service, service.database.read() as session:
         known = addresses.parse(address, pepper=service.keys.pepper)
-        told = _told(service, session, known, most=ALL_MESSAGES)
-        contact = contacts.find(session, known)
-        assert contact is not None
-        told["not_wanted"] = sorted(declines.of_contact(session, contact.id))
-        told["discreet"] = contact.discreet
-        posted = session.scalars(select(Posted).where(_posted_to(session, known)).order_by(Posted.id))
-        told["posted"] = [{"date": row.date, "to": row.to, "subject": row.subject} for row in posted]
+        told = disclosure.of(session, _here(session, known), now=service.clock.now())
     output.print_json(told)
 
 
@@ -170,52 +158,21 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
         output.say("Done. Nothing is left of them, and this address will not be written to again.")
 
 
-def _told(service: Service, session: Session, known: Address, *, most: int = MOST_MESSAGES) -> Facts:
+def _here(session: Session, known: Address) -> Contact:
+    """Return the contact of this address; raises NotFound, with why it must not be written to."""
     contact = contacts.find(session, known)
+    if contact is not None:
+        return contact
     suppressed = suppressions.reason(session, known.digest)
-    if contact is None:
-        if suppressed is not None:
-            raise NotFound(
-                f"Nothing is known about {known.email}. It must not be written to any more: {suppressed}."
-            )
-        raise NotFound(f"{known.email} is not here. Check the spelling; they may have joined another way.")
-    subscribed = subscriptions.of_contact(session, contact.id)
-    said = consents.of_contact(session, contact.id)
-    found = messages.found(session, limit=most, contact_id=contact.id)
-    return {
-        "contact": {key: getattr(contact, key) for key in ABOUT},
-        "suppressed": suppressed,
-        "lists": _lists(service, session, contact, suppressed),
-        "subscriptions": [_columns(row, SUBSCRIPTION) for row in subscribed],
-        "consents": [_columns(row, CONSENT) for row in said],
-        "applications": [_columns(row, LISTING) for row in _of(session, Listing, contact.id)],
-        "journeys": [_columns(row, JOURNEY) for row in _of(session, Journey, contact.id)],
-        "answers": [_columns(row, ANSWER) for row in _of(session, Rsvp, contact.id)],
-        "messages": list(messages.with_attempts(session, found)),
-    }
+    if suppressed is not None:
+        raise NotFound(
+            f"Nothing is known about {known.email}. It must not be written to any more: {suppressed}."
+        )
+    raise NotFound(f"{known.email} is not here. Check the spelling; they may have joined another way.")
 
 
-def _lists(service: Service, session: Session, contact: Contact, suppressed: str | None) -> list[Facts]:
-    """Ask the permission rule, for each list, whether an update may go to this contact now."""
-    now = service.clock.now()
-    answers: list[Facts] = []
-    for name in LISTS:
-        purpose = POLICY["broadcast"].purpose(name)
-        reader = permission.readers(session, [contact.id], purpose=purpose, now=now).get(contact.id)
-        why = "never joined" if reader is None else reader.refusal
-        sentence = "" if why is None else SENTENCES[why]
-        if why == "suppressed" and suppressed is not None:
-            sentence = f"{sentence} Here: {suppressed}."
-        answers.append({"list": name, "may_write": why is None, "reason": why, "why_not": sentence})
-    return answers
-
-
-def _of(session: Session, table: type[Listing | Journey | Rsvp], contact_id: int) -> Sequence[object]:
+def _of(session: Session, table: type[Listing | Rsvp], contact_id: int) -> Sequence[object]:
     return session.scalars(select(table).where(table.contact_id == contact_id).order_by(table.id)).all()
-
-
-def _columns(row: object, columns: Mapping[str, str]) -> Facts:
-    return {key: getattr(row, key) for key in columns}
 
 
 def _say_attempts(told: Facts) -> None:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lists.errors import Conflict
-from mailer import census, outbox, postoffice
-from mailer.cli import messages
+from mailer import census, messages, outbox, postoffice
 from mailer.running import wait_until_drained
 from mailer.service import Service
 from mailer.worker import LOCK

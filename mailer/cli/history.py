@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from mailer.cli.messages import Message
+from mailer.messages import Message
 
 TOLD = {"at": "When", "what": "What happened"}
 ANSWERS = {

@@ -5,14 +5,13 @@ With `--json` the output is one JSON value with the same keys in every version: 
 with control characters in them.
 """
 
-import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from mailer import notation
 
 WIDTH_OF_A_FILE = 200
 UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -64,8 +63,8 @@ def say(sentence: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON, in ASCII, so that no text in it can steer a terminal."""
-    click.echo(json.dumps(value, default=_plain, indent=2))
+    """Print a value as JSON, in ASCII."""
+    click.echo(notation.written(value))
 
 
 def shown(value: object) -> str:
@@ -89,20 +88,6 @@ def lasting(length: timedelta) -> str:
         elif parts:
             break
     return " ".join(parts[:2]) or "less than a second"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.hex()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    raise TypeError(f"no JSON for {type(value).__name__}")
 
 
 def _print(table: object) -> None:

@@ -86,7 +86,7 @@ def test_all_that_is_known_is_told_to_who_asks(
     told = mailer("contact", "export", zenobia.email).json
     assert told["contact"]["name"] == "Zenobia Quetzal"
     assert told["applications"][0]["offer"] == "Marimba"
-    assert (told["not_wanted"], told["discreet"]) == ([], False)
+    assert (told["declines"], told["contact"]["discreet"]) == ([], False)
     assert [row["to"] for row in told["posted"]] == [zenobia.email]
     assert told["messages"][0]["attempts"][0]["code"] == 250
     assert mailer("contact", "export", "nobody@example.org").status == 2

@@ -7,8 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from lists.errors import BadSettings
+from mailer import messages
 from mailer import settings as configuration
-from mailer.cli import messages
 from mailer.outbox import STATES
 from mailer.policy import POLICY
 from mailer.runs import Ran, note
