@@ -16,15 +16,7 @@ from tests import commands
 from tests.clocks import StoppedClock
 from tests.people import Person
 
-OF_THE_MACHINES = {
-    "contact_id",
-    "edition_id",
-    "ref",
-    "priority",
-    "attempt",
-    "worker",
-    "lease_until",
-}  # of a message
+OF_THE_MACHINES = {"contact_id", "edition_id", "ref", "priority", "attempt", "worker", "lease_until"}
 
 
 def told(service: Service, person: Person) -> Facts:
