@@ -5,11 +5,12 @@ makes it true, and taken out once mailer/register.py has it in a file that can b
 too many in the file is harmless, one too few is not. It holds keyed hashes and no address.
 """
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import LargeBinary, String, delete, literal, select
+from sqlalchemy import LargeBinary, String, UniqueConstraint, delete, literal, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import Contact
@@ -30,6 +31,20 @@ class Departure(Base):
     list: Mapped[str] = mapped_column(String(40))
     email_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
     at: Mapped[Moment]
+
+
+class Absence(Base):
+    """Somebody who left a list, of which nothing else is here: they joined after the backup was made.
+
+    It keeps an old file from bringing them back, and counts no more once they ask to join that list again.
+    """
+
+    __tablename__ = "absences"
+    __table_args__ = (UniqueConstraint("email_digest", "list"),)
+
+    id: Mapped[PrimaryKey]
+    email_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
+    list: Mapped[str] = mapped_column(String(40))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +82,19 @@ def written(session: Session, numbers: Collection[int]) -> None:
     """Take out what is in the file now, and on the disk."""
     gone = delete(Departure).where(Departure.id.in_(numbers))
     session.execute(gone.execution_options(synchronize_session=False))
+
+
+def note_absent(session: Session, departed: Iterable[Departed]) -> None:
+    """Note who left a list of which they have no subscription here."""
+    rows = [{"email_digest": each.digest, "list": each.list} for each in departed]
+    if rows:
+        insert_or_nothing(session, Absence, rows)
+
+
+def absent(session: Session, digests: Collection[bytes]) -> Mapping[bytes, Collection[str]]:
+    """Return the lists that the people with these hashes left while nothing else of that is here."""
+    found = select(Absence.email_digest, Absence.list).where(Absence.email_digest.in_(digests))
+    lists: defaultdict[bytes, set[str]] = defaultdict(set)
+    for row in session.execute(found):
+        lists[row.email_digest].add(row.list)
+    return lists

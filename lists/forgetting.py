@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import audit, consents, contacts, directory, subscriptions, suppressions
+from lists import audit, consents, contacts, departures, directory, subscriptions, suppressions
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.departures import LEFT, Departed
@@ -48,13 +48,17 @@ def forget(session: Session, address: Address, *, now: datetime, actor: str) -> 
 def reapply(session: Session, departed: Iterable[Departed], *, now: datetime, actor: str) -> Reapplied:
     """Do again what is in a file of departures; what is done already, or was taken back since, stays.
 
-    Whoever joined a list again after the moment they left it has come back, and stays.
+    Whoever joined a list again after the moment they left it has come back, and stays. Of whom the database
+    does not know that they were on a list, it keeps that they left it.
     """
     by_digest: dict[bytes, list[Departed]] = defaultdict(list)
+    absent: dict[tuple[bytes, str], Departed] = {}
     barred = 0
     for each in departed:
         by_digest[each.digest].append(each)
-        if each.what != LEFT:
+        if each.what == LEFT:
+            absent[each.digest, each.list] = each
+        else:
             barred += suppressions.add(session, each.digest, reason=each.what, now=each.at)
     left = erased = 0
     for contact_id, digest in _among(session, by_digest):
@@ -62,8 +66,11 @@ def reapply(session: Session, departed: Iterable[Departed], *, now: datetime, ac
         if any(each.what == "forgotten" for each in said):
             contacts.erase(session, contact_id)
             erased += 1
-        else:
-            left += sum(_leave(session, contact_id, each) for each in said if each.what == LEFT)
+            continue
+        for standing in subscriptions.of_contact(session, contact_id):
+            absent.pop((digest, standing.list), None)
+        left += sum(_leave(session, contact_id, each) for each in said if each.what == LEFT)
+    departures.note_absent(session, absent.values())
     audit.note(session, actor=actor, action="merge departures", now=now)
     return Reapplied(left=left, barred=barred, erased=erased)
 

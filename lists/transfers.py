@@ -6,14 +6,14 @@ back: who left a list, was forgotten or is suppressed stays so, and what is know
 already stays as it is. Database work is done in batches, never a query per row.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
-from lists import arrivals, audit, contacts, rows, subscriptions, suppressions
+from lists import arrivals, audit, contacts, departures, rows, subscriptions, suppressions
 from lists.arrivals import Arrival
 from lists.consents import Consent
 from lists.contacts import Contact
@@ -166,16 +166,16 @@ def _decided(
     session: Session, batch: Sequence[Staged], *, list: str, arrival_id: int | None
 ) -> tuple[Sequence[Decision], Mapping[str, Mapping[str, Standing]]]:
     """Return what becomes of each row, and how those who are known stand on the lists."""
-    barred = suppressions.among(session, [row.address.digest for _, row in batch])
+    digests = [row.address.digest for _, row in batch]
+    barred, absent = suppressions.among(session, digests), departures.absent(session, digests)
     known = _standing(session, batch)
-    decided = [
-        Decision(
-            number,
-            *_fate(row, list, barred.get(row.address.digest), known.get(row.address.key), arrival_id),
-        )
-        for number, row in batch
-    ]
-    return decided, known
+
+    def fate(row: Row) -> tuple[str, str]:
+        digest, standing = row.address.digest, known.get(row.address.key)
+        left = set(absent.get(digest, ())).difference(standing or ())
+        return _fate(row, list, barred.get(digest), standing, left, arrival_id)
+
+    return [Decision(number, *fate(row)) for number, row in batch], known
 
 
 def _fate(
@@ -183,12 +183,13 @@ def _fate(
     list: str,
     suppressed: str | None,
     standing: Mapping[str, Standing] | None,
+    absent: Collection[str],
     arrival_id: int | None,
 ) -> tuple[str, str]:
     if suppressed is not None:
         return "suppressed", SUPPRESSED.get(suppressed, suppressed)
     lists = standing or {}
-    gone = sorted(name for name, found in lists.items() if found.state == "left")
+    gone = sorted({name for name, found in lists.items() if found.state == "left"}.union(absent))
     here = lists.get(list)
     if here is not None and here.state != "left":
         if arrival_id is not None and here.arrival_id == arrival_id:
