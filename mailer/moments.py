@@ -126,6 +126,13 @@ def day(local: date, *, language: str) -> str:
     return format_date(local, pattern, locale=locale)
 
 
+def dated(local: date, *, language: str) -> str:
+    """Return "December 8, 2026" or "8 de diciembre de 2026"."""
+    from babel.dates import format_date  # here, because most commands never need its words
+
+    return format_date(local, "long", locale=DAYS[language][0])
+
+
 def clock(local: datetime, *, language: str) -> str:
     """Return "8:00 pm" or "8:00 p. m."; twelve o'clock says which one it is."""
     morning, afternoon, midnight, noon = HALVES[language]

@@ -14,7 +14,18 @@ from mailer.web import watch
 from mailer.web.door import Door, Porter
 from mailer.web.postoffice import Office
 from mailer.web.press import STATIC, Press
-from mailer.web.public import confirm, home, join, mine, organize, preferences, privacy, rsvp, unsubscribe
+from mailer.web.public import (
+    confirm,
+    home,
+    join,
+    known,
+    mine,
+    organize,
+    preferences,
+    privacy,
+    rsvp,
+    unsubscribe,
+)
 from mailer.web.visit import File, Visit
 
 A_PLACE = "10027"  # looked up at the start, so that the first visitor need not wait for the table of places
@@ -41,6 +52,8 @@ def doors(office: Office) -> tuple[Door, ...]:
         ("POST", "/preferences/{token}", "token", preferences.post),
         ("GET", "/mine/{token}", "token", mine.show),
         ("POST", "/mine/{token}", "token", mine.post),
+        ("GET", "/mine/{token}/all", "token", known.show),
+        ("GET", "/mine/{token}/all.json", "token", known.download),
         ("GET", "/unsubscribe/{token}", "token", unsubscribe.show),
         ("POST", "/unsubscribe/{token}", "token", unsubscribe.post),
         ("GET", "/rsvp/{token}", "token", rsvp.show),

@@ -1,4 +1,4 @@
-"""The words of the pages: one TOML file per language, the same keys in each, looked up as `t.join.title`."""
+"""The words of the pages: TOML files per language, the same keys in each, looked up as `t.join.title`."""
 
 import tomllib
 from collections.abc import Mapping
@@ -38,6 +38,10 @@ class Section:
         """Look a phrase up by a key that is made, such as `title_404`."""
         return self._content[key]
 
+    def get(self, key: str) -> Any:
+        """Look a phrase up by a key that is made of a value; None for a value that has no words."""
+        return self._content.get(key)
+
 
 def _shape(value: Any) -> Any:
     if isinstance(value, dict):
@@ -49,5 +53,13 @@ def _shape(value: Any) -> Any:
 
 @cache
 def load(folder: Path, language: str) -> Section:
-    """Read the words of one language ("en" or "es") from `<folder>/words.<language>.toml`, once."""
-    return Section(tomllib.loads((folder / f"words.{language}.toml").read_text(encoding="utf-8")))
+    """Read the words of one language ("en" or "es") from all `<folder>/*.<language>.toml`, once.
+
+    Each file has sections of its own: a page with many words brings them in a file that is named after it.
+    """
+    content: dict[str, Any] = {}
+    for file in sorted(folder.glob(f"*.{language}.toml")):
+        sections = tomllib.loads(file.read_text(encoding="utf-8"))
+        assert not sections.keys() & content.keys(), file
+        content |= sections
+    return Section(content)

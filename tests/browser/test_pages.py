@@ -85,6 +85,16 @@ def moved(page, world):
     page.click(".advance button")
 
 
+def known(page, world):
+    to("mine")(page, world)
+    page.click("[href*='/all']")
+
+
+def opened(page, world):
+    known(page, world)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+
+
 WALKS = {
     "home": go("/"),
     "join": go("/join"),
@@ -105,6 +115,8 @@ WALKS = {
     "preferences-none": to("preferences-none"),
     "preferences-mailed": pressed("preferences", "[value=mine]"),
     "mine": to("mine"),
+    "known": known,
+    "known-opened": opened,
     "mine-saved": pressed("mine", "[value=save]"),
     "forget": pressed("mine", "[value=forget]"),
     "unsubscribe": to("unsubscribe"),

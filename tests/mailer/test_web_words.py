@@ -21,7 +21,10 @@ def flat(content, prefix=""):
 
 
 def read(language):
-    return flat(tomllib.loads((FOLDER / f"words.{language}.toml").read_text(encoding="utf-8")))
+    found = {}
+    for file in FOLDER.glob(f"*.{language}.toml"):
+        found |= flat(tomllib.loads(file.read_text(encoding="utf-8")))
+    return found
 
 
 def test_both_languages_have_the_same_keys():

@@ -15,10 +15,19 @@ TEMPLATE = "mine.html"
 FIELDS = ("name", "zip", "language", "discreet", "version")
 
 
+def bearer(session: Session, visit: Visit) -> Contact:
+    """Return whom the link of this visit was mailed to; raises NotFound once its hour is over."""
+    contact_id = visit.service.tokens.read_mine(visit.parameters["token"], now=visit.now)
+    contact = None if contact_id is None else session.get(Contact, contact_id)
+    if contact is None:
+        raise NotFound("This link is not one of ours, or its hour is over.")
+    return contact
+
+
 def show(visit: Visit) -> Page:
     """Show what is known, with what can be changed."""
     with visit.service.database.read() as session:
-        contact = _contact(session, visit)
+        contact = bearer(session, visit)
         return _page(session, visit.speaking(contact.language), contact)
 
 
@@ -26,7 +35,7 @@ def post(visit: Visit) -> Page:
     """Save the form, or forget this person; forgetting is asked about once more."""
     wish = visit.form.get("do", "")
     with visit.service.database.write() as session:
-        contact = _contact(session, visit)
+        contact = bearer(session, visit)
         visit = visit.speaking(contact.language)
         if wish == "save":
             return _save(session, visit, contact)
@@ -38,14 +47,6 @@ def post(visit: Visit) -> Page:
             postoffice.forget(session, {address.email, address.key})
             return Page(visit=visit, template="forgotten.html")
     raise BadInput("That is not one of the buttons.")
-
-
-def _contact(session: Session, visit: Visit) -> Contact:
-    contact_id = visit.service.tokens.read_mine(visit.parameters["token"], now=visit.now)
-    contact = None if contact_id is None else session.get(Contact, contact_id)
-    if contact is None:
-        raise NotFound("This link is not one of ours, or its hour is over.")
-    return contact
 
 
 def _save(session: Session, visit: Visit, contact: Contact) -> Page:

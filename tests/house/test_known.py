@@ -1,0 +1,65 @@
+"""What is kept of a person is told to them in words: a new table, column or state needs its words, too."""
+
+import pytest
+from sqlalchemy import Table
+
+from lists.consents import ACTIONS
+from lists.contacts import Contact
+from lists.declines import TOPICS
+from lists.suppressions import REASONS
+from mailer import disclosure
+from mailer.disclosure import OTHER_NAMES
+from mailer.invitations import ANSWERS
+from mailer.journeys import STATES as JOURNEY_STATES
+from mailer.outbox import STATES as MESSAGE_STATES
+from mailer.outbox import OutboxRow
+from mailer.policy import POLICY
+from mailer.web import words
+from mailer.web.public import known
+from mailer.web.visit import TEMPLATES
+
+ELSEWHERE = {"subscription_changes": "for a few seconds, what “subscriptions” tells as well"}
+SUBSCRIPTION_STATES = ("pending", "confirmed", "left")
+LISTING_STATES = ("asked", "waiting", "approved", "rejected", "withdrawn")
+VALUES = {
+    "subscriptions_state": SUBSCRIPTION_STATES,
+    "applications_state": LISTING_STATES,
+    "journeys_state": JOURNEY_STATES,
+    "messages_state": MESSAGE_STATES,
+    "action": ACTIONS,
+    "topic": TOPICS,
+    "answer": ANSWERS,
+    "kind": tuple(POLICY),
+    "language": words.LANGUAGES,
+}
+
+
+def name_of(table: Table) -> str:
+    return "messages" if table is OutboxRow.__table__ else OTHER_NAMES.get(table.name, table.name)
+
+
+def test_every_table_that_holds_something_of_a_person_is_on_their_page() -> None:
+    kept = {name_of(table) for table in disclosure.owned()} - set(ELSEWHERE)
+    assert kept - set(known.SHOWN) == set(), "give it columns in mailer/web/public/known.py, and its words"
+    assert set(known.SHOWN) - kept == {"contact", "posted"}
+
+
+@pytest.mark.parametrize("language", words.LANGUAGES)
+def test_each_kind_says_why_it_is_kept_and_when_it_goes(language: str) -> None:
+    told = words.load(TEMPLATES, language).known
+    for name, columns in known.SHOWN.items():
+        assert all(told[name][key] for key in ("title", "why", "goes"))
+        assert all(told.label[known.OTHER_LABELS.get((name, column), column)] for column in columns)
+    assert all(told.barred[reason] for reason in REASONS)
+
+
+@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("column", VALUES)
+def test_each_state_has_words(language: str, column: str) -> None:
+    told = words.load(TEMPLATES, language).known.value
+    assert [value for value in VALUES[column] if told.get(f"{column}_{value}") is None] == []
+
+
+def test_of_the_contact_only_marks_for_machines_are_left_to_the_file() -> None:
+    unsaid = {column.name for column in Contact.__table__.columns} - set(known.SHOWN["contact"])
+    assert unsaid == {"id", "email_key", "email_digest", "latitude", "longitude", "version"}
