@@ -29,6 +29,8 @@ PLAIN = re.compile(
     r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+", re.ASCII | re.IGNORECASE
 )  # RFC 5322 3.2.3, with its dots
 
+DOTLESS = ("gmail.com", "googlemail.com")  # one server by two names, which passes over dots
+
 SENTENCES = {
     "empty": {
         "en": "Write your email address, like ana@example.org.",
@@ -152,6 +154,19 @@ def suggestion(text: str) -> str | None:
     except BadAddress:
         return None
     return f"{local}@{mended}"
+
+
+def mailbox(key: str) -> str:
+    """Return the key of the mailbox that mail to this key probably lands in.
+
+    What follows a “+” is a tag at most servers (RFC 5233), and Gmail passes over dots. It is a guess, good
+    for a hint and for nothing else: elsewhere ana+1 and ana.b may be people of their own.
+    """
+    local, _, domain = key.rpartition("@")
+    local = local.partition("+")[0] or local
+    if domain in DOTLESS:
+        return f"{local.replace('.', '')}@{DOTLESS[0]}"
+    return f"{local}@{domain}"
 
 
 def _split(text: str, language: str) -> tuple[str, str]:

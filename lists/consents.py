@@ -8,7 +8,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Moment, PrimaryKey
 
-ACTIONS = ("asked", "confirmed", "approved", "imported", "left", "paused", "resumed", "language", "topics")
+ACTIONS = (
+    "asked", "confirmed", "approved", "imported", "left",
+    "paused", "resumed", "language", "topics", "merged",
+)  # fmt: skip
 
 
 class Consent(Base):

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import Contact
 from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
+from lists.mergers import Merger
 
 LEFT = "left"
 NO_LIST = ""  # what is true of all lists
@@ -58,10 +59,17 @@ class Departed:
 
 
 def note_left(session: Session, *, contact_id: int, list: str, now: datetime) -> None:
-    """Note that this contact left a list."""
+    """Note that this contact left a list, and with it every address that became part of it.
+
+    An older backup has those as contacts of their own.
+    """
     columns = ("what", "list", "email_digest", "at")
-    who = select(literal(LEFT), literal(list), Contact.email_digest, literal(now, Instant))
-    insert_or_nothing(session, Departure, who.where(Contact.id == contact_id), columns=columns)
+    for digest, mine in (
+        (Contact.email_digest, Contact.id == contact_id),
+        (Merger.email_digest, Merger.contact_id == contact_id),
+    ):
+        who = select(literal(LEFT), literal(list), digest, literal(now, Instant)).where(mine)
+        insert_or_nothing(session, Departure, who, columns=columns)
 
 
 def note_barred(session: Session, digest: bytes, *, reason: str, now: datetime) -> None:

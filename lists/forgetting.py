@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import audit, consents, contacts, departures, directory, subscriptions, suppressions
+from lists import audit, consents, contacts, departures, directory, mergers, subscriptions, suppressions
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.departures import LEFT, Departed
@@ -40,6 +40,8 @@ def forget(session: Session, address: Address, *, now: datetime, actor: str) -> 
     contact = contacts.find(session, address)
     if contact is None:
         return False
+    for merged in mergers.of_contact(session, contact.id):
+        suppressions.add(session, merged.email_digest, reason="forgotten", now=now)
     contacts.erase(session, contact.id)
     session.expunge(contact)
     return True

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
-from lists import arrivals, audit, contacts, departures, rows, subscriptions, suppressions
+from lists import arrivals, audit, contacts, departures, mergers, rows, subscriptions, suppressions
 from lists.arrivals import Arrival
 from lists.consents import Consent
 from lists.contacts import Contact
@@ -31,6 +31,7 @@ TOLD_EVERY = 500  # rows between two words about progress
 PAGE = "import {number}"  # what a consent says of where it was given
 
 ALREADY = {"confirmed": "is on this list", "pending": "was asked, and has not confirmed yet"}
+MERGED = "became part of another contact, who stays as they are"
 SUPPRESSED = {
     "forgotten": "asked to be forgotten",
     "complaint": "complained about a mail of ours",
@@ -168,10 +169,12 @@ def _decided(
     """Return what becomes of each row, and how those who are known stand on the lists."""
     digests = [row.address.digest for _, row in batch]
     barred, absent = suppressions.among(session, digests), departures.absent(session, digests)
-    known = _standing(session, batch)
+    known, merged = _standing(session, batch), mergers.among(session, digests)
 
     def fate(row: Row) -> tuple[str, str]:
         digest, standing = row.address.digest, known.get(row.address.key)
+        if standing is None and digest in merged and digest not in barred:
+            return "already", MERGED
         left = set(absent.get(digest, ())).difference(standing or ())
         return _fate(row, list, barred.get(digest), standing, left, arrival_id)
 

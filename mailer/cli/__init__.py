@@ -28,7 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "dkim": ("dkim", "Make the keys that sign mail, and see their DNS records."),
     "db": ("db", "Keep the database: bring it up to date, back it up, put it back."),
     "list": ("list", "Show the lists; bring people in from a file, or out."),
-    "contact": ("contact", "Show what we know about one person, or forget them."),
+    "contact": ("contact", "Show what we know about one person; merge two; forget them."),
     "organizer": ("organizer", "See who wants to be on the map; approve or reject them."),
     "sequence": ("sequence", "Show the follow-up sequences and who is where in them."),
     "event": ("event", "Plan a call, and invite people to it."),

@@ -1,4 +1,4 @@
-"""`mailer contact`: everything known about one person and everything that happened, or forget them."""
+"""`mailer contact`: all that is known about one person and happened; merge two who are one; forget them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from lists.contacts import Contact
 from lists.directory import Listing
 from lists.errors import BadInput, NotFound
 from mailer import disclosure, messages, postoffice
-from mailer.cli import opening, output
+from mailer.cli import merging, opening, output
 from mailer.disclosure import Facts
 from mailer.invitations import Rsvp
 from mailer.postoffice import Posted
@@ -79,7 +79,7 @@ ERASED = {
 
 @click.group()
 def command() -> None:
-    """Show what we know about one person, or forget them."""
+    """Show what we know about one person; merge two who are one; forget them."""
 
 
 @command.command()
@@ -156,6 +156,10 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
         output.print_json({"was_known": was_known, "erased": erased})
     else:
         output.say("Done. Nothing is left of them, and this address will not be written to again.")
+
+
+command.add_command(merging.merge)
+command.add_command(merging.list_duplicates)
 
 
 def _here(session: Session, known: Address) -> Contact:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from lists import consents, contacts
+from lists import consents, contacts, mergers
 from lists import subscriptions as subs
 from lists.contacts import Contact
 from lists.errors import BadInput, NotFound
@@ -53,7 +53,7 @@ def post(visit: Visit) -> Page:
 
 def _contact(session: Session, visit: Visit) -> Contact:
     contact_id = visit.service.tokens.read_preferences(visit.parameters["token"])
-    contact = None if contact_id is None else session.get(Contact, contact_id)
+    contact = None if contact_id is None else mergers.person(session, contact_id)
     if contact is None:
         raise NotFound("This link is not one of ours.")
     return contact

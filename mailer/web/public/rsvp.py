@@ -2,6 +2,7 @@
 
 from sqlalchemy.orm import Session
 
+from lists import mergers
 from lists.contacts import Contact
 from lists.errors import NotFound
 from mailer import events, invitations, moments
@@ -37,7 +38,7 @@ def _invitation(session: Session, visit: Visit) -> tuple[Event, Contact]:
     read = visit.service.tokens.read_rsvp(visit.parameters["token"])
     if read is None:
         raise NotFound("This link is not one of ours.")
-    event, contact = events.find(session, read[0]), session.get(Contact, read[1])
+    event, contact = events.find(session, read[0]), mergers.person(session, read[1])
     if event is None or contact is None:
         raise NotFound("This invitation is gone.")
     return event, contact

@@ -1,6 +1,6 @@
 """Leaving one list by the link in a mail: a button for people, RFC 8058's POST for mail programs."""
 
-from lists.contacts import Contact
+from lists import mergers
 from lists.errors import NotFound
 from mailer.web.public import leaving
 from mailer.web.visit import Page, Visit
@@ -12,10 +12,10 @@ def show(visit: Visit) -> Page:
     """Show the button; nothing changes."""
     contact_id, list_name = _token(visit)
     with visit.service.database.read() as session:
-        contact = session.get(Contact, contact_id)
+        contact = mergers.person(session, contact_id)
     if contact is None:
         raise NotFound("This link is not one of ours.")
-    preferences = f"/preferences/{visit.service.tokens.preferences(contact_id)}"
+    preferences = f"/preferences/{visit.service.tokens.preferences(contact.id)}"
     return Page(
         visit=visit.speaking(contact.language),
         template="unsubscribe.html",
@@ -27,10 +27,10 @@ def post(visit: Visit) -> Page:
     """Leave the list the link names; the same answer whether one was on it or not."""
     contact_id, list_name = _token(visit)
     with visit.service.database.write() as session:
-        contact = session.get(Contact, contact_id)
+        contact = mergers.person(session, contact_id)
         if contact is None:
             raise NotFound("This link is not one of ours.")
-        leaving.leave(session, contact_id=contact_id, list=list_name, page=PAGE, now=visit.now)
+        leaving.leave(session, contact_id=contact.id, list=list_name, page=PAGE, now=visit.now)
         visit = visit.speaking(contact.language)
     return Page(visit=visit, template="left.html", values={"list": list_name})
 
