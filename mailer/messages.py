@@ -105,6 +105,12 @@ def count(session: Session, *, contact_id: int) -> int:
     return session.scalar(mine) or 0
 
 
+def addresses_used(session: Session, *, contact_id: int) -> set[str]:
+    """Return every address that messages to one contact were handed over for, while that is kept."""
+    used = select(Attempt.address).join(OutboxRow, OutboxRow.id == Attempt.outbox_id)
+    return {*session.scalars(used.where(OutboxRow.contact_id == contact_id, Attempt.address != ""))}
+
+
 def sent(session: Session) -> int:
     """Return how many messages have been sent in all."""
     return session.scalar(select(func.count()).select_from(OutboxRow).where(OutboxRow.state == "sent")) or 0

@@ -215,9 +215,11 @@ def _posted_to(session: Session, known: Address) -> ColumnElement[bool]:
 
 
 def _written(session: Session, known: Address) -> set[str]:
-    """Return every way in which this address is written here."""
-    contact = contacts.find(session, known)
-    return {known.email, known.key} | ({contact.email} if contact else set())
+    """Return every way in which this person's address is written here, and those that became part of it."""
+    written, contact = {known.email, known.key}, contacts.find(session, known)
+    if contact is not None:
+        written |= {contact.email, *messages.addresses_used(session, contact_id=contact.id)}
+    return written
 
 
 def _say_erased(known: Address, erased: Mapping[str, int]) -> None:

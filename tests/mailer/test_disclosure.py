@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lists import contacts, declines, directory, subscriptions, suppressions
+from lists import addresses, contacts, declines, directory, mergers, subscriptions, suppressions
 from lists.contacts import Contact
 from lists.directory import Application
 from mailer import disclosure, events, notation
@@ -14,7 +14,7 @@ from mailer.outbox import OutboxRow
 from mailer.service import Service
 from tests import commands
 from tests.clocks import StoppedClock
-from tests.people import Person
+from tests.people import PEPPER, Person
 
 OF_THE_MACHINES = {"contact_id", "edition_id", "ref", "priority", "attempt", "worker", "lease_until"}
 
@@ -47,6 +47,8 @@ def lived(service: Service, clock: StoppedClock, ben: Person) -> Person:
         )  # fmt: skip
         session.add(Rsvp(event_id=call.id, contact_id=ben.id, answer="maybe", answered_at=now))
         suppressions.add(session, ben.address.digest, reason="complaint", now=now)
+        before = contacts.find_or_add(session, addresses.parse("ben@old.example.org", pepper=PEPPER), now=now)
+        mergers.note(session, before, into=ben.id, now=now)
     return ben
 
 
