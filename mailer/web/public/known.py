@@ -33,6 +33,7 @@ SHOWN: Mapping[str, Sequence[str]] = {
     "answers": ("call", "answer", "answered_at"),
     "journeys": ("sequence", "state", "started_at"),
     "messages": ("queued_at", "kind", "state", "sent_at"),
+    "mergers": ("at",),
     "posted": ("date", "subject"),
 }
 
