@@ -1,16 +1,18 @@
 """Claim: what a worker takes from the ledger at a time, and no more than may begin within half a second.
 
 Where a relay has a rate, its slots are taken first and no more rows are claimed than there are slots, so that
-what is more urgent a moment later gets the next slot. Where a recipient's domain has one, rows that find no
-slot are *parked*: put back at no attempt, due at moments one spacing apart. A million of them come due one
+what is more urgent a moment later gets the next slot. Where a recipient's domain has one, its slot is also a
+slot of a relay, if every relay has a rate, or the moment would be right for only one of them. Rows that find
+no slot are *parked*: put back at no attempt, due at moments one spacing apart. A million of them come due one
 after the other, each when it has its slot, and none is looked at again before. Each priority is parked by
 itself, so nobody who waits stands behind a broadcast.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import cast
 
@@ -32,6 +34,8 @@ AFTER_PAUSE = Rate(limit=100, period=timedelta(seconds=1))  # how fast mail come
 PARK_MOST = 2_000  # rows in one transaction
 LONG = timedelta(minutes=1)  # a queue longer than this is looked at: perhaps all of it was cancelled
 CAN_WAIT = max(policy.priority for policy in POLICY.values())
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 Time = Callable[[], float]
 
@@ -123,7 +127,8 @@ class _Claiming:
     paused: Mapping[str, Pause]
     turns: dict[int, Turn] = field(default_factory=dict)
     trials: dict[int, str] = field(default_factory=dict)
-    earliest: datetime | None = None  # when a relay has a slot; a domain's before it would be void
+    free: list[tuple[datetime, str]] | None = None  # relays' slots, in order; None: some relay needs none
+    last: dict[str, datetime] = field(default_factory=dict)  # of each relay's slots that a message needs
 
     def take(self, size: int, relays: Mapping[str, Rate | None], trying: Collection[str]) -> Batch:
         """Claim for the relays that are not paused, and for those of which one message may try."""
@@ -149,21 +154,30 @@ class _Claiming:
             for name, rate in sorted(relays.items())  # everybody in this order: nobody waits in a ring
             if rate is not None
         }
-        room = sum(map(len, slots.values())) if all(relays.values()) else size
+        room = size
         if all(relays.values()):
-            self.earliest = min((taken[0] for taken in slots.values() if taken), default=None)
+            self.free = sorted((slot, name) for name, taken in slots.items() for slot in taken)
+            room = len(self.free)
         if self._domains_matter:
             limits.hold(self.session, "domains", real=self.real)  # else two workers may wait in a ring
         entries = self._entries(min(size, room))
-        spare = sum(map(len, slots.values())) - len(entries)
-        used = {name: [self._at(slot) for slot in taken] for name, taken in slots.items()}
+        if self.free is not None:
+            others = len(entries) - (room - len(self.free))  # whose domain has no rate: any slot will do
+            self._keep([slot for slot, _ in self.free[:others]])
+        used: dict[str, Sequence[float]] = {}
         for name, taken in slots.items():
-            if spare > 0 and taken:  # nobody needs them: the next message does not wait for the one after
-                kept = max(0, len(taken) - spare)
-                spare -= len(taken) - kept
-                limits.give_back(self.session, f"{RELAY}{name}", taken[kept])
-                del used[name][kept:]
+            needed = len(entries) if self.free is None else bisect_right(taken, self.last.get(name, LONG_AGO))
+            if needed < len(taken):  # else the message after the next would wait for what nobody needs
+                limits.give_back(self.session, f"{RELAY}{name}", taken[needed])
+            used[name] = [self._at(slot) for slot in taken[:needed]]
         return Batch(entries=entries, turns=self.turns, slots=used, waits=room == 0)
+
+    def _keep(self, slots: Sequence[datetime]) -> None:
+        """Keep these slots of relays for messages of this claim."""
+        assert self.free is not None
+        for slot in slots:
+            _, name = self.free.pop(bisect_left(self.free, (slot, "")))
+            self.last[name] = max(slot, self.last.get(name, slot))
 
     def _entries(self, room: int) -> Sequence[Entry]:
         """Claim rows until there is one for each slot, parking those whose domain has none."""
@@ -210,8 +224,10 @@ class _Claiming:
                 rate=rate,
                 number=len(same),
                 real=self.real,
-                earliest=self.earliest,
+                among=None if self.free is None else [slot for slot, _ in self.free],
             )
+            if self.free is not None:
+                self._keep(slots)
             for entry, slot in zip(same, slots, strict=False):
                 begins = self._at(slot)
                 self.turns[entry.id] = Turn(domain, begins, begins + rate.grace.total_seconds())
@@ -260,7 +276,7 @@ class _Claiming:
                 anew=long and not self._anybody_waits(why),
             )
             # The first to see the slot; but a limited relay's slot, taken so early, would be void by then.
-            early = timedelta(0) if level == CAN_WAIT or self.earliest is not None else AHEAD
+            early = timedelta(0) if level == CAN_WAIT or self.free is not None else AHEAD
             moments += [
                 {"row": entry.id, "moment": self.now + (moment - self.real) - early}
                 for entry, moment in zip(group, comes, strict=True)

@@ -111,8 +111,10 @@ class Handout:
 
     def share_out(self) -> None:
         """Hand out what can be taken now; for when a lane may take messages again that it could not take."""
+        ripe = []
         while self._early and self._early[0][0] <= self.loop.time():
-            self._letters.append(heapq.heappop(self._early)[-1])
+            ripe.append(heapq.heappop(self._early)[-1])
+        self._letters.extendleft(reversed(ripe))  # before those who may begin at any time: theirs is brief
         self._look_again(self._early[0][0] if self._early else math.inf)
         while self._letters and (lane := self._next()) is not None:
             waiter = self._idle[lane].pop()

@@ -52,18 +52,21 @@ def take(
     rate: Rate,
     number: int,
     real: datetime,
-    earliest: datetime | None = None,
+    among: Sequence[datetime] | None = None,
 ) -> Sequence[datetime]:
     """Take up to `number` slots that begin within half a second, and hold the row until the commit.
 
-    None begins before `earliest`, within that half second too: an earlier one could not be used.
+    With `among`, in order, each is one of these moments: those of another limit that holds for them as well.
     """
     free_at = known = hold(session, scope, real=real)
     if free_at > real + AHEAD + rate.spacing + SKEW:
         free_at = real + AHEAD + rate.spacing  # the clock was set back: what was taken lies before this
-    first = max(free_at, earliest or real)
-    room = (real + AHEAD - first) // rate.spacing + 1 if first <= real + AHEAD else 0
-    slots = [first + each * rate.spacing for each in range(min(number, room))]
+    first = max(free_at, real)
+    if among is None:
+        room = (real + AHEAD - first) // rate.spacing + 1 if first <= real + AHEAD else 0
+        slots = [first + each * rate.spacing for each in range(min(number, room))]
+    else:
+        slots = _apart(among, first=first, spacing=rate.spacing)[:number]
     free_at = slots[-1] + rate.spacing if slots else free_at
     if free_at != known:
         _free_from(session, scope, free_at)
@@ -104,6 +107,16 @@ def clear(session: Session, *, real: datetime) -> int:
     gone = session.execute(delete(Limit).where(Limit.free_at < real - KEEP))
     assert isinstance(gone, CursorResult)
     return gone.rowcount
+
+
+def _apart(moments: Sequence[datetime], *, first: datetime, spacing: timedelta) -> list[datetime]:
+    """Choose of these moments, in order, the earliest that lie so far apart, none before `first`."""
+    chosen: list[datetime] = []
+    for moment in moments:
+        if moment >= first:
+            chosen.append(moment)
+            first = moment + spacing
+    return chosen
 
 
 def _free_from(session: Session, scope: str, moment: datetime) -> None:

@@ -306,6 +306,29 @@ def test_every_other_domain_has_a_limit_of_its_own_where_a_star_says_so(
         assert 8 <= len(at(world, domain)) <= 10
 
 
+@pytest.mark.parametrize("relay", ["2/second", "3/second", "5/second", "70/minute"])
+@pytest.mark.parametrize("domain", ["1/second", "2/second", "31/minute"])
+def test_where_relay_and_domain_are_limited_each_message_finds_a_moment_that_is_right_for_both(
+    service: Service, world: World, relay: str, domain: str
+) -> None:
+    ids = crowd(service, 24)
+    elsewhere(service, ids[:8], "one.example")
+    elsewhere(service, ids[8:16], "two.example")
+    broadcast(service)
+    limited = lane(world, rate=relay)
+    made = worker(service, world, lanes=[limited], domains=[f"one.example={domain}", f"two.example={domain}"])
+
+    async def seconds() -> None:
+        asyncio.get_running_loop().call_later(40.0, made.stop)
+        await made.run()
+
+    run(world.clock, seconds())
+    assert states(service) == {"sent": 24}
+    rate = Rate.parse(relay)
+    assert most([moment for _, moment in world.begun], rate.period.total_seconds()) <= rate.limit
+    assert sum(row.attempt for row in rows(service)) < 24 * 4  # nobody is taken again and again in vain
+
+
 def test_a_confirmation_to_a_limited_domain_does_not_stand_behind_a_broadcast(
     service: Service, world: World, ben: Person
 ) -> None:
