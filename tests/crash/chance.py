@@ -41,12 +41,13 @@ def hammering(campaign: Campaign, kills: int) -> None:
     """Kill each delivery process of one `mailer serve` as soon as it is there, then see when mail leaves."""
     server = campaign.start("serve")
     child = None
-    for _ in range(kills):
+    for left in reversed(range(kills)):
         campaign.until(lambda: child_of(server.pid) not in (None, child), what="a new delivery process")  # noqa: B023
         child = child_of(server.pid)
         assert child is not None
+        campaign.sign_up(SIGN_UPS)
         since = time.monotonic()
-        campaign.kill("in a row: the child, at its start", child)
+        campaign.kill("in a row: the child, at its start", child, timed=not left)
     campaign.until(lambda: campaign.sending(since), what="a message after many kills")
     server.terminate()
     server.wait()
@@ -79,11 +80,11 @@ def child_of(parent: int) -> int | None:
 
 
 def _let_it_send(campaign: Campaign, since: float, chance: random.Random) -> None:
+    campaign.sign_up(SIGN_UPS)  # so that there is something to send, also when all have the update
     if chance.random() < HASTE:
         time.sleep(chance.uniform(0, STARTING_SECONDS))
         return
     campaign.until(lambda: campaign.sending(since), what="a message after a kill")
-    campaign.sign_up(SIGN_UPS)
     time.sleep(chance.uniform(0, SENDING_SECONDS))
 
 
