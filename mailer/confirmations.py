@@ -95,7 +95,7 @@ class Confirmations:
         kind = "already" if subscription.state == "confirmed" else "confirmation"
         if application is not None and kind == "confirmation":
             directory.apply(session, application, contact_id=contact.id, now=now)
-        if _today(session, contact.id, ("confirmation", "already"), now) < PER_ADDRESS_AND_DAY:
+        if answers_today(session, contact.id, now=now) < PER_ADDRESS_AND_DAY:
             self._put(session, kind, subscription, now=now)
 
     def give_access(self, session: Session, contact_id: int, *, now: datetime) -> bool:
@@ -211,6 +211,11 @@ class Confirmations:
             edition_id=self.editions.current(session, template, kind, now=now),
             now=now,
         )
+
+
+def answers_today(session: Session, contact_id: int, *, now: datetime) -> int:
+    """Return how many answers to sign-ups this contact was written since midnight UTC, over all lists."""
+    return _today(session, contact_id, ("confirmation", "already"), now)
 
 
 def _today(session: Session, contact_id: int, kinds: Sequence[str], now: datetime) -> int:

@@ -1,6 +1,7 @@
 """`mailer contact`: all that is known about one person and happened; merge two who are one; forget them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import click
 from sqlalchemy import ColumnElement, func, select
@@ -11,8 +12,8 @@ from lists.addresses import Address
 from lists.contacts import Contact
 from lists.directory import Listing
 from lists.errors import BadInput, NotFound
-from mailer import disclosure, messages, postoffice
-from mailer.cli import merging, opening, output
+from mailer import disclosure, messages, postoffice, standing, story
+from mailer.cli import merging, opening, output, relay
 from mailer.disclosure import Facts
 from mailer.invitations import Rsvp
 from mailer.postoffice import Posted
@@ -35,7 +36,7 @@ ABOUT = {
     "role": "Role",
     "created_at": "Here since",
 }
-MAY = {"list": "List", "may_write": "May we write?", "why_not": "Why not"}
+GOES = {"list": "List", "kind": "Mail", "goes": "Goes now?", "rule": "Kept by", "why": "Why"}
 SUBSCRIPTION = {
     "list": "List",
     "state": "State",
@@ -44,27 +45,15 @@ SUBSCRIPTION = {
     "left_at": "Left",
     "paused_until": "Paused until",
 }
-CONSENT = {"at": "When", "list": "List", "action": "What", "page": "Where", "wording": "Words shown"}
-LISTING = {
-    "id": "Number",
-    "state": "State",
-    "organization": "Congregation or organization",
-    "role": "Role",
-    "offer": "Can offer",
-    "asked_at": "Asked",
-    "decided_at": "Decided",
-}
+STORY = {"at": "When", "what": "What happened", "by": "Where, or by whom", "words": "Words"}
 JOURNEY = {"sequence": "Sequence", "step": "Next step", "state": "State", "due_at": "Due", "zone": "Zone"}
-ANSWER = {"event_id": "Call", "answer": "Answer", "answered_at": "When"}
 LEDGER = {key: label for key, label in messages.MESSAGE.items() if key != "email"}
 SECTIONS: Sequence[tuple[str, str, Mapping[str, str], str]] = (
-    ("lists", "May we write to them", MAY, ""),
+    ("standing", "Would a mail go now, and if not, why", GOES, ""),
     ("subscriptions", "Subscriptions", SUBSCRIPTION, "They never joined a list."),
-    ("consents", "What they said yes and no to", CONSENT, "Nothing."),
-    ("applications", "Applications to be on the map", LISTING, "None."),
     ("journeys", "Follow-up sequences", JOURNEY, "None."),
-    ("answers", "Answers to calls", ANSWER, "None."),
     ("messages", "Messages, the newest first", LEDGER, "None."),
+    ("story", "Everything that happened, in order", STORY, ""),
 )
 ERASED = {
     "contact": "everything known about them: name, place, language",
@@ -88,12 +77,20 @@ def command() -> None:
 def show(*, address: str, as_json: bool) -> None:
     """Tell everything known about one person: “mailer contact show ana@example.org”.
 
-    For each list it says whether we may write to them, and if not, why. Below that is everything that
-    happened: what they agreed to and when, and every message with each attempt to hand it over.
+    For each list and kind of mail it says whether one would go now, and if not, which rule keeps it. Below
+    that is everything that happened, in order: what they agreed to and when, every message with what the
+    servers said, their answers, and what staff did.
     """
     with opening.service() as service, service.database.read() as session:
-        known = addresses.parse(address, pepper=service.keys.pepper)
-        told = disclosure.of(session, _here(session, known), now=service.clock.now(), most=MOST_MESSAGES)
+        contact = _here(session, addresses.parse(address, pepper=service.keys.pepper))
+        now = service.clock.now()
+        relays = [each.name for each in relay.configured(service)]
+        goes = standing.of(session, contact, schedules=service.schedules, relays=relays, now=now)
+        told = {
+            **disclosure.of(session, contact, now=now, most=MOST_MESSAGES),
+            "standing": [asdict(each) for each in goes],
+            "story": [asdict(each) for each in story.told(session, contact, now=now, most=MOST_MESSAGES)],
+        }
     if as_json:
         output.print_json(told)
         return

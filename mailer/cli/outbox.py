@@ -6,9 +6,9 @@ import click
 
 from lists import audit
 from lists.errors import BadInput
-from mailer import attempts, census, messages, pauses, tallies, unknowns
+from mailer import attempts, census, history, messages, pauses, tallies, unknowns
 from mailer.census import Census
-from mailer.cli import history, opening, output
+from mailer.cli import opening, output
 from mailer.outbox import STATES
 from mailer.policy import POLICY
 

@@ -43,10 +43,11 @@ def list_(*, as_json: bool) -> None:
             relay.name: tallies.lately(
                 session, attempts.by_relay(relay.name, "sent"), since=service.clock.now() - HOUR
             )
-            for relay in _relays(service)
+            for relay in configured(service)
         }
         relays = [
-            {**_told(relay, paused, sums), "sent_last_hour": lately[relay.name]} for relay in _relays(service)
+            {**_told(relay, paused, sums), "sent_last_hour": lately[relay.name]}
+            for relay in configured(service)
         ]
     waiting = [_pause(pause) for pause in paused.values()]
     if as_json:
@@ -83,14 +84,15 @@ def resume(*, name: str) -> None:
     output.say(f"Mail to {name} goes again.")
 
 
-def _relays(service: Service) -> Sequence[Relay]:
+def configured(service: Service) -> Sequence[Relay]:
+    """Return the mail servers that mail leaves by; none in a try-out."""
     url = service.settings.smtp_url
     return Relay.parse_all(url.get_secret_value()) if url is not None else ()
 
 
 def _scope(service: Service, name: str) -> str:
     """Return what a name stands for: one of our mail servers, else a domain."""
-    if name in {relay.name for relay in _relays(service)}:
+    if name in {relay.name for relay in configured(service)}:
         return f"{RELAY}{name}"
     if ":" in name or "." not in name or "@" in name:
         raise NotFound(f"There is no mail server called {name}. “mailer relay list” shows them.")

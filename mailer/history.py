@@ -22,6 +22,7 @@ ENDS = {
     "complained": "Its reader complained about it",
     "held": "It is held, and leaves when the reason is over",
 }
+OVER = ("cancelled", "failed", "unknown", "bounced", "complained")  # since some moment that nobody wrote down
 
 
 def told(message: Message, *, now: datetime) -> Sequence[Message]:
