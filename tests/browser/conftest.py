@@ -11,23 +11,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
-from lists import subscriptions as subs
-from mailer import events, keys, service
+from mailer import keys, service
 from mailer.postoffice import PostOffice
 from mailer.service import Service
 from mailer.settings import Settings
 from mailer.web import app, forms
 from mailer.web.server import server
-from tests import databases, people
+from tests import databases, people, settled
 from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]
@@ -79,9 +75,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         office = PostOffice(built.database, built.clock, home=home)
         office.start()
         application = app.build(built)
-        application.routes.append(Route("/refused/{status:int}", refused))
+        application.routes.append(settled.REFUSED)
         with serving(application, settings) as address:
-            yield World(service=built, address=address, links=settle(built))
+            yield World(
+                service=built, address=address, links=settled.settle(built, deliver=lambda: deliver(built))
+            )
         office.stop()
         built.close()
 
@@ -90,11 +88,6 @@ def free_port() -> int:
     """A port that nobody listens on now; the links in mails name it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
-
-
-async def refused(request):
-    """Show the page of a refusal, as the doors do."""
-    raise HTTPException(request.path_params["status"])
 
 
 @contextmanager
@@ -114,38 +107,3 @@ def deliver(built: Service) -> None:
     """Deliver all that is due."""
     with ThreadPoolExecutor(1) as aside:
         aside.submit(built.deliver_until_empty).result()
-
-
-def settle(built: Service) -> dict[str, str]:
-    """Let Ana, Ben and Cleo be there, plan a call, invite, deliver; returns paths of token pages."""
-    now = built.clock.now()
-    with built.database.write() as session:
-        ana, ben, cleo = (join(session, now=now) for join in (people.ana, people.ben, people.cleo))
-        asked = subs.ask(session, contact_id=ana.id, list="interest", now=now)
-        waiting = subs.ask(session, contact_id=ben.id, list="organizers", now=now)
-        call = events.create(
-            session,
-            title={"en": "Monthly call of organizers", "es": "Llamada mensual de quienes organizan"},
-            starts=f"{now.year + 1}-06-08 20:00",
-            zone="America/New_York",
-            minutes=60,
-            join_url="https://meet.example/call",
-            audience="organizers",
-            now=now,
-            actor="test",
-        )
-        built.invitations.invite(session, call.id, now=now, actor="test")
-    while built.jobs.tick():
-        deliver(built)
-    tokens = built.tokens
-    return {
-        "confirm-interest": f"/confirm/{tokens.confirm(asked.id, asked.round)}",
-        "confirm-organizers": f"/confirm/{tokens.confirm(waiting.id, waiting.round)}",
-        "confirm-ended": f"/confirm/{tokens.confirm(cleo.subscription_id, 0)}",
-        "preferences": f"/preferences/{tokens.preferences(ana.id)}",
-        "preferences-none": f"/preferences/{tokens.preferences(cleo.id)}",
-        "unsubscribe": f"/unsubscribe/{tokens.unsubscribe(ben.id, 'interest')}",
-        "unsubscribe-left": f"/unsubscribe/{tokens.unsubscribe(cleo.id, 'interest')}",
-        "mine": f"/mine/{tokens.mine(ana.id, until=now + timedelta(days=1))}",
-        "rsvp": f"/rsvp/{tokens.rsvp(call.id, ana.id)}?answer=yes",
-    }

@@ -1,18 +1,20 @@
 """The letters people get keep the campaign's rules about words: short, plain, honest, in both languages.
 
 This guard reads the files themselves with plain patterns and needs no other part of the project.
-Run the module (`python -m tests.house.test_texts`) to see the figures of every letter.
+`scripts/reading-ease` shows the figures of every letter and page.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.reading import readability
+from tests.reading.readability import MOST_WORDS, WORD, Figures
 
 EMAIL = Path(__file__).resolve().parents[2] / "templates" / "email"
 LANGUAGES = ("en", "es")
@@ -24,10 +26,7 @@ TEMPLATES = ["confirm/interest", "confirm/organizers", "already", "received", "a
 TEMPLATES += [f"{sequence}/{step}" for sequence, steps in SEQUENCES.items() for step in steps]
 LETTERS = [(name, language) for name in TEMPLATES for language in LANGUAGES]
 
-MOST_WORDS = 250
 LONGEST_SUBJECT = 70
-HIGHEST_GRADE = 8.0
-LOWEST_FERNANDEZ_HUERTA = 70.0
 LARGEST_STYLE = 15_000
 
 # A letter without a button says in its text what to do instead.
@@ -82,7 +81,6 @@ FIELD = re.compile(r"\{\{\s*(\w+)(?:\s*\|\s*\w+)*\s*\}\}")
 TAG = re.compile(r"\{%-?\s*(?:(?:if|elif)\s+(\w+)|else|endif)\s*-?%\}")
 LINK = re.compile(r"\[([^\]]*)\]\(([^)]*)\)")
 LONE_LINK = re.compile(r"\[[^\]]*\]\([^)]*\)")
-WORD = re.compile(r"[^\W_]+(?:[’'.-][^\W_]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,16 +109,6 @@ class Text:
         return [part for part in self.paragraphs if LONE_LINK.fullmatch(part)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """How long and how easy a letter is; `ease` is the grade in English, Fernández Huerta in Spanish."""
-
-    words: int
-    sentence: float
-    syllables: float
-    ease: float
-
-
 def read(name: str, language: str) -> Text:
     """A letter from its file."""
     content = (EMAIL / name / f"{language}.md").read_text(encoding="utf-8")
@@ -143,59 +131,20 @@ def spoken(part: str, language: str) -> str:
     return FIELD.sub(lambda field: SAMPLE[language].get(field[1], ""), part)
 
 
-def prose(text: Text) -> list[list[str]]:
-    """The letter's sentences as words, without greeting, button, signature and the data of a call."""
-    sentences: list[list[str]] = []
+def prose(text: Text) -> list[str]:
+    """What is read of a letter as sentences, without greeting, button, signature and the data of a call."""
+    told: list[str] = []
     for part in text.paragraphs:
         if part in text.buttons or FIELD.fullmatch(part.strip("*")) or "{{ sender_name }}" in part:
             continue
-        for piece in re.split(r"^- ", spoken(part, text.language), flags=re.MULTILINE):
-            whole = re.sub(r"D\. ?C\.", "DC", piece)
-            sentences += map(WORD.findall, re.split(r"[.?…]+[”\"]?(?:\s+|$)", whole))
-    return [sentence for sentence in sentences if sentence]
-
-
-# English counts groups of vowels; these words sound otherwise than they are written.
-ENGLISH = {"every": 2, "being": 2, "else’s": 2, "something": 2, "themselves": 2, "area": 3, "anyone": 3}
-ENGLISH |= {"anyone’s": 3, "official": 3, "officials": 3, "synagogue": 3, "california": 4, "ice": 3, "dc": 2}
-
-
-def english_syllables(word: str) -> int:
-    """Syllables of an English word, by its vowel groups and its silent endings."""
-    word = word.lower()
-    if word.isdigit():
-        return len(word)
-    if word in ENGLISH:
-        return ENGLISH[word]
-    word = re.sub(r"[’'](?:s|ll|re|ve|d|t|m)$", "", word)
-    word = re.sub(r"(?<=[^aeiouytd])ed$|(?<=[aeiouy][^aeiouylrscgzx])es$", "", word)
-    word = re.sub(r"(?<=[^aeiouyl])e$|(?<=[aeiouy]l)e$", "", word)
-    return max(1, len(re.findall(r"[aeiouy]+", word)) + len(re.findall(r"i[ao](?!us|n)", word)))
-
-
-def spanish_syllables(word: str) -> int:
-    """Syllables of a Spanish word: each strong or accented vowel is one, weak ones alone make one."""
-    word = re.sub(r"(?<=q)u|(?<=g)u(?=[eiéí])", "", word.lower())
-    if word.isdigit():
-        return len(word)
-    word = re.sub(r"y(?![aeiouáéíóú])", "i", word)
-    groups = re.findall(r"[aeiouáéíóúü]+", word)
-    return max(1, sum(max(1, len(re.findall(r"[aeoáéíóú]", group))) for group in groups))
+        told += re.split(r"^- ", spoken(part, text.language), flags=re.MULTILINE)
+    return told
 
 
 def figures(text: Text) -> Figures:
     """The measures of a letter; the words are all that the person gets to read, the frame's foot included."""
-    sentences = prose(text)
-    count = sum(map(len, sentences))
-    syllables = {"en": english_syllables, "es": spanish_syllables}[text.language]
-    per_word = sum(syllables(word) for sentence in sentences for word in sentence) / count
-    per_sentence = count / len(sentences)
-    if text.language == "en":
-        ease = 0.39 * per_sentence + 11.8 * per_word - 15.59
-    else:
-        ease = 206.84 - 60 * per_word - 1.02 * per_sentence
-    read_by_eye = "\n".join(spoken(part, text.language) for part in (*text.paragraphs, *foot(text)))
-    return Figures(words=len(WORD.findall(read_by_eye)), sentence=per_sentence, syllables=per_word, ease=ease)
+    seen = "\n".join(spoken(part, text.language) for part in (*text.paragraphs, *foot(text)))
+    return readability.figures(prose(text), language=text.language, words=len(WORD.findall(seen)))
 
 
 def foot(text: Text) -> list[str]:
@@ -233,15 +182,13 @@ def test_a_letter_opens_with_the_greeting_and_is_signed(text: Text) -> None:
 
 
 def test_a_letter_is_short_enough_to_read_while_standing(text: Text) -> None:
-    assert figures(text).words <= MOST_WORDS
+    words = figures(text).words
+    assert words <= MOST_WORDS, f"{text.name} in {text.language}: {words} words"
 
 
 def test_a_letter_is_easy_to_read(text: Text) -> None:
     measured = figures(text)
-    if text.language == "en":
-        assert measured.ease <= HIGHEST_GRADE
-    else:
-        assert measured.ease >= LOWEST_FERNANDEZ_HUERTA
+    assert measured.easy, f"{text.name} in {text.language}: {measured.scale} {measured.ease:.1f}"
 
 
 def test_a_letter_asks_one_thing(text: Text) -> None:
@@ -372,17 +319,3 @@ def test_a_sequence_sends_its_letters_in_hours_that_are_kind(sequence: str) -> N
         assert step["window"] == ["10:00", "18:00"]
         assert step["weekdays"] == ["mon", "tue", "wed", "thu"]
     assert all(set(step) == {"name", "delay_days", "window", "weekdays", "skip"} for step in plan["step"])
-
-
-def main() -> None:
-    """Print the figures of every letter."""
-    head = f"{'words':>6}{'words/sentence':>16}{'syllables/word':>16}{'grade or FH':>13}"
-    sys.stdout.write(f"{'letter':28}{head}\n")
-    for name, language in LETTERS:
-        of = figures(read(name, language))
-        row = f"{of.words:6}{of.sentence:16.1f}{of.syllables:16.2f}{of.ease:13.1f}"
-        sys.stdout.write(f"{name + ' ' + language:28}{row}\n")
-
-
-if __name__ == "__main__":
-    main()

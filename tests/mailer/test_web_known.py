@@ -32,7 +32,7 @@ def test_ben_reads_all_of_it_in_his_language(visitor, service, ben, link):
         "Dijo que sí",
         "Las cartas de bienvenida",
         "espera su envío",
-        "se borra a los 30 días",
+        "se borran a los 90 días",
     ):
         assert part in said, part
     assert "waiting" not in said

@@ -37,7 +37,7 @@ def mails(visitor):
 
 
 def test_an_empty_post_office_explains_itself(visitor):
-    assert "No mail yet. Sign up on the first page" in words(visitor.get("/postoffice"))
+    assert "No email yet. Sign up on the first page" in words(visitor.get("/postoffice"))
     assert mails(visitor) == []
 
 
@@ -105,7 +105,7 @@ def test_many_mails_are_turned_over_page_by_page(visitor, service):
     assert "Mail 69 " not in words(first)
     older = visitor.get("/postoffice?page=71")
     assert "Mail 69 " in words(older)
-    assert "Newest mails" in words(older)
+    assert "Newest emails" in words(older)
     assert visitor.get("/postoffice?page=x").status_code == 200
 
 
@@ -120,7 +120,7 @@ def test_a_whole_journey_by_pages_alone(visitor, service, office):
     assert moved.status_code == 303
     assert moved.headers["location"].startswith("/postoffice?came=")
     page = words(visitor.get(moved.headers["location"]))
-    assert "The clock was moved. 5 mails came in." in page
+    assert "The clock was moved. 5 emails came in." in page
     assert "25 days ahead of this machine’s clock" in page
     assert len(mails(visitor)) == 6
     with service.database.read() as session:
@@ -136,7 +136,7 @@ def test_the_clock_goes_to_the_next_mail_or_stays_when_none_waits(visitor, servi
 def test_the_clock_stays_when_nothing_will_ever_come(visitor, service, office):
     moved = visitor.post("/postoffice/advance", {"until": "next"})
     assert moved.headers["location"] == "/postoffice?came=none"
-    assert "No further mail is waiting" in words(visitor.get(moved.headers["location"]))
+    assert "No further email is waiting" in words(visitor.get(moved.headers["location"]))
     with service.database.read() as session:
         assert not tryout.offset(session)
 

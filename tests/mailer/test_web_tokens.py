@@ -189,7 +189,7 @@ def test_a_pause_lasts_as_long_as_it_says_and_can_be_ended(visitor, service, clo
     said = words(visitor.post(link, {"do": "pause-30"}))
     assert "Paused. Nothing comes until Thursday, November 19." in said
     assert (subscription(service, ben).paused_until - clock.now()).days == 30
-    assert "Our mails start again" in words(visitor.post(link, {"do": "resume"}))
+    assert "Our emails start again" in words(visitor.post(link, {"do": "resume"}))
     assert subscription(service, ben).paused_until is None
     with service.database.read() as session:
         assert [c.action for c in consents.of_contact(session, ben.id)][2:] == ["paused", "resumed"]
@@ -199,7 +199,7 @@ def test_the_language_changes_at_once_on_the_page_too(visitor, service, ben):
     link = f"/preferences/{service.tokens.preferences(ben.id)}"
     answer = visitor.post(link, {"do": "language", "language": "en"})
     assert '<html lang="en">' in answer.text
-    assert "Saved. Our next mail is in English." in words(answer)
+    assert "Saved. Our next email is in English." in words(answer)
     with service.database.read() as session:
         assert contacts.get(session, ben.id).language == "en"
     assert visitor.post(link, {"do": "language", "language": "xx"}).status_code == 400

@@ -1,0 +1,59 @@
+"""The pages keep the house's rules about words, as the letters do (tests/house/test_texts.py)."""
+
+import pytest
+
+from mailer.service import Service
+from mailer.web import words
+from mailer.web.press import Press
+from mailer.web.visit import TEMPLATES, Page
+from tests.clocks import StoppedClock
+from tests.mailer.visitor import Response, Visitor
+from tests.reading import pages
+from tests.reading.readability import MOST_WORDS
+
+FOR_STAFF = {"postoffice.html", "mail.html"}  # the try-out's post office, on its own machine
+ON_PAPER = {"sheet.html"}
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url  # the words are the same
+
+
+@pytest.fixture(params=words.LANGUAGES)
+def walked(
+    request: pytest.FixtureRequest, service: Service, clock: StoppedClock
+) -> tuple[str, dict[str, Response]]:
+    language: str = request.param
+    return language, pages.walk(Visitor(service, clock), language=language)
+
+
+def test_every_page_is_short_and_easy_and_asks_one_thing(walked: tuple[str, dict[str, Response]]) -> None:
+    language, answers = walked
+    troubles = []
+    for name, answer in answers.items():
+        assert answer.headers["content-language"] == language, name
+        measured = pages.figures(answer, language=language)
+        if measured.words > MOST_WORDS:
+            troubles.append(f"{name} in {language}: {measured.words} words")
+        if not measured.easy:
+            troubles.append(f"{name} in {language}: {measured.scale} {measured.ease:.1f}")
+        if len(pages.read(answer).primary) > 1:
+            troubles.append(f"{name} in {language}: more than one first button")
+    assert troubles == []
+
+
+def test_no_page_is_left_unmeasured(
+    service: Service, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: set[str] = set()
+    press = Press.page
+
+    def noted(self: Press, page: Page, *, access: str) -> str:
+        met.add(page.template)
+        return press(self, page, access=access)
+
+    monkeypatch.setattr(Press, "page", noted)
+    pages.walk(Visitor(service, clock), language="en")
+    shipped = {path.name for path in TEMPLATES.glob("*.html") if not path.name.startswith("_")}
+    assert shipped - met == FOR_STAFF | ON_PAPER

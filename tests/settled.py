@@ -1,0 +1,56 @@
+"""A service in use for a while: Ana, Ben and Cleo, a call, and the links that they got by mail."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lists import subscriptions as subs
+from mailer import events
+from mailer.service import Service
+from tests import people
+
+
+async def _refused(request: Request) -> Response:
+    raise HTTPException(request.path_params["status"])
+
+
+REFUSED = Route("/refused/{status:int}", _refused)  # shows the page of any refusal, as the doors do
+
+
+def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
+    """Let Ana, Ben and Cleo be there, plan a call, invite, deliver; returns paths of token pages."""
+    now = built.clock.now()
+    with built.database.write() as session:
+        ana, ben, cleo = (join(session, now=now) for join in (people.ana, people.ben, people.cleo))
+        asked = subs.ask(session, contact_id=ana.id, list="interest", now=now)
+        waiting = subs.ask(session, contact_id=ben.id, list="organizers", now=now)
+        call = events.create(
+            session,
+            title={"en": "Monthly call of organizers", "es": "Llamada mensual de quienes organizan"},
+            starts=f"{now.year + 1}-06-08 20:00",
+            zone="America/New_York",
+            minutes=60,
+            join_url="https://meet.example/call",
+            audience="organizers",
+            now=now,
+            actor="test",
+        )
+        built.invitations.invite(session, call.id, now=now, actor="test")
+    while built.jobs.tick():
+        deliver()
+    tokens = built.tokens
+    return {
+        "confirm-interest": f"/confirm/{tokens.confirm(asked.id, asked.round)}",
+        "confirm-organizers": f"/confirm/{tokens.confirm(waiting.id, waiting.round)}",
+        "confirm-ended": f"/confirm/{tokens.confirm(cleo.subscription_id, 0)}",
+        "preferences": f"/preferences/{tokens.preferences(ana.id)}",
+        "preferences-none": f"/preferences/{tokens.preferences(cleo.id)}",
+        "unsubscribe": f"/unsubscribe/{tokens.unsubscribe(ben.id, 'interest')}",
+        "unsubscribe-left": f"/unsubscribe/{tokens.unsubscribe(cleo.id, 'interest')}",
+        "mine": f"/mine/{tokens.mine(ana.id, until=now + timedelta(days=1))}",
+        "rsvp": f"/rsvp/{tokens.rsvp(call.id, ana.id)}?answer=yes",
+    }
