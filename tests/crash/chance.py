@@ -22,7 +22,7 @@ def serving(campaign: Campaign, kills: int, *, chance: random.Random) -> None:
     server = campaign.start("serve")
     since = time.monotonic()
     for _ in range(kills):
-        _let_it_send(campaign, since, chance)
+        _let_it_send(campaign, since, chance, alone=True)
         victim = chance.choice(["the child", "the parent", "both"])
         child = child_of(server.pid)
         pids = [server.pid] if victim == "the parent" else []
@@ -58,7 +58,7 @@ def working(campaign: Campaign, kills: int, *, chance: random.Random, number: in
     workers = [campaign.victim(None, *scenes.WORK) for _ in range(number)]
     since = time.monotonic()
     for _ in range(kills):
-        _let_it_send(campaign, since, chance)
+        _let_it_send(campaign, since, chance, alone=campaign.embedded)
         victim = _delivering(campaign, workers) or chance.choice(workers)
         since = time.monotonic()
         campaign.kill("at random: a worker, others there", victim.pid, timed=campaign.embedded)
@@ -79,12 +79,14 @@ def child_of(parent: int) -> int | None:
     return next((int(child) for children in found for child in children), None)
 
 
-def _let_it_send(campaign: Campaign, since: float, chance: random.Random) -> None:
+def _let_it_send(campaign: Campaign, since: float, chance: random.Random, *, alone: bool) -> None:
+    """Wait until mail leaves again, over a new connection where nobody but the killed one was sending."""
     campaign.sign_up(SIGN_UPS)  # so that there is something to send, also when all have the update
     if chance.random() < HASTE:
         time.sleep(chance.uniform(0, STARTING_SECONDS))
         return
-    campaign.until(lambda: campaign.sending(since), what="a message after a kill")
+    goes_on = campaign.sending if alone else campaign.tape.taken_after
+    campaign.until(lambda: goes_on(since), what="a message after a kill")
     time.sleep(chance.uniform(0, SENDING_SECONDS))
 
 

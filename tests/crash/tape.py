@@ -43,6 +43,11 @@ class Tape:
         begin = bisect_left(taken, moment, key=lambda each: each.at)
         return next((each for each in taken[begin:] if each.accepted > moment), None)
 
+    def taken_after(self, moment: float) -> bool:
+        """Tell whether any message came after this moment."""
+        taken = self.read()
+        return bool(taken) and taken[-1].at > moment
+
     def copies(self) -> Counter[str]:
         """Count how often each message was taken, by Message-ID."""
         return Counter(each.message_id for each in self.read())
