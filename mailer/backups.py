@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 
 from lists.db import Base, Database, Instant
 from lists.errors import BadInput, Conflict, StorageTrouble
-from mailer import journal, register, settings
+from mailer import deposits, journal, register, settings
 from mailer.leases import Lease
 from mailer.pulse import Pulse
 from mailer.runs import Run
@@ -41,9 +41,9 @@ ROWS = 1_000  # in one part
 LEAST_PASSPHRASE = 12  # characters
 COMPRESSION = 1  # the fastest: rows of one table are so alike that more gains little
 OF_PROCESSES = {table.__tablename__ for table in (Lease, Pulse, Run)}  # processes are not restored
-SECRETS, RESOURCES, SETTINGS = settings.SECRETS, "resources", "mailer.toml"
+SECRETS, RESOURCES, SETTINGS = settings.SECRETS, deposits.FOLDER, "mailer.toml"
 NEVER = {f"{SECRETS}/database_url"}  # the restored house has a database of its own
-UNFINISHED = ".unfinished"
+UNFINISHED = deposits.UNFINISHED
 
 Progress = Callable[[int], None]
 

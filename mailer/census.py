@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from mailer import tallies
-from mailer.outbox import PRIORITIES, QUEUED, STATES, OutboxRow
+from mailer.outbox import HELD, PRIORITIES, QUEUED, STATES, OutboxRow
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 LATER_MOST = 100_000  # what is due later is counted up to here
@@ -91,6 +91,17 @@ def counts(
     if ref is not None:
         rows = rows.where(OutboxRow.state.in_(STATES), OutboxRow.ref == ref)  # the index's order
     return {(found_kind, state): number for found_kind, state, number in session.execute(rows)}
+
+
+def held_for(session: Session, reason: str) -> dict[str, int]:
+    """Return how many rows are held for a reason that begins like this, by what follows in it."""
+    rows = (
+        select(OutboxRow.why, func.count())
+        .where(OutboxRow.state == HELD, OutboxRow.why.startswith(reason))
+        .group_by(OutboxRow.why)
+        .order_by(OutboxRow.why)
+    )
+    return {why.removeprefix(reason): number for why, number in session.execute(rows)}
 
 
 def _queue(session: Session, now: datetime) -> tuple[datetime | None, datetime | None, int]:

@@ -24,10 +24,12 @@ from mailer.editions import personal
 from mailer.mime import Letter
 from mailer.outbox import Entry, Result
 from mailer.policy import POLICY
+from mailer.resources import Shelf
 from mailer.source import Addressed, Content, Refusal, Source
 from mailer.templates import Edition
 from mailer.tokens import Links
 
+MISSING_LINK = "missing link: "  # why a message is held that would lead to nothing; the fields follow
 MOST_EDITIONS = 256  # kept in memory; one is about 20 kB
 SIGNING_PARTS = (
     2  # an rsa key leaves the interpreter to others; more than two gains nothing on small machines
@@ -75,6 +77,7 @@ class Composer:
     sources: Mapping[str, Source]
     links: Links
     sender: Sender
+    shelf: Shelf
     signer: Signer = field(default_factory=Signer)  # without keys: nothing is signed
     spread: Callable[[Callable[[Letters], Letters], Sequence[Letters]], Iterable[Letters]] = map
     _editions: dict[int, Edition] = field(default_factory=dict, init=False, repr=False)
@@ -89,6 +92,7 @@ class Composer:
         """
         done: dict[int, Ready | Result] = {}
         self._load_editions(session, {entry.edition_id for entry in entries})
+        absent = self.shelf.absent(session)
 
         def purpose(entry: Entry) -> tuple[str, str]:
             return (entry.kind, entry.list)
@@ -113,7 +117,7 @@ class Composer:
                     allowed.append(Addressed(entry=entry, reader=reader))
             contents = self.sources[kind].compose(session, allowed, now=now) if allowed else {}
             for letter in allowed:
-                done[letter.entry.id] = self._written(letter, contents[letter.entry.id])
+                done[letter.entry.id] = self._written(letter, contents[letter.entry.id], absent)
         letters = [done[entry.id] for entry in entries]
         if not self.signer.selectors:
             return letters
@@ -137,16 +141,20 @@ class Composer:
                 signed.append(Ready(entry=entry, recipient=letter.recipient, message=message))
         return signed
 
-    def _written(self, letter: Addressed, content: Content | Refusal) -> Ready | Result:
+    def _written(
+        self, letter: Addressed, content: Content | Refusal, absent: frozenset[str]
+    ) -> Ready | Result:
         if isinstance(content, Refusal):
             return Result(entry=letter.entry, state=content.state, why=content.why)
         try:
-            return self._message(letter.entry, letter.reader, content)
+            return self._message(letter.entry, letter.reader, content, absent)
         except BadInput as error:
             # One reader's data that no message can hold must stop neither the others nor the worker.
             return Result(entry=letter.entry, state="failed", why=f"cannot be written: {error}")
 
-    def _message(self, entry: Entry, reader: Reader, content: Content) -> Ready | Result:
+    def _message(
+        self, entry: Entry, reader: Reader, content: Content, absent: frozenset[str]
+    ) -> Ready | Result:
         policy = POLICY[entry.kind]
         edition = self._editions[entry.edition_id]
         language = reader.language if reader.language in edition.content else next(iter(edition.content))
@@ -158,9 +166,9 @@ class Composer:
             "discreet": "yes" if reader.discreet else "",
             **content.fields,
         }
-        missing = _missing(edition, language, fields)
+        missing = _missing(edition, language, fields, absent)
         if missing:
-            return Result(entry=entry, state="held", why=f"missing link: {', '.join(missing)}")
+            return Result(entry=entry, state="held", why=MISSING_LINK + ", ".join(missing))
         rendered = templates.renderer(edition, language).render(personal(edition, language, fields))
         neutral = self.sender.neutral[language] if reader.discreet else None
         shown = neutral.sender if neutral else self.sender.campaign[language]
@@ -200,12 +208,16 @@ class Composer:
             self._editions[edition.id] = edition
 
 
-def _missing(edition: Edition, language: str, fields: Mapping[str, str]) -> list[str]:
-    """Return the links this edition uses that nobody has given: a dead link is never mailed."""
+def _missing(edition: Edition, language: str, fields: Mapping[str, str], absent: frozenset[str]) -> list[str]:
+    """Return the links this edition uses that nobody has given, or that would lead to an empty slot now.
+
+    A dead link is never mailed.
+    """
     shared = edition.shared[language]
     optional = {"leave_url"}  # frames show it only where there is one
     used = (name for name in edition.content[language]["names"] if name.endswith("_url"))
-    return [name for name in used if not (fields.get(name) or shared.get(name) or name in optional)]
+    given = {name for name in (*fields, *shared) if fields.get(name) or shared.get(name)} - absent
+    return [name for name in used if name not in given | optional]
 
 
 def _kept(entry: Entry, why: str) -> Result:

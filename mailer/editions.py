@@ -11,16 +11,21 @@ from lists.errors import BadInput
 from mailer import rendering, templates
 from mailer.policy import POLICY
 from mailer.rendering import Frame, Rendered
+from mailer.resources import Shelf
 from mailer.templates import LANGUAGES, Edition, Template, renderer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Editions:
-    """Every template by name, the frames, and the values that are the same for all readers of a language."""
+    """Every template by name, the frames, and the values that are the same for all readers of a language.
+
+    What stands on the shelf of resources changes while the service runs, so each edition asks.
+    """
 
     templates: Mapping[str, Template]
     frames: Mapping[str, Frame]
     shared: Mapping[str, Mapping[str, str]]
+    shelf: Shelf
 
     def current(self, session: Session, name: str, kind: str, *, now: datetime) -> int:
         """Return the number of the edition that a template of this name and kind has at present."""
@@ -36,7 +41,10 @@ class Editions:
             template,
             frames=self.frames,
             fields=POLICY[kind].fields,
-            shared=self.shared,
+            shared={
+                language: {**values, **self._notes(session, language)}
+                for language, values in self.shared.items()
+            },
             now=now,
         )
 
@@ -44,6 +52,11 @@ class Editions:
         """Render an edition for a made-up reader, who wants no discreet mail unless `sample` says so."""
         fields = personal(edition, language, {"discreet": "", **sample})
         return renderer(edition, language).render(fields)
+
+    def _notes(self, session: Session, language: str) -> Mapping[str, str]:
+        words = self.frames[language].words
+        in_other = {"en": words["in_english"], "es": words["in_spanish"]}
+        return self.shelf.notes(session, language, in_other=in_other)
 
 
 def personal(edition: Edition, language: str, fields: Mapping[str, str]) -> dict[str, str]:
@@ -60,6 +73,7 @@ def load(
     kinds: Mapping[str, str],
     frames: Mapping[str, Frame],
     shared: Mapping[str, Mapping[str, str]],
+    shelf: Shelf,
 ) -> Editions:
     """Load and try every template below `folder`; `kinds` says of what kind each name is.
 
@@ -76,4 +90,4 @@ def load(
             rendering.compile(
                 template.sources[language], frame=frames[language], fields=POLICY[kinds[name]].fields
             )
-    return Editions(templates=loaded, frames=frames, shared=shared)
+    return Editions(templates=loaded, frames=frames, shared=shared, shelf=shelf)

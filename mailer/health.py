@@ -18,8 +18,9 @@ from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
 from mailer import leases, pulse, restores, tallies, tryout
+from mailer.composer import MISSING_LINK
 from mailer.leases import Lease
-from mailer.outbox import QUEUED, SENDING, OutboxRow
+from mailer.outbox import HELD, QUEUED, SENDING, OutboxRow
 from mailer.pauses import Pause
 from mailer.policy import POLICY
 from mailer.pulse import Pulse
@@ -63,6 +64,7 @@ def look(database: Database, clock: Clock, *, home: Path) -> Sequence[Finding]:
         _confirmations(found),
         _schedule(found),
         _restore(found),
+        _resources(found),
         _clock(found, real),
         _disk(home),
     )
@@ -101,6 +103,7 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         holds(tryout.MOVING).label("moving"),
         exists().where(Pause.try_at.is_not(None)).label("paused"),
         restores.is_held().label("held"),
+        exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(MISSING_LINK)).label("linkless"),
         exists().where(Run.fault != "").label("failing"),
         newest_beat.label("newest_beat"),
         newest_lease.label("newest_lease"),
@@ -131,6 +134,13 @@ def _restore(found: Row[Any]) -> Finding:
         sentence = "A backup was restored, and nothing is sent until its gap is settled."
         return Finding(name="restore", ok=False, sentence=sentence)
     return Finding(name="restore", ok=True, sentence="No restored backup holds the mail back.")
+
+
+def _resources(found: Row[Any]) -> Finding:
+    if found.linkless:
+        sentence = "Mails wait for a resource that nobody has given yet."
+        return Finding(name="resources", ok=False, sentence=sentence)
+    return Finding(name="resources", ok=True, sentence="No mail waits for a resource.")
 
 
 def _confirmations(found: Row[Any]) -> Finding:

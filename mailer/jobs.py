@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -17,10 +18,23 @@ from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import NotFound
 from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
-from mailer import brakes, census, journal, limits, outbox, register, restores, retention, tallies
+from mailer import (
+    brakes,
+    census,
+    deposits,
+    journal,
+    limits,
+    outbox,
+    register,
+    resources,
+    restores,
+    retention,
+    tallies,
+)
+from mailer.composer import MISSING_LINK
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
-from mailer.policy import POLICY
+from mailer.policy import POLICY, RESOURCE_FIELDS
 from mailer.rescue import Rescue
 from mailer.retention import Rule
 from mailer.sequences import Sequences
@@ -31,7 +45,8 @@ BATCH = 2_500  # rows in one transaction: a web write waits no longer than one t
 PAUSE_SECONDS = 0.02  # between batches, so that a person's web request gets its turn at the database
 EXPIRE_AT_ONCE = 1_000
 JOURNALS_KEPT = timedelta(days=30)
-MISSING = "missing link"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +133,24 @@ class Jobs:
                 every=timedelta(hours=6),
                 run=self._clear_brakes,
             ),
+            *self._of_resources(),
             *self._retentions(),
+        ]
+
+    def _of_resources(self) -> Sequence[Job]:
+        return [
+            Job(
+                name="watch-resources",
+                about="tell staff when mails wait for a resource that nobody has given",
+                every=timedelta(hours=6),
+                run=self._watch_resources,
+            ),
+            Job(
+                name="clear-resources",
+                about="delete files of resources that were retired",
+                every=timedelta(hours=6),
+                run=self._clear_resources,
+            ),
         ]
 
     def _retentions(self) -> Sequence[Job]:
@@ -169,7 +201,7 @@ class Jobs:
         moved = 0
         with self.database.write() as session:
             now = self.clock.now()
-            moved += self._renew_editions(session, now)
+            moved += self._release_links(session, now)
             held = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
             for kind, list_name in session.execute(held).all():
                 moved += self._release_kind(session, kind, POLICY[kind].purpose(list_name), now)
@@ -186,24 +218,29 @@ class Jobs:
         settle_all(session, self.sources, gone, now=now)
         return freed + len(gone)
 
-    def _renew_editions(self, session: Session, now: datetime) -> int:
-        """Let go what was held for a missing link, once today's edition of its template is another."""
-        waiting = (OutboxRow.state == HELD) & OutboxRow.why.startswith(MISSING)
+    def _release_links(self, session: Session, now: datetime) -> int:
+        """Let go what was held for a missing link: once its slot is filled, or a later edition has the link.
+
+        It goes with today's edition, which also says in which language a resource is.
+        """
+        absent = self.editions.shelf.absent(session)
+        missing = (OutboxRow.state == HELD) & OutboxRow.why.startswith(MISSING_LINK)
         held = (
-            select(OutboxRow.kind, OutboxRow.edition_id, Edition.name)
+            select(OutboxRow.kind, OutboxRow.edition_id, OutboxRow.why, Edition.name)
             .join(Edition, Edition.id == OutboxRow.edition_id)
-            .where(waiting)
+            .where(missing)
             .distinct()
         )
         freed = 0
-        for kind, edition_id, name in session.execute(held).all():
-            if name not in self.editions.templates:
-                continue
-            current = self.editions.current(session, name, kind, now=now)
-            if current != edition_id:
-                freed += outbox.requeue(
-                    session, waiting & (OutboxRow.edition_id == edition_id), edition_id=current
-                )
+        for kind, edition_id, why, name in session.execute(held).all():
+            current = edition_id
+            if name in self.editions.templates:
+                current = self.editions.current(session, name, kind, now=now)
+            names = set(why.removeprefix(MISSING_LINK).split(", "))
+            given = names.isdisjoint(absent) if names <= RESOURCE_FIELDS else current != edition_id
+            if given:
+                these = missing & (OutboxRow.edition_id == edition_id) & (OutboxRow.why == why)
+                freed += outbox.requeue(session, these, edition_id=current)
         return freed
 
     def _expire(self) -> int:
@@ -248,6 +285,18 @@ class Jobs:
     def _empty_log(self) -> int:
         self.database.empty_log()
         return 0
+
+    def _watch_resources(self) -> int:
+        with self.database.read() as session:
+            waiting = census.held_for(session, MISSING_LINK)
+        for fields, messages in waiting.items():
+            log.warning("mails wait for a resource that nobody has given", fields=fields, messages=messages)
+        return 0
+
+    def _clear_resources(self) -> int:
+        with self.database.read() as session:
+            needed = resources.kept_files(session)
+        return deposits.clear(self.home, needed=needed, real=self.clock.real())
 
     def _clear_journals(self) -> int:
         return journal.clear(self.rescue.folder, before=self.clock.real() - JOURNALS_KEPT)

@@ -31,6 +31,7 @@ from mailer.rates import per_domain
 from mailer.relay import Relay
 from mailer.rendering import Frame
 from mailer.rescue import Rescue
+from mailer.resources import Shelf
 from mailer.schedule import Schedule
 from mailer.sequences import Sequences
 from mailer.settings import Settings, secret_folder
@@ -172,21 +173,13 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
     tokens = Tokens(secret.links)
     links = Links(settings.public_url, tokens)
     schedules = schedule.load_all(EMAIL_TEMPLATES)
-    steps = {each.template(step.name): "sequence" for each in schedules for step in each.steps}
     frames = {language: templates.frame(EMAIL_TEMPLATES, language) for language in LANGUAGES}
-    shelf = editions.load(
-        EMAIL_TEMPLATES,
-        kinds={**KINDS, **steps},
-        frames=frames,
-        shared={
-            language: _shared(settings, links, frames[language].words, language) for language in LANGUAGES
-        },
-    )
+    texts = _editions(settings, links, schedules, frames)
     sender = _sender(settings, frames)
-    confirmations = Confirmations(editions=shelf, links=links)
-    sequences = Sequences(editions=shelf, schedules=schedules, default_zone=settings.default_zone)
+    confirmations = Confirmations(editions=texts, links=links)
+    sequences = Sequences(editions=texts, schedules=schedules, default_zone=settings.default_zone)
     invitations = Invitations(
-        editions=shelf,
+        editions=texts,
         links=links,
         secret=secret.links,
         organizer=(sender.name, sender.address),
@@ -203,26 +196,49 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
         clock=clock,
         tokens=tokens,
         links=links,
-        editions=shelf,
+        editions=texts,
         schedules=schedules,
         confirmations=confirmations,
         sequences=sequences,
         invitations=invitations,
         broadcasts=broadcasts,
         sources=sources,
-        composer=Composer(sources=sources, links=links, sender=sender, signer=Signer(selectors=signing)),
+        composer=Composer(
+            sources=sources,
+            links=links,
+            sender=sender,
+            shelf=texts.shelf,
+            signer=Signer(selectors=signing),
+        ),
         jobs=Jobs(
             database=database,
             clock=clock,
             sources=sources,
             sequences=sequences,
-            editions=shelf,
+            editions=texts,
             rescue=rescue,
             home=settings.home,
             fingerprint=fingerprints.of(secret)["pepper"],
         ),
         rescue=rescue,
         name=f"{socket.gethostname()[:20]}.{os.getpid()}.{secrets.token_hex(4)}",
+    )
+
+
+def _editions(
+    settings: Settings, links: Links, schedules: Sequence[Schedule], frames: Mapping[str, Frame]
+) -> Editions:
+    steps = {each.template(step.name): "sequence" for each in schedules for step in each.steps}
+    shelf = Shelf(links=settings.resources, home=links.home, tryout=settings.tryout)
+    return editions.load(
+        EMAIL_TEMPLATES,
+        kinds={**KINDS, **steps},
+        frames=frames,
+        shared={
+            language: _shared(settings, links, shelf, frames[language].words, language)
+            for language in LANGUAGES
+        },
+        shelf=shelf,
     )
 
 
@@ -240,7 +256,9 @@ def _local(port: int) -> Relay:
     return Relay(host=postoffice.HOST, port=port, tls="none")
 
 
-def _shared(settings: Settings, links: Links, words: Mapping[str, str], language: str) -> dict[str, str]:
+def _shared(
+    settings: Settings, links: Links, shelf: Shelf, words: Mapping[str, str], language: str
+) -> dict[str, str]:
     """Return the values that are the same for all readers of a language; frozen in each edition."""
     values = {
         "campaign": getattr(settings.campaign_name, language),
@@ -255,22 +273,4 @@ def _shared(settings: Settings, links: Links, words: Mapping[str, str], language
         "greeting_plain": words["greeting"],
         "greeting_named": words["greeting_named"],
     }
-    in_other = {"en": words["in_english"], "es": words["in_spanish"]}
-    for name in RESOURCES:
-        url, spoken = resource(settings, links, name=name, language=language)
-        values[f"{name}_url"] = url
-        values[f"{name}_note"] = "" if spoken == language else in_other[spoken]
-    return values
-
-
-def resource(settings: Settings, links: Links, *, name: str, language: str) -> tuple[str, str]:
-    """Return the address of a resource for a reader's language, and the language it is in.
-
-    An empty slot has a page marked SAMPLE in a try-out, and no address at all in earnest.
-    """
-    by_language = getattr(settings.resources, name)
-    for spoken in (language, *LANGUAGES):
-        url: str = getattr(by_language, spoken)
-        if url:
-            return url, spoken
-    return (f"{links.home}/samples/{name}?lang={language}" if settings.tryout else ""), language
+    return values | {f"{slot}_url": shelf.address(slot, language) for slot in RESOURCES}

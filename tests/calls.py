@@ -102,7 +102,9 @@ def opened(settings: Settings, database: Database, clock: StoppedClock) -> Calls
     source = replace(service.invitations, organizer=FROM)
     sender = service.composer.sender
     service.close()
-    composer = Composer(sources={"invitation": source}, links=service.links, sender=sender)
+    composer = Composer(
+        sources={"invitation": source}, links=service.links, sender=sender, shelf=service.editions.shelf
+    )
     return Calls(database=database, clock=clock, source=source, composer=composer)
 
 

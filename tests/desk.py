@@ -46,7 +46,7 @@ class Desk:
     def fresh_composer(self) -> Composer:
         """Return a composer as another process has it, which remembers nothing."""
         known = self.service.composer
-        return Composer(sources=known.sources, links=known.links, sender=known.sender)
+        return Composer(sources=known.sources, links=known.links, sender=known.sender, shelf=known.shelf)
 
     def update(self, text: str = UPDATE, *, audience: str = "interest", toolkit: str | None = None) -> None:
         """Create an update to a list and put it into the outbox; `toolkit` is that link in Spanish."""

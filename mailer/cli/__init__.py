@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "sequence": ("sequence", "Show the follow-up sequences and who is where in them."),
     "event": ("event", "Plan a call, and invite people to it."),
     "broadcast": ("broadcast", "Send an update to a list, after a look at who gets it."),
+    "resource": ("resource", "Keep the toolkit, the webinar and the other resources."),
     "outbox": ("outbox", "See what waits, what left, what failed, and why."),
     "relay": ("relay", "See the mail servers and what they took; pause and resume."),
     "deliver": ("deliver", "Deliver what is due now, then stop."),

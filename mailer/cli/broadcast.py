@@ -58,7 +58,9 @@ def send(*, file: Path, audience: str, dry_run: bool, yes: bool, again: bool, as
     template = Template(name=KIND, sources=templates.parse_update(templates.read(file), path=file.name))
     with opening.sending() as service:
         edition, previews, head = _look(service, template, audience)
-        notes = _notes(edition, head)
+        with service.database.read() as session:
+            absent = service.editions.shelf.absent(session)
+        notes = _notes(edition, head, absent)
         told: dict[str, object] = {"audience": audience, "readers": head.readers, "notes": notes}
         told |= {"languages": head.languages, "left_out": head.refused, "previews": previews}
         if not as_json:
@@ -155,7 +157,7 @@ def _preview(service: Service, edition: Edition, language: str, audience: str) -
     return service.editions.preview(edition, language, sample=sample)
 
 
-def _notes(edition: Edition, head: HeadCount) -> list[str]:
+def _notes(edition: Edition, head: HeadCount, absent: frozenset[str]) -> list[str]:
     """Say what staff would want to know before they send it."""
     spoken = list(edition.content)
     notes = []
@@ -167,14 +169,12 @@ def _notes(edition: Edition, head: HeadCount) -> list[str]:
                 f" text: they get it in {LANGUAGE[spoken[0]]}."
             )
     for language in spoken:
-        shared = edition.shared[language]
-        used = edition.content[language]["names"]
-        missing = [name for name in used if name.endswith("_url") and shared.get(name) == ""]
+        missing = sorted(absent.intersection(edition.content[language]["names"]))
         if missing:
             names = ", ".join(name.removesuffix("_url") for name in missing)
             notes.append(
-                f"The {LANGUAGE[language]} text leads to what has no link in the settings ({names}): its"
-                " messages are held until there is one."
+                f"The {LANGUAGE[language]} text leads to a resource that nobody has given ({names}): its"
+                " messages are held until “mailer resource add” gives it."
             )
     return notes
 

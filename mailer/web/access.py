@@ -62,6 +62,15 @@ def headers(access: str, settings: Settings) -> dict[str, str]:
     return told
 
 
+def of_download(settings: Settings) -> dict[str, str]:
+    """Return the headers of a kept file: whatever it holds, no browser is to show it as a page of ours.
+
+    It may be kept by browsers, which ask each time whether it is still the same.
+    """
+    told = headers("public", settings)
+    return told | {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": "no-cache"}
+
+
 def at_this_machine(settings: Settings, *, client: str, told: Mapping[str, str]) -> bool:
     """Tell whether a visit to the try-out's post office comes from this very machine.
 

@@ -23,6 +23,7 @@ from mailer.web.public import (
     organize,
     preferences,
     privacy,
+    resources,
     rsvp,
     unsubscribe,
 )
@@ -42,7 +43,7 @@ def doors(office: Office) -> tuple[Door, ...]:
         ("GET", "/organize", "public", organize.show),
         ("POST", "/organize", "public", organize.post),
         ("GET", "/privacy", "public", privacy.show),
-        ("GET", "/samples/{name}", "public", privacy.sample),
+        ("GET", "/r/{slot}", "public", resources.go),
         ("GET", "/static/public.css", "public", static("public.css")),
         ("GET", "/static/favicon.svg", "public", static("favicon.svg")),
         ("GET", "/favicon.ico", "public", static("favicon.svg")),

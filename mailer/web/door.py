@@ -14,13 +14,13 @@ import anyio.to_thread
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from lists.errors import BadInput, Conflict, HouseError, NotFound, StorageTrouble
 from mailer.service import Service
 from mailer.web import access, forms
 from mailer.web.press import Press
-from mailer.web.visit import Answer, Elsewhere, File, Page, Visit
+from mailer.web.visit import Answer, Away, Download, Elsewhere, File, Page, Visit
 from mailer.web.words import LANGUAGES
 
 TOLD = (400, 403, 404, 405, 408, 409, 413, 429, 500, 503)  # statuses that have words of their own
@@ -111,6 +111,8 @@ class Porter:
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 log.error("a page could not be made", door=door.path, trouble=str(fault))
             return self.refusal(request, status, door=door.access)
+        if isinstance(answer, Download):
+            return self._hand_out(answer, request)
         return self._set(answer, door.access)
 
     def _visit(self, request: Request, *, form: dict[str, str] | None = None, bare: bool = False) -> Visit:
@@ -134,14 +136,18 @@ class Porter:
             form=form or {},
         )
 
-    def _set(self, answer: Answer, door: str) -> Response:
+    def _set(self, answer: Page | File | Elsewhere | Away, door: str) -> Response:
         told = access.headers(door, self._service.settings)
         if isinstance(answer, File):
             told |= {**answer.headers, "Content-Type": answer.kind}
             return Response(answer.body, answer.status, headers=told)
         if isinstance(answer, Elsewhere):
             query = f"?{urlencode(answer.query)}" if answer.query else ""
-            return Response(status_code=303, headers={**told, "Location": answer.path + query})
+            part = f"#{answer.part}" if answer.part else ""
+            return Response(status_code=303, headers={**told, "Location": answer.path + query + part})
+        if isinstance(answer, Away):
+            told |= {"Location": answer.link, "Referrer-Policy": "no-referrer"}
+            return Response(status_code=302, headers=told)
         html = self._press.page(answer, access=door)
         told |= {"Content-Language": answer.visit.language}
         return Response(
@@ -149,3 +155,11 @@ class Porter:
             answer.status,
             headers={**told, "Content-Type": "text/html; charset=utf-8"},
         )
+
+    def _hand_out(self, answer: Download, request: Request) -> Response:
+        """Give a kept file to be saved, or the part of it that is asked for (RFC 9110, section 14)."""
+        told = access.of_download(self._service.settings) | {"ETag": f'"{answer.mark}"'}
+        known = request.headers.get("if-none-match", "")
+        if any(each.strip().removeprefix("W/") in ("*", told["ETag"]) for each in known.split(",")):
+            return Response(status_code=304, headers=told)
+        return FileResponse(answer.path, headers={**told, "Content-Type": answer.kind}, filename=answer.name)

@@ -106,6 +106,24 @@ class Elsewhere:
 
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
 
 
-Answer = Page | File | Elsewhere
+@dataclass(frozen=True, kw_only=True)
+class Away:
+    """Go on to a link that staff have given (302); tomorrow it may be another."""
+
+    link: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """A kept file to be saved as `name`, read piece by piece; `mark` changes with its content."""
+
+    path: Path
+    kind: str
+    name: str
+    mark: str
+
+
+Answer = Page | File | Elsewhere | Away | Download

@@ -104,7 +104,7 @@ WALKS = {
     "sent-mended": mended,
     "organize": go("/organize"),
     "privacy": go("/privacy"),
-    "sample": go("/samples/toolkit"),
+    "sample": go("/r/toolkit"),
     "confirm-interest": to("confirm-interest"),
     "confirm-organizers": to("confirm-organizers"),
     "confirmed-interest": pressed("confirm-interest"),

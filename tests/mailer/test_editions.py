@@ -35,7 +35,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _load(folder: Path, editions: Editions) -> Editions:
-    return shelf.load(folder, kinds={NAME: KIND}, frames=editions.frames, shared=editions.shared)
+    kept = {"frames": editions.frames, "shared": editions.shared, "shelf": editions.shelf}
+    return shelf.load(folder, kinds={NAME: KIND}, **kept)
 
 
 def _count(session: Session) -> int:

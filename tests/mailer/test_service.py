@@ -91,19 +91,6 @@ def test_no_real_mail_leaves_from_a_database_whose_clock_was_moved(
     real.close()
 
 
-def test_a_resource_without_a_link_is_a_sample_in_a_try_out_and_nothing_in_earnest(
-    service: Service, settings: Settings
-) -> None:
-    trying = composition.resource(settings, service.links, name="toolkit", language="es")
-    assert trying == (f"{service.links.home}/samples/toolkit?lang=es", "es")
-    real = earnest(settings, resources={"guide": {"en": "https://example.org/guide", "es": ""}})
-    assert composition.resource(real, service.links, name="toolkit", language="es") == ("", "es")
-    assert composition.resource(real, service.links, name="guide", language="es") == (
-        "https://example.org/guide",
-        "en",
-    )
-
-
 @both
 def test_delivering_by_hand_says_how_many_left(service: Service, ben: Person, cleo: Person) -> None:
     broadcast(service)

@@ -25,7 +25,7 @@ def test_every_form_that_tells_who_is_known_has_a_floor_of_time():
     assert {door.path for door in TABLE if door.floored} == {"/join", "/organize"}
 
 
-@pytest.mark.parametrize("path", [*PUBLIC, "/samples/toolkit", "/postoffice", "/confirm/1.0.x", "/nowhere"])
+@pytest.mark.parametrize("path", [*PUBLIC, "/r/toolkit", "/postoffice", "/confirm/1.0.x", "/nowhere"])
 def test_every_answer_refuses_scripts_frames_sniffing_and_telling_others(visitor, path):
     told = visitor.get(path).headers
     policy = told["content-security-policy"]

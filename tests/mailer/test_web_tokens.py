@@ -52,7 +52,7 @@ def test_confirming_gives_what_was_promised_at_once_and_twice_is_once(visitor, s
         answer = visitor.post(dora)
         assert answer.status_code == 200
         for name in ("toolkit", "webinar", "powerpoint", "guide"):
-            assert f"/samples/{name}?lang=es" in answer.text
+            assert f"/r/{name}?lang=es" in answer.text
         assert "(muestra)" in answer.text
     assert state(service) == ["confirmed"]
     with service.database.read() as session:

@@ -81,8 +81,16 @@ class Visitor:
         }
         said: list[dict[str, Any]] = []
 
+        over = False
+
         async def receive() -> dict[str, Any]:
+            nonlocal over
+            if over:
+                await (
+                    asyncio.Event().wait()
+                )  # a visitor who has said everything listens, and does not hang up
             piece = next(body, None)
+            over = piece is None
             return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
 
         async def send(message: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from lists import contacts
 from lists import subscriptions as subs
 from lists.errors import NotFound
 from lists.subscriptions import Subscription
-from mailer.service import resource
 from mailer.web.visit import Page, Visit
 
 SHELF = ("toolkit", "webinar", "powerpoint", "guide")
@@ -46,14 +45,18 @@ def post(visit: Visit) -> Page:
 
 def resources(visit: Visit) -> list[dict[str, object]]:
     """Return what stands on the shelf for a language: name, url ("" while there is none), and its marks."""
-    shelf: list[dict[str, object]] = []
-    for name in SHELF:
-        url, language = resource(
-            visit.service.settings, visit.service.links, name=name, language=visit.language
-        )
-        sample = url.startswith(f"{visit.service.links.home}/samples/")
-        shelf.append({"name": name, "url": url, "foreign": language != visit.language, "sample": sample})
-    return shelf
+    shelf = visit.service.editions.shelf
+    with visit.service.database.read() as session:
+        offered = shelf.offered(session, visit.language)
+    return [
+        {
+            "name": name,
+            "url": shelf.address(name, visit.language) if offered[name] or shelf.tryout else "",
+            "foreign": any(version.language != visit.language for version in offered[name]),
+            "sample": not offered[name],
+        }
+        for name in SHELF
+    ]
 
 
 def _token(visit: Visit) -> tuple[int, int]:

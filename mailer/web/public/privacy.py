@@ -1,7 +1,5 @@
-"""What is kept, why and how long; and the pages that stand in for resources without a link."""
+"""What is kept, why and how long."""
 
-from lists.errors import NotFound
-from mailer.policy import RESOURCES
 from mailer.relay import Relay
 from mailer.web.visit import Page, Visit
 
@@ -12,11 +10,3 @@ def show(visit: Visit) -> Page:
     relays = () if written is None else Relay.parse_all(written.get_secret_value())
     carriers = sorted({relay.host for relay in relays if not relay.loopback})
     return Page(visit=visit, template="privacy.html", values={"carriers": ", ".join(carriers)})
-
-
-def sample(visit: Visit) -> Page:
-    """Show the page marked SAMPLE in place of a resource; NotFound except in a try-out."""
-    name = visit.parameters["name"]
-    if not visit.service.settings.tryout or name not in RESOURCES:
-        raise NotFound("There is no such sample.")
-    return Page(visit=visit, template="sample.html", values={"name": name})

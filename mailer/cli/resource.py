@@ -1,0 +1,197 @@
+"""`mailer resource`: the toolkit, the webinar and whatever else the mails and pages lead to."""
+
+from pathlib import Path
+
+import click
+from sqlalchemy.orm import Session
+
+from lists.errors import BadInput
+from mailer import census, deposits, resources
+from mailer.cli import opening, output
+from mailer.cli.list import LANGUAGE
+from mailer.composer import MISSING_LINK
+from mailer.policy import RESOURCES
+from mailer.resources import ResourceVersion, Version
+from mailer.service import Service
+from mailer.templates import LANGUAGES
+
+COLUMNS = {
+    "number": "Number",
+    "slot": "Resource",
+    "language": "Language",
+    "state": "State",
+    "title": "Title",
+    "kind": "Kind",
+    "size": "Octets",
+    "dated": "Dated",
+    "leads_to": "Leads to",
+}
+ABOUT = {**COLUMNS, "note": "Note", "added_at": "Added", "retired_at": "Retired"}
+STANDS = ("current", "settings")
+
+
+@click.group()
+def command() -> None:
+    """Keep what the mails and pages lead to: toolkit, webinar, powerpoint, guide, pledge, allies.
+
+    A mail always leads to the newest version, also one that was sent a year ago. Example:
+    “mailer resource add toolkit --language en --file toolkit.pdf”.
+    """
+
+
+@command.command("list")
+@click.option("--all", "every", is_flag=True, help="Also what was replaced and retired.")
+@output.json_option
+def list_(*, every: bool, as_json: bool) -> None:
+    """Show what stands in each slot, and how many mails wait for one that is empty."""
+    with opening.service() as service, service.database.read() as session:
+        rows = _rows(session, service)
+        waiting = census.held_for(session, MISSING_LINK)
+    shown = [row for row in rows if every or row["state"] in STANDS]
+    full = {row["slot"] for row in rows if row["state"] in STANDS}
+    shown += [{"slot": slot, "state": "empty"} for slot in RESOURCES if slot not in full]
+    shown.sort(key=lambda row: RESOURCES.index(str(row["slot"])))
+    if as_json:
+        output.print_json({"versions": shown, "waiting": waiting})
+        return
+    output.rows(shown, columns=COLUMNS, as_json=False)
+    for fields, number in waiting.items():
+        mails = "One mail waits" if number == 1 else f"{number:,} mails wait"
+        output.say(f"{mails} for: {fields.replace('_url', '')}.")
+
+
+@command.command()
+@click.argument("number", type=int)
+@output.json_option
+def show(*, number: int, as_json: bool) -> None:
+    """Tell everything about one version: “mailer resource show 3”."""
+    with opening.service() as service, service.database.read() as session:
+        resources.get(session, number)
+        row = next(row for row in _rows(session, service) if row["number"] == number)
+    output.facts(row, labels=ABOUT, as_json=as_json)
+
+
+@command.command()
+@click.argument("slot", type=click.Choice(RESOURCES))
+@click.option("--language", required=True, type=click.Choice(LANGUAGES), help="The language it is in.")
+@click.option("--link", default="", help="Where it is on the web, beginning with https://.")
+@click.option("--file", type=click.Path(path_type=Path), help="A file to keep and to hand out ourselves.")
+@click.option("--title", default="", help="What it is called; the allies' links need one.")
+@click.option("--note", default="", help="A sentence about it, in its language.")
+@click.option("--date", "dated", default="", help="The day it is from, like 2026-11-22; else today.")
+@output.json_option
+def add(
+    *,
+    slot: str,
+    language: str,
+    link: str,
+    file: Path | None,
+    title: str,
+    note: str,
+    dated: str,
+    as_json: bool,
+) -> None:
+    """Put a new version into a slot: a link, or a file of at most 500 MB that is kept and handed out by us.
+
+    Files may be pdf, pptx, docx, odp, odt, mp4, png, jpg and txt. Example:
+    “mailer resource add guide --language en --link https://example.org/guide”.
+
+    What happens next: every link in mails, sent and to come, leads to it. Mails that waited for it leave
+    within a minute. Nobody is written to about it by itself.
+    """
+    if bool(link) == (file is not None):
+        raise BadInput("Give either --link or --file.")
+    with opening.service() as service:
+        with service.database.read() as session:
+            replaced = bool(service.editions.shelf.offered(session, language)[slot])
+        deposit = None if file is None else deposits.keep(file, home=service.settings.home)
+        with service.database.write() as session:
+            added = resources.add(
+                session,
+                slot,
+                language=language,
+                link=link,
+                deposit=deposit,
+                title=title,
+                note=note,
+                dated=dated,
+                now=service.clock.now(),
+                actor=opening.ACTOR,
+            )
+            number = added.id
+        with service.database.read() as session:
+            row = next(row for row in _rows(session, service) if row["number"] == number)
+            waiting = census.held_for(session, MISSING_LINK)
+        address = service.editions.shelf.address(slot, language)
+    if as_json:
+        output.print_json({**row, "address": address})
+        return
+    output.say(f"Version {number} stands in {slot} now, in {LANGUAGE[language]}: {address}")
+    if any(f"{slot}_url" in fields for fields in waiting):
+        output.say("Mails that waited for it leave within a minute.")
+    if replaced:
+        _say_how_to_announce(slot)
+
+
+@command.command()
+@click.argument("number", type=int)
+@output.json_option
+def retire(*, number: int, as_json: bool) -> None:
+    """Take a version out for good: “mailer resource retire 3”.
+
+    What happens next: the version before it stands in the slot again; if there is none, the slot is empty and
+    mails that lead to it are held. A file that no other version needs is deleted after a day.
+    """
+    with opening.service() as service:
+        with service.database.write() as session:
+            gone = resources.retire(session, number, now=service.clock.now(), actor=opening.ACTOR)
+            slot = gone.slot
+        with service.database.read() as session:
+            rows = _rows(session, service)
+    if as_json:
+        output.print_json(next(row for row in rows if row["number"] == number))
+        return
+    output.say(f"Version {number} is retired.")
+    stands = [row for row in rows if row["slot"] == slot and row["state"] in STANDS]
+    for row in stands:
+        source = "the link in the settings" if row["number"] is None else f"version {row['number']}"
+        output.say(f"In {slot} stands, in {LANGUAGE[str(row['language'])]}: {source}.")
+    if not stands:
+        output.say(f"{slot} is empty now: mails that lead to it are held until you add a version.")
+
+
+def _say_how_to_announce(slot: str) -> None:
+    """Say how to tell those who were sent the older version; their old mails lead to the new one anyway."""
+    output.say(
+        "Links in mails that were sent lead to the new version already. To tell people about it, write a text"
+        f" whose link is [Open it{{{{ {slot}_note }}}}]({{{{ {slot}_url }}}}), and look at it first:"
+    )
+    output.say("  mailer broadcast send --file news.md --audience interest --dry-run")
+
+
+def _rows(session: Session, service: Service) -> list[dict[str, object]]:
+    """Return every version, the newest first, then the links in the settings, each with its state."""
+    standing = service.editions.shelf.standing(session)
+    current = {version.number for version in standing}
+    rows = [_row(version, service, current) for version in resources.history(session)]
+    return rows + [_of_settings(version) for version in standing if version.number is None]
+
+
+def _row(version: ResourceVersion, service: Service, current: set[int | None]) -> dict[str, object]:
+    state = "current" if version.id in current else "retired" if version.retired_at else "replaced"
+    known = {key: getattr(version, key) for key in (*ABOUT, "file") if hasattr(version, key)}
+    kept = not version.file or deposits.place(version.file, home=service.settings.home)
+    leads_to = version.link or (f"a file of {version.size:,} octets" if kept else "a file that is missing")
+    return {
+        **known,
+        "number": version.id,
+        "state": state,
+        "kind": version.kind or "link",
+        "size": version.size or None,
+        "leads_to": leads_to,
+    }
+
+
+def _of_settings(version: Version) -> dict[str, object]:
+    told = {"number": None, "slot": version.slot, "language": version.language, "state": "settings"}
+    return {**told, "kind": "link", "leads_to": version.link}
