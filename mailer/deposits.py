@@ -124,7 +124,7 @@ def place(digest: str, *, home: Path) -> Path | None:
 
 
 def find(digest: str, *, home: Path) -> Path:
-    """Return where the content with this hash is kept; where it is gone, tell operators and raise NotFound."""
+    """Return where the content with this hash is kept; where it is gone, tell operators; raises NotFound."""
     path = place(digest, home=home)
     if path is None:
         log.error("the file of a resource is missing", file=digest)
