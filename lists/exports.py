@@ -8,32 +8,54 @@ from typing import Any
 from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
-from lists import subscriptions
+from lists import fields, subscriptions, tags
 from lists.consents import Consent
 from lists.contacts import Contact
 from lists.subscriptions import Subscription
 
 AT_ONCE = 1_000  # rows fetched at once
+TAGS = "tags"
 Selected = Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """One kind of export: its columns, and what selects its rows; a list narrows it to that list."""
+    """One kind of export: its columns, and what selects its rows; a list narrows it to that list.
+
+    `of_people`: the first thing selected is the contact's number, which is not told, and each row ends with
+    what staff's own fields and tags hold of the contact.
+    """
 
     columns: Sequence[str]
     select: Callable[[str | None], Selected]
+    of_people: bool = False
+
+
+def columns(session: Session, kind: str) -> Sequence[str]:
+    """Return the columns of one of KINDS, with the fields that are in use now, and the tags."""
+    more = [*fields.all_in_use(session), TAGS] if KINDS[kind].of_people else []
+    return [*KINDS[kind].columns, *more]
 
 
 def rows(session: Session, kind: str, *, list: str | None = None) -> Iterator[Sequence[object]]:
     """Yield the rows of one of KINDS, oldest first, moments in ISO 8601; `list` leaves out other lists."""
+    names = [*fields.all_in_use(session)]
     found = session.execute(KINDS[kind].select(list).execution_options(yield_per=AT_ONCE))
-    for row in found:
-        yield _told(row)
+    for part in found.partitions(AT_ONCE):
+        if not KINDS[kind].of_people:
+            yield from (_told(row) for row in part)
+            continue
+        numbers = [row[0] for row in part]
+        values, words = fields.of_contacts(session, numbers), tags.of_contacts(session, numbers)
+        for row in part:
+            known = values.get(row[0], {})
+            more = [*(known.get(name, "") for name in names), ", ".join(words.get(row[0], ()))]
+            yield [*_told(row)[1:], *more]
 
 
 def _people(list: str | None) -> Selected:
     chosen: Selected = select(
+        Contact.id,
         Contact.email,
         Contact.name,
         Contact.language,
@@ -55,6 +77,7 @@ def _people(list: str | None) -> Selected:
 
 def _subscriptions(list: str | None) -> Selected:
     chosen: Selected = select(
+        Contact.id,
         Contact.email,
         Contact.name,
         Contact.language,
@@ -107,6 +130,7 @@ KINDS: Mapping[str, Export] = {
             "here since",
         ),
         select=_people,
+        of_people=True,
     ),
     "subscriptions": Export(
         columns=(
@@ -122,6 +146,7 @@ KINDS: Mapping[str, Export] = {
             "paused until",
         ),
         select=_subscriptions,
+        of_people=True,
     ),
     "consents": Export(
         columns=("email", "list", "what", "when", "where", "language", "words shown"), select=_consents

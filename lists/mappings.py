@@ -33,6 +33,7 @@ FIELDS: Mapping[str, str] = {
     "agreed": "whether they ticked that they agree",
     "left": "if anything stands there, they left there",
     "since": "when they agreed there, kept as evidence",
+    "tags": "tags",  # only when somebody says so, as with the last name
 }
 SHOWN_COLUMNS = 10
 
@@ -120,12 +121,20 @@ TOOLS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """What each column is, by its place; "" for what is not read. `tool` is who made the file, or ""."""
+    """What each column is, by its place; "" for what is not read. `tool` is who made the file, or "".
+
+    `own` are the fields that staff defined (name → title).
+    """
 
     tool: str
     columns: Sequence[str]
     fields: Sequence[str]
     whole_file: str = ""
+    own: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, name: str) -> str:
+        """Return what a field is called in a sentence."""
+        return FIELDS.get(name, f"the field {name}")
 
     def place(self, name: str) -> int | None:
         """Return where the column for a field stands, or None."""
@@ -145,21 +154,32 @@ class Columns:
         return [name for name, found in zip(self.columns, self.fields, strict=True) if name and not found]
 
 
-def guess(columns: Sequence[str], *, file_name: str = "", said: Mapping[str, str] | None = None) -> Columns:
+def guess(
+    columns: Sequence[str],
+    *,
+    file_name: str = "",
+    said: Mapping[str, str] | None = None,
+    own: Mapping[str, str] | None = None,
+) -> Columns:
     """Return what each column is, from its name, or as `said` (column → field, "" for not read).
 
-    Raises BadInput when the address has no column, when two columns would be the same, and for a `said` that
-    names no column or no field.
+    `own` are the fields that staff defined, name → title; in another tool's file a column is one only when
+    that is said. Raises BadInput when the address has no column, when two columns would be the same, and for
+    a `said` that names no column or no field.
     """
     plain = [_plain(name) for name in columns]
     tool = next((tool for tool in TOOLS if tool.signs <= set(plain)), None)
-    fields = [(tool.fields.get(name, USUAL.get(name, "")) if tool else USUAL.get(name, "")) for name in plain]
+    mine = {_plain(text): name for name, title in (own or {}).items() for text in (name, title)}
+    usual = {} if tool else mine
+    known = {**usual, **USUAL, **(tool.fields if tool else {})}
+    fields = [known.get(name, "") for name in plain]
     for column, meant in (said or {}).items():
-        fields = _corrected(columns, fields, column=column, meant=meant)
+        fields = _corrected(columns, fields, column=column, meant=meant, own=own or {})
     _check(columns, fields)
     begins = file_name.casefold()
     whole = next((why for start, why in (tool.files if tool else {}).items() if begins.startswith(start)), "")
-    return Columns(tool=tool.name if tool else "", columns=columns, fields=fields, whole_file=whole)
+    name = tool.name if tool else ""
+    return Columns(tool=name, columns=columns, fields=fields, whole_file=whole, own=own or {})
 
 
 def state(text: str) -> str | None:
@@ -167,9 +187,11 @@ def state(text: str) -> str | None:
     return STATES.get(_plain(text)) if text.strip() else WANTED
 
 
-def _corrected(columns: Sequence[str], fields: Sequence[str], *, column: str, meant: str) -> list[str]:
-    if meant and meant not in FIELDS:
-        raise BadInput(f"“{meant}” is nothing a column can be. These are: {', '.join(FIELDS)}.")
+def _corrected(
+    columns: Sequence[str], fields: Sequence[str], *, column: str, meant: str, own: Mapping[str, str]
+) -> list[str]:
+    if meant and meant not in FIELDS and meant not in own:
+        raise BadInput(f"“{meant}” is nothing a column can be. These are: {', '.join([*FIELDS, *own])}.")
     places = [place for place, name in enumerate(columns) if _plain(name) == _plain(column)]
     if not places:
         raise BadInput(f"The file has no column “{column}”. It has {_named(columns)}.")
@@ -180,11 +202,11 @@ def _corrected(columns: Sequence[str], fields: Sequence[str], *, column: str, me
 
 
 def _check(columns: Sequence[str], fields: Sequence[str]) -> None:
-    for name in FIELDS:
+    for name in dict.fromkeys(found for found in fields if found):
         named = [columns[place] for place, found in enumerate(fields) if found == name]
         if len(named) > 1 and name not in ("since", "left"):
             raise BadInput(
-                f"{_named(named)} would each be {FIELDS[name]}. Keep one of them:"
+                f"{_named(named)} would each be {FIELDS.get(name, name)}. Keep one of them:"
                 f' --map "{named[-1]}=" leaves one out.'
             )
     if "email" not in fields:

@@ -20,9 +20,11 @@ from lists import (
     declines,
     departures,
     directory,
+    fields,
     mergers,
     subscriptions,
     suppressions,
+    tags,
 )
 from lists.arrivals import Arrival
 from lists.consents import Consent
@@ -31,6 +33,7 @@ from lists.db import insert_or_nothing
 from lists.declines import Decline
 from lists.directory import Listing
 from lists.errors import BadInput, Conflict
+from lists.notes import Note
 from lists.subscriptions import Subscription, SubscriptionChange
 from lists.suppressions import Suppression
 
@@ -94,7 +97,7 @@ def plan(session: Session, keep: Contact, other: Contact, *, now: datetime) -> P
         keep_id=keep.id,
         other_id=other.id,
         versions=(keep.version, other.version),
-        details=_details(keep, other, values),
+        details=[*_details(keep, other, values), *_more(session, keep, other)],
         lists=lists,
         declined=sorted(declines.of_contact(session, keep.id) | declines.of_contact(session, other.id)),
         suppressed=_suppressed(session, keep, other),
@@ -121,11 +124,13 @@ def merge(session: Session, planned: Plan, *, now: datetime, actor: str) -> None
         subscriptions.pause(session, contact_id=keep.id, until=planned.paused_until)
     no = [{"contact_id": keep.id, "topic": topic, "at": now} for topic in planned.declined]
     insert_or_nothing(session, Decline, no)
-    for table in (Consent, Listing, SubscriptionChange):
+    for table in (Consent, Listing, Note, SubscriptionChange):
         mine_now = update(table).where(table.contact_id == other.id).values(contact_id=keep.id)
         session.execute(mine_now.execution_options(synchronize_session=False))
     if planned.lists.get("organizers", ("", "", ""))[2] == "left":
         directory.withdraw(session, contact_id=keep.id)
+    fields.hand_over(session, other=other.id, keep=keep.id)
+    tags.hand_over(session, other=other.id, keep=keep.id)
     contacts.amend(session, keep.id, **planned.values)
     contacts.erase(session, other.id)
     session.expire_all()
@@ -179,6 +184,20 @@ def _details(keep: Contact, other: Contact, values: Mapping[str, Any]) -> Sequen
         )
         for name in shown
     ]
+
+
+def _more(session: Session, keep: Contact, other: Contact) -> Sequence[Detail]:
+    """Return what staff's own fields hold of either, and the tags."""
+    mine, theirs = fields.of_contact(session, keep.id), fields.of_contact(session, other.id)
+    both = {**theirs, **mine}
+    values = [
+        Detail(what=name, keep=mine.get(name, ""), other=theirs.get(name, ""), becomes=both[name])
+        for name in sorted(both)
+    ]
+    own, others = tags.of_contact(session, keep.id), tags.of_contact(session, other.id)
+    united = sorted({*own, *others})
+    words = Detail(what="tags", keep=" ".join(own), other=" ".join(others), becomes=" ".join(united))
+    return [*values, words] if united else values
 
 
 def _suppressed(session: Session, keep: Contact, other: Contact) -> str | None:

@@ -1,14 +1,16 @@
 """A row of a file, read: a person who may be brought in, somebody who is passed over, or what is wrong."""
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from lists import addresses, contacts, geography, mappings, spreadsheets
+from lists import addresses, contacts, fields, geography, mappings, spreadsheets, tags
 from lists.addresses import Address
 from lists.contacts import NAME_LENGTH
 from lists.dialects import Record
 from lists.errors import BadInput
+from lists.fields import Field
 from lists.geography import Place
 from lists.mappings import Columns
 
@@ -26,7 +28,8 @@ LANGUAGE = {
 class Row:
     """One person of the file; `line` is where the row begins, `note` what staff may want to look at.
 
-    `since` is what the file itself says about when they agreed, "" for nothing.
+    `since` is what the file itself says about when they agreed, "" for nothing; `values` are those of staff's
+    own fields.
     """
 
     line: int
@@ -36,6 +39,8 @@ class Row:
     place: Place | None
     since: str = ""
     note: str = ""
+    values: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,12 +54,17 @@ class Fate:
 
 
 def read(
-    records: Iterator[Record], columns: Columns, *, pepper: bytes, line_of: Callable[[str], int | None]
+    records: Iterator[Record],
+    columns: Columns,
+    *,
+    own: Mapping[str, Field],
+    pepper: bytes,
+    line_of: Callable[[str], int | None],
 ) -> Iterator[tuple[Row | Fate, Sequence[str]]]:
     """Yield what each record is, with its cells, passing over those without anything in them.
 
-    `line_of` knows where the key of an address stood in an earlier row, or None. Raises BadInput for more
-    rows than MOST_ROWS.
+    `own` are the fields that staff defined; `line_of` knows where the key of an address stood in an earlier
+    row, or None. Raises BadInput for more rows than MOST_ROWS.
     """
     for number, (line, cells) in enumerate(records, 1):
         if number > MOST_ROWS:
@@ -62,7 +72,7 @@ def read(
                 f"The file has more than {MOST_ROWS:,} rows. Split it and import the parts one by one."
             )
         if any(cell.strip() for cell in cells):
-            yield _row(line, cells, columns, line_of=line_of, pepper=pepper), cells
+            yield _row(line, cells, columns, own=own, line_of=line_of, pepper=pepper), cells
 
 
 def shown(text: str) -> str:
@@ -76,6 +86,7 @@ def _row(
     cells: Sequence[str],
     columns: Columns,
     *,
+    own: Mapping[str, Field],
     line_of: Callable[[str], int | None],
     pepper: bytes,
 ) -> Row | Fate:
@@ -103,6 +114,8 @@ def _row(
         name = contacts.clean(text("name") or full, what="name", limit=NAME_LENGTH)
         language = _language(text("language"))
         place, notes = _place(text("zip"))
+        values = {name: fields.parse(own[name], text(name)) for name in own if text(name)}
+        words = tags.parse_all(text("tags"))
         since = "; ".join(
             f"{columns.columns[place]} {shown(cell(place))}"
             for place in columns.places("since")
@@ -121,6 +134,8 @@ def _row(
         place=place,
         since=since,
         note="; ".join(notes),
+        values=values,
+        tags=words,
     )
 
 

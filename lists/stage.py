@@ -21,7 +21,7 @@ CACHE_KIBIBYTES = 8_000
 TABLE = """
 CREATE TABLE rows (
     number INTEGER PRIMARY KEY, line INTEGER NOT NULL, email TEXT NOT NULL, key TEXT UNIQUE, digest BLOB,
-    name TEXT, language TEXT, zip TEXT, since TEXT, note TEXT,
+    name TEXT, language TEXT, zip TEXT, since TEXT, note TEXT, more TEXT,
     outcome TEXT NOT NULL, why TEXT NOT NULL, cells TEXT
 )
 """
@@ -78,8 +78,8 @@ class Stage:
             )
             return
         self._database.execute(
-            "INSERT INTO rows (line, email, key, digest, name, language, zip, since, note, outcome, why)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
+            "INSERT INTO rows (line, email, key, digest, name, language, zip, since, note, more, outcome,"
+            " why) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
             (
                 found.line,
                 found.address.email,
@@ -90,6 +90,7 @@ class Stage:
                 found.place.zip if found.place else "",
                 found.since,
                 found.note,
+                json.dumps([found.values, found.tags]) if found.values or found.tags else None,
                 UNDECIDED,
             ),
         )
@@ -103,7 +104,7 @@ class Stage:
         """Yield the rows with this outcome, at most BATCH at a time, in the file's order."""
         last = 0
         while batch := self._database.execute(
-            "SELECT number, line, email, key, digest, name, language, zip, since, note FROM rows"
+            "SELECT number, line, email, key, digest, name, language, zip, since, note, more FROM rows"
             " WHERE outcome = ? AND key IS NOT NULL AND number > ? ORDER BY number LIMIT ?",
             (outcome, last, BATCH),
         ).fetchall():
@@ -143,8 +144,18 @@ class Stage:
 
 
 def _row(
-    line: int, email: str, key: str, digest: bytes, name: str, language: str, zip: str, since: str, note: str
+    line: int,
+    email: str,
+    key: str,
+    digest: bytes,
+    name: str,
+    language: str,
+    zip: str,
+    since: str,
+    note: str,
+    more: str | None,
 ) -> Row:
+    values, words = json.loads(more) if more else ({}, ())
     return Row(
         line=line,
         address=Address(email=email, key=key, digest=digest),
@@ -153,4 +164,6 @@ def _row(
         place=geography.find(zip) if zip else None,
         since=since,
         note=note,
+        values=values,
+        tags=words,
     )

@@ -13,13 +13,25 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
-from lists import arrivals, audit, contacts, departures, mergers, rows, subscriptions, suppressions
+from lists import (
+    arrivals,
+    audit,
+    contacts,
+    departures,
+    fields,
+    mergers,
+    rows,
+    subscriptions,
+    suppressions,
+    tags,
+)
 from lists.arrivals import Arrival
 from lists.consents import Consent
 from lists.contacts import Contact
 from lists.db import insert_or_nothing
 from lists.directory import Listing
 from lists.errors import BadInput
+from lists.fields import Field
 from lists.mappings import Columns
 from lists.rows import Row
 from lists.stage import BATCH, UNDECIDED, Decision, Stage, Staged
@@ -49,13 +61,19 @@ class Standing(NamedTuple):
 
 
 def read(
-    table: Table, columns: Columns, stage: Stage, *, pepper: bytes, progress: Progress = lambda _line: None
+    table: Table,
+    columns: Columns,
+    stage: Stage,
+    *,
+    pepper: bytes,
+    own: Mapping[str, Field] | None = None,
+    progress: Progress = lambda _line: None,
 ) -> None:
     """Put the rows of a table whose columns are known onto the stage.
 
-    Raises BadInput for a file that cannot be read as a whole.
+    `own` are the fields that staff defined. Raises BadInput for a file that cannot be read as a whole.
     """
-    found = rows.read(table.records, columns, pepper=pepper, line_of=stage.line_of)
+    found = rows.read(table.records, columns, own=own or {}, pepper=pepper, line_of=stage.line_of)
     for number, (row, cells) in enumerate(found):
         stage.put(row, cells)
         if number % TOLD_EVERY == 0:
@@ -105,6 +123,9 @@ def bring_in(
     subscriptions.add_all(
         session, [*ids.values()], list=arrival.list, now=now, confirmed=confirmed, arrival_id=arrival.id
     )
+    new = [row for row in joining if row.address.key not in known]  # of others nothing is changed
+    fields.add_all(session, [(ids[row.address.key], row.values) for row in new])
+    tags.put(session, [(ids[row.address.key], row.tags) for row in new], now=now)
     said = {"list": arrival.list, "action": "imported", "page": PAGE.format(number=arrival.id), "at": now}
     since = {row.address.key: row.since for row in joining}
     kept = [

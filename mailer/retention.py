@@ -17,6 +17,8 @@ from lists.consents import Consent
 from lists.contacts import Contact
 from lists.db import insert_or_nothing
 from lists.directory import Listing
+from lists.fields import Field, FieldValue
+from lists.notes import Note
 from lists.subscriptions import Subscription
 from mailer.attempts import Attempt
 from mailer.events import Event
@@ -98,6 +100,24 @@ def _count_answers(session: Session, ids: Sequence[int], _now: datetime) -> None
         _run(session, update(HeardFrom).where(mine).values(number=more))
 
 
+def _erase_notes(session: Session, ids: Sequence[int], _now: datetime) -> None:
+    _run(session, delete(Note).where(Note.id.in_(ids)))
+
+
+def _retired(now: datetime) -> Select[str]:
+    return select(Field.name).where(Field.retired_at < now - WORDS)
+
+
+def _of_retired(now: datetime) -> Select[int]:
+    """Select contacts, by number, who have something in a field that was retired long ago."""
+    return select(FieldValue.contact_id.label("id")).where(FieldValue.field.in_(_retired(now))).distinct()
+
+
+def _erase_retired(session: Session, ids: Sequence[int], now: datetime) -> None:
+    these = (FieldValue.contact_id.in_(ids), FieldValue.field.in_(_retired(now)))
+    _run(session, delete(FieldValue).where(*these))
+
+
 RULES = (
     Rule(
         name="forget-unconfirmed",
@@ -122,6 +142,18 @@ RULES = (
         about="keep of calls more than 90 days ago how many answered, and not who",
         find=lambda now: select(Rsvp.id).join(Event).where(Event.starts_at < now - WORDS),
         erase=_count_answers,
+    ),
+    Rule(
+        name="forget-notes",
+        about="delete notes that staff wrote more than 90 days ago",
+        find=lambda now: select(Note.id).where(Note.at < now - WORDS),
+        erase=_erase_notes,
+    ),
+    Rule(
+        name="forget-retired",
+        about="delete what people had in fields that were retired more than 90 days ago",
+        find=_of_retired,
+        erase=_erase_retired,
     ),
     Rule(
         name="forget-words",

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import lists.tags  # noqa: F401  (only commands use it, and every process knows every table)
 from lists.clock import Clock
 from lists.db import Database
 from mailer import editions, fingerprints, journal, postoffice, schedule, selectors, templates, tryout

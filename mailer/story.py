@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from lists import consents, mergers
+from lists import consents, mergers, notes
 from lists.audit import AuditEntry
 from lists.contacts import Contact
 from lists.declines import Decline
@@ -66,6 +66,7 @@ def told(
         *_followed(session, contact),
         *_barred(session, contact),
         *_merged(session, contact),
+        *_noted(session, contact),
         *_changed(session, contact),
         *_written_to(session, contact, now=now, most=most),
     ]
@@ -112,6 +113,11 @@ def _barred(session: Session, contact: Contact) -> Iterator[Happening]:
 def _merged(session: Session, contact: Contact) -> Iterator[Happening]:
     for row in mergers.of_contact(session, contact.id):
         yield Happening(at=row.at, what=f"Contact {row.gone_id} became part of this one.", by="staff")
+
+
+def _noted(session: Session, contact: Contact) -> Iterator[Happening]:
+    for row in notes.of_contact(session, contact.id):
+        yield Happening(at=row.at, what="A note was written.", by=row.by, words=row.text)
 
 
 def _changed(session: Session, contact: Contact) -> Iterator[Happening]:

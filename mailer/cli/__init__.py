@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "db": ("db", "Keep the database: bring it up to date, back it up, put it back."),
     "list": ("list", "Show the lists; bring people in from a file, or out."),
     "contact": ("contact", "Show what we know about one person; merge two; forget them."),
+    "field": ("field", "Define what more is kept of people; list and retire it."),
     "organizer": ("organizer", "See who wants to be on the map; approve or reject them."),
     "sequence": ("sequence", "Show the follow-up sequences and who is where in them."),
     "event": ("event", "Plan a call, and invite people to it."),

@@ -7,13 +7,13 @@ import click
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from lists import addresses, consents, contacts, forgetting, subscriptions, suppressions
+from lists import addresses, consents, contacts, fields, forgetting, notes, subscriptions, suppressions, tags
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.directory import Listing
 from lists.errors import BadInput, NotFound
 from mailer import disclosure, messages, postoffice, standing, story
-from mailer.cli import merging, opening, output, relay
+from mailer.cli import details, merging, opening, output, relay
 from mailer.disclosure import Facts
 from mailer.invitations import Rsvp
 from mailer.postoffice import Posted
@@ -35,6 +35,7 @@ ABOUT = {
     "tradition": "Tradition",
     "role": "Role",
     "created_at": "Here since",
+    "version": "Version",
 }
 GOES = {"list": "List", "kind": "Mail", "goes": "Goes now?", "rule": "Kept by", "why": "Why"}
 SUBSCRIPTION = {
@@ -47,10 +48,14 @@ SUBSCRIPTION = {
 }
 STORY = {"at": "When", "what": "What happened", "by": "Where, or by whom", "words": "Words"}
 JOURNEY = {"sequence": "Sequence", "step": "Next step", "state": "State", "due_at": "Due", "zone": "Zone"}
+OWN_FIELD = {"field": "Field", "value": "Value"}
+TAG = {"tag": "Tag", "at": "Since"}
 LEDGER = {key: label for key, label in messages.MESSAGE.items() if key != "email"}
 SECTIONS: Sequence[tuple[str, str, Mapping[str, str], str]] = (
     ("standing", "Would a mail go now, and if not, why", GOES, ""),
     ("subscriptions", "Subscriptions", SUBSCRIPTION, "They never joined a list."),
+    ("field_values", "Your own fields", OWN_FIELD, "None."),
+    ("tags", "Tags", TAG, "None."),
     ("journeys", "Follow-up sequences", JOURNEY, "None."),
     ("messages", "Messages, the newest first", LEDGER, "None."),
     ("story", "Everything that happened, in order", STORY, ""),
@@ -61,6 +66,7 @@ ERASED = {
     "consents": "consents",
     "applications": "applications to be on the map",
     "answers": "answers to calls",
+    "details": "values of your own fields, tags and notes",
     "messages": "messages in the outbox, with every attempt",
     "posted": "messages to them in the try-out's post office",
 }
@@ -155,6 +161,8 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
         output.say("Done. Nothing is left of them, and this address will not be written to again.")
 
 
+for verb in (details.set_, details.tag, details.untag, details.tagged, details.note):
+    command.add_command(verb)
 command.add_command(merging.merge)
 command.add_command(merging.list_duplicates)
 
@@ -200,6 +208,7 @@ def _held(session: Session, known: Address) -> dict[str, int]:
         "consents": len(consents.of_contact(session, contact.id)),
         "applications": len(_of(session, Listing, contact.id)),
         "answers": len(_of(session, Rsvp, contact.id)),
+        "details": sum(len(kept.of_contact(session, contact.id)) for kept in (fields, tags, notes)),
         "messages": messages.count(session, contact_id=contact.id),
         "posted": session.scalar(posted) or 0,
     }

@@ -33,7 +33,8 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
     # Whoever may run this command can read the database itself, so a second factor would protect nothing
     # here. Once staff have accounts, theirs is asked where a page offers an export, before these same calls.
     with opening.service() as service:
-        columns = exports.KINDS[what].columns
+        with service.database.read() as session:
+            columns = exports.columns(session, what)
         with spreadsheets.writing(file, columns, mark=not plain) as write:
             number = 0
             with service.database.read() as session:

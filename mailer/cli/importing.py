@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ from lists import (
     audit,
     dialects,
     encodings,
+    fields,
     mappings,
     rows,
     spreadsheets,
@@ -26,6 +27,7 @@ from lists import (
     transfers,
 )
 from lists.errors import BadInput, NotFound
+from lists.fields import Field
 from lists.mappings import FIELDS, Columns
 from lists.rows import Fate
 from lists.stage import UNDECIDED, Stage
@@ -131,14 +133,16 @@ def command(
     asked = Asked(list=list_name, consent=consent, confirmed=confirmed)
     with opening.service() as service, _opened(file) as opened, Stage() as stage:
         table = tables.read(opened, encoding=encoding, separator=separator)
-        columns = mappings.guess(table.columns, file_name=file.name, said=_said(said))
+        own = _own(service)
+        titles = {name: field.title for name, field in own.items()}
+        columns = mappings.guess(table.columns, file_name=file.name, said=_said(said), own=titles)
         if not as_json:
             _say_how(table, columns)
         if show_mapping:
             output.rows(_mapping(columns), columns=MAPPING, as_json=as_json)
             return
         fingerprint = asked.fingerprint(opened, columns)
-        _read(opened, table, columns, stage, service)
+        _read(opened, table, columns, stage, service, own)
         _plan(stage, asked, fingerprint, service)
         if refused is not None:
             _keep_refused(refused, columns, stage)
@@ -221,6 +225,12 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
         yield opened
 
 
+def _own(service: Service) -> Mapping[str, Field]:
+    """Return the fields that staff defined, by name."""
+    with service.database.read() as session:
+        return fields.all_in_use(session)
+
+
 def _said(pairs: Sequence[str]) -> dict[str, str]:
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise BadInput(f"“{wrong[0]}” says no column and field. Write --map like this: --map “Correo=email”.")
@@ -230,7 +240,7 @@ def _said(pairs: Sequence[str]) -> dict[str, str]:
 
 def _mapping(columns: Columns) -> Sequence[dict[str, object]]:
     pairs = zip(columns.columns, columns.fields, strict=True)
-    return [{"column": column, "field": field and FIELDS[field]} for column, field in pairs]
+    return [{"column": column, "field": field and columns.label(field)} for column, field in pairs]
 
 
 def _say_how(table: Table, columns: Columns) -> None:
@@ -238,7 +248,7 @@ def _say_how(table: Table, columns: Columns) -> None:
     if columns.tool:
         output.say(f"This is an export of {columns.tool}.")
     read = [
-        f"“{name}” is {FIELDS[field]}"
+        f"“{name}” is {columns.label(field)}"
         for name, field in zip(columns.columns, columns.fields, strict=True)
         if field
     ]
@@ -247,13 +257,15 @@ def _say_how(table: Table, columns: Columns) -> None:
         output.say(f"These columns are not read: {', '.join(rows.shown(name) for name in columns.unread)}.")
 
 
-def _read(file: BinaryIO, table: Table, columns: Columns, stage: Stage, service: Service) -> None:
+def _read(
+    file: BinaryIO, table: Table, columns: Columns, stage: Stage, service: Service, own: Mapping[str, Field]
+) -> None:
     at = file.tell()
     file.seek(0)
     lines = sum(piece.count(b"\n") for piece in iter(partial(file.read, PIECE), b""))
     file.seek(at)
     with progress.bar("Reading", total=lines) as told:
-        transfers.read(table, columns, stage, pepper=service.keys.pepper, progress=told)
+        transfers.read(table, columns, stage, own=own, pepper=service.keys.pepper, progress=told)
 
 
 def _plan(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> None:

@@ -1,15 +1,12 @@
 """`mailer contact merge` and `duplicates`: two addresses of one person become one, after a look."""
 
 import click
-from sqlalchemy.orm import Session
 
-from lists import addresses, contacts, duplicates
-from lists.contacts import Contact
-from lists.errors import BadInput, Conflict, NotFound
+from lists import duplicates
+from lists.errors import BadInput, Conflict
 from mailer import merging
-from mailer.cli import opening, output
+from mailer.cli import details, opening, output
 from mailer.merging import Preview
-from mailer.service import Service
 
 ABOUT = {
     "email": "Address",
@@ -46,7 +43,7 @@ def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None
     """
     with opening.service() as service:
         with service.database.read() as session:
-            one, two = _of(service, session, keep), _of(service, session, other)
+            one, two = details.found(service, session, keep), details.found(service, session, other)
             looked = merging.preview(session, one, two, now=service.clock.now())
         versions = _seen(seen) if seen else looked.plan.versions
         if yes:
@@ -82,14 +79,6 @@ def list_duplicates(*, limit: int, as_json: bool) -> None:
         found = duplicates.likely(session, limit=limit)
     rows = [{"why": each.why, "email": each.email, "other": each.other} for each in found]
     output.rows(rows, columns=PAIR, as_json=as_json, none="None that can be seen.")
-
-
-def _of(service: Service, session: Session, text: str) -> Contact:
-    known = addresses.parse(text, pepper=service.keys.pepper)
-    contact = contacts.find(session, known)
-    if contact is None:
-        raise NotFound(f"{known.email} is not here. Check the spelling.")
-    return contact
 
 
 def _code(looked: Preview) -> str:
@@ -130,7 +119,12 @@ def _told(looked: Preview, *, done: bool) -> dict[str, object]:
 def _say(looked: Preview) -> None:
     plan = looked.plan
     rows: list[dict[str, object]] = [
-        {"what": ABOUT[each.what], "keep": each.keep, "other": each.other, "becomes": each.becomes}
+        {
+            "what": ABOUT.get(each.what, each.what),
+            "keep": each.keep,
+            "other": each.other,
+            "becomes": each.becomes,
+        }
         for each in plan.details
         if each.keep or each.other
     ]

@@ -4,7 +4,18 @@ import json
 
 import pytest
 
-from lists import addresses, contacts, declines, directory, mergers, subscriptions, suppressions
+from lists import (
+    addresses,
+    contacts,
+    declines,
+    directory,
+    fields,
+    mergers,
+    notes,
+    subscriptions,
+    suppressions,
+    tags,
+)
 from lists.contacts import Contact
 from lists.directory import Application
 from mailer import disclosure, events, notation
@@ -47,6 +58,10 @@ def lived(service: Service, clock: StoppedClock, ben: Person) -> Person:
         )  # fmt: skip
         session.add(Rsvp(event_id=call.id, contact_id=ben.id, answer="maybe", answered_at=now))
         suppressions.add(session, ben.address.digest, reason="complaint", now=now)
+        fields.add(session, "host", title="Can host", type="yes/no", choices=(), now=now, actor="staff")
+        fields.put(session, ben.id, {"host": "yes"})
+        tags.put(session, [(ben.id, ["choir"])], now=now)
+        notes.add(session, ben.id, "Plays the marimba.", by="staff", now=now)
         before = contacts.find_or_add(session, addresses.parse("ben@old.example.org", pepper=PEPPER), now=now)
         mergers.note(session, before, into=ben.id, now=now)
     return ben

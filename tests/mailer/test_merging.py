@@ -25,6 +25,7 @@ from tests.relays import REFUSED, SENT, World
 # lists/merging.py or mailer/merging.py.
 MERGED = {
     "subscriptions", "subscription_changes", "consents", "declines", "listings", "mergers",
+    "field_values", "tags", "notes",
     "journeys", "rsvps", "outbox",
 }  # fmt: skip
 

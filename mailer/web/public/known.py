@@ -33,6 +33,9 @@ SHOWN: Mapping[str, Sequence[str]] = {
     "answers": ("call", "answer", "answered_at"),
     "journeys": ("sequence", "state", "started_at"),
     "messages": ("queued_at", "kind", "state", "sent_at"),
+    "field_values": ("field", "value"),
+    "tags": ("tag", "at"),
+    "notes": ("at", "text"),
     "mergers": ("at",),
     "posted": ("date", "subject"),
 }

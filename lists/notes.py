@@ -1,0 +1,45 @@
+"""Note: what staff wrote about a contact, kept for 90 days; whom it is about may read it, and nobody else."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String, Text, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.audit import WORDS
+from lists.db import Base, Moment, PrimaryKey
+from lists.errors import BadInput
+
+LONGEST = 2_000  # characters
+
+
+class Note(Base):
+    """One note: when, by whom, and what."""
+
+    __tablename__ = "notes"
+
+    id: Mapped[PrimaryKey]
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
+    at: Mapped[Moment] = mapped_column(index=True)
+    by: Mapped[str] = mapped_column(String(WORDS))
+    text: Mapped[str] = mapped_column(Text)
+
+
+def add(session: Session, contact_id: int, text: str, *, by: str, now: datetime) -> Note:
+    """Write a note; raises BadInput for an empty one, one that is too long or holds hidden characters."""
+    text = text.replace("\r\n", "\n").strip()
+    if not text:
+        raise BadInput("The note is empty.")
+    if len(text) > LONGEST:
+        raise BadInput(f"The note is longer than {LONGEST:,} characters. Please shorten it.")
+    if any(not character.isprintable() and character != "\n" for character in text):
+        raise BadInput("The note holds a hidden character. Please type it again.")
+    note = Note(contact_id=contact_id, at=now, by=by[:WORDS], text=text)
+    session.add(note)
+    session.flush()
+    return note
+
+
+def of_contact(session: Session, contact_id: int) -> Sequence[Note]:
+    """Return the notes about a contact, oldest first."""
+    return session.scalars(select(Note).where(Note.contact_id == contact_id).order_by(Note.id)).all()

@@ -1,0 +1,85 @@
+"""Tag: a word that staff put on contacts to find them again."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import CursorResult, ForeignKey, String, delete, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.contacts import Contact
+from lists.db import Base, Moment, insert_or_nothing
+from lists.errors import BadInput
+
+LONGEST = 40
+MOST = 50  # on one contact
+TAG = re.compile(r"[^\W_][\w-]*")
+PARTING = re.compile(r"[,;|]")
+
+
+class Tag(Base):
+    """One word on one contact."""
+
+    __tablename__ = "tags"
+
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(LONGEST), primary_key=True, index=True)
+    at: Mapped[Moment]
+
+
+def parse(text: str) -> str:
+    """Return a tag as it is kept: small letters, with - between words. Raises BadInput for what is none."""
+    tag = "-".join(text.casefold().split())
+    if not TAG.fullmatch(tag) or len(tag) > LONGEST:
+        raise BadInput(f"“{text[:LONGEST]}” cannot be a tag: use letters, digits and -, up to {LONGEST}.")
+    return tag
+
+
+def parse_all(cell: str) -> Sequence[str]:
+    """Return the tags in a cell, which are parted by commas, semicolons or bars; raises BadInput."""
+    if not cell:
+        return ()
+    found = sorted({parse(part) for part in PARTING.split(cell) if part.strip()})
+    if len(found) > MOST:
+        raise BadInput(f"These are more than {MOST} tags.")
+    return found
+
+
+def of_contact(session: Session, contact_id: int) -> Sequence[str]:
+    """Return the tags of a contact, by name."""
+    return of_contacts(session, [contact_id]).get(contact_id, [])
+
+
+def of_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Sequence[str]]:
+    """Return the tags of each of these contacts who has any, by name."""
+    found: dict[int, list[str]] = {}
+    wanted = select(Tag.contact_id, Tag.tag).where(Tag.contact_id.in_(contact_ids))
+    for row in session.execute(wanted.order_by(Tag.tag)):
+        found.setdefault(row.contact_id, []).append(row.tag)
+    return found
+
+
+def put(session: Session, found: Sequence[tuple[int, Sequence[str]]], *, now: datetime) -> int:
+    """Put parsed tags on contacts; those that are there already stay. Returns how many are new."""
+    rows = [{"contact_id": contact_id, "tag": tag, "at": now} for contact_id, tags in found for tag in tags]
+    return insert_or_nothing(session, Tag, rows)
+
+
+def take(session: Session, contact_id: int, tag: str) -> bool:
+    """Take a tag off a contact; False when it was not there."""
+    gone = session.execute(delete(Tag).where(Tag.contact_id == contact_id, Tag.tag == tag))
+    assert isinstance(gone, CursorResult)
+    return gone.rowcount == 1
+
+
+def with_tag(session: Session, tag: str, *, limit: int) -> Sequence[Contact]:
+    """Return up to `limit` contacts with this tag, by address."""
+    tagged = select(Contact).join(Tag, Tag.contact_id == Contact.id).where(Tag.tag == tag)
+    return session.scalars(tagged.order_by(Contact.email_key).limit(limit)).all()
+
+
+def hand_over(session: Session, *, other: int, keep: int) -> None:
+    """Give the tags of one contact to the one that it becomes part of."""
+    has = select(Tag.tag).where(Tag.contact_id == keep)
+    moved = update(Tag).where(Tag.contact_id == other, Tag.tag.not_in(has)).values(contact_id=keep)
+    session.execute(moved.execution_options(synchronize_session=False))

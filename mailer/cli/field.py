@@ -1,0 +1,82 @@
+"""`mailer field`: what staff keep of people beside what everybody has, each with a type."""
+
+from collections.abc import Sequence
+
+import click
+
+from lists import fields
+from lists.fields import TYPES, Field
+from mailer.cli import opening, output
+
+COLUMNS = {
+    "name": "Name",
+    "title": "Title",
+    "type": "Type",
+    "choices": "Choices",
+    "created_at": "Since",
+    "retired_at": "Retired",
+}
+
+
+@click.group()
+def command() -> None:
+    """Define what more is kept of people: “mailer field add host --type yes/no --title "Can host"”.
+
+    Keep little: what is not written down cannot be taken. Everybody can read what is kept of them.
+    """
+
+
+@command.command()
+@click.argument("name")
+@click.option("--title", required=True, help="As people read it.")
+@click.option(
+    "--type", "type_", type=click.Choice(TYPES), default="text", show_default=True, help="Of values."
+)
+@click.option("--choice", "choices", multiple=True, help="One value of a “choice”; give it once for each.")
+@output.json_option
+def add(*, name: str, title: str, type_: str, choices: Sequence[str], as_json: bool) -> None:
+    """Define a field: “mailer field add size --type choice --choice S --choice M --title "Shirt size"”."""
+    with opening.service() as service, service.database.write() as session:
+        made = fields.add(
+            session,
+            name,
+            title=title,
+            type=type_,
+            choices=choices,
+            now=service.clock.now(),
+            actor=opening.ACTOR,
+        )
+        row = _row(made)
+    if as_json:
+        output.print_json(row)
+    else:
+        output.say(f"Done. Set it with “mailer contact set ADDRESS {name}=VALUE”.")
+
+
+@command.command("list")
+@output.json_option
+def list_(*, as_json: bool) -> None:
+    """Show every field, the retired ones too."""
+    with opening.service() as service, service.database.read() as session:
+        every = fields.every(session)
+        rows = [_row(field) for field in every]
+        choices = {field.name: field.choices for field in every}
+    shown = rows if as_json else [{**row, "choices": ", ".join(choices[str(row["name"])])} for row in rows]
+    output.rows(shown, columns=COLUMNS, as_json=as_json, none="No field is defined.")
+
+
+@command.command()
+@click.argument("name")
+@output.json_option
+def retire(*, name: str, as_json: bool) -> None:
+    """Take a field out of use: “mailer field retire size”. Its values are deleted after 90 days."""
+    with opening.service() as service, service.database.write() as session:
+        row = _row(fields.retire(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    if as_json:
+        output.print_json(row)
+    else:
+        output.say(f"The field {name} takes no more values; those it has are deleted in 90 days.")
+
+
+def _row(field: Field) -> dict[str, object]:
+    return {key: getattr(field, key) for key in COLUMNS}

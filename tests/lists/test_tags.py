@@ -1,0 +1,50 @@
+"""Tags: one spelling each, and on nobody twice."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lists import tags
+from lists.db import Database
+from lists.errors import BadInput
+from tests.clocks import StoppedClock
+from tests.people import Person
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"), [("Choir", "choir"), (" guest  speaker ", "guest-speaker"), ("ÁRBOL", "árbol")]
+)
+def test_a_tag_has_one_spelling(text: str, tag: str) -> None:
+    assert tags.parse(text) == tag
+
+
+@pytest.mark.parametrize("text", ["", "=cmd", "-a", "a,b", "a\x00b", "x" * 41, "<b>"])
+def test_what_cannot_be_a_tag_says_what_can(text: str) -> None:
+    with pytest.raises(BadInput, match="cannot be a tag"):
+        tags.parse(text)
+
+
+@given(st.text(max_size=50))
+def test_a_tag_that_is_kept_stays_the_same(text: str) -> None:
+    try:
+        tag = tags.parse(text)
+    except BadInput:
+        return
+    assert tags.parse(tag) == tag
+
+
+def test_a_cell_may_hold_several() -> None:
+    assert tags.parse_all("choir; Guest speaker,choir | ") == ["choir", "guest-speaker"]
+    with pytest.raises(BadInput, match="more than 50"):
+        tags.parse_all(",".join(f"t{number}" for number in range(51)))
+
+
+def test_tags_are_put_taken_and_found(
+    database: Database, clock: StoppedClock, ana: Person, ben: Person
+) -> None:
+    with database.write() as session:
+        both = [(ana.id, ["choir"]), (ben.id, ["choir", "host"])]
+        assert (tags.put(session, both, now=clock.now()), tags.put(session, both, now=clock.now())) == (3, 0)
+        assert [contact.id for contact in tags.with_tag(session, "choir", limit=9)] == [ana.id, ben.id]
+        assert (tags.take(session, ben.id, "host"), tags.take(session, ben.id, "host")) == (True, False)
+        assert tags.of_contacts(session, [ana.id, ben.id]) == {ana.id: ["choir"], ben.id: ["choir"]}
