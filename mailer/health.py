@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer import leases, pulse, restores, tallies, tryout
+from mailer import brakes, leases, pulse, restores, tallies, tryout
 from mailer.composer import MISSING_LINK
 from mailer.leases import Lease
 from mailer.outbox import HELD, QUEUED, SENDING, OutboxRow
@@ -62,6 +62,7 @@ def look(database: Database, clock: Clock, *, home: Path) -> Sequence[Finding]:
         _delivery(found),
         _relay(found),
         _confirmations(found),
+        _sign_ups(found),
         _schedule(found),
         _restore(found),
         _resources(found),
@@ -92,6 +93,8 @@ def _questions(*, now: datetime, real: datetime) -> Any:
     newest_beat = select(func.max(Pulse.at)).scalar_subquery()
     newest_lease = select(func.max(Lease.until)).where(Lease.name == leases.SCHEDULER).scalar_subquery()
     return select(
+        brakes.closed(brakes.SOMEWHERE, now=now).label("turned_away_somewhere"),
+        brakes.closed(brakes.EVERYWHERE, now=now).label("turned_away_everywhere"),
         exists().where(Pulse.at >= real - pulse.DEAD).label("beats"),
         exists().where(OutboxRow.state == SENDING, OutboxRow.lease_until < real - STUCK).label("stuck"),
         answered("unreachable").label("unreachable"),
@@ -148,6 +151,17 @@ def _confirmations(found: Row[Any]) -> Finding:
         sentence = "Somebody has been waiting for a confirmation for more than a minute."
         return Finding(name="confirmations", ok=False, sentence=sentence)
     return Finding(name="confirmations", ok=True, sentence="Nobody waits long for a confirmation.")
+
+
+def _sign_ups(found: Row[Any]) -> Finding:
+    """A network that sends too many is told of and is no trouble: anybody could then make trouble at will."""
+    if found.turned_away_everywhere:
+        sentence = "So many sign-ups came that all are turned away until the hour is over."
+        return Finding(name="sign-ups", ok=False, sentence=sentence)
+    if found.turned_away_somewhere:
+        sentence = "So many sign-ups came from one network that it is turned away until the hour is over."
+        return Finding(name="sign-ups", ok=True, sentence=sentence)
+    return Finding(name="sign-ups", ok=True, sentence="Nobody who signs up is turned away.")
 
 
 def _schedule(found: Row[Any]) -> Finding:

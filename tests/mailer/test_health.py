@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from lists.db import EPOCH, MICROSECOND, Database
 from lists.errors import StorageTrouble
-from mailer import health, leases, pulse, runs, tryout
+from mailer import brakes, health, leases, pulse, runs, tryout
 from mailer.runs import Ran
 from mailer.service import Service
 from tests.clocks import StoppedClock
@@ -215,3 +215,27 @@ def test_beats_are_written_and_the_long_silent_are_forgotten(database: Database,
 
 def _micros(moment: Any) -> int:
     return int((moment - EPOCH) // MICROSECOND)
+
+
+def test_a_network_that_is_turned_away_is_told_of_and_all_who_are_turned_away_are_trouble(
+    service: Service, visitor: Visitor, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brakes, "SIGN_UPS_PER_SOURCE", 2)
+    monkeypatch.setattr(brakes, "SIGN_UPS_ALTOGETHER", 4)
+
+    def sign_up(network: int) -> None:
+        with service.database.write() as session:
+            brakes.sign_up(session, bytes([network] * 16), now=clock.now())
+
+    at_work(service)
+    assert asked(visitor)[1]["sign-ups"]["sentence"] == "Nobody who signs up is turned away."
+    for _ in range(3):
+        sign_up(1)
+    assert troubles(visitor) == {}
+    assert "from one network" in asked(visitor)[1]["sign-ups"]["sentence"]
+    for network in (2, 3, 4):
+        sign_up(network)
+    assert list(troubles(visitor)) == ["sign-ups"]
+    clock.advance(hours=1)
+    at_work(service)
+    assert troubles(visitor) == {}

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from lists import consents, contacts
 from lists import subscriptions as subs
 from lists.contacts import Contact
+from mailer import brakes
 from mailer.outbox import OutboxRow
 from mailer.web import door
 from tests.mailer.visitor import Visitor, hidden, words
@@ -93,9 +94,7 @@ def test_one_address_signed_up_many_times_gets_one_mail_a_day_and_three_over_all
 
 
 def test_one_source_is_limited_and_another_is_not(visitor, service, clock, monkeypatch):
-    from mailer.web.public import signups
-
-    monkeypatch.setattr(signups, "SIGN_UPS_PER_SOURCE", 5)
+    monkeypatch.setattr(brakes, "SIGN_UPS_PER_SOURCE", 5)
     statuses = [visitor.join(email=f"p{n}@example.org", seconds=3).status_code for n in range(8)]
     assert statuses == [200] * 5 + [429] * 3
     assert len(people(service)) == 5
@@ -106,9 +105,7 @@ def test_one_source_is_limited_and_another_is_not(visitor, service, clock, monke
 
 
 def test_a_global_brake_holds_when_the_sources_are_many(service, clock, monkeypatch):
-    from mailer.web.public import signups
-
-    monkeypatch.setattr(signups, "SIGN_UPS_ALTOGETHER", 4)
+    monkeypatch.setattr(brakes, "SIGN_UPS_ALTOGETHER", 4)
     statuses = [
         Visitor(service, clock, client=f"203.0.113.{n}")
         .join(email=f"p{n}@example.org", seconds=3)

@@ -17,9 +17,6 @@ from mailer import brakes
 from mailer.web.visit import Page, Visit
 from mailer.web.words import LANGUAGES
 
-SIGN_UPS_PER_SOURCE = 60  # in an hour: a whole church hall may sign up behind one address
-SIGN_UPS_ALTOGETHER = 3_000  # in an hour
-EVERYBODY = b"sign-ups, in all"  # 16 bytes, as a brake is known by
 LONGEST_SEEN = 4_000  # characters of a field that are shown again
 
 
@@ -103,8 +100,7 @@ def mended(reading: Reading, template: str) -> Page:
 
 def braked(session: Session, visit: Visit) -> bool:
     """Count this sign-up and tell whether there are too many, from this network or from everywhere."""
-    here = brakes.press(session, visit.source, limit=SIGN_UPS_PER_SOURCE, now=visit.now)
-    return not (here and brakes.press(session, EVERYBODY, limit=SIGN_UPS_ALTOGETHER, now=visit.now))
+    return not brakes.sign_up(session, visit.source, now=visit.now)
 
 
 def answer(reading: Reading) -> Page:
