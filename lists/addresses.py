@@ -160,7 +160,7 @@ def mailbox(key: str) -> str:
     """Return the key of the mailbox that mail to this key probably lands in.
 
     What follows a “+” is a tag at most servers (RFC 5233), and Gmail passes over dots. It is a guess, good
-    for a hint and for nothing else: elsewhere ana+1 and ana.b may be people of their own.
+    for a hint and for a brake and nothing else: elsewhere ana+1 and ana.b may be people of their own.
     """
     local, _, domain = key.rpartition("@")
     local = local.partition("+")[0] or local

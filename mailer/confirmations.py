@@ -19,7 +19,7 @@ from lists.directory import Application
 from lists.geography import Place
 from lists.permission import allowed, people
 from lists.subscriptions import Confirmation, Subscription
-from mailer import outbox
+from mailer import brakes, outbox
 from mailer.editions import Editions
 from mailer.outbox import OutboxRow, Result
 from mailer.policy import POLICY
@@ -33,7 +33,10 @@ ASK_WITHIN = timedelta(days=2)  # who asked longer ago and was never mailed is n
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a form said, already parsed: who, for which list, and the exact wording of the page."""
+    """What a form said, already parsed: who, for which list, and the exact wording of the page.
+
+    `source` and `mailbox` are 16 bytes that stand for a network and for a mailbox with several addresses.
+    """
 
     address: Address
     list: str
@@ -43,6 +46,7 @@ class Asked:
     name: str = ""
     place: Place | None = None
     source: bytes | None = None
+    mailbox: bytes = b""
     discreet: bool = False
 
 
@@ -61,8 +65,8 @@ class Confirmations:
 
         Whoever is on the list already gets a friendly word instead of a question; a suppressed address gets
         nothing. At most one answer leaves per list and day (and a new one for who left in between, because
-        the old link is dead), three per address and day over all lists. Raises BadInput for details that
-        cannot be kept.
+        the old link is dead), three per address and day over all lists, and no more than three addresses a
+        day that probably lead to one mailbox. Raises BadInput for details that cannot be kept.
         """
         name = contacts.clean(asked.name, what="name", limit=contacts.NAME_LENGTH)
         application = application.cleaned() if application else None
@@ -95,7 +99,10 @@ class Confirmations:
         kind = "already" if subscription.state == "confirmed" else "confirmation"
         if application is not None and kind == "confirmation":
             directory.apply(session, application, contact_id=contact.id, now=now)
-        if answers_today(session, contact.id, now=now) < PER_ADDRESS_AND_DAY:
+        answered = answers_today(session, contact.id, now=now)
+        if not answered and asked.mailbox and not _has_room(session, asked.mailbox, now=now):
+            return
+        if answered < PER_ADDRESS_AND_DAY:
             self._put(session, kind, subscription, now=now)
 
     def give_access(self, session: Session, contact_id: int, *, now: datetime) -> bool:
@@ -218,8 +225,17 @@ def answers_today(session: Session, contact_id: int, *, now: datetime) -> int:
     return _today(session, contact_id, ("confirmation", "already"), now)
 
 
+def _has_room(session: Session, mailbox: bytes, *, now: datetime) -> bool:
+    """Count one more address that is answered for the first time today: ana+1, ana+2 are of one mailbox."""
+    return brakes.press(session, mailbox, now=_midnight(now)) <= PER_ADDRESS_AND_DAY
+
+
+def _midnight(now: datetime) -> datetime:
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def _today(session: Session, contact_id: int, kinds: Sequence[str], now: datetime) -> int:
-    since = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    since = _midnight(now)
     sent = select(func.count()).where(
         OutboxRow.contact_id == contact_id, OutboxRow.kind.in_(kinds), OutboxRow.queued_at >= since
     )

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 _LOGIN = re.compile(r"(?<=://)[^\s/@]+@")
 _ADDRESS = re.compile(r"(?:\"[^\"\n]*\"|[^\s<>,;:\"()\[\]]+)(?:@|%40)[^\s<>,;:\"'()]+")
-_TOKEN = re.compile(r"/(confirm|preferences|unsubscribe|rsvp)/[^\s\"'<>]+")
+_TOKEN = re.compile(r"/(confirm|preferences|mine|unsubscribe|rsvp)/[^\s\"'<>]+")
 _BEARER = re.compile(r"(?i)\b(bearer|basic|plain|login)\s+[A-Za-z0-9._~+/=-]{8,}")
 
 Event = MutableMapping[str, Any]

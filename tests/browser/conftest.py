@@ -4,26 +4,20 @@ Playwright holds this thread's event loop as long as the browser is open: so the
 folder, and what needs a loop of its own runs in another thread.
 """
 
-import asyncio
-import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from starlette.applications import Starlette
 
 from mailer import keys, service
 from mailer.postoffice import PostOffice
 from mailer.service import Service
 from mailer.settings import Settings
 from mailer.web import app, forms
-from mailer.web.server import server
-from tests import databases, people, settled
+from tests import databases, people, served, settled
 from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +60,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A try-out with a call planned and some mails in its post office; forms may be sent at once."""
     home = tmp_path_factory.mktemp("home")
     files = databases.SqliteFiles(tmp_path_factory.mktemp("template"))
-    settings = Settings(home=home, database_url=files.fresh(home), port=free_port())
+    settings = Settings(home=home, database_url=files.fresh(home), port=served.free_port())
     pepper = keys.kept_in(home / "secrets").pepper
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(people, "PEPPER", pepper)
@@ -76,31 +70,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         office.start()
         application = app.build(built)
         application.routes.append(settled.REFUSED)
-        with serving(application, settings) as address:
+        with served.serving(application, settings) as address:
             yield World(
                 service=built, address=address, links=settled.settle(built, deliver=lambda: deliver(built))
             )
         office.stop()
         built.close()
-
-
-def free_port() -> int:
-    """A port that nobody listens on now; the links in mails name it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-@contextmanager
-def serving(application: Starlette, settings: Settings) -> Iterator[str]:
-    """The address of a real server in a thread of its own."""
-    pages, up = server(application, settings), threading.Event()
-    pages.ready = up.set
-    thread = threading.Thread(target=lambda: asyncio.run(pages.serve()))
-    thread.start()
-    assert up.wait(10)
-    yield settings.public_url
-    pages.stop()
-    thread.join(10)
 
 
 def deliver(built: Service) -> None:

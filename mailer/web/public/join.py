@@ -40,6 +40,7 @@ def post(visit: Visit) -> Page:
         name=name,
         place=place,
         discreet=bool(reading.written["discreet"]),
+        mailbox=signups.mailbox(visit, address),
     )
     with visit.service.database.write() as session:
         if signups.braked(session, visit):

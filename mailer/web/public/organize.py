@@ -40,6 +40,7 @@ def post(visit: Visit) -> Page:
         page=visit.path,
         name=application.name,
         discreet=bool(reading.written["discreet"]),
+        mailbox=signups.mailbox(visit, address),
     )
     with visit.service.database.write() as session:
         if signups.braked(session, visit):

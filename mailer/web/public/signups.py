@@ -3,6 +3,8 @@
 Known, unknown and left addresses, machines and people get the same page; the door pads the time it takes.
 """
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -101,6 +103,12 @@ def mended(reading: Reading, template: str) -> Page:
 def braked(session: Session, visit: Visit) -> bool:
     """Count this sign-up and tell whether there are too many, from this network or from everywhere."""
     return not brakes.sign_up(session, visit.source, now=visit.now)
+
+
+def mailbox(visit: Visit, address: Address) -> bytes:
+    """Return 16 bytes that stand for the mailbox that an address probably leads to, and tell it to nobody."""
+    written = f"mailbox/{addresses.mailbox(address.key)}".encode()
+    return hmac.digest(visit.service.keys.pepper, written, hashlib.sha256)[:16]
 
 
 def answer(reading: Reading) -> Page:

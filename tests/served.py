@@ -1,0 +1,31 @@
+"""The pages behind a real server on this machine, in a thread of its own."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.applications import Starlette
+
+from mailer.settings import Settings
+from mailer.web.server import server
+
+
+def free_port() -> int:
+    """A port that nobody listens on now; the links in mails name it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def serving(application: Starlette, settings: Settings) -> Iterator[str]:
+    """The address of a real server in a thread of its own."""
+    pages, up = server(application, settings), threading.Event()
+    pages.ready = up.set
+    thread = threading.Thread(target=lambda: asyncio.run(pages.serve()))
+    thread.start()
+    assert up.wait(10)
+    yield settings.public_url
+    pages.stop()
+    thread.join(10)
