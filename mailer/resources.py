@@ -170,6 +170,8 @@ def add(
     title = contacts.clean(title, what="title", limit=TITLE_LENGTH)
     if slot in SEVERAL and not title:
         raise BadInput(f"{slot} holds many links, so each needs a title: add --title.")
+    if slot in SEVERAL and deposit is not None:
+        raise BadInput(f"What others wrote is linked and not copied: {slot} takes links only.")
     if (session.scalar(select(func.count()).select_from(_unretired().subquery())) or 0) >= MOST_VERSIONS:
         raise Conflict(
             f"There are {MOST_VERSIONS} versions. Retire old ones first: “mailer resource retire”."

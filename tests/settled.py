@@ -1,7 +1,8 @@
 """A service in use for a while: Ana, Ben and Cleo, a call, and the links that they got by mail."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -9,9 +10,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lists import subscriptions as subs
-from mailer import events
+from mailer import events, resources
+from mailer.deposits import Deposit
 from mailer.service import Service
 from tests import people
+
+GUIDE = {"slot": "guide", "note": "Second edition <2012>.", "dated": "2012-05-01"}
+RESOURCES: Sequence[dict[str, Any]] = (
+    {**GUIDE, "language": "en", "link": "https://example.org/" + "a-very-long-name-" * 12},
+    {
+        "slot": "powerpoint",
+        "language": "en",
+        "deposit": Deposit(digest="0" * 64, kind="pptx", size=2_200_000),
+    },
+    {"slot": "powerpoint", "language": "es", "deposit": Deposit(digest="1" * 64, kind="odp", size=900)},
+    {"slot": "allies", "language": "en", "title": "A group of neighbors", "link": "https://example.org/"},
+    {"slot": "allies", "language": "es", "title": "Un grupo vecino", "link": "https://example.org/es"},
+)
 
 
 async def _refused(request: Request) -> Response:
@@ -40,6 +55,8 @@ def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
             actor="test",
         )
         built.invitations.invite(session, call.id, now=now, actor="test")
+        for resource in RESOURCES:
+            resources.add(session, **resource, now=now, actor="test")
     while built.jobs.tick():
         deliver()
     tokens = built.tokens

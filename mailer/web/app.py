@@ -43,6 +43,7 @@ def doors(office: Office) -> tuple[Door, ...]:
         ("GET", "/organize", "public", organize.show),
         ("POST", "/organize", "public", organize.post),
         ("GET", "/privacy", "public", privacy.show),
+        ("GET", "/resources", "public", resources.show),
         ("GET", "/r/{slot}", "public", resources.go),
         ("GET", "/static/public.css", "public", static("public.css")),
         ("GET", "/static/favicon.svg", "public", static("favicon.svg")),

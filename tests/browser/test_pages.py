@@ -104,6 +104,7 @@ WALKS = {
     "sent-mended": mended,
     "organize": go("/organize"),
     "privacy": go("/privacy"),
+    "resources": go("/resources"),
     "sample": go("/r/toolkit"),
     "confirm-interest": to("confirm-interest"),
     "confirm-organizers": to("confirm-organizers"),

@@ -24,6 +24,7 @@ SAME = {
     "known.value.no": "the word is the same",
     "known.value.answer_no": "the word is the same",
     "office.octets": "a unit",
+    "resources.kinds.pdf": "the name of a format",
 }
 # What stands in a template itself, and why.
 LITERAL = {

@@ -7,13 +7,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from lists.db import Database
+from lists.errors import BadInput
 from mailer import deposits, resources
 from mailer import service as composition
+from mailer.deposits import Deposit
 from mailer.service import Service
 from mailer.settings import Settings
 from tests.clocks import StoppedClock
 from tests.mailer.test_service import earnest
-from tests.mailer.visitor import Visitor
+from tests.mailer.visitor import Visitor, words
 
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 1_000
 
@@ -26,11 +28,10 @@ def public(settings: Settings, database: Database, clock: StoppedClock) -> Itera
     built.close()
 
 
-def link(service: Service, url: str, *, slot: str = "toolkit", language: str = "en", title: str = "") -> None:
+def link(service: Service, url: str, *, slot: str = "toolkit", language: str = "en", **more: str) -> None:
     with service.database.write() as session:
-        resources.add(
-            session, slot, language=language, link=url, title=title, now=service.clock.now(), actor="staff"
-        )
+        now = service.clock.now()
+        resources.add(session, slot, language=language, link=url, now=now, actor="staff", **more)
 
 
 def file(
@@ -128,13 +129,14 @@ def test_no_word_of_an_address_reaches_the_disk(public: Visitor, tmp_path: Path,
         assert str(tmp_path) not in answer.text
 
 
-def test_an_empty_slot_is_a_sample_in_a_try_out_and_not_found_in_earnest(
+def test_an_empty_slot_is_a_sample_in_a_try_out_and_on_its_way_in_earnest(
     visitor: Visitor, public: Visitor
 ) -> None:
     sample = visitor.get("/r/guide?lang=es")
     assert sample.status_code == 200
     assert "SAMPLE" in sample.text
-    assert public.get("/r/guide").status_code == 404
+    coming = public.get("/r/guide?lang=es")
+    assert (coming.status_code, coming.headers["location"]) == (303, "/resources?lang=es#guide")
 
 
 def test_a_file_that_is_gone_is_not_found_and_told_to_operators(public: Visitor, tmp_path: Path) -> None:
@@ -145,3 +147,38 @@ def test_a_file_that_is_gone_is_not_found_and_told_to_operators(public: Visitor,
     with capture_logs() as logs:
         assert public.get("/r/toolkit").status_code == 404
     assert [entry["event"] for entry in logs] == ["the file of a resource is missing"]
+
+
+def test_the_page_tells_of_each_what_it_is_how_large_and_from_when(public: Visitor, tmp_path: Path) -> None:
+    file(public.service, tmp_path)
+    file(public.service, tmp_path, PDF * 10, language="es")
+    link(public.service, "https://example.org/g", slot="guide", dated="2012-05-01", note="Look <b>here</b>.")
+    english, spanish = (words(public.get(f"/resources?lang={language}")) for language in ("en", "es"))
+    assert "PDF, 250.0 kB, October 20, 2026" in english
+    assert "at example.org, May 1, 2012" in english
+    assert "Look <b>here</b>." in english and "<b>here" not in public.get("/resources").text
+    assert "PDF, 2.4 MB, 20 de octubre de 2026" in spanish
+    assert "(en inglés)" in spanish and "(in English)" not in english
+    assert english.count("Also in Spanish") == spanish.count("También en inglés") == 1
+    assert "We are preparing this one." in english
+
+
+def test_allies_stand_by_their_titles_and_mails_lead_to_them_all(public: Visitor) -> None:
+    assert "such as AltoPoli-Migra" in words(public.get("/resources"))
+    link(public.service, "https://one.example.org/", slot="allies", title="One")
+    link(public.service, "https://two.example.org/", slot="allies", title="Two")
+    page = public.get("/resources").text
+    for name in ("one", "two"):
+        assert f'<a href="https://{name}.example.org/" rel="noreferrer">' in page
+    assert public.get("/r/allies?lang=en").headers["location"] == "/resources?lang=en#allies"
+
+
+def test_a_try_out_shows_what_is_missing_as_samples(visitor: Visitor) -> None:
+    assert words(visitor.get("/resources")).count("(sample)") == 5
+
+
+def test_what_others_wrote_is_not_copied(public: Visitor) -> None:
+    kept = Deposit(digest="0" * 64, kind="pdf", size=1)
+    with public.service.database.write() as session, pytest.raises(BadInput, match="linked and not copied"):
+        now = public.service.clock.now()
+        resources.add(session, "allies", language="en", deposit=kept, title="One", now=now, actor="staff")

@@ -54,6 +54,7 @@ WALKS: dict[str, Walk] = {
     "organize, mistakes": sent("/organize", email="", zip="00000"),
     "organize, sent": sent("/organize", email="eva@example.org", organization="St. Mark", zip="10027"),
     "privacy": asked("/privacy"),
+    "resources": asked("/resources"),
     "sample": asked("/r/toolkit"),
     "confirm, interest": linked("confirm-interest"),
     "confirm, organizers": linked("confirm-organizers"),

@@ -52,7 +52,7 @@ def resources(visit: Visit) -> list[dict[str, object]]:
         {
             "name": name,
             "url": shelf.address(name, visit.language) if offered[name] or shelf.tryout else "",
-            "foreign": any(version.language != visit.language for version in offered[name]),
+            "language": offered[name][0].language if offered[name] else visit.language,
             "sample": not offered[name],
         }
         for name in SHELF

@@ -1,16 +1,51 @@
-"""Resources: the address in mails that leads to what stands in a slot today. Nobody notes who comes by."""
+"""Resources: their page, and the address in mails that leads to what stands in a slot today.
+
+Nobody notes who comes by.
+"""
+
+from datetime import date
+from urllib.parse import urlsplit
 
 from lists.errors import NotFound
-from mailer import deposits
+from mailer import deposits, moments
 from mailer.policy import RESOURCES
-from mailer.web.visit import Answer, Away, Download, Page, Visit
+from mailer.resources import SEVERAL, Version
+from mailer.web.visit import Answer, Away, Download, Elsewhere, Page, Visit
+
+UNITS = ((1024 * 1024, "MB"), (1024, "kB"))
+
+
+def show(visit: Visit) -> Page:
+    """Show what stands in every slot, and the links of allies."""
+    shelf = visit.service.editions.shelf
+    with visit.service.database.read() as session:
+        standing = shelf.standing(session)
+        offered = shelf.offered(session, visit.language)
+    languages = {(version.slot, version.language) for version in standing}
+    other = "es" if visit.language == "en" else "en"
+    items = [
+        {
+            "slot": slot,
+            "url": _way(slot, visit.language) if offered[slot] or shelf.tryout else "",
+            "other": _way(slot, other) if {(slot, visit.language), (slot, other)} <= languages else "",
+            "version": _told(visit, offered[slot][0]) if offered[slot] else None,
+        }
+        for slot in RESOURCES
+        if slot not in SEVERAL
+    ]
+    allies = [
+        {**_told(visit, version), "url": version.link}
+        for slot in sorted(SEVERAL)
+        for version in offered[slot]
+    ]
+    return Page(visit=visit, template="resources.html", values={"items": items, "allies": allies})
 
 
 def go(visit: Visit) -> Answer:
     """Lead to a slot's link or file, in the visitor's language where there is one.
 
-    An empty slot has a page marked SAMPLE in a try-out; else NotFound. The word in the address only chooses a
-    row; what is looked for on the disk is the hash in it.
+    An empty slot has a page marked SAMPLE in a try-out; else the page of resources says that it is coming.
+    The word in the address only chooses a row; what is looked for on the disk is the hash in it.
     """
     slot = visit.parameters["slot"]
     if slot not in RESOURCES:
@@ -18,12 +53,39 @@ def go(visit: Visit) -> Answer:
     shelf = visit.service.editions.shelf
     with visit.service.database.read() as session:
         offered = shelf.offered(session, visit.language)[slot]
-    if not offered:
-        if not shelf.tryout:
-            raise NotFound("Nothing stands in this slot now.")
+    if not offered and shelf.tryout:
         return Page(visit=visit, template="sample.html", values={"name": slot})
+    if not offered or slot in SEVERAL:
+        return Elsewhere(path="/resources", query={"lang": visit.language}, part=slot)
     version = offered[0]
     if version.link:
         return Away(link=version.link)
     path = deposits.find(version.file, home=visit.service.settings.home)
     return Download(path=path, kind=deposits.KINDS[version.kind].media, name=version.name, mark=version.file)
+
+
+def _way(slot: str, language: str) -> str:
+    return f"/r/{slot}?lang={language}"
+
+
+def _told(visit: Visit, version: Version) -> dict[str, object]:
+    """Return what is said of a version: what it is, how large, and from when, as far as that is known."""
+    words = visit.words.resources
+    parts = [words.kinds[version.kind], _size(version.size)] if version.file else []
+    if version.link:
+        parts.append(words.at(host=urlsplit(version.link).hostname))
+    if version.dated:
+        parts.append(moments.dated(date.fromisoformat(version.dated), language=visit.language))
+    return {
+        "title": version.title,
+        "note": version.note,
+        "language": version.language,
+        "foreign": version.language != visit.language,
+        "about": ", ".join(map(str, parts)),
+    }
+
+
+def _size(octets: int) -> str:
+    """Say a size as people know it: “2.1 MB”."""
+    unit, name = next(((unit, name) for unit, name in UNITS if octets >= unit), UNITS[-1])
+    return f"{max(octets / unit, 0.1):.1f} {name}"
