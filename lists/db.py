@@ -30,7 +30,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.types import TypeEngine
@@ -43,6 +43,7 @@ LOCK_WAIT_SECONDS = 10.0  # for a lock that somebody else holds, and for a free 
 LOCK_LOOK_MILLISECONDS = 4
 LOG_WAIT_MILLISECONDS = 100
 POOL_SIZE = 12  # as many threads as may hold a connection at once; more wait their turn
+VANISHED = "23503"  # foreign_key_violation, PostgreSQL appendix A
 BUSY = "The database is busy. Nothing was changed; please try again in a moment."
 
 
@@ -156,7 +157,7 @@ def _session(engine: Engine) -> Iterator[Session]:
     try:
         with Session(engine, expire_on_commit=False) as session:
             yield session
-    except (OperationalError, InterfaceError) as trouble:
+    except (OperationalError, InterfaceError, IntegrityError) as trouble:
         told = _translated(trouble)
         if told is None:
             raise
@@ -166,6 +167,10 @@ def _session(engine: Engine) -> Iterator[Session]:
 
 
 def _translated(trouble: DBAPIError) -> StorageTrouble | None:
+    if isinstance(trouble, IntegrityError):
+        # PostgreSQL only: what the new row points at was there when this transaction looked, and is gone by
+        # now, because somebody was forgotten or merged. Whoever tries again does not find it.
+        return StorageTrouble(BUSY) if getattr(trouble.orig, "sqlstate", "") == VANISHED else None
     words = str(trouble.orig).lower()
     if any(sign in words for sign in ("locked", "busy", "deadlock", "lock timeout")):
         return StorageTrouble(BUSY)

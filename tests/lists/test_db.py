@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, literal, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from lists import addresses, contacts, db
+from lists import addresses, contacts, db, declines
 from lists.contacts import Contact
 from lists.db import Database, Instant, insert_or_nothing, once
 from lists.errors import StorageTrouble
 from lists.suppressions import Suppression
 from tests.clocks import START, StoppedClock
 from tests.people import PEPPER, Person
-from tests.races import on_postgresql
+from tests.races import meanwhile, on_postgresql
 
 NAIVE = START.replace(tzinfo=None)
 
@@ -181,3 +181,21 @@ def test_no_error_repeats_what_is_known_about_a_person(database: Database, ben: 
     with pytest.raises(DBAPIError) as caught, database.write() as session:
         session.execute(select(Contact.id).where(Contact.email == ben.email, text("no_such_column = 1")))
     assert ben.email not in str(caught.value)
+
+
+@on_postgresql
+def test_whoever_writes_about_somebody_just_forgotten_is_told_to_try_again(
+    database: Database, clock: StoppedClock, ben: Person
+) -> None:
+    gone = meanwhile(database, before="INSERT INTO declines", do=lambda other: contacts.erase(other, ben.id))
+    with pytest.raises(StorageTrouble, match="try again"), gone, database.write() as session:
+        declines.choose(session, contact_id=ben.id, declined={"calls"}, now=clock.now())
+
+
+def test_a_row_that_points_at_nobody_is_a_fault_of_ours_where_nobody_can_have_gone(
+    sqlite_url: str, clock: StoppedClock
+) -> None:
+    database = Database(sqlite_url)
+    with pytest.raises(IntegrityError), database.write() as session:
+        declines.choose(session, contact_id=4_711, declined={"calls"}, now=clock.now())
+    database.dispose()

@@ -191,6 +191,29 @@ def test_the_address_that_went_is_not_imported_forgotten_with_the_person_and_lea
         assert mergers.person(session, again.id) is None
 
 
+def test_who_left_is_left_with_both_addresses_in_a_backup_from_before_the_merge(
+    database: Database, clock: StoppedClock, ben: Person, cleo: Person
+) -> None:
+    with database.write() as session:
+        again = ana_again(session, clock)
+    with database.write() as session:
+        merged(session, clock, ben.id, again.id)
+        subscriptions.leave(session, contact_id=ben.id, now=clock.now())
+        after_leaving = [each for _, each in departures.unwritten(session, limit=9)]
+        session.rollback()
+    with database.write() as session:
+        merged(session, clock, again.id, cleo.id)
+        after_merging = [each for _, each in departures.unwritten(session, limit=9)]
+        session.rollback()
+    for departed, gone in ((after_leaving, (ben, again)), (after_merging, (again, cleo))):
+        with database.write() as session:
+            assert states(session, again.id) == {"interest": "confirmed"}
+            forgetting.reapply(session, departed, now=clock.now(), actor="staff")
+            for person_ in gone:
+                assert states(session, person_.id) == {"interest": "left"}
+            session.rollback()
+
+
 def ana_again_elsewhere(session: Session, clock: StoppedClock) -> Person:
     return add(
         session,

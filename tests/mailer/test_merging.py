@@ -1,24 +1,27 @@
 """When two contacts become one nobody gets a mail twice, nothing is lost, and old links still leave."""
 
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from lists import contacts, duplicates, subscriptions
-from lists.errors import Conflict
-from mailer import disclosure, invitations, merging, outbox
+from lists.errors import Conflict, StorageTrouble
+from mailer import broadcasts, disclosure, invitations, merging, outbox, templates
 from mailer.invitations import Rsvp
 from mailer.journeys import Journey
 from mailer.outbox import OutboxRow
 from mailer.service import Service
-from mailer.templates import Edition
+from mailer.templates import Edition, Template
 from tests import calls, commands, people, relays
 from tests.clocks import StoppedClock
 from tests.commands import Mailer
 from tests.mailer.visitor import Visitor, words
 from tests.people import Person
+from tests.races import at_once, on_postgresql
 from tests.relays import REFUSED, SENT, World
 
 # Every table that points at a contact, and so has something to be merged; a new one belongs here and into
@@ -205,6 +208,37 @@ def test_nothing_is_merged_while_a_message_is_being_handed_over(
         merge(service, ben, bea)
     with service.database.read() as session:
         assert contacts.get(session, bea.id).email == bea.email
+
+
+@on_postgresql
+def test_whoever_fills_while_two_are_merged_sends_nobody_the_same_twice(
+    service: Service, world: World, ben: Person, bea: Person
+) -> None:
+    now = service.clock.now()
+    sources = templates.parse_update(relays.UPDATE, path="update.md")
+    with service.database.write() as session:
+        template = Template(name="broadcast", sources=sources)
+        edition = service.editions.freeze(session, template, "broadcast", now=now)
+        broadcasts.create(
+            session, subject="News", audience="interest", edition_id=edition.id, now=now, actor="test"
+        )
+
+    def merging_them(session: Session) -> object:
+        return merging.merge(session, ben.id, bea.id, versions=(1, 1), now=now, actor="staff")
+
+    with suppress(StorageTrouble):  # whoever comes too late is told to try again, and does so below
+        at_once(
+            service.database,
+            merging_them,
+            lambda session: service.broadcasts.fill(session, now=now, limit=10),
+            lambda session: service.sequences.fill(session, now=now, limit=10),
+        )
+    with suppress(Conflict), service.database.write() as session:
+        merging_them(session)
+    fill(service)
+    fill(service)
+    relays.deliver(service, world)
+    assert world.arrived == [ben.email] * 2
 
 
 def test_a_call_is_answered_once_and_the_latest_answer_counts(
