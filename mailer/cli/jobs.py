@@ -2,6 +2,7 @@
 
 import click
 
+from mailer import restores
 from mailer.cli import opening, output
 
 COLUMNS = {"name": "Job", "about": "What it does", "every": "How often"}
@@ -39,12 +40,18 @@ def run(*, name: str, as_json: bool) -> None:
     """Run one job now: “mailer jobs run fill-sequence”.
 
     Running a job more often than it runs by itself does no harm: it only does what is left to do. No mail
-    leaves by this; “mailer deliver” does that.
+    leaves by this; “mailer deliver” does that. After a restore, nothing is put into the outbox before its gap
+    is settled, which is said here.
     """
     with opening.service() as service:
         moved = service.jobs.named(name).run()
+        with service.database.read() as session:
+            restore = restores.held(session)
+    held = "" if restore is None else restore.sentence
     if as_json:
-        output.print_json({"name": name, "moved": moved})
+        output.print_json({"name": name, "moved": moved, "held": held})
+    elif held and not moved:
+        output.say(held)
     else:
         rows = "one row" if moved == 1 else f"{moved:,} rows"
         output.say(f"Done: {rows} moved." if moved else "Done: there was nothing to do.")

@@ -1,8 +1,10 @@
 """Every job is listed, and runs by hand."""
 
+from datetime import timedelta
+
 import pytest
 
-from mailer import census
+from mailer import census, restores
 from mailer.service import Service
 from tests import commands
 from tests.commands import Mailer
@@ -25,10 +27,27 @@ def test_every_job_is_listed_and_runs_by_hand(service: Service, mailer: Mailer) 
 def test_filling_by_hand_reaches_ben_and_not_cleo(
     service: Service, mailer: Mailer, ben: Person, cleo: Person
 ) -> None:
-    assert mailer("jobs", "run", "fill-sequence", "--json").json == {"name": "fill-sequence", "moved": 1}
+    ran = mailer("jobs", "run", "fill-sequence", "--json")
+    assert ran.json == {"name": "fill-sequence", "moved": 1, "held": ""}
     assert mailer("jobs", "run", "fill-sequence").out == "Done: there was nothing to do.\n"
     with service.database.read() as session:
         assert census.counts(session) == {("sequence", "queued"): 1}
+
+
+def test_after_a_restore_a_job_says_why_nothing_is_sent(
+    service: Service, mailer: Mailer, ben: Person, cleo: Person
+) -> None:
+    now = service.clock.now()
+    with service.database.write() as session:
+        restores.begin(session, backup_at=now - timedelta(days=1), now=now)
+    ran = mailer("jobs", "run", "fill-sequence")
+    assert ran.status == 0
+    assert ran.out.startswith("Nothing is sent: the backup of ")
+    assert "mailer db accept-gap" in ran.out
+    told = mailer("jobs", "run", "fill-sequence", "--json").json
+    assert (told["moved"], told["held"]) == (0, ran.out.strip())
+    with service.database.read() as session:
+        assert census.counts(session) == {}
 
 
 def test_an_unknown_job_is_told(mailer: Mailer) -> None:
