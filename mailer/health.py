@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer import brakes, leases, pulse, restores, tallies, tryout
+from mailer import brakes, facts, leases, pulse, restores, tallies, tryout
 from mailer.composer import MISSING_LINK
 from mailer.leases import Lease
 from mailer.outbox import HELD, QUEUED, SENDING, OutboxRow
@@ -66,6 +66,7 @@ def look(database: Database, clock: Clock, *, home: Path) -> Sequence[Finding]:
         _schedule(found),
         _restore(found),
         _resources(found),
+        _facts(found),
         _clock(found, real),
         _disk(home),
     )
@@ -107,6 +108,7 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         exists().where(Pause.try_at.is_not(None)).label("paused"),
         restores.is_held().label("held"),
         exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(MISSING_LINK)).label("linkless"),
+        exists().where(facts.has_expired(now)).label("expired"),
         exists().where(Run.fault != "").label("failing"),
         newest_beat.label("newest_beat"),
         newest_lease.label("newest_lease"),
@@ -144,6 +146,13 @@ def _resources(found: Row[Any]) -> Finding:
         sentence = "Mails wait for a resource that nobody has given yet."
         return Finding(name="resources", ok=False, sentence=sentence)
     return Finding(name="resources", ok=True, sentence="No mail waits for a resource.")
+
+
+def _facts(found: Row[Any]) -> Finding:
+    if found.expired:
+        sentence = "A card on present law was not checked for 90 days and is left out."
+        return Finding(name="facts", ok=False, sentence=sentence)
+    return Finding(name="facts", ok=True, sentence="Every card on present law was checked within 90 days.")
 
 
 def _confirmations(found: Row[Any]) -> Finding:

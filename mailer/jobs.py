@@ -22,6 +22,7 @@ from mailer import (
     brakes,
     census,
     deposits,
+    facts,
     journal,
     limits,
     outbox,
@@ -150,6 +151,12 @@ class Jobs:
                 about="delete files of resources that were retired",
                 every=timedelta(hours=6),
                 run=self._clear_resources,
+            ),
+            Job(
+                name="watch-facts",
+                about="tell staff which cards on present law must be checked again",
+                every=timedelta(days=1),
+                run=self._watch_facts,
             ),
         ]
 
@@ -291,6 +298,16 @@ class Jobs:
             waiting = census.held_for(session, MISSING_LINK)
         for fields, messages in waiting.items():
             log.warning("mails wait for a resource that nobody has given", fields=fields, messages=messages)
+        return 0
+
+    def _watch_facts(self) -> int:
+        now = self.clock.now()
+        with self.database.read() as session:
+            for card in facts.to_check(session, now=now):
+                left = card.days_left(now)
+                log.warning(
+                    "a card on present law must be checked", card=card.id, state=card.state, days=left
+                )
         return 0
 
     def _clear_resources(self) -> int:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lists import subscriptions as subs
-from mailer import events, resources
+from mailer import events, facts, resources
 from mailer.deposits import Deposit
 from mailer.service import Service
 from tests import people
@@ -57,6 +57,17 @@ def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
         built.invitations.invite(session, call.id, now=now, actor="test")
         for resource in RESOURCES:
             resources.add(session, **resource, now=now, actor="test")
+        for state in ("federal", "NY"):
+            facts.add(
+                session,
+                state=state,
+                text={"en": "This is no law, but a test.", "es": "Esto no es una ley, es una prueba."},
+                source="https://example.org/law",
+                checked_on="",
+                checked_by="the tests",
+                now=now,
+                actor="test",
+            )
     while built.jobs.tick():
         deliver()
     tokens = built.tokens

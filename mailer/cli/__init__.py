@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "event": ("event", "Plan a call, and invite people to it."),
     "broadcast": ("broadcast", "Send an update to a list, after a look at who gets it."),
     "resource": ("resource", "Keep the toolkit, the webinar and the other resources."),
+    "fact": ("fact", "Keep the cards on present law, and say when they were checked."),
     "outbox": ("outbox", "See what waits, what left, what failed, and why."),
     "relay": ("relay", "See the mail servers and what they took; pause and resume."),
     "deliver": ("deliver", "Deliver what is due now, then stop."),

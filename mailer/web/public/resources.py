@@ -3,11 +3,14 @@
 Nobody notes who comes by.
 """
 
+from collections.abc import Sequence
 from datetime import date
+from itertools import groupby
 from urllib.parse import urlsplit
 
 from lists.errors import NotFound
-from mailer import deposits, moments
+from mailer import deposits, facts, moments, states
+from mailer.facts import FactCard
 from mailer.policy import RESOURCES
 from mailer.resources import SEVERAL, Version
 from mailer.web.visit import Answer, Away, Download, Elsewhere, Page, Visit
@@ -21,6 +24,7 @@ def show(visit: Visit) -> Page:
     with visit.service.database.read() as session:
         standing = shelf.standing(session)
         offered = shelf.offered(session, visit.language)
+        cards = facts.shown(session, now=visit.now)
     languages = {(version.slot, version.language) for version in standing}
     other = "es" if visit.language == "en" else "en"
     items = [
@@ -38,7 +42,11 @@ def show(visit: Visit) -> Page:
         for slot in sorted(SEVERAL)
         for version in offered[slot]
     ]
-    return Page(visit=visit, template="resources.html", values={"items": items, "allies": allies})
+    return Page(
+        visit=visit,
+        template="resources.html",
+        values={"items": items, "allies": allies, "law": _law(visit, cards)},
+    )
 
 
 def go(visit: Visit) -> Answer:
@@ -83,6 +91,24 @@ def _told(visit: Visit, version: Version) -> dict[str, object]:
         "foreign": version.language != visit.language,
         "about": ", ".join(map(str, parts)),
     }
+
+
+def _law(visit: Visit, cards: Sequence[FactCard]) -> list[dict[str, object]]:
+    """Return the cards by state, each with its text, its source, and who checked it when."""
+    told: list[dict[str, object]] = []
+    for state, same in groupby(cards, key=lambda card: card.state):
+        rows: list[dict[str, object]] = [
+            {
+                "text": card.text[visit.language],
+                "source": card.source,
+                "host": urlsplit(card.source).hostname,
+                "on": moments.dated(date.fromisoformat(card.checked_on), language=visit.language),
+                "by": card.checked_by,
+            }
+            for card in same
+        ]
+        told.append({"name": states.name(state, language=visit.language), "cards": rows})
+    return told
 
 
 def _size(octets: int) -> str:
