@@ -150,9 +150,9 @@ def _resources(found: Row[Any]) -> Finding:
 
 def _facts(found: Row[Any]) -> Finding:
     if found.expired:
-        sentence = "A card on present law was not checked for 90 days and is left out."
+        sentence = "A card on present law was not checked in time and is left out."
         return Finding(name="facts", ok=False, sentence=sentence)
-    return Finding(name="facts", ok=True, sentence="Every card on present law was checked within 90 days.")
+    return Finding(name="facts", ok=True, sentence="Every card on present law was checked in time.")
 
 
 def _confirmations(found: Row[Any]) -> Finding:

@@ -28,6 +28,14 @@ def go(path):
     return lambda page, world: page.goto(world.address + with_language(path, page))
 
 
+def unfolded(path):
+    def walk(page, world):
+        go(path)(page, world)
+        page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+
+    return walk
+
+
 def to(link):
     return lambda page, world: page.goto(world.address + with_language(world.links[link], page))
 
@@ -104,7 +112,7 @@ WALKS = {
     "sent-mended": mended,
     "organize": go("/organize"),
     "privacy": go("/privacy"),
-    "resources": go("/resources"),
+    "resources": unfolded("/resources"),
     "sample": go("/r/toolkit"),
     "confirm-interest": to("confirm-interest"),
     "confirm-organizers": to("confirm-organizers"),
