@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Annotated, Any
 
 from sqlalchemy import (
@@ -29,7 +30,7 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
@@ -240,22 +241,31 @@ def insert_or_nothing(
     """
     plain = table if isinstance(table, Table) else table.__table__
     assert isinstance(plain, Table)
-    statement = insert(plain).execution_options(preserve_rowcount=True)
     if isinstance(source, Select):
         if source.whereclause is None:
             raise ValueError("a SELECT handed to insert_or_nothing needs a WHERE")
         names = [column if isinstance(column, str) else column.name for column in columns]
         # SQLAlchemy would compute Python-side defaults for a SELECT; the SELECT names every column itself.
-        statement = statement.from_select(names, source, include_defaults=False)
+        statement = _insert(plain).from_select(names, source, include_defaults=False)
         result = session.execute(statement.on_conflict_do_nothing())
     elif not source:
         return 0
     else:
         # Rows as parameters of one short statement: a statement that spells out a thousand rows takes
         # fifteen times as long to build as to run.
-        result = session.execute(statement.on_conflict_do_nothing(), [dict(row) for row in source])
+        result = session.execute(_insert_or_nothing(plain), [dict(row) for row in source])
     assert isinstance(result, CursorResult)
     return max(result.rowcount, 0)
+
+
+def _insert(table: Table) -> Insert:
+    return insert(table).execution_options(preserve_rowcount=True)
+
+
+@cache
+def _insert_or_nothing(table: Table) -> Insert:
+    """Return the statement for rows as parameters, made once for each table."""
+    return _insert(table).on_conflict_do_nothing()
 
 
 def once(rows: Select[int]) -> Select[int]:

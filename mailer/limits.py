@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import CursorResult, String, delete, select, update
+from sqlalchemy import CursorResult, String, bindparam, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Moment, insert_or_nothing
@@ -35,6 +35,16 @@ class Limit(Base):
 
     scope: Mapped[str] = mapped_column(String(300), primary_key=True)
     free_at: Mapped[Moment]
+
+
+# Made once: a claim asks for each limit.
+FREE_AT = select(Limit.free_at).where(Limit.scope == bindparam("wanted")).with_for_update()
+FREE_FROM = (
+    update(Limit)
+    .where(Limit.scope == bindparam("wanted"))
+    .values(free_at=bindparam("moment"))
+    .execution_options(synchronize_session=False)
+)
 
 
 class Turn(NamedTuple):
@@ -75,11 +85,11 @@ def take(
 
 def hold(session: Session, scope: str, *, real: datetime) -> datetime:
     """Return when a scope's next slot is free; nobody else takes one before the commit."""
-    row = select(Limit.free_at).where(Limit.scope == scope).with_for_update()
-    found = session.scalar(row)
+    asked = {"wanted": scope}
+    found = session.scalar(FREE_AT, asked)
     if found is None:
         insert_or_nothing(session, Limit, [{"scope": scope, "free_at": real}])
-        found = session.scalars(row).one()
+        found = session.scalars(FREE_AT, asked).one()
     return found
 
 
@@ -120,4 +130,4 @@ def _apart(moments: Sequence[datetime], *, first: datetime, spacing: timedelta) 
 
 
 def _free_from(session: Session, scope: str, moment: datetime) -> None:
-    session.execute(update(Limit).where(Limit.scope == scope).values(free_at=moment))
+    session.execute(FREE_FROM, {"wanted": scope, "moment": moment})

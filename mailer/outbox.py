@@ -316,8 +316,7 @@ def revive(session: Session, which: ColumnElement[bool], *, kind: str, edition_i
 
 def anything_due(session: Session, *, now: datetime) -> bool:
     """Tell whether some queued row is due, without taking anything."""
-    due = select(OutboxRow.id).where(_due(now))
-    return session.scalar(due.limit(1)) is not None
+    return session.scalar(_any_due(), {"now": now}) is not None
 
 
 def waiting(session: Session, *, now: datetime) -> int:
@@ -335,6 +334,11 @@ def _due(now: datetime | BindParameter[Any], *priorities: int) -> ColumnElement[
     row = OutboxRow
     wanted = row.priority.in_(priorities or PRIORITIES)
     return and_(row.state == QUEUED, wanted, row.due_at <= now, row.expires_at > now)
+
+
+@cache
+def _any_due() -> Executable:
+    return select(OutboxRow.id).where(_due(bindparam("now", type_=Instant))).limit(1)
 
 
 @cache

@@ -37,9 +37,12 @@ class Pause(Base):
     why: Mapped[str] = mapped_column(String(WHY_LENGTH))
 
 
+EVERY_ONE = select(Pause).order_by(Pause.scope)  # made once: each claim asks
+
+
 def all_of_them(session: Session) -> Mapping[str, Pause]:
     """Return every pause by its scope."""
-    return {pause.scope: pause for pause in session.scalars(select(Pause).order_by(Pause.scope))}
+    return {pause.scope: pause for pause in session.scalars(EVERY_ONE)}
 
 
 def begin(session: Session, scope: str, *, why: str, real: datetime) -> bool:

@@ -49,9 +49,12 @@ def begin(session: Session, *, backup_at: datetime, now: datetime) -> Restore:
     return restore
 
 
+UNSETTLED = select(Restore).where(Restore.ended_at.is_(None)).limit(1)  # made once: each claim asks
+
+
 def held(session: Session) -> Restore | None:
     """Return the restore whose gap is not settled yet, or None."""
-    return session.scalars(select(Restore).where(Restore.ended_at.is_(None)).limit(1)).one_or_none()
+    return session.scalars(UNSETTLED).one_or_none()
 
 
 def is_held() -> ColumnElement[bool]:

@@ -7,9 +7,10 @@ over a few slots, so that several workers seldom wait for each other.
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 
 from sqlalchemy import BigInteger, CursorResult, String, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import EPOCH, Base, Moment
@@ -39,10 +40,14 @@ def add(session: Session, numbers: Mapping[str, int], *, slot: int, now: datetim
         for since in (IN_ALL, step(now))
     ]
     if rows:
-        new = insert(Tally)
-        more = {"number": Tally.number + new.excluded.number}
-        keys = [Tally.what, Tally.since, Tally.slot]
-        session.execute(new.on_conflict_do_update(index_elements=keys, set_=more), rows)
+        session.execute(_adding(), rows)
+
+
+@cache
+def _adding() -> Insert:
+    new = insert(Tally)
+    more = {"number": Tally.number + new.excluded.number}
+    return new.on_conflict_do_update(index_elements=[Tally.what, Tally.since, Tally.slot], set_=more)
 
 
 def step(moment: datetime) -> datetime:
