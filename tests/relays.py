@@ -229,3 +229,18 @@ def confirmation(service: Service, person: Person) -> None:
             edition_id=edition,
             now=now,
         )
+
+
+def elsewhere(service: Service, ids: Sequence[int], domain: str) -> None:
+    """Let these people have their mailbox at another domain."""
+    with service.database.write() as session:
+        for each in ids:
+            person = session.get(Contact, each)
+            assert person is not None
+            person.email = person.email_key = f"n{each}@{domain}"
+
+
+def most(begun: Sequence[float], period: float) -> int:
+    """Return the most that began in any half-open stretch of time as long as the period."""
+    ordered = sorted(begun)
+    return max(sum(first <= each < first + period for each in ordered) for first in ordered)

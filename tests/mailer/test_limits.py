@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -11,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from lists.contacts import Contact
 from lists.db import Database
 from mailer import leases, limits, outbox
 from mailer.limits import AHEAD, Limit
@@ -22,7 +20,7 @@ from tests.clocks import START, StoppedClock
 from tests.loops import run
 from tests.people import Person
 from tests.races import at_once
-from tests.relays import World, broadcast, confirmation, crowd, lane, rows, states, worker
+from tests.relays import World, broadcast, confirmation, crowd, elsewhere, lane, most, rows, states, worker
 
 RATES = ["1/second", "5/second", "7/minute", "100/minute", "600/hour", "50000/day"]
 
@@ -31,12 +29,6 @@ RATES = ["1/second", "5/second", "7/minute", "100/minute", "600/hour", "50000/da
 def other(world: World) -> World:
     """The same relay as another worker sees it, on the same clock."""
     return World(world.clock, logs=world.logs)
-
-
-def most(begun: Sequence[float], period: float) -> int:
-    """Return the most that began in any half-open stretch of time as long as the period."""
-    ordered = sorted(begun)
-    return max(sum(first <= each < first + period for each in ordered) for first in ordered)
 
 
 @pytest.mark.parametrize("text", RATES)
@@ -251,15 +243,6 @@ def test_a_worker_that_gets_no_connection_says_so_and_claims_nothing(service: Se
 # Domains
 
 
-def elsewhere(service: Service, ids: Sequence[int], domain: str) -> None:
-    """Let these people have their mailbox at another domain."""
-    with service.database.write() as session:
-        for each in ids:
-            person = session.get(Contact, each)
-            assert person is not None
-            person.email = person.email_key = f"n{each}@{domain}"
-
-
 def at(world: World, domain: str) -> list[float]:
     return [moment for recipient, moment in world.begun if recipient.endswith(f"@{domain}")]
 
@@ -304,29 +287,6 @@ def test_every_other_domain_has_a_limit_of_its_own_where_a_star_says_so(
     assert len(at(world, "free.example")) == 30
     for domain in ("one.example", "two.example"):
         assert 8 <= len(at(world, domain)) <= 10
-
-
-@pytest.mark.parametrize("relay", ["2/second", "3/second", "5/second", "70/minute"])
-@pytest.mark.parametrize("domain", ["1/second", "2/second", "31/minute"])
-def test_where_relay_and_domain_are_limited_each_message_finds_a_moment_that_is_right_for_both(
-    service: Service, world: World, relay: str, domain: str
-) -> None:
-    ids = crowd(service, 24)
-    elsewhere(service, ids[:8], "one.example")
-    elsewhere(service, ids[8:16], "two.example")
-    broadcast(service)
-    limited = lane(world, rate=relay)
-    made = worker(service, world, lanes=[limited], domains=[f"one.example={domain}", f"two.example={domain}"])
-
-    async def seconds() -> None:
-        asyncio.get_running_loop().call_later(40.0, made.stop)
-        await made.run()
-
-    run(world.clock, seconds())
-    assert states(service) == {"sent": 24}
-    rate = Rate.parse(relay)
-    assert most([moment for _, moment in world.begun], rate.period.total_seconds()) <= rate.limit
-    assert sum(row.attempt for row in rows(service)) < 24 * 4  # nobody is taken again and again in vain
 
 
 def test_a_confirmation_to_a_limited_domain_does_not_stand_behind_a_broadcast(

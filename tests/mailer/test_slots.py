@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from lists.contacts import Contact
 from mailer.lanes import Lane
+from mailer.rates import Rate
 from mailer.service import Service
 from tests.loops import run
 from tests.people import Person
-from tests.relays import World, broadcast, confirmation, crowd, lane, states, worker
+from tests.relays import World, broadcast, confirmation, crowd, elsewhere, lane, most, rows, states, worker
 
 
 def test_a_limited_relay_goes_on_beside_a_limited_one_that_only_stands_by(
@@ -84,3 +87,26 @@ def test_a_message_whose_slot_is_over_takes_none_from_those_that_come_after(
 
     run(world.clock, a_minute())
     assert states(service) == {"sent": 12}
+
+
+@pytest.mark.parametrize("relay", ["2/second", "3/second", "5/second", "70/minute"])
+@pytest.mark.parametrize("domain", ["1/second", "2/second", "31/minute"])
+def test_where_relay_and_domain_are_limited_each_message_finds_a_moment_that_is_right_for_both(
+    service: Service, world: World, relay: str, domain: str
+) -> None:
+    ids = crowd(service, 24)
+    elsewhere(service, ids[:8], "one.example")
+    elsewhere(service, ids[8:16], "two.example")
+    broadcast(service)
+    limited = lane(world, rate=relay)
+    made = worker(service, world, lanes=[limited], domains=[f"one.example={domain}", f"two.example={domain}"])
+
+    async def seconds() -> None:
+        asyncio.get_running_loop().call_later(40.0, made.stop)
+        await made.run()
+
+    run(world.clock, seconds())
+    assert states(service) == {"sent": 24}
+    rate = Rate.parse(relay)
+    assert most([moment for _, moment in world.begun], rate.period.total_seconds()) <= rate.limit
+    assert sum(row.attempt for row in rows(service)) < 24 * 4  # nobody is taken again and again in vain
