@@ -22,7 +22,7 @@ def serving(campaign: Campaign, kills: int, *, chance: random.Random) -> None:
     server = campaign.start("serve")
     since = time.monotonic()
     for _ in range(kills):
-        _let_it_send(campaign, since, chance, alone=True)
+        _go_on(campaign, since, chance, alone=True)
         victim = chance.choice(["the child", "the parent", "both"])
         child = child_of(server.pid)
         pids = [server.pid] if victim == "the parent" else []
@@ -33,6 +33,7 @@ def serving(campaign: Campaign, kills: int, *, chance: random.Random) -> None:
         if server.pid in pids:
             server.wait()
             server = campaign.start("serve")
+    _let_it_send(campaign, since, chance, alone=True)  # after the last kill, too, before it is told to stop
     server.terminate()
     server.wait()
 
@@ -58,13 +59,14 @@ def working(campaign: Campaign, kills: int, *, chance: random.Random, number: in
     workers = [campaign.victim(None, *scenes.WORK) for _ in range(number)]
     since = time.monotonic()
     for _ in range(kills):
-        _let_it_send(campaign, since, chance, alone=campaign.embedded)
+        _go_on(campaign, since, chance, alone=campaign.embedded)
         victim = _delivering(campaign, workers) or chance.choice(workers)
         since = time.monotonic()
         campaign.kill("at random: a worker, others there", victim.pid, timed=campaign.embedded)
         campaign.until(lambda: victim.status is not None, what="the end of a killed worker")  # noqa: B023
         workers.remove(victim)
         workers.append(campaign.victim(None, *scenes.WORK))
+    _let_it_send(campaign, since, chance, alone=campaign.embedded)
     for worker in workers:
         worker.stop()
     campaign.until(lambda: all(worker.status is not None for worker in workers), what="their end")
@@ -79,12 +81,18 @@ def child_of(parent: int) -> int | None:
     return next((int(child) for children in found for child in children), None)
 
 
+def _go_on(campaign: Campaign, since: float, chance: random.Random, *, alone: bool) -> None:
+    """Let a moment pass before the next kill, mostly some time after mail leaves again."""
+    if chance.random() < HASTE:
+        campaign.sign_up(SIGN_UPS)
+        time.sleep(chance.uniform(0, STARTING_SECONDS))
+    else:
+        _let_it_send(campaign, since, chance, alone=alone)
+
+
 def _let_it_send(campaign: Campaign, since: float, chance: random.Random, *, alone: bool) -> None:
     """Wait until mail leaves again, over a new connection where nobody but the killed one was sending."""
     campaign.sign_up(SIGN_UPS)  # so that there is something to send, also when all have the update
-    if chance.random() < HASTE:
-        time.sleep(chance.uniform(0, STARTING_SECONDS))
-        return
     goes_on = campaign.sending if alone else campaign.tape.taken_after
     campaign.until(lambda: goes_on(since), what="a message after a kill")
     time.sleep(chance.uniform(0, SENDING_SECONDS))
