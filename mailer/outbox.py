@@ -8,10 +8,10 @@ queued ─claim→ sending ─250→ sent
   │               └ the rule says no → held (may end) | cancelled (will not)
   ├ too late → expired          held → queued when the reason ends, → cancelled when it became final
 ```
-Only this file writes these tables, and mailer/merging.py for whom a row is. A row holds references, not a
-body: a million readers cost a million short rows. `key` says what the message is, so the same message twice
-is the same row. A claim raises `attempt`, and recording an outcome must name that attempt: whoever lost the
-claim changes nothing.
+Elsewhere rows are only parked (mailer/claims.py), decided on by staff (mailer/unknowns.py) and handed to
+another contact (mailer/merging.py). A row holds references, not a body: a million readers cost a million
+short rows. `key` says what the message is, so the same message twice is the same row. A claim raises
+`attempt`, and recording an outcome must name that attempt: whoever lost the claim changes nothing.
 """
 
 from collections.abc import Iterable, Sequence
