@@ -4,8 +4,9 @@ Each job only looks at tables, so it may run twice, late or not at all: the next
 The scheduler ticks them, `mailer jobs run NAME` does the same by hand.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -72,6 +73,7 @@ class Jobs:
     rescue: Rescue
     home: Path
     fingerprint: bytes  # the pepper's
+    _stopping: threading.Event = field(default_factory=threading.Event, init=False)
 
     def all(self) -> Sequence[Job]:
         """Return every job in the order a tick runs them."""
@@ -192,6 +194,15 @@ class Jobs:
     def _each_source(self) -> Sequence[tuple[str, Source]]:
         return [(kind, source) for kind, source in self.sources.items() if kind == source.kinds[0]]
 
+    def stop(self) -> None:
+        """Let each job that runs end after its batch: whatever is left is done by who starts next."""
+        self._stopping.set()
+
+    def _rests(self) -> bool:
+        """Rest between two batches, so that web requests get their turn; False when this must end."""
+        self.clock.sleep(PAUSE_SECONDS)
+        return not self._stopping.is_set()
+
     def _fill(self, source: Source) -> int:
         total = 0
         while True:
@@ -200,9 +211,8 @@ class Jobs:
                     return total  # what is due and what was sent is not known before the gap is reckoned
                 new = source.fill(session, now=self.clock.now(), limit=BATCH)
             total += new
-            if new < BATCH:
+            if new < BATCH or not self._rests():
                 return total
-            self.clock.sleep(PAUSE_SECONDS)
 
     def _release(self) -> int:
         moved = 0
@@ -258,9 +268,8 @@ class Jobs:
                 late = outbox.expire(session, now=now, limit=EXPIRE_AT_ONCE)
                 settle_all(session, self.sources, late, now=now)
             total += len(late)
-            if len(late) < EXPIRE_AT_ONCE:
+            if len(late) < EXPIRE_AT_ONCE or not self._rests():
                 return total
-            self.clock.sleep(PAUSE_SECONDS)
 
     def _retain(self, rule: Rule) -> int:
         """Let one rule of retention do its work, a batch at a time; nobody waits while it looks."""
@@ -274,7 +283,8 @@ class Jobs:
             with self.database.write() as session:
                 rule.erase(session, ids, now)
             total, last = total + len(ids), ids[-1]
-            self.clock.sleep(PAUSE_SECONDS)
+            if not self._rests():
+                return total
 
     def _rescue(self) -> int:
         return self.rescue.of_the_dead() + self.rescue.of_the_overdue()

@@ -30,6 +30,7 @@ class Scheduler:
     """Ticks every job at its own pace, while this process (`owner`) holds the duty in the database."""
 
     def __init__(self, jobs: Jobs, *, database: Database, clock: Clock, owner: str) -> None:
+        self._jobs = jobs
         self._database = database
         self._clock = clock
         self._owner = owner
@@ -50,7 +51,8 @@ class Scheduler:
         self._ticker.start()
 
     def stop(self) -> None:
-        """Wait for what is running, tick no more, and give the duty up."""
+        """Wait for the batch that is running, tick no more, and give the duty up."""
+        self._jobs.stop()
         self._ticker.shutdown(wait=True)
         try:
             with self._database.write() as session:

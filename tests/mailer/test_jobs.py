@@ -1,5 +1,6 @@
 """Everything that happens by itself may run twice, late or not at all, and heals."""
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -62,6 +63,22 @@ def test_a_fill_goes_on_in_batches_until_everybody_has_theirs(
     assert run(service, "fill-broadcast") == 130
     assert service.clock.monotonic() - slept == pytest.approx(3 * jobs.PAUSE_SECONDS)
     run(service, "fill-broadcast")
+    assert states(service) == {"queued": 130}
+
+
+def test_a_service_that_stops_waits_for_one_batch_and_the_next_start_goes_on(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "BATCH", 40)
+    crowd(service, 130)
+    broadcast(service)
+    with service.database.write() as session:
+        session.execute(delete(OutboxRow))
+        session.execute(update(Broadcast).values(state="filling", cursor=0))
+    stopping = dataclasses.replace(service.jobs)
+    stopping.stop()
+    assert stopping.named("fill-broadcast").run() == 40
+    assert run(service, "fill-broadcast") == 90
     assert states(service) == {"queued": 130}
 
 

@@ -34,6 +34,11 @@ class Table:
     ran: list[str] = field(default_factory=list)
     trouble: Callable[[], None] | None = None
 
+    stopped: bool = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
     def all(self) -> list[Job]:
         return [self._job("fails", self._fail), self._job("works", lambda: None)]
 
@@ -171,6 +176,7 @@ def test_stopping_waits_for_the_job_that_runs(database: Database, table: Table) 
     time.sleep(0.1)
     made.stop()
     assert "fails" in table.ran
+    assert table.stopped  # else one with a million rows to fill would be waited for
 
 
 def test_stopping_while_the_database_is_gone_is_no_error(
