@@ -26,6 +26,9 @@ class OneJob:
     def all(self) -> list[Job]:
         return [self.job]
 
+    def stop(self) -> None:
+        """It is too short to be ended."""
+
 
 def scheduler(service: Service, work: Callable[[], int]) -> tuple[Scheduler, Job]:
     jobs = OneJob(work)
