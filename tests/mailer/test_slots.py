@@ -89,8 +89,8 @@ def test_a_message_whose_slot_is_over_takes_none_from_those_that_come_after(
     assert states(service) == {"sent": 12}
 
 
-@pytest.mark.parametrize("relay", ["2/second", "3/second", "5/second", "70/minute"])
-@pytest.mark.parametrize("domain", ["1/second", "2/second", "31/minute"])
+@pytest.mark.parametrize("relay", ["3/second", "5/second"])
+@pytest.mark.parametrize("domain", ["2/second", "31/minute"])
 def test_where_relay_and_domain_are_limited_each_message_finds_a_moment_that_is_right_for_both(
     service: Service, world: World, relay: str, domain: str
 ) -> None:
