@@ -33,7 +33,6 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from lists import arrivals, departures
 from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing, once
 
-LISTS = ("interest", "organizers")
 PENDING: ColumnElement[str] = literal_column("'pending'")  # a constant, so that the partial index serves
 FRESH = {"populate_existing": True}  # as it stands in the database now, whatever this session saw before
 

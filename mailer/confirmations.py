@@ -12,10 +12,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, cast, func, literal, select
 from sqlalchemy.orm import Session
 
-from lists import consents, contacts, directory, suppressions
+from lists import catalog, consents, contacts, directory, suppressions
 from lists import subscriptions as subs
 from lists.addresses import Address
+from lists.catalog import MailingList
 from lists.directory import Application
+from lists.errors import BadInput
 from lists.geography import Place
 from lists.permission import allowed, people
 from lists.subscriptions import Confirmation, Subscription
@@ -23,10 +25,13 @@ from mailer import brakes, outbox
 from mailer.editions import Editions
 from mailer.outbox import OutboxRow, Result
 from mailer.policy import POLICY
+from mailer.rendering import Source
 from mailer.source import Addressed, Content, Refusal
+from mailer.templates import Edition, Template
 from mailer.tokens import Links
 
 PER_ADDRESS_AND_DAY = 3
+ADDED = "confirm/added"  # the question of every list that staff added and gave no letter of its own
 ACCESS_LASTS = timedelta(hours=1)
 ASK_WITHIN = timedelta(days=2)  # who asked longer ago and was never mailed is not surprised by a mail now
 
@@ -152,7 +157,7 @@ class Confirmations:
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
         """Ask those whose pending subscription never led to a mail: imported people, mostly."""
         new = 0
-        for list_name in subs.LISTS:
+        for list_name in catalog.names(session):
             purpose = POLICY["confirmation"].purpose(list_name)
             may = select(Subscription.contact_id).select_from(people(purpose))
             taken = subs.take_unmailed(
@@ -173,7 +178,7 @@ class Confirmations:
             _key("confirmation", list, now).label("key"),
             literal(0).label("ref"),
         ).where(Subscription.list == list, Subscription.contact_id.in_(contact_ids))
-        edition_id = self.editions.current(session, f"confirm/{list}", "confirmation", now=now)
+        edition_id = self.question(session, list, now=now).id
         return outbox.fill(session, wanted, kind="confirmation", list=list, edition_id=edition_id, now=now)
 
     def compose(
@@ -199,6 +204,30 @@ class Confirmations:
                 contents[letter.entry.id] = Content(fields={"mine_url": url})
         return contents
 
+    def question(self, session: Session, list: str, *, now: datetime) -> Edition:
+        """Return the mail that asks to confirm a list: its own, or the shared one with its own words.
+
+        Raises BadInput for one of their own in which nobody could say yes.
+        """
+        own = catalog.find(session, list)
+        template = self.editions.templates[ADDED if own else f"confirm/{list}"]
+        values: dict[str, dict[str, str]] = {}
+        if own is not None:
+            sources = letter(own) or template.sources
+            template = Template(name=f"confirm/{list}", sources=sources)
+            values = {
+                language: {"list_title": own.title[language], "list_about": own.about[language]}
+                for language in sources
+            }
+        edition = self.editions.freeze(session, template, "confirmation", now=now, values=values)
+        for language, content in edition.content.items():
+            if "confirm_url" not in content["names"]:
+                raise BadInput(
+                    f"Nobody could say yes: the {catalog.SPOKEN[language]} text needs a link to"
+                    " {{ confirm_url }}, like [Yes, write to me]({{ confirm_url }})."
+                )
+        return edition
+
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
         """Nothing follows from these mails: what matters is the button that is pressed, or not."""
 
@@ -207,7 +236,10 @@ class Confirmations:
         return None
 
     def _put(self, session: Session, kind: str, subscription: Subscription, *, now: datetime) -> None:
-        template = f"confirm/{subscription.list}" if kind == "confirmation" else kind
+        if kind == "confirmation":
+            edition_id = self.question(session, subscription.list, now=now).id
+        else:
+            edition_id = self.editions.current(session, kind, kind, now=now)
         who = f"contact/{subscription.contact_id}/{subscription.round}"
         outbox.put(
             session,
@@ -215,9 +247,23 @@ class Confirmations:
             kind=kind,
             list=subscription.list,
             contact_id=subscription.contact_id,
-            edition_id=self.editions.current(session, template, kind, now=now),
+            edition_id=edition_id,
             now=now,
         )
+
+
+def letter(of: MailingList) -> Mapping[str, Source]:
+    """Return the mail of its own that asks to confirm a list, by language; empty where it has none."""
+    return {
+        language: Source(
+            subject=parts["subject"],
+            preview=parts["preview"],
+            body=parts["body"],
+            path=f"the letter of {of.name}",
+            first_line=1,
+        )
+        for language, parts in of.letter.items()
+    }
 
 
 def answers_today(session: Session, contact_id: int, *, now: datetime) -> int:

@@ -10,11 +10,10 @@ from datetime import datetime
 from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
-from lists import permission, suppressions
+from lists import catalog, permission, suppressions
 from lists.contacts import Contact
 from lists.db import Base
 from lists.permission import SENTENCES
-from lists.subscriptions import LISTS
 from mailer import messages, postoffice
 from mailer.outbox import OutboxRow
 from mailer.policy import POLICY
@@ -50,7 +49,7 @@ def lists(session: Session, contact: Contact, *, now: datetime) -> Sequence[Fact
     """Ask the permission rule, for each list, whether an update may go to this contact now, and why not."""
     suppressed = suppressions.reason(session, contact.email_digest)
     answers: list[Facts] = []
-    for name in LISTS:
+    for name in catalog.names(session):
         purpose = POLICY["broadcast"].purpose(name)
         reader = permission.readers(session, [contact.id], purpose=purpose, now=now).get(contact.id)
         why = "never joined" if reader is None else reader.refusal

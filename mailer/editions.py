@@ -31,19 +31,29 @@ class Editions:
         """Return the number of the edition that a template of this name and kind has at present."""
         return self.freeze(session, self.templates[name], kind, now=now).id
 
-    def freeze(self, session: Session, template: Template, kind: str, *, now: datetime) -> Edition:
+    def freeze(
+        self,
+        session: Session,
+        template: Template,
+        kind: str,
+        *,
+        now: datetime,
+        values: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Edition:
         """Return the edition of a template with today's frame and shared values, made if it is new.
 
-        Raises BrokenTemplate for a template that cannot be used for this kind.
+        `values` are, by language, what is the same for all readers of this one template. Raises
+        BrokenTemplate for a template that cannot be used for this kind.
         """
+        own = values or {}
         return templates.edition(
             session,
             template,
             frames=self.frames,
             fields=POLICY[kind].fields,
             shared={
-                language: {**values, **self._notes(session, language)}
-                for language, values in self.shared.items()
+                language: {**shared, **self._notes(session, language), **own.get(language, {})}
+                for language, shared in self.shared.items()
             },
             now=now,
         )

@@ -14,11 +14,10 @@ from zoneinfo import ZoneInfo, available_timezones
 from sqlalchemy import JSON, CheckConstraint, String, Text, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists import audit, contacts
+from lists import audit, catalog, contacts
 from lists.contacts import LANGUAGES
 from lists.db import Base, Id, Instant, Moment, PrimaryKey
 from lists.errors import BadInput, Conflict, NotFound
-from lists.subscriptions import LISTS
 from mailer import itip
 
 TITLE_LENGTH = 120
@@ -100,8 +99,7 @@ def create(
         raise BadInput(f"{starts} is more than two years away. Please check the year.")
     if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
         raise BadInput(f"A call takes {LEAST_MINUTES} to {MOST_MINUTES} minutes, not {minutes}.")
-    if audience not in LISTS:
-        raise BadInput(f"There is no list called “{audience}”. The lists are: {', '.join(LISTS)}.")
+    catalog.check(session, audience)
     if len(join_url) > URL_LENGTH:
         raise BadInput(f"The link to join is longer than {URL_LENGTH} characters.")
     itip.check_url(join_url)

@@ -15,6 +15,7 @@ RESOURCES = ("toolkit", "webinar", "powerpoint", "guide", "pledge", "allies")
 RESOURCE_FIELDS = frozenset(f"{name}_{part}" for name in RESOURCES for part in ("url", "note"))
 LIST_FIELDS = SERVICE_FIELDS | RESOURCE_FIELDS
 EVENT_FIELDS = frozenset({"event_title", "event_when", "event_note", "event_minutes", "join_url"})
+NAMED_FIELDS = frozenset({"list_title", "list_about"})  # of a list that staff added
 ANSWER_FIELDS = frozenset({"rsvp_yes_url", "rsvp_maybe_url", "rsvp_no_url"})
 
 
@@ -50,7 +51,7 @@ POLICY: Mapping[str, Policy] = {
         priority=0,
         expires_after=timedelta(days=2),
         on_unknown="resend",
-        fields=SERVICE_FIELDS | {"confirm_url"},
+        fields=SERVICE_FIELDS | NAMED_FIELDS | {"confirm_url"},
     ),
     "already": Policy(
         needs="address",

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from lists.catalog import OURS
 from lists.errors import BrokenTemplate
-from lists.subscriptions import LISTS
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 CONDITIONS = ("organizer", "applied")  # sequences.py says what each means in SQL
@@ -122,8 +122,8 @@ class _File:
         unknown = sorted(set(data) - {"list", "goal", "step"})
         if unknown:
             raise self._refusal(f"nobody knows what “{unknown[0]}” means here.", key=unknown[0])
-        if data.get("list") not in LISTS:
-            raise self._refusal(f"“list” must be one of {', '.join(LISTS)}.", key="list")
+        if data.get("list") not in OURS:
+            raise self._refusal(f"“list” must be one of {', '.join(OURS)}.", key="list")
         if data.get("goal", "") not in ("", *CONDITIONS):
             raise self._refusal(f"“goal” must be {_CONDITIONS}", key="goal")
         steps = data.get("step")

@@ -48,6 +48,7 @@ EMAIL_TEMPLATES = ROOT / "templates" / "email"
 KINDS = {
     "confirm/interest": "confirmation",
     "confirm/organizers": "confirmation",
+    "confirm/added": "confirmation",
     "already": "already",
     "received": "received",
     "access": "access",

@@ -10,10 +10,9 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import permission, suppressions
+from lists import catalog, permission, suppressions
 from lists.contacts import Contact
 from lists.permission import SENTENCES
-from lists.subscriptions import LISTS
 from mailer import confirmations, events, pauses, restores
 from mailer.journeys import Journey
 from mailer.outbox import OutboxRow
@@ -73,7 +72,8 @@ def of(
     `relays` are the names of the mail servers that mail leaves by.
     """
     asked = [("", kind) for kind, policy in POLICY.items() if policy.needs == "address"]
-    asked += [(name, kind) for name in LISTS for kind, policy in POLICY.items() if policy.needs != "address"]
+    of_lists = [kind for kind, policy in POLICY.items() if policy.needs != "address"]
+    asked += [(name, kind) for name in catalog.names(session) for kind in of_lists]
     answers = []
     for name, kind in asked:
         question = Question(

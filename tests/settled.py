@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from lists import catalog
 from lists import subscriptions as subs
 from mailer import events, facts, resources
 from mailer.deposits import Deposit
@@ -28,6 +29,15 @@ RESOURCES: Sequence[dict[str, Any]] = (
     {"slot": "allies", "language": "es", "title": "Un grupo vecino", "link": "https://example.org/es"},
 )
 
+CLERGY: dict[str, Any] = {
+    "title": {"en": "Clergy circle", "es": "Círculo del clero"},
+    "about": {
+        "en": "One letter a month for those who lead prayer, and an invitation to meet twice a year.",
+        "es": "Una carta al mes para quienes guían la oración, y una invitación a reunirse dos veces al año.",
+    },
+    "letter": {},
+}
+
 
 async def _refused(request: Request) -> Response:
     raise HTTPException(request.path_params["status"])
@@ -43,6 +53,16 @@ def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
         ana, ben, cleo = (join(session, now=now) for join in (people.ana, people.ben, people.cleo))
         asked = subs.ask(session, contact_id=ana.id, list="interest", now=now)
         waiting = subs.ask(session, contact_id=ben.id, list="organizers", now=now)
+        for name in ("clergy", "choir"):
+            catalog.add(session, name, **CLERGY, now=now, actor="test")
+        catalog.close(session, "choir", now=now, actor="test")
+        circle = subs.ask(session, contact_id=cleo.id, list="clergy", now=now)
+        subs.confirm(
+            session,
+            subscription_id=subs.ask(session, contact_id=ana.id, list="clergy", now=now).id,
+            round=0,
+            now=now,
+        )
         call = events.create(
             session,
             title={"en": "Monthly call of organizers", "es": "Llamada mensual de quienes organizan"},
@@ -74,10 +94,12 @@ def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
     return {
         "confirm-interest": f"/confirm/{tokens.confirm(asked.id, asked.round)}",
         "confirm-organizers": f"/confirm/{tokens.confirm(waiting.id, waiting.round)}",
+        "confirm-added": f"/confirm/{tokens.confirm(circle.id, circle.round)}",
         "confirm-ended": f"/confirm/{tokens.confirm(cleo.subscription_id, 0)}",
         "preferences": f"/preferences/{tokens.preferences(ana.id)}",
         "preferences-none": f"/preferences/{tokens.preferences(cleo.id)}",
         "unsubscribe": f"/unsubscribe/{tokens.unsubscribe(ben.id, 'interest')}",
+        "unsubscribe-added": f"/unsubscribe/{tokens.unsubscribe(ana.id, 'clergy')}",
         "unsubscribe-left": f"/unsubscribe/{tokens.unsubscribe(cleo.id, 'interest')}",
         "mine": f"/mine/{tokens.mine(ana.id, until=now + timedelta(days=1))}",
         "rsvp": f"/rsvp/{tokens.rsvp(call.id, ana.id)}?answer=yes",

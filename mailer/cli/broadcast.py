@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 from sqlalchemy import func, select
 
+from lists import catalog
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
-from lists.subscriptions import LISTS
 from mailer import broadcasts, census, outbox, templates
 from mailer.broadcasts import Broadcast, HeadCount
 from mailer.cli import opening, output, progress
@@ -36,7 +36,7 @@ def command() -> None:
 
 @command.command()
 @click.option("--file", required=True, type=click.Path(path_type=Path), help="The text, as a Markdown file.")
-@click.option("--audience", required=True, type=click.Choice(LISTS), help="The list it goes to.")
+@click.option("--audience", required=True, help="The list it goes to.")
 @click.option("--dry-run", is_flag=True, help="Only show who would get it, and how it reads.")
 @click.option("--yes", is_flag=True, help="Send it without asking.")
 @click.option("--again", is_flag=True, help="Send it even if exactly this text went to this list before.")
@@ -135,6 +135,7 @@ def _look(
     """Count the readers and render each language for a made-up one; nothing of it is kept."""
     now = service.clock.now()
     with service.database.write() as session:
+        catalog.check(session, audience)
         edition = service.editions.freeze(session, template, KIND, now=now)
         session.expunge(edition)
         session.rollback()

@@ -7,7 +7,6 @@ import click
 
 from lists.errors import Conflict
 from lists.permission import SENTENCES
-from lists.subscriptions import LISTS
 from mailer import census, events, invitations, moments, outbox
 from mailer.cli import opening, output
 from mailer.cli.list import LANGUAGE
@@ -44,7 +43,7 @@ def command() -> None:
 @click.option("--zone", required=True, help="The time zone of --starts, like America/New_York.")
 @click.option("--minutes", type=int, default=60, show_default=True, help="How long it takes.")
 @click.option("--join-url", required=True, help="The link by which people join the call.")
-@click.option("--audience", required=True, type=click.Choice(LISTS), help="The list that is invited.")
+@click.option("--audience", required=True, help="The list that is invited.")
 @click.option("--description", default="", help="A few sentences for the calendar entry.")
 @click.option("--description-es", default="", help="The same in Spanish.")
 @output.json_option

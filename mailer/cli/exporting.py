@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from lists import audit, exports, spreadsheets
-from lists.subscriptions import LISTS
+from lists import audit, catalog, exports, spreadsheets
 from mailer.cli import opening, output
 
 WHAT = {
@@ -18,7 +17,7 @@ WHAT = {
 @click.command(name="export")
 @click.argument("what", type=click.Choice([*exports.KINDS]))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--list", "list_name", type=click.Choice(LISTS), help="Only what concerns this list.")
+@click.option("--list", "list_name", help="Only what concerns this list.")
 @click.option("--plain", is_flag=True, help="Without the mark that tells Excel it is UTF-8.")
 @output.json_option
 def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_json: bool) -> None:
@@ -34,6 +33,8 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
     # here. Once staff have accounts, theirs is asked where a page offers an export, before these same calls.
     with opening.service() as service:
         with service.database.read() as session:
+            if list_name is not None:
+                catalog.check(session, list_name)
             columns = exports.columns(session, what)
         with spreadsheets.writing(file, columns, mark=not plain) as write:
             number = 0

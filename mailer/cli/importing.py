@@ -16,6 +16,7 @@ import click
 from lists import (
     arrivals,
     audit,
+    catalog,
     dialects,
     encodings,
     fields,
@@ -31,7 +32,6 @@ from lists.fields import Field
 from lists.mappings import FIELDS, Columns
 from lists.rows import Fate
 from lists.stage import UNDECIDED, Stage
-from lists.subscriptions import LISTS
 from lists.tables import Table
 from mailer.cli import opening, output, progress
 from mailer.jobs import PAUSE_SECONDS
@@ -62,7 +62,7 @@ NEXT = {
 
 @click.command(name="import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--list", "list_name", type=click.Choice(LISTS), required=True, help="The list they join.")
+@click.option("--list", "list_name", required=True, help="The list they join.")
 @click.option(
     "--consent",
     default="",
@@ -123,15 +123,11 @@ def command(
     if congregation is not None:
         consent = _of_sheet(congregation, day, sheet_language, otherwise=bool(consent or confirmed))
     consent = transfers.checked_evidence(consent)
-    if list_name == "organizers" and not confirmed:
-        raise BadInput(
-            "Organizers join by applying on the page, and staff approve them. Add --confirmed if these people"
-            " have agreed to be on the organizer list, or send them the page."
-        )
     if leave_out_refused and refused is None:
         raise BadInput("Add --refused FILE, so that the rows that are left out are not lost.")
     asked = Asked(list=list_name, consent=consent, confirmed=confirmed)
     with opening.service() as service, _opened(file) as opened, Stage() as stage:
+        asked.check(service)
         table = tables.read(opened, encoding=encoding, separator=separator)
         own = _own(service)
         titles = {name: field.title for name, field in own.items()}
@@ -200,6 +196,16 @@ class Asked:
     list: str
     consent: str
     confirmed: bool
+
+    def check(self, service: Service) -> None:
+        """Raise NotFound for no list of ours, Conflict for a closed one, BadInput where people must apply."""
+        with service.database.read() as session:
+            catalog.check_open(session, self.list)
+        if self.list == "organizers" and not self.confirmed:
+            raise BadInput(
+                "Organizers join by applying on the page, and staff approve them. Add --confirmed if these"
+                " people have agreed to be on the organizer list, or send them the page."
+            )
 
     def fingerprint(self, file: BinaryIO, columns: Columns) -> bytes:
         """Return what is the same only when the same is asked for the same file."""

@@ -6,13 +6,13 @@ import click
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lists import catalog as lists_catalog
 from lists import subscriptions
 from lists.contacts import Contact
-from lists.errors import NotFound
 from lists.permission import SENTENCES
-from lists.subscriptions import LISTS, Subscription
+from lists.subscriptions import Subscription
 from mailer import broadcasts
-from mailer.cli import exporting, importing, opening, output, sheet
+from mailer.cli import catalog, exporting, importing, opening, output, sheet
 
 STATES = {"confirmed": "Confirmed", "pending": "Not confirmed", "left": "Left"}
 PERSON = {"email": "Address", "name": "Name", "language": "Language", "state": "State", "since": "Since"}
@@ -32,7 +32,8 @@ def command(context: click.Context, *, as_json: bool) -> None:
         return
     with opening.service() as service, service.database.read() as session:
         counts = subscriptions.counts(session)
-    rows = [{"list": name, **{state: counts.get((name, state), 0) for state in STATES}} for name in LISTS]
+        names = lists_catalog.names(session)
+    rows = [{"list": name, **{state: counts.get((name, state), 0) for state in STATES}} for name in names]
     output.rows(rows, columns={"list": "List", **STATES}, as_json=as_json)
 
 
@@ -47,18 +48,20 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
     It tells who would get an update sent now, by language, and how many would not, with the reason. Add
     --people to see addresses; “mailer contact show ADDRESS” then tells everything about one of them.
     """
-    if name not in LISTS:
-        raise NotFound(f"There is no list called “{name}”. The lists are: {', '.join(LISTS)}.")
     with opening.service() as service, service.database.read() as session:
+        own = lists_catalog.find(session, lists_catalog.check(session, name))
+        words = catalog.row(service, own) if own else {}
         counts = subscriptions.counts(session)
         head = broadcasts.head_count(session, audience=name, now=service.clock.now())
         listed = _people(session, name, limit) if people else []
     states = {state: counts.get((name, state), 0) for state in STATES}
     if as_json:
         told: dict[str, object] = {"list": name, **states, "readers": head.readers}
-        told |= {"languages": head.languages, "left_out": head.refused}
+        told |= {"words": words, "languages": head.languages, "left_out": head.refused}
         output.print_json({**told, "people": listed} if people else told)
         return
+    if words:
+        output.facts(words, labels=catalog.COLUMNS, as_json=False)
     output.facts(states, labels=STATES, as_json=False)
     output.say(f"\nAn update sent now would reach {head.readers:,}{_by_language(head.languages)}.")
     for reason, number in sorted(head.refused.items()):
@@ -68,6 +71,8 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
         output.rows(listed, columns=PERSON, as_json=False, none="Nobody is on this list.")
 
 
+for verb in (catalog.add, catalog.reword, catalog.close, catalog.reopen):
+    command.add_command(verb)
 command.add_command(importing.command)
 command.add_command(importing.undo)
 command.add_command(exporting.command)

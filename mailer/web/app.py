@@ -40,6 +40,8 @@ def doors(office: Office) -> tuple[Door, ...]:
         ("GET", "/", "public", home.show),
         ("GET", "/join", "public", join.show),
         ("POST", "/join", "public", join.post),
+        ("GET", "/join/{list}", "public", join.show),
+        ("POST", "/join/{list}", "public", join.post),
         ("GET", "/organize", "public", organize.show),
         ("POST", "/organize", "public", organize.post),
         ("GET", "/privacy", "public", privacy.show),
@@ -69,7 +71,7 @@ def doors(office: Office) -> tuple[Door, ...]:
         ("GET", "/postoffice/messages/{id}/html", "loopback", office.html),
         ("GET", "/postoffice/messages/{id}/raw", "loopback", office.raw),
     )
-    floored = {("POST", "/join"), ("POST", "/organize")}
+    floored = {("POST", "/join"), ("POST", "/join/{list}"), ("POST", "/organize")}
     return tuple(
         Door(
             method=method,

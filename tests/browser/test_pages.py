@@ -106,6 +106,8 @@ def opened(page, world):
 WALKS = {
     "home": go("/"),
     "join": go("/join"),
+    "join-added": go("/join/clergy"),
+    "join-closed": go("/join/choir"),
     "join-wrong": wrong,
     "join-old": old,
     "sent": sent,
@@ -118,6 +120,9 @@ WALKS = {
     "confirm-organizers": to("confirm-organizers"),
     "confirmed-interest": pressed("confirm-interest"),
     "confirmed-organizers": pressed("confirm-organizers"),
+    "confirm-added": to("confirm-added"),
+    "confirmed-added": pressed("confirm-added"),
+    "unsubscribe-added": to("unsubscribe-added"),
     "confirm-ended": to("confirm-ended"),
     "preferences": to("preferences"),
     "preferences-paused": resumed,

@@ -22,7 +22,15 @@ SEQUENCES = {
     "welcome": ("toolkit", "powerpoint", "detainers", "partners", "map"),
     "organizer": ("hello", "first-call"),
 }
-TEMPLATES = ["confirm/interest", "confirm/organizers", "already", "received", "access", "invitation"]
+TEMPLATES = [
+    "confirm/interest",
+    "confirm/organizers",
+    "confirm/added",
+    "already",
+    "received",
+    "access",
+    "invitation",
+]
 TEMPLATES += [f"{sequence}/{step}" for sequence, steps in SEQUENCES.items() for step in steps]
 LETTERS = [(name, language) for name in TEMPLATES for language in LANGUAGES]
 
@@ -48,7 +56,7 @@ LIST_MAIL = {"leave_url", "preferences_url"}
 CALL = {"event_title", "event_when", "event_note", "event_minutes"}
 CALL |= {"join_url", "rsvp_yes_url", "rsvp_maybe_url", "rsvp_no_url"}
 EXTRA = {
-    "confirm": {"confirm_url"},
+    "confirm": {"confirm_url", "list_title", "list_about"},
     "already": {"preferences_url"},
     "received": {"preferences_url"},
     "access": {"mine_url"},
@@ -61,6 +69,8 @@ SAMPLE = {
         "campaign": "Restoring Trust",
         "greeting": "Hello Ana,",
         "sender_name": "Ana",
+        "list_title": "Circle of clergy",
+        "list_about": "One letter a month, and an invitation to meet twice a year.",
         "event_title": "Monthly call for organizers",
         "event_minutes": "60",
         "event_when": "Tuesday, December 8, 8:00 pm Eastern, 6:00 pm your time in Phoenix",
@@ -70,6 +80,8 @@ SAMPLE = {
         "campaign": "Recuperar la confianza",
         "greeting": "Hola, Ben:",
         "sender_name": "Ana",
+        "list_title": "Círculo del clero",
+        "list_about": "Una carta al mes y una invitación a reunirnos dos veces al año.",
         "event_title": "Llamada del mes",
         "event_minutes": "60",
         "event_when": "martes 8 de diciembre, 8:00 p. m. hora del este, 6:00 p. m. en Phoenix",
@@ -240,7 +252,7 @@ def test_history_has_a_date_and_the_term_is_explained_once_with_its_caution() ->
 
 
 def test_whoever_confirms_is_told_what_happens_and_what_is_never_asked() -> None:
-    for name in ("confirm/interest", "confirm/organizers", "already"):
+    for name in ("confirm/interest", "confirm/organizers", "confirm/added", "already"):
         for language, phrases in {
             "en": ("If it was not you", "never ask about your immigration status"),
             "es": ("Si no fue usted", "Nunca le vamos a preguntar por su situación migratoria"),

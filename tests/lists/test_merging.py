@@ -27,11 +27,11 @@ from lists import (
     suppressions,
 )
 from lists.audit import AuditEntry
+from lists.catalog import OURS
 from lists.db import Database
 from lists.errors import BadInput, Conflict
 from lists.merging import STRICTEST, Plan
 from lists.permission import Needs, Purpose
-from lists.subscriptions import LISTS
 from tests.clocks import StoppedClock
 from tests.importing import Import
 from tests.people import PEPPER, Person, add
@@ -262,7 +262,7 @@ class Wishes:
 
 wishes = st.builds(
     Wishes,
-    lists=st.fixed_dictionaries(dict.fromkeys(LISTS, standings)),
+    lists=st.fixed_dictionaries(dict.fromkeys(OURS, standings)),
     paused=st.sampled_from((0, 0, 3, 9)),
     declined=st.frozensets(st.sampled_from(declines.TOPICS), max_size=2),
     barred=st.sampled_from(("", "", "", *suppressions.REASONS)),
@@ -294,7 +294,7 @@ def may(session: Session, clock: StoppedClock, contact_id: int) -> May:
     asked = [
         Purpose(needs=need, list=name, topic=topic)
         for need in needs
-        for name in LISTS
+        for name in OURS
         for topic in ("", *declines.TOPICS)
     ]
     answers = {}

@@ -1,5 +1,7 @@
 """`mailer list` counts people and says who may not be written to."""
 
+from pathlib import Path
+
 import pytest
 
 from lists import subscriptions, suppressions
@@ -55,3 +57,82 @@ def test_an_unknown_list_is_told_with_the_known_ones(mailer: Mailer) -> None:
         2,
         "There is no list called “friends”. The lists are: interest, organizers.",
     )
+
+
+def added(mailer: Mailer, name: str = "clergy") -> None:
+    words = ("--title", "Clergy circle", "--title-es", "Círculo del clero")
+    about = ("--about", "One letter a month.", "--about-es", "Una carta al mes.")
+    ran = mailer("list", "add", name, *words, *about)
+    assert ran.status == 0, ran.refusal
+    assert f"/join/{name}" in ran.out
+    assert "on a list of" in ran.out and "One letter a month." in ran.out and "Una carta al mes." in ran.out
+
+
+def test_a_list_is_added_and_shown_with_its_words(mailer: Mailer) -> None:
+    added(mailer)
+    assert mailer("list", "--json").json[-1] == {"list": "clergy", "confirmed": 0, "pending": 0, "left": 0}
+    assert "Círculo del clero" in mailer("list", "show", "clergy").out
+    told = mailer("list", "show", "clergy", "--json").json["words"]
+    assert (told["title"], told["letter"], told["closed_at"]) == ("Clergy circle", "the shared letter", None)
+    assert mailer("list", "show", "interest", "--json").json["words"] == {}
+
+
+def test_people_come_onto_an_added_list_by_a_file_and_get_its_updates(
+    mailer: Mailer, ben: Person, tmp_path: Path
+) -> None:
+    added(mailer)
+    file, update = tmp_path / "people.csv", tmp_path / "update.md"
+    file.write_text(f"email\n{ben.email}\n")
+    update.write_text("---\nsubject: To the circle\n---\nWe meet on Sunday.\n")
+    vouched = ("--consent", "signed the sheet of October 4", "--confirmed")
+    assert mailer("list", "import", file, "--list", "clergy", *vouched).status == 0
+    sent = mailer("broadcast", "send", "--file", update, "--audience", "clergy", "--yes", "--json").json
+    assert (sent["readers"], sent["put"]) == (1, 1)
+    exported = tmp_path / "clergy.csv"
+    assert mailer("list", "export", "people", exported, "--list", "clergy").status == 0
+    assert ben.email in exported.read_text(encoding="utf-8-sig")
+
+
+def test_nobody_is_brought_onto_a_closed_list(mailer: Mailer, ben: Person, tmp_path: Path) -> None:
+    added(mailer)
+    assert mailer("list", "close", "clergy").status == 0
+    file = tmp_path / "people.csv"
+    file.write_text(f"email\n{ben.email}\n")
+    ran = mailer("list", "import", file, "--list", "clergy", "--consent", "signed the sheet of October 4")
+    assert "The list clergy is closed." in ran.refusal
+    assert mailer("list", "reopen", "clergy").status == 0
+    asked = mailer("list", "import", file, "--list", "clergy", "--consent", "signed the sheet of October 4")
+    assert asked.status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("broadcast", "send", "--file", "FILE", "--audience", "friends"), "no list called “friends”"),
+        (("list", "import", "FILE", "--list", "friends", "--consent", "a sheet of paper"), "no list called"),
+        (("list", "export", "people", "NEW", "--list", "friends"), "no list called “friends”"),
+        (("list", "reword", "interest", "--title", "News"), "part of the house"),
+        (("list", "reword", "friends", "--title", "News"), "no list called “friends”"),
+    ],
+)
+def test_a_list_that_is_not_there_is_told_everywhere(
+    mailer: Mailer, tmp_path: Path, words: tuple[str, ...], sentence: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("---\nsubject: Hello\n---\nWe meet on Sunday.\n")
+    paths = {"FILE": file, "NEW": tmp_path / "new.csv"}
+    ran = mailer(*(paths.get(word, word) for word in words))
+    assert (ran.status, sentence in ran.refusal) == (2, True), ran.refusal
+    assert not (tmp_path / "new.csv").exists()
+
+
+def test_a_letter_without_the_link_to_confirm_is_refused(mailer: Mailer, tmp_path: Path) -> None:
+    file = tmp_path / "letter.md"
+    both = "---\nsubject:\n  en: Hello\n  es: Hola\n---\n<!-- en -->\n{en}\n<!-- es -->\n{es}\n"
+    added(mailer)
+    file.write_text(both.format(en="[Yes]({{ confirm_url }})", es="Sí."))
+    ran = mailer("list", "reword", "clergy", "--letter", file)
+    assert "the Spanish text needs a link to {{ confirm_url }}" in ran.refusal
+    file.write_text("---\nsubject: Hello\n---\n[Yes]({{ confirm_url }})\n")
+    assert "The letter has no Spanish text" in mailer("list", "reword", "clergy", "--letter", file).refusal
+    assert mailer("list", "show", "clergy", "--json").json["words"]["letter"] == "the shared letter"

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from lists import contacts, declines, subscriptions, suppressions
-from lists.subscriptions import LISTS
+from lists.catalog import OURS
 from mailer import confirmations, outbox, pauses, restores, standing
 from mailer.outbox import OutboxRow
 from mailer.policy import POLICY
@@ -42,7 +42,7 @@ def test_every_kind_has_its_rules_and_every_list_is_asked_about(service: Service
     with service.database.read() as session:
         contact, now = contacts.get(session, ben.id), service.clock.now()
         answers = standing.of(session, contact, schedules=service.schedules, relays=[], now=now)
-    assert {answer.list for answer in answers} == {"", *LISTS}
+    assert {answer.list for answer in answers} == {"", *OURS}
     assert {answer.kind for answer in answers} == set(POLICY)
 
 

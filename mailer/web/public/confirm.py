@@ -4,6 +4,7 @@ from lists import contacts
 from lists import subscriptions as subs
 from lists.errors import NotFound
 from lists.subscriptions import Subscription
+from mailer.web.public import added
 from mailer.web.visit import Page, Visit
 
 SHELF = ("toolkit", "webinar", "powerpoint", "guide")
@@ -18,7 +19,10 @@ def show(visit: Visit) -> Page:
             raise NotFound("This sign-up is gone.")
         visit = visit.speaking(contacts.get(session, subscription.contact_id).language)
         good = subs.of_token(session, subscription_id=subscription_id, round=in_round) is not None
-        return _button(visit, subscription.list) if good else _ended(visit, subscription.list)
+        if not good:
+            return _ended(visit, subscription.list)
+        words = added.words(session, visit, subscription.list)
+    return Page(visit=visit, template="confirm.html", values={"list": subscription.list, "added": words})
 
 
 def post(visit: Visit) -> Page:
@@ -34,9 +38,11 @@ def post(visit: Visit) -> Page:
         )
         if done is None:
             return _ended(visit, subscription.list)
+        words = added.words(session, visit, done.list)
     settings = visit.service.settings
     values = {
         "list": done.list,
+        "added": words,
         "resources": resources(visit),
         "sender": f"{settings.from_name} <{settings.from_address}>",
     }
@@ -66,9 +72,5 @@ def _token(visit: Visit) -> tuple[int, int]:
     return read
 
 
-def _button(visit: Visit, list_name: str) -> Page:
-    return Page(visit=visit, template="confirm.html", values={"list": list_name})
-
-
 def _ended(visit: Visit, list_name: str) -> Page:
-    return Page(visit=visit, template="ended.html", values={"list": list_name}, status=410)
+    return Page(visit=visit, template="ended.html", values={"sign_up": added.page(list_name)}, status=410)

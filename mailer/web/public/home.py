@@ -1,13 +1,15 @@
 """The first page: why, the motto, the two sign-ups, the next call."""
 
+from lists.catalog import OURS
 from mailer import events, moments
 from mailer.web.visit import Page, Visit
 
 
 def show(visit: Visit) -> Page:
-    """Show the first page, with the next call that is planned, for whichever list."""
+    """Show the first page, with the next call that is planned; one of a list that staff added is not told."""
     with visit.service.database.read() as session:
-        event = next(iter(events.upcoming(session, now=visit.now)), None)
+        planned = events.upcoming(session, now=visit.now)
+        event = next((each for each in planned if each.audience in OURS), None)
     call = None
     if event is not None:
         when = moments.in_words(event.starts_at, zone=event.zone, language=visit.language)

@@ -1,8 +1,14 @@
-"""Joining the interest list: a form with one needed field, and an answer that tells nobody who is known."""
+"""Joining the interest list, or one that staff added: a form with one needed field.
 
+The answer tells nobody who is known.
+"""
+
+from dataclasses import dataclass
+
+from lists.errors import NotFound
 from mailer.confirmations import Asked
 from mailer.web import sheet
-from mailer.web.public import signups
+from mailer.web.public import added, signups
 from mailer.web.public.signups import Reading
 from mailer.web.visit import Page, Visit
 
@@ -10,32 +16,50 @@ TEMPLATE = "join.html"
 FIELDS = ("email", "name", "zip", "language", "discreet", "via")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A list as its page offers it; `consent` is the wording that is kept as evidence."""
+
+    list: str
+    title: str
+    heading: str
+    lead: str
+    consent: str
+    closed: bool = False
+
+
 def show(visit: Visit) -> Page:
     """Show the empty form."""
+    offer = _offer(visit)
     page = Reading(visit=visit, names=FIELDS)
     page.written["language"] = visit.language
     page.written["via"] = sheet.known(visit.query.get("via", ""))
-    return signups.form(page, TEMPLATE, looked_at=False)
+    if offer.closed:
+        return _closed(visit, offer)
+    return signups.form(page, TEMPLATE, looked_at=False, own={"offer": offer})
 
 
 def post(visit: Visit) -> Page:
     """Read the form; put the mail that answers it into the outbox."""
+    offer = _offer(visit)
+    if offer.closed:
+        return _closed(visit, offer)
     reading = Reading(visit=visit, names=FIELDS)
     if "mend" in visit.form:
-        return signups.mended(reading, TEMPLATE)
+        return signups.mended(reading, TEMPLATE, own={"offer": offer})
     address, place, language = reading.address(), reading.place(needed=False), reading.language()
     name, via = reading.line("name"), sheet.known(reading.written["via"])
     if address is None or reading.mistakes:
-        return signups.form(reading, TEMPLATE, status=422)
+        return signups.form(reading, TEMPLATE, status=422, own={"offer": offer})
     if visit.hasty:
         return signups.answer(reading)
     if visit.overdue:
-        return signups.form(reading, TEMPLATE, again=True)
+        return signups.form(reading, TEMPLATE, again=True, own={"offer": offer})
     asked = Asked(
         address=address,
-        list="interest",
+        list=offer.list,
         language=language,
-        wording=str(visit.words.join.consent),
+        wording=offer.consent,
         page=f"{visit.path}?via={via}" if via else visit.path,
         name=name,
         place=place,
@@ -47,3 +71,28 @@ def post(visit: Visit) -> Page:
             return signups.too_many(visit)
         visit.service.confirmations.ask(session, asked, now=visit.now)
     return signups.answer(reading)
+
+
+def _offer(visit: Visit) -> Offer:
+    """Return what the page of this address offers; raises NotFound where there is no such list."""
+    said, name = visit.words.join, visit.parameters.get("list")
+    if name is None:
+        return Offer(
+            list="interest", title=said.title, heading=said.heading, lead=said.lead, consent=str(said.consent)
+        )
+    with visit.service.database.read() as session:
+        words = added.words(session, visit, name)
+    if words is None:
+        raise NotFound("There is no such list.")
+    return Offer(
+        list=name,
+        title=words.title,
+        heading=words.title,
+        lead=words.about,
+        consent=f"{said.consent_added.format(title=words.title)} {words.about}",
+        closed=words.closed,
+    )
+
+
+def _closed(visit: Visit, offer: Offer) -> Page:
+    return Page(visit=visit, template="closed.html", values={"offer": offer}, status=410)

@@ -6,10 +6,11 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
+from lists.catalog import OURS
 from lists.contacts import Contact
 from mailer import disclosure, events, moments, notation
 from mailer.disclosure import Facts
-from mailer.web.public import mine
+from mailer.web.public import added, mine
 from mailer.web.visit import File, Page, Visit
 
 TEMPLATE = "known.html"
@@ -68,13 +69,17 @@ def download(visit: Visit) -> File:
 
 
 def _facts(session: Session, visit: Visit, contact: Contact) -> Facts:
-    """Return what is kept, with the title of each call beside the answer to it, and the position in one."""
+    """Return what is kept, with the titles of calls and lists, and the position in one."""
     facts = disclosure.of(session, contact, now=visit.now, most=MOST_SHOWN + 1)
     for row in _rows(facts, "answers"):
         number = row["event_id"]
         assert isinstance(number, int)
         event = events.find(session, number)
         row["call"] = "" if event is None else event.title.get(visit.language) or event.title["en"]
+    for name in ("subscriptions", "consents"):
+        for row in _rows(facts, name):
+            if row["list"] not in OURS:
+                row["list"] = added.title(session, visit, str(row["list"]))
     (about,) = _rows(facts, "contact")
     here = about["latitude"] is not None
     about["position"] = f"{about['latitude']}, {about['longitude']}" if here else ""

@@ -5,14 +5,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from lists import consents, contacts, mergers
+from lists import catalog, consents, contacts, mergers
 from lists import subscriptions as subs
 from lists.contacts import Contact
 from lists.errors import BadInput, NotFound
-from lists.subscriptions import LISTS, Subscription
+from lists.subscriptions import Subscription
 from mailer import moments
 from mailer.moments import known
-from mailer.web.public import leaving
+from mailer.web.public import added, leaving
 from mailer.web.visit import Page, Visit
 from mailer.web.words import LANGUAGES
 
@@ -41,7 +41,7 @@ def post(visit: Visit) -> Page:
                 wish = "mine-enough"
         elif wish == "leave-all":
             leaving.leave(session, contact_id=contact.id, page=PAGE, now=visit.now)
-        elif wish.removeprefix("leave-") in LISTS:
+        elif wish.removeprefix("leave-") in catalog.names(session):
             name = wish.removeprefix("leave-")
             leaving.leave(session, contact_id=contact.id, list=name, page=PAGE, now=visit.now)
         else:
@@ -98,12 +98,22 @@ def _page(session: Session, visit: Visit, contact: Contact, *, wish: str = "") -
     until = moments.day(max(ends).astimezone(zone), language=visit.language) if ends else ""
     said = visit.words.preferences
     did = ""
-    if wish:
-        key = "did_pause" if wish in PAUSES else f"did_{wish.replace('-', '_')}"
-        did = said[key](date=until) if wish in PAUSES else said[key]
+    if wish in PAUSES:
+        did = said.did_pause(date=until)
+    elif wish:
+        did = said.get(f"did_{wish.replace('-', '_')}") or said.did_leave_added(
+            title=added.title(session, visit, wish.removeprefix("leave-"))
+        )
     values = {
         "language": contact.language,
-        "lists": [{"list": entry.list, "pending": entry.state == "pending"} for entry in standing],
+        "lists": [
+            {
+                "list": entry.list,
+                "title": added.title(session, visit, entry.list),
+                "pending": entry.state == "pending",
+            }
+            for entry in standing
+        ],
         "can_pause": any(entry.state == "confirmed" for entry in standing),
         "paused_until": until,
         "did": did,

@@ -82,10 +82,17 @@ class Reading:
 
 
 def form(
-    reading: Reading, template: str, *, status: int = 200, again: bool = False, looked_at: bool = True
+    reading: Reading,
+    template: str,
+    *,
+    status: int = 200,
+    again: bool = False,
+    looked_at: bool = True,
+    own: Mapping[str, object] | None = None,
 ) -> Page:
-    """Show the form with what was written so far, and what must be mended."""
+    """Show the form with what was written so far, and what must be mended; `own` is the page's own."""
     values = {
+        **(own or {}),
         "written": reading.written,
         "mistakes": reading.mistakes,
         "again": again,
@@ -94,10 +101,10 @@ def form(
     return Page(visit=reading.visit, template=template, values=values, status=status)
 
 
-def mended(reading: Reading, template: str) -> Page:
+def mended(reading: Reading, template: str, own: Mapping[str, object] | None = None) -> Page:
     """Show the form again with the address that was chosen on the answer page."""
     reading.written["email"] = reading.visit.form["mend"][:LONGEST_SEEN].strip()
-    return form(reading, template)
+    return form(reading, template, own=own)
 
 
 def braked(session: Session, visit: Visit) -> bool:

@@ -2,7 +2,7 @@
 
 from lists import mergers
 from lists.errors import NotFound
-from mailer.web.public import leaving
+from mailer.web.public import added, leaving
 from mailer.web.visit import Page, Visit
 
 PAGE = "/unsubscribe"
@@ -13,13 +13,15 @@ def show(visit: Visit) -> Page:
     contact_id, list_name = _token(visit)
     with visit.service.database.read() as session:
         contact = mergers.person(session, contact_id)
-    if contact is None:
-        raise NotFound("This link is not one of ours.")
+        if contact is None:
+            raise NotFound("This link is not one of ours.")
+        visit = visit.speaking(contact.language)
+        words = added.words(session, visit, list_name)
     preferences = f"/preferences/{visit.service.tokens.preferences(contact.id)}"
     return Page(
-        visit=visit.speaking(contact.language),
+        visit=visit,
         template="unsubscribe.html",
-        values={"list": list_name, "preferences": preferences},
+        values={"list": list_name, "added": words, "preferences": preferences},
     )
 
 
@@ -32,7 +34,7 @@ def post(visit: Visit) -> Page:
             raise NotFound("This link is not one of ours.")
         leaving.leave(session, contact_id=contact.id, list=list_name, page=PAGE, now=visit.now)
         visit = visit.speaking(contact.language)
-    return Page(visit=visit, template="left.html", values={"list": list_name})
+    return Page(visit=visit, template="left.html", values={"sign_up": added.page(list_name)})
 
 
 def _token(visit: Visit) -> tuple[int, str]:

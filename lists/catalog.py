@@ -1,0 +1,172 @@
+"""Catalog: the lists there are: the two of the house, and those that staff add, each with its own words.
+
+```
+(none) ─add→ open ─close→ closed ─reopen→ open
+```
+Nobody joins a closed list; who is on it stays, is written to, and can leave. A list is never deleted, for the
+evidence of what people agreed to names it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import JSON, String, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists import audit, contacts
+from lists.contacts import LANGUAGES
+from lists.db import Base, Instant, Moment
+from lists.errors import BadInput, Conflict, NotFound
+
+OURS = ("interest", "organizers")
+TAKEN = frozenset({*OURS, "all", "added"})  # “leave all” is a button; “added” names the words of all these
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
+NAME_LENGTH, TITLE_LENGTH, ABOUT_LENGTH = 40, 80, 400  # characters
+MOST_LISTS = 50
+SPOKEN = {"en": "English", "es": "Spanish"}
+
+
+class MailingList(Base):
+    """A list that staff added: its name in addresses and commands, and its words by language.
+
+    `about` says what comes and how often; `letter` is the mail that asks to confirm, by language and part
+    (subject, preview, body), empty where the shared one is sent.
+    """
+
+    __tablename__ = "mailing_lists"
+
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)
+    title: Mapped[dict[str, str]] = mapped_column(JSON)
+    about: Mapped[dict[str, str]] = mapped_column(JSON)
+    letter: Mapped[dict[str, dict[str, str]]] = mapped_column(JSON)
+    added_at: Mapped[Moment]
+    closed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+
+
+def names(session: Session) -> Sequence[str]:
+    """Return the name of every list, the two of the house first; closed ones too."""
+    return [*OURS, *session.scalars(select(MailingList.name).order_by(MailingList.name))]
+
+
+def added(session: Session) -> Sequence[MailingList]:
+    """Return every list that staff added, by name."""
+    return session.scalars(select(MailingList).order_by(MailingList.name)).all()
+
+
+def find(session: Session, name: str) -> MailingList | None:
+    """Return the list of this name that staff added, or None; those of the house are not asked for."""
+    return None if name in OURS else session.get(MailingList, name)
+
+
+def check(session: Session, name: str) -> str:
+    """Return the name of a list; raises NotFound, which tells the lists there are."""
+    known = names(session)
+    if name not in known:
+        raise NotFound(f"There is no list called “{name[:NAME_LENGTH]}”. The lists are: {', '.join(known)}.")
+    return name
+
+
+def check_open(session: Session, name: str) -> None:
+    """Raise NotFound where there is no list of this name, Conflict where nobody can join it any more."""
+    found = find(session, check(session, name))
+    if found is not None and found.closed_at is not None:
+        raise Conflict(f"The list {name} is closed. “mailer list reopen {name}” opens it again.")
+
+
+def get(session: Session, name: str) -> MailingList:
+    """Return a list that staff added; raises NotFound, and BadInput for one of the house."""
+    found = find(session, check(session, name))
+    if found is None:
+        raise BadInput(f"The list {name} is part of the house: its words are those of the pages and letters.")
+    return found
+
+
+def add(
+    session: Session,
+    name: str,
+    *,
+    title: Mapping[str, str],
+    about: Mapping[str, str],
+    letter: Mapping[str, dict[str, str]],
+    now: datetime,
+    actor: str,
+) -> MailingList:
+    """Add a list; texts are by language, in every one. Raises BadInput, and Conflict for a name in use."""
+    if not NAME.fullmatch(name) or len(name) > NAME_LENGTH:
+        raise BadInput(
+            f"“{name[:NAME_LENGTH]}” cannot be the name of a list: small letters, digits and -, like clergy."
+        )
+    if name in TAKEN or find(session, name) is not None:
+        raise Conflict(f"The name {name} is taken. Choose another one.")
+    if len(added(session)) >= MOST_LISTS:
+        raise Conflict(f"There are {MOST_LISTS} lists, and no more can be added.")
+    made = MailingList(
+        name=name,
+        title=_every(title, what="title", limit=TITLE_LENGTH),
+        about=_every(about, what="text about the list", limit=ABOUT_LENGTH),
+        letter=dict(letter),
+        added_at=now,
+    )
+    session.add(made)
+    audit.note(session, actor=actor, action="list add", subject=f"list {name}", now=now)
+    session.flush()
+    return made
+
+
+def reword(
+    session: Session,
+    name: str,
+    *,
+    title: Mapping[str, str],
+    about: Mapping[str, str],
+    letter: Mapping[str, dict[str, str]] | None,
+    now: datetime,
+    actor: str,
+) -> MailingList:
+    """Change what is given of a list's words, "" leaves one as it is; raises NotFound, BadInput.
+
+    What people agreed to stays as it was shown to them. A `letter` of {} goes back to the shared one.
+    """
+    found = get(session, name)
+    found.title = _every(_newer(found.title, title), what="title", limit=TITLE_LENGTH)
+    found.about = _every(_newer(found.about, about), what="text about the list", limit=ABOUT_LENGTH)
+    found.letter = found.letter if letter is None else dict(letter)
+    audit.note(session, actor=actor, action="list reword", subject=f"list {name}", now=now)
+    session.flush()
+    return found
+
+
+def close(session: Session, name: str, *, now: datetime, actor: str) -> MailingList:
+    """Let nobody join a list any more; raises NotFound, BadInput, Conflict."""
+    found = get(session, name)
+    if found.closed_at is not None:
+        raise Conflict(f"The list {name} is closed already.")
+    found.closed_at = now
+    audit.note(session, actor=actor, action="list close", subject=f"list {name}", now=now)
+    return found
+
+
+def reopen(session: Session, name: str, *, now: datetime, actor: str) -> MailingList:
+    """Let people join a closed list again; raises NotFound, BadInput, Conflict."""
+    found = get(session, name)
+    if found.closed_at is None:
+        raise Conflict(f"The list {name} is open already.")
+    found.closed_at = None
+    audit.note(session, actor=actor, action="list reopen", subject=f"list {name}", now=now)
+    return found
+
+
+def _newer(known: Mapping[str, str], given: Mapping[str, str]) -> Mapping[str, str]:
+    return {**known, **{language: text for language, text in given.items() if text}}
+
+
+def _every(texts: Mapping[str, str], *, what: str, limit: int) -> dict[str, str]:
+    """Return a text in every language, cleaned; raises BadInput for one that is missing or cannot be kept."""
+    clean = {}
+    for language in LANGUAGES:
+        named = f"{SPOKEN[language]} {what}"
+        clean[language] = contacts.clean(texts.get(language, ""), what=named, limit=limit)
+        if not clean[language]:
+            raise BadInput(f"The {named} is missing. A list speaks both languages.")
+    return clean

@@ -1,0 +1,186 @@
+"""Lists that staff add: `mailer list add | reword | close | reopen`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from sqlalchemy.orm import Session
+
+from lists import catalog
+from lists.catalog import MailingList
+from lists.errors import BadInput
+from mailer import templates
+from mailer.cli import opening, output
+from mailer.service import Service
+from mailer.templates import LANGUAGES
+from mailer.web.public import added
+
+SAMPLE_NAME = "Alex"
+COLUMNS = {
+    "name": "Name",
+    "page": "Page",
+    "title": "Title",
+    "title_es": "Title in Spanish",
+    "about": "What comes",
+    "about_es": "The same in Spanish",
+    "letter": "Asks to confirm with",
+    "added_at": "Added",
+    "closed_at": "Closed",
+}
+LETTER = "The mail that asks to confirm, as a Markdown file in both languages; else a shared one is sent."
+Letter = dict[str, dict[str, str]]
+
+
+@click.command()
+@click.argument("name")
+@click.option("--title", required=True, help="What people call it, in English.")
+@click.option("--title-es", required=True, help="The same in Spanish.")
+@click.option("--about", required=True, help="What comes, and how often, in a sentence or two.")
+@click.option("--about-es", required=True, help="The same in Spanish.")
+@click.option("--letter", "file", type=click.Path(path_type=Path), help=LETTER)
+@output.json_option
+def add(
+    *, name: str, title: str, title_es: str, about: str, about_es: str, file: Path | None, as_json: bool
+) -> None:
+    """Add a list with a page of its own, where people can join it.
+
+    Example: mailer list add clergy --title "Clergy circle" --title-es "Círculo del clero"
+    --about "One letter a month." --about-es "Una carta al mes."
+
+    What people agree to is the title and what comes, as they stood that day. A --letter is written like an
+    update (“mailer broadcast send --help”), with a link to {{ confirm_url }} in each language.
+
+    What happens next: the page is there at once, and nothing leads to it until you give its address to
+    people. Each of them gets a mail that asks to confirm.
+    """
+    with opening.service() as service, service.database.write() as session:
+        made = catalog.add(
+            session,
+            name,
+            title={"en": title, "es": title_es},
+            about={"en": about, "es": about_es},
+            letter=_letter(file) if file else {},
+            now=service.clock.now(),
+            actor=opening.ACTOR,
+        )
+        read = _question(service, session, made)
+        told = row(service, made)
+    _say(told, f"The list {name} is open: {told['page']}", read, as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--title", default="", help="What people call it now, in English.")
+@click.option("--title-es", default="", help="The same in Spanish.")
+@click.option("--about", default="", help="What comes now, and how often.")
+@click.option("--about-es", default="", help="The same in Spanish.")
+@click.option("--letter", "file", type=click.Path(path_type=Path), help=LETTER)
+@click.option("--shared-letter", is_flag=True, help="Send the shared mail again to ask people to confirm.")
+@output.json_option
+def reword(
+    *,
+    name: str,
+    title: str,
+    title_es: str,
+    about: str,
+    about_es: str,
+    file: Path | None,
+    shared_letter: bool,
+    as_json: bool,
+) -> None:
+    """Change the words of a list that you added: “mailer list reword clergy --about "Two letters a month."”.
+
+    Who is on it agreed to the words of their day, and those stay with each person. If more will come than
+    they agreed to, tell them in an update first, and how to leave.
+    """
+    if file and shared_letter:
+        raise BadInput("Give --letter or --shared-letter, not both.")
+    letter = _letter(file) if file else {} if shared_letter else None
+    with opening.service() as service, service.database.write() as session:
+        changed = catalog.reword(
+            session,
+            name,
+            title={"en": title, "es": title_es},
+            about={"en": about, "es": about_es},
+            letter=letter,
+            now=service.clock.now(),
+            actor=opening.ACTOR,
+        )
+        read = _question(service, session, changed)
+        told = row(service, changed)
+    _say(told, f"The list {name} has its new words: {told['page']}", read, as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@output.json_option
+def close(*, name: str, as_json: bool) -> None:
+    """Let nobody join a list any more: “mailer list close clergy”.
+
+    What happens next: its page says that it is closed. Who is on it stays, gets your updates, and can leave.
+    """
+    with opening.service() as service, service.database.write() as session:
+        told = row(service, catalog.close(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    _say(told, f"Nobody can join the list {name} any more.", {}, as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@output.json_option
+def reopen(*, name: str, as_json: bool) -> None:
+    """Let people join a closed list again: “mailer list reopen clergy”."""
+    with opening.service() as service, service.database.write() as session:
+        told = row(service, catalog.reopen(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    _say(told, f"The list {name} is open again: {told['page']}", {}, as_json=as_json)
+
+
+def row(service: Service, of: MailingList) -> dict[str, object]:
+    """Return what there is to tell about a list that staff added."""
+    return {
+        "name": of.name,
+        "page": f"{service.settings.public_url}{added.page(of.name)}",
+        "title": of.title["en"],
+        "title_es": of.title["es"],
+        "about": of.about["en"],
+        "about_es": of.about["es"],
+        "letter": "its own letter" if of.letter else "the shared letter",
+        "added_at": of.added_at,
+        "closed_at": of.closed_at,
+    }
+
+
+def _letter(file: Path) -> Letter:
+    """Read a letter in every language; raises BadInput for one that has not all, BrokenTemplate."""
+    sources = templates.parse_update(templates.read(file), path=file.name)
+    missing = [catalog.SPOKEN[language] for language in LANGUAGES if language not in sources]
+    if missing:
+        raise BadInput(f"The letter has no {' and no '.join(missing)} text. Everybody is asked in their own.")
+    return {
+        language: {"subject": source.subject, "preview": source.preview, "body": source.body}
+        for language, source in sources.items()
+    }
+
+
+def _question(service: Service, session: Session, of: MailingList) -> Mapping[str, dict[str, str]]:
+    """Return the mail that asks to confirm, by language, as a made-up reader would read it."""
+    edition = service.confirmations.question(session, of.name, now=service.clock.now())
+    sample = {
+        "name": SAMPLE_NAME,
+        "leave_url": "",
+        "preferences_url": service.links.preferences(0),
+        "confirm_url": service.links.confirm(0, 0),
+    }
+    read = {language: service.editions.preview(edition, language, sample=sample) for language in LANGUAGES}
+    return {language: {"subject": each.subject, "text": each.text} for language, each in read.items()}
+
+
+def _say(
+    told: dict[str, object], sentence: str, read: Mapping[str, Mapping[str, str]], *, as_json: bool
+) -> None:
+    if as_json:
+        output.print_json(told | ({"question": read} if read else {}))
+        return
+    for language, letter in read.items():
+        output.say(f"--- What asks to confirm, in {catalog.SPOKEN[language]} ---")
+        output.say(f"Subject: {letter['subject']}\n\n{letter['text'].rstrip()}\n")
+    output.say(sentence)

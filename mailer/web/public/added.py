@@ -1,0 +1,45 @@
+"""The words of a list that staff added, in the language of a visit; a list of the house has its own pages."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from lists import catalog
+from lists.catalog import OURS
+from mailer.web.visit import Visit
+
+SIGN_UP = {"interest": "/join", "organizers": "/organize"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a list is called and what comes, in one language; `closed` when nobody can join any more."""
+
+    title: str
+    about: str
+    closed: bool
+
+
+def words(session: Session, visit: Visit, name: str) -> Words | None:
+    """Return the words of a list that staff added; None for one of the house."""
+    found = catalog.find(session, name)
+    if found is None:
+        return None
+    return Words(
+        title=found.title[visit.language],
+        about=found.about[visit.language],
+        closed=found.closed_at is not None,
+    )
+
+
+def title(session: Session, visit: Visit, name: str) -> str:
+    """Return what people call a list."""
+    if name in OURS:
+        return str(visit.words.preferences[name])
+    found = words(session, visit, name)
+    return found.title if found else name
+
+
+def page(name: str) -> str:
+    """Return the path of the page where people join a list."""
+    return SIGN_UP.get(name, f"/join/{name}")

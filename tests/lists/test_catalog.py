@@ -1,0 +1,103 @@
+"""Lists that staff add: their words in both languages, who may join them, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from lists import catalog
+from lists.db import Database
+from lists.errors import BadInput, Conflict, NotFound
+from tests.clocks import START
+
+CLERGY: dict[str, Any] = {
+    "title": {"en": "Clergy circle", "es": "Círculo del clero"},
+    "about": {"en": "One letter a month.", "es": "Una carta al mes."},
+    "letter": {},
+}
+
+
+def add(database: Database, name: str = "clergy", **changed: Any) -> None:
+    with database.write() as session:
+        catalog.add(session, name, **(CLERGY | changed), now=START, actor="staff")
+
+
+def test_a_list_is_added_beside_those_of_the_house(database: Database) -> None:
+    add(database, "youth-2026")
+    add(database)
+    with database.read() as session:
+        assert list(catalog.names(session)) == ["interest", "organizers", "clergy", "youth-2026"]
+        assert catalog.get(session, "clergy").title["es"] == "Círculo del clero"
+        assert catalog.find(session, "interest") is None
+
+
+@pytest.mark.parametrize("name", ["", "Clergy", "9am", "clergy_", "-clergy", "clergy-", "a" * 41, "clérigos"])
+def test_a_name_that_is_no_address_is_refused(database: Database, name: str) -> None:
+    with pytest.raises(BadInput, match="cannot be the name of a list"):
+        add(database, name)
+
+
+@pytest.mark.parametrize("name", ["interest", "organizers", "all", "added", "clergy"])
+def test_a_name_is_given_once(database: Database, name: str) -> None:
+    add(database)
+    with pytest.raises(Conflict, match="is taken"):
+        add(database, name)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"title": {"en": "Clergy circle", "es": " "}}, "The Spanish title is missing"),
+        ({"about": {"es": "Una carta al mes."}}, "The English text about the list is missing"),
+        ({"title": {"en": "Clergy\nBcc: eva@example.org", "es": "Clero"}}, "line break or a hidden"),
+        ({"about": {"en": "x" * 401, "es": "Una carta."}}, "longer than 400"),
+    ],
+)
+def test_words_that_cannot_be_kept_are_refused(
+    database: Database, changed: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        add(database, **changed)
+    with database.read() as session:
+        assert list(catalog.names(session)) == ["interest", "organizers"]
+
+
+def test_what_is_not_given_stays_when_a_list_gets_new_words(database: Database) -> None:
+    add(database, letter={"en": {"subject": "s", "preview": "p", "body": "b"}})
+    with database.write() as session:
+        told: dict[str, Any] = {"now": START, "actor": "staff"}
+        changed = catalog.reword(
+            session, "clergy", title={"en": "Clergy", "es": ""}, about={}, letter=None, **told
+        )
+        assert changed.title == {"en": "Clergy", "es": "Círculo del clero"}
+        assert changed.about == CLERGY["about"] and "en" in changed.letter
+        assert catalog.reword(session, "clergy", title={}, about={}, letter={}, **told).letter == {}
+
+
+def test_a_closed_list_is_there_and_takes_nobody(database: Database) -> None:
+    add(database)
+    with database.write() as session:
+        catalog.check_open(session, "clergy")
+        catalog.close(session, "clergy", now=START, actor="staff")
+        with pytest.raises(Conflict, match="closed already"):
+            catalog.close(session, "clergy", now=START, actor="staff")
+    with database.write() as session:
+        assert catalog.check(session, "clergy") == "clergy"
+        with pytest.raises(Conflict, match="mailer list reopen clergy"):
+            catalog.check_open(session, "clergy")
+        catalog.reopen(session, "clergy", now=START, actor="staff")
+        with pytest.raises(Conflict, match="open already"):
+            catalog.reopen(session, "clergy", now=START, actor="staff")
+
+
+def test_the_lists_of_the_house_have_words_of_their_own(database: Database) -> None:
+    with database.write() as session, pytest.raises(BadInput, match="part of the house"):
+        catalog.close(session, "interest", now=START, actor="staff")
+    with database.read() as session, pytest.raises(NotFound, match="The lists are: interest, organizers"):
+        catalog.check(session, "friends")
+
+
+def test_there_is_an_end_to_lists(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "MOST_LISTS", 1)
+    add(database)
+    with pytest.raises(Conflict, match="no more can be added"):
+        add(database, "youth")
