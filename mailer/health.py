@@ -5,13 +5,13 @@ numbers, no addresses and no versions; docs/operating.md says what to do about e
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, select
+from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from lists.clock import Clock
@@ -36,13 +36,102 @@ LEAST_FREE = 200 * 1024 * 1024  # octets in the data folder
 PERSONS_WAIT = POLICY["confirmation"].priority
 
 
+Level = Literal["ok", "notice", "trouble"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one look found: whether all is well, and a sentence that says so or says what is wrong."""
+    """What one look found, and a sentence that says so.
+
+    `notice`: the service works, and somebody should see to it; `trouble`: something does not go on by itself.
+    """
 
     name: str
-    ok: bool
+    level: Level
     sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that is looked at: what to say when all is well, and each fault by its label in the answer.
+
+    The first fault that is there is told.
+    """
+
+    name: str
+    well: str
+    faults: Mapping[str, tuple[Level, str]]
+
+
+CHECKS: Sequence[Check] = (
+    Check(
+        name="delivery",
+        well="Delivery is running.",
+        faults={
+            "silent": ("trouble", "No delivery process is running."),
+            "stuck": ("trouble", "Messages that a dead worker claimed have not been put back."),
+        },
+    ),
+    Check(
+        name="mail server",
+        well="Nothing stands between us and the mail server.",
+        faults={
+            "unreachable": ("trouble", "The mail server has not answered lately."),
+            "paused": (
+                "trouble",
+                "Servers refuse our mail, so it is paused for a while and tried again by itself.",
+            ),
+        },
+    ),
+    Check(
+        name="confirmations",
+        well="Nobody waits long for a confirmation.",
+        faults={
+            "late_confirmation": (
+                "trouble",
+                "Somebody has been waiting for a confirmation for more than a minute.",
+            )
+        },
+    ),
+    Check(
+        name="sign-ups",
+        well="Nobody who signs up is turned away.",
+        faults={
+            "turned_away_everywhere": (
+                "trouble",
+                "So many sign-ups came that all are turned away until the hour is over.",
+            ),
+            # A notice and no trouble: anybody could make trouble at will.
+            "turned_away_somewhere": (
+                "notice",
+                "So many sign-ups came from one network that it is turned away until the hour is over.",
+            ),
+        },
+    ),
+    Check(
+        name="schedule",
+        well="The schedule is kept.",
+        faults={
+            "unscheduled": ("trouble", "Nobody holds the schedule, so nothing happens by itself."),
+            "failing": ("trouble", "A scheduled job failed when it last ran; the log says which and where."),
+        },
+    ),
+    Check(
+        name="restore",
+        well="No restored backup holds the mail back.",
+        faults={"held": ("trouble", "A backup was restored, and nothing is sent until its gap is settled.")},
+    ),
+    Check(
+        name="resources",
+        well="No mail waits for a resource.",
+        faults={"linkless": ("trouble", "Mails wait for a resource that nobody has given yet.")},
+    ),
+    Check(
+        name="facts",
+        well="Every card on present law was checked in time.",
+        faults={"expired": ("notice", "A card on present law was not checked in time and is left out.")},
+    ),
+)
 
 
 def look(database: Database, clock: Clock, *, home: Path) -> Sequence[Finding]:
@@ -54,27 +143,20 @@ def look(database: Database, clock: Clock, *, home: Path) -> Sequence[Finding]:
             found = session.execute(_questions(now=now, real=real)).one()
     except (StorageTrouble, SQLAlchemyError):
         return (
-            Finding(name="database", ok=False, sentence="The database cannot be used."),
+            Finding(name="database", level="trouble", sentence="The database cannot be used."),
             _disk(home),
         )
     return (
-        Finding(name="database", ok=True, sentence="The database answers."),
-        _delivery(found),
-        _relay(found),
-        _confirmations(found),
-        _sign_ups(found),
-        _schedule(found),
-        _restore(found),
-        _resources(found),
-        _facts(found),
+        Finding(name="database", level="ok", sentence="The database answers."),
+        *(_checked(check, found) for check in CHECKS),
         _clock(found, real),
         _disk(home),
     )
 
 
 def well(findings: Sequence[Finding]) -> bool:
-    """Tell whether there is no trouble at all."""
-    return all(finding.ok for finding in findings)
+    """Tell whether there is no trouble at all; a notice is none."""
+    return all(finding.level != "trouble" for finding in findings)
 
 
 def _questions(*, now: datetime, real: datetime) -> Any:
@@ -96,15 +178,13 @@ def _questions(*, now: datetime, real: datetime) -> Any:
     return select(
         brakes.closed(brakes.SOMEWHERE, now=now).label("turned_away_somewhere"),
         brakes.closed(brakes.EVERYWHERE, now=now).label("turned_away_everywhere"),
-        exists().where(Pulse.at >= real - pulse.DEAD).label("beats"),
+        (~exists().where(Pulse.at >= real - pulse.DEAD)).label("silent"),
         exists().where(OutboxRow.state == SENDING, OutboxRow.lease_until < real - STUCK).label("stuck"),
-        answered("unreachable").label("unreachable"),
-        answered("sent", "deferred", "refused").label("reached"),
+        and_(answered("unreachable"), ~answered("sent", "deferred", "refused")).label("unreachable"),
         exists()
         .where(waits, in_time, (OutboxRow.due_at <= now - PATIENCE) | untried)
         .label("late_confirmation"),
-        holds(leases.SCHEDULER).label("duty"),
-        holds(tryout.MOVING).label("moving"),
+        (~or_(holds(leases.SCHEDULER), holds(tryout.MOVING))).label("unscheduled"),
         exists().where(Pause.try_at.is_not(None)).label("paused"),
         restores.is_held().label("held"),
         exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(MISSING_LINK)).label("linkless"),
@@ -115,87 +195,25 @@ def _questions(*, now: datetime, real: datetime) -> Any:
     )
 
 
-def _delivery(found: Row[Any]) -> Finding:
-    if not found.beats:
-        return Finding(name="delivery", ok=False, sentence="No delivery process is running.")
-    if found.stuck:
-        return Finding(
-            name="delivery", ok=False, sentence="Messages that a dead worker claimed have not been put back."
-        )
-    return Finding(name="delivery", ok=True, sentence="Delivery is running.")
-
-
-def _relay(found: Row[Any]) -> Finding:
-    if found.unreachable and not found.reached:
-        return Finding(name="mail server", ok=False, sentence="The mail server has not answered lately.")
-    if found.paused:
-        sentence = "Servers refuse our mail, so it is paused for a while and tried again by itself."
-        return Finding(name="mail server", ok=False, sentence=sentence)
-    return Finding(name="mail server", ok=True, sentence="Nothing stands between us and the mail server.")
-
-
-def _restore(found: Row[Any]) -> Finding:
-    if found.held:
-        sentence = "A backup was restored, and nothing is sent until its gap is settled."
-        return Finding(name="restore", ok=False, sentence=sentence)
-    return Finding(name="restore", ok=True, sentence="No restored backup holds the mail back.")
-
-
-def _resources(found: Row[Any]) -> Finding:
-    if found.linkless:
-        sentence = "Mails wait for a resource that nobody has given yet."
-        return Finding(name="resources", ok=False, sentence=sentence)
-    return Finding(name="resources", ok=True, sentence="No mail waits for a resource.")
-
-
-def _facts(found: Row[Any]) -> Finding:
-    if found.expired:
-        sentence = "A card on present law was not checked in time and is left out."
-        return Finding(name="facts", ok=False, sentence=sentence)
-    return Finding(name="facts", ok=True, sentence="Every card on present law was checked in time.")
-
-
-def _confirmations(found: Row[Any]) -> Finding:
-    if found.late_confirmation:
-        sentence = "Somebody has been waiting for a confirmation for more than a minute."
-        return Finding(name="confirmations", ok=False, sentence=sentence)
-    return Finding(name="confirmations", ok=True, sentence="Nobody waits long for a confirmation.")
-
-
-def _sign_ups(found: Row[Any]) -> Finding:
-    """A network that sends too many is told of and is no trouble: anybody could then make trouble at will."""
-    if found.turned_away_everywhere:
-        sentence = "So many sign-ups came that all are turned away until the hour is over."
-        return Finding(name="sign-ups", ok=False, sentence=sentence)
-    if found.turned_away_somewhere:
-        sentence = "So many sign-ups came from one network that it is turned away until the hour is over."
-        return Finding(name="sign-ups", ok=True, sentence=sentence)
-    return Finding(name="sign-ups", ok=True, sentence="Nobody who signs up is turned away.")
-
-
-def _schedule(found: Row[Any]) -> Finding:
-    if not (found.duty or found.moving):
-        sentence = "Nobody holds the schedule, so nothing happens by itself."
-    elif found.failing:
-        sentence = "A scheduled job failed when it last ran; the log says which and where."
-    else:
-        return Finding(name="schedule", ok=True, sentence="The schedule is kept.")
-    return Finding(name="schedule", ok=False, sentence=sentence)
+def _checked(check: Check, found: Row[Any]) -> Finding:
+    faults = (fault for label, fault in check.faults.items() if found._mapping[label])
+    level, sentence = next(faults, ("ok", check.well))
+    return Finding(name=check.name, level=level, sentence=sentence)
 
 
 def _clock(found: Row[Any], real: datetime) -> Finding:
     newest = [moment for moment in (found.newest_beat, found.newest_lease) if moment is not None]
     if real.year < EARLIEST or any(moment > real + SKEW for moment in newest):
         sentence = "This machine's clock is behind what was already written down."
-        return Finding(name="clock", ok=False, sentence=sentence)
-    return Finding(name="clock", ok=True, sentence="The clock goes forward.")
+        return Finding(name="clock", level="trouble", sentence=sentence)
+    return Finding(name="clock", level="ok", sentence="The clock goes forward.")
 
 
 def _disk(home: Path) -> Finding:
     try:
         free = shutil.disk_usage(home).free
     except OSError:
-        return Finding(name="disk", ok=False, sentence="The data folder cannot be reached.")
+        return Finding(name="disk", level="trouble", sentence="The data folder cannot be reached.")
     if free < LEAST_FREE:
-        return Finding(name="disk", ok=False, sentence="The disk of the data folder is almost full.")
-    return Finding(name="disk", ok=True, sentence="The disk has room.")
+        return Finding(name="disk", level="trouble", sentence="The disk of the data folder is almost full.")
+    return Finding(name="disk", level="ok", sentence="The disk has room.")

@@ -125,7 +125,7 @@ def _jobs(last: Sequence[Run]) -> Iterable[Metric]:
 def _checks(findings: Sequence[Finding]) -> Metric:
     metric = GaugeMetricFamily("mailer_check_ok", "1 when /health finds no trouble here", labels=("check",))
     for finding in findings:
-        metric.add_metric((finding.name,), float(finding.ok))
+        metric.add_metric((finding.name,), float(finding.level != "trouble"))
     return metric
 
 

@@ -9,14 +9,14 @@ WELL, TROUBLE = 200, 503
 
 
 def look(visit: Visit) -> File:
-    """Tell whether everything goes on, a sentence for each part: 200 when all is well, else 503."""
+    """Tell whether everything goes on, a sentence for each part: 200 unless there is trouble, else 503."""
     service = visit.service
     findings = health.look(service.database, service.clock, home=service.settings.home)
     well = health.well(findings)
     told = {
-        "status": _word(well),
+        "status": "ok" if well else "trouble",
         "checks": {
-            finding.name: {"status": _word(finding.ok), "sentence": finding.sentence} for finding in findings
+            finding.name: {"status": finding.level, "sentence": finding.sentence} for finding in findings
         },
     }
     body = json.dumps(told, indent=2).encode() + b"\n"
@@ -29,7 +29,3 @@ def figures(visit: Visit) -> File:
     findings = health.look(service.database, service.clock, home=service.settings.home)
     read = metrics.read(service.database, service.clock, findings=findings)
     return File(body=metrics.text(read), kind=metrics.KIND)
-
-
-def _word(ok: bool) -> str:
-    return "ok" if ok else "trouble"

@@ -156,9 +156,8 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
     restored = put_back(second, file, clock)
     new = commands.mailer(restored)
     assert "Nothing is sent: the backup of" in new("deliver").refusal
-    assert not next(
-        each for each in look(restored.database, clock, home=second.home) if each.name == "restore"
-    ).ok
+    (found,) = [each for each in look(restored.database, clock, home=second.home) if each.name == "restore"]
+    assert found.level == "trouble"
     assert new("db", "status", "--json").json["held"] is True
     restored.jobs.tick()
     assert newest(restored) == before

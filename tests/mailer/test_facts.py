@@ -45,9 +45,9 @@ def told(service: Service) -> list[tuple[object, object]]:
     return [(entry["card"], entry["days"]) for entry in logs]
 
 
-def well(service: Service) -> bool:
+def level(service: Service) -> str:
     found = health.look(service.database, service.clock, home=service.settings.home)
-    return next(finding.ok for finding in found if finding.name == "facts")
+    return next(finding.level for finding in found if finding.name == "facts")
 
 
 def test_a_card_is_shown_for_90_days_and_then_left_out_by_itself(
@@ -55,11 +55,11 @@ def test_a_card_is_shown_for_90_days_and_then_left_out_by_itself(
 ) -> None:
     number = add(service)
     clock.advance(days=90)
-    assert (shown(service), well(service)) == ([number], True)
+    assert (shown(service), level(service)) == ([number], "ok")
     clock.advance(days=1)
-    assert (shown(service), well(service)) == ([], False)
+    assert (shown(service), level(service)) == ([], "notice")
     check(service, number)
-    assert (shown(service), well(service)) == ([number], True)
+    assert (shown(service), level(service)) == ([number], "ok")
 
 
 def test_staff_are_told_two_weeks_before_each_day_and_until_it_is_checked_or_retired(
@@ -75,7 +75,7 @@ def test_staff_are_told_two_weeks_before_each_day_and_until_it_is_checked_or_ret
     assert told(service) == [(first, -6)]
     with service.database.write() as session:
         facts.retire(session, first, now=clock.now(), actor="staff")
-    assert (told(service), well(service), shown(service)) == ([], True, [second])
+    assert (told(service), level(service), shown(service)) == ([], "ok", [second])
 
 
 def test_federal_law_comes_first_and_the_days_count_from_the_check(

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from lists.db import EPOCH, MICROSECOND, Database
 from lists.errors import StorageTrouble
-from mailer import brakes, health, leases, pulse, runs, tryout
+from mailer import brakes, facts, health, leases, pulse, runs, tryout
 from mailer.runs import Ran
 from mailer.service import Service
 from tests.clocks import StoppedClock
@@ -41,16 +41,20 @@ def asked(visitor: Visitor) -> tuple[int, dict[str, Any]]:
 
 def troubles(visitor: Visitor) -> dict[str, str]:
     status, checks = asked(visitor)
-    found = {name: check["sentence"] for name, check in checks.items() if check["status"] != "ok"}
+    found = {name: check["sentence"] for name, check in checks.items() if check["status"] == "trouble"}
     assert status == (503 if found else 200)
     return found
+
+
+def notices(visitor: Visitor) -> list[str]:
+    return [name for name, check in asked(visitor)[1].items() if check["status"] == "notice"]
 
 
 def test_all_is_well_where_a_worker_beats_and_the_schedule_is_kept(
     service: Service, visitor: Visitor, ana: Person, ben: Person, cleo: Person
 ) -> None:
     at_work(service)
-    assert troubles(visitor) == {}
+    assert (troubles(visitor), notices(visitor)) == ({}, [])
     assert visitor.ask("HEAD", "/health").status_code == 200
 
 
@@ -231,7 +235,7 @@ def test_a_network_that_is_turned_away_is_told_of_and_all_who_are_turned_away_ar
     assert asked(visitor)[1]["sign-ups"]["sentence"] == "Nobody who signs up is turned away."
     for _ in range(3):
         sign_up(1)
-    assert troubles(visitor) == {}
+    assert (troubles(visitor), notices(visitor)) == ({}, ["sign-ups"])
     assert "from one network" in asked(visitor)[1]["sign-ups"]["sentence"]
     for network in (2, 3, 4):
         sign_up(network)
@@ -239,3 +243,23 @@ def test_a_network_that_is_turned_away_is_told_of_and_all_who_are_turned_away_ar
     clock.advance(hours=1)
     at_work(service)
     assert troubles(visitor) == {}
+
+
+def test_a_card_that_expired_is_a_notice_because_the_service_works(
+    service: Service, visitor: Visitor, clock: StoppedClock
+) -> None:
+    with service.database.write() as session:
+        facts.add(
+            session,
+            state="NY",
+            text={"en": "A made-up rule.", "es": "Una regla inventada."},
+            source="https://law.example.org/ny",
+            checked_on="",
+            checked_by="the tests",
+            now=clock.now(),
+            actor="staff",
+        )
+    clock.advance(days=91)
+    at_work(service)
+    assert (troubles(visitor), notices(visitor)) == ({}, ["facts"])
+    assert 'mailer_check_ok{check="facts"} 1.0' in visitor.get("/metrics").text

@@ -225,7 +225,7 @@ def test_health_and_figures_tell_of_a_pause_and_of_each_relay(
         for each in health.look(service.database, service.clock, home=service.settings.home)
         if each.name == "mail server"
     ]
-    assert not found.ok and "refuse our mail" in found.sentence and "strict" not in found.sentence
+    assert found.level == "trouble" and "refuse our mail" in found.sentence and "strict" not in found.sentence
     figures = visitor.get("/metrics").text
     assert 'mailer_relay_handed_over_total{outcome="sent",relay="relay.example:25"} 1.0' in figures
     assert 'mailer_handed_over_total{outcome="sent"} 1.0' in figures

@@ -259,14 +259,14 @@ def test_what_was_put_before_its_slot_was_emptied_is_held_at_the_last_moment(
 def test_staff_are_told_when_mails_wait_for_a_resource(
     real: Service, world: World, ben: Person, cleo: Person
 ) -> None:
-    def looked() -> dict[str, bool]:
+    def looked() -> str:
         found = health.look(real.database, real.clock, home=real.settings.home)
-        return {finding.name: finding.ok for finding in found}
+        return next(finding.level for finding in found if finding.name == "resources")
 
     _put_update(real)
-    assert looked()["resources"]
+    assert looked() == "ok"
     deliver(real, world)
-    assert not looked()["resources"]
+    assert looked() == "trouble"
     with capture_logs() as logs:
         tick(real, "watch-resources")
     (told,) = logs
@@ -274,7 +274,7 @@ def test_staff_are_told_when_mails_wait_for_a_resource(
     assert (told["fields"], told["messages"]) == ("toolkit_url", 1)
     add(real)
     tick(real, "release-held")
-    assert looked()["resources"]
+    assert looked() == "ok"
     assert states(real) == {("broadcast", "queued"): 1}
 
 
