@@ -24,12 +24,11 @@ from mailer.editions import personal
 from mailer.mime import Letter
 from mailer.outbox import Entry, Result
 from mailer.policy import POLICY
-from mailer.resources import Shelf
+from mailer.resources import MISSING_LINK, Shelf
 from mailer.source import Addressed, Content, Refusal, Source
 from mailer.templates import Edition
 from mailer.tokens import Links
 
-MISSING_LINK = "missing link: "  # why a message is held that would lead to nothing; the fields follow
 MOST_EDITIONS = 256  # kept in memory; one is about 20 kB
 SIGNING_PARTS = (
     2  # an rsa key leaves the interpreter to others; more than two gains nothing on small machines

@@ -141,6 +141,12 @@ def has_expired(now: datetime) -> ColumnElement[bool]:
     return and_(FactCard.retired_at.is_(None), FactCard.checked_on < (now - GOOD_FOR).date().isoformat())
 
 
+def expires_soon(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a card is shown today and will be left out within two weeks."""
+    last = (now - GOOD_FOR + WARNED_BEFORE).date().isoformat()
+    return and_(FactCard.retired_at.is_(None), FactCard.checked_on <= last, ~has_expired(now))
+
+
 def state_of(text: str) -> str:
     """Return the two letters of a state, “US” for federal law; raises BadInput."""
     letters = states.FEDERAL if text.strip().lower() == "federal" else text.strip().upper()

@@ -18,12 +18,12 @@ from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
 from mailer import brakes, facts, leases, pulse, restores, tallies, tryout
-from mailer.composer import MISSING_LINK
 from mailer.leases import Lease
 from mailer.outbox import HELD, QUEUED, SENDING, OutboxRow
 from mailer.pauses import Pause
 from mailer.policy import POLICY
 from mailer.pulse import Pulse
+from mailer.resources import MISSING_LINK
 from mailer.runs import Run
 from mailer.tallies import Tally
 

@@ -33,11 +33,11 @@ from mailer import (
     retention,
     tallies,
 )
-from mailer.composer import MISSING_LINK
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
 from mailer.policy import POLICY, RESOURCE_FIELDS
 from mailer.rescue import Rescue
+from mailer.resources import MISSING_LINK
 from mailer.retention import Rule
 from mailer.sequences import Sequences
 from mailer.source import Source, settle_all
@@ -46,6 +46,7 @@ from mailer.templates import Edition
 BATCH = 2_500  # rows in one transaction: a web write waits no longer than one takes
 PAUSE_SECONDS = 0.02  # between batches, so that a person's web request gets its turn at the database
 EXPIRE_AT_ONCE = 1_000
+STAFF_ARE_TOLD = timedelta(minutes=10)  # how often to look whether something waits: staff are in no hurry
 JOURNALS_KEPT = timedelta(days=30)
 
 log = structlog.get_logger()
@@ -81,7 +82,7 @@ class Jobs:
             Job(
                 name=f"fill-{kind}",
                 about=f"put every {kind} that is due into the outbox",
-                every=timedelta(seconds=5),
+                every=STAFF_ARE_TOLD if POLICY[kind].to_staff else timedelta(seconds=5),
                 run=lambda source=source: self._fill(source),  # type: ignore[misc]
             )
             for kind, source in self._each_source()

@@ -16,6 +16,19 @@ RESOURCE_FIELDS = frozenset(f"{name}_{part}" for name in RESOURCES for part in (
 LIST_FIELDS = SERVICE_FIELDS | RESOURCE_FIELDS
 EVENT_FIELDS = frozenset({"event_title", "event_when", "event_note", "event_minutes", "join_url"})
 NAMED_FIELDS = frozenset({"list_title", "list_about"})  # of a list that staff added
+NOTICE_FIELDS = frozenset(
+    f"waits_{name}"
+    for name in (
+        "restore",
+        "pauses",
+        "resources",
+        "unknown",
+        "applications",
+        "expired",
+        "expiring",
+        "sign_ups",
+    )
+)
 ANSWER_FIELDS = frozenset({"rsvp_yes_url", "rsvp_maybe_url", "rsvp_no_url"})
 
 
@@ -26,7 +39,8 @@ class Policy:
     `needs`: what must be true of the reader (see lists.permission); `list_mail`: it can be left, so it says
     how; `automatic`: no person pressed “send” (RFC 3834); `priority`: 0 leaves first; `expires_after`: from
     being put into the outbox; `on_unknown`: what to do when nobody can say whether the server took it;
-    `fields`: what its templates may use; `topic`: what a reader may decline on its own (see lists.declines).
+    `fields`: what its templates may use; `topic`: what a reader may decline on its own (see lists.declines);
+    `to_staff`: it goes to staff and never to anybody else, so nobody is asked whether they would get it.
     """
 
     needs: Needs
@@ -37,6 +51,7 @@ class Policy:
     on_unknown: Literal["resend", "keep"]
     fields: frozenset[str]
     topic: str = ""
+    to_staff: bool = False
 
     def purpose(self, list: str) -> Purpose:
         """Return the purpose to ask the permission rule with."""
@@ -79,6 +94,16 @@ POLICY: Mapping[str, Policy] = {
         expires_after=timedelta(days=5),
         on_unknown="resend",
         fields=SERVICE_FIELDS,
+    ),
+    "notice": Policy(
+        needs="address",
+        list_mail=False,
+        automatic=True,
+        priority=1,
+        expires_after=timedelta(days=1),  # what waits is told anew the day after
+        on_unknown="keep",
+        fields=SERVICE_FIELDS | NOTICE_FIELDS,
+        to_staff=True,
     ),
     "invitation": Policy(
         needs="confirmed",

@@ -31,6 +31,7 @@ from mailer.templates import LANGUAGES
 SEVERAL = frozenset({"allies"})  # slots that hold one version for each title, and so have a page of their own
 TITLE_LENGTH, NOTE_LENGTH, LINK_LENGTH = 120, 300, 1_000  # characters
 MOST_VERSIONS = 500  # that are not retired
+MISSING_LINK = "missing link: "  # why a message is held that would lead to nothing; the fields follow
 EARLIEST = "1990-01-01"  # a date before this is a slip of the hand
 
 _LINK = re.compile(r"[!#$%&'()*+,./0-9:;=?@A-Z_a-z~-]+")  # RFC 3986, section 2, without what hosts need

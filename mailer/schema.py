@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from lists.errors import BadSettings
+from lists import addresses
+from lists.errors import BadAddress, BadSettings
 from mailer.rates import DOMAIN_FORMS, per_domain
 from mailer.relay import Relay
 
@@ -103,6 +104,13 @@ def _mailbox(text: str) -> str:
     if text and not (_LOCAL_PART.fullmatch(local) and _DOMAIN.fullmatch(domain.lower())):
         raise ValueError(f"write an email address, such as {SAMPLE_ADDRESS}")
     return text
+
+
+def _reachable(text: str) -> str:
+    try:
+        return addresses.parse(text, pepper=b"").email if text else ""
+    except BadAddress:
+        raise ValueError("write an email address that staff read, such as office@example.org") from None
 
 
 def _several(value: object) -> object:
@@ -268,6 +276,11 @@ class Settings(BaseModel):
         "a mailbox that people read; the sender's address unless told otherwise",
         write=f"an email address, such as {SAMPLE_ADDRESS}",
         default=lambda data: data["from_address"],
+    )
+    staff_address: Annotated[Line, AfterValidator(_reachable)] = _key(
+        "where a mail goes, at most once a day, when something waits for staff",
+        write="an email address that staff read, such as office@example.org",
+        default="",
     )
     sending_domains: Annotated[tuple[str, ...], BeforeValidator(_several), AfterValidator(_domains)] = _key(
         "the domains the mail server may send for",

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lists.tags  # noqa: F401  (only commands use it, and every process knows every table)
+from lists import addresses
+from lists.addresses import Address
 from lists.clock import Clock
 from lists.db import Database
 from mailer import editions, fingerprints, journal, postoffice, schedule, selectors, templates, tryout
@@ -26,6 +28,7 @@ from mailer.invitations import Invitations
 from mailer.jobs import Jobs
 from mailer.keys import Keys
 from mailer.lanes import Lane
+from mailer.notices import Notices
 from mailer.policy import RESOURCES
 from mailer.postoffice import PostOffice
 from mailer.rates import per_domain
@@ -53,6 +56,7 @@ KINDS = {
     "received": "received",
     "access": "access",
     "invitation": "invitation",
+    "notice": "notice",
 }
 
 
@@ -72,6 +76,7 @@ class Service:
     sequences: Sequences
     invitations: Invitations
     broadcasts: Broadcasts
+    notices: Notices
     sources: Mapping[str, Source]
     composer: Composer
     jobs: Jobs
@@ -188,7 +193,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
         neutral=sender.neutral,
     )
     broadcasts = Broadcasts()
-    every: tuple[Source, ...] = (confirmations, sequences, invitations, broadcasts)
+    notices = Notices(editions=texts, staff=_staff(settings, secret))
+    every: tuple[Source, ...] = (confirmations, sequences, invitations, broadcasts, notices)
     sources = {kind: source for source in every for kind in source.kinds}
     rescue = Rescue(database=database, clock=clock, sources=sources, folder=settings.home / journal.FOLDER)
     return Service(
@@ -204,6 +210,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
         sequences=sequences,
         invitations=invitations,
         broadcasts=broadcasts,
+        notices=notices,
         sources=sources,
         composer=Composer(
             sources=sources,
@@ -252,6 +259,12 @@ def _sender(settings: Settings, frames: Mapping[str, Frame]) -> Sender:
         campaign=settings.campaign_name.model_dump(),
         neutral={language: Neutral.from_words(frame.words) for language, frame in frames.items()},
     )
+
+
+def _staff(settings: Settings, keys: Keys) -> Address | None:
+    if not settings.staff_address:
+        return None
+    return addresses.parse(settings.staff_address, pepper=keys.pepper)
 
 
 def _local(port: int) -> Relay:

@@ -71,7 +71,9 @@ def of(
 
     `relays` are the names of the mail servers that mail leaves by.
     """
-    asked = [("", kind) for kind, policy in POLICY.items() if policy.needs == "address"]
+    asked = [
+        ("", kind) for kind, policy in POLICY.items() if policy.needs == "address" and not policy.to_staff
+    ]
     of_lists = [kind for kind, policy in POLICY.items() if policy.needs != "address"]
     asked += [(name, kind) for name in catalog.names(session) for kind in of_lists]
     answers = []

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("list", "Show the lists; bring people in from a file, or out."),
     "contact": ("contact", "Show what we know about one person; merge two; forget them."),
     "field": ("field", "Define what more is kept of people; list and retire it."),
+    "status": ("status", "See at one glance what waits for you, and what to type."),
     "organizer": ("organizer", "See who wants to be on the map; approve or reject them."),
     "sequence": ("sequence", "Show the follow-up sequences and who is where in them."),
     "event": ("event", "Plan a call, and invite people to it."),

@@ -9,9 +9,8 @@ from lists.errors import BadInput
 from mailer import census, deposits, resources
 from mailer.cli import opening, output
 from mailer.cli.list import LANGUAGE
-from mailer.composer import MISSING_LINK
 from mailer.policy import RESOURCES
-from mailer.resources import ResourceVersion, Version
+from mailer.resources import MISSING_LINK, ResourceVersion, Version
 from mailer.service import Service
 from mailer.templates import LANGUAGES
 

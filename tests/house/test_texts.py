@@ -30,6 +30,7 @@ TEMPLATES = [
     "received",
     "access",
     "invitation",
+    "notice",
 ]
 TEMPLATES += [f"{sequence}/{step}" for sequence, steps in SEQUENCES.items() for step in steps]
 LETTERS = [(name, language) for name in TEMPLATES for language in LANGUAGES]
@@ -40,6 +41,7 @@ LARGEST_STYLE = 15_000
 # A letter without a button says in its text what to do instead.
 NO_BUTTON = {
     "received": {"en": "nothing you need to do now", "es": "no tiene que hacer nada"},
+    "notice": {"en": "type “mailer status”", "es": "escriba “mailer status”"},
     "organizer/first-call": {"en": "reply to this email", "es": "Responda a este correo"},
 }
 # Letters are read on phones that others see, so the lines a lock screen shows name nothing that endangers.
@@ -55,6 +57,8 @@ RESOURCES = {
 LIST_MAIL = {"leave_url", "preferences_url"}
 CALL = {"event_title", "event_when", "event_note", "event_minutes"}
 CALL |= {"join_url", "rsvp_yes_url", "rsvp_maybe_url", "rsvp_no_url"}
+WAITS = {"waits_restore", "waits_pauses", "waits_resources", "waits_unknown"}
+WAITS |= {"waits_applications", "waits_expired", "waits_expiring", "waits_sign_ups"}
 EXTRA = {
     "confirm": {"confirm_url", "list_title", "list_about"},
     "already": {"preferences_url"},
@@ -63,6 +67,7 @@ EXTRA = {
     "welcome": LIST_MAIL,
     "organizer": LIST_MAIL,
     "invitation": LIST_MAIL | CALL,
+    "notice": WAITS,
 }
 SAMPLE = {
     "en": {

@@ -1,0 +1,41 @@
+"""`mailer status`: at one glance, what waits for staff, and what to type."""
+
+import click
+
+from mailer import notices
+from mailer.cli import opening, output
+
+COLUMNS = {"sentence": "What waits for you", "command": "Type this"}
+
+
+@click.command()
+@output.json_option
+def command(*, as_json: bool) -> None:
+    """Show what waits for you, and what to type: “mailer status”.
+
+    Nobody is named in it. The same list is mailed to the address of staff (staff_address in the settings).
+    """
+    with opening.service() as service, service.database.read() as session:
+        waiting = notices.what_waits(session, now=service.clock.now())
+        mailed = service.notices.reachable(session)
+    rows = [
+        {
+            "name": notice.name,
+            "number": notice.number,
+            "sentence": notice.sentence["en"],
+            "command": notice.command,
+        }
+        for notice in waiting
+    ]
+    output.rows(rows, columns=COLUMNS, as_json=as_json, none="Nothing waits for you.")
+    if not as_json:
+        output.say("")
+        output.say(_told(service.settings.staff_address, mailed=mailed))
+
+
+def _told(address: str, *, mailed: bool) -> str:
+    if mailed:
+        return f"This list is mailed to {address}, at most once a day."
+    if address:
+        return f"This list is not mailed: {address} must not be written to. See “mailer contact show”."
+    return "This list is mailed to nobody: “staff_address” is not set."

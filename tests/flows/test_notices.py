@@ -1,0 +1,82 @@
+"""A slot is empty, a letter is held, staff are told once and fill it, the letter leaves. And Cleo?"""
+
+import asyncio
+import quopri
+from collections.abc import Iterator
+
+import pytest
+
+from lists.db import Database
+from mailer import broadcasts, census, templates
+from mailer import service as composition
+from mailer.relay import Relay
+from mailer.service import Service
+from mailer.settings import Settings
+from mailer.templates import Template
+from tests import commands
+from tests.clocks import StoppedClock
+from tests.desk import WITH_LINK
+from tests.mailer.test_service import earnest
+from tests.peers.polite import polite
+from tests.people import Person
+
+STAFF = "office@example.org"
+
+
+@pytest.fixture
+def house(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[Service]:
+    """The service for real mail, with empty slots and an address of staff."""
+    built = composition.build(earnest(settings, staff_address=STAFF), clock=clock)
+    yield built
+    built.close()
+
+
+def update(service: Service) -> None:
+    """Put an update into the outbox that leads to the toolkit."""
+    now = service.clock.now()
+    template = Template(name="update", sources=templates.parse_update(WITH_LINK, path="update.md"))
+    with service.database.write() as session:
+        edition = service.editions.freeze(session, template, "broadcast", now=now)
+        sent = broadcasts.create(
+            session, subject="Toolkit", audience="interest", edition_id=edition.id, now=now, actor="staff"
+        )
+        service.broadcasts.fill_batch(session, sent, now=now, limit=10)
+
+
+def states(service: Service) -> dict[tuple[str, str], int]:
+    with service.database.read() as session:
+        return census.counts(session)
+
+
+async def test_an_empty_slot_is_told_to_staff_once_and_filling_it_lets_the_letter_go(
+    house: Service, clock: StoppedClock, ben: Person, cleo: Person
+) -> None:
+    mailer = commands.mailer(house)
+    update(house)
+    async with polite() as server:
+
+        async def deliver() -> list[str]:
+            before = len(server.letters)
+            for job in ("release-held", "fill-notice"):
+                house.jobs.named(job).run()
+            with house.delivery([Relay(host="127.0.0.1", port=server.port, tls="none")]) as delivery:
+                async with asyncio.timeout(30):
+                    await delivery.run(until_empty=True)
+            return [recipient for recipient, _ in server.letters[before:]]
+
+        assert await deliver() == []
+        assert states(house) == {("broadcast", "held"): 1}
+        assert await deliver() == [STAFF]
+        mail = quopri.decodestring(server.letters[-1][1]).decode()
+        assert "One email waits for a resource that nobody has given." in mail
+        assert ben.email not in mail and "Ben" not in mail and cleo.email not in mail
+        command = mailer("status", "--json").json[0]["command"]
+        assert command == "mailer resource list" and command in mail
+        clock.advance(days=2)
+        assert await deliver() == []
+        mailer("resource", "add", "toolkit", "--link", "https://example.org/kit.pdf", "--language", "en")
+        assert await deliver() == [ben.email]
+        clock.advance(days=9)
+        assert await deliver() == []
+    assert mailer("status", "--json").json == []
+    assert states(house) == {("broadcast", "sent"): 1, ("notice", "sent"): 1}
