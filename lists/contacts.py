@@ -8,7 +8,7 @@ from sqlalchemy import CursorResult, LargeBinary, String, delete, false, select,
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.addresses import Address
-from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
+from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
 from lists.errors import BadInput, Conflict, NotFound
 from lists.geography import Place
 
@@ -21,7 +21,8 @@ DETAILS = ("name", "zip", "organization", "tradition", "role")
 class Contact(Base):
     """A person's row; places are coarse (a tenth of a degree) and everything but the address may be empty.
 
-    `discreet`: mails to this person show others who see the phone nothing of the campaign.
+    `discreet`: mails to this person show others who see the phone nothing of the campaign. `readdressed_at`:
+    when staff said that this is their new address, None once somebody there has confirmed it.
     """
 
     __tablename__ = "contacts"
@@ -45,6 +46,7 @@ class Contact(Base):
     role: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
     discreet: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[Moment]
+    readdressed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
     version: Mapped[int] = mapped_column(default=1)
 
 
@@ -103,6 +105,23 @@ def find_or_add(
     A contact that is already here stays as it is: whoever fills in a form has not yet proved to be that
     person, so nothing known about somebody can be changed by knowing their address.
     """
+    add(session, address, now=now, language=language, name=name, place=place, discreet=discreet)
+    contact = find(session, address)
+    assert contact is not None
+    return contact
+
+
+def add(
+    session: Session,
+    address: Address,
+    *,
+    now: datetime,
+    language: str = "en",
+    name: str = "",
+    place: Place | None = None,
+    discreet: bool = False,
+) -> bool:
+    """Add a contact of this address; False, and nothing changed, when there is one already."""
     new = {
         "email": address.email,
         "email_key": address.key,
@@ -117,10 +136,7 @@ def find_or_add(
         "version": 1,
         **placed(place),
     }
-    insert_or_nothing(session, Contact, [new])  # two forms sent at once by one person find one contact
-    contact = find(session, address)
-    assert contact is not None
-    return contact
+    return insert_or_nothing(session, Contact, [new]) == 1  # of two who add it at once, one has added it
 
 
 def amend(session: Session, contact_id: int, *, version: int | None = None, **values: Any) -> None:

@@ -58,17 +58,18 @@ class Departed:
     at: datetime
 
 
-def note_left(session: Session, *, contact_id: int, list: str, now: datetime) -> None:
+def note_left(session: Session, *, contact_id: int, list: str, now: datetime, but: bytes = b"") -> None:
     """Note that this contact left a list, and with it every address that became part of it.
 
-    An older backup has those as contacts of their own.
+    An older backup has those as contacts of their own. `but` is the digest of an address that did not leave.
     """
     columns = ("what", "list", "email_digest", "at")
     for digest, mine in (
         (Contact.email_digest, Contact.id == contact_id),
         (Merger.email_digest, Merger.contact_id == contact_id),
     ):
-        who = select(literal(LEFT), literal(list), digest, literal(now, Instant)).where(mine)
+        who = select(literal(LEFT), literal(list), digest, literal(now, Instant))
+        who = who.where(mine, digest != but)
         insert_or_nothing(session, Departure, who, columns=columns)
 
 

@@ -3,6 +3,7 @@
 ```
 asked ─address confirmed→ waiting ─staff→ approved | rejected
 asked, waiting ─the person leaves→ withdrawn
+waiting ─the address is another one→ asked
 ```
 What the form said stays in the listing until staff approve it: filling in a form with somebody's address
 changes nothing that is known about that person.
@@ -107,6 +108,12 @@ def address_confirmed(session: Session, *, contact_id: int) -> bool:
         )
     )
     return True
+
+
+def ask_again(session: Session, *, contact_id: int) -> None:
+    """Let an application that waits for staff wait for the address first, which is a new one."""
+    waiting = update(Listing).where(Listing.contact_id == contact_id, Listing.state == "waiting")
+    session.execute(waiting.values(state="asked"))
 
 
 def approve(session: Session, listing_id: int, *, now: datetime, actor: str) -> Listing:

@@ -35,11 +35,14 @@ from lists.directory import Listing
 from lists.errors import BadInput, Conflict
 from lists.notes import Note
 from lists.subscriptions import Subscription, SubscriptionChange
-from lists.suppressions import Suppression
 
 STRICTEST = ("left", "confirmed", "pending", "")  # of two standings on a list the first of these is kept
 SPREADING = ("complaint", "staff", "forgotten")  # a bounce is about a mailbox, the others about a person
 PLACE = ("zip", "city", "county", "state", "zone", "latitude", "longitude")
+AUDITED = {  # the entry for staff, by what the evidence of consent calls it
+    "merged": ("contact merge", "contact {other} into contact {keep}"),
+    "readdressed": ("contact readdress", "contact {keep}: in place of contact {other}"),
+}
 FILLED = ("name", "organization", "tradition", "role")
 
 CHANGED = "Somebody has changed one of the two meanwhile. Look at both again, then merge them."
@@ -90,7 +93,10 @@ def plan(session: Session, keep: Contact, other: Contact, *, now: datetime) -> P
     if keep.id == other.id:
         raise BadInput("This is one address written in two ways, and one contact already.")
     mine, theirs = _standing(session, keep.id), _standing(session, other.id)
-    lists = {name: _of_both(mine.get(name), theirs.get(name)) for name in sorted({**mine, **theirs})}
+    states = {name: each.state for name, each in theirs.items()}
+    if other.readdressed_at is not None:  # what waits only for an address that goes anyway had its yes
+        states |= {each.list: "confirmed" for each in subscriptions.returning(session, other.id)}
+    lists = {name: _of_both(mine.get(name), states.get(name, "")) for name in sorted({**mine, **theirs})}
     pauses = [each.paused_until for each in (*mine.values(), *theirs.values()) if each.paused_until]
     values = _filled(keep, other)
     return Plan(
@@ -107,10 +113,11 @@ def plan(session: Session, keep: Contact, other: Contact, *, now: datetime) -> P
     )
 
 
-def merge(session: Session, planned: Plan, *, now: datetime, actor: str) -> None:
+def merge(session: Session, planned: Plan, *, now: datetime, actor: str, action: str = "merged") -> None:
     """Do what was planned, in the transaction that planned it; the other contact is gone afterwards.
 
-    Raises Conflict with the plan's refusal. Whoever owns other tables must have moved their rows before.
+    `action` is what the evidence of consent calls it. Raises Conflict with the plan's refusal. Whoever owns
+    other tables must have moved their rows before.
     """
     if planned.refusal:
         raise Conflict(planned.refusal)
@@ -119,7 +126,7 @@ def merge(session: Session, planned: Plan, *, now: datetime, actor: str) -> None
     mergers.note(session, other, into=keep.id, now=now)
     for name, (mine, theirs, becomes) in planned.lists.items():
         _join(session, keep.id, other.id, name, mine=mine, theirs=theirs, becomes=becomes, now=now)
-        consents.add(session, contact_id=keep.id, list=name, action="merged", page=actor, now=now)
+        consents.add(session, contact_id=keep.id, list=name, action=action, page=actor, now=now)
     if planned.paused_until is not None:
         subscriptions.pause(session, contact_id=keep.id, until=planned.paused_until)
     no = [{"contact_id": keep.id, "topic": topic, "at": now} for topic in planned.declined]
@@ -134,8 +141,9 @@ def merge(session: Session, planned: Plan, *, now: datetime, actor: str) -> None
     contacts.amend(session, keep.id, **planned.values)
     contacts.erase(session, other.id)
     session.expire_all()
-    subject = f"contact {other.id} into contact {keep.id}"
-    audit.note(session, actor=actor, action="contact merge", subject=subject, now=now)
+    about, subject = AUDITED[action]
+    said = subject.format(keep=keep.id, other=other.id)
+    audit.note(session, actor=actor, action=about, subject=said, now=now)
 
 
 def locked(session: Session, keep_id: int, other_id: int, *, versions: tuple[int, int]) -> None:
@@ -154,9 +162,9 @@ def _standing(session: Session, contact_id: int) -> Mapping[str, Subscription]:
     return {each.list: each for each in subscriptions.of_contact(session, contact_id)}
 
 
-def _of_both(mine: Subscription | None, theirs: Subscription | None) -> tuple[str, str, str]:
-    states = (mine.state if mine else "", theirs.state if theirs else "")
-    return (*states, stricter(*states))
+def _of_both(mine: Subscription | None, theirs: str) -> tuple[str, str, str]:
+    own = mine.state if mine else ""
+    return own, theirs, stricter(own, theirs)
 
 
 def _filled(keep: Contact, other: Contact) -> Mapping[str, Any]:
@@ -203,18 +211,13 @@ def _more(session: Session, keep: Contact, other: Contact) -> Sequence[Detail]:
 def _suppressed(session: Session, keep: Contact, other: Contact) -> str | None:
     """Return why the address that is kept must not be written to afterwards, or None."""
     own = suppressions.reason(session, keep.email_digest)
-    theirs = _reasons(session, other.email_digest)
+    theirs = suppressions.reasons(session, other.email_digest)
     return own or next((reason for reason in theirs if reason in SPREADING), None)
-
-
-def _reasons(session: Session, digest: bytes) -> Sequence[str]:
-    found = select(Suppression.reason).where(Suppression.email_digest == digest).order_by(Suppression.id)
-    return session.scalars(found).all()
 
 
 def _bar_both(session: Session, keep: Contact, other: Contact, *, now: datetime) -> None:
     for one, another in ((keep, other), (other, keep)):
-        for reason in _reasons(session, one.email_digest):
+        for reason in suppressions.reasons(session, one.email_digest):
             if reason in SPREADING:
                 suppressions.add(session, another.email_digest, reason=reason, now=now)
 
@@ -232,7 +235,7 @@ def _refusal(
     under_way = select(Arrival.id).where(Arrival.id.in_(arrivals), Arrival.state == "arriving")
     if arrivals and session.scalar(under_way.limit(1)) is not None:
         return ARRIVING
-    proved = any(each.confirmed_at is not None for each in mine.values())
+    proved = keep.readdressed_at is None and any(each.confirmed_at for each in mine.values())
     gains = [name for name, (own, _, becomes) in lists.items() if becomes == "confirmed" != own]
     return UNPROVED.format(keep=keep.email, other=other.email) if gains and not proved else ""
 
@@ -245,10 +248,17 @@ def _join(
     quiet = {"synchronize_session": False}
     if not mine and theirs == "pending":
         # The question went to the other address, and its link must not say yes for this one.
-        session.execute(delete(Subscription).where(*gone).execution_options(**quiet))
+        never = (Subscription.confirmed_at.is_(None), Subscription.round == 0)
+        session.execute(delete(Subscription).where(*gone, *never).execution_options(**quiet))
+        asked = {"asked_at": now, "mailed_at": None, "arrival_id": None}
+        had = update(Subscription).where(*gone)
+        had = had.values(contact_id=keep, round=Subscription.round + 1, **asked)
+        session.execute(had.execution_options(**quiet))
         subscriptions.add_all(session, [keep], list=name, now=now, confirmed=False)
     elif not mine:
-        session.execute(update(Subscription).where(*gone).values(contact_id=keep).execution_options(**quiet))
+        moved = update(Subscription).where(*gone).values(contact_id=keep, state=theirs)
+        session.execute(moved.execution_options(**quiet))
+        session.add(SubscriptionChange(contact_id=keep, list=name))
     elif becomes == "left" and mine != "left":
         subscriptions.leave(session, contact_id=keep, list=name, now=now)
         consents.add(session, contact_id=keep, list=name, action="left", page="merge", now=now)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     literal,
     not_,
     null,
+    or_,
     select,
 )
 from sqlalchemy.orm import Session
@@ -38,7 +39,7 @@ SENTENCES = {
     "suppressed": "This address must not be written to: it was forgotten, complained, or bounces.",
     "never joined": "This contact never asked for this list.",
     "left": "This contact left the list.",
-    "not confirmed": "This contact has not confirmed the sign-up yet.",
+    "not confirmed": "This contact has not confirmed the sign-up, or a new address, yet.",
     "already confirmed": "This contact has confirmed already, so there is nothing to ask.",
     "paused": "This contact asked for a pause, which is not over yet.",
     "declined": "This contact does not want mails of this kind.",
@@ -53,9 +54,10 @@ LASTING = frozenset(
 class Purpose:
     """Why we want to write: for which list, and what that needs.
 
-    `address`: a service message to whoever just acted (nothing but "not suppressed"); `asked`: a request to
-    confirm a pending subscription; `confirmed`: list mail, a confirmed subscription that is not paused, whose
-    reader has not declined the `topic` (see lists.declines) where there is one.
+    `address`: a service message to whoever just acted (nothing but "not suppressed", and no new address that
+    nobody has confirmed); `asked`: a request to confirm a pending subscription; `confirmed`: list mail, a
+    confirmed subscription that is not paused, whose reader has not declined the `topic` (see lists.declines)
+    where there is one.
     """
 
     needs: Needs
@@ -123,7 +125,10 @@ def _asked(purpose: Purpose) -> Select[*tuple[Any, ...]]:
 
 def _rule(purpose: Purpose, now: datetime | ColumnElement[datetime]) -> list[tuple[str, ColumnElement[bool]]]:
     rule = [("suppressed", suppressions.of_contact())]
-    if purpose.needs == "asked":
+    unproved = Contact.readdressed_at.is_not(None)  # nothing but the question whether it is theirs goes there
+    if purpose.needs == "address":
+        rule.append(("not confirmed", unproved))
+    elif purpose.needs == "asked":
         rule += [
             ("left", Subscription.state == "left"),
             ("already confirmed", Subscription.state == "confirmed"),
@@ -133,7 +138,7 @@ def _rule(purpose: Purpose, now: datetime | ColumnElement[datetime]) -> list[tup
         paused = Subscription.paused_until
         rule += [
             ("left", Subscription.state == "left"),
-            ("not confirmed", Subscription.state == "pending"),
+            ("not confirmed", or_(Subscription.state == "pending", unproved)),
             ("arriving", subscriptions.arriving()),
         ]
         rule += [("declined", declines.of_topic(purpose.topic))] if purpose.topic else []

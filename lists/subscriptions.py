@@ -3,6 +3,8 @@
 ```
 (none) ─ask→ pending ─confirm→ confirmed
                │                 │
+               │ ↑               │
+               │ └─ new address ─┤
                └────── leave ────┴→ left ─ask→ pending
 ```
 `round` counts the times somebody left: a confirmation link carries the round it was made for, so an old
@@ -84,11 +86,15 @@ class SubscriptionChange(Base):
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """What confirming did: whose subscription to which list, and whether this call changed anything."""
+    """What confirming did: whose subscription to which list, and whether this call changed anything.
+
+    `back`: they were on the list before, and are again as they were, for what they confirmed is an address.
+    """
 
     contact_id: int
     list: str
     changed: bool
+    back: bool = False
 
 
 def find(session: Session, *, contact_id: int, list: str) -> Subscription | None:
@@ -166,6 +172,32 @@ def leave(session: Session, *, contact_id: int, now: datetime, list: str | None 
         _tell(session, contact_id=contact_id, list=name)
         departures.note_left(session, contact_id=contact_id, list=name, now=now)
     return sorted(names)
+
+
+def hold_back(session: Session, *, contact_id: int, now: datetime) -> None:
+    """Let what is confirmed wait for a new yes, because the address of this contact is another one.
+
+    Everything else of it stays, so `returning` tells it, and `confirm` brings it back as it was.
+    """
+    confirmed = update(Subscription).where(
+        Subscription.contact_id == contact_id, Subscription.state == "confirmed"
+    )
+    session.execute(confirmed.values(state="pending", asked_at=now, mailed_at=None))
+
+
+def returning(session: Session, contact_id: int) -> Sequence[Subscription]:
+    """Return what was held back of a contact with a new address: confirmed before, and never left since."""
+    was = select(Subscription).where(Subscription.contact_id == contact_id, Subscription.state == "pending")
+    was = was.where(Subscription.confirmed_at.is_not(None), Subscription.left_at.is_(None))
+    return session.scalars(was.order_by(Subscription.list), execution_options=FRESH).all()
+
+
+def asked(session: Session, *, contact_id: int, now: datetime) -> None:
+    """Note that this contact is written to now about every list that waits for a yes."""
+    pending = update(Subscription).where(
+        Subscription.contact_id == contact_id, Subscription.state == "pending"
+    )
+    session.execute(pending.values(mailed_at=now))
 
 
 def pause(session: Session, *, contact_id: int, until: datetime | None) -> None:

@@ -4,7 +4,7 @@ It keeps a keyed hash and no address, so it outlives the contact: who was forgot
 when somebody types their address into a form or a file again.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, LargeBinary, String, UniqueConstraint, exists, select
@@ -43,6 +43,12 @@ def reason(session: Session, digest: bytes) -> str | None:
     """Return why this address is never written to, or None."""
     wanted = select(Suppression.reason).where(Suppression.email_digest == digest).order_by(Suppression.id)
     return session.scalars(wanted.limit(1)).one_or_none()
+
+
+def reasons(session: Session, digest: bytes) -> Sequence[str]:
+    """Return every reason for which this address is never written to, oldest first."""
+    found = select(Suppression.reason).where(Suppression.email_digest == digest).order_by(Suppression.id)
+    return session.scalars(found).all()
 
 
 def among(session: Session, digests: Collection[bytes]) -> dict[bytes, str]:

@@ -4,7 +4,7 @@ The answer to joining is put into the outbox in the request's own transaction, b
 Known, unknown and left addresses take the same way through this file, so that a page cannot tell them apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +32,7 @@ from mailer.tokens import Links
 
 PER_ADDRESS_AND_DAY = 3
 ADDED = "confirm/added"  # the question of every list that staff added and gave no letter of its own
+NEW_ADDRESS = "confirm/readdressed"  # one question for all lists that the old address was confirmed for
 ACCESS_LASTS = timedelta(hours=1)
 ASK_WITHIN = timedelta(days=2)  # who asked longer ago and was never mailed is not surprised by a mail now
 
@@ -128,19 +129,36 @@ class Confirmations:
         )
         return True
 
+    def ask_at_new_address(self, session: Session, contact_id: int, *, now: datetime) -> None:
+        """Ask once for all lists that the old address was confirmed for, and for each one that it was not.
+
+        The three answers a day count what went to the old address today, too.
+        """
+        back = self.waiting_to_return(session, contact_id)
+        pending = [each for each in subs.of_contact(session, contact_id) if each.state == "pending"]
+        first = [each for each in pending if each.list in back][:1]
+        for each in (*first, *(each for each in pending if each.list not in back)):
+            if answers_today(session, contact_id, now=now) < PER_ADDRESS_AND_DAY:
+                template = NEW_ADDRESS if each.list in back else ""
+                self._put(session, "confirmation", each, now=now, template=template)
+        subs.asked(session, contact_id=contact_id, now=now)
+
     def confirm(
         self, session: Session, *, subscription_id: int, round: int, page: str, now: datetime
     ) -> Confirmation | None:
         """Confirm what a link names; None when the link is no longer good.
 
         The interest list is joined at once. An organizer's address is confirmed and staff decide the rest,
-        which one mail says.
+        which one mail says. The first yes from a new address brings back all that waited for it, as it was.
         """
         subscription = subs.of_token(session, subscription_id=subscription_id, round=round)
         if subscription is None:
             return None
         contact_id, list_name = subscription.contact_id, subscription.list
         done: Confirmation | None
+        back = self._bring_back(session, contact_id, page=page, now=now)
+        if list_name in back or (list_name == "organizers" and subscription.state == "confirmed"):
+            return Confirmation(contact_id=contact_id, list=list_name, changed=list_name in back, back=True)
         if list_name == "organizers":
             moved = directory.address_confirmed(session, contact_id=contact_id)
             done = Confirmation(contact_id=contact_id, list=list_name, changed=moved)
@@ -153,6 +171,29 @@ class Confirmations:
                 session, contact_id=contact_id, list=list_name, action="confirmed", page=page, now=now
             )
         return done
+
+    def waiting_to_return(self, session: Session, contact_id: int) -> Collection[str]:
+        """Return the lists on which the yes from a new address brings its reader back."""
+        if contacts.get(session, contact_id).readdressed_at is None:
+            return ()
+        return {each.list for each in subs.returning(session, contact_id)}
+
+    def _bring_back(self, session: Session, contact_id: int, *, page: str, now: datetime) -> Sequence[str]:
+        """Count a new address as confirmed; returns the lists on which its reader is again."""
+        if contacts.get(session, contact_id).readdressed_at is None:
+            return ()
+        contacts.amend(session, contact_id, readdressed_at=None)
+        names = []
+        for each in subs.returning(session, contact_id):
+            done = subs.confirm(session, subscription_id=each.id, round=each.round, now=now)
+            if done is not None and done.changed:
+                consents.add(
+                    session, contact_id=contact_id, list=each.list, action="confirmed", page=page, now=now
+                )
+                names.append(each.list)
+        if "organizers" in names:  # who signed up anew meanwhile has new words for staff to look at
+            directory.address_confirmed(session, contact_id=contact_id)
+        return names
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
         """Ask those whose pending subscription never led to a mail: imported people, mostly."""
@@ -235,11 +276,19 @@ class Confirmations:
         """Never by itself: somebody has to ask first."""
         return None
 
-    def _put(self, session: Session, kind: str, subscription: Subscription, *, now: datetime) -> None:
-        if kind == "confirmation":
+    def _put(
+        self,
+        session: Session,
+        kind: str,
+        subscription: Subscription,
+        *,
+        now: datetime,
+        template: str = "",
+    ) -> None:
+        if kind == "confirmation" and not template:
             edition_id = self.question(session, subscription.list, now=now).id
         else:
-            edition_id = self.editions.current(session, kind, kind, now=now)
+            edition_id = self.editions.current(session, template or kind, kind, now=now)
         who = f"contact/{subscription.contact_id}/{subscription.round}"
         outbox.put(
             session,

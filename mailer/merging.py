@@ -27,7 +27,7 @@ UNSURE = "unknown"
 RECEIVED = ("sent", UNSURE, "complained")
 LIVE = (*WAITING, "sending")
 ENDED = ("done", "goal")
-WHY = "merged with another address"
+WHY = {"merged": "merged with another address", "readdressed": "the address is another one now"}
 LIST_MAIL = [kind for kind, policy in POLICY.items() if policy.list_mail]
 
 UNDER_WAY = "A message to one of the two is being handed over just now. Try again in a minute."
@@ -54,22 +54,29 @@ def preview(session: Session, keep: Contact, other: Contact, *, now: datetime) -
 
 
 def merge(
-    session: Session, keep_id: int, other_id: int, *, versions: tuple[int, int], now: datetime, actor: str
+    session: Session,
+    keep_id: int,
+    other_id: int,
+    *,
+    versions: tuple[int, int],
+    now: datetime,
+    actor: str,
+    action: str = "merged",
 ) -> Preview:
     """Make one contact of two that were looked at in these versions; says what it did.
 
-    Raises Conflict when one of them has changed since, when the plan refuses, and while a message to one of
-    them is being handed over.
+    `action` is what the evidence of consent calls it. Raises Conflict when one of them has changed since,
+    when the plan refuses, and while a message to one of them is being handed over.
     """
     merging.locked(session, keep_id, other_id, versions=versions)
     keep, other = contacts.get(session, keep_id), contacts.get(session, other_id)
     done = preview(session, keep, other, now=now)
     if done.plan.refusal:
         raise Conflict(done.plan.refusal)
-    _hand_over_messages(session, keep_id, other_id)
+    _hand_over_messages(session, keep_id, other_id, why=WHY[action])
     _hand_over_journeys(session, keep_id, other_id)
     _hand_over_answers(session, keep_id, other_id)
-    merging.merge(session, done.plan, now=now, actor=actor)
+    merging.merge(session, done.plan, now=now, actor=actor, action=action)
     kept = contacts.get(session, keep_id)
     if kept.zone:
         journeys.move_house(session, keep_id, zone=kept.zone)
@@ -77,11 +84,11 @@ def merge(
     return done
 
 
-def _hand_over_messages(session: Session, keep: int, other: int) -> None:
+def _hand_over_messages(session: Session, keep: int, other: int, *, why: str) -> None:
     rows = _rows(session, keep, other)
     if any(row.state == "sending" for row in rows):
         raise Conflict(UNDER_WAY)
-    outbox.cancel(session, OutboxRow.contact_id == other, why=WHY)
+    outbox.cancel(session, OutboxRow.contact_id == other, why=why)
     mine = {row.key: row for row in rows if row.contact_id == keep}
     number = re.compile(rf"/contact/{other}(?=/|$)")
     for row in rows:
@@ -101,13 +108,13 @@ def _settled(session: Session, row: OutboxRow, mine: OutboxRow | None, twin: str
     if mine is None:
         return twin
     if mine.state not in RECEIVED:
-        outbox.cancel(session, OutboxRow.id == mine.id, why=WHY)
+        outbox.cancel(session, OutboxRow.id == mine.id, why=WHY["merged"])
         _change(session, mine.id, key=f"{mine.key}/{mine.id}")
         return twin
     # Both may have it, so staff must not be asked whether to send it once more.
     unsure = next((each for each in (row, mine) if each.state == UNSURE), None)
     if unsure is not None:
-        _change(session, unsure.id, state="cancelled", why=WHY)
+        _change(session, unsure.id, state="cancelled", why=WHY["merged"])
     return row.key
 
 

@@ -41,14 +41,18 @@ class Rule:
 
 
 def _unconfirmed(now: datetime) -> ColumnElement[bool]:
-    """Whoever asked to join long ago and never pressed the button; who waits for staff had pressed it."""
+    """Whoever asked to join long ago and never pressed the button; who waits for staff had pressed it.
+
+    What was pressed at an earlier address counts no more.
+    """
     proved = exists().where(
         Consent.contact_id == Subscription.contact_id,
         Consent.list == Subscription.list,
         Consent.action.in_(PROOFS),
     )
     pending = and_(Subscription.state == "pending", Subscription.asked_at < now - UNCONFIRMED)
-    return and_(pending, or_(Subscription.round > 0, ~proved))
+    readdressed = exists().where(Contact.id == Subscription.contact_id, Contact.readdressed_at.is_not(None))
+    return and_(pending, or_(Subscription.round > 0, ~proved, readdressed))
 
 
 def _erase_unconfirmed(session: Session, ids: Sequence[int], now: datetime) -> None:

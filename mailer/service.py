@@ -52,6 +52,7 @@ KINDS = {
     "confirm/interest": "confirmation",
     "confirm/organizers": "confirmation",
     "confirm/added": "confirmation",
+    "confirm/readdressed": "confirmation",
     "already": "already",
     "received": "received",
     "access": "access",

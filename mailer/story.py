@@ -34,6 +34,7 @@ CONSENTS: Mapping[str, str] = {
     "language": "Chose the language of the list {list}.",
     "topics": "Chose what to get from the list {list}.",
     "merged": "Two addresses became one on the list {list}.",
+    "readdressed": "Has a new address on the list {list}.",
 }
 SUPPRESSIONS: Mapping[str, str] = {
     "forgotten": "Asked to be forgotten.",

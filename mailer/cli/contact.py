@@ -1,4 +1,4 @@
-"""`mailer contact`: all that is known about one person and happened; merge two who are one; forget them."""
+"""`mailer contact`: all that is known of a person and happened; two who are one; a new address; forget."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -7,13 +7,13 @@ import click
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from lists import addresses, consents, contacts, fields, forgetting, notes, subscriptions, suppressions, tags
+from lists import addresses, consents, contacts, fields, notes, subscriptions, suppressions, tags
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.directory import Listing
 from lists.errors import BadInput, NotFound
-from mailer import disclosure, messages, postoffice, standing, story
-from mailer.cli import details, merging, opening, output, relay
+from mailer import disclosure, forgetting, messages, postoffice, standing, story
+from mailer.cli import details, merging, opening, output, readdressing, relay
 from mailer.disclosure import Facts
 from mailer.invitations import Rsvp
 from mailer.postoffice import Posted
@@ -74,7 +74,7 @@ ERASED = {
 
 @click.group()
 def command() -> None:
-    """Show what we know about one person; merge two who are one; forget them."""
+    """Show what we know about one person; merge two who are one; give a new address; forget them."""
 
 
 @command.command()
@@ -151,7 +151,6 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
             click.confirm(f"Forget {known.email} for good?", abort=True, err=True)
         with service.database.write() as session:
             erased = _held(session, known)
-            postoffice.forget(session, _written(session, known))
             was_known = forgetting.forget(session, known, now=service.clock.now(), actor=opening.ACTOR)
         service.jobs.write_departures()
         service.database.empty_log()
@@ -164,6 +163,7 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
 for verb in (details.set_, details.tag, details.untag, details.tagged, details.note):
     command.add_command(verb)
 command.add_command(merging.merge)
+command.add_command(readdressing.readdress)
 command.add_command(merging.list_duplicates)
 
 
@@ -217,15 +217,7 @@ def _held(session: Session, known: Address) -> dict[str, int]:
 
 def _posted_to(session: Session, known: Address) -> ColumnElement[bool]:
     """Return the condition that a message of the post office went to this person."""
-    return postoffice.sent_to(_written(session, known))
-
-
-def _written(session: Session, known: Address) -> set[str]:
-    """Return every way in which this person's address is written here, and those that became part of it."""
-    written, contact = {known.email, known.key}, contacts.find(session, known)
-    if contact is not None:
-        written |= {contact.email, *messages.addresses_used(session, contact_id=contact.id)}
-    return written
+    return postoffice.sent_to(forgetting.spellings(session, known))
 
 
 def _say_erased(known: Address, erased: Mapping[str, int]) -> None:

@@ -161,6 +161,8 @@ def _read(session: Session, pairs: Mapping[str, str]) -> tuple[Mapping[str, Any]
             own |= OWN[name](value)
         elif name in in_use:
             more[name] = fields.parse(in_use[name], value)
+        elif name in ("email", "address"):
+            raise BadInput("A new address must be confirmed: “mailer contact readdress OLD NEW”.")
         else:
             known = ", ".join([*OWN, *in_use])
             raise BadInput(f"There is no field called “{name[:40]}” that can be set. These are: {known}.")

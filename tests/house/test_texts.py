@@ -26,6 +26,7 @@ TEMPLATES = [
     "confirm/interest",
     "confirm/organizers",
     "confirm/added",
+    "confirm/readdressed",
     "already",
     "received",
     "access",

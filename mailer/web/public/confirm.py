@@ -7,6 +7,7 @@ from lists.subscriptions import Subscription
 from mailer.web.public import added
 from mailer.web.visit import Page, Visit
 
+BACK = "back"  # instead of a list: what is confirmed is a new address, for all lists alike
 SHELF = ("toolkit", "webinar", "powerpoint", "guide")
 
 
@@ -21,8 +22,12 @@ def show(visit: Visit) -> Page:
         good = subs.of_token(session, subscription_id=subscription_id, round=in_round) is not None
         if not good:
             return _ended(visit, subscription.list)
-        words = added.words(session, visit, subscription.list)
-    return Page(visit=visit, template="confirm.html", values={"list": subscription.list, "added": words})
+        back = subscription.list in visit.service.confirmations.waiting_to_return(
+            session, subscription.contact_id
+        )
+        words = None if back else added.words(session, visit, subscription.list)
+    values = {"list": BACK if back else subscription.list, "added": words}
+    return Page(visit=visit, template="confirm.html", values=values)
 
 
 def post(visit: Visit) -> Page:
@@ -38,10 +43,10 @@ def post(visit: Visit) -> Page:
         )
         if done is None:
             return _ended(visit, subscription.list)
-        words = added.words(session, visit, done.list)
+        words = None if done.back else added.words(session, visit, done.list)
     settings = visit.service.settings
     values = {
-        "list": done.list,
+        "list": BACK if done.back else done.list,
         "added": words,
         "resources": resources(visit),
         "sender": f"{settings.from_name} <{settings.from_address}>",

@@ -24,6 +24,7 @@ SHOWN: Mapping[str, Sequence[str]] = {
     "contact": (
         *("email", "name", "language", "zip", "city", "county", "state", "zone", "position"),
         *("organization", "tradition", "role", "discreet", "created_at"),
+        "readdressed_at",
     ),
     "subscriptions": ("list", "state", "asked_at", "confirmed_at", "left_at", "paused_until"),
     "consents": ("at", "action", "list", "page", "wording"),

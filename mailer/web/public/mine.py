@@ -2,12 +2,12 @@
 
 from sqlalchemy.orm import Session
 
-from lists import addresses, consents, contacts, declines, forgetting
+from lists import addresses, consents, contacts, declines
 from lists import subscriptions as subs
 from lists.contacts import Contact
 from lists.declines import TOPICS
 from lists.errors import BadInput, NotFound
-from mailer import journeys, postoffice
+from mailer import forgetting, journeys
 from mailer.web.public.signups import Reading
 from mailer.web.visit import Page, Visit
 
@@ -44,7 +44,6 @@ def post(visit: Visit) -> Page:
         if wish == "forget-surely":
             address = addresses.parse(contact.email, pepper=visit.service.keys.pepper)
             forgetting.forget(session, address, now=visit.now, actor="the person")
-            postoffice.forget(session, {address.email, address.key})
             return Page(visit=visit, template="forgotten.html")
     raise BadInput("That is not one of the buttons.")
 

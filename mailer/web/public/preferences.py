@@ -37,7 +37,9 @@ def post(visit: Visit) -> Page:
         elif wish in PAUSES or wish == "resume":
             _pause(session, visit, contact, until=visit.now + PAUSES[wish] if wish in PAUSES else None)
         elif wish == "mine":
-            if not visit.service.confirmations.give_access(session, contact.id, now=visit.now):
+            if contact.readdressed_at is not None:
+                wish = "mine-later"
+            elif not visit.service.confirmations.give_access(session, contact.id, now=visit.now):
                 wish = "mine-enough"
         elif wish == "leave-all":
             leaving.leave(session, contact_id=contact.id, page=PAGE, now=visit.now)

@@ -1,0 +1,23 @@
+"""Forgetting: somebody is erased everywhere, the copies in the try-out's post office among it."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from lists import contacts, forgetting
+from lists.addresses import Address
+from mailer import messages, postoffice
+
+
+def forget(session: Session, address: Address, *, now: datetime, actor: str) -> bool:
+    """Erase whoever has this address and never write there again; tells whether there was somebody."""
+    postoffice.forget(session, spellings(session, address))
+    return forgetting.forget(session, address, now=now, actor=actor)
+
+
+def spellings(session: Session, address: Address) -> set[str]:
+    """Return every way in which this person's address is written here, and each one they had before."""
+    written, contact = {address.email, address.key}, contacts.find(session, address)
+    if contact is not None:
+        written |= {contact.email, *messages.addresses_used(session, contact_id=contact.id)}
+    return written
