@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, LargeBinary, String, Text, select
+from sqlalchemy import ForeignKey, String, Text, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Moment, PrimaryKey
@@ -15,7 +15,7 @@ ACTIONS = (
 
 
 class Consent(Base):
-    """One yes or no: which list, what was done, the wording and page, when, and from where (a keyed hash)."""
+    """One yes or no: which list, what was done, the wording and page, and when; not from which network."""
 
     __tablename__ = "consents"
 
@@ -26,7 +26,6 @@ class Consent(Base):
     wording: Mapped[str] = mapped_column(Text, default="")
     page: Mapped[str] = mapped_column(String(200), default="")
     language: Mapped[str] = mapped_column(String(2), default="")
-    source: Mapped[bytes | None] = mapped_column(LargeBinary(16), default=None)
     at: Mapped[Moment]
 
 
@@ -40,7 +39,6 @@ def add(
     wording: str = "",
     page: str = "",
     language: str = "",
-    source: bytes | None = None,
 ) -> None:
     """Write down one yes or no. `page` is where it was said (a path, a command, a file); never an address."""
     assert action in ACTIONS, action
@@ -52,7 +50,6 @@ def add(
             wording=wording,
             page=page,
             language=language,
-            source=source,
             at=now,
         )
     )

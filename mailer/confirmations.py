@@ -41,7 +41,7 @@ ASK_WITHIN = timedelta(days=2)  # who asked longer ago and was never mailed is n
 class Asked:
     """What a form said, already parsed: who, for which list, and the exact wording of the page.
 
-    `source` and `mailbox` are 16 bytes that stand for a network and for a mailbox with several addresses.
+    `mailbox` is 16 bytes that stand for a mailbox with several addresses.
     """
 
     address: Address
@@ -51,7 +51,6 @@ class Asked:
     page: str
     name: str = ""
     place: Place | None = None
-    source: bytes | None = None
     mailbox: bytes = b""
     discreet: bool = False
 
@@ -99,7 +98,6 @@ class Confirmations:
             wording=asked.wording,
             page=asked.page,
             language=asked.language,
-            source=asked.source,
             now=now,
         )
         kind = "already" if subscription.state == "confirmed" else "confirmation"

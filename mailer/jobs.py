@@ -133,7 +133,7 @@ class Jobs:
             ),
             Job(
                 name="clear-brakes",
-                about="delete the counts of past days",
+                about="delete the counts of past days, and the hashes of networks and mailboxes with them",
                 every=timedelta(hours=6),
                 run=self._clear_brakes,
             ),

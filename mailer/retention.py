@@ -25,7 +25,6 @@ from mailer.events import Event
 from mailer.invitations import HeardFrom, Rsvp
 
 UNCONFIRMED = timedelta(days=14)
-SOURCES = timedelta(days=30)
 WORDS = timedelta(days=90)  # free text, attendance, what servers said
 PROOFS = ("confirmed", "approved")
 
@@ -76,10 +75,6 @@ def _erase_unconfirmed(session: Session, ids: Sequence[int], now: datetime) -> N
     _run(session, delete(Contact).where(everybody, nothing_else, unlisted))
 
 
-def _erase_sources(session: Session, ids: Sequence[int], _now: datetime) -> None:
-    _run(session, update(Consent).where(Consent.id.in_(ids)).values(source=None))
-
-
 def _erase_offers(session: Session, ids: Sequence[int], _now: datetime) -> None:
     _run(session, update(Listing).where(Listing.id.in_(ids)).values(offer=""))
 
@@ -128,12 +123,6 @@ RULES = (
         about="delete sign-ups that nobody confirmed within 14 days",
         find=lambda now: select(Subscription.id).where(_unconfirmed(now)),
         erase=_erase_unconfirmed,
-    ),
-    Rule(
-        name="forget-networks",
-        about="delete the fingerprints of networks that sign-ups came from more than 30 days ago",
-        find=lambda now: select(Consent.id).where(Consent.source.is_not(None), Consent.at < now - SOURCES),
-        erase=_erase_sources,
     ),
     Rule(
         name="forget-offers",

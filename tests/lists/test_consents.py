@@ -24,13 +24,12 @@ def test_the_evidence_says_what_was_shown_where_and_when(
             wording=wording,
             page="/join",
             language="es",
-            source=b"sixteen octets..",
             now=clock.now(),
         )
     with database.read() as session:
         told = consents.of_contact(session, ben.id)[-1]
         assert (told.wording, told.page, told.language) == (wording, "/join", "es")
-        assert (told.source, told.at) == (b"sixteen octets..", clock.now())
+        assert told.at == clock.now()
 
 
 def test_the_history_is_told_oldest_first_and_of_one_person_only(

@@ -10,8 +10,9 @@ from lists.consents import Consent
 from lists.contacts import Contact
 from lists.directory import Application, Listing
 from lists.subscriptions import Subscription
-from mailer import census, events, invitations
+from mailer import brakes, census, events, invitations
 from mailer.attempts import Attempt
+from mailer.brakes import Brake
 from mailer.invitations import Rsvp
 from mailer.service import Service
 from tests.clocks import StoppedClock
@@ -36,7 +37,6 @@ def dora(service: Service, clock: StoppedClock) -> int:
                 list=name,
                 action="asked",
                 now=clock.now(),
-                source=b"network" * 2,
             )
         application = Application(organization="Dora's House", offer="Rooms and soup").cleaned()
         directory.apply(session, application, contact_id=contact.id, now=clock.now())
@@ -101,16 +101,15 @@ def test_who_had_left_and_did_not_confirm_the_return_has_left_again(
         assert "left" in [row.action for row in consents.of_contact(session, cleo.id)]
 
 
-def test_the_fingerprint_of_a_network_goes_after_30_days_and_the_evidence_stays(
-    service: Service, clock: StoppedClock, dora: int
-) -> None:
-    clock.advance(days=30)
-    assert run(service, "forget-networks") == 0
-    clock.advance(seconds=1)
-    assert run(service, "forget-networks") == 2
+def test_which_network_a_sign_up_came_from_goes_after_a_day(service: Service, clock: StoppedClock) -> None:
+    with service.database.write() as session:
+        brakes.sign_up(session, b"a keyed hash 16b", now=clock.now())
+    clock.advance(days=1)
+    run(service, "clear-brakes")
+    clock.advance(hours=1)
+    run(service, "clear-brakes")
     with service.database.read() as session:
-        kept = consents.of_contact(session, dora)
-    assert [(row.action, row.source) for row in kept] == [("asked", None)] * 2
+        assert session.scalars(select(Brake.what)).all() == []
 
 
 def test_what_was_written_in_own_words_goes_after_90_days(
@@ -164,7 +163,6 @@ def test_more_than_one_batch_goes_in_one_run(
 ) -> None:
     monkeypatch.setattr("mailer.jobs.BATCH", 1)
     clock.advance(days=31)
-    assert run(service, "forget-networks") == 2
     assert run(service, "forget-unconfirmed") == 2
     with service.database.read() as session:
         assert session.scalars(select(Contact)).all() == []

@@ -49,7 +49,6 @@ def test_dora_joins_and_is_told_where_to_look(visitor, service):
         assert asked.action == "asked"
         assert asked.page == "/join"
         assert asked.wording in words(visitor.get("/join"))
-        assert asked.source is None
 
 
 def test_known_unknown_left_and_forgotten_addresses_get_the_same_page(visitor, service, ana, ben, cleo):
