@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from lists import contacts, suppressions
+from lists import contacts, fields, suppressions
 from mailer import disclosure, events, invitations, notation
 from mailer.confirmations import ACCESS_LASTS
 from tests.mailer.visitor import title, words
@@ -106,3 +106,18 @@ def test_after_the_hour_and_with_the_footer_s_token_there_is_nothing(visitor, se
     refused = visitor.get(link + end)
     assert refused.status_code == 404
     assert ben.email not in refused.text
+
+
+def test_what_staff_wrote_down_has_the_title_of_its_field_and_not_the_name(
+    visitor, service, clock, ben, link
+):
+    with service.database.write() as session:
+        for name, title, kind in (("host", "Can host", "yes/no"), ("reply", "What they wrote", "text")):
+            fields.add(session, name, title=title, type=kind, choices=(), now=clock.now(), actor="staff")
+        fields.put(session, ben.id, {"host": "yes", "reply": "yes"})
+        fields.retire(session, "host", now=clock.now(), actor="staff")
+    said = words(visitor.get(f"{link}/all"))
+    assert "Qué Can host Dice sí" in said and "Qué What they wrote Dice yes" in said
+    assert "reply" not in said
+    file = json.loads(visitor.get(f"{link}/all.json").text)
+    assert {row["field"]: row["value"] for row in file["field_values"]} == {"host": "yes", "reply": "yes"}

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
+from lists import fields
 from lists.catalog import OURS
 from lists.contacts import Contact
 from mailer import disclosure, events, moments, notation
@@ -70,7 +71,7 @@ def download(visit: Visit) -> File:
 
 
 def _facts(session: Session, visit: Visit, contact: Contact) -> Facts:
-    """Return what is kept, with the titles of calls and lists, and the position in one."""
+    """Return what is kept, with the titles of calls, lists and fields, and the position in one."""
     facts = disclosure.of(session, contact, now=visit.now, most=MOST_SHOWN + 1)
     for row in _rows(facts, "answers"):
         number = row["event_id"]
@@ -81,6 +82,11 @@ def _facts(session: Session, visit: Visit, contact: Contact) -> Facts:
         for row in _rows(facts, name):
             if row["list"] not in OURS:
                 row["list"] = added.title(session, visit, str(row["list"]))
+    own = {field.name: field for field in fields.every(session)}
+    for row in _rows(facts, "field_values"):
+        field = own[str(row["field"])]
+        row["field"] = field.title
+        row["value"] = row["value"] == "yes" if field.type == "yes/no" else row["value"]
     (about,) = _rows(facts, "contact")
     here = about["latitude"] is not None
     about["position"] = f"{about['latitude']}, {about['longitude']}" if here else ""
