@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from tests.bench import importing, promises, sending, table, waiting
+from tests.bench import backups, forgetting, importing, joins, promises, sending, table, waiting
 from tests.bench.table import Line
 
-PARTS = ("door", "delivery", "safety", "ticks", "filling", "timelines", "memory", "imports", "help")
+PARTS = (
+    "door", "delivery", "safety", "ticks", "filling", "timelines", "memory", "imports",
+    "backups", "joins", "forgetting", "help",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -27,7 +30,7 @@ def main() -> int:
     if unknown:
         reader.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    messages, people = (2_000, 20_000) if told.quick else (20_000, 1_000_000)
+    messages, people, seconds = (2_000, 20_000, 2) if told.quick else (20_000, 1_000_000, 10)
     measures: dict[str, Callable[[], Iterable[Line]]] = {
         "door": lambda: sending.bare(messages),
         "delivery": lambda: sending.delivered(messages),
@@ -37,6 +40,9 @@ def main() -> int:
         "timelines": lambda: promises.timelines(min(people, 100_000)),
         "memory": lambda: promises.memory(people),
         "imports": lambda: importing.imported(min(people, 100_000)),
+        "backups": lambda: backups.backed_up(people),
+        "joins": lambda: joins.rushed(min(people, 100_000), seconds),
+        "forgetting": lambda: forgetting.forgotten(people),
         "help": waiting.helping,
     }
     lines = [line for part in PARTS if part in (told.parts or PARTS) for line in measures[part]()]

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +52,8 @@ class Running:
 
 
 @contextmanager
-def running(*, people: int) -> Iterator[Running]:
-    """A running service on SQLite with an update filled for so many people."""
+def running(*, people: int, proxies: Sequence[str] = ()) -> Iterator[Running]:
+    """A running service on SQLite with an update filled for so many people; these proxies are trusted."""
     with counting() as peer, house(people=people, smtp_port=peer.port) as built:
         broadcast(built, paragraphs=1)
         while built.jobs.named("fill-broadcast").run():
@@ -67,6 +67,7 @@ def running(*, people: int) -> Iterator[Running]:
             "MAILER_FROM_ADDRESS": built.settings.from_address,
             "MAILER_SENDING_DOMAINS": ",".join(built.settings.sending_domains),
             "MAILER_POSTAL_ADDRESS": built.settings.postal_address,
+            "MAILER_TRUSTED_PROXIES": ",".join(proxies),
             "PORT": str(port),
         }
         command = [sys.executable, "-m", "mailer", "serve"]

@@ -37,6 +37,11 @@ def octets(what: str, found: float, target: float) -> Line:
     return Line(what=what, found=f"{found:.0f} octets", target=f"≤ {target:g} octets", held=found <= target)
 
 
+def at(found: Sequence[float], part: float) -> float:
+    """What this part of the numbers found do not exceed: 0.99 is the 99th percentile, 1 the largest."""
+    return sorted(found)[min(int(len(found) * part), len(found) - 1)]
+
+
 def text(lines: Sequence[Line]) -> str:
     """The lines as a table for people."""
     rows = [("measured", "found", "target", "held")]
