@@ -31,12 +31,14 @@ def backed_up(people: int) -> Iterator[Line]:
             made = command.run("db", "backup", str(file), *opening, home=home)
         back = command.run("db", "restore", str(file), *opening, home=restored)
         sealed, database = _megabytes(file), _megabytes(restored / "mailer.db")
-    about = f"a consent each, and a sent message to one in {WRITTEN_TO}"
+    about = f"{made.cpu:.1f} s of CPU; a consent each, and a sent message to one in {WRITTEN_TO}"
     yield at_most(f"backup of {people:,} people", made.seconds, SECONDS, about=about)
     yield Line(what="memory of the backup", found=f"{made.memory:.0f} MB")
     yield Line(what="the sealed file", found=f"{sealed:,.1f} MB, of a database of {database:,.1f} MB")
     yield noticed(meanwhile, alone, of="a backup")
-    yield Line(what="the same put back", found=f"{back.seconds:.1f} s, memory {back.memory:.0f} MB")
+    yield Line(
+        what="the same put back", found=f"{back.seconds:.1f} s, {back.cpu:.1f} s of CPU, {back.memory:.0f} MB"
+    )
 
 
 def _megabytes(file: Path) -> float:

@@ -12,9 +12,10 @@ from tests.databases import ROOT
 
 @dataclass(frozen=True, kw_only=True)
 class Used:
-    """What a command took: seconds by the clock, and memory at its highest in MB."""
+    """What a command took: seconds by the clock and of CPU, and memory at its highest in MB."""
 
     seconds: float
+    cpu: float
     memory: float
 
 
@@ -27,4 +28,4 @@ def run(*words: str, home: Path) -> Used:
     seconds = time.monotonic() - began
     if status:
         raise SystemExit(f"“mailer {words[0]} {words[1]}” failed")
-    return Used(seconds=seconds, memory=used.ru_maxrss / 1024)
+    return Used(seconds=seconds, cpu=used.ru_utime + used.ru_stime, memory=used.ru_maxrss / 1024)

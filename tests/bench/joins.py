@@ -60,7 +60,9 @@ def rushed(people: int, seconds: int) -> Iterator[Line]:
     with running(people=people, proxies=(PROXY,)) as service:
         service.until(lambda: service.peer.total > people // 50, what="the first messages of the update")
         before = _rate(service, lambda: time.sleep(seconds))
+        cpu = service.cpu("serve")
         meanwhile = _rate(service, lambda: asyncio.run(rush.run(service.address)))
+        cpu = (service.cpu("serve") - cpu) / rush.joins
         if service.peer.total >= people:
             raise SystemExit("the update was over too early to say anything; measure with more people")
         if rush.statuses != {200: rush.joins}:
@@ -74,6 +76,7 @@ def rushed(people: int, seconds: int) -> Iterator[Line]:
     floor = f"the door answers at multiples of {SECONDS_OF_AN_ANSWER * 1000:.0f} ms by design"
     about = f"{floor}; median {statistics.median(rush.took) * 1000:.0f} ms, "
     about += f"slowest {max(rush.took) * 1000:.0f} ms, {late} of {rush.joins:,} later than the target"
+    about += f"; the service took {cpu * 1000:.1f} ms of CPU for each"
     yield at_most(
         f"{A_SECOND} joins a second, p99 of the answers", at(rush.took, 0.99), ANSWERED, about=about
     )

@@ -42,6 +42,11 @@ class Running:
         children = [int(child) for task in tasks for child in task.read_text().split()]
         return {"serve": self.process.pid, "work": children[0]}
 
+    def cpu(self, name: str) -> float:
+        """How many seconds of CPU “serve” or “work” has used so far."""
+        told = Path(f"/proc/{self.processes()[name]}/stat").read_text().rpartition(")")[2].split()
+        return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, of proc(5)
+
     def until(self, condition: Callable[[], bool], *, what: str) -> None:
         """Wait; ends the measurement where it is in vain."""
         end = time.monotonic() + PATIENCE_SECONDS
