@@ -86,9 +86,7 @@ def check(
     source: str = "",
 ) -> FactCard:
     """Say that a card was checked again, and mend what has changed; raises NotFound, BadInput, Conflict."""
-    card = get(session, number)
-    if card.retired_at is not None:
-        raise Conflict(f"Card {number} was retired on {card.retired_at:%B %-d, %Y}. Add a new one.")
+    card = _unretired(session, number)
     newer = {language: words for language, words in (text or {}).items() if words}
     day = _recent(checked_on, now)
     if day < card.checked_on:
@@ -102,9 +100,7 @@ def check(
 
 def retire(session: Session, number: int, *, now: datetime, actor: str) -> FactCard:
     """Take a card out for good; raises NotFound, Conflict."""
-    card = get(session, number)
-    if card.retired_at is not None:
-        raise Conflict(f"Card {number} was retired on {card.retired_at:%B %-d, %Y} already.")
+    card = _unretired(session, number)
     card.retired_at = now
     audit.note(session, actor=actor, action="fact retire", subject=f"fact {number}", now=now)
     return card
@@ -153,6 +149,13 @@ def state_of(text: str) -> str:
     if letters not in states.NAMES:
         raise BadInput(f"“{text[:20]}” is no state. Write its two letters, like NY, or federal.")
     return letters
+
+
+def _unretired(session: Session, number: int) -> FactCard:
+    card = get(session, number)
+    if card.retired_at is not None:
+        raise Conflict(f"Card {number} was retired on {card.retired_at:%B %-d, %Y}. Add a new one.")
+    return card
 
 
 def _sentence(text: str, language: str) -> str:

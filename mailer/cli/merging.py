@@ -1,5 +1,7 @@
 """`mailer contact merge` and `duplicates`: two addresses of one person become one, after a look."""
 
+from dataclasses import asdict
+
 import click
 
 from lists import duplicates
@@ -98,15 +100,11 @@ def _told(looked: Preview, *, done: bool) -> dict[str, object]:
         {"list": name, "keep": mine, "other": theirs, "becomes": becomes}
         for name, (mine, theirs, becomes) in plan.lists.items()
     ]
-    details = [
-        {"what": each.what, "keep": each.keep, "other": each.other, "becomes": each.becomes}
-        for each in plan.details
-    ]
     return {
         "merged": done,
         "refusal": plan.refusal,
         "seen": _code(looked),
-        "details": details,
+        "details": [asdict(each) for each in plan.details],
         "lists": lists,
         "declined": plan.declined,
         "suppressed": plan.suppressed,
@@ -119,12 +117,7 @@ def _told(looked: Preview, *, done: bool) -> dict[str, object]:
 def _say(looked: Preview) -> None:
     plan = looked.plan
     rows: list[dict[str, object]] = [
-        {
-            "what": ABOUT.get(each.what, each.what),
-            "keep": each.keep,
-            "other": each.other,
-            "becomes": each.becomes,
-        }
+        {**asdict(each), "what": ABOUT.get(each.what, each.what)}
         for each in plan.details
         if each.keep or each.other
     ]

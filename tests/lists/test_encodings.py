@@ -107,4 +107,6 @@ def test_any_bytes_have_an_encoding_in_which_they_are_text_or_are_refused(data: 
         found = encodings.find(io.BytesIO(data), said=said)
     except BadInput:
         return
-    data[found.mark :].decode(found.codec)
+    told = data[found.mark :].decode(found.codec)
+    assert said or "\0" not in told  # what is said is believed
+    assert told.encode(found.codec) == data[found.mark :]  # no octet is lost or made up

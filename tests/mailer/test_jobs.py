@@ -22,6 +22,15 @@ def run(service: Service, name: str) -> int:
     return service.jobs.named(name).run()
 
 
+def to_be_filled(service: Service, number: int) -> None:
+    """Leave an update to this many readers as it is before the first of them is in the outbox."""
+    crowd(service, number)
+    broadcast(service)
+    with service.database.write() as session:
+        session.execute(delete(OutboxRow))
+        session.execute(update(Broadcast).values(state="filling", cursor=0))
+
+
 def test_every_job_has_a_name_of_its_own_and_says_what_it_does(service: Service) -> None:
     table = service.jobs.all()
     assert len({job.name for job in table}) == len(table)
@@ -54,11 +63,7 @@ def test_a_fill_goes_on_in_batches_until_everybody_has_theirs(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "BATCH", 40)
-    crowd(service, 130)
-    broadcast(service)
-    with service.database.write() as session:
-        session.execute(delete(OutboxRow))
-        session.execute(update(Broadcast).values(state="filling", cursor=0))
+    to_be_filled(service, 130)
     slept = service.clock.monotonic()
     assert run(service, "fill-broadcast") == 130
     assert service.clock.monotonic() - slept == pytest.approx(3 * jobs.PAUSE_SECONDS)
@@ -70,11 +75,7 @@ def test_a_service_that_stops_waits_for_one_batch_and_the_next_start_goes_on(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "BATCH", 40)
-    crowd(service, 130)
-    broadcast(service)
-    with service.database.write() as session:
-        session.execute(delete(OutboxRow))
-        session.execute(update(Broadcast).values(state="filling", cursor=0))
+    to_be_filled(service, 130)
     stopping = dataclasses.replace(service.jobs)
     stopping.stop()
     assert stopping.named("fill-broadcast").run() == 40
