@@ -234,6 +234,7 @@ class Delivery:
                 if late:
                     self._claim_size = max(float(first), float(self._connections))
                 await self._stored(self._claims.give_back, entries[first:])
+                self._recorder.gives_back(entries[first:])
                 return
             asked = self._time()
             for letter in await self._stored(self._compose, entries[first : first + step]):

@@ -2,8 +2,9 @@
 
 ```
 goes ─refusals of us repeat→ paused ─15 minutes→ one message tries ─accepted→ goes
-                                ↑                    │
-                                └─ 30, 60 … 240 min ─┘ anything else
+                               ↑ ↑                   │ │
+                               │ └─ 30, 60 … 240 min ┘ │ anything else
+                               └───────── at once ─────┘ it came to nothing before a server was asked
 goes ─staff→ paused until staff resume it
 ```
 Kept in the database, so that it holds for every worker and over every restart. Nobody is punished meanwhile:
@@ -64,6 +65,12 @@ def try_one(session: Session, pause: Pause, *, real: datetime) -> datetime | Non
     wait = min(FIRST_TRY * 2 ** (pause.tries + 1), LONGEST)
     tries = mine.values(try_at=real + wait, tries=min(pause.tries + 1, MOST_TRIES))
     return real + wait if _changed(session, tries) else None
+
+
+def try_again(session: Session, scope: str, *, real: datetime) -> None:
+    """Let another message try at once, because the one that was to was never handed to a server."""
+    mine = update(Pause).where(Pause.scope == scope, Pause.try_at.is_not(None), Pause.tries > 0)
+    session.execute(mine.values(try_at=real, tries=Pause.tries - 1))
 
 
 def end(session: Session, scope: str) -> bool:

@@ -56,11 +56,12 @@ class Recorder:
     _trials: dict[int, str] = field(default_factory=dict, init=False)
     _pausing: dict[str, str] = field(default_factory=dict, init=False)
     _over: list[str] = field(default_factory=list, init=False)
+    _untried: list[str] = field(default_factory=list, init=False)
 
     @property
     def knows(self) -> bool:
         """Whether something is to be written down."""
-        return bool(self._results or self._pausing or self._over)
+        return bool(self._results or self._pausing or self._over or self._untried)
 
     def note(self, result: Result) -> None:
         """Take down what became of a claimed row."""
@@ -73,6 +74,10 @@ class Recorder:
         """Note that this row's message tries whether the pause of a scope is over."""
         self._trials[row] = scope
 
+    def gives_back(self, entries: Iterable[Entry]) -> None:
+        """Note that these rows go back before any server was asked, so that others may try for them."""
+        self._untried += [scope for entry in entries if (scope := self._trials.pop(entry.id, ""))]
+
     def write_down(self) -> None:
         """Record every outcome known by now, and forget it once that is committed."""
         known = self._results[:]
@@ -84,20 +89,24 @@ class Recorder:
             scope = self._trials.pop(result.entry.id, "")
             if scope and result.outcome == "sent":
                 self._over.append(scope)
-        if self._pausing or self._over:
+            elif scope and not result.outcome:
+                self._untried.append(scope)
+        if self._pausing or self._over or self._untried:
             self._write_pauses()
 
     def _write_pauses(self) -> None:
-        pausing, over = dict(self._pausing), list(self._over)
+        pausing, over, untried = dict(self._pausing), list(self._over), list(self._untried)
         with self.database.write() as session:
             real = self.clock.real()
             begun = [
                 scope for scope, why in pausing.items() if pauses.begin(session, scope, why=why, real=real)
             ]
             ended = [scope for scope in over if pauses.end(session, scope)]
+            for scope in untried:
+                pauses.try_again(session, scope, real=real)
         for scope in pausing:
             self._pausing.pop(scope)
-        del self._over[: len(over)]
+        del self._over[: len(over)], self._untried[: len(untried)]
         for scope in begun:
             log.error("paused, because servers refuse our mail", what=scope.partition("/")[0])
         for scope in ended:

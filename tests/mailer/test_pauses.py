@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from lists import subscriptions
 from lists.db import Database
 from mailer import health, pauses
 from mailer.pauses import Pause
@@ -211,6 +212,41 @@ def test_a_pause_of_a_relay_with_a_low_rate_is_over_all_the_same(embedded: Servi
         pauses.begin(session, "relay/relay.example:25", why="5.7.1 no", real=world.clock.real())
     hours(embedded, world, 0.4, lanes=[lane(world, rate="12/hour")])
     assert paused(embedded) == {} and len(world.arrived) == 2
+
+
+def test_who_misses_the_slot_while_the_connection_opens_leaves_the_try_to_the_next(
+    embedded: Service, world: World
+) -> None:
+    crowd(embedded, 3)
+    broadcast(embedded)
+    with embedded.database.write() as session:
+        pauses.begin(session, "relay/relay.example:25", why="5.7.1 no", real=world.clock.real())
+    world.opening = 0.5  # longer than a slot of five a second lasts
+    hours(embedded, world, 0.3, lanes=[lane(world, rate="5/second", connections=1)])
+    assert paused(embedded) == {} and states(embedded) == {"sent": 3}
+
+
+def test_who_left_tries_for_nobody_and_the_next_one_does(embedded: Service, world: World) -> None:
+    ids = crowd(embedded, 3)
+    broadcast(embedded)
+    scope = "domain/crowd.example"
+    with embedded.database.write() as session:
+        pauses.begin(session, scope, why="5.7.1 no", real=world.clock.real())
+        subscriptions.leave(session, contact_id=ids[-1], now=embedded.clock.now())
+    hours(embedded, world, 0.3)
+    assert paused(embedded) == {} and states(embedded) == {"sent": 2, "cancelled": 1}
+
+
+def test_a_try_that_a_server_answered_is_not_given_back(database: Database) -> None:
+    now = START
+    with database.write() as session:
+        pauses.begin(session, "relay/x:25", why="5.7.1 no", real=now)
+        pauses.try_again(session, "relay/x:25", real=now)  # nobody has tried yet
+        pauses.begin_by_staff(session, "relay/y:25", real=now)
+        pauses.try_again(session, "relay/y:25", real=now)
+        known = pauses.all_of_them(session)
+        assert known["relay/x:25"].try_at == now + timedelta(minutes=15)
+        assert known["relay/y:25"].try_at is None
 
 
 def test_health_and_figures_tell_of_a_pause_and_of_each_relay(

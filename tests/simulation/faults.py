@@ -7,11 +7,15 @@ nothing goes wrong any more.
 from random import Random
 from typing import TYPE_CHECKING
 
+from mailer.delivery import RENEW_SECONDS
+from mailer.tenure import LEASE
 from tests.simulation.clock import SECOND
 from tests.simulation.storage import FULL, LOCKED, LOST
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+RENEWED_BEFORE = LEASE.total_seconds() - RENEW_SECONDS  # what is left of a lease when it should be renewed
 
 
 class Faults:
@@ -29,14 +33,18 @@ class Faults:
         self._refusals = plan.journal_refusals
 
     def fill_disk(self, seconds: float) -> None:
-        """Let no commit succeed for a while."""
+        """Let no commit succeed for a while; for long enough, and no worker can keep what it holds."""
         self._world.tell("disk", f"full for {seconds:.1f} s")
-        self._full_until = self._world.clock.ticks + int(seconds * SECOND)
+        now = self._world.clock.ticks
+        self._full_since = now if now >= self._full_until else self._full_since
+        self._full_until = now + int(seconds * SECOND)
+        if self._full_until - self._full_since > RENEWED_BEFORE * SECOND:
+            self._world.stalled = True
 
     def heal(self) -> None:
         """Let nothing go wrong from now on."""
         self._locked = self._lost_answers = self._refusals = 0.0
-        self._full_until = 0
+        self._full_until = self._full_since = 0
 
     def begin_trouble(self) -> str:
         """Return why a transaction cannot begin, or nothing."""

@@ -17,6 +17,7 @@ MOST_TO_FIND = 40
 # Seeds whose worlds once broke a promise, and what was mended since.
 MENDED = {
     34: "a claim that was committed, but whose answer was lost, was held for as long as its worker lived",
+    6651: "the message that was to try whether a pause is over missed its slot, and its turn was lost",
     841: "a domain's slot lay where the relay had none, again and again, and nothing left any more",
 }
 
