@@ -178,7 +178,7 @@ MATTERS: Sequence[Matter] = (
             "es": "Llegaron tantas inscripciones a la vez que en el último día se rechazaron algunas.",
         },
         several={},
-        command="mailer list show",
+        command="mailer list",
     ),
 )
 

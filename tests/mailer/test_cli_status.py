@@ -5,6 +5,7 @@ import pytest
 from lists import suppressions
 from mailer import pauses
 from mailer import service as composition
+from mailer.notices import MATTERS
 from mailer.service import Service
 from mailer.settings import Settings
 from tests import commands
@@ -54,3 +55,10 @@ def test_it_says_whether_the_list_is_mailed(
         assert "a@example.org must not be written to." in mailer("status").out
     finally:
         told.close()
+
+
+@pytest.mark.parametrize("typed", sorted({matter.command for matter in MATTERS}))
+def test_what_is_to_be_typed_can_be_typed_as_it_stands(service: Service, typed: str) -> None:
+    program, *words = typed.split()
+    ran = commands.mailer(service)(*words)
+    assert (program, ran.status, ran.refusal) == ("mailer", 0, "")
