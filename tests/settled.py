@@ -1,7 +1,7 @@
 """A service in use for a while: Ana, Ben and Cleo, a call, and the links that they got by mail."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from lists import catalog
+from lists import addresses, catalog, contacts
 from lists import subscriptions as subs
-from mailer import events, facts, resources
+from lists.subscriptions import Subscription
+from mailer import events, facts, readdressing, resources
 from mailer.deposits import Deposit
 from mailer.service import Service
 from tests import people
@@ -46,9 +47,27 @@ async def _refused(request: Request) -> Response:
 REFUSED = Route("/refused/{status:int}", _refused)  # shows the page of any refusal, as the doors do
 
 
+def _at_new_address(built: Service, name: str, *, now: datetime) -> Subscription:
+    """Let somebody be there, and have a new address that nobody has confirmed yet."""
+    new = addresses.parse(f"{name}@new.example.org", pepper=built.keys.pepper)
+    with built.database.write() as session:
+        person = people.add(
+            session, name=name, email=f"{name}@old.example.org", language="en", zip="10027",
+            list="organizers", now=now,
+        )  # fmt: skip
+        readdressing.readdress(
+            session, person.id, new, version=1, source=built.confirmations, now=now, actor="test"
+        )
+        contact = contacts.find(session, new)
+        found = contact and subs.find(session, contact_id=contact.id, list="organizers")
+    assert found is not None
+    return found
+
+
 def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
     """Let Ana, Ben and Cleo be there, plan a call, invite, deliver; returns paths of token pages."""
     now = built.clock.now()
+    eva, finn = (_at_new_address(built, name, now=now) for name in ("Eva", "Finn"))
     with built.database.write() as session:
         ana, ben, cleo = (join(session, now=now) for join in (people.ana, people.ben, people.cleo))
         asked = subs.ask(session, contact_id=ana.id, list="interest", now=now)
@@ -96,7 +115,9 @@ def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
         "confirm-organizers": f"/confirm/{tokens.confirm(waiting.id, waiting.round)}",
         "confirm-added": f"/confirm/{tokens.confirm(circle.id, circle.round)}",
         "confirm-ended": f"/confirm/{tokens.confirm(cleo.subscription_id, 0)}",
+        "confirm-back": f"/confirm/{tokens.confirm(eva.id, eva.round)}",
         "preferences": f"/preferences/{tokens.preferences(ana.id)}",
+        "preferences-later": f"/preferences/{tokens.preferences(finn.contact_id)}",
         "preferences-none": f"/preferences/{tokens.preferences(cleo.id)}",
         "unsubscribe": f"/unsubscribe/{tokens.unsubscribe(ben.id, 'interest')}",
         "unsubscribe-added": f"/unsubscribe/{tokens.unsubscribe(ana.id, 'clergy')}",

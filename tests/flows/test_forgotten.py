@@ -2,18 +2,23 @@
 
 import json
 from collections.abc import Iterator, MutableMapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from lists import directory, subscriptions
 from lists.directory import Application
+from mailer.postoffice import Posted
 from mailer.service import Service
 from tests import commands, people
 from tests.clocks import StoppedClock
+from tests.mailer.visitor import Visitor
 from tests.people import Person
+from tests.readdressing import here, token
 
 WORDS = ("quetzal", "zenobia", "ketchikan", "99950", "marimba")
 
@@ -90,3 +95,23 @@ def test_all_that_is_known_is_told_to_who_asks(
     assert [row["to"] for row in told["posted"]] == [zenobia.email]
     assert told["messages"][0]["attempts"][0]["code"] == 250
     assert mailer("contact", "export", "nobody@example.org").status == 2
+
+
+def test_who_asks_to_be_forgotten_leaves_no_mail_to_any_address_they_ever_had(
+    service: Service, clock: StoppedClock, zenobia: Person, ana: Person
+) -> None:
+    mailer, visitor = commands.mailer(service), Visitor(service, clock)
+    clock.advance(hours=4)  # it is morning in Alaska, too
+    mailer("deliver")
+    assert mailer("contact", "readdress", zenobia.email, "zenobia@new.example.org", "--yes").status == 0
+    mailer("deliver")
+    visitor.post(token(service, "zenobia@new.example.org"))
+    until = clock.now() + timedelta(hours=1)
+    link = service.tokens.mine(here(service, "zenobia@new.example.org").id, until=until)
+    with service.database.read() as session:
+        assert set(session.scalars(select(Posted.to))) == {
+            zenobia.email, "zenobia@new.example.org", ana.email,
+        }  # fmt: skip
+    assert visitor.post(f"/mine/{link}", {"do": "forget-surely"}).status_code == 200
+    with service.database.read() as session:
+        assert set(session.scalars(select(Posted.to))) == {ana.email}

@@ -176,6 +176,33 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
     restored.close()
 
 
+def test_a_backup_older_than_a_new_address_writes_to_the_old_one_no_more(
+    service: Service, clock: StoppedClock, back_up: Callable[[], Path], second: Machine, ben: Person,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    old = commands.mailer(service)
+    assert old("deliver").status == 0
+    file, before = back_up(), newest(service)
+    clock.advance(days=1)
+    assert old("contact", "readdress", ben.email, "ben@nuevo.example.org", "--yes").status == 0
+    days(service, clock, 2)
+    assert {who for who, _ in arrived(service, after=before)} == {"ben@nuevo.example.org"}
+    service.jobs.tick()
+    copied = Path(shutil.copy(tmp_path / register.FILE, tmp_path / "copied"))
+    clock.advance(hours=1)
+
+    restored = put_back(second, file, clock)
+    new = commands.mailer(restored)
+    assert new("db", "merge", copied, "--json").json["gap_settled"] is True
+    put_broadcast(restored)
+    restored.jobs.tick()
+    days(restored, clock, 30)
+    assert newest(restored) == before
+    path = service.links.unsubscribe(ben.id, "interest").removeprefix(service.links.home)
+    assert Visitor(restored, clock).post(path, {}).status_code == 200
+    restored.close()
+
+
 def test_an_old_link_to_leave_works_on_the_second_machine(
     service: Service, clock: StoppedClock, back_up: Callable[[], Path], second: Machine, ben: Person
 ) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from lists import (
     addresses,
@@ -17,8 +18,9 @@ from lists import (
     subscriptions,
 )
 from lists.directory import Application, Listing
+from lists.errors import Conflict
 from lists.permission import Purpose
-from mailer import invitations, readdressing
+from mailer import invitations, merging, readdressing
 from mailer.outbox import OutboxRow
 from mailer.policy import POLICY
 from mailer.service import Service
@@ -295,3 +297,36 @@ def test_a_sign_up_that_was_never_confirmed_is_asked_anew_and_goes_after_a_fortn
     assert world.arrived == [NEW]
     with service.database.read() as session:
         assert contacts.find(session, addresses.parse(NEW, pepper=PEPPER)) is None
+
+
+def test_who_turns_up_at_a_third_address_is_merged_into_it_with_every_yes(
+    service: Service, world: World, clock: StoppedClock, ana: Person, ben: Person
+) -> None:
+    moved(service, ben)
+    new = here(service)
+
+    def versions(session: Session, *ids: int) -> tuple[int, int]:
+        one, two = (contacts.get(session, number).version for number in ids)
+        return one, two
+
+    with pytest.raises(Conflict, match="Nobody has confirmed"), service.database.write() as session:
+        merging.merge(
+            session,
+            new.id,
+            ana.id,
+            versions=versions(session, new.id, ana.id),
+            now=clock.now(),
+            actor="staff",
+        )
+    with service.database.write() as session:
+        merging.merge(
+            session,
+            ana.id,
+            new.id,
+            versions=versions(session, ana.id, new.id),
+            now=clock.now(),
+            actor="staff",
+        )
+    assert states(service, ana.email) == {"interest": "confirmed", "organizers": "confirmed"}
+    live(service, world, days=3)
+    assert set(world.arrived) == {ana.email}
