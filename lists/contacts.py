@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, LargeBinary, String, delete, false, select, update
+from sqlalchemy import (
+    CursorResult,
+    Index,
+    LargeBinary,
+    String,
+    delete,
+    false,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.addresses import Address
@@ -15,6 +25,7 @@ from lists.geography import Place
 LANGUAGES = ("en", "es")
 NAME_LENGTH = 80  # longer display names break the folding of headers and no greeting needs them
 DETAIL_LENGTH = 120
+SEARCHED = frozenset({"email", "email_key", "name", "organization"})  # people are found by these
 DETAILS = ("name", "zip", "organization", "tradition", "role")
 
 
@@ -22,11 +33,20 @@ class Contact(Base):
     """A person's row; places are coarse (a tenth of a degree) and everything but the address may be empty.
 
     `discreet`: mails to this person show others who see the phone nothing of the campaign. `readdressed_at`:
-    when staff said that this is their new address, None once somebody there has confirmed it.
+    when staff said that this is their new address, None once somebody there has confirmed it. `searchable`:
+    the words by which this person is found (lists/search.py) are those of the columns.
     """
 
     __tablename__ = "contacts"
-    __table_args__ = {"sqlite_autoincrement": True}  # a link made for one person must never reach another
+    __table_args__ = (
+        Index(
+            "ix_contacts_unsearchable",
+            "id",
+            sqlite_where=literal_column("searchable = 0"),
+            postgresql_where=literal_column("searchable = false"),
+        ),
+        {"sqlite_autoincrement": True},  # a link made for one person must never reach another
+    )
 
     id: Mapped[PrimaryKey]
     email: Mapped[str] = mapped_column(String(254))
@@ -48,6 +68,7 @@ class Contact(Base):
     created_at: Mapped[Moment]
     readdressed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
     version: Mapped[int] = mapped_column(default=1)
+    searchable: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 def clean(text: str, *, what: str, limit: int = DETAIL_LENGTH) -> str:
@@ -147,6 +168,8 @@ def amend(session: Session, contact_id: int, *, version: int | None = None, **va
     changed = update(Contact).where(Contact.id == contact_id)
     if version is not None:
         changed = changed.where(Contact.version == version)
+    if not SEARCHED.isdisjoint(values):
+        changed = changed.values(searchable=False)
     done = session.execute(changed.values(**values, version=Contact.version + 1))
     assert isinstance(done, CursorResult)
     if version is not None and not done.rowcount:

@@ -12,7 +12,7 @@ link can never bring back a person who has left since. Each change to confirmed 
 small queue, which the sequences read: whoever changes a subscription need not know who follows it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -107,6 +107,15 @@ def of_contact(session: Session, contact_id: int) -> Sequence[Subscription]:
     """Return every subscription of a contact, by list name."""
     wanted = select(Subscription).where(Subscription.contact_id == contact_id)
     return session.scalars(wanted.order_by(Subscription.list)).all()
+
+
+def of_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Sequence[Subscription]]:
+    """Return the subscriptions of each of these contacts who has any, by list name."""
+    found: dict[int, list[Subscription]] = {}
+    wanted = select(Subscription).where(Subscription.contact_id.in_(contact_ids))
+    for row in session.scalars(wanted.order_by(Subscription.list)):
+        found.setdefault(row.contact_id, []).append(row)
+    return found
 
 
 def of_token(session: Session, *, subscription_id: int, round: int) -> Subscription | None:

@@ -30,6 +30,7 @@ from sqlalchemy.orm import Session
 
 from lists.db import Base, Database, Instant
 from lists.errors import BadInput, Conflict, StorageTrouble
+from lists.search import SearchWord
 from mailer import deposits, journal, register, settings
 from mailer.leases import Lease
 from mailer.pulse import Pulse
@@ -40,7 +41,8 @@ FORMAT = 1
 ROWS = 1_000  # in one part
 LEAST_PASSPHRASE = 12  # characters
 COMPRESSION = 1  # the fastest: rows of one table are so alike that more gains little
-OF_PROCESSES = {table.__tablename__ for table in (Lease, Pulse, Run)}  # processes are not restored
+LEFT_OUT = {table.__tablename__ for table in (Lease, Pulse, Run)}  # processes are not restored
+LEFT_OUT |= {SearchWord.__tablename__}  # made again of what is restored
 SECRETS, RESOURCES, SETTINGS = settings.SECRETS, deposits.FOLDER, "mailer.toml"
 NEVER = {f"{SECRETS}/database_url"}  # the restored house has a database of its own
 UNFINISHED = deposits.UNFINISHED
@@ -59,7 +61,7 @@ class Made:
 
 def tables() -> Sequence[Table]:
     """Return the tables of a backup, each after those it points to."""
-    return [table for table in Base.metadata.sorted_tables if table.name not in OF_PROCESSES]
+    return [table for table in Base.metadata.sorted_tables if table.name not in LEFT_OUT]
 
 
 def rows(database: Database) -> int:
@@ -131,7 +133,7 @@ def _fill(
 
 
 def _manifest(session: Session, now: datetime) -> Mapping[str, object]:
-    there = set(inspect(session.connection()).get_table_names()) - OF_PROCESSES - {"alembic_version"}
+    there = set(inspect(session.connection()).get_table_names()) - LEFT_OUT - {"alembic_version"}
     assert there == {table.name for table in tables()}, (
         "every table is backed up, or named as one that is not"
     )

@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from lists import search
 from lists.clock import Clock
 from lists.contacts import Contact
 from lists.db import Database
@@ -43,6 +44,7 @@ from mailer.sequences import Sequences
 from mailer.source import Source, settle_all
 from mailer.templates import Edition
 
+SEARCHABLE_AT_ONCE = 250  # people, with about five words each: short enough for who waits to write
 BATCH = 2_500  # rows in one transaction: a web write waits no longer than one takes
 PAUSE_SECONDS = 0.02  # between batches, so that a person's web request gets its turn at the database
 EXPIRE_AT_ONCE = 1_000
@@ -136,6 +138,12 @@ class Jobs:
                 about="delete the counts of past days, and the hashes of networks and mailboxes with them",
                 every=timedelta(hours=6),
                 run=self._clear_brakes,
+            ),
+            Job(
+                name="make-searchable",
+                about="note the words by which staff find those who are new or have changed",
+                every=timedelta(seconds=20),
+                run=self._make_searchable,
             ),
             *self._of_resources(),
             *self._retentions(),
@@ -285,6 +293,15 @@ class Jobs:
                 rule.erase(session, ids, now)
             total, last = total + len(ids), ids[-1]
             if not self._rests():
+                return total
+
+    def _make_searchable(self) -> int:
+        total = 0
+        while True:
+            with self.database.write() as session:
+                made = search.put(session, limit=SEARCHABLE_AT_ONCE)
+            total += made
+            if made < SEARCHABLE_AT_ONCE or not self._rests():
                 return total
 
     def _rescue(self) -> int:

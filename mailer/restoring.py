@@ -15,6 +15,7 @@ from typing import IO, Any
 from sqlalchemy import LargeBinary, MetaData, Table, insert, inspect, text
 from sqlalchemy.orm import Session
 
+from lists import search
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import BadInput, Conflict
@@ -95,6 +96,8 @@ def _put_back(
             now = clock.real() + tryout.offset(session)
             restores.begin(session, backup_at=backup_at, now=now)
         migrations.upgrade(database)
+        with database.write() as session:
+            search.begin_anew(session)
     finally:
         database.dispose()
     return Restored(backup_at=backup_at, database_url=database.url, rows=rows, files=len(placed))

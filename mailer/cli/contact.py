@@ -7,7 +7,7 @@ import click
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from lists import addresses, consents, contacts, fields, notes, subscriptions, suppressions, tags
+from lists import addresses, consents, contacts, fields, notes, search, subscriptions, suppressions, tags
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.directory import Listing
@@ -36,6 +36,14 @@ ABOUT = {
     "role": "Role",
     "created_at": "Here since",
     "version": "Version",
+}
+FOUND = {
+    "email": "Address",
+    "name": "Name",
+    "organization": "Organization",
+    "city": "City",
+    "state": "State",
+    "lists": "Lists",
 }
 GOES = {"list": "List", "kind": "Mail", "goes": "Goes now?", "rule": "Kept by", "why": "Why"}
 SUBSCRIPTION = {
@@ -74,7 +82,36 @@ ERASED = {
 
 @click.group()
 def command() -> None:
-    """Show what we know about one person; merge two who are one; give a new address; forget them."""
+    """Find people; show what we know about one; merge two who are one; give a new address; forget them."""
+
+
+@command.command()
+@click.argument("words", nargs=-1, required=True)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1_000), help="How many.")
+@output.json_option
+def find(*, words: Sequence[str], limit: int, as_json: bool) -> None:
+    """Find people by how a word begins: “mailer contact find mark ana”.
+
+    It looks in addresses, domains, names and organizations, and finds those of whom every word you write
+    begins one. Accents and capital letters make no difference. Who joined within the last minute is found by
+    the whole address.
+    """
+    with opening.service() as service, service.database.read() as session:
+        found = search.find(session, " ".join(words), limit=limit)
+        standing = subscriptions.of_contacts(session, [each.id for each in found.people])
+        rows: list[dict[str, object]] = [
+            {
+                **{key: getattr(each, key) for key in FOUND if key != "lists"},
+                "lists": ", ".join(f"{entry.list}: {entry.state}" for entry in standing.get(each.id, [])),
+            }
+            for each in found.people
+        ]
+    if as_json:
+        output.print_json({"people": rows, "more": found.more})
+        return
+    output.rows(rows, columns=FOUND, as_json=False, none="Nobody was found. Write fewer letters of a word.")
+    if found.more:
+        output.say("There are more. Write one more word, or more of one.")
 
 
 @command.command()

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from tests.bench import backups, forgetting, importing, joins, promises, sending, table, waiting
+from tests.bench import backups, forgetting, importing, joins, promises, searching, sending, table, waiting
 from tests.bench.table import Line
 
 PARTS = (
     "door", "delivery", "safety", "ticks", "filling", "timelines", "memory", "imports",
-    "backups", "joins", "forgetting", "help",
+    "backups", "joins", "forgetting", "searching", "help",
 )  # fmt: skip
 
 
@@ -43,6 +43,7 @@ def main() -> int:
         "backups": lambda: backups.backed_up(people),
         "joins": lambda: joins.rushed(min(people, 100_000), seconds),
         "forgetting": lambda: forgetting.forgotten(people),
+        "searching": lambda: searching.searched(people),
         "help": waiting.helping,
     }
     lines = [line for part in PARTS if part in (told.parts or PARTS) for line in measures[part]()]

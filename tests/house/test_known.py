@@ -18,7 +18,10 @@ from mailer.web import words
 from mailer.web.public import known
 from mailer.web.visit import TEMPLATES
 
-ELSEWHERE = {"subscription_changes": "for a few seconds, what “subscriptions” tells as well"}
+ELSEWHERE = {
+    "subscription_changes": "for a few seconds, what “subscriptions” tells as well",
+    "search_words": "the words of “contact” once more, each by itself",
+}
 SUBSCRIPTION_STATES = ("pending", "confirmed", "left")
 LISTING_STATES = ("asked", "waiting", "approved", "rejected", "withdrawn")
 VALUES = {
@@ -62,4 +65,4 @@ def test_each_state_has_words(language: str, column: str) -> None:
 
 def test_of_the_contact_only_marks_for_machines_are_left_to_the_file() -> None:
     unsaid = {column.name for column in Contact.__table__.columns} - set(known.SHOWN["contact"])
-    assert unsaid == {"id", "email_key", "email_digest", "latitude", "longitude", "version"}
+    assert unsaid == {"id", "email_key", "email_digest", "latitude", "longitude", "version", "searchable"}

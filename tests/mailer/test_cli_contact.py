@@ -161,3 +161,14 @@ def test_forgetting_asks_first(service: Service, mailer: Mailer, ben: Person) ->
 def test_an_address_that_was_never_here_can_be_barred(service: Service, mailer: Mailer) -> None:
     assert "still bars the address" in mailer("contact", "forget", "dora@example.org", "--yes").out
     assert counted(service, "suppressions") == {"suppressions": 1}
+
+
+def test_people_are_found_by_how_a_word_begins(service: Service, mailer: Mailer, ben: Person) -> None:
+    assert service.jobs.named("make-searchable").run() == 1
+    local = ben.email.partition("@")[0]
+    told = mailer("contact", "find", local[:2].upper(), "--json").json
+    assert [person["email"] for person in told["people"]] == [ben.email]
+    assert (told["people"][0]["lists"], told["more"]) == ("interest: confirmed", False)
+    assert ben.email in mailer("contact", "find", local).out
+    assert "Nobody was found" in mailer("contact", "find", "zebedee").out
+    assert "Write how" in mailer("contact", "find", ".").refusal

@@ -47,7 +47,7 @@ def test_a_job_that_is_not_there_is_told_with_what_to_do(service: Service) -> No
 
 
 def test_every_job_may_run_again_and_again(service: Service, ana: Person, ben: Person, cleo: Person) -> None:
-    assert service.jobs.tick() == 3  # Ana's hello, Ben's toolkit, and that Cleo left
+    assert service.jobs.tick() == 6  # Ana's hello, Ben's toolkit, that Cleo left; and all three can be found
     assert [job.run() for job in service.jobs.all()] == [0] * len(service.jobs.all())
     assert service.jobs.tick() == 0
 

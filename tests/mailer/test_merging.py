@@ -28,7 +28,7 @@ from tests.relays import REFUSED, SENT, World
 # lists/merging.py or mailer/merging.py.
 MERGED = {
     "subscriptions", "subscription_changes", "consents", "declines", "listings", "mergers",
-    "field_values", "tags", "notes",
+    "field_values", "tags", "notes", "search_words",
     "journeys", "rsvps", "outbox",
 }  # fmt: skip
 

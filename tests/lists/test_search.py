@@ -1,0 +1,139 @@
+"""People are found by how a word of their address, name or organization begins."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from lists import addresses, contacts, search
+from lists.db import Database
+from lists.errors import BadInput
+from lists.search import SearchWord
+from tests import people
+from tests.clocks import START
+from tests.people import Person
+
+
+@pytest.fixture
+def somebody(database: Database, ana: Person, ben: Person, cleo: Person) -> None:
+    with database.write() as session:
+        contacts.amend(session, ben.id, name="Ben Núñez", organization="St. Mark’s, Phoenix")
+        while search.put(session, limit=2):
+            pass
+
+
+def found(database: Database, text: str, *, limit: int = 50) -> list[str]:
+    with database.read() as session:
+        return [each.email for each in search.find(session, text, limit=limit).people]
+
+
+def add(database: Database, email: str, **values: str) -> int:
+    with database.write() as session:
+        return contacts.find_or_add(
+            session, addresses.parse(email, pepper=people.PEPPER), now=START, **values
+        ).id
+
+
+@pytest.mark.usefixtures("somebody")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ben",
+        "BEN",
+        "nunez",
+        "Núñez",
+        "nuñ",
+        "mark",
+        "st. mark's",
+        "phoenix ben",
+        "Mark Ben N",
+        "phoe",
+        "st mark",
+    ],
+)
+def test_ben_is_found_by_the_beginning_of_any_word(database: Database, ben: Person, text: str) -> None:
+    assert found(database, text) == [ben.email]
+
+
+@pytest.mark.usefixtures("somebody")
+def test_addresses_are_found_by_each_part_and_by_the_domain(database: Database) -> None:
+    email = "dora.lopez+list@mail.vecinos.example.org"
+    add(database, email)
+    with database.write() as session:
+        search.put(session, limit=10)
+    for text in (email, "dora.lo", "lopez", "mail.vecinos", "@mail.vecinos.example.org", "list", "dora"):
+        assert email in found(database, text), text
+    assert email in found(database, "vecinos.example.org")
+    assert email not in found(database, "opez")
+
+
+@pytest.mark.usefixtures("somebody")
+def test_every_word_must_be_right(database: Database) -> None:
+    assert found(database, "ben ana") == []
+    assert found(database, "zebedee") == []
+
+
+def test_a_whole_address_is_found_before_its_words_are_made(database: Database) -> None:
+    add(database, "eva@example.org", name="Eva")
+    assert found(database, " Eva@Example.org ") == ["eva@example.org"]
+    assert found(database, "eva") == []
+
+
+@pytest.mark.usefixtures("somebody")
+def test_a_changed_name_is_found_and_the_old_one_is_not(database: Database, ben: Person) -> None:
+    with database.write() as session:
+        contacts.amend(session, ben.id, name="Benito")
+        assert search.put(session, limit=10) == 1
+        assert search.put(session, limit=10) == 0
+    assert found(database, "benito") == [ben.email]
+    assert found(database, "nunez") == []
+
+
+@pytest.mark.usefixtures("somebody")
+def test_what_is_not_searched_by_makes_no_words_anew(database: Database, ben: Person) -> None:
+    with database.write() as session:
+        contacts.amend(session, ben.id, language="en", discreet=True)
+        assert search.put(session, limit=10) == 0
+
+
+@pytest.mark.usefixtures("somebody")
+def test_nothing_is_left_of_who_is_forgotten(database: Database, ben: Person) -> None:
+    with database.write() as session:
+        contacts.erase(session, ben.id)
+    with database.read() as session:
+        assert session.scalar(select(func.count()).where(SearchWord.contact_id == ben.id)) == 0
+    assert found(database, "nunez") == []
+
+
+def test_too_many_are_cut_and_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        add(database, f"neighbor{number}@example.org", name=f"Nadia {number}")
+    with database.write() as session:
+        search.put(session, limit=10)
+    with database.read() as session:
+        some = search.find(session, "nadia", limit=4)
+        assert ([each.email[8] for each in some.people], some.more) == ([*"0123"], True)
+        monkeypatch.setattr(search, "MOST_LOOKED_AT", 3)
+        assert search.find(session, "nadia", limit=10).more
+        one = search.find(session, "nadia 5", limit=10)
+        assert ([each.email[8] for each in one.people], one.more) == (["5"], False)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "., -", "a b c d e f g h i"])
+def test_a_question_without_words_is_refused(database: Database, text: str) -> None:
+    with database.read() as session, pytest.raises(BadInput, match="Write how"):
+        search.find(session, text, limit=10)
+
+
+def test_words_are_made_anew_after_a_restore(database: Database, somebody: None, ben: Person) -> None:
+    with database.write() as session:
+        search.begin_anew(session)
+        assert search.put(session, limit=10) == 3
+    assert found(database, "nunez") == [ben.email]
+
+
+@given(st.text(max_size=80), st.text(max_size=120))
+def test_any_name_makes_words_that_can_be_kept_and_asked_for(name: str, organization: str) -> None:
+    made = search.words_of(email_key="ana@example.org", name=name, organization=organization)
+    assert {"ana@example.org", "example.org"} <= made
+    assert all(0 < len(word) <= search.WORD_LENGTH for word in made)
