@@ -8,10 +8,11 @@ are told once in the hour, by the log and by `mailer/health.py`.
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, LargeBinary, delete, exists, update
+from sqlalchemy import ColumnElement, LargeBinary, Table, bindparam, delete, exists
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment, insert_or_nothing
+from lists.db import Base, Moment
 from mailer import tallies
 from mailer.tallies import Tally
 
@@ -55,17 +56,7 @@ def sign_up(session: Session, source: bytes, *, now: datetime) -> bool:
 
 def press(session: Session, what: bytes, *, now: datetime) -> int:
     """Count one more and return how many there were in this hour."""
-    hour = _hour(now)
-    insert_or_nothing(session, Brake, [{"what": what, "hour": hour, "count": 0}])
-    counted = session.scalar(
-        update(Brake)
-        .where(Brake.what == what, Brake.hour == hour)
-        .values(count=Brake.count + 1)
-        .returning(Brake.count)
-        .execution_options(synchronize_session=False)
-    )
-    assert counted is not None
-    return counted
+    return int(session.execute(_PRESSED, {"what": what, "hour": _hour(now)}).scalar_one())
 
 
 def closed(what: str, *, now: datetime) -> ColumnElement[bool]:
@@ -81,3 +72,13 @@ def clear(session: Session, *, now: datetime) -> int:
 
 def _hour(now: datetime) -> datetime:
     return now.replace(minute=0, second=0, microsecond=0)
+
+
+_TABLE = Brake.__table__
+assert isinstance(_TABLE, Table)
+_PRESSED = (  # the dialect's name stands for both: SQLite speaks the same ON CONFLICT
+    insert(_TABLE)
+    .values(what=bindparam("what"), hour=bindparam("hour"), count=1)
+    .on_conflict_do_update(index_elements=["what", "hour"], set_={"count": _TABLE.c.count + 1})
+    .returning(_TABLE.c.count)
+)
