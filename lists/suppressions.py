@@ -7,7 +7,7 @@ when somebody types their address into a form or a file again.
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, LargeBinary, String, UniqueConstraint, exists, select
+from sqlalchemy import ColumnElement, LargeBinary, String, UniqueConstraint, bindparam, exists, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import departures
@@ -41,14 +41,12 @@ def add(session: Session, digest: bytes, *, reason: str, now: datetime) -> bool:
 
 def reason(session: Session, digest: bytes) -> str | None:
     """Return why this address is never written to, or None."""
-    wanted = select(Suppression.reason).where(Suppression.email_digest == digest).order_by(Suppression.id)
-    return session.scalars(wanted.limit(1)).one_or_none()
+    return session.scalars(_OLDEST, {"digest": digest}).one_or_none()
 
 
 def reasons(session: Session, digest: bytes) -> Sequence[str]:
     """Return every reason for which this address is never written to, oldest first."""
-    found = select(Suppression.reason).where(Suppression.email_digest == digest).order_by(Suppression.id)
-    return session.scalars(found).all()
+    return session.scalars(_REASONS.order_by(Suppression.id), {"digest": digest}).all()
 
 
 def among(session: Session, digests: Collection[bytes]) -> dict[bytes, str]:
@@ -62,3 +60,7 @@ def among(session: Session, digests: Collection[bytes]) -> dict[bytes, str]:
 def of_contact() -> ColumnElement[bool]:
     """Return the SQL condition that the contact at hand is suppressed."""
     return exists().where(Suppression.email_digest == Contact.email_digest)
+
+
+_REASONS = select(Suppression.reason).where(Suppression.email_digest == bindparam("digest"))
+_OLDEST = _REASONS.order_by(Suppression.id).limit(1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, func, literal, select
+from sqlalchemy import ColumnElement, String, bindparam, cast, func, literal, select
 from sqlalchemy.orm import Session
 
 from lists import catalog, consents, contacts, directory, suppressions
@@ -328,14 +328,18 @@ def _midnight(now: datetime) -> datetime:
 
 
 def _today(session: Session, contact_id: int, kinds: Sequence[str], now: datetime) -> int:
-    since = _midnight(now)
-    sent = select(func.count()).where(
-        OutboxRow.contact_id == contact_id, OutboxRow.kind.in_(kinds), OutboxRow.queued_at >= since
-    )
-    return session.scalar(sent) or 0
+    asked = {"whose": contact_id, "kinds": kinds, "since": _midnight(now)}
+    return session.scalar(_SENT, asked) or 0
 
 
 def _key(kind: str, list: str, now: datetime) -> ColumnElement[Any]:
     number, turn = cast(Subscription.contact_id, String), cast(Subscription.round, String)
     who = literal("contact/", String) + number + "/" + turn
     return literal(f"{kind}/{list}/", String) + who + f"/{now:%Y-%m-%d}"
+
+
+_SENT = select(func.count()).where(  # made once, for every sign-up asks it
+    OutboxRow.contact_id == bindparam("whose"),
+    OutboxRow.kind.in_(bindparam("kinds", expanding=True)),
+    OutboxRow.queued_at >= bindparam("since"),
+)

@@ -45,14 +45,14 @@ class Editions:
         `values` are, by language, what is the same for all readers of this one template. Raises
         BrokenTemplate for a template that cannot be used for this kind.
         """
-        own = values or {}
+        own, notes = values or {}, self._notes(session)
         return templates.edition(
             session,
             template,
             frames=self.frames,
             fields=POLICY[kind].fields,
             shared={
-                language: {**shared, **self._notes(session, language), **own.get(language, {})}
+                language: {**shared, **notes[language], **own.get(language, {})}
                 for language, shared in self.shared.items()
             },
             now=now,
@@ -63,10 +63,12 @@ class Editions:
         fields = personal(edition, language, {"discreet": "", **sample})
         return renderer(edition, language).render(fields)
 
-    def _notes(self, session: Session, language: str) -> Mapping[str, str]:
-        words = self.frames[language].words
-        in_other = {"en": words["in_english"], "es": words["in_spanish"]}
-        return self.shelf.notes(session, language, in_other=in_other)
+    def _notes(self, session: Session) -> Mapping[str, Mapping[str, str]]:
+        words = {language: self.frames[language].words for language in self.shared}
+        in_other = {
+            language: {"en": said["in_english"], "es": said["in_spanish"]} for language, said in words.items()
+        }
+        return self.shelf.notes(session, in_other=in_other)
 
 
 def personal(edition: Edition, language: str, fields: Mapping[str, str]) -> dict[str, str]:

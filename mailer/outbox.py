@@ -168,24 +168,10 @@ def fill(
     `people` selects three columns: `contact_id`, `key`, `ref`. Nothing leaves after `expires_at`, by default
     what the kind's policy says. Returns how many rows are new.
     """
-    policy = POLICY[kind]
-    found = people.subquery()
-    values: dict[str, ColumnElement[Any]] = {
-        "key": found.c.key,
-        "contact_id": found.c.contact_id,
-        "ref": found.c.ref,
-        "kind": literal(kind),
-        "list": literal(list),
-        "edition_id": literal(edition_id),
-        "priority": literal(policy.priority),
-        "state": QUEUED,
-        "why": literal(""),
-        "queued_at": literal(now, Instant),
-        "due_at": literal(now, Instant),
-        "expires_at": literal(expires_at or now + policy.expires_after, Instant),
-        "attempt": literal(0),
-        "tries": literal(0),
-    }
+    found, columns = people.subquery(), OutboxRow.__table__.c
+    same = _fresh(kind, list=list, edition_id=edition_id, now=now, expires_at=expires_at)
+    alike = {name: literal(value, columns[name].type) for name, value in same.items()}
+    values = {"key": found.c.key, "contact_id": found.c.contact_id, "ref": found.c.ref, **alike}
     rows = select(*values.values()).select_from(found).where(true())
     return insert_or_nothing(session, OutboxRow, rows, columns=tuple(values))
 
@@ -202,9 +188,18 @@ def put(
     ref: int = 0,
 ) -> bool:
     """Put one message to one contact into the outbox; False when it is there already."""
-    person, about = literal(contact_id, Id).label("contact_id"), literal(ref, Id).label("ref")
-    one = select(person, literal(key).label("key"), about)
-    return fill(session, one, kind=kind, list=list, edition_id=edition_id, now=now) == 1
+    same = _fresh(kind, list=list, edition_id=edition_id, now=now)
+    row = {"key": key, "contact_id": contact_id, "ref": ref, **same}
+    return insert_or_nothing(session, OutboxRow, [row]) == 1
+
+
+def _fresh(
+    kind: str, *, list: str, edition_id: int, now: datetime, expires_at: datetime | None = None
+) -> dict[str, Any]:
+    policy = POLICY[kind]
+    fixed = {"kind": kind, "list": list, "edition_id": edition_id, "priority": policy.priority}
+    times = {"queued_at": now, "due_at": now, "expires_at": expires_at or now + policy.expires_after}
+    return {**fixed, **times, "state": "queued", "why": "", "attempt": 0, "tries": 0}
 
 
 def claim(

@@ -104,19 +104,14 @@ class Shelf:
     def standing(self, session: Session) -> Sequence[Version]:
         """Return what stands in every slot, in every language, in the order of the slots and then of age."""
         found = {_place(each): each for each in self._of_settings()}
-        for row in session.scalars(_unretired().order_by(ResourceVersion.id)):
+        for row in session.scalars(_STANDING):
             version = _version(row)
             found[_place(version)] = version
         return sorted(found.values(), key=lambda each: (RESOURCES.index(each.slot), each.number or 0))
 
     def offered(self, session: Session, language: str) -> Mapping[str, Sequence[Version]]:
         """Return what a reader of a language finds in each slot: in that language where there is one."""
-        chosen: dict[tuple[str, str], Version] = {}
-        for version in self.standing(session):
-            slot, _, title = _place(version)
-            if (slot, title) not in chosen or version.language == language:
-                chosen[slot, title] = version
-        return {slot: [each for each in chosen.values() if each.slot == slot] for slot in RESOURCES}
+        return _offered(self.standing(session), language)
 
     def absent(self, session: Session) -> frozenset[str]:
         """Return the fields of templates, such as `toolkit_url`, that would lead to nothing now."""
@@ -126,15 +121,20 @@ class Shelf:
         filled |= {version.slot for version in self._of_settings()}
         return frozenset(f"{slot}_url" for slot in RESOURCES if slot not in filled)
 
-    def notes(self, session: Session, language: str, *, in_other: Mapping[str, str]) -> dict[str, str]:
-        """Return the fields that say in which language a resource is, where it is not the reader's.
+    def notes(
+        self, session: Session, *, in_other: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, dict[str, str]]:
+        """Return, by the reader's language, the fields that say in which other language a resource is.
 
-        `in_other` is what to say for each language. The page of a slot with several says it for each of them.
+        `in_other` is what to tell such a reader for each language. The page of a slot with several says it
+        for each of them.
         """
-        noted = {}
-        for slot, versions in self.offered(session, language).items():
-            foreign = slot not in SEVERAL and any(version.language != language for version in versions)
-            noted[f"{slot}_note"] = in_other[versions[0].language] if foreign else ""
+        standing = self.standing(session)
+        noted: dict[str, dict[str, str]] = {language: {} for language in in_other}
+        for language, said in in_other.items():
+            for slot, versions in _offered(standing, language).items():
+                foreign = slot not in SEVERAL and any(version.language != language for version in versions)
+                noted[language][f"{slot}_note"] = said[versions[0].language] if foreign else ""
         return noted
 
     def _of_settings(self) -> Iterable[Version]:
@@ -261,6 +261,18 @@ def day(text: str, *, now: datetime) -> str:
 
 def _unretired() -> Select[ResourceVersion]:
     return select(ResourceVersion).where(ResourceVersion.retired_at.is_(None))
+
+
+_STANDING = _unretired().order_by(ResourceVersion.id)
+
+
+def _offered(standing: Sequence[Version], language: str) -> Mapping[str, Sequence[Version]]:
+    chosen: dict[tuple[str, str], Version] = {}
+    for version in standing:
+        slot, _, title = _place(version)
+        if (slot, title) not in chosen or version.language == language:
+            chosen[slot, title] = version
+    return {slot: [each for each in chosen.values() if each.slot == slot] for slot in RESOURCES}
 
 
 def _version(row: ResourceVersion) -> Version:

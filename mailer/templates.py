@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, select
+from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, bindparam, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
@@ -190,8 +190,8 @@ def edition(
     compiled.
     """
     digest = _digest(template, frames=frames, shared=shared)
-    wanted = select(Edition).where(Edition.name == template.name, Edition.digest == digest)
-    found = session.scalars(wanted).one_or_none()
+    wanted = {"called": template.name, "made_of": digest}
+    found = session.scalars(_EXACTLY, wanted).one_or_none()
     if found is not None:
         return found
     content = {}
@@ -211,7 +211,7 @@ def edition(
         "shared": {language: dict(shared.get(language, {})) for language in template.sources},
     }
     insert_or_nothing(session, Edition, [row])
-    return session.scalars(wanted).one()
+    return session.scalars(_EXACTLY, wanted).one()
 
 
 def renderer(edition: Edition, language: str) -> Renderer:
@@ -233,6 +233,7 @@ def renderer(edition: Edition, language: str) -> Renderer:
     return made
 
 
+_EXACTLY = select(Edition).where(Edition.name == bindparam("called"), Edition.digest == bindparam("made_of"))
 _renderers: dict[tuple[str, bytes, str], Renderer] = {}  # the one used longest ago comes first
 _lock = Lock()
 

@@ -62,7 +62,8 @@ def absent(service: Service) -> frozenset[str]:
 def note(service: Service, slot: str, language: str) -> str:
     with service.database.read() as session:
         in_other = {"en": " (en inglés)", "es": " (in Spanish)"}
-        return service.editions.shelf.notes(session, language, in_other=in_other)[f"{slot}_note"]
+        noted = service.editions.shelf.notes(session, in_other={language: in_other})
+        return noted[language][f"{slot}_note"]
 
 
 def held(service: Service) -> dict[str, int]:
