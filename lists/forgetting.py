@@ -4,7 +4,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,9 +47,17 @@ def forget(session: Session, address: Address, *, now: datetime, actor: str) -> 
     return True
 
 
-def reapply(session: Session, departed: Iterable[Departed], *, now: datetime, actor: str) -> Reapplied:
+def reapply(
+    session: Session,
+    departed: Iterable[Departed],
+    *,
+    erase: Callable[[Session, int], None],
+    now: datetime,
+    actor: str,
+) -> Reapplied:
     """Do again what is in a file of departures; what is done already, or was taken back since, stays.
 
+    `erase` takes a contact by number out of everything, for whom the file says they are forgotten.
     Whoever joined a list again after the moment they left it has come back, and stays. Of whom the database
     does not know that they were on a list, it keeps that they left it.
     """
@@ -66,7 +74,7 @@ def reapply(session: Session, departed: Iterable[Departed], *, now: datetime, ac
     for contact_id, digest in _among(session, by_digest):
         said = by_digest[digest]
         if any(each.what == "forgotten" for each in said):
-            contacts.erase(session, contact_id)
+            erase(session, contact_id)
             erased += 1
             continue
         for standing in subscriptions.of_contact(session, contact_id):

@@ -15,6 +15,14 @@ def forget(session: Session, address: Address, *, now: datetime, actor: str) -> 
     return forgetting.forget(session, address, now=now, actor=actor)
 
 
+def erase(session: Session, contact_id: int) -> None:
+    """Erase a contact everywhere; whether it may be written to again is said elsewhere."""
+    contact = contacts.get(session, contact_id)
+    used = messages.addresses_used(session, contact_id=contact_id)
+    postoffice.forget(session, {contact.email, contact.email_key, *used})
+    contacts.erase(session, contact_id)
+
+
 def spellings(session: Session, address: Address) -> set[str]:
     """Return every way in which this person's address is written here, and each one they had before."""
     written, contact = {address.email, address.key}, contacts.find(session, address)

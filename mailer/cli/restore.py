@@ -12,6 +12,7 @@ from lists.clock import Clock
 from lists.forgetting import Reapplied
 from mailer import gaps, journal, logs, register, restores, restoring, unknowns
 from mailer.cli import opening, output, passphrases, progress
+from mailer.forgetting import erase
 from mailer.restores import Restore
 from mailer.service import Service
 
@@ -120,11 +121,14 @@ def _merge(service: Service, file: Path, *, as_json: bool = False) -> None:
     read = register.read(file, fingerprint=service.jobs.fingerprint)
     with service.database.write() as session:
         now = service.clock.now()
-        done: Reapplied = forgetting.reapply(session, read.departed, now=now, actor=opening.ACTOR)
+        done: Reapplied = forgetting.reapply(
+            session, read.departed, erase=erase, now=now, actor=opening.ACTOR
+        )
         held = restores.held(session)
         reaches = held is not None and read.until is not None and read.until >= held.backup_at
         if reaches:
             _end(session, service, how=restores.MERGED)
+    service.database.empty_log()
     if as_json:
         facts = {"read": len(read.departed), "damaged": read.damaged, "until": read.until}
         output.print_json({**asdict(done), **facts, "gap_settled": reaches})

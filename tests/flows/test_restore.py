@@ -142,6 +142,7 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
     service.jobs.tick()
     file = back_up()
     before = newest(service)
+    assert finn.email in {who for who, _ in arrived(service)}
 
     days(service, clock, 6)  # the update and the next letters leave
     with service.database.write() as session:
@@ -172,6 +173,7 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
     with restored.database.read() as session:
         assert contacts.find(session, finn.address) is None
         assert suppressions.reason(session, finn.address.digest) == "forgotten"
+        assert not session.scalars(select(Posted.id).where(Posted.to == finn.email)).all()
         assert unknowns.restored(session) == 2  # the update to Ben and to Eva; Finn's row is gone
     restored.close()
 

@@ -18,7 +18,7 @@ def test_who_joined_and_left_after_the_backup_is_not_brought_back_by_an_old_file
     ]
     for _ in range(2):
         with database.write() as session:
-            forgetting.reapply(session, departed, now=clock.now(), actor="test")
+            forgetting.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="test")
     for list_name in ("interest", "organizers"):
         (fate,) = bring_in(f"email\n{stranger.email}", list=list_name)
         assert (fate.outcome, "left the list interest" in fate.why) == ("left", True)
@@ -33,7 +33,7 @@ def test_who_joins_again_on_the_page_counts_as_absent_no_more(
     dora = addresses.parse("dora@example.org", pepper=PEPPER)
     departed = [Departed(what="left", list="interest", digest=dora.digest, at=clock.now())]
     with database.write() as session:
-        forgetting.reapply(session, departed, now=clock.now(), actor="test")
+        forgetting.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="test")
         contact = contacts.find_or_add(session, dora, now=clock.now())
         subscriptions.ask(session, contact_id=contact.id, list="interest", now=clock.now())
     assert bring_in(f"email\n{dora.email}")[0].outcome == "already"

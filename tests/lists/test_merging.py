@@ -208,7 +208,7 @@ def test_who_left_is_left_with_both_addresses_in_a_backup_from_before_the_merge(
     for departed, gone in ((after_leaving, (ben, again)), (after_merging, (again, cleo))):
         with database.write() as session:
             assert states(session, again.id) == {"interest": "confirmed"}
-            forgetting.reapply(session, departed, now=clock.now(), actor="staff")
+            forgetting.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="staff")
             for person_ in gone:
                 assert states(session, person_.id) == {"interest": "left"}
             session.rollback()

@@ -265,7 +265,10 @@ def test_somebody_may_return_to_the_address_they_had(
         )  # fmt: skip
         departed = [each for _, each in departures.unwritten(session, limit=99)]
         assert departed
-        assert forgetting.reapply(session, departed, now=clock.now(), actor="staff").left == 0
+        assert (
+            forgetting.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="staff").left
+            == 0
+        )
     visitor.post(token(service, ben.email))
     assert states(service, ben.email) == {"interest": "confirmed"}
 

@@ -177,7 +177,7 @@ def test_merging_does_again_what_an_older_database_does_not_know(
     ]
     for expected in [(1, 2, 1), (0, 0, 0)]:
         with database.write() as session:
-            done = forgetting.reapply(session, departed, now=clock.now(), actor="test")
+            done = forgetting.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="test")
         assert (done.left, done.barred, done.erased) == expected
     with database.read() as session:
         assert contacts.find(session, ana.address) is None
@@ -197,7 +197,10 @@ def test_who_joined_again_after_leaving_stays(database: Database, clock: Stopped
         asked = subscriptions.ask(session, contact_id=ben.id, list="interest", now=clock.advance(seconds=1))
         subscriptions.confirm(session, subscription_id=asked.id, round=asked.round, now=clock.now())
         departed = [Departed(what="left", list="interest", digest=ben.address.digest, at=left)]
-        assert forgetting.reapply(session, departed, now=clock.now(), actor="test").left == 0
+        assert (
+            forgetting.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="test").left
+            == 0
+        )
         standing = subscriptions.find(session, contact_id=ben.id, list="interest")
         assert standing is not None and standing.state == "confirmed"
 
