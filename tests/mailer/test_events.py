@@ -101,7 +101,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(
     sqlite_url: str, clock: StoppedClock, change: dict[str, Any], words: str
 ) -> None:
     database = Database(sqlite_url)
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises((BadInput, NotFound), match=words):
         planned(database, clock, **change)
     with database.read() as session:
         assert events.newest(session) == []
