@@ -5,6 +5,7 @@ statement of the house runs on both.
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -109,6 +110,7 @@ class Database:
         self.dialect = self.engine.dialect.name
         one_moment = {"isolation_level": "REPEATABLE READ"} if self.dialect == "postgresql" else {}
         self._reading = self.engine.execution_options(read_only=True, **one_moment)
+        self._turn = threading.Lock()
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -118,8 +120,21 @@ class Database:
         writes later can otherwise fail in the middle. Raises StorageTrouble when the database is locked
         or full; then nothing of the block has happened.
         """
-        with _session(self.engine) as session, session.begin():
+        with self._in_turn(), _session(self.engine) as session, session.begin():
             yield session
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Wait until no other thread of this process writes: SQLite could only be asked again and again."""
+        if self.dialect != "sqlite":
+            yield
+            return
+        if not self._turn.acquire(timeout=LOCK_WAIT_SECONDS):
+            raise StorageTrouble(BUSY)
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @contextmanager
     def read(self) -> Iterator[Session]:

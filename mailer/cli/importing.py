@@ -34,13 +34,13 @@ from lists.rows import Fate
 from lists.stage import UNDECIDED, Stage
 from lists.tables import Table
 from mailer.cli import opening, output, progress
-from mailer.jobs import PAUSE_SECONDS
 from mailer.service import Service
 from mailer.web import sheet
 from mailer.web.words import LANGUAGES
 
 ROWS_SHOWN = 50
 ANNOUNCED = 2_000  # people whom the sequences are told of at once
+REST_SECONDS = 0.01  # between batches; whoever waits to sign up looks for the free database every 4 ms
 PIECE = 1 << 18  # octets read at once
 FILE_COLUMNS = {"line": "Line", "email": "Address", "outcome": "What", "why": "Why"}
 REASONS = ("refused: line", "refused: why")  # columns that a file of refused rows has more
@@ -170,7 +170,7 @@ def undo() -> None:
         while after is not None:
             with service.database.write() as session:
                 after = transfers.take_back(session, arrival, after=after)
-            service.clock.sleep(PAUSE_SECONDS)
+            service.clock.sleep(REST_SECONDS)
         with service.database.write() as session:
             now = service.clock.now()
             arrivals.end(session, arrival.id, state="undone", now=now)
@@ -307,7 +307,7 @@ def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) 
             stage.decide(decided)
             done += len(batch)
             told(done)
-            clock.sleep(PAUSE_SECONDS)  # so that a person's sign-up gets its turn at the database
+            clock.sleep(REST_SECONDS)
     with database.write() as session:
         transfers.finish(
             session,
@@ -321,7 +321,7 @@ def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) 
     while after is not None:
         with database.write() as session:
             after = subscriptions.announce(session, arrival_id=arrival.id, after=after, limit=ANNOUNCED)
-        clock.sleep(PAUSE_SECONDS)
+        clock.sleep(REST_SECONDS)
 
 
 def _keep_refused(path: Path, columns: Columns, stage: Stage) -> None:

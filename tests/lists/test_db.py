@@ -1,6 +1,8 @@
 """The database: transactions that all happen or not at all, moments that mean one thing, honest trouble."""
 
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import psycopg.errors
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete, insert, literal, select, text
+from sqlalchemy import Connection, delete, insert, literal, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from lists import addresses, contacts, db, declines
@@ -198,4 +200,40 @@ def test_a_row_that_points_at_nobody_is_a_fault_of_ours_where_nobody_can_have_go
     database = Database(sqlite_url)
     with pytest.raises(IntegrityError), database.write() as session:
         declines.choose(session, contact_id=4_711, declined={"calls"}, now=clock.now())
+    database.dispose()
+
+
+def test_writers_of_one_process_wait_for_each_other_without_asking_sqlite(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    inside: list[object] = []
+    begin = db._begin_sqlite
+
+    def asking(connection: Connection) -> None:
+        asked.append(len(inside))
+        begin(connection)
+
+    monkeypatch.setattr(db, "_begin_sqlite", asking)
+    database = Database(sqlite_url)
+
+    def write() -> None:
+        for _ in range(5):
+            with database.write() as session:
+                session.execute(text("SELECT 1"))
+                inside.append(session)
+                time.sleep(0.002)
+                inside.remove(session)
+
+    with ThreadPoolExecutor(6) as threads:
+        for done in [threads.submit(write) for _ in range(6)]:
+            done.result()
+    assert asked == [0] * 30  # nobody asked for the lock while another one had it
+    monkeypatch.setattr("lists.db.LOCK_WAIT_SECONDS", 0.05)
+    with (
+        database.write(),
+        ThreadPoolExecutor(1) as threads,
+        pytest.raises(StorageTrouble, match="busy"),
+    ):
+        threads.submit(lambda: database.write().__enter__()).result()
     database.dispose()
