@@ -16,7 +16,7 @@ from mailer.outbox import OutboxRow
 from tests.crash import chance, proof, scenes, verdict
 from tests.crash.campaign import Campaign, campaign
 
-RECIPIENTS = 6_000
+RECIPIENTS = 4_000
 SLOW_SECONDS = 0.4  # of the server, so that there is something to send until the end
 KILLS = 8
 WORKERS = 8

@@ -326,7 +326,7 @@ def tried(
     return before, others, after
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(one=wishes, two=wishes)
 def test_nobody_may_be_written_to_after_a_merge_whom_neither_address_allowed(
     database: Database, clock: StoppedClock, one: Wishes, two: Wishes

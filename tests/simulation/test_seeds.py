@@ -1,4 +1,4 @@
-"""Twenty worlds, the same each time: no promise is broken; the long proof is scripts/simulate."""
+"""Ten worlds, the same each time: no promise is broken; the long proof is scripts/simulate."""
 
 import subprocess
 import sys
@@ -9,9 +9,9 @@ import pytest
 from tests.simulation.plants import PLANTS
 from tests.simulation.seeds import tell
 
-SEEDS = range(1, 21)
-AT_ONCE = 10
-TRACED = (3, 10, 34)
+SEEDS = range(1, 11)
+AT_ONCE = 5
+TRACED = (3, 34)
 MOST_TO_FIND = 40
 
 # Seeds whose worlds once broke a promise, and what was mended since.
