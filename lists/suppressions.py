@@ -46,7 +46,7 @@ def reason(session: Session, digest: bytes) -> str | None:
 
 def reasons(session: Session, digest: bytes) -> Sequence[str]:
     """Return every reason for which this address is never written to, oldest first."""
-    return session.scalars(_REASONS.order_by(Suppression.id), {"digest": digest}).all()
+    return session.scalars(_REASONS, {"digest": digest}).all()
 
 
 def among(session: Session, digests: Collection[bytes]) -> dict[bytes, str]:
@@ -62,5 +62,7 @@ def of_contact() -> ColumnElement[bool]:
     return exists().where(Suppression.email_digest == Contact.email_digest)
 
 
-_REASONS = select(Suppression.reason).where(Suppression.email_digest == bindparam("digest"))
-_OLDEST = _REASONS.order_by(Suppression.id).limit(1)
+_REASONS = (
+    select(Suppression.reason).where(Suppression.email_digest == bindparam("digest")).order_by(Suppression.id)
+)
+_OLDEST = _REASONS.limit(1)
