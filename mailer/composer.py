@@ -30,9 +30,8 @@ from mailer.templates import Edition
 from mailer.tokens import Links
 
 MOST_EDITIONS = 256  # kept in memory; one is about 20 kB
-SIGNING_PARTS = (
-    2  # an rsa key leaves the interpreter to others; more than two gains nothing on small machines
-)
+SIGNING_PARTS = 2  # an rsa key leaves the interpreter to others; more gain nothing on small machines
+OPTIONAL = ("leave_url",)  # frames show it only where there is one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,10 +212,13 @@ def _missing(edition: Edition, language: str, fields: Mapping[str, str], absent:
     A dead link is never mailed.
     """
     shared = edition.shared[language]
-    optional = {"leave_url"}  # frames show it only where there is one
-    used = (name for name in edition.content[language]["names"] if name.endswith("_url"))
-    given = {name for name in (*fields, *shared) if fields.get(name) or shared.get(name)} - absent
-    return [name for name in used if name not in given | optional]
+    return [
+        name
+        for name in edition.content[language]["names"]
+        if name.endswith("_url")
+        and name not in OPTIONAL
+        and (name in absent or not (fields.get(name) or shared.get(name)))
+    ]
 
 
 def _kept(entry: Entry, why: str) -> Result:

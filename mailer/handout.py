@@ -116,7 +116,7 @@ class Handout:
             ripe.append(heapq.heappop(self._early)[-1])
         self._letters.extendleft(reversed(ripe))  # before those who may begin at any time: theirs is brief
         self._look_again(self._early[0][0] if self._early else math.inf)
-        while self._letters and (lane := self._next()) is not None:
+        while self._letters and any(self._idle.values()) and (lane := self._next()) is not None:
             waiter = self._idle[lane].pop()
             if waiter.done():  # its sender was cancelled
                 continue

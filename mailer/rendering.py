@@ -158,10 +158,12 @@ class Renderer:
                 raise BadInput(f"This email uses the field “{name}”, which was not filled in.")
             elif name in self._unsafe:
                 raise _unsafe(name)
+        plain = self._text.new_context(values, shared=True)
+        safe = self._html.new_context(values, shared=True)
         return Rendered(
-            subject=" ".join(self._subject.render(values).split()),
-            text=_tidied(self._text.render(values)),
-            pieces=tuple(self._html.root_render_func(self._html.new_context(values, shared=True))),
+            subject=" ".join("".join(self._subject.root_render_func(plain)).split()),
+            text=_tidied("".join(self._text.root_render_func(plain))),
+            pieces=tuple(map(str, self._html.root_render_func(safe))),  # and nothing that escapes again
         )
 
 

@@ -117,7 +117,7 @@ class Shelf:
         """Return the fields of templates, such as `toolkit_url`, that would lead to nothing now."""
         if self.tryout:
             return frozenset()
-        filled = set(session.scalars(_unretired().with_only_columns(ResourceVersion.slot).distinct()))
+        filled = set(session.scalars(_FILLED))
         filled |= {version.slot for version in self._of_settings()}
         return frozenset(f"{slot}_url" for slot in RESOURCES if slot not in filled)
 
@@ -264,6 +264,7 @@ def _unretired() -> Select[ResourceVersion]:
 
 
 _STANDING = _unretired().order_by(ResourceVersion.id)
+_FILLED = _unretired().with_only_columns(ResourceVersion.slot).distinct()  # asked for each few messages
 
 
 def _offered(standing: Sequence[Version], language: str) -> Mapping[str, Sequence[Version]]:
