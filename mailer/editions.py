@@ -1,4 +1,4 @@
-"""Editions: the shipped templates as this installation sends them: checked when loaded, frozen when used."""
+"""Editions: the shipped templates as this installation sends them, frozen when first used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,13 +19,25 @@ from mailer.templates import LANGUAGES, Edition, Template, renderer
 class Editions:
     """Every template by name, the frames, and the values that are the same for all readers of a language.
 
-    What stands on the shelf of resources changes while the service runs, so each edition asks.
+    `kinds` says of what kind each is. What stands on the shelf of resources changes while the service runs,
+    so each edition asks.
     """
 
     templates: Mapping[str, Template]
+    kinds: Mapping[str, str]
     frames: Mapping[str, Frame]
     shared: Mapping[str, Mapping[str, str]]
     shelf: Shelf
+
+    def check(self) -> None:
+        """Try every template, for whoever serves: better now than when somebody is to be written to.
+
+        A command that uses one of them tries that one. Raises BrokenTemplate with file and line.
+        """
+        for name, template in self.templates.items():
+            for language, source in template.sources.items():
+                fields = POLICY[self.kinds[name]].fields
+                rendering.compile(source, frame=self.frames[language], fields=fields)
 
     def current(self, session: Session, name: str, kind: str, *, now: datetime) -> int:
         """Return the number of the edition that a template of this name and kind has at present."""
@@ -87,9 +99,9 @@ def load(
     shared: Mapping[str, Mapping[str, str]],
     shelf: Shelf,
 ) -> Editions:
-    """Load and try every template below `folder`; `kinds` says of what kind each name is.
+    """Load every template below `folder`; `kinds` says of what kind each name is.
 
-    Raises BrokenTemplate with file and line for the first that cannot be used, and BadInput for a template
+    Raises BrokenTemplate with file and line for the first that cannot be read, and BadInput for a template
     that is missing in a language.
     """
     loaded = {name: templates.load(folder, name) for name in kinds}
@@ -99,7 +111,4 @@ def load(
                 raise BadInput(
                     f"The template {name} has no {language}.md; every template speaks both languages."
                 )
-            rendering.compile(
-                template.sources[language], frame=frames[language], fields=POLICY[kinds[name]].fields
-            )
-    return Editions(templates=loaded, frames=frames, shared=shared, shelf=shelf)
+    return Editions(templates=loaded, kinds=kinds, frames=frames, shared=shared, shelf=shelf)

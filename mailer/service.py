@@ -170,7 +170,7 @@ class Service:
 def build(settings: Settings, *, clock: Clock | None = None) -> Service:
     """Build the service from its settings; the database must have been migrated.
 
-    Raises BrokenTemplate for a shipped template that cannot be used, BadSettings for keys that cannot be read
+    Raises BrokenTemplate for a shipped template that cannot be read, BadSettings for keys that cannot be read
     or are not those of the database.
     """
     database = Database(settings.database_url)

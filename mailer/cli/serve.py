@@ -30,6 +30,7 @@ def command(host: str, port: int | None) -> None:
             output.say("\n  This is a try-out: nothing leaves this machine. Stop it with Ctrl-C.\n")
 
     try:
+        built.editions.check()
         running.serve(built, environ=environ, host=host, ready=ready)
     finally:
         built.close()

@@ -1,4 +1,4 @@
-"""Editions: checked when loaded, frozen when first used; what staff previewed is what leaves."""
+"""Editions: checked by whoever serves, frozen when first used; what staff previewed is what leaves."""
 
 import shutil
 from dataclasses import replace
@@ -114,21 +114,21 @@ def test_a_template_that_lacks_a_language_is_refused_when_loaded(editions: Editi
         _load(folder, editions)
 
 
-def test_a_template_that_cannot_be_used_is_refused_when_loaded_with_its_line(
+def test_a_template_that_cannot_be_used_is_refused_by_a_check_with_its_line(
     editions: Editions, folder: Path
 ) -> None:
     page = folder / NAME / "en.md"
     lines = len(page.read_text("utf-8").splitlines())
     page.write_text(page.read_text("utf-8") + "\n{{ ''.__class__.__mro__ }}\n", "utf-8")
     with pytest.raises(BrokenTemplate, match=rf"confirm/interest/en\.md, line {lines + 2}:"):
-        _load(folder, editions)
+        _load(folder, editions).check()
 
 
 def test_a_template_may_only_use_the_fields_of_its_kind(editions: Editions, folder: Path) -> None:
     page = folder / NAME / "en.md"
     page.write_text(page.read_text("utf-8") + "\n{{ event_title }}\n", "utf-8")
     with pytest.raises(BrokenTemplate, match="event_title"):
-        _load(folder, editions)
+        _load(folder, editions).check()
 
 
 def test_a_template_that_is_not_there_is_named(editions: Editions, folder: Path) -> None:

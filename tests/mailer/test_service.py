@@ -1,5 +1,6 @@
 """What one process builds, and the one relay it may speak to."""
 
+import re
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from mailer.policy import POLICY
 from mailer.postoffice import PostOffice
 from mailer.service import Service
 from mailer.settings import Settings
+from tests import commands
 from tests.clocks import StoppedClock
 from tests.people import Person
 from tests.relays import broadcast
@@ -99,13 +101,14 @@ def test_delivering_by_hand_says_how_many_left(service: Service, ben: Person, cl
     assert service.deliver_until_empty().sent == 0
 
 
-def test_a_broken_template_is_refused_when_the_service_is_built(
-    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_who_serves_is_told_of_a_broken_template_and_nothing_begins(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "templates" / "email"
     shutil.copytree(composition.EMAIL_TEMPLATES, folder)
     letter = folder / "welcome" / "toolkit" / "es.md"
     letter.write_text(letter.read_text("utf-8") + "\n{{ secret.__class__ }}\n", "utf-8")
     monkeypatch.setattr(composition, "EMAIL_TEMPLATES", folder)
-    with pytest.raises(composition.templates.BrokenTemplate, match=r"welcome/toolkit/es\.md, line \d+"):
-        composition.build(settings)
+    monkeypatch.setenv("MAILER_HOME", str(tmp_path / "data"))
+    refusal = commands.mailer(service)("serve").refusal
+    assert re.search(r"welcome/toolkit/es\.md, line \d+", refusal)
