@@ -3,13 +3,16 @@
 The wording is frozen as an edition when a broadcast is created: what staff previewed is what leaves. Filling
 goes on from a cursor that moves in the same transaction as the rows, so a stop in the middle loses and
 repeats nobody.
+
+A recall is one row that changes, so it takes effect at once, however many messages wait: each is asked for it
+when it is composed, and nothing begins later than a second after that. What waits is cleared up in batches.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, String, cast, func, literal, select
+from sqlalchemy import CheckConstraint, ForeignKey, String, bindparam, cast, func, literal, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import audit
@@ -19,13 +22,15 @@ from lists.errors import NotFound
 from lists.permission import allowed, people, refusal
 from lists.subscriptions import Subscription
 from mailer import outbox
-from mailer.outbox import Result
+from mailer.outbox import OutboxRow, Result
 from mailer.policy import POLICY
 from mailer.source import Addressed, Content, Refusal
 
+RECALLED = "recalled by staff"
+
 
 class Broadcast(Base):
-    """One update: its frozen edition, whom it is for, and how far filling has come."""
+    """One update: its frozen edition, whom it is for, how far filling has come, and when it was recalled."""
 
     __tablename__ = "broadcasts"
     __table_args__ = (
@@ -41,6 +46,13 @@ class Broadcast(Base):
     cursor: Mapped[int] = mapped_column(Id, default=0)
     created_at: Mapped[Moment]
     filled_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    recalled_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+
+
+# Made once: asked for each few messages.
+_RECALLED = select(Broadcast.id).where(
+    Broadcast.id.in_(bindparam("these", expanding=True)), Broadcast.recalled_at.is_not(None)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +116,11 @@ class Broadcasts:
     def compose(
         self, session: Session, letters: Sequence[Addressed], *, now: datetime
     ) -> Mapping[int, Content | Refusal]:
-        """Add nothing: the text is frozen in the edition."""
-        return {letter.entry.id: Content() for letter in letters}
+        """Add nothing, as the text is frozen in the edition; refuse what was recalled meanwhile."""
+        refs = {letter.entry.ref for letter in letters}
+        recalled = set(session.scalars(_RECALLED, {"these": sorted(refs)}))
+        gone, text = Refusal(state="cancelled", why=RECALLED), Content()
+        return {letter.entry.id: gone if letter.entry.ref in recalled else text for letter in letters}
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
         """Nothing follows: the ledger's own counts are the broadcast's state."""
@@ -150,6 +165,29 @@ def create(
     session.flush()
     audit.note(session, actor=actor, action="broadcast send", subject=f"broadcast {broadcast.id}", now=now)
     return broadcast
+
+
+def recall(session: Session, broadcast_id: int, *, now: datetime, actor: str) -> bool:
+    """Stop an update for good; False where it was recalled before. Raises NotFound.
+
+    Nothing of it begins later than a second after the commit; `withdraw` clears up what waits.
+    """
+    broadcast = get(session, broadcast_id)
+    session.refresh(broadcast, with_for_update=True)  # a batch that is being filled comes before it
+    if broadcast.recalled_at is not None:
+        return False
+    broadcast.recalled_at = now
+    broadcast.state = "filled"  # nothing of it goes into the outbox any more
+    session.flush()
+    audit.note(session, actor=actor, action="broadcast recall", subject=f"broadcast {broadcast_id}", now=now)
+    return True
+
+
+def withdraw(session: Session, *, limit: int) -> int:
+    """Cancel at most `limit` messages of recalled updates that wait in the outbox; returns how many."""
+    recalled = select(Broadcast.id).where(Broadcast.recalled_at.is_not(None))
+    waiting = (OutboxRow.kind == "broadcast") & OutboxRow.ref.in_(recalled)
+    return len(outbox.cancel(session, waiting, why=RECALLED, limit=limit))
 
 
 def get(session: Session, broadcast_id: int) -> Broadcast:

@@ -22,6 +22,7 @@ from lists.errors import NotFound
 from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
 from mailer import (
     brakes,
+    broadcasts,
     census,
     deposits,
     facts,
@@ -91,24 +92,7 @@ class Jobs:
         ]
         return [
             *fills,
-            Job(
-                name="release-held",
-                about="let held messages go whose reason is over, cancel those that can never leave",
-                every=timedelta(seconds=20),
-                run=self._release,
-            ),
-            Job(
-                name="expire",
-                about="give up messages that are too late to send",
-                every=timedelta(minutes=1),
-                run=self._expire,
-            ),
-            Job(
-                name="rescue",
-                about="settle what a dead worker had claimed",
-                every=timedelta(seconds=5),
-                run=self._rescue,
-            ),
+            *self._of_the_outbox(),
             Job(
                 name="adopt",
                 about="start follow-ups that the queue of changes missed",
@@ -147,6 +131,34 @@ class Jobs:
             ),
             *self._of_resources(),
             *self._retentions(),
+        ]
+
+    def _of_the_outbox(self) -> Sequence[Job]:
+        return [
+            Job(
+                name="withdraw",
+                about="clear what still waits of recalled updates out of the outbox",
+                every=timedelta(seconds=5),
+                run=self._withdraw,
+            ),
+            Job(
+                name="release-held",
+                about="let held messages go whose reason is over, cancel those that can never leave",
+                every=timedelta(seconds=20),
+                run=self._release,
+            ),
+            Job(
+                name="expire",
+                about="give up messages that are too late to send",
+                every=timedelta(minutes=1),
+                run=self._expire,
+            ),
+            Job(
+                name="rescue",
+                about="settle what a dead worker had claimed",
+                every=timedelta(seconds=5),
+                run=self._rescue,
+            ),
         ]
 
     def _of_resources(self) -> Sequence[Job]:
@@ -221,6 +233,15 @@ class Jobs:
                 new = source.fill(session, now=self.clock.now(), limit=BATCH)
             total += new
             if new < BATCH or not self._rests():
+                return total
+
+    def _withdraw(self) -> int:
+        total = 0
+        while True:
+            with self.database.write() as session:
+                gone = broadcasts.withdraw(session, limit=BATCH)
+            total += gone
+            if gone < BATCH or not self._rests():
                 return total
 
     def _release(self) -> int:

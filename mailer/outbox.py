@@ -289,10 +289,15 @@ def expire(session: Session, *, now: datetime, limit: int) -> Sequence[Result]:
     return closed
 
 
-def cancel(session: Session, condition: ColumnElement[bool], *, why: str) -> Sequence[Result]:
-    """Cancel waiting and held rows for which `condition` holds; returns a result for each."""
-    waiting = OutboxRow.state.in_((QUEUED, HELD))
-    return _close(session, waiting & condition, state="cancelled", why=why)
+def cancel(
+    session: Session, condition: ColumnElement[bool], *, why: str, limit: int | None = None
+) -> Sequence[Result]:
+    """Cancel waiting and held rows for which `condition` holds, `limit` at most; a result for each."""
+    these = OutboxRow.state.in_((QUEUED, HELD)) & condition
+    if limit is None:
+        return _close(session, these, state="cancelled", why=why)
+    first = select(OutboxRow.id).where(these).limit(limit).with_for_update()
+    return _close(session, OutboxRow.id.in_(once(first)), state="cancelled", why=why)
 
 
 def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`mailer broadcast`: an update to a list, after a look at who gets it and how it reads."""
+"""`mailer broadcast`: an update to a list, after a look at who gets it and how it reads; and its recall."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,8 +22,9 @@ from mailer.templates import LANGUAGES, Edition, Template
 KIND = "broadcast"
 SAMPLE_NAME = "Alex"
 COLUMNS = {"id": "Number", "subject": "Subject", "audience": "To", "created_at": "Created", "state": "State"}
-STATES = {**COLUMNS, "filled_at": "All in the outbox"}
+STATES = {**COLUMNS, "filled_at": "All in the outbox", "recalled_at": "Recalled"}
 WAITING = ("queued", "sending")
+NOT_YET = (*WAITING, "held")
 
 
 @click.group()
@@ -31,6 +32,7 @@ def command() -> None:
     """Send an update to a list, after a look at who gets it.
 
     Example: “mailer broadcast send --file update.md --audience interest --dry-run”.
+    Something is wrong with it: “mailer broadcast recall 2”, at once.
     """
 
 
@@ -114,9 +116,10 @@ def status(*, number: int, as_json: bool) -> None:
     The counts are those of the outbox: “queued” and “sending” leave soon, “held” waits for a reason to end,
     “cancelled” people left before it reached them, “failed” addresses were refused by their server.
     """
-    with opening.service() as service, service.database.read() as session:
-        broadcast = broadcasts.get(session, number)
-        counts = {state: count for (_, state), count in census.counts(session, kind=KIND, ref=number).items()}
+    with opening.service() as service:
+        with service.database.read() as session:
+            broadcast = broadcasts.get(session, number)
+        counts = _counts(service, number)
     row = _row(broadcast, counts)
     if as_json:
         output.print_json(row)
@@ -127,6 +130,75 @@ def status(*, number: int, as_json: bool) -> None:
             output.say(f"{counts[state]:>7,}  {state}")
     if not counts:
         output.say("No message of it is in the outbox yet.")
+
+
+@command.command()
+@click.argument("number", type=int)
+@click.option("--yes", is_flag=True, help="Recall it without asking.")
+@output.json_option
+def recall(*, number: int, yes: bool, as_json: bool) -> None:
+    """Stop an update that is being sent: “mailer broadcast recall 2”.
+
+    A second after your yes nothing of it begins any more, however many messages wait. Whoever has it keeps
+    it: a mail cannot be taken back. A recall is for good; to send the text after all, send it again.
+
+    If this is stopped after your yes, “mailer serve” clears up what waits, and so does the same command.
+    """
+    if as_json and not yes:
+        raise BadInput("With --json nobody is asked, so add --yes to recall it.")
+    with opening.service() as service:
+        with service.database.read() as session:
+            broadcast = broadcasts.get(session, number)
+        before = _counts(service, number)
+        waiting = sum(before.get(state, 0) for state in NOT_YET)
+        if broadcast.recalled_at is None:
+            if not waiting and broadcast.state == "filled":
+                raise Conflict(f"Nothing of update {number} waits, so there is nothing to recall.")
+            if not yes:
+                click.confirm(_question(broadcast, before.get("sent", 0), waiting), abort=True, err=True)
+            with service.database.write() as session:
+                broadcasts.recall(session, number, now=service.clock.now(), actor=opening.ACTOR)
+        _withdraw(service, waiting)
+        counts = _counts(service, number)
+    if as_json:
+        output.print_json({"broadcast": number, "counts": counts})
+        return
+    sent, stopped, under_way = (counts.get(state, 0) for state in ("sent", "cancelled", "sending"))
+    output.say(
+        f"Update {number} is recalled: {_people(sent)} had it already, {_people(stopped)} will not get it."
+    )
+    if under_way:
+        output.say(
+            f"It was about to leave for {_people(under_way)}; “mailer broadcast status {number}” tells in a"
+            " moment whether it did."
+        )
+
+
+def _question(broadcast: Broadcast, sent: int, waiting: int) -> str:
+    more = " Not everybody is in the outbox yet." if broadcast.state == "filling" else ""
+    return (
+        f"Update {broadcast.id}, “{broadcast.subject}”: sent to {_people(sent)} already, and waiting for"
+        f" {_people(waiting)}.{more} Recall it?"
+    )
+
+
+def _withdraw(service: Service, waiting: int) -> None:
+    """Clear the outbox batch by batch; “mailer serve” may be doing the same meanwhile."""
+    done = 0
+    with progress.bar("Out of the outbox", total=waiting) as told:
+        while True:
+            with service.database.write() as session:
+                gone = broadcasts.withdraw(session, limit=BATCH)
+            done += gone
+            told(done)
+            if gone < BATCH:
+                return
+            service.clock.sleep(PAUSE_SECONDS)
+
+
+def _counts(service: Service, number: int) -> dict[str, int]:
+    with service.database.read() as session:
+        return {state: count for (_, state), count in census.counts(session, kind=KIND, ref=number).items()}
 
 
 def _look(
@@ -230,13 +302,14 @@ def _fill(service: Service, number: int, readers: int) -> int:
                     done += service.broadcasts.fill_batch(
                         session, broadcast, now=service.clock.now(), limit=BATCH
                     )
-                filled = broadcast.state == "filled"
+                filled, recalled = broadcast.state == "filled", broadcast.recalled_at
             told(done)
+            if recalled is not None:
+                raise Conflict(f"Update {number} was recalled meanwhile.")
             if filled:
                 break
             service.clock.sleep(PAUSE_SECONDS)
-    with service.database.read() as session:
-        return sum(census.counts(session, kind=KIND, ref=number).values())
+    return sum(_counts(service, number).values())
 
 
 def _row(broadcast: Broadcast, counts: Mapping[str, int]) -> dict[str, object]:
@@ -244,6 +317,8 @@ def _row(broadcast: Broadcast, counts: Mapping[str, int]) -> dict[str, object]:
     sent = counts.get("sent", 0)
     others = sum(counts.values()) - waiting - sent
     known = {key: getattr(broadcast, key) for key in STATES}
+    if broadcast.recalled_at is not None:
+        known["state"] = "recalled"
     return {**known, "sent": sent, "waiting": waiting, "others": others, "counts": dict(counts)}
 
 

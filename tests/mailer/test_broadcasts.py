@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from lists import subscriptions, suppressions
@@ -14,7 +14,8 @@ from lists.errors import NotFound
 from mailer import broadcasts, census, outbox
 from mailer.broadcasts import Broadcast, Broadcasts
 from mailer.outbox import OutboxRow, Result
-from tests import crowd
+from mailer.service import Service
+from tests import commands, crowd, relays
 from tests.clocks import StoppedClock
 from tests.ledger import edition
 from tests.people import Person
@@ -247,3 +248,70 @@ def test_a_long_subject_is_cut_alike_on_both_databases(
             session, subject="ñ" * 400, audience="x", edition_id=edition_id, now=clock.now(), actor="staff"
         )
         assert long.subject == "ñ" * 300
+
+
+@on_postgresql
+def test_a_recall_waits_for_the_batch_that_is_being_put_in_and_misses_none_of_it(
+    database: Database, clock: StoppedClock, edition_id: int
+) -> None:
+    with database.write() as session:
+        crowd.add(session, 6, list="interest", now=clock.now())
+        number = _create(session, edition_id, clock).id
+
+    def fill(session: Session) -> int:
+        return SOURCE.fill(session, now=clock.now(), limit=3)
+
+    def recall(session: Session) -> bool:
+        return broadcasts.recall(session, number, now=clock.now(), actor="staff")
+
+    assert behind(database, holding=fill, then=recall)
+    with database.write() as session:
+        assert SOURCE.fill(session, now=clock.now(), limit=3) == 0
+        assert broadcasts.withdraw(session, limit=10) == 3
+        assert census.counts(session) == {("broadcast", "cancelled"): 3}
+
+
+def test_a_recalled_update_is_cleared_up_in_batches_and_no_other_is_touched(
+    database: Database, clock: StoppedClock, edition_id: int
+) -> None:
+    with database.write() as session:
+        crowd.add(session, 25, list="interest", now=clock.now())
+        wrong, right = (_create(session, edition_id, clock).id for _ in range(2))
+    _fill(database, clock, limit=100)
+    with database.write() as session:
+        assert broadcasts.recall(session, wrong, now=clock.now(), actor="staff")
+        assert not broadcasts.recall(session, wrong, now=clock.advance(days=1), actor="staff")
+        assert [broadcasts.withdraw(session, limit=10) for _ in range(4)] == [10, 10, 5, 0]
+        states = select(OutboxRow.ref, OutboxRow.state, OutboxRow.why).distinct()
+        assert {tuple(row) for row in session.execute(states)} == {
+            (wrong, "cancelled", broadcasts.RECALLED),
+            (right, "queued", ""),
+        }
+        noted = session.scalars(select(AuditEntry.action).order_by(AuditEntry.id)).all()
+        assert noted[-1:] == ["broadcast recall"]
+        with pytest.raises(NotFound):
+            broadcasts.recall(session, 99, now=clock.now(), actor="staff")
+
+
+def test_what_was_claimed_before_a_recall_does_not_leave_after_it(service: Service, ben: Person) -> None:
+    number = relays.broadcast(service)
+    now = service.clock.now()
+    with service.database.write() as session:
+        until = service.clock.real() + timedelta(minutes=1)
+        (entry,) = outbox.claim(session, worker="a worker", limit=5, now=now, lease_until=until)
+        broadcasts.recall(session, number, now=now, actor="staff")
+        assert broadcasts.withdraw(session, limit=10) == 0
+        (refused,) = service.composer.compose(session, [entry], now=now)
+    assert isinstance(refused, Result)
+    assert (refused.state, refused.why) == ("cancelled", broadcasts.RECALLED)
+
+
+def test_an_unknown_message_of_a_recalled_update_is_not_sent_once_more(service: Service, ben: Person) -> None:
+    number = relays.broadcast(service)
+    with service.database.write() as session:
+        session.execute(update(OutboxRow).values(state="unknown", why="its worker died at the last byte"))
+        broadcasts.recall(session, number, now=service.clock.now(), actor="staff")
+    (row,) = relays.rows(service)
+    commands.mailer(service)("outbox", "resolve", str(row.id), "--resend")
+    assert service.deliver_until_empty().sent == 0
+    assert relays.states(service) == {"cancelled": 1}

@@ -4,17 +4,19 @@ import re
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from lists import subscriptions
-from mailer import census, jobs, postoffice
+from mailer import broadcasts, census, jobs, postoffice
 from mailer.broadcasts import Broadcast
 from mailer.cli import broadcast as noun
+from mailer.outbox import OutboxRow
 from mailer.service import Service
 from mailer.templates import Edition
 from tests import commands, people
 from tests.commands import Mailer
 from tests.people import Person
+from tests.relays import states
 
 BOTH = """---
 subject:
@@ -201,3 +203,73 @@ def test_many_are_filled_in_batches_and_a_stop_is_gone_on_with(
 def test_an_unknown_update_is_told(mailer: Mailer) -> None:
     ran = mailer("broadcast", "status", 9)
     assert (ran.status, "no broadcast number 9" in ran.refusal) == (2, True)
+
+
+def test_a_recall_stops_whatever_waits_and_tells_who_got_it(
+    service: Service, mailer: Mailer, file: Path, dora: Person, ben: Person
+) -> None:
+    mailer(*send(file, "--yes"))
+    assert service.deliver_until_empty().sent == 2
+    with service.database.write() as session:  # as if it had reached Ben and not yet Dora
+        session.execute(
+            update(OutboxRow).where(OutboxRow.contact_id == dora.id).values(state="queued", sent_at=None)
+        )
+    asked = mailer("broadcast", "recall", 1, typed="n\n")
+    assert (asked.refusal, states(service)) == ("Stopped.", {"sent": 1, "queued": 1})
+    ran = mailer("broadcast", "recall", 1, typed="y\n")
+    assert (
+        ran.out.splitlines()[-1]
+        == "Update 1 is recalled: one person had it already, one person will not get it."
+    )
+    assert states(service) == {"sent": 1, "cancelled": 1}
+    assert service.deliver_until_empty().sent == 0
+    told = mailer("broadcast", "status", 1, "--json").json
+    assert (told["state"], told["recalled_at"] is not None) == ("recalled", True)
+    (listed,) = mailer("broadcast", "list", "--json").json
+    assert (listed["state"], listed["others"]) == ("recalled", 1)
+    again = mailer("broadcast", "recall", 1, "--yes", "--json").json
+    assert again == {"broadcast": 1, "counts": {"sent": 1, "cancelled": 1}}
+
+
+def test_a_recall_that_was_stopped_is_gone_on_with_by_the_service(
+    service: Service, mailer: Mailer, file: Path, dora: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailer(*send(file, "--yes"))
+    monkeypatch.setattr(noun, "BATCH", 1)
+
+    def stopped(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.clock, "sleep", stopped)
+        assert mailer("broadcast", "recall", 1, "--yes").refusal == "Stopped."
+    assert states(service) == {"queued": 1, "cancelled": 1}
+    service.jobs.named("withdraw").run()
+    assert states(service) == {"cancelled": 2}
+
+
+def test_an_update_that_is_recalled_while_it_is_put_into_the_outbox_goes_no_further(
+    service: Service, mailer: Mailer, file: Path, dora: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noun, "BATCH", 1)
+
+    def recalled(_: float) -> None:
+        with service.database.write() as session:
+            broadcasts.recall(session, 1, now=service.clock.now(), actor="staff")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.clock, "sleep", recalled)
+        assert "Update 1 was recalled meanwhile." in mailer(*send(file, "--yes")).refusal
+    assert rows(service) == 1
+    assert service.jobs.named("fill-broadcast").run() == 0
+    service.jobs.named("withdraw").run()
+    assert states(service) == {"cancelled": 1}
+
+
+def test_what_cannot_be_recalled_is_told_so(service: Service, mailer: Mailer, file: Path) -> None:
+    mailer(*send(file, "--yes"))
+    assert "add --yes" in mailer("broadcast", "recall", 1, "--json").refusal
+    service.deliver_until_empty()
+    ran = mailer("broadcast", "recall", 1, "--yes")
+    assert (ran.status, "nothing to recall" in ran.refusal) == (2, True)
+    assert "no broadcast number 9" in mailer("broadcast", "recall", 9, "--yes").refusal

@@ -16,12 +16,11 @@ from lists import addresses, contacts, forgetting, subscriptions, suppressions
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.errors import StorageTrouble
-from mailer import broadcasts, events, outbox, templates
+from mailer import broadcasts, events, templates
 from mailer.confirmations import Asked
 from mailer.outbox import OutboxRow
 from mailer.policy import POLICY
 from mailer.service import Service
-from mailer.source import settle_all
 from mailer.web.public import leaving
 from tests.people import PEPPER
 from tests.simulation.process import Killed
@@ -252,15 +251,14 @@ class Neighbors:
         self._do(f"staff write to {audience}", 0, work)
 
     def recall(self) -> None:
-        """Staff stop an update that has not left yet."""
+        """Staff stop an update; the job clears up."""
         if not self.broadcasts:
             return
         number = self._chance.choice(self.broadcasts)
 
-        def work(session: Session, service: Service) -> None:
-            of_it = (OutboxRow.kind == "broadcast") & (OutboxRow.ref == number)
-            gone = outbox.cancel(session, of_it, why="recalled")
-            settle_all(session, service.sources, gone, now=service.clock.now())
+        def work(session: Session, service: Service) -> Callable[[], None]:
+            broadcasts.recall(session, number, now=service.clock.now(), actor="staff")
+            return lambda: self.world.witness.recall(number)
 
         self._do(f"staff recall {number}", 0, work)
 

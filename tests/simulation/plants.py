@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from mailer import composer, journal, outbox
+from mailer import broadcasts, composer, journal, outbox
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,22 @@ PLANTS: Mapping[str, Plant] = {
         instead="elif reader is None:",
         found_by=("was begun",),
         provoked={"mishap_often": 0.1, "kill_often": 0.0},
+    ),
+    "not recalled": Plant(
+        sentence="a recall is asked only where messages wait in the outbox",
+        module=broadcasts,
+        owner=broadcasts.Broadcasts,
+        function="compose",
+        written="gone if letter.entry.ref in recalled else text",
+        instead="text",
+        found_by=("after its recall",),
+        provoked={
+            "people": 24,
+            "rate": "40/minute",
+            "mishap_often": 0.03,
+            "kill_often": 0.0,
+            "lateness": 5.0,
+        },
     ),
 }
 

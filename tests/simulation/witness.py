@@ -67,7 +67,8 @@ END;
 # confirmed before what, so the first is asked only where none was.
 MISSED_UPDATE = """
 SELECT s.contact_id, 'update ' || b.id FROM subscriptions s JOIN broadcasts b ON b.audience = s.list
-WHERE s.state = 'confirmed' AND s.confirmed_at < b.created_at AND s.paused_until IS NULL AND NOT EXISTS
+WHERE s.state = 'confirmed' AND s.confirmed_at < b.created_at AND s.paused_until IS NULL
+AND b.recalled_at IS NULL AND NOT EXISTS
   (SELECT 1 FROM suppressions x JOIN contacts c ON c.email_digest = x.email_digest WHERE c.id = s.contact_id)
 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.key = 'broadcast/' || b.id || '/contact/' || s.contact_id)
 """
@@ -138,6 +139,7 @@ class Witness:
         self.named_at: dict[str, int] = {}
         self._limits: dict[str, Rate] = {}
         self._begun: dict[str, list[int]] = defaultdict(list)
+        self.recalled: dict[int, int] = {}  # updates, and when (ticks)
         self.erased: set[int] = set()
         self.commits = 0
 
@@ -195,6 +197,10 @@ class Witness:
     def stop(self, contact: int, stop: Stop) -> None:
         """Note that from now on this contact must not be written to."""
         self.stops[contact].append(stop)
+
+    def recall(self, broadcast: int) -> None:
+        """Note that from now on nobody must be written this update."""
+        self.recalled.setdefault(broadcast, self.world.clock.ticks)
 
     def resume(self, contact: int, kinds: Iterable[str], *, list: str) -> None:
         """Note that this contact wants these kinds again, on this list."""
@@ -255,6 +261,10 @@ class Witness:
             if stop.covers(letter) and stop.since + WITHIN * SECOND < began < stop.until:
                 late = (began - stop.since) / SECOND
                 self.world.breaks(f"a {letter.kind}, row {row}, was begun {late:.1f} s after {stop.why}")
+        recalled = self.recalled.get(letter.ref, NEVER) if letter.kind == "broadcast" else NEVER
+        if recalled + WITHIN * SECOND < began:
+            late = (began - recalled) / SECOND
+            self.world.breaks(f"an update, row {row}, was begun {late:.1f} s after its recall")
 
     def taken(self, row: int, recipient: str, text: bytes) -> None:
         """See that a relay took a message: once, or once more for each time that nobody could say."""
