@@ -1,4 +1,4 @@
-"""What people notice while a large update leaves: a leave that is heeded, a confirmation that overtakes."""
+"""What people notice while an update leaves: a leave and a recall are heeded, a confirmation overtakes."""
 
 import statistics
 import time
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mailer import broadcasts
 from tests.bench.running import Running, running
 from tests.bench.table import Line, at_most, megabytes
 
@@ -14,16 +15,18 @@ MEMORY = 200.0
 LEAVERS, JOINERS = 64, 8
 AHEAD = (10, 15, 20, 30, 50, 100, 200, 500)  # how far those who leave stand behind who is written to now
 WATCHED_SECONDS = 20.0
+SILENCE_SECONDS = 5.0  # in which nothing more may begin
 
 
 def timelines(people: int) -> Iterator[Line]:
-    """While an update to so many leaves, some leave the list and some join: how soon each is heeded."""
+    """While an update leaves, some leave the list, some join, staff recall it: how soon is each heeded?"""
     with running(people=people) as service:
         service.until(lambda: service.peer.total > people // 50, what="the first messages of the update")
         yield _leaving(service)
         yield _joining(service, people)
         if service.peer.total >= people:
             raise SystemExit("the update was over too early to say anything; measure with more people")
+        yield _recalling(service, people)
 
 
 def memory(people: int) -> Iterator[Line]:
@@ -65,6 +68,18 @@ def _joining(service: Running, people: int) -> Line:
     about = f"the longest of {len(waits)}, median {statistics.median(waits) * 1000:.0f} ms"
     what = f"a confirmation behind {people - service.peer.total:,} waiting messages"
     return at_most(what, max(waits), OVERTAKEN, about=about)
+
+
+def _recalling(service: Running, people: int) -> Line:
+    """Staff recall the update in the middle of it."""
+    with service.built.database.write() as session:
+        (update,) = broadcasts.newest(session)
+        broadcasts.recall(session, update.id, now=service.built.clock.now(), actor="the benchmark")
+    committed = time.monotonic()
+    service.until(lambda: time.monotonic() > committed + SILENCE_SECONDS, what="the silence after it")
+    last = max(service.peer.begun.values()) - committed
+    about = f"{people - service.peer.total:,} were not written to any more"
+    return at_most("a message begun after a recall", max(last, 0.0), HEEDED, about=about)
 
 
 def _peak(process: int) -> float:
