@@ -11,10 +11,9 @@ from structlog.testing import capture_logs
 
 from lists import db
 from lists.db import Database
-from mailer import rendering, tryout
 from mailer import service as composition
+from mailer import tryout
 from mailer.keys import Keys
-from mailer.rendering import Compiled, Frame, Source
 from mailer.service import Service
 from mailer.settings import Settings
 from mailer.tokens import Links, Tokens
@@ -23,8 +22,6 @@ from tests.clocks import StoppedClock
 from tests.people import PEPPER, Person
 from tests.relays import World
 
-MOST_COMPILED = 500
-
 
 def missing(part: str) -> None:
     """Skip a test whose system part is not installed; with CI=true that is a failure instead."""
@@ -32,26 +29,6 @@ def missing(part: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(sentence)
     pytest.skip(sentence)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once() -> Iterator[None]:
-    """Compile the same text in the same frame once: every service tries all templates when it is built."""
-    known: dict[tuple[object, ...], Compiled] = {}
-    compile_anew = rendering.compile
-
-    def compiled(source: Source, *, frame: Frame, fields: frozenset[str]) -> Compiled:
-        words = tuple(sorted(frame.words.items()))
-        key = (source, frame.html, frame.text, frame.css, frame.path, words, fields)
-        if key not in known:
-            if len(known) > MOST_COMPILED:
-                known.clear()
-            known[key] = compile_anew(source, frame=frame, fields=fields)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rendering, "compile", compiled)
-        yield
 
 
 @pytest.fixture(scope="session")
