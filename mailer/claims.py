@@ -141,11 +141,7 @@ class _Claiming:
         going = {name: rate for name, rate in relays.items() if name not in paused or name in trials}
         size = size if len(going) > len(trials) else len(trials)
         batch = self._take(size, going) if going else Batch()
-        why = {
-            scope.removeprefix(RELAY): f"Sending is paused: {pause.why}"
-            for scope, pause in self.paused.items()
-            if scope.startswith(RELAY)
-        }
+        why = pauses.of_relays(self.paused)
         return replace(batch, paused=why, relay_trials=trials, row_trials=self.trials)
 
     def _take(self, size: int, relays: Mapping[str, Rate | None]) -> Batch:

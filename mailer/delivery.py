@@ -76,6 +76,7 @@ class Delivery:
     _known: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _moved: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _time: Callable[[], float] = field(init=False, repr=False)
+    _paused: Mapping[str, str] = field(default_factory=dict, init=False)  # relays, as last seen
 
     @property
     def sent(self) -> int:
@@ -237,7 +238,7 @@ class Delivery:
                 self._recorder.gives_back(entries[first:])
                 return
             asked = self._time()
-            for letter in await self._stored(self._compose, entries[first : first + step]):
+            for letter in await self._composed(entries[first : first + step]):
                 if isinstance(letter, Ready):
                     turn = batch.turns.get(letter.entry.id, ANY_TIME)
                     self._handout.put(Composed(letter, asked, turn))
@@ -309,8 +310,15 @@ class Delivery:
             await connection.close()
 
     async def _compose_again(self, entry: Entry) -> Ready | Result:
-        (again,) = await self._stored(self._compose, [entry])
+        (again,) = await self._composed([entry])
         return again
+
+    async def _composed(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
+        """Compose, and heed pauses once more: nothing begins later than a second after one."""
+        letters = await self._stored(self._compose, entries)
+        for lane in self.lanes:
+            lane.paused = lane.paused or self._paused.get(lane.name, "")
+        return letters
 
     async def _record_often(self, over: asyncio.Event) -> None:
         while not over.is_set():
@@ -368,7 +376,10 @@ class Delivery:
     def _compose(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
         try:
             with self.database.read() as session:
-                return self.composer.compose(session, entries, now=self.clock.now())
+                letters = self.composer.compose(session, entries, now=self.clock.now())
+                paused = pauses.all_of_them(session)
+            self._paused = pauses.of_relays(paused)
+            return self._recorder.unless_paused(letters, paused) if paused else letters
         except StorageTrouble:
             raise
         except Exception as fault:

@@ -46,6 +46,15 @@ def all_of_them(session: Session) -> Mapping[str, Pause]:
     return {pause.scope: pause for pause in session.scalars(EVERY_ONE)}
 
 
+def of_relays(paused: Mapping[str, Pause]) -> Mapping[str, str]:
+    """Return of many pauses those of relays, by the relay's name, each as the sentence that says why."""
+    return {
+        scope.removeprefix(RELAY): f"Sending is paused: {pause.why}"
+        for scope, pause in paused.items()
+        if scope.startswith(RELAY)
+    }
+
+
 def begin(session: Session, scope: str, *, why: str, real: datetime) -> bool:
     """Pause a scope because servers refuse us; False when it is paused already."""
     return _begin(session, scope, why=why, real=real, try_at=real + FIRST_TRY)

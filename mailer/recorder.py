@@ -16,7 +16,9 @@ import structlog
 from lists.clock import Clock
 from lists.db import Database
 from mailer import pauses, verdicts
+from mailer.composer import Letters, Ready
 from mailer.outbox import Entry, Result
+from mailer.pauses import Pause
 from mailer.source import Source
 
 WATCHED = 50  # answers
@@ -73,6 +75,15 @@ class Recorder:
     def tries(self, row: int, scope: str) -> None:
         """Note that this row's message tries whether the pause of a scope is over."""
         self._trials[row] = scope
+
+    def unless_paused(self, letters: Letters, paused: Mapping[str, Pause]) -> Letters:
+        """Put back what goes to a domain that was paused meanwhile, but for what tries if that is over."""
+
+        def waits(letter: Ready | Result) -> bool:
+            domain = letter.recipient.rpartition("@")[2] if isinstance(letter, Ready) else ""
+            return f"{pauses.DOMAIN}{domain}" in paused and letter.entry.id not in self._trials
+
+        return [verdicts.back(letter.entry) if waits(letter) else letter for letter in letters]
 
     def gives_back(self, entries: Iterable[Entry]) -> None:
         """Note that these rows go back before any server was asked, so that others may try for them."""

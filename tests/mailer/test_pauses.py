@@ -205,6 +205,32 @@ def test_what_staff_paused_goes_on_only_when_staff_say_so(service: Service, worl
     assert states(service) == {"sent": 20}
 
 
+@pytest.mark.parametrize("scope", ["relay/relay.example:25", "domain/crowd.example"])
+@pytest.mark.parametrize("seconds", [0.02, 3.0])
+def test_nothing_begins_later_than_a_second_after_staff_paused_it(
+    service: Service, world: World, scope: str, seconds: float
+) -> None:
+    crowd(service, 4_000)
+    broadcast(service)
+    world.seconds = seconds
+    made = worker(service, world)
+    paused_at: list[float] = []
+
+    def pause() -> None:
+        with service.database.write() as session:
+            pauses.begin_by_staff(session, scope, real=world.clock.real())
+        paused_at.append(asyncio.get_running_loop().time())
+
+    async def pausing() -> None:
+        asyncio.get_running_loop().call_later(4.0, pause)
+        asyncio.get_running_loop().call_later(30.0, made.stop)
+        await made.run()
+
+    run(world.clock, pausing())
+    late = [begun - paused_at[0] for _, begun in world.begun if begun > paused_at[0]]
+    assert len(world.begun) >= 20 and max(late, default=0.0) <= 1.0
+
+
 def test_a_pause_of_a_relay_with_a_low_rate_is_over_all_the_same(embedded: Service, world: World) -> None:
     crowd(embedded, 3)
     broadcast(embedded)

@@ -19,17 +19,15 @@ from lists.errors import StorageTrouble
 from mailer import broadcasts, events, templates
 from mailer.confirmations import Asked
 from mailer.outbox import OutboxRow
-from mailer.policy import POLICY
 from mailer.service import Service
 from mailer.web.public import leaving
 from tests.people import PEPPER
 from tests.simulation.process import Killed
-from tests.simulation.witness import LIST_MAIL, WITHIN, Stop
+from tests.simulation.witness import EVERYTHING, LIST_MAIL, WITHIN, Stop
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-EVERYTHING = frozenset(POLICY)
 ASKING = frozenset({"confirmation"})
 UPDATE = "---\nsubject: News\npreview: Some\n---\n{{ greeting }}\n\nThere is news.\n"
 SEQUENCES = ("interest", "organizers")
@@ -117,7 +115,7 @@ class Neighbors:
             new = contact is not None and self._was_put(session, contact.id)
             return lambda: self._asked(None if contact is None else contact.id, address.email, name, new=new)
 
-        self._do(f"asks for {name}", number, work)
+        self.do(f"asks for {name}", number, work)
 
     def _was_put(self, session: Session, contact_id: int) -> bool:
         fresh = select(OutboxRow.id).where(
@@ -164,7 +162,7 @@ class Neighbors:
                 return None
             return lambda: self.world.witness.resume(done.contact_id, LIST_MAIL, list=done.list)
 
-        self._do("confirms", 0, work)
+        self.do("confirms", 0, work)
 
     def leave(self) -> None:
         """Somebody leaves one list or all."""
@@ -234,7 +232,7 @@ class Neighbors:
 
             return noted
 
-        self._do(what, who, work)
+        self.do(what, who, work)
 
     def write_to_all(self) -> None:
         """Staff send an update."""
@@ -248,7 +246,7 @@ class Neighbors:
             )
             return lambda: self.broadcasts.append(made.id)
 
-        self._do(f"staff write to {audience}", 0, work)
+        self.do(f"staff write to {audience}", 0, work)
 
     def recall(self) -> None:
         """Staff stop an update; the job clears up."""
@@ -260,7 +258,7 @@ class Neighbors:
             broadcasts.recall(session, number, now=service.clock.now(), actor="staff")
             return lambda: self.world.witness.recall(number)
 
-        self._do(f"staff recall {number}", 0, work)
+        self.do(f"staff recall {number}", 0, work)
 
     def call(self) -> None:
         """Staff plan a call and invite to it."""
@@ -280,9 +278,9 @@ class Neighbors:
             )
             service.invitations.invite(session, event.id, now=now, actor="staff")
 
-        self._do("staff invite", 0, work)
+        self.do("staff invite", 0, work)
 
-    def _do(self, what: str, who: int, work: Work, tries: int = 0) -> None:
+    def do(self, what: str, who: int, work: Work, tries: int = 0) -> None:
         """Do something in the process that serves; try again while it does not answer."""
         world, serve = self.world, self.world.serve
         if not self.acting or tries > MOST_TRIES:
@@ -301,4 +299,4 @@ class Neighbors:
         if done:
             world.tell(f"neighbor {who}", what)
         else:
-            world.after(TRY_AGAIN, self._do, what, who, work, tries + 1)
+            world.after(TRY_AGAIN, self.do, what, who, work, tries + 1)

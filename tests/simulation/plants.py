@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from mailer import broadcasts, composer, journal, outbox
+from mailer import broadcasts, composer, journal, outbox, recorder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,25 @@ PLANTS: Mapping[str, Plant] = {
         instead="elif reader is None:",
         found_by=("was begun",),
         provoked={"mishap_often": 0.1, "kill_often": 0.0},
+    ),
+    "paused late": Plant(
+        sentence="a pause of a domain is asked only when rows are claimed",
+        module=recorder,
+        owner=recorder.Recorder,
+        function="unless_paused",
+        written="verdicts.back(letter.entry) if waits(letter) else letter",
+        instead="letter",
+        found_by=("after a pause of",),
+        provoked={
+            "people": 24,
+            "seconds": 12.0,
+            "calm": 0.0,
+            "mishap_often": 0.0,
+            "latency": 0.4,  # so that what is composed waits for a connection
+            "pipelining": False,
+            "weights": (1,),
+            "kill_often": 0.0,
+        },
     ),
     "not recalled": Plant(
         sentence="a recall is asked only where messages wait in the outbox",

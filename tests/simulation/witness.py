@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 WITHIN = 1.0  # seconds: how soon an unsubscribe stops what has not started, and a confirmation overtakes
+EVERYTHING = frozenset(POLICY)
 LIST_MAIL = frozenset(kind for kind, policy in POLICY.items() if policy.needs == "confirmed")
 
 # The ledger's moves, as drawn at the top of mailer/outbox.py. Each other is a broken promise.
@@ -139,6 +140,7 @@ class Witness:
         self.named_at: dict[str, int] = {}
         self._limits: dict[str, Rate] = {}
         self._begun: dict[str, list[int]] = defaultdict(list)
+        self.pauses: dict[str, list[Stop]] = defaultdict(list)  # by staff, of a relay or a domain
         self.recalled: dict[int, int] = {}  # updates, and when (ticks)
         self.erased: set[int] = set()
         self.commits = 0
@@ -197,6 +199,17 @@ class Witness:
     def stop(self, contact: int, stop: Stop) -> None:
         """Note that from now on this contact must not be written to."""
         self.stops[contact].append(stop)
+
+    def pause(self, scope: str) -> None:
+        """Note that from now on nothing must go to a relay or a domain."""
+        self.pauses[scope].append(
+            Stop(kinds=EVERYTHING, since=self.world.clock.ticks, why=f"a pause of {scope}")
+        )
+
+    def resume_pause(self, scope: str) -> None:
+        """Note that mail may go there again."""
+        for stop in self.pauses[scope]:
+            stop.until = min(stop.until, self.world.clock.ticks)
 
     def recall(self, broadcast: int) -> None:
         """Note that from now on nobody must be written this update."""
@@ -257,7 +270,8 @@ class Witness:
         if letter is None:
             self.world.breaks(f"a relay was given a message to {recipient} that no row is about")
             return
-        for stop in self.stops[letter.contact]:
+        places = self.pauses[f"relay/{relay}:25"] + self.pauses[f"domain/{recipient.rpartition('@')[2]}"]
+        for stop in self.stops[letter.contact] + places:
             if stop.covers(letter) and stop.since + WITHIN * SECOND < began < stop.until:
                 late = (began - stop.since) / SECOND
                 self.world.breaks(f"a {letter.kind}, row {row}, was begun {late:.1f} s after {stop.why}")

@@ -19,6 +19,7 @@ from tests.simulation.neighbors import DOMAINS, Neighbors
 from tests.simulation.peer import Relay
 from tests.simulation.plan import Plan
 from tests.simulation.process import Killed, Process
+from tests.simulation.staff import Staff
 from tests.simulation.stage import CONNECTIONS, FAULTS_OF_OURS, RELAYS, Stage
 from tests.simulation.wire import Network
 from tests.simulation.witness import Witness
@@ -60,6 +61,7 @@ class World:
         self.faults = Faults(self, self.chance("faults"))
         self.network = Network(self, self.chance("network"))
         self.neighbors = Neighbors(self, self.chance("neighbors"))
+        self.staff = Staff(self, self.chance("staff"))
         self.relays = [self._relay(host) for host, _ in zip(RELAYS, self.plan.weights, strict=False)]
         for relay in self.relays:
             self.witness.limit(relay.name, self.plan.rate)
@@ -194,6 +196,7 @@ class World:
         for _ in range(self.plan.workers):
             self.start_work()
         self.neighbors.make_plans()
+        self.staff.make_plans()
         self.at(int(self.plan.calm * SECOND), self.disasters.begin)
         self.go_on(until=self.clock.ticks + int(self.plan.seconds * SECOND))
         if self.plan.long_outage:
@@ -210,6 +213,7 @@ class World:
             process.dies_at = process.stands_until = 0
         if self.serve.dead:
             self.start_serve()
+        self.staff.resume_all()
         stopping = [work for work in self.works if not work.dead]
         if self._deaths.random() < 0.3:
             for work in stopping:

@@ -1,0 +1,59 @@
+"""Staff: who let mail to a relay or a domain wait for a while, and go again."""
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
+
+from mailer import pauses
+from mailer.pauses import DOMAIN, RELAY
+from mailer.service import Service
+from tests.simulation.neighbors import DOMAINS
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+MOST_PAUSES = 3
+LONGEST = 20.0  # seconds
+
+
+class Staff:
+    """The staff of one world."""
+
+    def __init__(self, world: "World", chance: Random) -> None:
+        self.world, self._chance = world, chance
+
+    def make_plans(self) -> None:
+        """Decide when to pause what; not while nothing goes wrong, when confirmations must be quick."""
+        plan = self.world.plan
+        for _ in range(self._chance.randint(0, MOST_PAUSES)):
+            moment = self._chance.uniform(plan.calm, max(plan.calm, plan.seconds))
+            self.world.after(moment, self.pause)
+
+    def pause(self) -> None:
+        """Let mail to a relay, or to a domain of recipients, wait."""
+        scopes = [f"{RELAY}{relay.name}:25" for relay in self.world.relays]
+        scope = self._chance.choice([*scopes, *(f"{DOMAIN}{domain}" for domain in DOMAINS)])
+        length = self._chance.uniform(0.5, LONGEST)
+
+        def work(session: Session, service: Service) -> Callable[[], None]:
+            pauses.begin_by_staff(session, scope, real=self.world.clock.real())
+            return lambda: self.world.witness.pause(scope)
+
+        self.world.neighbors.do(f"staff pause {scope}", 0, work)
+        self.world.after(length, self.resume, scope)
+
+    def resume(self, scope: str) -> None:
+        """Let it go again."""
+        self.world.neighbors.do(f"staff resume {scope}", 0, lambda session, _: self._resumed(session, scope))
+
+    def resume_all(self) -> None:
+        """Let everything go again, in a world that is healed."""
+        with self.world.serve.service.database.write() as session:
+            for scope in list(self.world.witness.pauses):
+                self._resumed(session, scope)()
+
+    def _resumed(self, session: Session, scope: str) -> Callable[[], None]:
+        pauses.end(session, scope)
+        return lambda: self.world.witness.resume_pause(scope)
