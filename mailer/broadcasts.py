@@ -27,6 +27,7 @@ from mailer.policy import POLICY
 from mailer.source import Addressed, Content, Refusal
 
 RECALLED = "recalled by staff"
+WITHDRAWN = 2_000  # messages at once: a sign-up waits no longer for them than for a batch that is filled
 
 
 class Broadcast(Base):
@@ -185,7 +186,10 @@ def recall(session: Session, broadcast_id: int, *, now: datetime, actor: str) ->
 
 def withdraw(session: Session, *, limit: int) -> int:
     """Cancel at most `limit` messages of recalled updates that wait in the outbox; returns how many."""
-    recalled = select(Broadcast.id).where(Broadcast.recalled_at.is_not(None))
+    # Few, and asked first: as a subquery they could make a database look through all that waits.
+    recalled = session.scalars(select(Broadcast.id).where(Broadcast.recalled_at.is_not(None))).all()
+    if not recalled:
+        return 0
     waiting = (OutboxRow.kind == "broadcast") & OutboxRow.ref.in_(recalled)
     return len(outbox.cancel(session, waiting, why=RECALLED, limit=limit))
 

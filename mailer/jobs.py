@@ -35,6 +35,7 @@ from mailer import (
     retention,
     tallies,
 )
+from mailer.broadcasts import WITHDRAWN
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
 from mailer.policy import POLICY, RESOURCE_FIELDS
@@ -239,9 +240,9 @@ class Jobs:
         total = 0
         while True:
             with self.database.write() as session:
-                gone = broadcasts.withdraw(session, limit=BATCH)
+                gone = broadcasts.withdraw(session, limit=WITHDRAWN)
             total += gone
-            if gone < BATCH or not self._rests():
+            if gone < WITHDRAWN or not self._rests():
                 return total
 
     def _release(self) -> int:

@@ -10,7 +10,7 @@ from lists import catalog
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
 from mailer import broadcasts, census, outbox, templates
-from mailer.broadcasts import Broadcast, HeadCount
+from mailer.broadcasts import WITHDRAWN, Broadcast, HeadCount
 from mailer.cli import opening, output, progress
 from mailer.cli.list import LANGUAGE
 from mailer.jobs import BATCH, PAUSE_SECONDS
@@ -24,7 +24,7 @@ SAMPLE_NAME = "Alex"
 COLUMNS = {"id": "Number", "subject": "Subject", "audience": "To", "created_at": "Created", "state": "State"}
 STATES = {**COLUMNS, "filled_at": "All in the outbox", "recalled_at": "Recalled"}
 WAITING = ("queued", "sending")
-NOT_YET = (*WAITING, "held")
+STOPPABLE = (*WAITING, "held", "unknown")  # unknown ones are not sent once more
 
 
 @click.group()
@@ -150,7 +150,7 @@ def recall(*, number: int, yes: bool, as_json: bool) -> None:
         with service.database.read() as session:
             broadcast = broadcasts.get(session, number)
         before = _counts(service, number)
-        waiting = sum(before.get(state, 0) for state in NOT_YET)
+        waiting = sum(before.get(state, 0) for state in STOPPABLE)
         if broadcast.recalled_at is None:
             if not waiting and broadcast.state == "filled":
                 raise Conflict(f"Nothing of update {number} waits, so there is nothing to recall.")
@@ -188,10 +188,10 @@ def _withdraw(service: Service, waiting: int) -> None:
     with progress.bar("Out of the outbox", total=waiting) as told:
         while True:
             with service.database.write() as session:
-                gone = broadcasts.withdraw(session, limit=BATCH)
+                gone = broadcasts.withdraw(session, limit=WITHDRAWN)
             done += gone
             told(done)
-            if gone < BATCH:
+            if gone < WITHDRAWN:
                 return
             service.clock.sleep(PAUSE_SECONDS)
 

@@ -310,8 +310,8 @@ def test_an_unknown_message_of_a_recalled_update_is_not_sent_once_more(service: 
     number = relays.broadcast(service)
     with service.database.write() as session:
         session.execute(update(OutboxRow).values(state="unknown", why="its worker died at the last byte"))
-        broadcasts.recall(session, number, now=service.clock.now(), actor="staff")
-    (row,) = relays.rows(service)
-    commands.mailer(service)("outbox", "resolve", str(row.id), "--resend")
+    mailer, (row,) = commands.mailer(service), relays.rows(service)
+    assert mailer("broadcast", "recall", number, "--yes").status == 0
+    assert mailer("outbox", "resolve", row.id, "--resend").status == 0
     assert service.deliver_until_empty().sent == 0
     assert relays.states(service) == {"cancelled": 1}
