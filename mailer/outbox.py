@@ -296,7 +296,7 @@ def cancel(
     these = OutboxRow.state.in_((QUEUED, HELD)) & condition
     if limit is None:
         return _close(session, these, state="cancelled", why=why)
-    first = select(OutboxRow.id).where(these).limit(limit).with_for_update()
+    first = select(OutboxRow.id).where(these).limit(limit).with_for_update(skip_locked=True)
     return _close(session, OutboxRow.id.in_(once(first)), state="cancelled", why=why)
 
 
