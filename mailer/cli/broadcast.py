@@ -32,7 +32,7 @@ def command() -> None:
     """Send an update to a list, after a look at who gets it.
 
     Example: “mailer broadcast send --file update.md --audience interest --dry-run”.
-    Something is wrong with it: “mailer broadcast recall 2”, at once.
+    If something is wrong with it, stop it: “mailer broadcast recall 2”.
     """
 
 
@@ -86,6 +86,7 @@ def send(*, file: Path, audience: str, dry_run: bool, yes: bool, again: bool, as
         return
     output.say(f"Update {number} is in the outbox for {_people(put)}. “mailer serve” sends it.")
     output.say(f"“mailer broadcast status {number}” tells how far it has come.")
+    output.say(f"“mailer broadcast recall {number}” stops it.")
 
 
 @command.command("list")
