@@ -36,6 +36,7 @@ class Plan:
     locked: float
     lost_answers: float
     journal_refusals: float
+    pauses: int  # by staff
 
     @classmethod
     def of(cls, chance: Random) -> "Plan":
@@ -70,4 +71,5 @@ class Plan:
             locked=chance.choice([0.0, 0.0, 0.02, 0.1]),
             lost_answers=chance.choice([0.0, 0.0, 0.0, 0.02]),
             journal_refusals=chance.choice([0.0, 0.0, 0.02, 0.2]),
+            pauses=sometimes(0.6, 1, 3),
         )

@@ -98,6 +98,7 @@ PLANTS: Mapping[str, Plant] = {
             "seconds": 12.0,
             "calm": 0.0,
             "mishap_often": 0.0,
+            "pauses": 4,
             "latency": 0.4,  # so that what is composed waits for a connection
             "pipelining": False,
             "weights": (1,),

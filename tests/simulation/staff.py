@@ -14,7 +14,6 @@ from tests.simulation.neighbors import DOMAINS
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-MOST_PAUSES = 3
 LONGEST = 20.0  # seconds
 
 
@@ -27,7 +26,7 @@ class Staff:
     def make_plans(self) -> None:
         """Decide when to pause what; not while nothing goes wrong, when confirmations must be quick."""
         plan = self.world.plan
-        for _ in range(self._chance.randint(0, MOST_PAUSES)):
+        for _ in range(plan.pauses):
             moment = self._chance.uniform(plan.calm, max(plan.calm, plan.seconds))
             self.world.after(moment, self.pause)
 
