@@ -31,6 +31,15 @@ def missing(part: str) -> None:
     pytest.skip(sentence)
 
 
+@pytest.fixture(autouse=True)
+def same_umask() -> Iterator[None]:
+    """Give the umask back that a command took: what it writes is private, the next test is not."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> databases.SqliteFiles:
     """The SQLite file that tests copy."""
