@@ -35,7 +35,6 @@ from mailer import (
     retention,
     tallies,
 )
-from mailer.broadcasts import WITHDRAWN
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
 from mailer.policy import POLICY, RESOURCE_FIELDS
@@ -225,25 +224,27 @@ class Jobs:
         self.clock.sleep(PAUSE_SECONDS)
         return not self._stopping.is_set()
 
-    def _fill(self, source: Source) -> int:
+    def _in_batches(self, work: Callable[[Session], int], limit: int) -> int:
+        """Do this in one transaction after the other, until one finds less than `limit` to do."""
         total = 0
         while True:
             with self.database.write() as session:
-                if restores.held(session) is not None:
-                    return total  # what is due and what was sent is not known before the gap is reckoned
-                new = source.fill(session, now=self.clock.now(), limit=BATCH)
-            total += new
-            if new < BATCH or not self._rests():
+                done = work(session)
+            total += done
+            if done < limit or not self._rests():
                 return total
 
+    def _fill(self, source: Source) -> int:
+        def fill(session: Session) -> int:
+            if restores.held(session) is not None:
+                return 0  # what is due and what was sent is not known before the gap is reckoned
+            return source.fill(session, now=self.clock.now(), limit=BATCH)
+
+        return self._in_batches(fill, BATCH)
+
     def _withdraw(self) -> int:
-        total = 0
-        while True:
-            with self.database.write() as session:
-                gone = broadcasts.withdraw(session, limit=WITHDRAWN)
-            total += gone
-            if gone < WITHDRAWN or not self._rests():
-                return total
+        limit = broadcasts.WITHDRAWN
+        return self._in_batches(lambda session: broadcasts.withdraw(session, limit=limit), limit)
 
     def _release(self) -> int:
         moved = 0
@@ -292,15 +293,13 @@ class Jobs:
         return freed
 
     def _expire(self) -> int:
-        total = 0
-        while True:
-            with self.database.write() as session:
-                now = self.clock.now()
-                late = outbox.expire(session, now=now, limit=EXPIRE_AT_ONCE)
-                settle_all(session, self.sources, late, now=now)
-            total += len(late)
-            if len(late) < EXPIRE_AT_ONCE or not self._rests():
-                return total
+        def expire(session: Session) -> int:
+            now = self.clock.now()
+            late = outbox.expire(session, now=now, limit=EXPIRE_AT_ONCE)
+            settle_all(session, self.sources, late, now=now)
+            return len(late)
+
+        return self._in_batches(expire, EXPIRE_AT_ONCE)
 
     def _retain(self, rule: Rule) -> int:
         """Let one rule of retention do its work, a batch at a time; nobody waits while it looks."""
@@ -318,13 +317,8 @@ class Jobs:
                 return total
 
     def _make_searchable(self) -> int:
-        total = 0
-        while True:
-            with self.database.write() as session:
-                made = search.put(session, limit=SEARCHABLE_AT_ONCE)
-            total += made
-            if made < SEARCHABLE_AT_ONCE or not self._rests():
-                return total
+        limit = SEARCHABLE_AT_ONCE
+        return self._in_batches(lambda session: search.put(session, limit=limit), limit)
 
     def _rescue(self) -> int:
         return self.rescue.of_the_dead() + self.rescue.of_the_overdue()

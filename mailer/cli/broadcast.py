@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from lists import catalog
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
 from mailer import broadcasts, census, outbox, templates
-from mailer.broadcasts import WITHDRAWN, Broadcast, HeadCount
+from mailer.broadcasts import Broadcast, HeadCount
 from mailer.cli import opening, output, progress
 from mailer.cli.list import LANGUAGE
 from mailer.jobs import BATCH, PAUSE_SECONDS
@@ -117,10 +118,9 @@ def status(*, number: int, as_json: bool) -> None:
     The counts are those of the outbox: “queued” and “sending” leave soon, “held” waits for a reason to end,
     “cancelled” people left before it reached them, “failed” addresses were refused by their server.
     """
-    with opening.service() as service:
-        with service.database.read() as session:
-            broadcast = broadcasts.get(session, number)
-        counts = _counts(service, number)
+    with opening.service() as service, service.database.read() as session:
+        broadcast = broadcasts.get(session, number)
+        counts = _counts(session, number)
     row = _row(broadcast, counts)
     if as_json:
         output.print_json(row)
@@ -150,7 +150,7 @@ def recall(*, number: int, yes: bool, as_json: bool) -> None:
     with opening.service() as service:
         with service.database.read() as session:
             broadcast = broadcasts.get(session, number)
-        before = _counts(service, number)
+            before = _counts(session, number)
         waiting = sum(before.get(state, 0) for state in STOPPABLE)
         if broadcast.recalled_at is None:
             if not waiting and broadcast.state == "filled":
@@ -160,7 +160,8 @@ def recall(*, number: int, yes: bool, as_json: bool) -> None:
             with service.database.write() as session:
                 broadcasts.recall(session, number, now=service.clock.now(), actor=opening.ACTOR)
         _withdraw(service, waiting)
-        counts = _counts(service, number)
+        with service.database.read() as session:
+            counts = _counts(session, number)
     if as_json:
         output.print_json({"broadcast": number, "counts": counts})
         return
@@ -189,17 +190,16 @@ def _withdraw(service: Service, waiting: int) -> None:
     with progress.bar("Out of the outbox", total=waiting) as told:
         while True:
             with service.database.write() as session:
-                gone = broadcasts.withdraw(session, limit=WITHDRAWN)
+                gone = broadcasts.withdraw(session, limit=broadcasts.WITHDRAWN)
             done += gone
             told(done)
-            if gone < WITHDRAWN:
+            if gone < broadcasts.WITHDRAWN:
                 return
             service.clock.sleep(PAUSE_SECONDS)
 
 
-def _counts(service: Service, number: int) -> dict[str, int]:
-    with service.database.read() as session:
-        return {state: count for (_, state), count in census.counts(session, kind=KIND, ref=number).items()}
+def _counts(session: Session, number: int) -> dict[str, int]:
+    return {state: count for (_, state), count in census.counts(session, kind=KIND, ref=number).items()}
 
 
 def _look(
@@ -310,7 +310,8 @@ def _fill(service: Service, number: int, readers: int) -> int:
             if filled:
                 break
             service.clock.sleep(PAUSE_SECONDS)
-    return sum(_counts(service, number).values())
+    with service.database.read() as session:
+        return sum(_counts(session, number).values())
 
 
 def _row(broadcast: Broadcast, counts: Mapping[str, int]) -> dict[str, object]:

@@ -235,7 +235,7 @@ def test_a_recall_that_was_stopped_is_gone_on_with_by_the_service(
     service: Service, mailer: Mailer, file: Path, dora: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mailer(*send(file, "--yes"))
-    monkeypatch.setattr(noun, "WITHDRAWN", 1)
+    monkeypatch.setattr(broadcasts, "WITHDRAWN", 1)
 
     def stopped(_: float) -> None:
         raise KeyboardInterrupt

@@ -27,8 +27,7 @@ class Staff:
         """Decide when to pause what; not while nothing goes wrong, when confirmations must be quick."""
         plan = self.world.plan
         for _ in range(plan.pauses):
-            moment = self._chance.uniform(plan.calm, max(plan.calm, plan.seconds))
-            self.world.after(moment, self.pause)
+            self.world.after(self._chance.uniform(plan.calm, plan.seconds), self.pause)
 
     def pause(self) -> None:
         """Let mail to a relay, or to a domain of recipients, wait."""

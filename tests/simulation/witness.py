@@ -141,7 +141,7 @@ class Witness:
         self._limits: dict[str, Rate] = {}
         self._begun: dict[str, list[int]] = defaultdict(list)
         self.pauses: dict[str, list[Stop]] = defaultdict(list)  # by staff, of a relay or a domain
-        self.recalled: dict[int, int] = {}  # updates, and when (ticks)
+        self.recalls: dict[int, list[Stop]] = defaultdict(list)  # of an update
         self.erased: set[int] = set()
         self.commits = 0
 
@@ -213,7 +213,9 @@ class Witness:
 
     def recall(self, broadcast: int) -> None:
         """Note that from now on nobody must be written this update."""
-        self.recalled.setdefault(broadcast, self.world.clock.ticks)
+        self.recalls[broadcast].append(
+            Stop(kinds=frozenset({"broadcast"}), since=self.world.clock.ticks, why="its recall")
+        )
 
     def resume(self, contact: int, kinds: Iterable[str], *, list: str) -> None:
         """Note that this contact wants these kinds again, on this list."""
@@ -271,14 +273,10 @@ class Witness:
             self.world.breaks(f"a relay was given a message to {recipient} that no row is about")
             return
         places = self.pauses[f"relay/{relay}:25"] + self.pauses[f"domain/{recipient.rpartition('@')[2]}"]
-        for stop in self.stops[letter.contact] + places:
+        for stop in self.stops[letter.contact] + places + self.recalls[letter.ref]:
             if stop.covers(letter) and stop.since + WITHIN * SECOND < began < stop.until:
                 late = (began - stop.since) / SECOND
                 self.world.breaks(f"a {letter.kind}, row {row}, was begun {late:.1f} s after {stop.why}")
-        recalled = self.recalled.get(letter.ref, NEVER) if letter.kind == "broadcast" else NEVER
-        if recalled + WITHIN * SECOND < began:
-            late = (began - recalled) / SECOND
-            self.world.breaks(f"an update, row {row}, was begun {late:.1f} s after its recall")
 
     def taken(self, row: int, recipient: str, text: bytes) -> None:
         """See that a relay took a message: once, or once more for each time that nobody could say."""
