@@ -13,6 +13,7 @@ from functools import cache
 from typing import Annotated, Any
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     Column,
     ColumnElement,
@@ -29,7 +30,9 @@ from sqlalchemy import (
     create_engine,
     event,
     literal_column,
+    make_url,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
@@ -46,6 +49,14 @@ LOCK_LOOK_MILLISECONDS = 4
 LOG_WAIT_MILLISECONDS = 100
 POOL_SIZE = 12  # as many threads as may hold a connection at once; more wait their turn
 VANISHED = "23503"  # foreign_key_violation, PostgreSQL appendix A
+# A machine that is cut off keeps its locks, and everybody waits for them, until the server gives it up: by
+# default after two hours. So an open transaction in which nothing is asked ends soon, and both sides notice
+# a peer that does not answer any more (libpq's parameters, and the server's of the same names).
+IDLE_SECONDS = 15
+CONNECT_SECONDS = 5
+UNANSWERED_SECONDS = 15
+PROBE_AFTER_SECONDS, PROBE_EACH_SECONDS, PROBES = 10, 5, 3
+AWAY = "The database does not answer. Nothing was changed; please try again."
 BUSY = "The database is busy. Nothing was changed; please try again in a moment."
 
 
@@ -113,15 +124,22 @@ class Database:
         self._turn = threading.Lock()
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, *, long: bool = False) -> Iterator[Session]:
         """Open one transaction that commits at the end of the block and rolls back on any error.
 
         On SQLite it takes the write lock at once (BEGIN IMMEDIATE): a transaction that reads first and
         writes later can otherwise fail in the middle. Raises StorageTrouble when the database is locked
-        or full; then nothing of the block has happened.
+        or full; then nothing of the block has happened. One that may rest for longer than IDLE_SECONDS
+        between two statements is `long`, else PostgreSQL ends it.
         """
         with self._in_turn(), _session(self.engine) as session, session.begin():
+            if long:
+                self._may_rest(session)
             yield session
+
+    def _may_rest(self, session: Session) -> None:
+        if self.dialect == "postgresql":
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
     @contextmanager
     def _in_turn(self) -> Iterator[None]:
@@ -137,9 +155,14 @@ class Database:
             self._turn.release()
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
-        """Open one transaction for reading only; it sees one moment of the database and never waits."""
+    def read(self, *, long: bool = False) -> Iterator[Session]:
+        """Open one transaction for reading only; it sees one moment of the database and never waits.
+
+        `long` as in `write`: for what is read a part at a time, each handed on to a slow disk or reader.
+        """
         with _session(self._reading) as session:
+            if long:
+                self._may_rest(session)
             yield session
 
     def empty_log(self) -> bool:
@@ -173,7 +196,7 @@ def _session(engine: Engine) -> Iterator[Session]:
     try:
         with Session(engine, expire_on_commit=False) as session:
             yield session
-    except (OperationalError, InterfaceError, IntegrityError) as trouble:
+    except DBAPIError as trouble:
         told = _translated(trouble)
         if told is None:
             raise
@@ -187,6 +210,9 @@ def _translated(trouble: DBAPIError) -> StorageTrouble | None:
         # PostgreSQL only: what the new row points at was there when this transaction looked, and is gone by
         # now, because somebody was forgotten or merged. Whoever tries again does not find it.
         return StorageTrouble(BUSY) if getattr(trouble.orig, "sqlstate", "") == VANISHED else None
+    if not isinstance(trouble, OperationalError | InterfaceError):
+        # A session that rested for too long in a transaction was ended by the server.
+        return StorageTrouble(AWAY) if trouble.connection_invalidated else None
     words = str(trouble.orig).lower()
     if any(sign in words for sign in ("locked", "busy", "deadlock", "lock timeout")):
         return StorageTrouble(BUSY)
@@ -195,7 +221,7 @@ def _translated(trouble: DBAPIError) -> StorageTrouble | None:
     if "disk i/o error" in words or "unable to open" in words or "readonly" in words:
         return StorageTrouble("The database file cannot be read or written. Check the data folder's disk.")
     if trouble.connection_invalidated or "connection" in words:
-        return StorageTrouble("The database does not answer. Nothing was changed; please try again.")
+        return StorageTrouble(AWAY)
     return None
 
 
@@ -207,12 +233,34 @@ def _engine(url: str) -> Engine:
         "hide_parameters": True,  # an error may be logged, and parameters are people's addresses
     }
     if not url.startswith("sqlite"):
-        wait = {"options": f"-c lock_timeout={int(LOCK_WAIT_SECONDS * 1000)}"}
-        return create_engine(url, connect_args=wait, pool_pre_ping=True, **pool)
+        return create_engine(url, connect_args=_patience(make_url(url)), pool_pre_ping=True, **pool)
     engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_SECONDS}, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _patience(url: URL) -> dict[str, Any]:
+    """Return how long PostgreSQL and its client wait for each other; what the URL says itself counts."""
+    client = {
+        "connect_timeout": CONNECT_SECONDS,
+        "keepalives_idle": PROBE_AFTER_SECONDS,
+        "keepalives_interval": PROBE_EACH_SECONDS,
+        "keepalives_count": PROBES,
+        "tcp_user_timeout": UNANSWERED_SECONDS * 1000,
+    }
+    server = {
+        "lock_timeout": int(LOCK_WAIT_SECONDS * 1000),
+        "idle_in_transaction_session_timeout": IDLE_SECONDS * 1000,
+        "tcp_keepalives_idle": PROBE_AFTER_SECONDS,
+        "tcp_keepalives_interval": PROBE_EACH_SECONDS,
+        "tcp_keepalives_count": PROBES,
+        "tcp_user_timeout": UNANSWERED_SECONDS * 1000,
+    }
+    asked = url.query.get("options", ())
+    own = [asked] if isinstance(asked, str) else list(asked)
+    options = " ".join([*(f"-c {name}={value}" for name, value in server.items()), *own])  # the last counts
+    return {name: value for name, value in client.items() if name not in url.query} | {"options": options}
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

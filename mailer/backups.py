@@ -118,7 +118,7 @@ def reading(file: BinaryIO, passphrase: bytes) -> Iterator[tarfile.TarFile]:
 def _fill(
     tar: tarfile.TarFile, *, database: Database, home: Path, now: datetime, progress: Progress
 ) -> dict[str, int]:
-    with database.read() as session:
+    with database.read(long=True) as session:
         _add(tar, "manifest.json", _json(_manifest(session, now)))
         files = sum(_add_file(tar, home, path) for path in _files(home))
         counted: dict[str, int] = {}

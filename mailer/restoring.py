@@ -90,7 +90,7 @@ def _put_back(
         _require_no_tables(database)
         migrations.upgrade(database, to=manifest["revision"])
         backup_at = datetime.fromisoformat(manifest["made_at"])
-        with database.write() as session:
+        with database.write(long=True) as session:
             rows = _load(session, rest, manifest["columns"], progress)
             _move_ids_ahead(session, database.dialect, manifest["highest"])
             now = clock.real() + tryout.offset(session)

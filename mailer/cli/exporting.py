@@ -38,7 +38,7 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
             columns = exports.columns(session, what)
         with spreadsheets.writing(file, columns, mark=not plain) as write:
             number = 0
-            with service.database.read() as session:
+            with service.database.read(long=True) as session:
                 for row in exports.rows(session, what, list=list_name):
                     write(row)
                     number += 1

@@ -32,7 +32,7 @@ def upgrade(database: Database, *, to: str = "head") -> Sequence[str]:
     from alembic import command
     from alembic.script import ScriptDirectory
 
-    with database.write() as session:
+    with database.write(long=True) as session:
         connection = session.connection()
         if database.dialect == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ONE_AT_A_TIME})

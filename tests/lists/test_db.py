@@ -116,6 +116,60 @@ def test_each_trouble_of_the_storage_has_its_sentence(trouble: Exception, senten
     assert sentence in str(db._translated(OperationalError("SELECT 1", {}, trouble)))
 
 
+@on_postgresql
+def test_who_asks_nothing_in_an_open_transaction_loses_it_and_the_locks_with_it(
+    database: Database, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a machine that was cut off does; whoever waits for its locks goes on."""
+    monkeypatch.setattr(db, "IDLE_SECONDS", 1)
+    cut_off = Database(database.url)
+    with pytest.raises(StorageTrouble, match="does not answer"), cut_off.write() as first:
+        contacts.amend(first, ben.id, name="Nobody")
+        with database.write() as second:
+            contacts.amend(second, ben.id, name="Benjamín")
+        first.scalar(select(1))
+    with cut_off.read() as session:
+        assert contacts.get(session, ben.id).name == "Benjamín", "its next transaction finds a new connection"
+    cut_off.dispose()
+
+
+@on_postgresql
+def test_a_long_transaction_may_rest_between_two_statements(
+    database: Database, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "IDLE_SECONDS", 1)
+    slow = Database(database.url)
+    with slow.read(long=True) as session:
+        time.sleep(1.5)
+        assert contacts.get(session, ben.id).name == "Ben"
+    with slow.write(long=True) as session:
+        time.sleep(1.5)
+        contacts.amend(session, ben.id, name="Benjamín")
+    with slow.read() as session:
+        resting = session.scalar(text("SHOW idle_in_transaction_session_timeout"))
+        assert (contacts.get(session, ben.id).name, resting) == ("Benjamín", "1s")
+    slow.dispose()
+
+
+@on_postgresql
+def test_what_the_address_of_the_database_says_about_timeouts_counts(database: Database) -> None:
+    asked = "&connect_timeout=77&options=-c%20lock_timeout%3D3s%20-c%20statement_timeout%3D1min"
+    own = Database(database.url + asked)
+
+    def show(name: str) -> str:
+        with own.read() as session:
+            return str(session.scalar(text(f"SHOW {name}")))
+
+    names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+    assert [show(name) for name in names] == ["3s", "1min", "15s"]
+    with own.read() as session:
+        driver = session.connection().connection.driver_connection
+        assert driver is not None
+        said = driver.info.get_parameters()
+    assert (said["connect_timeout"], said["tcp_user_timeout"]) == ("77", "15000")
+    own.dispose()
+
+
 def test_a_fault_of_ours_is_not_taken_for_trouble_because_of_a_word_in_somebodys_address(
     database: Database, clock: StoppedClock
 ) -> None:
