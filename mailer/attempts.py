@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, cast
 
-from sqlalchemy import ForeignKey, String, Table, Text, insert, select
+from sqlalchemy import ForeignKey, String, Table, Text, delete, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Moment, PrimaryKey
@@ -56,6 +56,13 @@ def add_all(session: Session, handed_over: Sequence[HandedOver], *, now: datetim
 
 # Of the table and not of the class: half the time for each row, and nothing here is an object afterwards.
 _INSERT = insert(cast(Table, Attempt.__table__))
+
+
+def retract(session: Session, outbox_ids: Collection[int], *, attempt: int) -> Sequence[int]:
+    """Take back that nobody could say what became of this attempt of these rows; returns those it was of."""
+    doubted = delete(Attempt).where(Attempt.outbox_id.in_(outbox_ids), Attempt.attempt == attempt)
+    gone = doubted.where(Attempt.outcome == "unknown").returning(Attempt.outbox_id)
+    return session.scalars(gone.execution_options(synchronize_session=False)).all()
 
 
 def by_relay(relay: str, outcome: str) -> str:

@@ -108,6 +108,13 @@ class Claims:
         """Note that these claims are over, as what became of them is recorded."""
         self._held -= _attempts(entries)
 
+    def look_for_more(self, number: int) -> None:
+        """Compare with how many claims the database has: a commit may be done long after its answer is lost.
+
+        Called from the thread that claims, so nothing of ours is under way.
+        """
+        self._unsure |= number > len(self._held)
+
     def _give_back_unknown(self) -> None:
         with self.database.write() as session:
             mine = outbox.claimed_by(session, self.worker)

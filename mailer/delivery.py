@@ -146,11 +146,15 @@ class Delivery:
         loop = asyncio.get_running_loop()
         self._time = loop.time
         self._claim_size = float(self._connections)
-        self._tenure = Tenure(
-            database=self.database, clock=self.clock, worker=self.worker, lanes=self.lanes, time=self._time
-        )
         self._claims = Claims(
             database=self.database, clock=self.clock, worker=self.worker, lease=LEASE, domains=self.domains
+        )
+        self._tenure = Tenure(
+            database=self.database,
+            clock=self.clock,
+            worker=self.worker,
+            renewed=self._claims.look_for_more,
+            lanes=self.lanes,
         )
         self._recorder = Recorder(
             database=self.database,
@@ -333,12 +337,11 @@ class Delivery:
 
     async def _keep(self, over: asyncio.Event, held: asyncio.Event) -> None:
         while not over.is_set():
-            asked = self._time()
             for lane, places in (await self._stored(self._tenure.renew)).items():
                 lane.places = places
             self._handout.share_out()
             self._tenure.lapsed |= self._tenure.late
-            self._tenure.extend(asked)
+            self._tenure.extend()
             self._moved.set()
             held.set()
             await _wait(over, RENEW_SECONDS)

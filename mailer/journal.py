@@ -6,9 +6,9 @@ it is answered, straight into a file of its own that is mapped into memory: what
 process, and writing it is no system call, at which a busy interpreter would change threads. The file is
 allocated ahead, so a full disk is noticed early; nothing is sent when a line cannot be written.
 
-The owner holds a lock on the file while it lives: a lock that can be had proves its death. The header holds
-the machine's boot id: after a reboot the file may lack lines that were never flushed, and then only what it
-does say counts.
+The owner holds a lock on the file while it lives, however still it stands: a lock that can be had proves its
+death, and one that cannot its life. The header holds the machine's boot id: after a reboot the file may lack
+lines that were never flushed, and then only what it does say counts.
 """
 
 import fcntl
@@ -190,6 +190,19 @@ def of_the_dead(folder: Path, *, boot: str | None = None) -> Iterator[list[Testi
     finally:
         for handle, _, _ in taken:
             os.close(handle)
+
+
+def of_the_living(folder: Path) -> frozenset[str]:
+    """Return the workers whose journals here are held locked: they live, though they may stand still."""
+    alive = set()
+    for path in folder.glob(f"*{SUFFIX}"):
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _, _, worker = HEADER.unpack(file.read(HEADER.size).ljust(HEADER.size, b"\0"))
+                alive.add(worker.rstrip(b"\0").decode())
+    return frozenset(alive)
 
 
 def read_all(folder: Path) -> Iterator[Testimony]:

@@ -3,18 +3,19 @@
 ```
 queued ─claim→ sending ─250→ sent
   │ ↑             ├ 4xx, connection lost before the final dot → queued, later
-  │ └ lease over ─┤ 5xx → failed
-  │               ├ lost after the final dot → unknown
+  │ └ not begun ──┤ 5xx → failed
+  │               ├ lost after the final dot, or with its worker → unknown
   │               └ the rule says no → held (may end) | cancelled (will not)
   ├ too late → expired          held → queued when the reason ends, → cancelled when it became final
 ```
 Elsewhere rows are only parked (mailer/claims.py), decided on by staff (mailer/unknowns.py) and handed to
 another contact (mailer/merging.py). A row holds references, not a body: a million readers cost a million
 short rows. `key` says what the message is, so the same message twice is the same row. A claim raises
-`attempt`, and recording an outcome must name that attempt: whoever lost the claim changes nothing.
+`attempt`, and recording an outcome must name that attempt: whoever lost the claim changes nothing. A row
+whose worker was given up for lost is unknown, keeps its name, and moves on as drawn once it is heard again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -43,9 +44,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Id, Instant, Moment, PrimaryKey, index_where, insert_or_nothing, once
+from lists.db import EPOCH, Base, Id, Instant, Moment, PrimaryKey, index_where, insert_or_nothing, once
 from lists.permission import LASTING
-from mailer import attempts, restores
+from mailer import attempts, doubts, restores
 from mailer.policy import POLICY
 
 STATES = (
@@ -116,6 +117,11 @@ ENTRY = (
 
 ENTRY_NAMES = tuple(column.key for column in ENTRY)
 
+# Which rows take what their worker says: those it holds, or held when it was given up for lost …
+_HELD = OutboxRow.state == SENDING
+_LOST = and_(OutboxRow.state == UNKNOWN, REASON, OutboxRow.why.in_(doubts.CORRECTABLE))
+_FINALLY = OutboxRow.state.in_((SENDING, QUEUED, UNKNOWN))  # … and what is certain for good, all of these.
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -154,15 +160,9 @@ class Result:
 
 
 def fill(
-    session: Session,
-    people: Select[*tuple[Any, ...]],
-    *,
-    kind: str,
-    list: str,
-    edition_id: int,
-    now: datetime,
-    expires_at: datetime | None = None,
-) -> int:
+    session: Session, people: Select[*tuple[Any, ...]], *, kind: str, list: str, edition_id: int,
+    now: datetime, expires_at: datetime | None = None,
+) -> int:  # fmt: skip
     """Put a message into the outbox for everyone that `people` selects, and pass over those already there.
 
     `people` selects three columns: `contact_id`, `key`, `ref`. Nothing leaves after `expires_at`, by default
@@ -193,9 +193,7 @@ def put(
     return insert_or_nothing(session, OutboxRow, [row]) == 1
 
 
-def _fresh(
-    kind: str, *, list: str, edition_id: int, now: datetime, expires_at: datetime | None = None
-) -> dict[str, Any]:
+def _fresh(kind: str, *, list: str, edition_id: int, now: datetime, expires_at: Any = None) -> dict[str, Any]:
     policy = POLICY[kind]
     fixed = {"kind": kind, "list": list, "edition_id": edition_id, "priority": policy.priority}
     times = {"queued_at": now, "due_at": now, "expires_at": expires_at or now + policy.expires_after}
@@ -218,37 +216,44 @@ def claim(
     return [Entry(**dict(zip(ENTRY_NAMES, each, strict=False))) for each in taken]
 
 
-def renew(session: Session, *, worker: str, lease_until: datetime) -> None:
-    """Keep what this worker has claimed for longer (machine time)."""
+def renew(session: Session, *, worker: str, lease_until: datetime) -> int:
+    """Keep what this worker has claimed for longer (machine time); returns how many rows that is."""
     mine = update(OutboxRow).where(OutboxRow.state == SENDING, OutboxRow.worker == worker)
-    session.execute(mine.values(lease_until=lease_until))
+    return _count(session, mine.values(lease_until=lease_until))
 
 
 def claimed_by(session: Session, worker: str) -> Sequence[Entry]:
-    """Return every row that this worker holds, by row."""
-    return _entries(session, OutboxRow.state == SENDING, OutboxRow.worker == worker)
+    """Return every row that this worker holds, or held until it was given up for lost, by row."""
+    held = [_entries(session, these, OutboxRow.worker == worker) for these in (_HELD, _LOST)]
+    return sorted((entry for some in held for entry in some), key=lambda entry: entry.id)
 
 
-def overdue(session: Session, *, real: datetime, limit: int) -> Sequence[Entry]:
-    """Return at most `limit` claimed rows whose lease is over by the machine's time, by row."""
-    return _entries(session, OutboxRow.state == SENDING, OutboxRow.lease_until < real, limit=limit)
+def holders(session: Session) -> Mapping[str, datetime]:
+    """Return each worker that holds rows, and until when its lease is."""
+    last = select(OutboxRow.worker, func.max(OutboxRow.lease_until)).where(OutboxRow.state == SENDING)
+    found = session.execute(last.group_by(OutboxRow.worker))
+    return {worker: until for worker, until in found if worker and until}
+
+
+def overdue(
+    session: Session, *, real: datetime, limit: int, workers: Collection[str] | None = None
+) -> Sequence[Entry]:
+    """Return at most `limit` claimed rows (of these workers) whose lease is over by the machine's time."""
+    of = true() if workers is None else OutboxRow.worker.in_(workers)
+    return _entries(session, OutboxRow.state == SENDING, OutboxRow.lease_until < real, of, limit=limit)
 
 
 def give_back(session: Session, entries: Iterable[Entry]) -> None:
     """Put back claimed rows that were not started, because the worker stops."""
-    for attempt, same in _by_attempt(entries):
-        back = update(OutboxRow).where(
-            OutboxRow.id.in_(same), OutboxRow.attempt == attempt, OutboxRow.state == SENDING
-        )
-        session.execute(back.values(state="queued", worker=None, lease_until=None))
+    record(session, [Result(entry=entry, state="queued") for entry in entries], now=EPOCH)
 
 
 def record(session: Session, results: Sequence[Result], *, now: datetime) -> Sequence[Result]:
     """Write down what became of claimed rows; returns the results that still held their claim.
 
     Rows of one outcome are one UPDATE. A result is dropped when its row was claimed again or is gone:
-    somebody else, or nobody, answers for it now. A row that was only put back or became unknown, because its
-    worker was late to tell, still takes its outcome, or it would be sent twice.
+    somebody else, or nobody, answers for it now. A row given up for lost takes what its worker says later,
+    one that somebody decided about only what is final, or it would be sent twice.
     """
     kept: list[Result] = []
 
@@ -259,22 +264,29 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
     for (state, why, attempt, tried, _), same in groupby(sorted(results, key=alike), key=alike):
         group = {result.entry.id: result for result in same}
         first = next(iter(group.values()))
-        values: dict[str, Any] = {"state": state, "why": why[:200], "worker": None, "lease_until": None}
+        values: dict[str, Any] = {"state": state, "why": why[:200], "lease_until": None}
+        if why not in doubts.CORRECTABLE:
+            values["worker"] = None
         if state == "sent":
             values["sent_at"] = now
         if first.due_at is not None:
             values["due_at"] = first.due_at
         if tried:
             values["tries"] = OutboxRow.tries + 1
-        changed = session.scalars(
+        changed = session.execute(
             update(OutboxRow)
             .where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt)
-            .where(OutboxRow.state.in_((SENDING, QUEUED, UNKNOWN) if tried else (SENDING, QUEUED)))
+            .where(_FINALLY if tried and state in ("sent", "failed") else _HELD | _LOST)
             .values(**values)
-            .returning(OutboxRow.id)
+            .returning(OutboxRow.id, OutboxRow.tries)
             .execution_options(synchronize_session=False)
         ).all()
-        kept += [group[row_id] for row_id in sorted(changed)]
+        kept += [group[row_id] for row_id in sorted(row_id for row_id, _ in changed)]
+        # Whoever gave the row up for lost counted a try, which was none.
+        more = [row_id for row_id, tries in changed if tries > group[row_id].entry.tries + tried]
+        if more and (doubted := attempts.retract(session, more, attempt=attempt)):
+            fewer = update(OutboxRow).where(OutboxRow.id.in_(doubted))
+            _count(session, fewer.values(tries=OutboxRow.tries - 1))
     attempts.add_all(session, [_attempt(result) for result in kept if result.outcome], now=now)
     return kept
 
@@ -323,7 +335,7 @@ def waiting(session: Session, *, now: datetime) -> int:
     """Return how many rows are due or being sent at `now`."""
     due = select(func.count()).where(_due(now))
     sending = select(func.count()).where(OutboxRow.state == SENDING)
-    return (session.scalar(due) or 0) + (session.scalar(sending) or 0)
+    return sum(session.scalar(these) or 0 for these in (due, sending))
 
 
 def _due(now: datetime | BindParameter[Any], *priorities: int) -> ColumnElement[bool]:
@@ -358,26 +370,15 @@ def _claiming(priority: int) -> Executable:
 
 
 def _entries(session: Session, *where: ColumnElement[bool], limit: int | None = None) -> Sequence[Entry]:
-    found = session.execute(select(*ENTRY).where(*where).order_by(OutboxRow.id).limit(limit))
-    return [Entry(**row._mapping) for row in found]
+    found = select(*ENTRY).where(*where).order_by(OutboxRow.id).limit(limit)
+    return [Entry(**row._mapping) for row in session.execute(found)]
 
 
 def _attempt(result: Result) -> attempts.HandedOver:
+    entry = result.entry
     return attempts.HandedOver(
-        outbox_id=result.entry.id,
-        attempt=result.entry.attempt,
-        address=result.address,
-        relay=result.relay,
-        outcome=result.outcome,
-        code=result.code,
-        reply=result.reply,
+        entry.id, entry.attempt, result.address, result.relay, result.outcome, result.code, result.reply
     )
-
-
-def _by_attempt(entries: Iterable[Entry]) -> Iterable[tuple[int, Sequence[int]]]:
-    ordered = sorted(entries, key=lambda entry: (entry.attempt, entry.id))
-    for attempt, same in groupby(ordered, key=lambda entry: entry.attempt):
-        yield attempt, [entry.id for entry in same]
 
 
 def _close(session: Session, condition: ColumnElement[bool], *, state: str, why: str) -> Sequence[Result]:

@@ -1,7 +1,7 @@
 """Pulse: a delivery process says every ten seconds that it lives, so that every other process can tell."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -42,6 +42,11 @@ def end(session: Session, worker: str) -> None:
 def alive(session: Session, *, real: datetime) -> int:
     """Return how many workers live."""
     return session.scalar(select(func.count()).where(Pulse.at >= real - DEAD)) or 0
+
+
+def last_beats(session: Session) -> Mapping[str, datetime]:
+    """Return when each worker was last heard."""
+    return {row.worker: row.at for row in session.execute(select(Pulse.worker, Pulse.at))}
 
 
 @asynccontextmanager

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from lists.db import once
 from lists.errors import Conflict, NotFound
+from mailer.doubts import MAY_HAVE_LEFT
 from mailer.outbox import ENTRY, UNKNOWN, Entry, OutboxRow, Result
 
 Decision = Literal["sent", "resend"]
-MAY_HAVE_LEFT = "it may have left before the backup was restored"
 OF_A_RESTORE = (OutboxRow.state == UNKNOWN, OutboxRow.why == MAY_HAVE_LEFT)
 
 
@@ -62,8 +62,8 @@ def resolve_restored(session: Session, decision: Decision, *, now: datetime) -> 
 
 def _decided(these: Update, decision: Decision, *, now: datetime) -> Update:
     if decision == "sent":
-        return these.values(state="sent", why="staff say it arrived", sent_at=now)
-    return these.values(state="queued", why="staff want it sent again", due_at=now)
+        return these.values(state="sent", why="staff say it arrived", sent_at=now, worker=None)
+    return these.values(state="queued", why="staff want it sent again", due_at=now, worker=None)
 
 
 def _changed(session: Session, statement: object) -> int:

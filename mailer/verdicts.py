@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer import attempts, outbox
+from mailer import attempts, doubts, outbox
 from mailer.composer import Ready
 from mailer.outbox import Entry, Result
 from mailer.outcomes import Outcome
@@ -32,7 +32,7 @@ AFTER = {
     "deferred": ("queued", "their server asked us to try again later"),
     "refused": ("failed", "their server refused it"),
     "unreachable": ("queued", "the relay cannot be reached"),
-    "unknown": ("unknown", "the connection broke after the last byte"),
+    "unknown": ("unknown", doubts.BROKEN),
 }
 
 OURS = "their server refuses us, not this person; tried again"

@@ -15,6 +15,7 @@ class StoppedClock(Clock):
         super().__init__()
         self._real = now
         self._monotonic = 1000.0
+        self._slept = 0.0
 
     def real(self) -> datetime:
         """Return the moment last set."""
@@ -23,6 +24,20 @@ class StoppedClock(Clock):
     def monotonic(self) -> float:
         """Return seconds that grow with `advance` only."""
         return self._monotonic
+
+    def machine(self) -> datetime:
+        """Return the same moment: no database corrects it."""
+        return self._real
+
+    def elapsed(self) -> float:
+        """Return seconds that grow with `advance` and `suspend`."""
+        return self._monotonic + self._slept
+
+    def suspend(self, **by: float) -> datetime:
+        """Let the machine sleep: time passes, and what counts only waking seconds does not notice."""
+        self._real += timedelta(**by)
+        self._slept += timedelta(**by).total_seconds()
+        return self.now()
 
     def sleep(self, seconds: float) -> None:
         """Let no real time pass."""

@@ -1,6 +1,7 @@
 """A worker that stood still for longer than its lease, as one that was stopped or swapped out."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -10,24 +11,26 @@ from mailer.outcomes import Outcome
 from mailer.service import Service
 from tests.loops import run
 from tests.people import Person
-from tests.relays import LATER, Scripted, World, broadcast, worker
+from tests.relays import LATER, Scripted, World, broadcast, crowd, deliver, states, worker
 
 STOOD_STILL = 70.0  # seconds, more than a lease
 A_WHILE = 20.0
 
 
+@pytest.mark.parametrize("still", ["stopped", "asleep"])
 @pytest.mark.parametrize("told_to_stop", [False, True])
 def test_no_final_dot_is_written_for_a_message_that_others_may_have_taken_over(
-    service: Service, world: World, ben: Person, cleo: Person, told_to_stop: bool
+    service: Service, world: World, ben: Person, cleo: Person, told_to_stop: bool, still: str
 ) -> None:
     """Its lease was over meanwhile; renewing it afterwards does not make the message its own again."""
     broadcast(service)
+    stand_still = world.clock.advance if still == "stopped" else world.clock.suspend
     may_dot: list[bool] = []
 
     class Stopped(Scripted):
         async def send(self, *, deadline: Callable[[], float], **_: object) -> Outcome:
             loop = asyncio.get_running_loop()
-            world.clock.advance(seconds=STOOD_STILL)
+            stand_still(seconds=STOOD_STILL)
             await asyncio.sleep(A_WHILE)  # the keeper wakes up, too, and renews
             if told_to_stop:
                 made.stop()
@@ -39,3 +42,30 @@ def test_no_final_dot_is_written_for_a_message_that_others_may_have_taken_over(
     made.lanes = [Lane(name="relay", connect=lambda: Stopped(world), connections=1)]
     run(world.clock, made.run(until_empty=True))
     assert may_dot == [False]
+
+
+def test_a_machine_that_slept_for_an_hour_sends_everything_and_nothing_twice(
+    service: Service, world: World, ben: Person, cleo: Person
+) -> None:
+    """The scheduler's process is the first to wake, as it may well be."""
+    crowd(service, 200)
+    broadcast(service)
+    world.seconds, world.dotted_after = 0.4, 0.2
+    made = worker(service, world)
+
+    async def sleeps() -> None:
+        loop = asyncio.get_running_loop()
+        work = asyncio.ensure_future(made.run(until_empty=True))
+        for moment in (1.1, 3.3):
+            loop.call_later(moment, lambda: (world.clock.suspend(hours=1), rescue(service)))
+        await work
+
+    def rescue(service: Service) -> None:
+        assert service.jobs.named("rescue").run() == 0
+
+    run(world.clock, sleeps())
+    world.clock.advance(minutes=6)  # what the deadline stopped before its dot is tried again
+    deliver(service, world)
+    assert states(service) == {"sent": 201}
+    assert sorted(Counter(world.arrived).values()) == [1] * 201
+    assert cleo.email not in world.arrived

@@ -1,16 +1,20 @@
 """What a dead worker left behind is settled by its journal; unknown is only what nobody can know."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from mailer import attempts, outbox, unknowns
-from mailer.delivery import LEASE
+from mailer import attempts, doubts, outbox, pulse, rescue, unknowns, verdicts
+from mailer.delivery import LEASE, RENEW_SECONDS
 from mailer.journal import FOLDER, Journal
-from mailer.outbox import Entry
+from mailer.outbox import Entry, Result
 from mailer.service import Service
 from tests.people import Person
-from tests.relays import World, broadcast, confirmation, crowd, deliver, rows, states
+from tests.relays import SENT, World, broadcast, confirmation, crowd, deliver, rows, states
+
+SLOW = timedelta(minutes=10)
 
 
 def claimed(service: Service, world: World, *, worker: str = "dead") -> list[Entry]:
@@ -19,6 +23,43 @@ def claimed(service: Service, world: World, *, worker: str = "dead") -> list[Ent
         now = world.clock.now()
         until = world.clock.real() + LEASE
         return list(outbox.claim(session, worker=worker, limit=1_000, now=now, lease_until=until))
+
+
+def given_up(service: Service, world: World) -> list[Entry]:
+    """Let a worker on another machine claim everything that is due, and be given up for lost."""
+    entries = claimed(service, world, worker="elsewhere")
+    world.clock.advance(seconds=LEASE.total_seconds() + 1)
+    assert service.rescue.of_the_overdue() == len(entries)
+    return entries
+
+
+def says(service: Service, world: World, *results: Result) -> Sequence[Result]:
+    """Let a worker record what it has to say, however late."""
+    with service.database.write() as session:
+        return outbox.record(session, results, now=world.clock.now())
+
+
+def answered(entry: Entry) -> Result:
+    return Result(entry=entry, state="sent", tried=True, outcome="sent", code=SENT.code, reply=SENT.reply)
+
+
+def beats(service: Service, world: World, worker: str) -> None:
+    with service.database.write() as session:
+        pulse.beat(session, worker, real=world.clock.real())
+
+
+def renews(service: Service, world: World, worker: str) -> None:
+    with service.database.write() as session:
+        outbox.renew(session, worker=worker, lease_until=world.clock.real() + LEASE)
+
+
+def watch(service: Service, world: World, *, seconds: float) -> int:
+    """Let the scheduler run the job for so long; returns how many rows it moved."""
+    moved = 0
+    for _ in range(int(seconds / rescue.GLANCE_SECONDS)):
+        world.clock.advance(seconds=rescue.GLANCE_SECONDS)
+        moved += service.rescue.of_the_overdue()
+    return moved
 
 
 def dies(service: Service, says: Callable[[Journal], None], *, boot: str | None = None) -> None:
@@ -123,3 +164,204 @@ def test_staff_decide_what_became_of_an_unknown_update(
     deliver(service, world)
     assert len(world.arrived) == arrives
     assert [row.state for row in rows(service)] == ["sent"]
+
+
+# A worker that stands still on this machine
+
+
+@pytest.mark.parametrize("hours", [0.02, 1, 30])
+def test_what_a_worker_of_this_machine_holds_is_its_own_however_long_it_stands_still(
+    service: Service, world: World, ben: Person, cleo: Person, hours: float
+) -> None:
+    crowd(service, 3)
+    broadcast(service)
+    entries = claimed(service, world)
+    book = Journal(service.settings.home / FOLDER, worker="dead")
+    world.clock.advance(hours=hours)
+    assert watch(service, world, seconds=60) == 0
+    with service.database.write() as session:  # it wakes up
+        outbox.give_back(session, entries)
+    deliver(service, world)
+    assert states(service) == {"sent": 4}
+    assert cleo.email not in world.arrived
+    book.close(settled=True)
+
+
+def test_a_worker_that_is_killed_as_it_stands_still_is_settled_by_its_journal(
+    service: Service, world: World, ben: Person
+) -> None:
+    crowd(service, 2)
+    broadcast(service)
+    first, *_ = claimed(service, world)
+    book = Journal(service.settings.home / FOLDER, worker="dead")
+    book.about(first.id, first.attempt)
+    world.clock.advance(hours=1)
+    assert service.rescue.of_the_dead() + service.rescue.of_the_overdue() == 0
+    book.close(settled=False)
+    assert service.rescue.of_the_dead() == 3
+    assert states(service) == {"unknown": 1, "queued": 2}
+
+
+# A worker that is out of reach
+
+
+def test_a_lost_worker_that_is_heard_again_gives_back_what_it_had_not_begun(
+    service: Service, world: World, ben: Person, cleo: Person
+) -> None:
+    crowd(service, 5)
+    broadcast(service)
+    taken, refused, open_, *rest = given_up(service, world)
+    assert {(row.state, row.why, row.tries) for row in rows(service)} == {("unknown", doubts.LOST, 1)}
+    gone = verdicts.told(refused, "refused")
+    with service.database.write() as session:
+        outbox.give_back(session, rest[:1])
+    assert len(says(service, world, answered(taken), gone, *map(verdicts.back, rest[1:]))) == 4
+    assert states(service) == {"sent": 1, "failed": 1, "unknown": 1, "queued": len(rest)}
+    with service.database.read() as session:
+        told = {entry.id: attempts.of_row(session, entry.id) for entry in (taken, refused, open_, *rest)}
+    assert {number: [each.outcome for each in all_] for number, all_ in told.items()} == {
+        taken.id: ["sent"],
+        refused.id: ["refused"],
+        open_.id: ["unknown"],
+        **{entry.id: [] for entry in rest},
+    }
+    assert {row.id: row.tries for row in rows(service)} == {
+        number: len(all_) for number, all_ in told.items()
+    }
+    deliver(service, world)
+    assert len(world.arrived) == len(rest)
+    assert cleo.email not in world.arrived
+
+
+def test_a_lost_worker_that_died_meanwhile_is_heard_by_its_journal(
+    service: Service, world: World, ben: Person
+) -> None:
+    """Another machine gave it up; its own machine has its journal, and comes back."""
+    crowd(service, 3)
+    broadcast(service)
+    entries = claimed(service, world)
+    world.clock.advance(seconds=LEASE.total_seconds() + 1)
+    assert service.rescue.of_the_overdue() == 4
+    taken, begun, *_ = entries
+
+    def tells(book: Journal) -> None:
+        for entry in (taken, begun):
+            book.about(entry.id, entry.attempt)
+        book.answered(taken.id, taken.attempt, "sent")
+
+    dies(service, tells)
+    service.rescue.of_the_dead()
+    assert states(service) == {"sent": 1, "unknown": 1, "queued": 2}
+    assert [row.why for row in rows(service) if row.state == "unknown"] == [doubts.DIED]
+    assert all(row.worker is None for row in rows(service))
+
+
+@pytest.mark.parametrize("decision", ["sent", "resend"])
+def test_what_staff_decided_is_changed_by_no_give_back(
+    service: Service, world: World, ben: Person, decision: unknowns.Decision
+) -> None:
+    broadcast(service)
+    (entry,) = given_up(service, world)
+    with service.database.write() as session:
+        unknowns.resolve(session, entry.id, decision, now=world.clock.now())
+    (decided,) = rows(service)
+    assert says(service, world, verdicts.back(entry)) == []
+    assert says(service, world, verdicts.told(entry, "deferred")) == []
+    (after,) = rows(service)
+    assert (after.state, after.why, after.due_at) == (decided.state, decided.why, decided.due_at)
+
+
+def test_what_a_late_worker_knows_to_be_taken_is_not_sent_again_though_staff_asked_for_it(
+    service: Service, world: World, ben: Person
+) -> None:
+    broadcast(service)
+    (entry,) = given_up(service, world)
+    with service.database.write() as session:
+        unknowns.resolve(session, entry.id, "resend", now=world.clock.now())
+    says(service, world, answered(entry))
+    deliver(service, world)
+    assert (states(service), world.arrived) == ({"sent": 1}, [])
+
+
+def test_what_a_policy_sends_once_more_is_changed_by_no_give_back(
+    service: Service, world: World, ana: Person, ben: Person
+) -> None:
+    confirmation(service, ben)
+    (entry,) = given_up(service, world)
+    (before,) = rows(service)
+    assert before.state == "queued"
+    assert says(service, world, verdicts.back(entry), verdicts.told(entry, "unknown")) == []
+    deliver(service, world)
+    assert says(service, world, verdicts.back(entry), answered(entry)) == []
+    assert (states(service), len(world.arrived)) == ({"sent": 1}, 1)
+
+
+def test_the_same_outcome_recorded_twice_is_one(service: Service, world: World, ben: Person) -> None:
+    """The answer to a commit may be lost: then everything is recorded once more."""
+    crowd(service, 4)
+    broadcast(service)
+    outcomes = ("sent", "deferred", "refused", "unknown", "unreachable")
+    results = [
+        replace(verdicts.told(entry, outcome), due_at=world.clock.now())
+        for entry, outcome in zip(claimed(service, world), outcomes, strict=True)
+    ]
+    assert len(says(service, world, *results)) == 5
+    before = [(row.state, row.why, row.tries) for row in rows(service)]
+    assert says(service, world, *results) == []
+    assert [(row.state, row.why, row.tries) for row in rows(service)] == before
+    with service.database.read() as session:
+        assert [len(attempts.of_row(session, row.id)) for row in rows(service)] == [1] * 5
+
+
+# Whose lease is over, and who lives
+
+
+def test_a_worker_whose_clock_is_slow_is_not_given_up_while_it_renews(
+    service: Service, world: World, ben: Person
+) -> None:
+    broadcast(service)
+    claimed(service, world, worker="slow")
+    beats(service, world, "slow")
+    for _ in range(30):
+        with service.database.write() as session:
+            outbox.renew(session, worker="slow", lease_until=world.clock.real() + LEASE - SLOW)
+        assert watch(service, world, seconds=RENEW_SECONDS) == 0
+    assert watch(service, world, seconds=rescue.SILENT_SECONDS + 5) == 1, "it is dead"
+
+
+def test_who_slept_for_an_hour_gives_up_nobody_who_is_about_to_wake_as_well(
+    service: Service, world: World, ben: Person
+) -> None:
+    broadcast(service)
+    claimed(service, world, worker="elsewhere")
+    beats(service, world, "elsewhere")
+    watch(service, world, seconds=RENEW_SECONDS)
+    world.clock.suspend(hours=1)
+    assert watch(service, world, seconds=5) == 0
+    renews(service, world, "elsewhere")
+    assert watch(service, world, seconds=40) == 0
+    assert watch(service, world, seconds=15) == 1, "it did not go on after all"
+
+
+def test_who_stood_still_gives_up_nobody_for_that_time(service: Service, world: World, ben: Person) -> None:
+    """All processes were stopped at once, and every clock went on."""
+    broadcast(service)
+    claimed(service, world, worker="elsewhere")
+    beats(service, world, "elsewhere")
+    watch(service, world, seconds=RENEW_SECONDS)
+    world.clock.advance(hours=1)
+    assert service.rescue.of_the_overdue() == 0
+    renews(service, world, "elsewhere")
+    assert watch(service, world, seconds=30) == 0
+
+
+def test_a_worker_that_beats_but_renews_nothing_is_waited_for_and_not_for_ever(
+    service: Service, world: World, ben: Person
+) -> None:
+    broadcast(service)
+    claimed(service, world, worker="stuck")
+    waited = 0
+    while not watch(service, world, seconds=RENEW_SECONDS):
+        beats(service, world, "stuck")
+        waited += 1
+    assert 60 <= waited <= 62, "ten minutes"

@@ -24,6 +24,14 @@ class WorldClock(Clock):
         """Return seconds since the world began."""
         return self.ticks / SECOND
 
+    def machine(self) -> datetime:
+        """Return the same: all processes are on one machine."""
+        return self.real()
+
+    def elapsed(self) -> float:
+        """Return seconds since the world began; it never sleeps."""
+        return self.monotonic()
+
     def sleep(self, seconds: float) -> None:
         """Let this much time pass."""
         self.ticks += round(seconds * SECOND)

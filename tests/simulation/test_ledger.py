@@ -16,10 +16,11 @@ from sqlalchemy import delete, select
 from lists import contacts
 from lists.contacts import Contact
 from lists.db import Database
-from mailer import census, outbox
+from mailer import census, doubts, outbox, unknowns
 from mailer.outbox import STATES, Entry, OutboxRow, Result
 from mailer.policy import POLICY
 from mailer.templates import Edition
+from mailer.unknowns import Decision
 from tests import people
 from tests.clocks import START
 from tests.ledger import LEASE, edition
@@ -48,10 +49,16 @@ class Row:
     worker: str | None = None
     lease_until: datetime | None = None
     deliveries: int = 0
+    lost: bool = False
 
     def free(self, state: str) -> None:
         """Move to a state in which no worker holds it."""
-        self.state, self.worker, self.lease_until = state, None, None
+        self.state, self.worker, self.lease_until, self.lost = state, None, None, False
+
+    def give_up(self) -> None:
+        """Be unknown, as its worker is lost; its name is kept, for it may be heard again."""
+        self.state, self.lease_until, self.lost = "unknown", None, True
+        self.tries += 1
 
 
 class Ledger(RuleBasedStateMachine):
@@ -133,20 +140,21 @@ class Ledger(RuleBasedStateMachine):
         results = [Result(entry=entry, state=outcome, tried=tried, due_at=due_at) for entry in some]
         with self.database.write() as session:
             kept = outbox.record(session, results, now=self.now)
-        mine = {entry.id for entry in some if self._is_mine(entry, tried)}
+        mine = {entry.id for entry in some if self._is_mine(entry, tried and outcome in ("sent", "failed"))}
         assert {result.entry.id for result in kept} == mine
         for number in mine:
             row = self.rows[number]
+            row.tries += tried - row.lost
             row.free(outcome)
-            row.tries += tried
             row.due_at = due_at or row.due_at
             row.deliveries += outcome == "sent"
             assert row.deliveries <= 1
 
-    def _is_mine(self, entry: Entry, tried: bool) -> bool:
+    def _is_mine(self, entry: Entry, final: bool) -> bool:
         row = self.rows.get(entry.id)
-        open_states = ("sending", "queued", "unknown") if tried else ("sending", "queued")
-        return row is not None and row.attempt == entry.attempt and row.state in open_states
+        open_states = ("sending", "queued", "unknown") if final else ("sending",)
+        same = row is not None and row.attempt == entry.attempt
+        return same and (row.lost or row.state in open_states)
 
     @rule(worker=WORKERS)
     def renew(self, worker: str) -> None:
@@ -167,13 +175,39 @@ class Ledger(RuleBasedStateMachine):
             row.free("queued")
 
     @rule(worker=WORKERS)
+    def give_up_for_lost(self, worker: str) -> None:
+        dead = [row for _, row in self._in("sending") if row.worker == worker and row.lease_until < self.real]
+        with self.database.write() as session:
+            gone = outbox.overdue(session, real=self.real, limit=1_000, workers=[worker])
+            lost = {"state": "unknown", "why": doubts.LOST, "outcome": "unknown", "tried": True}
+            outbox.record(session, [Result(entry=entry, **lost) for entry in gone], now=self.now)
+        assert len(gone) == len(dead)
+        for row in dead:
+            row.give_up()
+
+    @rule(data=st.data(), decision=st.sampled_from(["sent", "resend"]))
+    def decide(self, data: st.DataObject, decision: Decision) -> None:
+        """Staff decide about a row of which nobody can say whether it arrived."""
+        doubtful = sorted(number for number, _ in self._in("unknown"))
+        if not doubtful:
+            return
+        number = data.draw(st.sampled_from(doubtful))
+        with self.database.write() as session:
+            unknowns.resolve(session, number, decision, now=self.now)
+        row = self.rows[number]
+        row.free("sent" if decision == "sent" else "queued")
+        row.due_at = row.due_at if decision == "sent" else self.now
+        row.deliveries += decision == "sent"
+
+    @rule(worker=WORKERS)
     def rescue_from_one(self, worker: str) -> None:
-        dead = [row for _, row in self._in("sending") if row.worker == worker]
+        dead = [row for _, row in self._in("sending", "unknown") if row.worker == worker]
         with self.database.write() as session:
             lost = outbox.claimed_by(session, worker)
             outbox.give_back(session, lost)
         assert len(lost) == len(dead)
         for row in dead:
+            row.tries -= row.lost
             row.free("queued")
 
     @rule(data=st.data())
@@ -183,7 +217,8 @@ class Ledger(RuleBasedStateMachine):
             outbox.give_back(session, some)
         for entry in some:
             row = self.rows.get(entry.id)
-            if row is not None and row.state == "sending" and row.attempt == entry.attempt:
+            if row is not None and row.attempt == entry.attempt and (row.state == "sending" or row.lost):
+                row.tries -= row.lost
                 row.free("queued")
 
     @rule(limit=st.integers(1, 4))
@@ -229,7 +264,8 @@ class Ledger(RuleBasedStateMachine):
             due = outbox.anything_due(session, now=self.now)
         for row in found.values():
             assert row.state in STATES
-            assert (row.state == "sending") == (row.worker is not None) == (row.lease_until is not None)
+            assert (row.state == "sending") == (row.lease_until is not None)
+            assert (row.worker is not None) == (row.state == "sending" or row.why == doubts.LOST)
             assert (row.sent_at is not None) == (row.state == "sent")
         assert {number: [getattr(row, name) for name in columns] for number, row in found.items()} == {
             number: [getattr(row, name) for name in columns] for number, row in self.rows.items()
