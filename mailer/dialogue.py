@@ -35,6 +35,7 @@ class Answer:
 
     code: int | None
     words: str
+    late: bool = False  # none came in time
 
     @property
     def kind(self) -> int:
@@ -60,6 +61,7 @@ class Dialogue(asyncio.Protocol):
         self._due = 0.0
         self._asked: asyncio.Future[None] | None = None
         self._lost = ""
+        self._late = False
         transport.set_protocol(self)
 
     @property
@@ -86,7 +88,7 @@ class Dialogue(asyncio.Protocol):
                 self._asked = None
                 self._timer.cancel()
         missing = len(patience) - len(self._answers)
-        return self._answers + [Answer(None, self._lost or "The connection was lost.")] * missing
+        return self._answers + [Answer(None, self._lost or "The connection was lost.", self._late)] * missing
 
     def write(self, text: bytes) -> None:
         """Write without asking anything."""
@@ -154,6 +156,7 @@ class Dialogue(asyncio.Protocol):
         if self._loop.time() < self._due:
             self._timer = self._loop.call_at(self._due, self._look)
         else:
+            self._late = not self._lost
             self._end("Timed out waiting for server response")
 
     def _end(self, why: str) -> None:

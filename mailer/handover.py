@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from lists.errors import StorageTrouble
-from mailer import verdicts
+from mailer import doubts, verdicts
 from mailer.composer import Ready
 from mailer.handout import Composed
 from mailer.journal import Journal
@@ -82,14 +82,15 @@ class HandOver:
                 before_dot=partial(self.journal.about, entry.id, entry.attempt),
             )
         except asyncio.CancelledError:
-            unsure = Outcome(state="unknown", reply="No answer in time.")
+            unsure = Outcome(state="unknown", reply="No answer in time.", doubt=doubts.LATE)
             told = verdicts.of(letter, unsure, relay=lane.name)
             self.note(told if connection.dotted else verdicts.back(entry))
             raise
         except Exception as fault:  # nobody can say how far it came, and it must not end the worker
             log.exception("a fault while a message was handed over", row=entry.id)
             connection.abort()
-            return Outcome(state="unknown", reply=f"a fault of the program: {type(fault).__name__}")
+            reply = f"a fault of the program: {type(fault).__name__}"
+            return Outcome(state="unknown", reply=reply, doubt=doubts.FAULT)
 
     def _gives_back(self, lane: Lane) -> bool:
         return self.stops() or lane.turns_away()

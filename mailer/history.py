@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from mailer import doubts
 from mailer.messages import Message
 
 TOLD = {"at": "When", "what": "What happened"}
@@ -11,7 +12,7 @@ ANSWERS = {
     "deferred": "The server asked us to try again later.",
     "refused": "The server refused it.",
     "unreachable": "The mail server could not be reached.",
-    "unknown": "The connection broke after the last byte: it may or may not have arrived.",
+    "unknown": "No answer came after the last byte: it may or may not have arrived.",
 }
 ENDS = {
     "cancelled": "It will not leave any more",
@@ -38,8 +39,12 @@ def told(message: Message, *, now: datetime) -> Sequence[Message]:
 
 def _answer(attempt: Mapping[str, object]) -> str:
     outcome = str(attempt["outcome"])
-    words = " ".join(str(part) for part in (attempt["code"], attempt["reply"]) if part)
-    return ANSWERS.get(outcome, f"{outcome}.") + (f" It said: {words}" if words else "")
+    code, reply = attempt["code"], str(attempt["reply"])
+    if reply in doubts.SENTENCES:  # no server was heard, and this is why
+        return doubts.SENTENCES[reply]
+    words = " ".join(str(part) for part in (code, reply) if part)
+    heard = "Noted" if outcome == "unknown" and not code else "It said"
+    return ANSWERS.get(outcome, f"{outcome}.") + (f" {heard}: {words}" if words else "")
 
 
 def _present(message: Message, attempts: Sequence[Mapping[str, object]], now: datetime) -> Sequence[Message]:

@@ -12,11 +12,15 @@ _TALK_CODES = frozenset({500, 502, 503, 504})  # the server did not understand u
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one message: a state, the server's code, and its words (at most 500 characters)."""
+    """What became of one message: a state, the server's code, and its words (at most 500 characters).
+
+    `doubt` says of an unknown one which of mailer/doubts.py it is.
+    """
 
     state: State
     code: int | None = None
     reply: str = ""
+    doubt: str = ""
 
     @property
     def enhanced(self) -> str:

@@ -23,6 +23,7 @@ from typing import cast
 
 import aiosmtplib
 
+from mailer import doubts
 from mailer.bearer import Bearer
 from mailer.dialogue import REPLY_CHARACTERS, Answer, Dialogue, Patience, clean
 from mailer.outcomes import Outcome
@@ -353,6 +354,7 @@ class Connection:
                 state="unknown",
                 code=answer.code,
                 reply=f"After the final dot: {answer.words}"[:REPLY_CHARACTERS],
+                doubt=doubts.LATE if answer.late else doubts.BROKEN,
             )
         if answer.code == 421:
             self.abort()

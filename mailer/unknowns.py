@@ -4,20 +4,79 @@ Where the kind's policy says so, mailer/verdicts.py sends such a message once mo
 bytes and Message-ID, by which many mailboxes drop the second. The others wait for staff, or a late report.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import CursorResult, Update, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, Update, case, func, select, update
 from sqlalchemy.orm import Session
 
 from lists.db import once
 from lists.errors import Conflict, NotFound
 from mailer.doubts import MAY_HAVE_LEFT
 from mailer.outbox import ENTRY, UNKNOWN, Entry, OutboxRow, Result
+from mailer.policy import POLICY
 
 Decision = Literal["sent", "resend"]
+AGES: Mapping[str, timedelta] = {
+    "under an hour": timedelta(hours=1),
+    "under a day": timedelta(days=1),
+    "under a week": timedelta(days=7),
+}
+OLDER = "a week or more"
 OF_A_RESTORE = (OutboxRow.state == UNKNOWN, OutboxRow.why == MAY_HAVE_LEFT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Which:
+    """Some of the messages that wait for a decision: all that are so, by default every one.
+
+    `before`: put into the outbox before this moment; `broadcast` is an update's number.
+    """
+
+    kind: str | None = None
+    broadcast: int | None = None
+    before: datetime | None = None
+
+    @property
+    def condition(self) -> ColumnElement[bool]:
+        """Return this as SQL; the index begins with the kind, so that every one is named."""
+        row, kinds = OutboxRow, set(POLICY)
+        if self.kind is not None:
+            kinds &= {self.kind}
+        if self.broadcast is not None:
+            kinds &= {"broadcast"}
+        these = row.kind.in_(sorted(kinds)) & (row.state == UNKNOWN)
+        if self.broadcast is not None:
+            these &= row.ref == self.broadcast
+        if self.before is not None:
+            these &= row.queued_at < self.before
+        return these
+
+
+def look(session: Session, which: Which, *, now: datetime) -> Sequence[Mapping[str, object]]:
+    """Count what waits for a decision by `kind`, `why` and `age`: for how long it has been in the outbox."""
+    ages = [(OutboxRow.queued_at > now - length, age) for age, length in AGES.items()]
+    age = case(*ages, else_=OLDER)
+    by = (OutboxRow.kind, OutboxRow.why, age.label("age"))
+    found = session.execute(select(*by, func.count().label("number")).where(which.condition).group_by(*by))
+    order = [*AGES, OLDER]
+    return sorted(
+        (dict(row._mapping) for row in found),
+        key=lambda row: (row["kind"], row["why"], order.index(row["age"])),
+    )
+
+
+def resolve_some(session: Session, which: Which, decision: Decision, *, now: datetime, limit: int) -> int:
+    """Decide about at most `limit` of them; returns how many, 0 when none is left.
+
+    What is sent once more is composed anew, so nobody who left meanwhile gets it.
+    """
+    some = once(select(OutboxRow.id).where(which.condition).limit(limit).with_for_update(skip_locked=True))
+    mine = update(OutboxRow).where(OutboxRow.id.in_(some), OutboxRow.state == UNKNOWN)
+    done = _decided(mine, decision, now=now).returning(OutboxRow.id)  # SQLite counts no rows after a WITH
+    return len(session.scalars(done.execution_options(synchronize_session=False)).all())
 
 
 def resolve(session: Session, row_id: int, decision: Decision, *, now: datetime) -> None:

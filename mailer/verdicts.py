@@ -51,6 +51,7 @@ def of(letter: Ready, outcome: Outcome, *, relay: str = "", alone: bool = False)
     `alone`: only this connection failed, while others got through.
     """
     state, why = AFTER[outcome.state]
+    why = outcome.doubt or why
     if alone:
         why = ALONE
     if refuses_us(outcome):

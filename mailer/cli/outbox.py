@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from lists import audit
-from lists.errors import BadInput
-from mailer import attempts, census, history, messages, pauses, tallies, unknowns
+from mailer import attempts, census, history, messages, pauses, tallies
 from mailer.census import Census
-from mailer.cli import opening, output
+from mailer.cli import opening, output, resolving
 from mailer.outbox import STATES
 from mailer.policy import POLICY
 
@@ -31,6 +29,9 @@ def command() -> None:
     """
 
 
+command.add_command(resolving.command)
+
+
 @command.command("list")
 @click.option("--state", type=click.Choice(STATES), help="Only messages in this state.")
 @click.option("--kind", type=click.Choice(sorted(POLICY)), help="Only messages of this kind.")
@@ -45,44 +46,12 @@ def list_(*, state: str | None, kind: str | None, limit: int, as_json: bool) -> 
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many to show.")
 @output.json_option
 def unknown(*, limit: int, as_json: bool) -> None:
-    """Show messages of which nobody can say whether they arrived: the connection broke at the last byte.
+    """Show messages of which nobody can say whether they arrived, and why.
 
     Confirmations and invitations were sent once more already. The others wait for you: ask the person, or
     leave it. “mailer outbox resolve 12 --sent” or “--resend” says what you decided.
     """
     _list(limit=limit, state="unknown", kind=None, as_json=as_json, none="Nothing is unknown.")
-
-
-@command.command()
-@click.argument("number", type=int, required=False)
-@click.option("--restored", is_flag=True, help="All that may have left before a backup was restored.")
-@click.option("--sent", "decision", flag_value="sent", help="It arrived.")
-@click.option("--resend", "decision", flag_value="resend", help="Send it once more; it may arrive twice.")
-def resolve(*, number: int | None, restored: bool, decision: unknowns.Decision | None) -> None:
-    """Decide about one unknown message: “mailer outbox resolve 12 --sent”.
-
-    After a restore, “mailer outbox resolve --restored --sent” decides about all that may have left from the
-    lost machine; what is too late by now is not sent in any case.
-    """
-    if decision is None:
-        raise BadInput("Say what you decided: --sent if it arrived, --resend to send it once more.")
-    if (number is None) != restored:
-        raise BadInput("Name one message by its number, or all of a restore by --restored.")
-    with opening.service() as service, service.database.write() as session:
-        now = service.clock.now()
-        if number is None:
-            decided = unknowns.resolve_restored(session, decision, now=now)
-            audit.note(
-                session, actor=opening.ACTOR, action=f"resolve {decision}", subject="restored", now=now
-            )
-            output.say(f"Decided about {decided:,} messages.")
-            return
-        unknowns.resolve(session, number, decision, now=now)
-        audit.note(
-            session, actor=opening.ACTOR, action=f"resolve {decision}", subject=f"message {number}", now=now
-        )
-    done = "counts as sent" if decision == "sent" else "leaves once more; “mailer serve” sends it"
-    output.say(f"Message {number} {done}.")
 
 
 def _list(*, limit: int, state: str | None, kind: str | None, as_json: bool, none: str) -> None:
