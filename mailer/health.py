@@ -15,22 +15,28 @@ from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from lists.clock import Clock
-from lists.db import Database
+from lists.db import MICROSECOND, Database
 from lists.errors import StorageTrouble
 from mailer import brakes, facts, leases, pulse, restores, tallies, tryout
+from mailer.attempts import OUTCOMES
 from mailer.leases import Lease
-from mailer.outbox import HELD, QUEUED, SENDING, OutboxRow
-from mailer.pauses import Pause
+from mailer.limits import Limit
+from mailer.outbox import HELD, PRIORITIES, QUEUED, SENDING, OutboxRow
+from mailer.pauses import RELAY, Pause
 from mailer.policy import POLICY
 from mailer.pulse import Pulse
 from mailer.resources import MISSING_LINK
 from mailer.runs import Run
 from mailer.tallies import Tally
+from mailer.tenure import LEASE
 
+RENEWED = timedelta(seconds=30)  # who renewed its lease within three beats works
+STILL = timedelta(seconds=90)  # how long something may be due while nobody takes or records anything
 PATIENCE = timedelta(minutes=1)  # how long a person waits for a confirmation before something is wrong
 STUCK = timedelta(minutes=1)  # how long after its lease a message may still be claimed
 LATELY = timedelta(minutes=5)
 SKEW = timedelta(minutes=2)  # more than any honest lease or beat is ahead
+SKEW_MOST = SKEW // MICROSECOND
 EARLIEST = 2026  # no machine that runs this can truly live before
 LEAST_FREE = 200 * 1024 * 1024  # octets in the data folder
 PERSONS_WAIT = POLICY["confirmation"].priority
@@ -69,7 +75,11 @@ CHECKS: Sequence[Check] = (
         well="Delivery is running.",
         faults={
             "silent": ("trouble", "No delivery process is running."),
-            "stuck": ("trouble", "Messages that a dead worker claimed have not been put back."),
+            "stuck": (
+                "trouble",
+                "Messages are held by a dead worker, or by one that stands still or is out of reach.",
+            ),
+            "still": ("trouble", "Messages are due, delivery is running, and yet nothing moves."),
         },
     ),
     Check(
@@ -149,7 +159,7 @@ def look(database: Database, clock: Clock, *, home: Path) -> Sequence[Finding]:
     return (
         Finding(name="database", level="ok", sentence="The database answers."),
         *(_checked(check, found) for check in CHECKS),
-        _clock(found, real),
+        _clock(found, real, clock.correction),
         _disk(home),
     )
 
@@ -173,6 +183,11 @@ def _questions(*, now: datetime, real: datetime) -> Any:
     )
     in_time = and_(OutboxRow.expires_at > now, OutboxRow.queued_at <= now - PATIENCE)
     untried = and_(OutboxRow.due_at <= now + PATIENCE, OutboxRow.tries == 0)
+    due = and_(
+        OutboxRow.priority.in_(PRIORITIES), OutboxRow.due_at <= now - STILL, OutboxRow.expires_at > now
+    )
+    for_slots = exists().where(Limit.scope.startswith(RELAY), Limit.free_at > real)
+    paused = exists().where(Pause.scope.startswith(RELAY))
     newest_beat = select(func.max(Pulse.at)).scalar_subquery()
     newest_lease = select(func.max(Lease.until)).where(Lease.name == leases.SCHEDULER).scalar_subquery()
     return select(
@@ -180,6 +195,12 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         brakes.closed(brakes.EVERYWHERE, now=now).label("turned_away_everywhere"),
         (~exists().where(Pulse.at >= real - pulse.DEAD)).label("silent"),
         exists().where(OutboxRow.state == SENDING, OutboxRow.lease_until < real - STUCK).label("stuck"),
+        and_(
+            exists().where(OutboxRow.state == QUEUED, due),
+            ~exists().where(Tally.what.in_(OUTCOMES), Tally.since >= tallies.step(now - STILL)),
+            ~exists().where(OutboxRow.state == SENDING, OutboxRow.lease_until > real + LEASE - RENEWED),
+            ~or_(for_slots, paused, restores.is_held()),
+        ).label("still"),
         and_(answered("unreachable"), ~answered("sent", "deferred", "refused")).label("unreachable"),
         exists()
         .where(waits, in_time, (OutboxRow.due_at <= now - PATIENCE) | untried)
@@ -192,6 +213,10 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         exists().where(Run.fault != "").label("failing"),
         newest_beat.label("newest_beat"),
         newest_lease.label("newest_lease"),
+        *(
+            exists().where(Pulse.at >= real - pulse.DEAD, wrong).label(label)
+            for label, wrong in (("slow", Pulse.skew > SKEW_MOST), ("fast", Pulse.skew < -SKEW_MOST))
+        ),
     )
 
 
@@ -201,11 +226,19 @@ def _checked(check: Check, found: Row[Any]) -> Finding:
     return Finding(name=check.name, level=level, sentence=sentence)
 
 
-def _clock(found: Row[Any], real: datetime) -> Finding:
+def _clock(found: Row[Any], real: datetime, correction: timedelta) -> Finding:
+    """Look at this machine's clock, and with PostgreSQL at those of all machines against the database's."""
     newest = [moment for moment in (found.newest_beat, found.newest_lease) if moment is not None]
     if real.year < EARLIEST or any(moment > real + SKEW for moment in newest):
         sentence = "This machine's clock is behind what was already written down."
         return Finding(name="clock", level="trouble", sentence=sentence)
+    for wrong, by in (
+        (found.slow or correction > SKEW, "behind"),
+        (found.fast or correction < -SKEW, "ahead of"),
+    ):
+        if wrong:
+            sentence = f"A machine's clock is minutes {by} the database's; mail goes by the database's."
+            return Finding(name="clock", level="notice", sentence=sentence)
     return Finding(name="clock", level="ok", sentence="The clock goes forward.")
 
 

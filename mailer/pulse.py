@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
-from sqlalchemy import String, delete, func, select, update
+from sqlalchemy import BigInteger, String, delete, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.clock import Clock
-from lists.db import Base, Database, Moment, insert_or_nothing
+from lists.db import MICROSECOND, Base, Database, Moment, insert_or_nothing
 from lists.errors import StorageTrouble
 
 BEAT_SECONDS = 10.0
@@ -18,20 +18,22 @@ FORGOTTEN = timedelta(days=1)
 
 
 class Pulse(Base):
-    """When a worker was last heard, by the machine's time."""
+    """When a worker was last heard; `skew`: by how many microseconds the database's clock is ahead of its."""
 
     __tablename__ = "pulses"
 
     worker: Mapped[str] = mapped_column(String(40), primary_key=True)
     at: Mapped[Moment]
+    skew: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
-def beat(session: Session, worker: str, *, real: datetime) -> None:
+def beat(session: Session, worker: str, *, real: datetime, skew: timedelta = timedelta(0)) -> None:
     """Say that this worker lives; the first beat clears away those unheard for a day."""
-    if insert_or_nothing(session, Pulse, [{"worker": worker, "at": real}]):
+    row = {"worker": worker, "at": real, "skew": skew // MICROSECOND}
+    if insert_or_nothing(session, Pulse, [row]):
         session.execute(delete(Pulse).where(Pulse.at < real - FORGOTTEN))
     else:
-        session.execute(update(Pulse).where(Pulse.worker == worker).values(at=real))
+        session.execute(update(Pulse).where(Pulse.worker == worker).values(row))
 
 
 def end(session: Session, worker: str) -> None:
@@ -55,7 +57,7 @@ async def beating(database: Database, clock: Clock, *, worker: str) -> AsyncIter
 
     def once() -> None:
         with suppress(StorageTrouble), database.write() as session:  # delivery itself tells of the trouble
-            beat(session, worker, real=clock.real())
+            beat(session, worker, real=clock.real(), skew=clock.correction)
 
     async def often() -> None:
         while True:

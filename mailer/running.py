@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import structlog
 
 from lists.errors import Conflict
-from mailer import migrations, outbox, restores, tryout
+from mailer import migrations, outbox, restores, skew, tryout
 from mailer.postoffice import PostOffice
 from mailer.scheduler import Scheduler, inheriting
 from mailer.service import Service
@@ -43,6 +43,7 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
             office = PostOffice(service.database, service.clock, home=service.settings.home)
             office.start()
             running.callback(office.stop)
+        running.enter_context(skew.followed(service.database, service.clock))
         child = Supervisor(environ=environ)
         child.start()
         running.callback(child.stop)

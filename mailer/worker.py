@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lists.errors import Conflict
-from mailer import pulse
+from mailer import pulse, skew
 from mailer.service import Service
 
 LOCK = "delivery.lock"
@@ -21,7 +21,12 @@ def run(service: Service, *, attached: bool) -> None:
 
     Raises Conflict when another process delivers from the same embedded database.
     """
-    with _alone(service, wait=attached), service.relays() as relays, service.delivery(relays) as delivery:
+    with (
+        _alone(service, wait=attached),
+        skew.followed(service.database, service.clock),
+        service.relays() as relays,
+        service.delivery(relays) as delivery,
+    ):
 
         async def deliver() -> None:
             loop = asyncio.get_running_loop()

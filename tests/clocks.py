@@ -26,7 +26,7 @@ class StoppedClock(Clock):
         return self._monotonic
 
     def machine(self) -> datetime:
-        """Return the same moment: no database corrects it."""
+        """Return the same moment: what is added to it changes nothing."""
         return self._real
 
     def elapsed(self) -> float:

@@ -11,13 +11,15 @@ from sqlalchemy import text
 
 from lists.db import EPOCH, MICROSECOND, Database
 from lists.errors import StorageTrouble
-from mailer import brakes, facts, health, leases, pulse, runs, tryout
+from mailer import brakes, facts, health, leases, outbox, pauses, pulse, restores, runs, tallies, tryout
+from mailer.limits import Limit
 from mailer.runs import Ran
 from mailer.service import Service
+from mailer.tenure import LEASE
 from tests.clocks import StoppedClock
 from tests.mailer.visitor import Visitor
 from tests.people import Person
-from tests.relays import DOWN, LATER, World, confirmation, deliver
+from tests.relays import DOWN, LATER, World, broadcast, confirmation, deliver
 from tests.statements import recorded
 
 USAGE = namedtuple("USAGE", "total used free")
@@ -71,6 +73,73 @@ def test_it_tells_no_numbers_no_addresses_and_no_versions(
 
 def test_a_new_house_says_that_nobody_works_in_it_yet(visitor: Visitor) -> None:
     assert set(troubles(visitor)) == {"delivery", "schedule"}
+
+
+def due(service: Service, clock: StoppedClock, *, for_seconds: float) -> None:
+    """Let messages be due for so long; whoever works says so at the end."""
+    broadcast(service)
+    clock.advance(seconds=for_seconds)
+    at_work(service)
+
+
+def test_nothing_moves_though_a_worker_beats(
+    service: Service, visitor: Visitor, clock: StoppedClock, world: World, ben: Person, cleo: Person
+) -> None:
+    due(service, clock, for_seconds=80)
+    assert troubles(visitor) == {}
+    due(service, clock, for_seconds=11)
+    assert troubles(visitor) == {"delivery": "Messages are due, delivery is running, and yet nothing moves."}
+    deliver(service, world)
+    assert troubles(visitor) == {}
+
+
+def test_what_is_being_sent_or_was_a_moment_ago_moves(
+    service: Service, visitor: Visitor, clock: StoppedClock, ben: Person
+) -> None:
+    due(service, clock, for_seconds=91)
+    with service.database.write() as session:
+        tallies.add(session, {"refused": 1}, slot=1, now=clock.now() - timedelta(seconds=30))
+    assert troubles(visitor) == {}
+    clock.advance(seconds=91)
+    at_work(service)
+    assert "delivery" in troubles(visitor)
+    with service.database.write() as session:
+        until = clock.real() + LEASE
+        assert outbox.claim(session, worker="worker", limit=1, now=clock.now(), lease_until=until)
+    broadcast(service)
+    clock.advance(seconds=29)
+    at_work(service)
+    assert troubles(visitor) == {}, "a slow server is waited for"
+
+
+@pytest.mark.parametrize("why", ["a slow rate", "a pause", "a restore"])
+def test_what_waits_for_a_reason_of_its_own_does_not_stand_still(
+    service: Service, visitor: Visitor, clock: StoppedClock, ben: Person, why: str
+) -> None:
+    due(service, clock, for_seconds=3_600)
+    with service.database.write() as session:
+        if why == "a slow rate":
+            session.add(Limit(scope="relay/relay.example:25", free_at=clock.real() + timedelta(minutes=20)))
+        elif why == "a pause":
+            pauses.begin_by_staff(session, "relay/relay.example:25", real=clock.real())
+        else:
+            restores.begin(session, backup_at=clock.now(), now=clock.now())
+    assert "delivery" not in troubles(visitor)
+
+
+@pytest.mark.parametrize(("minutes", "sentence"), [(10, "behind"), (-10, "ahead of"), (1, ""), (-1, "")])
+def test_a_clock_that_is_wrong_is_told_whichever_way(
+    service: Service, visitor: Visitor, clock: StoppedClock, minutes: int, sentence: str
+) -> None:
+    at_work(service)
+    with service.database.write() as session:
+        pulse.beat(session, "far away", real=clock.real(), skew=timedelta(minutes=minutes))
+    _, checks = asked(visitor)
+    assert checks["clock"]["status"] == ("notice" if sentence else "ok")
+    assert f"minutes {sentence}" in checks["clock"]["sentence"] or not sentence
+    with service.database.write() as session:
+        pulse.beat(session, "far away", real=clock.real())
+    assert notices(visitor) == [], "it was set right"
 
 
 def test_a_worker_that_is_silent_is_dead(service: Service, visitor: Visitor, clock: StoppedClock) -> None:
