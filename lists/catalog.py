@@ -21,10 +21,11 @@ from lists.errors import BadInput, Conflict, NotFound
 
 OURS = ("interest", "organizers")
 TAKEN = frozenset({*OURS, "all", "added"})  # “leave all” is a button; “added” names the words of all these
-NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
 NAME_LENGTH, TITLE_LENGTH, ABOUT_LENGTH = 40, 80, 400  # characters
 MOST_LISTS = 50
 SPOKEN = {"en": "English", "es": "Spanish"}
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
 
 
 class MailingList(Base):
@@ -44,6 +45,11 @@ class MailingList(Base):
     closed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
 
 
+def is_name(text: str) -> bool:
+    """Tell whether this can be the name of a list: the one grammar for commands, pages, files and links."""
+    return len(text) <= NAME_LENGTH and _NAME.fullmatch(text) is not None
+
+
 def names(session: Session) -> Sequence[str]:
     """Return the name of every list, the two of the house first; closed ones too."""
     return [*OURS, *session.scalars(select(MailingList.name).order_by(MailingList.name))]
@@ -51,7 +57,7 @@ def names(session: Session) -> Sequence[str]:
 
 def find(session: Session, name: str) -> MailingList | None:
     """Return the list of this name that staff added, or None; those of the house are not asked for."""
-    return None if name in OURS else session.get(MailingList, name)
+    return session.get(MailingList, name) if is_name(name) and name not in OURS else None
 
 
 def check(session: Session, name: str) -> str:
@@ -88,7 +94,7 @@ def add(
     actor: str,
 ) -> MailingList:
     """Add a list; texts are by language, in every one. Raises BadInput, and Conflict for a name in use."""
-    if not NAME.fullmatch(name) or len(name) > NAME_LENGTH:
+    if not is_name(name):
         raise BadInput(
             f"“{name[:NAME_LENGTH]}” cannot be the name of a list: small letters, digits and -, like clergy."
         )

@@ -8,6 +8,7 @@ HouseError
 │   └── BadSettings     … as settings; names every mistake at once
 ├── NotFound            nothing of that name or number is here
 ├── Conflict            it is here, but in a state that forbids what was asked
+├── DeadLink            a link that we would not read back; a fault of ours, and no mail may hold it
 └── StorageTrouble      the database is locked, full or gone; nothing was lost, try again
 """
 
@@ -55,6 +56,10 @@ class NotFound(HouseError):
 
 class Conflict(HouseError):
     """It is here, but in a state that forbids what was asked."""
+
+
+class DeadLink(HouseError):
+    """A link of ours that its own page would refuse; what would hold it must not be sent."""
 
 
 class StorageTrouble(HouseError):

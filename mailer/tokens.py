@@ -1,25 +1,46 @@
 """Signed links: who may confirm, leave, choose or answer without an account.
 
-A token reads `<numbers>.<signature>`, such as `41.interest.9c3e…`: the numbers are no secret, the signature
-is HMAC-SHA256 cut to 128 bits, keyed per verb, in hexadecimal. So a token holds only letters, digits
-and dots, ends in a letter or digit (mail programs cut links at other signs), survives being lower-cased
-by link scanners, and has exactly one spelling: a token altered by a single byte is not ours.
+A token reads `<parts>.<signature>`, such as `41.clergy-az.9c3e…`: the parts are no secret, the signature
+is HMAC-SHA256 cut to 128 bits, keyed per verb, in hexadecimal. So a token holds only letters, digits,
+hyphens and dots, ends in a letter or digit (mail programs cut links at other signs), survives being lower- or
+upper-cased by whatever handles a mail, and has one spelling but for that: a token altered in anything else
+is not ours. What mails hold that have left must be read for good, so a verb's parts may only be allowed more.
 """
 
 import hashlib
 import hmac
 import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+
+from lists import catalog
+from lists.errors import DeadLink
 
 SIGNATURE_BYTES = 16
 LONGEST_TOKEN = 100
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}|0")
-_LIST = re.compile(r"[a-z][a-z_]{0,29}")
+
+
+def _is_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None
+
+
+# What the parts of each verb's token may be: asked when one is signed, and when one is read.
+_PARTS: Mapping[str, Sequence[Callable[[str], bool]]] = {
+    "confirm": (_is_number, _is_number),
+    "preferences": (_is_number,),
+    "unsubscribe": (_is_number, catalog.is_name),
+    "rsvp": (_is_number, _is_number),
+    "mine": (_is_number, _is_number),
+}
 
 
 class Tokens:
-    """Makes and reads the signed part of a link; reading gives None for whatever we did not sign."""
+    """Makes and reads the signed part of a link; reading gives None for whatever we did not sign.
+
+    Each token is read back when it is made: raises DeadLink for one that its own page would refuse.
+    """
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) < SIGNATURE_BYTES:
@@ -31,7 +52,7 @@ class Tokens:
 
     def confirm(self, subscription_id: int, round: int) -> str:
         """Allow confirming this subscription as it was asked for the `round`-th time."""
-        return self._sign("confirm", f"{subscription_id}.{round}")
+        return self._sign("confirm", subscription_id, round)
 
     def read_confirm(self, token: str) -> tuple[int, int] | None:
         """Give (subscription id, round)."""
@@ -39,27 +60,25 @@ class Tokens:
 
     def preferences(self, contact_id: int) -> str:
         """Allow changing language, pausing and leaving for this contact."""
-        return self._sign("preferences", f"{contact_id}")
+        return self._sign("preferences", contact_id)
 
     def read_preferences(self, token: str) -> int | None:
         """Give the contact id."""
         parts = self._read("preferences", token)
-        return int(parts[0]) if parts and len(parts) == 1 and _NUMBER.fullmatch(parts[0]) else None
+        return int(parts[0]) if parts else None
 
     def unsubscribe(self, contact_id: int, list: str) -> str:
         """Allow leaving this one list."""
-        return self._sign("unsubscribe", f"{contact_id}.{list}")
+        return self._sign("unsubscribe", contact_id, list)
 
     def read_unsubscribe(self, token: str) -> tuple[int, str] | None:
         """Give (contact id, list)."""
         parts = self._read("unsubscribe", token)
-        if not parts or len(parts) != 2 or not _NUMBER.fullmatch(parts[0]) or not _LIST.fullmatch(parts[1]):
-            return None
-        return int(parts[0]), parts[1]
+        return (int(parts[0]), parts[1]) if parts else None
 
     def rsvp(self, event_id: int, contact_id: int) -> str:
         """Allow answering this invitation for this contact."""
-        return self._sign("rsvp", f"{event_id}.{contact_id}")
+        return self._sign("rsvp", event_id, contact_id)
 
     def read_rsvp(self, token: str) -> tuple[int, int] | None:
         """Give (event id, contact id)."""
@@ -67,25 +86,34 @@ class Tokens:
 
     def mine(self, contact_id: int, *, until: datetime) -> str:
         """Allow seeing and changing what is known of this contact, until this moment."""
-        return self._sign("mine", f"{contact_id}.{int(until.timestamp())}")
+        return self._sign("mine", contact_id, int(until.timestamp()))
 
     def read_mine(self, token: str, *, now: datetime) -> int | None:
         """Give the contact id while the token is good."""
         numbers = _two_numbers(self._read("mine", token))
         return numbers[0] if numbers and now.timestamp() < numbers[1] else None
 
-    def _sign(self, verb: str, payload: str) -> str:
+    def _sign(self, verb: str, *parts: int | str) -> str:
+        said = [str(part) for part in parts]
+        payload = ".".join(said)
+        token = f"{payload}.{self._signature(verb, payload)}"
+        if self._read(verb, token) != said:
+            raise DeadLink(f"A link to {verb} would not be read: {payload[:LONGEST_TOKEN]}.")
+        return token
+
+    def _signature(self, verb: str, payload: str) -> str:
         digest = hmac.digest(self._secret, f"mailer/{verb}/{payload}".encode(), hashlib.sha256)
-        return f"{payload}.{digest[:SIGNATURE_BYTES].hex()}"
+        return digest[:SIGNATURE_BYTES].hex()
 
     def _read(self, verb: str, token: str) -> list[str] | None:
-        """Split a token that is exactly what we would sign today; None for anything else."""
+        """Split a token that is what we would sign, in either case of its letters; None for all else."""
         if len(token) > LONGEST_TOKEN or not token.isascii():
             return None
-        payload, _, _ = token.rpartition(".")
-        if not hmac.compare_digest(self._sign(verb, payload), token):
+        payload, _, signature = token.lower().rpartition(".")
+        parts, may_be = payload.split("."), _PARTS[verb]
+        if len(parts) != len(may_be) or not all(may(part) for may, part in zip(may_be, parts, strict=True)):
             return None
-        return payload.split(".")
+        return parts if hmac.compare_digest(self._signature(verb, payload), signature) else None
 
 
 class Links:
@@ -133,6 +161,4 @@ class Links:
 
 
 def _two_numbers(parts: list[str] | None) -> tuple[int, int] | None:
-    if not parts or len(parts) != 2 or not all(_NUMBER.fullmatch(part) for part in parts):
-        return None
-    return int(parts[0]), int(parts[1])
+    return (int(parts[0]), int(parts[1])) if parts else None

@@ -1,15 +1,21 @@
 """Links that nobody else can make."""
 
 import string
+from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mailer.tokens import Links, Tokens
+from lists import catalog
+from lists.errors import DeadLink
+from mailer.tokens import LONGEST_TOKEN, Links, Tokens
+from tests.clocks import START
+from tests.names import list_names
 
 TOKENS = Tokens(b"k" * 32)
 ANA, BEN = 7, 41
+LATER = START + timedelta(hours=1)
 ids = st.integers(min_value=0, max_value=10**18 - 1)
 
 
@@ -18,7 +24,29 @@ def test_what_we_sign_we_read_back(first: int, second: int) -> None:
     assert TOKENS.read_confirm(TOKENS.confirm(first, second)) == (first, second)
     assert TOKENS.read_rsvp(TOKENS.rsvp(first, second)) == (first, second)
     assert TOKENS.read_preferences(TOKENS.preferences(first)) == first
-    assert TOKENS.read_unsubscribe(TOKENS.unsubscribe(first, "interest")) == (first, "interest")
+    assert TOKENS.read_mine(TOKENS.mine(first, until=LATER), now=START) == first
+
+
+@given(ids, list_names())
+def test_every_list_that_can_be_made_can_be_left(contact: int, name: str) -> None:
+    token = TOKENS.unsubscribe(contact, name)
+    for spelling in (token, token.upper(), token.capitalize()):
+        assert TOKENS.read_unsubscribe(spelling) == (contact, name)
+    assert len(token) <= LONGEST_TOKEN and token[-1].isalnum()
+
+
+@given(ids, st.one_of(list_names().map(lambda name: f"{name}x" * 41), st.text(max_size=50)))
+def test_a_link_that_would_not_be_read_is_never_made(contact: int, name: str) -> None:
+    assume(not catalog.is_name(name))
+    with pytest.raises(DeadLink):
+        TOKENS.unsubscribe(contact, name)
+
+
+@pytest.mark.parametrize("number", [-1, 10**18])
+def test_a_number_that_would_not_be_read_is_never_signed(number: int) -> None:
+    for sign in (TOKENS.preferences, lambda at: TOKENS.confirm(at, 0), lambda at: TOKENS.rsvp(1, at)):
+        with pytest.raises(DeadLink):
+            sign(number)
 
 
 def test_a_token_altered_by_one_byte_is_not_ours() -> None:
@@ -26,7 +54,7 @@ def test_a_token_altered_by_one_byte_is_not_ours() -> None:
     for place in range(len(token)):
         for sign in string.ascii_letters + string.digits + "-_.=":
             altered = token[:place] + sign + token[place + 1 :]
-            if altered != token:
+            if altered.lower() != token:
                 assert TOKENS.read_unsubscribe(altered) is None
 
 
