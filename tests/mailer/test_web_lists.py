@@ -198,3 +198,16 @@ def test_the_brakes_hold_over_all_lists(visitor, service):
         assert len(session.scalars(select(OutboxRow)).all()) == 3
         assert contacts.get(session, 1).email == "dora@example.org"
         assert len(subs.of_contact(session, 1)) == 5
+
+
+def test_a_name_that_no_list_can_have_is_no_page_and_no_trouble(visitor):
+    for name in ("%00", "a" * 5_000, "Clergy", "clergy-", "%F0%9F%99%82"):
+        assert visitor.get(f"/join/{name}").status_code == 404
+
+
+def test_a_mail_of_a_list_that_an_older_backup_does_not_know_can_still_be_left(visitor, service):
+    visitor.post(joined(visitor, service))
+    leave = f"/unsubscribe/{service.tokens.unsubscribe(1, 'vigil-2027')}"
+    assert "Leave this list: vigil-2027?" in words(visitor.get(leave))
+    assert visitor.post(leave).status_code == 200
+    assert state(service) == [("clergy", "confirmed")]

@@ -32,6 +32,14 @@ def words(session: Session, visit: Visit, name: str) -> Words | None:
     )
 
 
+def leave_question(session: Session, visit: Visit, name: str) -> str:
+    """Return the question whether to leave a list, by its name where a backup older than the list is back."""
+    said = visit.words.unsubscribe
+    if name in OURS:
+        return str(said[f"heading_{name}"])
+    return said.heading_added(title=title(session, visit, name))  # type: ignore[no-any-return]
+
+
 def title(session: Session, visit: Visit, name: str) -> str:
     """Return what people call a list."""
     if name in OURS:

@@ -16,12 +16,12 @@ def show(visit: Visit) -> Page:
         if contact is None:
             raise NotFound("This link is not one of ours.")
         visit = visit.speaking(contact.language)
-        words = added.words(session, visit, list_name)
+        question = added.leave_question(session, visit, list_name)
     preferences = f"/preferences/{visit.service.tokens.preferences(contact.id)}"
     return Page(
         visit=visit,
         template="unsubscribe.html",
-        values={"list": list_name, "added": words, "preferences": preferences},
+        values={"question": question, "preferences": preferences},
     )
 
 
