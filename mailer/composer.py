@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lists import permission
-from lists.errors import BadInput
+from lists.errors import BadInput, DeadLink
 from lists.permission import LASTING, Reader
 from mailer import mime, templates
 from mailer.discretion import Neutral
@@ -32,6 +32,7 @@ from mailer.tokens import Links
 MOST_EDITIONS = 256  # kept in memory; one is about 20 kB
 SIGNING_PARTS = 2  # an rsa key leaves the interpreter to others; more gain nothing on small machines
 OPTIONAL = ("leave_url",)  # frames show it only where there is one
+DEAD_LINK = "dead link: "  # why a message is held whose own links we would not read; the link follows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ class Composer:
                     done[entry.id] = _kept(entry, why or "")
                 else:
                     allowed.append(Addressed(entry=entry, reader=reader))
-            contents = self.sources[kind].compose(session, allowed, now=now) if allowed else {}
+            contents = self._contents(session, kind, allowed, now=now) if allowed else {}
             for letter in allowed:
                 done[letter.entry.id] = self._written(letter, contents[letter.entry.id], absent)
         letters = [done[entry.id] for entry in entries]
@@ -122,6 +123,18 @@ class Composer:
         size = -(-len(letters) // (SIGNING_PARTS if self.signer.slow else 1)) or 1
         parts = [letters[first : first + size] for first in range(0, len(letters), size)]
         return [letter for part in self.spread(self._signed, parts) for letter in part]
+
+    def _contents(
+        self, session: Session, kind: str, letters: Sequence[Addressed], *, now: datetime
+    ) -> Mapping[int, Content | Refusal]:
+        """Return what the source says; a dead link holds the message that would have it, and no other."""
+        try:
+            return self.sources[kind].compose(session, letters, now=now)
+        except DeadLink as fault:
+            if len(letters) == 1:
+                return {letters[0].entry.id: Refusal(state="held", why=f"{DEAD_LINK}{fault}")}
+        each = [self._contents(session, kind, [letter], now=now) for letter in letters]
+        return {row: content for contents in each for row, content in contents.items()}
 
     def _signed(self, letters: Letters) -> Letters:
         """Sign what may leave, whatever its source; all in a row, which is faster than one by one."""
@@ -146,6 +159,8 @@ class Composer:
             return Result(entry=letter.entry, state=content.state, why=content.why)
         try:
             return self._message(letter.entry, letter.reader, content, absent)
+        except DeadLink as fault:
+            return Result(entry=letter.entry, state="held", why=f"{DEAD_LINK}{fault}")
         except BadInput as error:
             # One reader's data that no message can hold must stop neither the others nor the worker.
             return Result(entry=letter.entry, state="failed", why=f"cannot be written: {error}")

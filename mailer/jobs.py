@@ -35,6 +35,7 @@ from mailer import (
     retention,
     tallies,
 )
+from mailer.composer import DEAD_LINK
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
 from mailer.policy import POLICY, RESOURCE_FIELDS
@@ -78,6 +79,7 @@ class Jobs:
     home: Path
     fingerprint: bytes  # the pepper's
     _stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    _links_tried: threading.Event = field(default_factory=threading.Event, init=False)
 
     def all(self) -> Sequence[Job]:
         """Return every job in the order a tick runs them."""
@@ -251,9 +253,12 @@ class Jobs:
         with self.database.write() as session:
             now = self.clock.now()
             moved += self._release_links(session, now)
+            if not self._links_tried.is_set():  # only another version of this program can mend them
+                moved += outbox.requeue(session, OutboxRow.why.startswith(DEAD_LINK))
             held = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
             for kind, list_name in session.execute(held).all():
                 moved += self._release_kind(session, kind, POLICY[kind].purpose(list_name), now)
+        self._links_tried.set()
         return moved
 
     def _release_kind(self, session: Session, kind: str, purpose: Purpose, now: datetime) -> int:

@@ -1,5 +1,7 @@
 """What is held waits for its reason to end, and what is too late is given up, however much there is of it."""
 
+import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,11 +11,13 @@ from lists import subscriptions
 from lists.contacts import Contact
 from lists.db import Database
 from mailer import census, jobs, outbox
+from mailer.composer import Ready
 from mailer.jobs import Jobs
+from mailer.outbox import Result
 from mailer.service import Service
 from tests import crowd
 from tests.clocks import StoppedClock
-from tests.desk import Desk
+from tests.desk import Desk, read
 from tests.people import Person
 from tests.statements import recorded
 
@@ -99,3 +103,29 @@ def test_everything_that_is_too_late_is_given_up_in_one_run(
     clock.advance(days=5)
     assert table.named("expire").run() == 10
     assert _states(desk) == {"expired": 10}
+
+
+def test_a_mail_whose_own_link_to_leave_would_fail_is_held_until_a_version_that_reads_it(
+    service: Service, desk: Desk, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "clergy-az"
+    with desk.database.write() as session:
+        asked = subscriptions.ask(session, contact_id=ben.id, list=name, now=desk.clock.now())
+        subscriptions.confirm(session, subscription_id=asked.id, round=0, now=desk.clock.now())
+    desk.update()
+    desk.update(audience=name)
+    service.jobs.named("release-held").run()
+    with monkeypatch.context() as older:
+        older.setattr("lists.catalog._NAME", re.compile(r"[a-z][a-z_]{0,29}"))
+        composed = desk.compose(desk.claim())
+    ready, held = composed
+    assert isinstance(ready, Ready) and isinstance(held, Result)
+    assert held.state == "held" and held.why.startswith("dead link: ") and name in held.why
+    with desk.database.write() as session:
+        outbox.record(session, [held], now=desk.clock.now())
+    assert service.jobs.named("release-held").run() == 0
+    restarted = replace(service.jobs)
+    assert restarted.named("release-held").run() == 1
+    (letter,) = [read(each) for each in desk.compose(desk.claim())]
+    assert f"<{name}.{desk.composer.sender.domain}>" in letter["List-Id"]
+    assert desk.service.links.unsubscribe(ben.id, name) in letter["List-Unsubscribe"]
