@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from lists import declines, subscriptions, suppressions
+from lists import declines, proof, subscriptions, suppressions
 from lists.contacts import Contact
 from lists.db import Instant
 from lists.subscriptions import Subscription
@@ -66,7 +66,10 @@ class Purpose:
 
 
 class Reader(NamedTuple):
-    """Whom a message is for, as they are now, and why we may not write to them (None when we may)."""
+    """Whom a message is for, as they are now, and why we may not write to them (None when we may).
+
+    `name` is "" while nobody at the address has confirmed it (see lists.proof).
+    """
 
     id: int
     email: str
@@ -113,7 +116,8 @@ def _asked(purpose: Purpose) -> Select[*tuple[Any, ...]]:
     reader = select(
         Contact.id,
         Contact.email,
-        Contact.name,
+        # What needs a confirmed subscription needs no second look at whether there is one.
+        (Contact.name if purpose.needs == "confirmed" else proof.name()).label("name"),
         Contact.language,
         Contact.zone,
         Contact.city,

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, bindparam, cast, func, literal, select
 from sqlalchemy.orm import Session
 
-from lists import catalog, consents, contacts, directory, suppressions
+from lists import catalog, consents, contacts, directory, proof, suppressions
 from lists import subscriptions as subs
 from lists.addresses import Address
 from lists.catalog import MailingList
@@ -86,6 +86,7 @@ class Confirmations:
             place=asked.place,
             discreet=asked.discreet,
         )
+        proof.dispute_name(session, contact.id, name=name)
         if asked.discreet and not contact.discreet:
             # The one thing a form changes of somebody known: who is wrong about it hides a name too many.
             contacts.amend(session, contact.id, discreet=True)

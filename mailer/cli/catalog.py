@@ -15,7 +15,6 @@ from mailer.service import Service
 from mailer.templates import LANGUAGES
 from mailer.web.public import added
 
-SAMPLE_NAME = "Alex"
 COLUMNS = {
     "name": "Name",
     "page": "Page",
@@ -165,7 +164,7 @@ def _question(service: Service, session: Session, of: MailingList) -> Mapping[st
     """Return the mail that asks to confirm, by language, as a made-up reader would read it."""
     edition = service.confirmations.question(session, of.name, now=service.clock.now())
     sample = {
-        "name": SAMPLE_NAME,
+        "name": "",  # nobody is called by a name before their yes
         "leave_url": "",
         "preferences_url": service.links.preferences(0),
         "confirm_url": service.links.confirm(0, 0),
