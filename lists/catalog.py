@@ -32,7 +32,8 @@ class MailingList(Base):
     """A list that staff added: its name in addresses and commands, and its words by language.
 
     `about` says what comes and how often; `letter` is the mail that asks to confirm, by language and part
-    (subject, preview, body), empty where the shared one is sent.
+    (subject, preview, body), empty where the shared one is sent. `links_mended_at`: until then the links to
+    leave this list were refused, None where they always worked.
     """
 
     __tablename__ = "mailing_lists"
@@ -43,6 +44,7 @@ class MailingList(Base):
     letter: Mapped[dict[str, dict[str, str]]] = mapped_column(JSON)
     added_at: Mapped[Moment]
     closed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    links_mended_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
 
 
 def is_name(text: str) -> bool:

@@ -12,13 +12,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, String, bindparam, cast, func, literal, select
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    String,
+    bindparam,
+    cast,
+    exists,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists import audit
+from lists import audit, catalog
+from lists.catalog import MailingList
 from lists.contacts import Contact
 from lists.db import Base, Id, Instant, Moment, PrimaryKey
-from lists.errors import NotFound
+from lists.errors import BadInput, NotFound
 from lists.permission import allowed, people, refusal
 from lists.subscriptions import Subscription
 from mailer import outbox
@@ -27,11 +39,18 @@ from mailer.policy import POLICY
 from mailer.source import Addressed, Content, Refusal
 
 RECALLED = "recalled by staff"
+DEAD_LINKS = "dead-links"  # of a list: whoever was sent a mail of it while its links to leave were refused
+SEGMENTS = (DEAD_LINKS,)
+LIST_MAIL = tuple(kind for kind, policy in POLICY.items() if policy.list_mail)
+ARRIVED = ("sent", "unknown", "bounced", "complained")  # states of a message that somebody may have read
 WITHDRAWN = 2_000  # messages at once: a sign-up waits no longer for them than for a batch that is filled
 
 
 class Broadcast(Base):
-    """One update: its frozen edition, whom it is for, how far filling has come, and when it was recalled."""
+    """One update: its frozen edition, whom it is for, how far filling has come, and when it was recalled.
+
+    `segment` is the part of the audience it is for, one of SEGMENTS, or "" for all of it.
+    """
 
     __tablename__ = "broadcasts"
     __table_args__ = (
@@ -42,6 +61,7 @@ class Broadcast(Base):
     id: Mapped[PrimaryKey]
     subject: Mapped[str] = mapped_column(String(300))
     audience: Mapped[str] = mapped_column(String(40))
+    segment: Mapped[str] = mapped_column(String(20), default="", server_default="")
     edition_id: Mapped[int] = mapped_column(ForeignKey("editions.id"))
     state: Mapped[str] = mapped_column(String(8), default="filling", index=True)
     cursor: Mapped[int] = mapped_column(Id, default=0)
@@ -93,6 +113,7 @@ class Broadcasts:
             )
             .select_from(people(purpose))
             .where(Subscription.contact_id > broadcast.cursor, allowed(purpose, now=now))
+            .where(*_within(broadcast.segment, broadcast.audience))
         )
         batch = ahead.order_by(Subscription.contact_id).limit(limit).subquery()
         last = session.scalar(select(func.max(batch.c.contact_id)))
@@ -132,11 +153,12 @@ class Broadcasts:
         return None if filling is None else now
 
 
-def head_count(session: Session, *, audience: str, now: datetime) -> HeadCount:
+def head_count(session: Session, *, audience: str, now: datetime, segment: str = "") -> HeadCount:
     """Count who would get an update to this audience at `now`, by language, and who would not, by reason."""
     purpose = POLICY["broadcast"].purpose(audience)
     why = refusal(purpose, now=now).label("why")
-    asked = select(Contact.language, why).select_from(people(purpose)).subquery()
+    within = _within(segment, audience)
+    asked = select(Contact.language, why).select_from(people(purpose)).where(*within).subquery()
     found = session.execute(
         select(asked.c.language, asked.c.why, func.count()).group_by(asked.c.language, asked.c.why)
     )
@@ -150,13 +172,53 @@ def head_count(session: Session, *, audience: str, now: datetime) -> HeadCount:
     return HeadCount(languages=languages, refused=refused)
 
 
+def readers(session: Session, *, audience: str, segment: str, now: datetime) -> Sequence[str]:
+    """Return the addresses of whoever would get an update to this audience at `now`, in order."""
+    purpose = POLICY["broadcast"].purpose(audience)
+    may = select(Contact.email).select_from(people(purpose)).where(allowed(purpose, now=now))
+    return session.scalars(may.where(*_within(segment, audience)).order_by(Contact.email)).all()
+
+
+def check_segment(session: Session, *, audience: str, segment: str) -> None:
+    """Raise BadInput for a part that a list cannot have: one whose links to leave have always worked."""
+    found = catalog.find(session, audience)
+    if segment == DEAD_LINKS and (found is None or found.links_mended_at is None):
+        raise BadInput(
+            f"The links to leave the list {audience} have always worked, so nobody got one that did not."
+        )
+
+
+def _within(segment: str, audience: str) -> Sequence[ColumnElement[bool]]:
+    """Return the SQL conditions, over `people` of an audience, of belonging to a segment of it."""
+    if not segment:
+        return ()
+    assert segment == DEAD_LINKS, segment
+    mended = select(MailingList.links_mended_at).where(MailingList.name == audience).scalar_subquery()
+    had = exists().where(
+        OutboxRow.contact_id == Contact.id,
+        OutboxRow.list == audience,
+        OutboxRow.kind.in_(LIST_MAIL),
+        OutboxRow.state.in_(ARRIVED),
+        func.coalesce(OutboxRow.sent_at, OutboxRow.queued_at) < mended,
+    )
+    return (had.correlate(Contact),)
+
+
 def create(
-    session: Session, *, subject: str, audience: str, edition_id: int, now: datetime, actor: str
+    session: Session,
+    *,
+    subject: str,
+    audience: str,
+    edition_id: int,
+    now: datetime,
+    actor: str,
+    segment: str = "",
 ) -> Broadcast:
     """Create a broadcast, to be filled at once; `subject` is what lists of broadcasts show."""
     broadcast = Broadcast(
         subject=subject[:300],
         audience=audience,
+        segment=segment,
         edition_id=edition_id,
         created_at=now,
         state="filling",

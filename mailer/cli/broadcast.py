@@ -22,8 +22,10 @@ from mailer.templates import LANGUAGES, Edition, Template
 
 KIND = "broadcast"
 SAMPLE_NAME = "Alex"
+SEGMENT = "Only to those who were sent a mail of this list whose link to leave did not work: dead-links."
+PART_OF = {"": "", broadcasts.DEAD_LINKS: " who were sent a mail whose link to leave did not work"}
 COLUMNS = {"id": "Number", "subject": "Subject", "audience": "To", "created_at": "Created", "state": "State"}
-STATES = {**COLUMNS, "filled_at": "All in the outbox", "recalled_at": "Recalled"}
+STATES = {**COLUMNS, "segment": "Only to", "filled_at": "All in the outbox", "recalled_at": "Recalled"}
 WAITING = ("queued", "sending")
 STOPPABLE = (*WAITING, "held", "unknown")  # unknown ones are not sent once more
 
@@ -40,11 +42,23 @@ def command() -> None:
 @command.command()
 @click.option("--file", required=True, type=click.Path(path_type=Path), help="The text, as a Markdown file.")
 @click.option("--audience", required=True, help="The list it goes to.")
+@click.option("--segment", type=click.Choice(broadcasts.SEGMENTS), help=SEGMENT)
+@click.option("--people", is_flag=True, help="Name everybody who would get it.")
 @click.option("--dry-run", is_flag=True, help="Only show who would get it, and how it reads.")
 @click.option("--yes", is_flag=True, help="Send it without asking.")
 @click.option("--again", is_flag=True, help="Send it even if exactly this text went to this list before.")
 @output.json_option
-def send(*, file: Path, audience: str, dry_run: bool, yes: bool, again: bool, as_json: bool) -> None:
+def send(
+    *,
+    file: Path,
+    audience: str,
+    segment: str | None,
+    people: bool,
+    dry_run: bool,
+    yes: bool,
+    again: bool,
+    as_json: bool,
+) -> None:
     """Send an update: “mailer broadcast send --file update.md --audience interest”.
 
     The file begins with its subject between two lines of three dashes; the text below is Markdown. For two
@@ -56,18 +70,24 @@ def send(*, file: Path, audience: str, dry_run: bool, yes: bool, again: bool, as
     What happens next: every message is put into the outbox, and “mailer serve” sends them; confirmations and
     invitations overtake them. If this is stopped in the middle, “mailer serve” goes on where it stopped.
     """
+    segment = segment or ""
     if as_json and not (yes or dry_run):
         raise BadInput("With --json nobody is asked, so add --yes to send it, or --dry-run to look.")
     template = Template(name=KIND, sources=templates.parse_update(templates.read(file), path=file.name))
     with opening.sending() as service:
-        edition, previews, head = _look(service, template, audience)
+        edition, previews, head = _look(service, template, audience, segment)
         with service.database.read() as session:
             absent = service.editions.shelf.absent(session)
+            now = service.clock.now()
+            named = broadcasts.readers(session, audience=audience, segment=segment, now=now) if people else ()
         notes = _notes(edition, head, absent)
-        told: dict[str, object] = {"audience": audience, "readers": head.readers, "notes": notes}
+        told: dict[str, object] = {"audience": audience, "segment": segment, "readers": head.readers}
+        told |= {"notes": notes} | ({"people": named} if people else {})
         told |= {"languages": head.languages, "left_out": head.refused, "previews": previews}
         if not as_json:
-            _show(audience, previews, head, notes)
+            _show(f"{audience}{PART_OF[segment]}", previews, head, notes)
+            for email in named:
+                output.say(f"         {email}")
         if dry_run:
             if as_json:
                 output.print_json({**told, "broadcast": None})
@@ -76,11 +96,12 @@ def send(*, file: Path, audience: str, dry_run: bool, yes: bool, again: bool, as
             return
         if not head.readers:
             raise Conflict(
-                f"Nobody on the list {audience} may be written to now, so there is nothing to send."
+                f"Nobody on the list {audience}{PART_OF[segment]} may be written to now, so there is nothing"
+                " to send."
             )
         if not yes:
             click.confirm(f"Send it to {_people(head.readers)}?", abort=True, err=True)
-        number = _create(service, template, audience, again=again)
+        number = _create(service, template, audience, segment, again=again)
         put = _fill(service, number, head.readers)
     if as_json:
         output.print_json({**told, "broadcast": number, "put": put})
@@ -203,17 +224,18 @@ def _counts(session: Session, number: int) -> dict[str, int]:
 
 
 def _look(
-    service: Service, template: Template, audience: str
+    service: Service, template: Template, audience: str, segment: str
 ) -> tuple[Edition, dict[str, dict[str, str]], HeadCount]:
     """Count the readers and render each language for a made-up one; nothing of it is kept."""
     now = service.clock.now()
     with service.database.write() as session:
         catalog.check(session, audience)
+        broadcasts.check_segment(session, audience=audience, segment=segment)
         edition = service.editions.freeze(session, template, KIND, now=now)
         session.expunge(edition)
         session.rollback()
     with service.database.read() as session:
-        head = broadcasts.head_count(session, audience=audience, now=now)
+        head = broadcasts.head_count(session, audience=audience, now=now, segment=segment)
     previews = {}
     for language in edition.content:
         read = _preview(service, edition, language, audience)
@@ -268,12 +290,13 @@ def _show(
         output.say(f"Please note: {note}")
 
 
-def _create(service: Service, template: Template, audience: str, *, again: bool) -> int:
+def _create(service: Service, template: Template, audience: str, segment: str, *, again: bool) -> int:
     """Freeze the text and create the update; raises Conflict when this very text went to this list before."""
     now = service.clock.now()
     with service.database.write() as session:
         edition = service.editions.freeze(session, template, KIND, now=now)
         same = (Broadcast.edition_id == edition.id) & (Broadcast.audience == audience)
+        same &= Broadcast.segment == segment
         before = session.scalars(select(Broadcast).where(same).order_by(Broadcast.id.desc())).first()
         if before is not None and not again:
             raise Conflict(
@@ -285,6 +308,7 @@ def _create(service: Service, template: Template, audience: str, *, again: bool)
             session,
             subject=subject,
             audience=audience,
+            segment=segment,
             edition_id=edition.id,
             now=now,
             actor=opening.ACTOR,

@@ -25,6 +25,7 @@ COLUMNS = {
     "letter": "Asks to confirm with",
     "added_at": "Added",
     "closed_at": "Closed",
+    "links_mended_at": "Links to leave work since",
 }
 LETTER = "The mail that asks to confirm, as a Markdown file in both languages; else a shared one is sent."
 Letter = dict[str, dict[str, str]]
@@ -145,6 +146,7 @@ def row(service: Service, of: MailingList) -> dict[str, object]:
         "letter": "its own letter" if of.letter else "the shared letter",
         "added_at": of.added_at,
         "closed_at": of.closed_at,
+        "links_mended_at": of.links_mended_at,
     }
 
 
