@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from sqlalchemy import (
@@ -122,6 +123,12 @@ class Database:
         one_moment = {"isolation_level": "REPEATABLE READ"} if self.dialect == "postgresql" else {}
         self._reading = self.engine.execution_options(read_only=True, **one_moment)
         self._turn = threading.Lock()
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an embedded database, which need not be there yet; None for a server's."""
+        named = self.engine.url.database
+        return Path(named) if self.dialect == "sqlite" and named else None
 
     @contextmanager
     def write(self, *, long: bool = False) -> Iterator[Session]:

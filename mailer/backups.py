@@ -43,7 +43,7 @@ LEAST_PASSPHRASE = 12  # characters
 COMPRESSION = 1  # the fastest: rows of one table are so alike that more gains little
 LEFT_OUT = {table.__tablename__ for table in (Lease, Pulse, Run)}  # processes are not restored
 LEFT_OUT |= {SearchWord.__tablename__}  # made again of what is restored
-SECRETS, RESOURCES, SETTINGS = settings.SECRETS, deposits.FOLDER, "mailer.toml"
+SECRETS, RESOURCES, SETTINGS = settings.SECRETS, deposits.FOLDER, settings.SETTINGS
 NEVER = {f"{SECRETS}/database_url"}  # the restored house has a database of its own
 UNFINISHED = deposits.UNFINISHED
 

@@ -46,7 +46,8 @@ def kept_in(folder: Path, *, making: bool = True) -> Keys:
     What is missing is made, unless `making` is False. The folder has mode 0700, the files 0600. BadSettings
     when others can read them, or they are damaged or missing; StorageTrouble when they cannot be written.
     """
-    make_folder(folder)
+    if making:
+        make_folder(folder)
     try:
         with _locked(folder):
             return Keys(

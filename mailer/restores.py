@@ -26,6 +26,7 @@ class Restore(Base):
     id: Mapped[PrimaryKey]
     backup_at: Mapped[Moment]
     restored_at: Mapped[Moment]
+    run: Mapped[str | None] = mapped_column(String(32), default=None)
     reckoned_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
     ended_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
     how: Mapped[str] = mapped_column(String(10), default="")

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import structlog
 
 from lists.errors import Conflict
-from mailer import migrations, outbox, restores, skew, tryout
+from mailer import outbox, restores, skew, tryout
 from mailer.postoffice import PostOffice
 from mailer.scheduler import Scheduler, inheriting
 from mailer.service import Service
@@ -26,10 +26,10 @@ log = structlog.get_logger()
 def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Callable[[], None]) -> None:
     """Run everything until SIGTERM or SIGINT, then finish what was begun; `ready` says that pages answer.
 
+    The database is up to date by now, and its keys are noted: mailer/bootstrap.py.
+
     Raises Conflict when another process delivers from the same embedded database, or when the port is taken.
     """
-    migrations.upgrade(service.database)
-    service.note_keys()
     with service.database.read() as session:
         if restores.held(session) is not None:
             log.warning("nothing is sent until the gap of a restored backup is settled")

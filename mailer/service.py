@@ -15,7 +15,17 @@ from lists import addresses
 from lists.addresses import Address
 from lists.clock import Clock
 from lists.db import Database
-from mailer import editions, fingerprints, journal, postoffice, schedule, selectors, templates, tryout
+from mailer import (
+    editions,
+    fingerprints,
+    journal,
+    postoffice,
+    public_url,
+    schedule,
+    selectors,
+    templates,
+    tryout,
+)
 from mailer.bearer import Bearer
 from mailer.broadcasts import Broadcasts
 from mailer.composer import SIGNING_PARTS, Composer, Sender
@@ -154,13 +164,11 @@ class Service:
             drain=drain,
         )
 
-    def note_keys(self) -> None:
-        """Write down which keys this database is written with, unless it says so already."""
+    def require_noted(self) -> None:
+        """Raise BadSettings or Conflict unless this database is used with these keys and this public URL."""
         with self.database.read() as session:
-            known = fingerprints.are_noted(session, self.keys)
-        if not known:
-            with self.database.write() as session:
-                fingerprints.note(session, self.keys)
+            fingerprints.require_noted(session, self.keys, secret_folder(self.settings))
+            public_url.require(session, self.settings)
 
     def close(self) -> None:
         """Close every connection to the database."""
@@ -168,13 +176,19 @@ class Service:
 
 
 def build(settings: Settings, *, clock: Clock | None = None) -> Service:
-    """Build the service from its settings; the database must have been migrated.
+    """Build the service from its settings; the database must have been migrated. No key is made.
 
     Raises BrokenTemplate for a shipped template that cannot be read, BadSettings for keys that cannot be read
     or are not those of the database.
     """
     database = Database(settings.database_url)
     secret = fingerprints.keys_of(database, secret_folder(settings))
+    return assemble(settings, database=database, keys=secret, clock=clock)
+
+
+def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock | None) -> Service:
+    """Build the service over a database that is open, with these keys; raises BrokenTemplate as `build`."""
+    secret = keys
     signing = selectors.load(selectors.folder(settings.home), domains=settings.sending_domains)
     if clock is None:
         clock = tryout.clock(database) if settings.tryout else Clock()

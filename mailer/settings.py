@@ -33,6 +33,7 @@ __all__ = [
 
 LAST_PORT = "port"  # a file in the data folder
 SECRETS = "secrets"
+SETTINGS = "mailer.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def explain(environ: Mapping[str, str], *, home: Path | None = None) -> Explaine
     """Read the settings and say where each came from; BadSettings as in `load`."""
     told = environ.get("MAILER_HOME", "")
     folder = (home or (Path(told).expanduser() if told else default_home())).absolute()
-    in_file, mistakes = of_file(folder / "mailer.toml")
+    in_file, mistakes = of_file(folder / SETTINGS)
     in_secrets, more = of_secrets(folder / SECRETS)
     last = of_last_start(folder / LAST_PORT)
     layers: tuple[Layer, ...] = (last, in_file, in_secrets, of_environment(environ))

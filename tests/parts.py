@@ -4,6 +4,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from mailer import keys
 from mailer import service as composition
 from mailer.service import Service
 from mailer.settings import Settings
@@ -13,4 +14,5 @@ from mailer.settings import Settings
 def built() -> Service:
     """Return a service to take parts from that know no database; its own is empty and never used."""
     with tempfile.TemporaryDirectory() as folder:
+        keys.kept_in(Path(folder) / "secrets")
         return composition.build(Settings(home=Path(folder), database_url=f"sqlite:///{folder}/unused.db"))

@@ -4,8 +4,12 @@ import os
 
 import click
 
-from mailer import dkim, selectors, settings
-from mailer.cli import output
+from lists import audit
+from lists.clock import Clock
+from lists.db import Database
+from mailer import data_folder, dkim, fingerprints, migrations, public_url, selectors, settings
+from mailer.cli import opening, output
+from mailer.settings import Settings, secret_folder
 
 COLUMNS = {"key": "Setting", "value": "Value", "place": "From"}
 
@@ -17,12 +21,17 @@ def command() -> None:
 
 @command.command()
 def check() -> None:
-    """Tell every mistake in the settings, or that there is none."""
-    found = settings.load(os.environ)
+    """Tell every mistake in the settings, or that there is none; compare keys and links with the database."""
+    found = _found()
     keys = selectors.load(selectors.folder(found.home), domains=found.sending_domains)
+    _compare(found)
     output.say(f"The settings are good. Pages are at {found.public_url}, data is in {found.home}.")
     if found.tryout:
         output.say("No mail server is set, so this is a try-out: mail goes to the built-in post office.")
+    elif found.loopback:
+        output.say("Links in mail lead to this machine only; write public_url before you write to anybody.")
+    if not data_folder.has_keys(found.home):
+        output.say("This folder holds no keys and no people yet: “mailer serve” begins there.")
     if sentence := dkim.unsigned(keys, domain=found.from_address.rpartition("@")[2].lower()):
         output.say(sentence)
 
@@ -31,6 +40,60 @@ def check() -> None:
 @output.json_option
 def show(*, as_json: bool) -> None:
     """Show every setting and where it comes from; secrets are not shown."""
+    _found()
     told = settings.explain(os.environ).keys
     rows = [{"key": row.key, "value": row.value, "place": row.place, "what": row.what} for row in told]
     output.rows(rows, columns=COLUMNS, as_json=as_json)
+
+
+@command.command("accept-url")
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+def accept_url(*, yes: bool) -> None:
+    """Say that public_url has really changed: from now on, mail leads to the new address.
+
+    Links in mail that was sent begin with the old one, also those to leave. Keep it leading here.
+    """
+    with opening.database() as (found, database, _):
+        migrations.require_newest(database)
+        with database.read() as session:
+            before = public_url.noted(session)
+        if before in ("", found.public_url):
+            output.say(f"Nothing has changed: links lead to {found.public_url}.")
+            return
+        output.say(
+            f"Links in mail that was sent begin with {before}. Keep that address leading here, or nobody can"
+            f" leave by them. From now on links begin with {found.public_url}."
+        )
+        if not yes:
+            click.confirm("Is that meant?", abort=True, err=True)
+        with database.write() as session:
+            public_url.replace(session, found)
+            now = Clock().now()
+            audit.note(session, actor=opening.ACTOR, action="public URL", subject=found.public_url, now=now)
+    output.say("That is noted. Change public_url on every machine, and start each again.")
+
+
+def _compare(found: Settings) -> None:
+    """Refuse settings that the database is not used with: other keys, or another public URL."""
+    database = Database(found.database_url)
+    try:
+        if data_folder.has_keys(found.home):
+            migrations.require_tables(database)
+        elif not migrations.has_tables(database):
+            return
+        fingerprints.require(database, secret_folder(found))
+        if migrations.is_newest(database):
+            with database.read() as session:
+                public_url.require(session, found)
+    finally:
+        database.dispose()
+
+
+def _found() -> Settings:
+    """Return the settings of a folder that holds a service, or settings for one that is yet to start."""
+    found = settings.load(os.environ)
+    if data_folder.is_prepared(found.home):
+        data_folder.refuse_unfinished(found.home)
+    else:
+        data_folder.require(found.home, os.environ)
+    return found

@@ -5,20 +5,35 @@ from pathlib import Path
 
 import click
 
-from lists.db import Database
 from lists.errors import Conflict
-from mailer import backups, fingerprints, migrations, settings
+from mailer import backups, bootstrap, migrations, settings
 from mailer.cli import opening, output, passphrases, progress, restore
-from mailer.keys import Keys
 
 
 @click.group()
 def command() -> None:
-    """Keep the database: bring it up to date, back it up, put it back."""
+    """Keep the database: make it, bring it up to date, back it up, put it back."""
 
 
 for each in (restore.restore, restore.merge, restore.accept_gap, restore.status):
     command.add_command(each)
+
+
+@command.command()
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+def create(*, yes: bool) -> None:
+    """Make a new data folder with keys and an empty database, as the first “mailer serve” does.
+
+    Where the keys are there and the database was lost, only this makes an empty one, after a question.
+    """
+    found = settings.load(os.environ)
+    if bootstrap.is_lost(found) and not yes:
+        output.say(bootstrap.lost_sentence(found))
+        click.confirm("Make an empty database?", abort=True, err=True)
+    if bootstrap.create(found):
+        output.say(f"{found.home} is made: keys, and an empty database. Keep its secrets in a backup.")
+    else:
+        output.say(f"{found.home} holds a service already. Nothing was made.")
 
 
 @command.command()
@@ -27,10 +42,8 @@ def upgrade() -> None:
 
     “mailer serve” does this by itself at each start.
     """
-    database, keys = _opened()
-    steps = migrations.upgrade(database)
-    with database.write() as session:
-        fingerprints.note(session, keys)
+    with opening.database() as (_, database, _):
+        steps = migrations.upgrade(database)
     for step in steps:
         output.say(f"Done: {step}")
     output.say("The database is up to date.")
@@ -47,19 +60,17 @@ def backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> None:
     passphrase nobody can read it, you neither: keep it where the backup is not. Settings that the environment
     gives, and the address of a database server, are not in it.
     """
-    passphrase = passphrases.new(passphrase_file)
-    with (
-        opening.service() as service,
-        progress.bar("Backing up", total=backups.rows(service.database)) as done,
-    ):
-        made = backups.make(
-            file.absolute(),
-            passphrase,
-            database=service.database,
-            home=service.settings.home,
-            now=service.clock.now(),
-            progress=done,
-        )
+    with opening.service() as service:
+        passphrase = passphrases.new(passphrase_file)
+        with progress.bar("Backing up", total=backups.rows(service.database)) as done:
+            made = backups.make(
+                file.absolute(),
+                passphrase,
+                database=service.database,
+                home=service.settings.home,
+                now=service.clock.now(),
+                progress=done,
+            )
     if as_json:
         output.print_json(made)
     else:
@@ -69,16 +80,9 @@ def backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> None:
 @command.command()
 def check() -> None:
     """Check that the database is at the newest step and holds exactly what the program expects."""
-    database, _ = _opened()
-    migrations.require_newest(database)
-    found = migrations.differences(database)
+    with opening.database() as (_, database, _):
+        migrations.require_newest(database)
+        found = migrations.differences(database)
     if found:
         raise Conflict("The database differs from what the program expects:\n" + "\n".join(found))
     output.say("The database is up to date and whole.")
-
-
-def _opened() -> tuple[Database, Keys]:
-    """Return the database and its keys; refuses other keys, and makes those of a new database."""
-    found = settings.load(os.environ)
-    database = Database(found.database_url)
-    return database, fingerprints.keys_of(database, settings.secret_folder(found))

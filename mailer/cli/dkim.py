@@ -1,15 +1,13 @@
 """`mailer dkim`: the keys that sign mail, and the DNS records that let receivers verify it."""
 
-import os
 from typing import TextIO
 
 import click
 
 from lists.clock import Clock
 from lists.errors import BadInput, NotFound
-from mailer import dkim, selectors, settings
-from mailer.cli import output
-from mailer.keys import make_folder
+from mailer import dkim, selectors
+from mailer.cli import opening, output
 from mailer.selectors import KINDS, Selector
 from mailer.settings import Settings
 
@@ -53,7 +51,6 @@ def keygen(*, domain: str, name: str | None, kind: str, as_json: bool) -> None:
     printed is public: the DNS record, and what to do next.
     """
     found, domain = _with(domain)
-    make_folder(settings.secret_folder(found))
     named = name or f"{kind}-{Clock().now():%Y-%m}"
     made = selectors.make(selectors.folder(found.home), domain=domain, name=named, kind=kind)
     if as_json:
@@ -69,7 +66,7 @@ def keygen(*, domain: str, name: str | None, kind: str, as_json: bool) -> None:
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show the keys of every sending domain, and their DNS records again."""
-    found = settings.load(os.environ)
+    found = opening.house()
     keys = _keys(found)
     if as_json:
         output.print_json([_row(key) for key in keys])
@@ -120,7 +117,7 @@ def check(*, domain: str, published: TextIO | None, as_json: bool) -> None:
 
 def _with(domain: str) -> tuple[Settings, str]:
     """Return the settings and the domain as they write it; BadInput for one that is no sending domain."""
-    found, domain = settings.load(os.environ), domain.strip().rstrip(".").lower()
+    found, domain = opening.house(), domain.strip().rstrip(".").lower()
     if domain not in found.sending_domains:
         known = ", ".join(found.sending_domains) or "none yet"
         raise BadInput(f"“{domain[:80]}” is not among sending_domains ({known}). Add it there first.")

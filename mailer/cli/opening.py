@@ -6,33 +6,70 @@ from contextlib import contextmanager
 
 import click
 
-from mailer import logs, migrations, restores, settings, tryout
-from mailer.service import Service, build
+from lists.db import Database
+from mailer import data_folder, fingerprints, logs, migrations, restores, settings, tryout
+from mailer.keys import Keys
+from mailer.service import Service, assemble
+from mailer.settings import Settings
 
 ACTOR = "command line"  # who did it, in the audit
+
+
+def house() -> Settings:
+    """Read the settings of a data folder that holds a service.
+
+    Raises BadSettings, and NotFound or Conflict for a folder that holds none or half a restore.
+    """
+    found = settings.load(os.environ)
+    data_folder.require(found.home, os.environ)
+    return found
+
+
+@contextmanager
+def database() -> Iterator[tuple[Settings, Database, Keys]]:
+    """Return settings, database and keys, for a command that looks at the database itself.
+
+    Raises as `house` does, Conflict for a database without tables, and BadSettings for other keys than its.
+    """
+    found = house()
+    opened = Database(found.database_url)
+    try:
+        migrations.require_tables(opened)
+        yield found, opened, fingerprints.keys_of(opened, settings.secret_folder(found))
+    finally:
+        opened.dispose()
+
+
+@contextmanager
+def checked() -> Iterator[Service]:
+    """Return the service, over a database that is up to date and is used with these keys and this URL.
+
+    Raises as `database` does, and Conflict for a database that is not up to date, says nothing of its keys,
+    or is used with another public URL.
+    """
+    with database() as (found, opened, secret):
+        migrations.require_newest(opened)
+        service = assemble(found, database=opened, keys=secret, clock=None)
+        service.require_noted()
+        yield service
 
 
 @contextmanager
 def service() -> Iterator[Service]:
     """Return the service for as long as the block lasts; one that was handed in with the context is used.
 
-    Raises BadSettings, and Conflict for a database that is not up to date or lives in a try-out's time.
+    Raises as `checked` does, and Conflict for a database that lives in a try-out's time.
     """
     handed = click.get_current_context().find_object(Service)
     if handed is not None:
         yield handed
         return
     logs.configure()  # to the error output, so that what a script reads is the answer alone
-    opened = build(settings.load(os.environ))
-    try:
-        migrations.require_newest(opened.database)
-        opened.note_keys()
+    with checked() as opened:
         if not opened.settings.tryout:
             with opened.database.read() as session:
                 tryout.refuse_in_earnest(session)
         yield opened
-    finally:
-        opened.close()
 
 
 @contextmanager

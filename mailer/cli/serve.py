@@ -4,7 +4,7 @@ import os
 
 import click
 
-from mailer import logs, running, service, settings
+from mailer import bootstrap, logs, running, service, settings
 from mailer.cli import output
 
 
@@ -21,6 +21,7 @@ def command(host: str, port: int | None) -> None:
     logs.configure()
     environ = {**os.environ, **({"PORT": str(port)} if port else {})}
     found = settings.load(environ)
+    bootstrap.start(found)
     built = service.build(found)
 
     def ready() -> None:

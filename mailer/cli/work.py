@@ -1,10 +1,9 @@
 """`mailer work`: deliver, beside a `mailer serve` or on another machine."""
 
-import os
-
 import click
 
-from mailer import logs, migrations, service, settings, worker
+from mailer import logs, worker
+from mailer.cli import opening
 
 
 @click.command()
@@ -16,9 +15,5 @@ def command(attached: bool) -> None:
     embedded database only one may. Ctrl-C, or SIGTERM, finishes what was begun and ends.
     """
     logs.configure()
-    built = service.build(settings.load(os.environ))
-    try:
-        migrations.require_newest(built.database)
+    with opening.checked() as built:
         worker.run(built, attached=attached)
-    finally:
-        built.close()

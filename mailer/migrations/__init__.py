@@ -48,6 +48,14 @@ def is_newest(database: Database) -> bool:
         return _revision(session.connection()) == newest()
 
 
+def has_tables(database: Database) -> bool:
+    """Tell whether the database holds any step; a file that is not there is not made by looking."""
+    if database.file is not None and not database.file.exists():
+        return False
+    with database.read() as session:
+        return _revision(session.connection()) is not None
+
+
 def newest() -> str:
     """Return the number of the newest step."""
     return max(path.name.partition("_")[0] for path in STEPS.glob("[0-9]*.py"))
@@ -55,8 +63,19 @@ def newest() -> str:
 
 def require_newest(database: Database) -> None:
     """Raise Conflict, with what to do, unless the database is at the newest step."""
+    require_tables(database)
     if not is_newest(database):
         raise Conflict("The database is not up to date. Run “mailer db upgrade” first.")
+
+
+def require_tables(database: Database) -> None:
+    """Raise Conflict, with what to do, for a database that is missing or holds nothing."""
+    if not has_tables(database):
+        where = f"The database {database.file}" if database.file else "The database that database_url names"
+        raise Conflict(
+            f"{where} is empty or missing, so there is nobody to answer about. If it was lost, put a backup"
+            " back (“mailer db restore”); if it never was, begin with “mailer serve” or “mailer db create”."
+        )
 
 
 def differences(database: Database) -> Sequence[str]:

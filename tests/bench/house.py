@@ -9,11 +9,10 @@ from pathlib import Path
 from sqlalchemy import text
 
 from lists.db import EPOCH, MICROSECOND
-from mailer import broadcasts, service, templates
+from mailer import bootstrap, broadcasts, service, templates
 from mailer.service import Service
 from mailer.settings import Settings
 from mailer.templates import Template
-from tests.databases import make_tables
 
 ZONES = ("America/New_York", "America/Chicago", "America/Denver", "America/Phoenix", "America/Los_Angeles")
 
@@ -62,9 +61,10 @@ def house(*, people: int, smtp_port: int = 0) -> Iterator[Service]:
                 "sending_domains": ("lists.example",),
                 "postal_address": "123 Example Street, Anytown, NY 00000",
             }
-        built = service.build(Settings.model_validate(values))
+        settings = Settings.model_validate(values)
+        bootstrap.create(settings)
+        built = service.build(settings)
         try:
-            make_tables(built.database)
             populate(built, people)
             yield built
         finally:

@@ -1,6 +1,6 @@
 """A campaign in a folder of its own: its people, its processes, its sink, and what is expected of it.
 
-Everything is done as people do it, by real processes: `mailer db upgrade`, `mailer broadcast send`, `mailer
+Everything is done as people do it, by real processes: `mailer db create`, `mailer broadcast send`, `mailer
 serve`, `mailer work`. Only the people are put into the database from here, because a hundred thousand of them
 would take an hour to sign up.
 """
@@ -30,6 +30,7 @@ from mailer.attempts import Attempt
 from mailer.confirmations import Asked
 from mailer.outbox import OutboxRow
 from mailer.service import Service
+from mailer.settings import Settings
 from tests import crowd, people
 from tests.crash.forge import Forge, Victim
 from tests.crash.points import Point
@@ -97,8 +98,13 @@ class Campaign:
     def built(self) -> Service:
         """The same service as the processes have, to look at its database."""
         if self._built is None:
-            self._built = service.build(settings.load(self.environ))
+            self._built = service.build(self.settings)
         return self._built
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of its processes."""
+        return settings.load(self.environ)
 
     @property
     def embedded(self) -> bool:

@@ -10,7 +10,7 @@ from html import unescape
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from mailer import migrations
+from mailer import bootstrap, migrations
 from tests.crash.campaign import Campaign, populate
 from tests.crash.forge import Victim
 from tests.crash.points import DOT, Point, Scene
@@ -39,8 +39,8 @@ def play(campaign: Campaign, point: Point, *, people: int) -> None:
 
 
 def settle_in(campaign: Campaign, people: int) -> None:
-    """Make the tables, whatever a killed upgrade left behind, and add the people."""
-    migrations.upgrade(campaign.built.database)
+    """Make keys and tables, whatever a killed start left behind, and add the people."""
+    bootstrap.create(campaign.settings)
     assert migrations.differences(campaign.built.database) == [], "half an upgrade"
     populate(campaign, people)
 
@@ -56,7 +56,7 @@ def _announcement(campaign: Campaign) -> list[str]:
 
 
 def _upgrade(campaign: Campaign, point: Point) -> None:
-    campaign.die(campaign.victim(point, "db", "upgrade"))
+    campaign.die(campaign.victim(point, "db", "create"))
 
 
 def _announce(campaign: Campaign, point: Point) -> None:

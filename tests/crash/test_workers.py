@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from lists.db import Database
+from mailer import bootstrap
 from mailer.attempts import Attempt
 from mailer.outbox import OutboxRow
 from tests.crash import chance, proof, scenes, verdict
@@ -75,6 +76,7 @@ def test_eight_workers_of_which_some_are_killed_and_one_is_lost_with_its_machine
 
 def test_a_second_worker_on_sqlite_is_refused_with_a_sentence(sqlite_url: str, tmp_path: Path) -> None:
     with campaign(tmp_path, url=sqlite_url) as made:
+        bootstrap.create(made.settings)
         first = made.start("work")
         made.until(lambda: (made.home / "delivery.lock").exists(), what="the first worker")
         made.until(

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from lists import addresses, contacts, directory, subscriptions
 from lists.clock import Clock
 from lists.directory import Application
-from mailer import broadcasts, events, migrations, settings, templates
+from mailer import broadcasts, events, keys, migrations, settings, templates
 from mailer import service as composition
 from mailer.confirmations import Asked
 from mailer.service import Service
@@ -35,6 +35,7 @@ def house(server: Postfix, database_url: str, tmp_path: Path) -> Iterator[Servic
     links = {
         f"MAILER_RESOURCES__{name}__EN": "https://example.org/" + name for name in ("TOOLKIT", "WEBINAR")
     }
+    keys.kept_in(tmp_path / "secrets")
     built = composition.build(
         settings.load(
             {

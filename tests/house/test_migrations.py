@@ -30,7 +30,7 @@ def test_the_newest_step_is_the_one_with_the_highest_number() -> None:
 
 
 def test_an_empty_database_is_told_with_what_to_do(empty_database: Database) -> None:
-    with pytest.raises(Conflict, match="mailer db upgrade"):
+    with pytest.raises(Conflict, match="mailer db create"):
         migrations.require_newest(empty_database)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mailer import cli
+from mailer import bootstrap, cli
+from mailer.settings import Settings
 
 DOMAIN = "restoring-trust.example"
 
@@ -13,6 +14,7 @@ DOMAIN = "restoring-trust.example"
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILER_HOME", str(tmp_path / "data"))
+    bootstrap.create(Settings(home=tmp_path / "data"))
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_a_key_for_a_foreign_domain_is_refused(mailer, tmp_path: Path) -> None:
     for command in ("keygen", "check"):
         status, told = mailer("dkim", command, "elsewhere.example")
         assert status == 2 and f"is not among sending_domains ({DOMAIN})" in told
-    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "data" / "secrets" / "dkim").exists()
 
 
 def test_keys_are_listed_with_their_records_and_with_what_is_missing(mailer) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mailer import tryout
+from mailer import fingerprints, tryout
 from mailer.service import Service
+from mailer.settings import secret_folder
 from tests.house import source
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -42,16 +43,16 @@ def earnest() -> Iterator[dict[str, str]]:
         }
 
 
-def test_a_database_that_is_not_there_yet_is_told_with_what_to_do(run: Run) -> None:
+def test_a_database_that_is_not_there_yet_is_told_with_what_to_do(run: Run, tmp_path: Path) -> None:
     ran = run("list")
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert "mailer db upgrade" in ran.stderr
+    assert f"{tmp_path} holds no data" in ran.stderr and "mailer db create" in ran.stderr
 
 
 def test_scripts_read_the_answer_and_nothing_else(run: Run, earnest: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     file.write_text("email\ndora@example.org\n", "utf-8")
-    assert run("db", "upgrade").returncode == 0
+    assert run("db", "create").returncode == 0
     words = ("list", "import", str(file), "--list", "interest", "--consent", "sheet of October 4", "--json")
     assert json.loads(run(*words, **earnest).stdout)["imported"] is True
     ran = run("deliver", "--until-empty", "--json", **earnest)
@@ -64,6 +65,7 @@ def test_a_tryouts_future_is_no_place_for_real_mail(
     service: Service, run: Run, earnest: dict[str, str]
 ) -> None:
     with service.database.write() as session:
+        fingerprints.note(session, service.keys, secret_folder(service.settings))
         later = service.clock.now().replace(year=2027)
         tryout.move_to(session, later, real=service.clock.real())
     ran = run("list", MAILER_DATABASE_URL=service.settings.database_url, **earnest)

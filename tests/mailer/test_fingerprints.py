@@ -7,8 +7,8 @@ import pytest
 
 from lists import forgetting
 from lists.db import Database
-from lists.errors import BadSettings
-from mailer import fingerprints, keys, service
+from lists.errors import BadSettings, Conflict
+from mailer import fingerprints, keys
 from mailer.keys import Keys
 from mailer.settings import Settings, secret_folder
 from tests.clocks import StoppedClock
@@ -21,14 +21,17 @@ Opened = Callable[[], Keys]
 def opened(settings: Settings, database: Database, keys: Keys) -> Opened:
     """Read the keys as a start does, of a database that says which they are."""
     with database.write() as session:
-        fingerprints.note(session, keys)
+        fingerprints.note(session, keys, secret_folder(settings))
     return lambda: fingerprints.keys_of(database, secret_folder(settings))
 
 
 def test_the_first_start_on_an_empty_database_makes_both_keys(
     empty_database: Database, tmp_path: Path
 ) -> None:
-    made = fingerprints.keys_of(empty_database, tmp_path / "data" / "secrets")
+    with pytest.raises(BadSettings, match="pepper is missing"):
+        fingerprints.keys_of(empty_database, tmp_path / "data" / "secrets")
+    assert not (tmp_path / "data").exists()
+    made = fingerprints.keys_of(empty_database, tmp_path / "data" / "secrets", making=True)
     assert made == keys.kept_in(tmp_path / "data" / "secrets", making=False)
 
 
@@ -70,29 +73,33 @@ def test_a_database_from_before_there_were_fingerprints_keeps_its_keys(
         fingerprints.keys_of(database, secret_folder(settings))
 
 
-def test_a_database_that_knows_nobody_takes_new_keys(
+def test_a_database_that_knows_nobody_yet_keeps_the_keys_it_was_noted_with(
     opened: Opened, settings: Settings, database: Database
 ) -> None:
+    folder = secret_folder(settings)
     for name in ("pepper", "links"):
-        (secret_folder(settings) / name).unlink()
-    fresh = opened()
-    with database.write() as session:
-        assert not fingerprints.are_noted(session, fresh)
-        fingerprints.note(session, fresh)
-        assert fingerprints.are_noted(session, fresh)
+        (folder / name).unlink()
+    with pytest.raises(BadSettings, match="copy secrets/pepper from the machine that served this database"):
+        fingerprints.keys_of(database, folder, making=True)
+    assert not list(folder.iterdir())
+    keys.kept_in(folder)  # as a second machine has made some of its own
+    with pytest.raises(BadSettings) as refused:
+        opened()
+    assert len(refused.value.mistakes) == 2
 
 
-def test_every_start_notes_the_keys_it_uses_and_refuses_others(
-    settings: Settings, database: Database, keys: Keys, ben: Person, clock: StoppedClock
+def test_noting_never_overwrites(opened: Opened, settings: Settings, database: Database, keys: Keys) -> None:
+    other = Keys(pepper=b"p" * 32, links=keys.links)
+    with pytest.raises(BadSettings, match="pepper is not the key"), database.write() as session:
+        fingerprints.note(session, other, secret_folder(settings))
+    assert opened() == keys
+
+
+def test_a_database_that_says_no_keys_is_worked_on_by_nobody_but_the_first_start(
+    settings: Settings, database: Database, keys: Keys
 ) -> None:
-    built = service.build(settings, clock=clock)
-    built.note_keys()
-    with database.read() as session:
-        assert fingerprints.are_noted(session, keys)
-    built.close()
-    (secret_folder(settings) / "links").write_text("cd" * 32)
-    with pytest.raises(BadSettings, match="links is not the key"):
-        service.build(settings, clock=clock)
+    with database.read() as session, pytest.raises(Conflict, match="Start “mailer serve” once"):
+        fingerprints.require_noted(session, keys, secret_folder(settings))
 
 
 def test_a_fingerprint_tells_nothing_of_the_key(keys: Keys) -> None:

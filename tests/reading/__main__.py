@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mailer import service
+from mailer import keys, service
 from mailer.settings import Settings
 from mailer.web.words import LANGUAGES
 from tests import databases, people
@@ -33,8 +33,8 @@ def main() -> int:
             home = Path(made)
             url = databases.SqliteFiles(home).fresh(home)
             clock = StoppedClock()
+            people.PEPPER = keys.kept_in(home / "secrets").pepper
             built = service.build(Settings(home=home, database_url=url), clock=clock)
-            people.PEPPER = built.keys.pepper
             answers = pages.walk(Visitor(built, clock), language=language)
             built.close()
         good += [row("page", name, pages.figures(page, language=language)) for name, page in answers.items()]

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from mailer import cli
+from mailer import bootstrap, cli
+from mailer.settings import Settings
 
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILER_HOME", str(tmp_path))
+    bootstrap.create(Settings(home=tmp_path))
 
 
 def run(*arguments: str) -> int:
