@@ -40,6 +40,7 @@ from mailer.sealing import Sealer, Unsealer
 FORMAT = 1
 ROWS = 1_000  # in one part
 LEAST_PASSPHRASE = 12  # characters
+PIECE = 1 << 20  # octets
 COMPRESSION = 1  # the fastest: rows of one table are so alike that more gains little
 LEFT_OUT = {table.__tablename__ for table in (Lease, Pulse, Run)}  # processes are not restored
 LEFT_OUT |= {SearchWord.__tablename__}  # made again of what is restored
@@ -106,13 +107,13 @@ def make(
 
 @contextmanager
 def reading(file: BinaryIO, passphrase: bytes) -> Iterator[tarfile.TarFile]:
-    """Open a backup to be read from its beginning to its end; raises BadInput as `Unsealer` does."""
+    """Open a backup to be read to its end, and see that it ends well; raises BadInput as `Unsealer` does."""
     unsealer = Unsealer(file, passphrase)
-    with (
-        gzip.GzipFile(mode="rb", fileobj=cast(BinaryIO, unsealer)) as pressed,
-        tarfile.open(mode="r|", fileobj=pressed) as tar,
-    ):
-        yield tar
+    with gzip.GzipFile(mode="rb", fileobj=cast(BinaryIO, unsealer)) as pressed:
+        with tarfile.open(mode="r|", fileobj=pressed) as tar:
+            yield tar
+        while pressed.read(PIECE):
+            pass
 
 
 def _fill(

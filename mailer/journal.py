@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from lists.errors import StorageTrouble
+from lists.errors import BadInput, StorageTrouble
 
 FOLDER = "journals"
 SUFFIX, SETTLED, UNFINISHED = ".journal", ".settled", ".unfinished"
@@ -206,8 +206,14 @@ def of_the_living(folder: Path) -> frozenset[str]:
 
 
 def read_all(folder: Path) -> Iterator[Testimony]:
-    """Read every journal in a folder, as a lost machine left them; nothing is changed."""
-    for path in sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{SETTLED}")]):
+    """Read every journal in a folder, as a lost machine left them; nothing is changed.
+
+    Raises BadInput for a folder that holds none: it is probably another one than was meant.
+    """
+    found = sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*{SETTLED}")])
+    if not found:
+        raise BadInput(f"{folder} holds no journals. Give the folder {FOLDER} of the lost machine.")
+    for path in found:
         with path.open("rb") as file:
             testimony, _ = _read(file.fileno(), boot_id())
         if testimony is not None:

@@ -19,7 +19,11 @@ MERGED, ACCEPTED = "departures", "accepted"
 
 
 class Restore(Base):
-    """One restore: of when, when, whether what may have been sent is marked, and how its gap was settled."""
+    """One restore: of when, when, by which run, and how its gap was settled.
+
+    `reckoned_at` says that what may have been sent is marked; `run` is the one that the marker in the data
+    folder names (mailer/placements.py).
+    """
 
     __tablename__ = "restores"
 
@@ -42,12 +46,17 @@ class Restore(Base):
         )
 
 
-def begin(session: Session, *, backup_at: datetime, now: datetime) -> Restore:
-    """Note that this database was put back just now; from here on it is held."""
-    restore = Restore(backup_at=backup_at, restored_at=now)
+def begin(session: Session, *, backup_at: datetime, run: str, now: datetime) -> Restore:
+    """Note that this database was put back just now, by this run; from here on it is held."""
+    restore = Restore(backup_at=backup_at, restored_at=now, run=run)
     session.add(restore)
     session.flush()
     return restore
+
+
+def made_by(session: Session, run: str) -> Restore | None:
+    """Return the restore that this run made, if it ever came to its end."""
+    return session.scalars(select(Restore).where(Restore.run == run)).one_or_none()
 
 
 UNSETTLED = select(Restore).where(Restore.ended_at.is_(None)).limit(1)  # made once: each claim asks

@@ -1,41 +1,90 @@
-"""Restoring: a sealed backup put back into an empty folder and an empty database, all or nothing."""
+"""Restoring: a sealed backup put back into an empty folder and an empty database, all or nothing.
 
-import json
+The backup is read to its end before anything is touched. Files are placed beside a marker that every other
+command refuses (mailer/placements.py). All rows, with what settles their gap, are one transaction; an
+embedded database is made aside and then linked to its place. So whenever this is killed, the same command
+again takes away what was placed and begins anew, or finds the run's name in a database that is whole.
+"""
+
+import hashlib
+import os
 import shutil
-import tarfile
-from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import BinaryIO
 
-from sqlalchemy import LargeBinary, MetaData, Table, insert, inspect, text
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 
-from lists import search
 from lists.clock import Clock
 from lists.db import Database
-from lists.errors import BadInput, Conflict
-from mailer import backups, journal, migrations, register, restores, settings, tryout
+from lists.errors import BadInput, Conflict, StorageTrouble
+from mailer import (
+    backup_contents,
+    backups,
+    fingerprints,
+    gap_settlement,
+    journal,
+    keys,
+    migrations,
+    placements,
+    register,
+    restored_rows,
+    restores,
+    service,
+    settings,
+    tryout,
+)
+from mailer.backup_contents import Contents, Part
+from mailer.gap_settlement import Settled
+from mailer.journal import Testimony
+from mailer.keys import Keys
+from mailer.placements import BESIDE_SQLITE, Run
+from mailer.restores import Restore
+from mailer.service import Service
+from mailer.settings import Settings
 
-IDS_AHEAD = 1_000_000  # numbers given out after the backup stand in links, which must reach nobody else
-IN_USE = ("mailer.db", "secrets/pepper", "secrets/links", register.FILE, journal.FOLDER)
-PLACES = {backups.SETTINGS, backups.SECRETS, backups.RESOURCES, journal.FOLDER, register.FILE}
-
-Part = tuple[PurePosixPath, IO[bytes]]
+ACTOR = "command line"  # who did it, in the audit
+IN_USE = (
+    *(f"mailer.db{end}" for end in BESIDE_SQLITE),
+    *(f"{settings.SECRETS}/{name}" for name in keys.WITHOUT),
+    register.FILE,
+    journal.FOLDER,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """What was put back: from when, into which database, how many rows and files."""
+    """What was put back: from when, into which database, how many rows and files, and what is in doubt.
+
+    `resumed` says that an earlier run had put back everything.
+    """
 
     backup_at: datetime
     database_url: str
     rows: int
     files: int
+    settled: Settled
+    resumed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a restore is asked to do, with a backup that was read to its end."""
+
+    home: Path
+    file: BinaryIO
+    passphrase: bytes
+    contents: Contents
+    environ: Mapping[str, str]
+    clock: Clock
+    progress: Callable[[int], None]
+    departures: Path | None
+    journals: Sequence[Testimony] | None
 
 
 def restore(
@@ -45,160 +94,240 @@ def restore(
     environ: Mapping[str, str],
     clock: Clock,
     progress: Callable[[int], None],
+    departures: Path | None = None,
+    journals: Path | None = None,
 ) -> Restored:
-    """Put a backup back, and hold it: nothing is sent before its gap is settled.
+    """Put a backup back, and hold it: nothing is sent before its gap is settled, by `departures` or later.
 
-    Files that the operator put into the new folder before (settings, secrets) stay. Raises Conflict for a
-    folder or a database that is not empty, BadInput for a file that cannot be read or is not whole; then
-    nothing was put back.
+    Files that the operator put into the new folder before (settings, secrets) stay, and whatever else lies in
+    it. Raises Conflict for a folder or a database that is not empty, BadInput for a file that cannot be read
+    or is not whole, StorageTrouble for a disk that is full; then nothing was put back.
     """
-    home = settings.load(environ).home
-    _require_empty(home)
-    try:
-        file = source.open("rb")
-    except OSError as trouble:
-        raise BadInput(f"{source} cannot be read: {trouble.strerror}.") from trouble
-    with file, _undone(home) as placed:
-        try:
-            with backups.reading(file, passphrase) as tar:
-                return _put_back(_parts(tar), home, placed, environ=environ, clock=clock, progress=progress)
-        except (tarfile.TarError, EOFError, ValueError, KeyError) as trouble:
-            raise BadInput("The file is damaged or was cut short. Nothing was put back.") from trouble
+    home = settings.home_of(environ)
+    testimony = None if journals is None else _testimony(journals)
+    with _opened(source) as file:
+        contents = backup_contents.check(file, passphrase, newest=migrations.newest())
+        file.seek(0)
+        order = Order(
+            home=home, file=file, passphrase=passphrase, contents=contents, environ=environ, clock=clock,
+            progress=progress, departures=departures, journals=testimony,
+        )  # fmt: skip
+        with placements.told(home), placements.alone(home):
+            run = placements.interrupted(home)
+            if run is not None:
+                made = made_by(run, environ)
+                if made is not None:
+                    return _finish(order, run, made)
+                run.undo(_file(run.database))
+            return _put_back(order)
 
 
-def _put_back(
-    parts: Iterator[Part],
-    home: Path,
-    placed: list[Path],
-    *,
-    environ: Mapping[str, str],
-    clock: Clock,
-    progress: Callable[[int], None],
-) -> Restored:
-    _, first = next(parts)
-    manifest = json.load(first)
-    if manifest["format"] != backups.FORMAT or manifest["revision"] > migrations.newest():
-        raise Conflict("This backup was made by a newer version of the program. Update the program first.")
-    rest: Iterator[Part] = parts
-    for name, data in parts:
-        if name.parts[0] != "files":
-            rest = chain([(name, data)], parts)
-            break
-        _place(home, PurePosixPath(*name.parts[1:]), data, placed)
-    database = Database(settings.load(environ).database_url)
+def made_by(run: Run, environ: Mapping[str, str]) -> Restore | None:
+    """Return the restore that this run brought into its database, None when it did not come so far.
+
+    Raises Conflict when the settings name another database than it had, StorageTrouble when that does not
+    answer.
+    """
+    if not run.database:
+        return None
+    found = settings.load(environ)
+    if _named(found) != run.database:
+        raise Conflict(
+            f"The restore that was interrupted put its rows into {run.database}, and the settings name"
+            f" {_named(found)}. Give the same command again with the same settings."
+        )
+    database = Database(found.database_url)
     try:
-        _require_no_tables(database)
-        migrations.upgrade(database, to=manifest["revision"])
-        backup_at = datetime.fromisoformat(manifest["made_at"])
-        with database.write(long=True) as session:
-            rows = _load(session, rest, manifest["columns"], progress)
-            _move_ids_ahead(session, database.dialect, manifest["highest"])
-            now = clock.real() + tryout.offset(session)
-            restores.begin(session, backup_at=backup_at, now=now)
-        migrations.upgrade(database)
+        if database.file is not None and not (run.whole or run.is_placed(database.file)):
+            return None
         with database.write() as session:
-            search.begin_anew(session)
+            migrations.wait_turn(
+                session
+            )  # a server may still be about to commit for a process that was killed
+            return restores.made_by(session, run.name) if migrations.are_there(session) else None
     finally:
         database.dispose()
-    return Restored(backup_at=backup_at, database_url=database.url, rows=rows, files=len(placed))
 
 
-def _parts(tar: tarfile.TarFile) -> Iterator[Part]:
-    for member in tar:
-        data = tar.extractfile(member)
-        if data is None:
-            raise BadInput("The backup holds something that is not a file.")
-        yield PurePosixPath(member.name), data
+def _put_back(order: Order) -> Restored:
+    places = _plan(order.home, order.contents)
+    run = placements.begin(order.home, [str(place) for place in places])
+    try:
+        with backup_contents.parts(order.file, order.passphrase) as parts:
+            rest = place_files(run, parts, places)
+            found = settings.load(order.environ)
+            _require_new(found)
+            run = run.note_database(_named(found))
+            restored = fill_database(order, run, found, rest)
+    except BaseException:
+        if made_by(run, order.environ) is None:  # else it is whole, and the next restore says so
+            run.undo(_file(run.database))
+        raise
+    run.finish(_file(run.database))
+    return restored
 
 
-def _place(home: Path, place: PurePosixPath, data: IO[bytes], placed: list[Path]) -> None:
-    """Write one file into its place in the data folder, unless the operator has put one there."""
-    if place.is_absolute() or ".." in place.parts or place.parts[0] not in PLACES:
-        raise BadInput("The backup holds a file that belongs nowhere here.")
-    target = home / place
-    if target.exists():
-        return
-    for folder in reversed(target.relative_to(home).parents):
-        (home / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-    target.touch(mode=0o600)
-    placed.append(target)
-    with target.open("wb") as file:
-        shutil.copyfileobj(data, file)
-
-
-def _load(
-    session: Session,
-    parts: Iterator[Part],
-    columns: Mapping[str, Sequence[str]],
-    progress: Callable[[int], None],
-) -> int:
-    """Insert every row into the tables as they were then; returns how many."""
-    known = MetaData()
-    known.reflect(session.connection())
-    counted = dict.fromkeys(columns, 0)
+def place_files(run: Run, parts: Iterator[Part], places: Sequence[PurePosixPath]) -> Iterator[Part]:
+    """Put every file of a backup into its place; returns the parts that follow."""
+    wanted = set(places)
     for name, data in parts:
-        if name.parts[0] != "tables":
-            if json.load(data) != counted:
-                raise BadInput("The backup is not whole. Nothing was put back.")
-            return sum(counted.values())
-        table = known.tables[name.parts[1]]
-        rows = _rows(table, columns[table.name], json.load(data))
-        session.execute(insert(table), rows)
-        counted[table.name] += len(rows)
-        progress(sum(counted.values()))
-    raise BadInput("The backup was cut short. Nothing was put back.")
+        if name.parts[0] != "files":
+            return chain([(name, data)], parts)
+        place = PurePosixPath(*name.parts[1:])
+        if place in wanted:
+            run.place(str(place), data)
+    raise BadInput(backup_contents.DAMAGED)
 
 
-def _rows(table: Table, columns: Sequence[str], read: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    octets = [name for name in columns if isinstance(table.c[name].type, LargeBinary)]
-    rows = [dict(zip(columns, row, strict=True)) for row in read]
-    for row in rows:
-        for name in octets:
-            if row[name] is not None:
-                row[name] = b64decode(row[name])
-    return rows
+def fill_database(order: Order, run: Run, found: Settings, parts: Iterator[Part]) -> Restored:
+    """Bring every row into the database and settle their gap as far as can be; all of it is seen at once."""
+    place, manifest = _file(run.database), order.contents.manifest
+    database = Database(_url_aside(run, place) if place else found.database_url)
+    try:
+        with database.write(long=True) as session:
+            rows = restored_rows.load(session, parts, manifest, progress=order.progress)
+            now = restored_rows.begin(session, manifest, run=run.name, clock=order.clock)
+            secret = _keys(session, found)
+            built = service.assemble(found, database=database, keys=secret, clock=order.clock)
+            settled = _settle(order, session, built, now=now)
+        if place is not None and not database.empty_log():
+            raise StorageTrouble(f"{place} is read by another program. Nothing was put back; try again.")
+    finally:
+        database.dispose()
+    if place is not None:
+        run.link(place)
+    return Restored(
+        backup_at=manifest.made_at, database_url=found.database_url, rows=rows, files=len(run.places),
+        settled=settled,
+    )  # fmt: skip
 
 
-def _move_ids_ahead(session: Session, dialect: str, highest: Mapping[str, int]) -> None:
-    """Let new rows begin far behind every number that the lost machine can have given out."""
-    if dialect == "postgresql":
-        ahead = text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :number)")
-        for name, number in highest.items():
-            session.execute(ahead, {"name": name, "number": number + IDS_AHEAD})
-        return
-    counting = set(session.scalars(text("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'")))
-    for name in counting & set(highest):
-        session.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": name})
-        row = {"name": name, "number": highest[name] + IDS_AHEAD}
-        session.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)"), row)
+def _keys(session: Session, found: Settings) -> Keys:
+    """Return the keys that were put back; BadSettings when the rows were not written with them."""
+    folder = settings.secret_folder(found)
+    secret = keys.kept_in(folder, making=False)
+    fingerprints.note(session, secret, folder)
+    return secret
 
 
-def _require_empty(home: Path) -> None:
-    found = [name for name in IN_USE if (home / name).exists()]
+def _settle(order: Order, session: Session, built: Service, *, now: datetime) -> Settled:
+    return gap_settlement.settle(
+        session, built, departures=order.departures, journals=order.journals, now=now, actor=ACTOR
+    )
+
+
+def _finish(order: Order, run: Run, made: Restore) -> Restored:
+    """Go on where an earlier run was killed that had put back everything."""
+    if made.backup_at != order.contents.manifest.made_at:
+        raise Conflict(
+            f"The backup of {made.backup_at:%Y-%m-%d %H:%M} UTC was put back into {order.home} and the end of"
+            " that was interrupted. Give the same command again, or put another backup into a new folder."
+        )
+    found = settings.load(order.environ)
+    built = service.build(found, clock=order.clock)
+    try:
+        migrations.upgrade(built.database)  # the program may have been updated meanwhile
+        with built.database.write() as session:
+            now = order.clock.real() + tryout.offset(session)
+            settled = _settle(order, session, built, now=now)
+    finally:
+        built.close()
+    run.finish(_file(run.database))
+    return Restored(
+        backup_at=made.backup_at, database_url=found.database_url, rows=0, files=0, settled=settled,
+        resumed=True,
+    )  # fmt: skip
+
+
+def _plan(home: Path, contents: Contents) -> list[PurePosixPath]:
+    """Return the files to place: those that the operator did not put there before.
+
+    Raises Conflict, before anything is touched, for a folder in use and for what stands in the way,
+    StorageTrouble for files that the disk has no room for.
+    """
+    found = [name for name in IN_USE if os.path.lexists(home / name)]
     if found:
         raise Conflict(
             f"{home} is not empty: {found[0]} is there. Put the backup into a new folder (MAILER_HOME)."
         )
+    room = shutil.disk_usage(home).free
+    if sum(contents.files.values()) > room:
+        raise StorageTrouble(f"The files of the backup need more room than the disk of {home} has.")
+    return [place for place in contents.files if not _is_there(home, place)]
 
 
-def _require_no_tables(database: Database) -> None:
-    with database.read() as session:
-        if inspect(session.connection()).get_table_names():
-            raise Conflict(
-                "The database is not empty. Name a new one in MAILER_DATABASE_URL, or in the new folder's"
-                " secrets/database_url."
-            )
+def _is_there(home: Path, place: PurePosixPath) -> bool:
+    """Tell whether the operator put this file there; Conflict for anything else that stands in the way."""
+    for folder in reversed(place.parents):
+        path = home / folder
+        if path != home and (path.is_symlink() or (path.exists() and not path.is_dir())):
+            raise Conflict(f"{path} is in the way: the backup needs a folder there. Take it away first.")
+    target = home / place
+    if not os.path.lexists(target):
+        return False
+    is_same = place.parts[0] != backups.RESOURCES or _digest(target) == place.stem
+    if not target.is_file() or not is_same:
+        raise Conflict(f"{target} is in the way: it is not what the backup has there. Take it away first.")
+    return True
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _named(found: Settings) -> str:
+    """Return where the rows go, the same each time: the file, or the server without a password."""
+    url = make_url(found.database_url)
+    if url.drivername == "sqlite":
+        return f"sqlite:///{Path(url.database or '').absolute()}"
+    where = {key: value for key, value in url.query.items() if key in ("host", "port")}
+    return url.set(password=None, query=where).render_as_string()
+
+
+def _file(database: str) -> Path | None:
+    """Return the file of an embedded database; None for a server's, and for none."""
+    return Path(database.removeprefix("sqlite:///")) if database.startswith("sqlite:///") else None
+
+
+def _require_new(found: Settings) -> None:
+    """Raise Conflict for a database that is not new, StorageTrouble for one that does not answer."""
+    place = _file(_named(found))
+    there = [f"{place}{end}" for end in BESIDE_SQLITE if place and os.path.lexists(f"{place}{end}")]
+    if there:
+        raise Conflict(f"The database is not empty: {there[0]} is there. Name a new one in the settings.")
+    if place is None:
+        database = Database(found.database_url)
+        try:
+            with database.read() as session:
+                restored_rows.require_empty(session)
+        finally:
+            database.dispose()
+
+
+def _url_aside(run: Run, place: Path) -> str:
+    """Make the file aside that an embedded database grows in, for this account alone; returns its URL."""
+    aside = run.aside(place)
+    os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    return URL.create("sqlite", database=str(aside)).render_as_string()
+
+
+def _testimony(journals: Path) -> list[Testimony]:
+    try:
+        return list(journal.read_all(journals))
+    except OSError as trouble:
+        raise BadInput(f"{journals} cannot be read: {trouble.strerror}.") from trouble
 
 
 @contextmanager
-def _undone(home: Path) -> Iterator[list[Path]]:
-    """Give a list of the files that are put back; they are taken away again when the block fails."""
-    placed: list[Path] = []
+def _opened(source: Path) -> Iterator[BinaryIO]:
     try:
-        yield placed
-    except BaseException:
-        for path in [*placed, *home.glob("mailer.db*")]:
-            path.unlink(missing_ok=True)
-        for folder in (home / journal.FOLDER, home / backups.RESOURCES):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+        file = source.open("rb")
+    except OSError as trouble:
+        raise BadInput(f"{source} cannot be read: {trouble.strerror}.") from trouble
+    with file:
+        if not file.seekable():
+            raise BadInput(f"{source} is read twice, so it must be a file.")
+        yield file

@@ -25,6 +25,7 @@ __all__ = [
     "Settings",
     "Told",
     "explain",
+    "home_of",
     "load",
     "remember_port",
     "secret_folder",
@@ -62,7 +63,7 @@ def load(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
 def explain(environ: Mapping[str, str], *, home: Path | None = None) -> Explained:
     """Read the settings and say where each came from; BadSettings as in `load`."""
     told = environ.get("MAILER_HOME", "")
-    folder = (home or (Path(told).expanduser() if told else default_home())).absolute()
+    folder = home.absolute() if home else home_of(environ)
     in_file, mistakes = of_file(folder / SETTINGS)
     in_secrets, more = of_secrets(folder / SECRETS)
     last = of_last_start(folder / LAST_PORT)
@@ -75,6 +76,12 @@ def explain(environ: Mapping[str, str], *, home: Path | None = None) -> Explaine
     if mistakes or settings is None:
         raise BadSettings(mistakes)
     return Explained(settings=settings, keys=tuple(_told(settings, layers)))
+
+
+def home_of(environ: Mapping[str, str]) -> Path:
+    """Return the data folder, whatever is in it."""
+    told = environ.get("MAILER_HOME", "")
+    return (Path(told).expanduser() if told else default_home()).absolute()
 
 
 def remember_port(settings: Settings) -> None:

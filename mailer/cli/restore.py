@@ -5,17 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from sqlalchemy.orm import Session
 
-from lists import audit, forgetting
 from lists.clock import Clock
-from lists.forgetting import Reapplied
-from mailer import gaps, journal, logs, register, restores, restoring, unknowns
+from mailer import gap_settlement, logs, restores, restoring, unknowns
 from mailer.cli import opening, output, passphrases, progress
-from mailer.forgetting import erase
-from mailer.restores import Restore
+from mailer.gap_settlement import Merged
+from mailer.restoring import Restored
 from mailer.service import Service
 
+CAN_LEAVE = "Mail leaves again; start “mailer serve”."
 FILE = click.Path(path_type=Path)
 STATUS = {
     "held": "Is mail held back?",
@@ -43,19 +41,17 @@ def restore(
     logs.configure()
     passphrase = passphrases.known(passphrase_file)
     with progress.bar("Putting back", total=0) as done:
-        restored = restoring.restore(file, passphrase, environ=os.environ, clock=Clock(), progress=done)
-    of = output.shown(restored.backup_at)
-    output.say(f"{restored.rows:,} rows and {restored.files:,} files are back, as they were at {of}.")
-    with opening.service() as service:
-        may_have_left = _reckon(service, journals)
-        if may_have_left:
-            output.say(
-                f"{may_have_left:,} messages may have left since, and wait for you: “mailer outbox unknown”"
-                " shows them, “mailer outbox resolve --restored --sent” or “--resend” decides about all."
-            )
-        if departures is not None:
-            _merge(service, departures)
-        _say_held(service)
+        restored = restoring.restore(
+            file,
+            passphrase,
+            environ=os.environ,
+            clock=Clock(),
+            progress=done,
+            departures=departures,
+            journals=journals,
+        )
+    _say_restored(restored)
+    output.say(restored.settled.held or CAN_LEAVE)
 
 
 @click.command()
@@ -69,9 +65,20 @@ def merge(*, file: Path, as_json: bool) -> None:
     settles the gap of a restore.
     """
     with opening.service() as service:
-        _merge(service, file, as_json=as_json)
-        if not as_json:
-            _say_held(service)
+        with service.database.write() as session:
+            now = service.clock.now()
+            was_held = restores.held(session) is not None
+            merged = gap_settlement.merge(session, service, file, now=now, actor=opening.ACTOR)
+        service.database.empty_log()
+        if as_json:
+            read = merged.read
+            facts = {"read": len(read.departed), "damaged": read.damaged, "until": read.until}
+            output.print_json({**asdict(merged.done), **facts, "gap_settled": merged.settles})
+            return
+        _say_merged(merged)
+        if was_held and not merged.settles:
+            output.say("The file ends before the backup was made, so it cannot settle the gap.")
+        _say_held(service)
 
 
 @click.command("accept-gap")
@@ -96,7 +103,8 @@ def accept_gap(*, yes: bool) -> None:
         if not yes:
             click.confirm("Accept this gap?", abort=True, err=True)
         with service.database.write() as session:
-            _end(session, service, how=restores.ACCEPTED)
+            now = service.clock.now()
+            gap_settlement.end(session, service, how=restores.ACCEPTED, now=now, actor=opening.ACTOR)
     output.say("Mail leaves again.")
 
 
@@ -117,59 +125,36 @@ def status(*, as_json: bool) -> None:
     output.facts(told, labels=STATUS, as_json=as_json)
 
 
-def _merge(service: Service, file: Path, *, as_json: bool = False) -> None:
-    read = register.read(file, fingerprint=service.jobs.fingerprint)
-    with service.database.write() as session:
-        now = service.clock.now()
-        done: Reapplied = forgetting.reapply(
-            session, read.departed, erase=erase, now=now, actor=opening.ACTOR
+def _say_restored(restored: Restored) -> None:
+    of = output.shown(restored.backup_at)
+    if restored.resumed:
+        output.say(f"Everything was back already, as it was at {of}; only the last step was missing.")
+    else:
+        output.say(f"{restored.rows:,} rows and {restored.files:,} files are back, as they were at {of}.")
+    settled = restored.settled
+    if settled.by_journals is not None:
+        output.say(f"The journals settled {settled.by_journals:,} messages.")
+    if settled.may_have_left:
+        output.say(
+            f"{settled.may_have_left:,} messages may have left since, and wait for you:"
+            " “mailer outbox unknown” shows them, “mailer outbox resolve --restored --sent” or “--resend”"
+            " decides about all."
         )
-        held = restores.held(session)
-        reaches = held is not None and read.until is not None and read.until >= held.backup_at
-        if reaches:
-            _end(session, service, how=restores.MERGED)
-    service.database.empty_log()
-    if as_json:
-        facts = {"read": len(read.departed), "damaged": read.damaged, "until": read.until}
-        output.print_json({**asdict(done), **facts, "gap_settled": reaches})
-        return
+    if settled.merged is not None:
+        _say_merged(settled.merged)
+
+
+def _say_merged(merged: Merged) -> None:
+    read, done = merged.read, merged.done
     output.say(f"{len(read.departed):,} departures were read, everything until {output.shown(read.until)}.")
     output.say(
         f"Lists left: {done.left:,}. Addresses barred: {done.barred:,}. People erased: {done.erased:,}."
     )
     if read.damaged:
         output.say(f"Lines that were damaged, and passed over: {read.damaged:,}.")
-    if held is not None and not reaches:
-        output.say("The file ends before the backup was made, so it cannot settle the gap.")
-
-
-def _reckon(service: Service, journals: Path | None) -> int:
-    with service.database.write() as session:
-        held = restores.held(session)
-        assert held is not None
-        _reckoned(session, service, held)
-        if journals is not None:
-            told = journal.read_all(journals)
-            output.say(f"The journals settled {gaps.testify(session, told, restore=held):,} messages.")
-        return unknowns.restored(session)
-
-
-def _reckoned(session: Session, service: Service, held: Restore) -> None:
-    """Mark what may have left, unless that was done: a restore may have ended just before it."""
-    if held.reckoned_at is None:
-        gaps.reckon(session, held, sources=service.sources, sequences=service.sequences)
-
-
-def _end(session: Session, service: Service, *, how: str) -> None:
-    held = restores.held(session)
-    if held is not None:
-        now = service.clock.now()
-        _reckoned(session, service, held)
-        restores.end(session, held, how=how, now=now)
-        audit.note(session, actor=opening.ACTOR, action=f"gap {how}", subject=f"restore {held.id}", now=now)
 
 
 def _say_held(service: Service) -> None:
     with service.database.read() as session:
         held = restores.held(session)
-    output.say("Mail leaves again; start “mailer serve”." if held is None else held.sentence)
+    output.say(CAN_LEAVE if held is None else held.sentence)

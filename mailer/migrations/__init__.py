@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.orm import Session
 
 from lists.db import Base, Database
 from lists.errors import Conflict
@@ -29,17 +30,27 @@ def upgrade(database: Database, *, to: str = "head") -> Sequence[str]:
     """
     if is_newest(database):
         return []
+    with database.write(long=True) as session:
+        return upgrade_within(session, to=to)
+
+
+def upgrade_within(session: Session, *, to: str = "head") -> Sequence[str]:
+    """Bring the database to a step within this transaction; returns the steps taken."""
     from alembic import command
     from alembic.script import ScriptDirectory
 
-    with database.write(long=True) as session:
-        connection = session.connection()
-        if database.dialect == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ONE_AT_A_TIME})
-        before = _revision(connection)
-        command.upgrade(_config(connection), to)
-        steps = ScriptDirectory.from_config(_config(connection)).iterate_revisions(to, before or "base")
-        return [f"{step.revision} {step.doc}" for step in reversed(list(steps)) if step.revision != before]
+    wait_turn(session)
+    connection = session.connection()
+    before = _revision(connection)
+    command.upgrade(_config(connection), to)
+    steps = ScriptDirectory.from_config(_config(connection)).iterate_revisions(to, before or "base")
+    return [f"{step.revision} {step.doc}" for step in reversed(list(steps)) if step.revision != before]
+
+
+def wait_turn(session: Session) -> None:
+    """Wait until no other process makes tables, and keep others waiting until this transaction ends."""
+    if session.connection().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ONE_AT_A_TIME})
 
 
 def is_newest(database: Database) -> bool:
@@ -53,7 +64,12 @@ def has_tables(database: Database) -> bool:
     if database.file is not None and not database.file.exists():
         return False
     with database.read() as session:
-        return _revision(session.connection()) is not None
+        return are_there(session)
+
+
+def are_there(session: Session) -> bool:
+    """Tell whether there are tables, as this transaction sees the database."""
+    return _revision(session.connection()) is not None
 
 
 def newest() -> str:

@@ -13,6 +13,7 @@ from lists import arrivals, subscriptions
 from lists.contacts import Contact
 from lists.db import Database
 from lists.permission import Purpose, allowed, people
+from mailer import bootstrap
 from mailer.settings import Settings
 from tests.clocks import StoppedClock
 from tests.databases import ROOT
@@ -26,6 +27,7 @@ def test_a_killed_import_writes_to_nobody_and_goes_on_with_the_same_command(
 ) -> None:
     file = settings.home / "people.csv"
     file.write_text("email\n" + "".join(f"p{number}@example.org\n" for number in range(PEOPLE)), "utf-8")
+    bootstrap.create(settings)
     database = Database(sqlite_url)
     command = _command(file)
     environment = {**os.environ, "MAILER_HOME": str(settings.home), "PYTHONPATH": str(ROOT)}

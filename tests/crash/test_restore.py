@@ -1,0 +1,246 @@
+"""A restore that is killed at any step is refused by everything, or whole; the same command again ends it.
+
+Steps are counted in the process itself (tests/crash/steps.py). After each kill the house is looked at as a
+command does, and in the end it is compared, row by row and file by file, with one that was never killed.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import select
+
+from lists import subscriptions
+from lists.db import Database
+from lists.errors import Conflict, HouseError
+from mailer import backups, cli, data_folder, restores, restoring, sealing
+from mailer.service import Service
+from tests.clocks import StoppedClock
+from tests.crash import steps
+from tests.people import Person
+
+PASSPHRASE = b"five plain words in a row"
+FOREIGN = {
+    "mailer.db.old": b"an old database",
+    "mailer.db.notes.txt": b"notes",
+    "resources/mine.pdf": b"mine",
+    "secrets/smtp_password_notes": b"a note",
+    "letter.txt": b"a letter",
+}
+RUNS = {"run", "restored_at", "reckoned_at", "ended_at"}  # columns that differ from one restore to the next
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """What is left of the lost machine: a backup, the departures, the journals."""
+
+    backup: Path
+    departures: Path
+    journals: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A new machine, with files that are none of ours in its folder."""
+
+    home: Path
+    environ: dict[str, str]
+
+    @property
+    def database(self) -> Database:
+        return Database(self.environ.get("MAILER_DATABASE_URL", f"sqlite:///{self.home}/mailer.db"))
+
+
+@pytest.fixture
+def lost(
+    service: Service, clock: StoppedClock, ana: Person, ben: Person, cleo: Person, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Lost:  # fmt: skip
+    """Ben's toolkit left and Ana's hello waited when the backup was made; Ana left after it."""
+    monkeypatch.setattr(sealing, "HARDNESS", (10, 8, 1))  # a second less for each of a hundred restores
+    monkeypatch.setattr(sealing.Sealer.__init__, "__kwdefaults__", {"hardness": (10, 8, 1)})
+    service.jobs.tick()
+    (service.settings.home / "resources").mkdir(exist_ok=True)
+    (service.settings.home / "resources" / ("ab" * 32 + ".pdf")).write_bytes(b"%PDF-")
+    (service.settings.home / "mailer.toml").write_text('motto.en = "Hello"\n')
+    backups.make(
+        tmp_path / "monday", PASSPHRASE, database=service.database, home=service.settings.home,
+        now=clock.now(), progress=lambda _: None,
+    )  # fmt: skip
+    clock.advance(minutes=5)
+    service.deliver_until_empty()
+    with service.database.write() as session:
+        subscriptions.leave(session, contact_id=ana.id, list=ana.list, now=clock.now())
+    service.jobs.tick()
+    service.database.dispose()  # children must not share a connection
+    return Lost(
+        backup=tmp_path / "monday", departures=tmp_path / "departures", journals=service.rescue.folder
+    )
+
+
+Make = Callable[[str], Machine]
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, tmp_path: Path, database: Database) -> Iterator[Make]:
+    urls: list[str] = []
+
+    def make(name: str) -> Machine:
+        home = tmp_path / name
+        for place, content in FOREIGN.items():
+            (home / place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (home / place).write_bytes(content)
+        environ = {"MAILER_HOME": str(home)}
+        if database.dialect == "postgresql":
+            urls.append(request.getfixturevalue("postgres_server").empty())
+            environ["MAILER_DATABASE_URL"] = urls[-1]
+        return Machine(home=home, environ=environ)
+
+    yield make
+    for url in urls:
+        request.getfixturevalue("postgres_server").drop(url)
+
+
+def restore(machine: Machine, lost: Lost, clock: StoppedClock, **more: Any) -> restoring.Restored:
+    options = {"departures": lost.departures, "journals": lost.journals, **more}
+    return restoring.restore(
+        lost.backup, PASSPHRASE, environ=machine.environ, clock=clock, progress=lambda _: None, **options
+    )
+
+
+def refusal(machine: Machine) -> str:
+    """What every command says of this folder, "" when it works there."""
+    said = set()
+    for words in (["status"], ["contact", "find", "ana"], ["work"], ["serve"]):
+        if words in (["work"], ["serve"]) and not os.path.lexists(machine.home / data_folder.MARKER):
+            continue  # these would go on for ever
+        ran = CliRunner().invoke(cli.root, words, env=machine.environ, standalone_mode=False)
+        assert ran.exception is None or isinstance(ran.exception, HouseError), ran.exc_info
+        said.add("" if ran.exception is None else str(ran.exception).partition(".")[0])
+    assert len(said) == 1, said
+    return said.pop()
+
+
+def look_at(machine: Machine) -> None:
+    """Whatever happened: nobody else's file was touched, nobody else can read ours, and it is told."""
+    for place, content in FOREIGN.items():
+        assert (machine.home / place).read_bytes() == content
+    ours = [path for path in machine.home.rglob("*") if path.is_file()]
+    ours = [path for path in ours if str(path.relative_to(machine.home)) not in FOREIGN]
+    assert [path for path in ours if path.stat().st_mode & 0o077] == []
+    said = refusal(machine)
+    if os.path.lexists(machine.home / data_folder.MARKER):
+        assert (
+            said == f"A restore into {machine.home} was interrupted or is under way, so nothing here is whole"
+        )
+    elif said:
+        assert said.startswith(f"{machine.home} holds no data"), said
+        assert ours == []
+
+
+def rows(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, but for the moments of the restore itself."""
+    database = machine.database
+    with database.read() as session:
+        found = {
+            table.name: sorted(
+                (
+                    tuple(row)
+                    for row in session.execute(select(*(c for c in table.columns if c.name not in RUNS)))
+                ),
+                key=repr,
+            )
+            for table in backups.tables()
+        }
+    database.dispose()
+    return found
+
+
+def files(machine: Machine) -> dict[str, bytes]:
+    """Every file but the database's own."""
+    return {
+        str(path.relative_to(machine.home)): path.read_bytes()
+        for path in machine.home.rglob("*")
+        if path.is_file() and path.name not in ("mailer.db", "mailer.db-wal", "mailer.db-shm")
+    }
+
+
+def points(number: int) -> list[int]:
+    """The first steps, the last ones, and some between; all of them with MAILER_EVERY_STEP."""
+    if os.environ.get("MAILER_EVERY_STEP"):
+        return list(range(1, number + 1))
+    between = range(8, number - 12, max(number // 4, 1))
+    return sorted({1, 3, *between, *range(number - 12, number + 1, 2)})
+
+
+@pytest.mark.timeout(1800)
+def test_a_restore_killed_at_any_step_is_refused_or_whole_and_the_next_one_ends_it(
+    machine: Make, lost: Lost, clock: StoppedClock
+) -> None:
+    unharmed = machine("unharmed")
+    ended, number = steps.run(lambda: restore(unharmed, lost, clock))
+    assert (ended, number > 40) == (0, True)
+    look_at(unharmed)
+    expected = rows(unharmed), files(unharmed)
+    assert len(expected[0]["subscriptions"]) == 3
+    for step in points(number):
+        harmed = machine(f"step {step}")
+        assert steps.run(lambda: restore(harmed, lost, clock), die_at=step)[0] == -9, step  # noqa: B023
+        look_at(harmed)
+        if refusal(harmed):
+            assert steps.run(lambda: restore(harmed, lost, clock))[0] == 0, step  # noqa: B023
+        look_at(harmed)
+        assert (rows(harmed), files(harmed)) == expected, step
+
+
+@pytest.mark.timeout(600)
+def test_restores_that_are_killed_one_after_the_other_end_in_the_same_house(
+    machine: Make, lost: Lost, clock: StoppedClock
+) -> None:
+    """Each takes away what the one before had placed, and is killed a little later."""
+    harmed, unharmed = machine("harmed"), machine("unharmed")
+    step, ended = 7, -9
+    while ended == -9:
+        ended, _ = steps.run(lambda: restore(harmed, lost, clock), die_at=step)
+        look_at(harmed)
+        step += 11
+    assert ended == 0
+    restore(unharmed, lost, clock)
+    assert (rows(harmed), files(harmed)) == (rows(unharmed), files(unharmed))
+
+
+def test_of_a_restore_whose_end_was_killed_nothing_that_came_later_is_lost(
+    machine: Make, lost: Lost, clock: StoppedClock
+) -> None:
+    """Another machine may serve the database already, so what is whole is never done over."""
+    harmed = machine("harmed")
+    unharmed = machine("unharmed")
+    number = steps.run(lambda: restore(unharmed, lost, clock, departures=None))[1]
+    assert steps.run(lambda: restore(harmed, lost, clock, departures=None), die_at=number - 4)[0] == -9
+    with harmed.database.write() as session:
+        assert restores.held(session) is not None
+        subscriptions.leave(session, contact_id=1, list="organizers", now=clock.now())
+    with pytest.raises(Conflict, match="was put back into"):
+        second = Lost(backup=another(lost, clock, harmed), departures=lost.departures, journals=lost.journals)
+        restore(harmed, second, clock)
+    assert refusal(harmed)
+    done = restore(harmed, lost, clock)
+    assert done.resumed and done.settled.merged is not None and done.settled.held == ""
+    assert refusal(harmed) == ""
+    with harmed.database.read() as session:
+        standing = subscriptions.find(session, contact_id=1, list="organizers")
+        assert standing is not None and standing.state == "left"
+
+
+def another(lost: Lost, clock: StoppedClock, machine: Machine) -> Path:
+    """A backup of another moment."""
+    target = lost.backup.with_name("tuesday")
+    backups.make(
+        target, PASSPHRASE, database=machine.database, home=machine.home, now=clock.now(),
+        progress=lambda _: None,
+    )  # fmt: skip
+    return target
