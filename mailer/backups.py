@@ -33,6 +33,7 @@ from lists.errors import BadInput, Conflict, StorageTrouble
 from lists.search import SearchWord
 from mailer import deposits, journal, register, settings
 from mailer.leases import Lease
+from mailer.offers import RelayOffers
 from mailer.pulse import Pulse
 from mailer.runs import Run
 from mailer.sealing import Sealer, Unsealer
@@ -44,6 +45,7 @@ PIECE = 1 << 20  # octets
 COMPRESSION = 1  # the fastest: rows of one table are so alike that more gains little
 LEFT_OUT = {table.__tablename__ for table in (Lease, Pulse, Run)}  # processes are not restored
 LEFT_OUT |= {SearchWord.__tablename__}  # made again of what is restored
+LEFT_OUT |= {RelayOffers.__tablename__}  # heard anew
 SECRETS, RESOURCES, SETTINGS = settings.SECRETS, deposits.FOLDER, settings.SETTINGS
 NEVER = {f"{SECRETS}/database_url"}  # the restored house has a database of its own
 UNFINISHED = deposits.UNFINISHED

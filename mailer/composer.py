@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from lists import permission
 from lists.errors import BadInput, DeadLink
 from lists.permission import LASTING, Reader
-from mailer import mime, templates
+from mailer import holds, mime, templates
 from mailer.discretion import Neutral
 from mailer.dkim import Signer
 from mailer.editions import personal
@@ -32,7 +32,6 @@ from mailer.tokens import Links
 MOST_EDITIONS = 256  # kept in memory; one is about 20 kB
 SIGNING_PARTS = 2  # an rsa key leaves the interpreter to others; more gain nothing on small machines
 OPTIONAL = ("leave_url",)  # frames show it only where there is one
-DEAD_LINK = "dead link: "  # why a message is held whose own links we would not read; the link follows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +131,7 @@ class Composer:
             return self.sources[kind].compose(session, letters, now=now)
         except DeadLink as fault:
             if len(letters) == 1:
-                return {letters[0].entry.id: Refusal(state="held", why=f"{DEAD_LINK}{fault}")}
+                return {letters[0].entry.id: Refusal(state="held", why=f"{holds.OURS}{fault}")}
         each = [self._contents(session, kind, [letter], now=now) for letter in letters]
         return {row: content for contents in each for row, content in contents.items()}
 
@@ -147,7 +146,7 @@ class Composer:
             try:
                 message = self.signer.sign(letter.message, at=entry.queued_at)
             except BadInput as error:
-                signed.append(Result(entry=entry, state="failed", why=f"cannot be signed: {error}"))
+                signed.append(holds.ours(entry, f"it cannot be signed: {error}"))
             else:
                 signed.append(Ready(entry=entry, recipient=letter.recipient, message=message))
         return signed
@@ -160,10 +159,10 @@ class Composer:
         try:
             return self._message(letter.entry, letter.reader, content, absent)
         except DeadLink as fault:
-            return Result(entry=letter.entry, state="held", why=f"{DEAD_LINK}{fault}")
+            return holds.ours(letter.entry, str(fault))
         except BadInput as error:
             # One reader's data that no message can hold must stop neither the others nor the worker.
-            return Result(entry=letter.entry, state="failed", why=f"cannot be written: {error}")
+            return holds.ours(letter.entry, f"it cannot be written: {error}")
 
     def _message(
         self, entry: Entry, reader: Reader, content: Content, absent: frozenset[str]

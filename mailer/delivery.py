@@ -22,7 +22,7 @@ import structlog
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer import pauses, verdicts
+from mailer import holds, pauses, verdicts
 from mailer.claims import Batch, Claims
 from mailer.composer import Composer, Ready
 from mailer.handout import ANY_TIME, Composed, Handout
@@ -171,6 +171,8 @@ class Delivery:
             stops=self._gives_back,
             deadline=self._tenure.until,
             time=self._time,
+            lack=self._handout.lack,
+            hears=self._recorder.hears,
             note=self._recorder.note,
         )
 
@@ -198,7 +200,7 @@ class Delivery:
                 return
             elif not until_empty or batch.waits:
                 await _wait(self._stop, POLL_SECONDS)
-            elif self._busy:
+            elif self._busy or self._recorder.knows:
                 await self._quiet()  # what is under way may come back
             elif not self._tenure.lapsed:
                 return
@@ -243,11 +245,12 @@ class Delivery:
                 return
             asked = self._time()
             for letter in await self._composed(entries[first : first + step]):
-                if isinstance(letter, Ready):
-                    turn = batch.turns.get(letter.entry.id, ANY_TIME)
-                    self._handout.put(Composed(letter, asked, turn))
-                else:
+                if not isinstance(letter, Ready):
                     self._recorder.note(letter)
+                elif lack := self._handout.lack(letter):
+                    self._recorder.note(verdicts.uncarried(letter.entry, lack))
+                else:
+                    self._handout.put(Composed(letter, asked, batch.turns.get(letter.entry.id, ANY_TIME)))
             await self._until_fewer(ahead)
         if full:
             self._claim_size = min(self._claim_size * 1.25, CLAIM_MOST)
@@ -256,6 +259,8 @@ class Delivery:
         """Wait until fewer messages than this wait for a connection; for slots, no longer than they last."""
         until = self._time() + CLAIM_SECONDS if self._limited else float("inf")
         while self._handout.ripe >= ahead and not self._gives_back() and self._reachable():
+            for entry in self._handout.take_back_stranded():
+                self._recorder.note(verdicts.elsewhere(entry, now=self.clock.now()))
             if self._time() >= until:
                 return
             await self._something_moved()
@@ -276,8 +281,7 @@ class Delivery:
 
     def _reachable(self) -> bool:
         """Tell whether some lane works, or may be tried by a message now."""
-        now = self._time()
-        return any(lane.works(now) for lane in self.lanes)
+        return any(lane.works(self._time()) for lane in self.lanes)
 
     async def _quiet(self) -> None:
         """Wait until no message is under way; then a lease that was over for a while harms nobody."""
@@ -389,8 +393,7 @@ class Delivery:
             # A fault of ours in one message must not stop the others, nor the worker again and again.
             if len(entries) == 1:
                 log.exception("a message cannot be composed", row=entries[0].id)
-                why = f"a fault of the program: {type(fault).__name__}"
-                return [Result(entry=entries[0], state="failed", why=why)]
+                return [holds.ours(entries[0], f"the program failed at it: {type(fault).__name__}")]
         return [letter for entry in entries for letter in self._compose([entry])]
 
 

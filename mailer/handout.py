@@ -17,6 +17,7 @@ from typing import NamedTuple
 from mailer.composer import Ready
 from mailer.lanes import Lane, in_turn
 from mailer.limits import Turn
+from mailer.outbox import Entry
 from mailer.policy import POLICY
 
 PATIENCE_SECONDS = 0.25  # a lane that took nothing for so long is not waited for
@@ -46,6 +47,7 @@ class Handout:
     moved: Callable[[], None]
     _letters: deque[Composed] = field(default_factory=deque, init=False)
     _idle: "dict[Lane, list[asyncio.Future[Composed | None]]]" = field(init=False)
+    _aside: list[Composed] = field(default_factory=list, init=False)  # not every lane can carry them
     _early: list[tuple[float, int, Composed]] = field(default_factory=list, init=False)
     _credit: dict[Lane, int] = field(init=False)
     _closed: bool = field(default=False, init=False)
@@ -60,12 +62,12 @@ class Handout:
     @property
     def empty(self) -> bool:
         """Whether no message waits."""
-        return not self._letters and not self._early
+        return not self._letters and not self._early and not self._aside
 
     @property
     def ripe(self) -> int:
         """How many messages wait for a connection, and not for their turn."""
-        return len(self._letters)
+        return len(self._letters) + len(self._aside)
 
     def put(self, composed: Composed) -> None:
         """Let a message wait for its turn, and for the next connection that is free for it."""
@@ -102,12 +104,29 @@ class Handout:
     def take_back(self, *, before: float) -> Sequence[Composed]:
         """Return what was composed before this moment and nobody has taken; it waits no longer."""
         left = [composed for composed in self._letters if composed.at < before]
+        left += [composed for composed in self._aside if composed.at < before]
         left += [composed for _, _, composed in self._early if composed.at < before]
         if left:
+            self._aside = [composed for composed in self._aside if composed.at >= before]
             self._letters = deque(composed for composed in self._letters if composed.at >= before)
             self._early = [each for each in self._early if each[-1].at >= before]
             heapq.heapify(self._early)
         return left
+
+    def lack(self, letter: Ready) -> str:
+        """Return why no lane is known to carry a message, "" while one may."""
+        now = self.loop.time()
+        lacks = [lane.lack(letter.recipient, letter.message, now) for lane in self.lanes]
+        return "" if "" in lacks else lacks[0]
+
+    def take_back_stranded(self) -> Sequence[Entry]:
+        """Return what only lanes can carry that take no mail now; it waits no longer."""
+        now = self.loop.time()
+        left = [
+            each for each in self._aside if not any(lane.works(now) for lane in self._carriers(each, now))
+        ]
+        self._aside = [each for each in self._aside if each not in left]
+        return [each.letter.entry for each in left]
 
     def share_out(self) -> None:
         """Hand out what can be taken now; for when a lane may take messages again that it could not take."""
@@ -116,16 +135,42 @@ class Handout:
             ripe.append(heapq.heappop(self._early)[-1])
         self._letters.extendleft(reversed(ripe))  # before those who may begin at any time: theirs is brief
         self._look_again(self._early[0][0] if self._early else math.inf)
+        self._hand_out_aside()
         while self._letters and any(self._idle.values()) and (lane := self._next()) is not None:
-            waiter = self._idle[lane].pop()
-            if waiter.done():  # its sender was cancelled
-                continue
             # A relay that may still be away is tried with what can wait best.
             composed = self._letters.pop() if lane.doubtful else self._letters.popleft()
-            now = self.loop.time()
-            until = min(lane.take(now, late=composed.turn.until < now), composed.turn.until)
-            waiter.set_result(composed._replace(turn=composed.turn._replace(until=until)))
-            self.moved()
+            letter = composed.letter
+            if lane.lack(letter.recipient, letter.message, self.loop.time()):
+                self._aside.append(composed)
+                self._hand_out_aside()
+            elif not self._hand(composed, lane):
+                self._letters.appendleft(composed)
+
+    def _hand(self, composed: Composed, lane: Lane) -> bool:
+        """Hand one message to an idle connection of a lane; False where its sender was cancelled."""
+        waiter = self._idle[lane].pop()
+        if waiter.done():
+            return False
+        now = self.loop.time()
+        until = min(lane.take(now, late=composed.turn.until < now), composed.turn.until)
+        waiter.set_result(composed._replace(turn=composed.turn._replace(until=until)))
+        self.moved()
+        return True
+
+    def _hand_out_aside(self) -> None:
+        """Hand what not every lane can carry to one that can, a standby too."""
+        now = self.loop.time()
+        for composed in self._aside[:]:
+            for lane in self._carriers(composed, now):
+                if not lane.may_take(now) or lane.busy >= lane.places or not self._idle[lane]:
+                    continue
+                if self._hand(composed, lane):
+                    self._aside.remove(composed)
+                    break
+
+    def _carriers(self, composed: Composed, now: float) -> Sequence[Lane]:
+        letter = composed.letter
+        return [lane for lane in self.lanes if not lane.lack(letter.recipient, letter.message, now)]
 
     def _next(self) -> Lane | None:
         """Choose the lane whose turn it is; None when no message can be taken now."""

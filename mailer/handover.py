@@ -13,6 +13,7 @@ from mailer.composer import Ready
 from mailer.handout import Composed
 from mailer.journal import Journal
 from mailer.lanes import Connection, Lane
+from mailer.offers import Offers
 from mailer.outbox import Entry, Result
 from mailer.outcomes import Outcome
 
@@ -27,8 +28,9 @@ class HandOver:
     """Hands over one message at a time for each connection.
 
     `stops` tells whether nothing may begin any more, `deadline` until when (in the loop's time) a final dot
-    may be written, `compose` composes one row anew, and `note` is told what became of a message whose
-    hand-over was cancelled.
+    may be written, `compose` composes one row anew, `lack` tells why no relay is known to carry a message, ""
+    while one may, `hears` is told what a relay says that it can carry, and `note` what became of a message
+    whose hand-over was cancelled.
     """
 
     sender: str
@@ -37,6 +39,8 @@ class HandOver:
     stops: Callable[[], bool]
     deadline: Callable[[], float]
     time: Callable[[], float]
+    lack: Callable[[Ready], str]
+    hears: Callable[[str, Offers], None]
     note: Callable[[Result], None]
 
     async def give(self, connection: Connection, lane: Lane, composed: Composed) -> Result:
@@ -65,6 +69,10 @@ class HandOver:
             return verdicts.back(letter.entry)
         if connection.dotted:
             self._answered(letter.entry, outcome)
+        if connection.offers is not None and lane.hear(connection.offers, self.time()):
+            self.hears(lane.name, connection.offers)
+        if outcome.state == "unsupported" and not self.lack(letter):
+            return verdicts.back(letter.entry)  # another relay may carry it
         alone = lane.learn(outcome, began=began, now=self.time())
         return verdicts.of(letter, outcome, relay=lane.name, alone=alone)
 
@@ -97,7 +105,8 @@ class HandOver:
 
     def _answered(self, entry: Entry, outcome: Outcome) -> None:
         try:
-            state = "deferred" if verdicts.refuses_us(outcome) else outcome.state
+            ours = verdicts.refuses_us(outcome) or outcome.too_large
+            state = "deferred" if ours else outcome.state
             self.journal.answered(entry.id, entry.attempt, state)
         except OSError as trouble:  # recorded in the database a moment later all the same
             log.error("the journal cannot be written", trouble=str(trouble))

@@ -19,6 +19,7 @@ from lists.db import MICROSECOND, Database
 from lists.errors import StorageTrouble
 from mailer import brakes, facts, leases, pulse, restores, tallies, tryout
 from mailer.attempts import OUTCOMES
+from mailer.holds import OURS, SERVER
 from mailer.leases import Lease
 from mailer.limits import Limit
 from mailer.outbox import HELD, PRIORITIES, QUEUED, SENDING, OutboxRow
@@ -137,6 +138,18 @@ CHECKS: Sequence[Check] = (
         faults={"linkless": ("trouble", "Mails wait for a resource that nobody has given yet.")},
     ),
     Check(
+        name="texts",
+        well="No mail waits because of a fault of ours.",
+        faults={
+            "unwritten": (
+                "trouble",
+                "Mails wait because of a fault of ours; “mailer outbox retry” says which.",
+            ),
+            # A notice and no trouble: anybody could sign up with such an address.
+            "uncarried": ("notice", "Mails wait for a mail server that can send them."),
+        },
+    ),
+    Check(
         name="facts",
         well="Every card on present law was checked in time.",
         faults={"expired": ("notice", "A card on present law was not checked in time and is left out.")},
@@ -209,6 +222,8 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         exists().where(Pause.try_at.is_not(None)).label("paused"),
         restores.is_held().label("held"),
         exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(MISSING_LINK)).label("linkless"),
+        exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(OURS)).label("unwritten"),
+        exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(SERVER)).label("uncarried"),
         exists().where(facts.has_expired(now)).label("expired"),
         exists().where(Run.fault != "").label("failing"),
         newest_beat.label("newest_beat"),

@@ -26,6 +26,7 @@ from mailer import (
     census,
     deposits,
     facts,
+    holds,
     journal,
     limits,
     outbox,
@@ -35,7 +36,7 @@ from mailer import (
     retention,
     tallies,
 )
-from mailer.composer import DEAD_LINK
+from mailer.confirmations import Confirmations
 from mailer.editions import Editions
 from mailer.outbox import HELD, OutboxRow
 from mailer.policy import POLICY, RESOURCE_FIELDS
@@ -73,13 +74,13 @@ class Jobs:
     database: Database
     clock: Clock
     sources: Mapping[str, Source]
+    confirmations: Confirmations
     sequences: Sequences
     editions: Editions
     rescue: Rescue
     home: Path
     fingerprint: bytes  # the pepper's
     _stopping: threading.Event = field(default_factory=threading.Event, init=False)
-    _links_tried: threading.Event = field(default_factory=threading.Event, init=False)
 
     def all(self) -> Sequence[Job]:
         """Return every job in the order a tick runs them."""
@@ -253,12 +254,11 @@ class Jobs:
         with self.database.write() as session:
             now = self.clock.now()
             moved += self._release_links(session, now)
-            if not self._links_tried.is_set():  # only another version of this program can mend them
-                moved += outbox.requeue(session, OutboxRow.why.startswith(DEAD_LINK))
+            moved += self._release_reworded(session, now)
+            moved += holds.ask_again(session, now=now)
             held = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
             for kind, list_name in session.execute(held).all():
                 moved += self._release_kind(session, kind, POLICY[kind].purpose(list_name), now)
-        self._links_tried.set()
         return moved
 
     def _release_kind(self, session: Session, kind: str, purpose: Purpose, now: datetime) -> int:
@@ -294,6 +294,27 @@ class Jobs:
             given = names.isdisjoint(absent) if names <= RESOURCE_FIELDS else current != edition_id
             if given:
                 these = missing & (OutboxRow.edition_id == edition_id) & (OutboxRow.why == why)
+                freed += outbox.requeue(session, these, edition_id=current)
+        return freed
+
+    def _release_reworded(self, session: Session, now: datetime) -> int:
+        """Try again what could not be written, once there is a newer edition of its text."""
+        broken = (OutboxRow.state == HELD) & holds.for_a_fault()
+        held = (
+            select(OutboxRow.kind, OutboxRow.list, OutboxRow.edition_id, Edition.name)
+            .join(Edition, Edition.id == OutboxRow.edition_id)
+            .where(broken)
+            .distinct()
+        )
+        freed = 0
+        for kind, list_name, edition_id, name in session.execute(held).all():
+            current = edition_id
+            if kind == "confirmation" and name == f"confirm/{list_name}":
+                current = self.confirmations.question(session, list_name, now=now).id
+            elif name in self.editions.templates:
+                current = self.editions.current(session, name, kind, now=now)
+            if current != edition_id:
+                these = broken & (OutboxRow.edition_id == edition_id) & (OutboxRow.list == list_name)
                 freed += outbox.requeue(session, these, edition_id=current)
         return freed
 

@@ -15,11 +15,13 @@ from typing import Protocol
 
 import structlog
 
+from mailer.offers import Offers
 from mailer.outcomes import Outcome
 from mailer.rates import Rate
 
 REST_FIRST, REST_LONGEST = 1.0, 60.0  # seconds to leave a relay alone that cannot be reached
 NO_PLACE = "Other workers have all the connections that the relay allows."
+OFFERS_SECONDS = 60.0  # what a relay said it can carry is believed so long, and then asked for anew
 ALONE_SECONDS = 5.0  # while others got through so lately, a connection that fails is its own trouble
 
 log = structlog.get_logger()
@@ -28,10 +30,12 @@ log = structlog.get_logger()
 class Connection(Protocol):
     """A reused conversation with a relay; see mailer/smtp.py for the real one.
 
-    `dotted` is true from the moment the final dot of the present message may have left.
+    `dotted` is true from the moment the final dot of the present message may have left; `offers` is what the
+    relay last said it can carry, another object each time it said so.
     """
 
     dotted: bool
+    offers: Offers | None
 
     async def send(
         self,
@@ -61,10 +65,10 @@ class Lane:
 
     `name` is what people call it, host and port. `weight` is its share of the mail; with 0 it gets some only
     while all others are down. Where it has a `rate`, a message begins only by one of `slots`; what they are,
-    says mailer/limits.py. `shared` is how many connections all workers may have together, None for any
-    number, and `places` how many this one has now. `paused` says why nothing may be handed to it, except one
-    message where `trial` is true; see mailer/pauses.py. `trouble` says why it cannot be reached, "" while it
-    can. Moments are the loop's.
+    says mailer/limits.py. `offers` is what it last said that it can carry. `shared` is how many connections
+    all workers may have together, None for any number, and `places` how many this one has now. `paused` says
+    why nothing may be handed to it, except one message where `trial` is true; see mailer/pauses.py. `trouble`
+    says why it cannot be reached, "" while it can. Moments are the loop's.
     """
 
     name: str
@@ -80,8 +84,11 @@ class Lane:
     sent: int = field(default=0, init=False)
     busy: int = field(default=0, init=False)
     trouble: str = field(default="", init=False)
+    offers: Offers | None = field(default=None, init=False)
+    heard_at: float = field(default=float("-inf"), init=False)
     rests_until: float = field(default=float("-inf"), init=False)
     taken_at: float = field(default=float("-inf"), init=False)
+    _told_at: float = field(default=float("-inf"), init=False)
     _rest: float = field(default=0.0, init=False)
     _probing: bool = field(default=False, init=False)
     _reached: float = field(default=float("-inf"), init=False)
@@ -116,6 +123,19 @@ class Lane:
         """Return when this lane may next be able to take a message that it cannot take now; inf: unknown."""
         later = [moment for moment in (self.rests_until, self._next_slot(now)) if moment > now]
         return max(later, default=float("inf"))
+
+    def hear(self, offers: Offers, now: float) -> bool:
+        """Note what the relay says it can carry; tells whether that is news, or was last told a while ago."""
+        news = offers != self.offers or now > self._told_at + OFFERS_SECONDS
+        self.offers, self.heard_at = offers, now
+        self._told_at = now if news else self._told_at
+        return news
+
+    def lack(self, address: str, message: bytes, now: float) -> str:
+        """Return why this relay is known not to carry a message to an address, "" where it may."""
+        if self.offers is None or now > self.heard_at + OFFERS_SECONDS:
+            return ""
+        return self.offers.lack(address, message)
 
     def take(self, now: float, *, late: bool = False) -> float:
         """Note that a message is handed to this lane; returns until when it may begin. `leave` follows.

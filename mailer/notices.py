@@ -23,7 +23,7 @@ from lists.addresses import Address
 from lists.contacts import Contact
 from lists.directory import Listing
 from lists.subscriptions import Subscription
-from mailer import brakes, facts, outbox, tallies
+from mailer import brakes, facts, holds, outbox, tallies
 from mailer.editions import Editions
 from mailer.facts import FactCard
 from mailer.outbox import HELD, UNKNOWN, OutboxRow, Result
@@ -113,6 +113,32 @@ MATTERS: Sequence[Matter] = (
             "es": "{number} correos esperan un recurso que nadie ha dado.",
         },
         command="mailer resource list",
+    ),
+    Matter(
+        name="faults",
+        question=lambda _now: _all(OutboxRow.id, holds.for_a_fault()),
+        one={
+            "en": "One email waits because of a fault of ours.",
+            "es": "Un correo espera por una falla nuestra.",
+        },
+        several={
+            "en": "{number} emails wait because of a fault of ours.",
+            "es": "{number} correos esperan por una falla nuestra.",
+        },
+        command="mailer outbox retry",
+    ),
+    Matter(
+        name="servers",
+        question=lambda _now: _all(OutboxRow.id, holds.for_a_server()),
+        one={
+            "en": "One email waits for a mail server that can send it.",
+            "es": "Un correo espera un servidor que lo pueda enviar.",
+        },
+        several={
+            "en": "{number} emails wait for a mail server that can send them.",
+            "es": "{number} correos esperan un servidor que los pueda enviar.",
+        },
+        command="mailer outbox retry",
     ),
     Matter(
         name="unknown",

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["sent", "deferred", "refused", "unreachable", "unknown"]
+State = Literal["sent", "deferred", "refused", "unreachable", "unknown", "unsupported"]
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 _TALK_CODES = frozenset({500, 502, 503, 504})  # the server did not understand us, whoever the recipient
@@ -27,6 +27,11 @@ class Outcome:
         """The enhanced status code of RFC 3463, such as "5.1.1", or "" when the server gave none."""
         found = _ENHANCED.match(self.reply)
         return found.group() if found else ""
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the message is larger than a server takes (RFC 3463, x.2.3 and x.3.4)."""
+        return self.state == "refused" and self.enhanced in ("5.2.3", "5.3.4")
 
     @property
     def ours(self) -> bool:

@@ -22,6 +22,8 @@ NOTICE_FIELDS = frozenset(
         "restore",
         "pauses",
         "resources",
+        "faults",
+        "servers",
         "unknown",
         "applications",
         "expired",

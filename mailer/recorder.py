@@ -15,8 +15,9 @@ import structlog
 
 from lists.clock import Clock
 from lists.db import Database
-from mailer import pauses, verdicts
+from mailer import holds, pauses, verdicts
 from mailer.composer import Letters, Ready
+from mailer.offers import Offers
 from mailer.outbox import Entry, Result
 from mailer.pauses import Pause
 from mailer.source import Source
@@ -57,19 +58,25 @@ class Recorder:
     _looks_away: dict[str, float] = field(default_factory=dict, init=False)
     _trials: dict[int, str] = field(default_factory=dict, init=False)
     _pausing: dict[str, str] = field(default_factory=dict, init=False)
+    _said: dict[str, Offers] = field(default_factory=dict, init=False)
     _over: list[str] = field(default_factory=list, init=False)
     _untried: list[str] = field(default_factory=list, init=False)
 
     @property
     def knows(self) -> bool:
         """Whether something is to be written down."""
-        return bool(self._results or self._pausing or self._over or self._untried)
+        return bool(self._results or self._pausing or self._over or self._untried or self._said)
 
     def note(self, result: Result) -> None:
         """Take down what became of a claimed row."""
         self._results.append(result)
         if result.outcome in ("sent", "deferred", "refused"):
             self._watch(result)
+        self.told()
+
+    def hears(self, relay: str, offers: Offers) -> None:
+        """Take down what a relay said it can carry."""
+        self._said[relay] = offers
         self.told()
 
     def tries(self, row: int, scope: str) -> None:
@@ -91,6 +98,8 @@ class Recorder:
 
     def write_down(self) -> None:
         """Record every outcome known by now, and forget it once that is committed."""
+        if self._said:  # before the results, which were made with what was said
+            self._write_offers()
         known = self._results[:]
         if known:
             verdicts.write_down(self.database, self.clock, self.sources, known)
@@ -104,6 +113,17 @@ class Recorder:
                 self._untried.append(scope)
         if self._pausing or self._over or self._untried:
             self._write_pauses()
+
+    def _write_offers(self) -> None:
+        said = dict(self._said)
+        with self.database.write() as session:
+            now = self.clock.now()
+            freed = sum(holds.heard(session, relay, said[relay], now=now) for relay in sorted(said))
+        for relay, offers in said.items():
+            if self._said.get(relay) is offers:
+                del self._said[relay]
+        if freed:
+            log.info("mail that no server could carry is tried again", rows=freed)
 
     def _write_pauses(self) -> None:
         pausing, over, untried = dict(self._pausing), list(self._over), list(self._untried)

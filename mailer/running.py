@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import structlog
 
 from lists.errors import Conflict
-from mailer import outbox, restores, skew, tryout
+from mailer import holds, outbox, restores, skew, tryout
 from mailer.postoffice import PostOffice
 from mailer.scheduler import Scheduler, inheriting
 from mailer.service import Service
@@ -33,6 +33,8 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
     with service.database.read() as session:
         if restores.held(session) is not None:
             log.warning("nothing is sent until the gap of a restored backup is settled")
+    with service.database.write() as session:
+        holds.retry_held(session)  # another program, or other settings, may be what it waited for
     remember_port(service.settings)
     if not service.settings.tryout:
         with service.database.read() as session:

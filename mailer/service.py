@@ -238,6 +238,7 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
             database=database,
             clock=clock,
             sources=sources,
+            confirmations=confirmations,
             sequences=sequences,
             editions=texts,
             rescue=rescue,

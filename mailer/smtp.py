@@ -4,9 +4,10 @@
 
     sent         the server took responsibility: 2xx to the final dot
     deferred     not taken, may be tried again: 4xx, or the connection was lost before the final dot
-    refused      never taken: 5xx to RCPT, DATA or the final dot, or we refused before sending
+    refused      never taken: 5xx to RCPT, DATA or the final dot
     unreachable  the relay itself is the trouble (connect, TLS, login, MAIL): costs the message no attempt
     unknown      the connection was lost after the final dot was written (RFC 1047): nobody can tell
+    unsupported  the relay's answer to EHLO says that it cannot carry it: nobody was asked
 
 Why the library's `sendmail` and `data` are not used: those do not say whether a lost connection was lost
 before or after the final dot, use one time limit for both, on a timeout close the connection gracefully,
@@ -19,6 +20,7 @@ import math
 import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import aiosmtplib
@@ -26,6 +28,7 @@ import aiosmtplib
 from mailer import doubts
 from mailer.bearer import Bearer
 from mailer.dialogue import REPLY_CHARACTERS, Answer, Dialogue, Patience, clean
+from mailer.offers import Offers
 from mailer.outcomes import Outcome
 from mailer.relay import MESSAGES_PER_CONNECTION, Relay, tls_context
 
@@ -39,7 +42,7 @@ ONE_WRITE = 65_536  # octets; a longer message is written and drained first, its
 GO_ON = Outcome(state="sent", code=354)  # nobody outside this file ever sees it
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f<>\ud800-\udfff]")
-_SIZE = re.compile(r"[0-9]{1,18}")
+NO_ADDRESS = "an address has a character in it that no address can have"
 
 
 class Connection:
@@ -68,6 +71,7 @@ class Connection:
         self._client: aiosmtplib.SMTP | None = None  # while it opens the connection
         self._dialogue: Dialogue | None = None
         self._extensions: Mapping[str, str] = {}
+        self.offers: Offers | None = None  # as last heard; another object each time it was heard
         self.dotted = False  # whether the final dot of the present message may have left
         self._carried = 0
         self._opened = self._used = 0.0
@@ -96,13 +100,10 @@ class Connection:
         self.dotted = False
         for address in (sender, recipient):
             if _FORBIDDEN.search(address) or address.count("@") != 1 or not all(address.split("@")):
-                return Outcome(
-                    state="refused",
-                    reply="Not sent: the address has a character in it that no address can have.",
-                )
+                return Outcome(state="unsupported", reply=NO_ADDRESS)
         text = _stuffed(message)
         try:
-            stopped = await self._envelope(sender, recipient, len(text), message.isascii(), may_begin)
+            stopped = await self._envelope(sender, recipient, text, may_begin)
             return await self._hand_over(text, deadline, before_dot) if stopped == GO_ON else stopped
         except BaseException:
             self.abort()
@@ -126,7 +127,7 @@ class Connection:
             _abort(client)
 
     async def _envelope(
-        self, sender: str, recipient: str, size: int, ascii_only: bool, may_begin: Callable[[], bool]
+        self, sender: str, recipient: str, text: bytes, may_begin: Callable[[], bool]
     ) -> Outcome | None:
         """Everything up to the 354 that asks for the text: GO_ON, or the outcome when it stopped earlier."""
         reused = await self._usable()
@@ -135,11 +136,12 @@ class Connection:
             if trouble is not None:
                 self.abort()
                 return trouble
-            options, reason = self._options(sender + recipient, size, ascii_only)
-            if reason:
-                return Outcome(state="refused", reply=reason)
+            assert self.offers is not None
+            if lack := self.offers.lack(sender + recipient, text):
+                return Outcome(state="unsupported", reply=lack)
             if not may_begin():
                 return None
+            options = self._options(sender + recipient, text)
             mail = b" ".join([b"MAIL FROM:<" + sender.encode() + b">", *options])
             notify = b" NOTIFY=FAILURE" if "dsn" in self._extensions else b""
             answers = await self._say(mail, b"RCPT TO:<" + recipient.encode() + b">" + notify, b"DATA")
@@ -225,6 +227,7 @@ class Connection:
         """
         self._dialogue = Dialogue(cast(asyncio.Transport, client.transport))
         self._extensions = dict(client.esmtp_extensions)
+        self.offers = Offers.of(self._extensions)
         (answer,) = await self._dialogue.ask(b"NOOP\r\n", self.patience.greeting)
         if answer.kind != 2:
             return answer.outcome("unreachable")
@@ -274,31 +277,25 @@ class Connection:
             else:
                 return
 
-    def _options(self, addresses: str, size: int, ascii_only: bool) -> tuple[list[bytes], str]:
-        """What MAIL says about this message to this server, or why it cannot be sent through it."""
+    def _options(self, addresses: str, text: bytes) -> list[bytes]:
+        """Return what MAIL says about this message to this server."""
         extensions, options = self._extensions, []
         if "size" in extensions:
-            limit = extensions["size"].strip()
-            if _SIZE.fullmatch(limit) and 0 < int(limit) < size:
-                return [], f"Not sent: the message has {size} octets, the relay takes {int(limit)}."
-            options.append(b"SIZE=%d" % size)
+            options.append(b"SIZE=%d" % len(text))
         if not addresses.isascii():
-            if "smtputf8" not in extensions:
-                return [], "Not sent: the address has letters outside ASCII, which the relay does not take."
             options.append(b"SMTPUTF8")
-        if not ascii_only:
-            if "8bitmime" not in extensions:
-                return [], "Not sent: the message has 8-bit text, which the relay does not take."
+        if not text.isascii():
             options.append(b"BODY=8BITMIME")
         if "dsn" in extensions:  # RFC 3461: what comes back holds no text of ours
             options.append(b"RET=HDRS")
-        return options, ""
+        return options
 
     async def _sender_rejected(self, answers: Sequence[Answer]) -> Outcome:
-        """MAIL names no recipient yet: the trouble is ours, unless it is the message's size or form."""
+        """MAIL names no recipient yet: the trouble is ours, and with size or form it is this message's."""
         answer = answers[0]
         if answer.code == 552 or answer.words.startswith(("5.3.4", "5.6.")):
-            return await self._rejected(answer, answers)
+            outcome = await self._rejected(answer, answers)
+            return replace(outcome, state="unsupported") if outcome.state == "refused" else outcome
         self.abort()
         return answer.outcome("unreachable")
 

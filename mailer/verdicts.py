@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer import attempts, doubts, outbox
+from mailer import attempts, doubts, holds, outbox
 from mailer.composer import Ready
 from mailer.outbox import Entry, Result
 from mailer.outcomes import Outcome
@@ -24,6 +24,8 @@ from mailer.source import Source, settle_all
 FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=5), timedelta(minutes=66)  # Postfix's schedule, doubling
 MOST_DOUBLINGS = 10  # beyond the longest, and far below what a timedelta can hold
 AGAIN = timedelta(seconds=10)  # until a message that failed while others got through is tried again
+LOOKED_AGAIN = timedelta(minutes=1)
+ELSEWHERE = "waits for a mail server of ours that can carry it"
 ALONE = "its connection failed, while others got through"
 
 # What the relay said → the row's next state, and why. Connections that fail cost no message an attempt.
@@ -33,6 +35,7 @@ AFTER = {
     "refused": ("failed", "their server refused it"),
     "unreachable": ("queued", "the relay cannot be reached"),
     "unknown": ("unknown", doubts.BROKEN),
+    "unsupported": ("held", ""),
 }
 
 OURS = "their server refuses us, not this person; tried again"
@@ -45,13 +48,27 @@ def back(entry: Entry) -> Result:
     return Result(entry=entry, state="queued")
 
 
+def uncarried(entry: Entry, lack: str) -> Result:
+    """Return what keeps a claimed row back that no mail server of ours can carry, and why."""
+    return Result(entry=entry, state="held", why=f"{holds.SERVER}{lack}")
+
+
+def elsewhere(entry: Entry, *, now: datetime) -> Result:
+    """Return what puts a claimed row back until a mail server that can carry it works again."""
+    return Result(entry=entry, state="queued", why=ELSEWHERE, due_at=now + LOOKED_AGAIN)
+
+
 def of(letter: Ready, outcome: Outcome, *, relay: str = "", alone: bool = False) -> Result:
     """Return what the answer of a relay, by its name, means to the row of this message.
 
     `alone`: only this connection failed, while others got through.
     """
+    if outcome.state == "unsupported":
+        return uncarried(letter.entry, outcome.reply)
     state, why = AFTER[outcome.state]
     why = outcome.doubt or why
+    if outcome.too_large:
+        state, why = "held", f"{holds.SERVER}{outcome.code} {outcome.reply}"
     if alone:
         why = ALONE
     if refuses_us(outcome):
@@ -72,7 +89,7 @@ def of(letter: Ready, outcome: Outcome, *, relay: str = "", alone: bool = False)
 
 def refuses_us(outcome: Outcome) -> bool:
     """Tell whether a refusal is about us (policy, reputation, protocol), which must punish no recipient."""
-    return outcome.state == "refused" and outcome.ours
+    return outcome.state == "refused" and outcome.ours and not outcome.too_large
 
 
 def told(entry: Entry, outcome: str, *, why: str = "") -> Result:

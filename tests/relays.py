@@ -15,6 +15,7 @@ from mailer import broadcasts, outbox, templates
 from mailer.delivery import Delivery
 from mailer.journal import FOLDER, Journal
 from mailer.lanes import Lane
+from mailer.offers import Offers
 from mailer.outbox import OutboxRow
 from mailer.rates import Rate, per_domain
 from mailer.service import Service
@@ -62,6 +63,7 @@ class Scripted:
 
     world: World
     dotted: bool = False
+    offers: Offers | None = None
     opened: bool = False
 
     async def send(

@@ -6,7 +6,7 @@ import click
 
 from mailer import attempts, census, history, messages, pauses, tallies
 from mailer.census import Census
-from mailer.cli import opening, output, resolving
+from mailer.cli import opening, output, resolving, retrying
 from mailer.outbox import STATES
 from mailer.policy import POLICY
 
@@ -80,6 +80,9 @@ def show(*, number: int, as_json: bool) -> None:
     assert isinstance(attempts, list)
     output.say("")
     output.rows(attempts, columns=messages.ATTEMPT, as_json=False, none="It was never handed to a server.")
+
+
+command.add_command(retrying.command)
 
 
 @command.command()

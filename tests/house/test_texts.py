@@ -59,6 +59,7 @@ LIST_MAIL = {"leave_url", "preferences_url"}
 CALL = {"event_title", "event_when", "event_note", "event_minutes"}
 CALL |= {"join_url", "rsvp_yes_url", "rsvp_maybe_url", "rsvp_no_url"}
 WAITS = {"waits_restore", "waits_pauses", "waits_resources", "waits_unknown"}
+WAITS |= {"waits_faults", "waits_servers"}
 WAITS |= {"waits_applications", "waits_expired", "waits_expiring", "waits_sign_ups"}
 EXTRA = {
     "confirm": {"confirm_url", "list_title", "list_about"},

@@ -120,9 +120,9 @@ def test_a_name_that_no_header_can_hold_stops_only_its_own_message(
         smuggled = {"name": "Ben\r\nBcc: everybody@example.org"}
         session.execute(update(Contact).where(Contact.id == ben.id).values(**smuggled))
     desk.update()
-    failed, *others = desk.compose(desk.claim())
-    assert isinstance(failed, Result)
-    assert failed.state == "failed" and failed.why.startswith("cannot be written: ")
+    kept, *others = desk.compose(desk.claim())
+    assert isinstance(kept, Result)
+    assert kept.state == "held" and kept.why.startswith("a fault of ours: it cannot be written: ")
     assert [isinstance(other, Ready) for other in others] == [True, True]
 
 

@@ -15,13 +15,15 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 class Polite:
     """Takes mail into `letters` as (recipient, octets); `answers` holds other replies by recipient.
 
-    `at_dot` are replies by recipient to the final dot, `at_mail` one reply to every MAIL.
+    `at_dot` are replies by recipient to the final dot, `at_mail` one reply to every MAIL; `smtputf8` tells
+    whether the next EHLO is answered with SMTPUTF8.
     """
 
     answers: Mapping[str, str] = field(default_factory=dict)
     at_dot: Mapping[str, str] = field(default_factory=dict)
     at_mail: str = ""
     password: str = ""
+    smtputf8: bool = False
     letters: list[tuple[str, bytes]] = field(default_factory=list)
     options: list[list[str]] = field(default_factory=list)
     connections: int = 0
@@ -83,6 +85,7 @@ async def polite(
     `only` is the one login it offers.
     """
     peer = peer or Polite()
+    peer.smtputf8 = smtputf8 or peer.smtputf8
     context = None
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -94,7 +97,7 @@ async def polite(
             peer,
             hostname="peer.example",
             data_size_limit=size,
-            enable_SMTPUTF8=smtputf8,
+            enable_SMTPUTF8=peer.smtputf8,
             tls_context=None if implicit else context,
             authenticator=peer.authenticate if peer.password else None,
             auth_require_tls=False,

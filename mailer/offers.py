@@ -1,0 +1,103 @@
+"""Offers: what a relay said in its last answer to EHLO that it can carry (RFC 1870, 6152, 6531).
+
+What one relay cannot carry another may, and the same one may after it was changed. So a message that none of
+them can carry is held and never counts as refused: nobody's server was asked.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from sqlalchemy import BigInteger, String, delete, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.db import Base, Moment, insert_or_nothing
+
+NO_SMTPUTF8 = "it cannot send to addresses with letters like ñ or é before the @"
+NO_8BITMIME = "it takes no 8-bit text"
+TOO_LARGE = "it takes no message of more than {octets} octets"
+_SIZE = re.compile(r"[0-9]{1,18}")
+
+
+class RelayOffers(Base):
+    """The last answer of one relay, by the name that people call it; `size` 0 is no limit."""
+
+    __tablename__ = "relay_offers"
+
+    relay: Mapped[str] = mapped_column(String(260), primary_key=True)
+    smtputf8: Mapped[bool]
+    eightbit: Mapped[bool]
+    size: Mapped[int] = mapped_column(BigInteger)
+    heard_at: Mapped[Moment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offers:
+    """What a relay can carry; `size` is the most octets of a message, 0 for no limit that it told."""
+
+    smtputf8: bool
+    eightbit: bool
+    size: int
+
+    @classmethod
+    def of(cls, extensions: Mapping[str, str]) -> Self:
+        """Read the extensions that an answer to EHLO names in small letters, each with its parameters."""
+        size = extensions.get("size", "").strip()
+        return cls(
+            smtputf8="smtputf8" in extensions,
+            eightbit="8bitmime" in extensions,
+            size=int(size) if _SIZE.fullmatch(size) else 0,
+        )
+
+    def lack(self, address: str, message: bytes) -> str:
+        """Return why a relay with these offers cannot carry this message to this address, "" where it can."""
+        if not address.isascii() and not self.smtputf8:
+            return NO_SMTPUTF8
+        if not self.eightbit and not message.isascii():
+            return NO_8BITMIME
+        return self._too_large if 0 < self.size < len(message) else ""
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """Every reason for which a relay with these offers cannot carry some messages."""
+        reasons = {NO_SMTPUTF8: not self.smtputf8, NO_8BITMIME: not self.eightbit, self._too_large: self.size}
+        return frozenset(reason for reason, holds in reasons.items() if holds)
+
+    @property
+    def _too_large(self) -> str:
+        return TOO_LARGE.format(octets=f"{self.size:,}")
+
+
+def note(session: Session, relay: str, said: Offers, *, now: datetime) -> bool:
+    """Keep what a relay has just said; tells whether it said something else before, or was never asked."""
+    row = {"smtputf8": said.smtputf8, "eightbit": said.eightbit, "size": said.size, "heard_at": now}
+    if insert_or_nothing(session, RelayOffers, [{"relay": relay, **row}]) == 1:
+        return True
+    before = session.get_one(RelayOffers, relay, with_for_update=True, populate_existing=True)
+    news = _offers(before) != said
+    for name, value in row.items():
+        setattr(before, name, value)
+    session.flush()
+    return news
+
+
+def known(session: Session) -> dict[str, Offers]:
+    """Return the last answer of each relay that was ever asked and is still in use."""
+    return {row.relay: _offers(row) for row in session.scalars(select(RelayOffers))}
+
+
+def forget_others(session: Session, relays: Collection[str]) -> None:
+    """Forget relays that are not among these any more: what they said says nothing of mail to come."""
+    session.execute(delete(RelayOffers).where(RelayOffers.relay.not_in(relays)))
+
+
+def takes_smtputf8(session: Session, relays: Collection[str]) -> bool:
+    """Tell whether one of these relays takes addresses beyond ASCII, or has not said yet that it does not."""
+    answers = known(session)
+    return not relays or any(relay not in answers or answers[relay].smtputf8 for relay in relays)
+
+
+def _offers(row: RelayOffers) -> Offers:
+    return Offers(smtputf8=row.smtputf8, eightbit=row.eightbit, size=row.size)
