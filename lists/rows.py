@@ -126,6 +126,8 @@ def _row(
     local, _, domain = address.email.rpartition("@")
     if meant := _meant(domain):
         notes.append(f"was {local}@{meant} meant?")
+    if not local.isascii():
+        notes.append("not every mail server can send to letters like ñ before the @; “mailer status” tells")
     return Row(
         line=line,
         address=address,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from sqlalchemy import BigInteger, String, delete, select
+from sqlalchemy import BigInteger, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Moment, insert_or_nothing
@@ -84,13 +84,8 @@ def note(session: Session, relay: str, said: Offers, *, now: datetime) -> bool:
 
 
 def known(session: Session) -> dict[str, Offers]:
-    """Return the last answer of each relay that was ever asked and is still in use."""
+    """Return the last answer of each relay that was ever asked."""
     return {row.relay: _offers(row) for row in session.scalars(select(RelayOffers))}
-
-
-def forget_others(session: Session, relays: Collection[str]) -> None:
-    """Forget relays that are not among these any more: what they said says nothing of mail to come."""
-    session.execute(delete(RelayOffers).where(RelayOffers.relay.not_in(relays)))
 
 
 def takes_smtputf8(session: Session, relays: Collection[str]) -> bool:

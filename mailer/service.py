@@ -94,6 +94,12 @@ class Service:
     rescue: Rescue
     name: str
 
+    @property
+    def relay_names(self) -> Sequence[str]:
+        """The names of the configured relays; none in a try-out."""
+        url = self.settings.smtp_url
+        return [relay.name for relay in Relay.parse_all(url.get_secret_value())] if url is not None else []
+
     @contextmanager
     def relays(self) -> Iterator[Sequence[Relay]]:
         """Return the relays to deliver to: the configured ones, or the try-out's post office.

@@ -143,9 +143,7 @@ async def test_who_left_meanwhile_gets_nothing(service: Service, clock: StoppedC
     assert peer.letters == []
 
 
-def test_what_servers_said_is_known_to_other_processes_until_they_are_used_no_more(
-    service: Service, clock: StoppedClock
-) -> None:
+def test_what_servers_said_is_known_to_other_processes(service: Service, clock: StoppedClock) -> None:
     able = Offers(smtputf8=True, eightbit=True, size=0)
     unable = Offers(smtputf8=False, eightbit=True, size=1_000)
     with service.database.write() as session:
@@ -156,5 +154,3 @@ def test_what_servers_said_is_known_to_other_processes_until_they_are_used_no_mo
         assert offers.takes_smtputf8(session, ["a:25", "b:25"])
         offers.note(session, "b:25", able, now=clock.now())
         assert offers.known(session) == {"a:25": unable, "b:25": able}
-        offers.forget_others(session, ["a:25"])
-        assert offers.known(session) == {"a:25": unable}

@@ -8,7 +8,8 @@ from sqlalchemy import select
 from lists import consents, contacts
 from lists import subscriptions as subs
 from lists.contacts import Contact
-from mailer import brakes
+from mailer import brakes, offers
+from mailer.offers import Offers
 from mailer.outbox import OutboxRow
 from mailer.web import door
 from tests.mailer.visitor import Visitor, hidden, words
@@ -267,3 +268,29 @@ def test_the_page_speaks_the_browsers_language_and_the_chosen_one_wins(visitor):
     answer = visitor.join("/join?lang=es", email="dora@")
     assert '<html lang="es">' in answer.text
     assert answer.headers["content-language"] == "es"
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "cannot write to"), ("es", "todavía no puede escribir")]
+)
+def test_an_address_that_no_mail_server_of_ours_can_write_to_is_told_so_kindly(
+    visitor, service, clock, monkeypatch, language, said
+):
+    monkeypatch.setattr(type(service), "relay_names", ["relay.example:25", "other.example:25"])
+    visitor.headers["accept-language"] = language
+
+    def hears(relay, *, smtputf8):
+        with service.database.write() as session:
+            answer = Offers(smtputf8=smtputf8, eightbit=True, size=0)
+            offers.note(session, relay, answer, now=clock.now())
+
+    assert visitor.join(email="muñoz@example.org").status_code == 200  # nobody knows yet
+    hears("relay.example:25", smtputf8=False)
+    assert visitor.join(email="peña@example.org").status_code == 200  # the other one may
+    hears("other.example:25", smtputf8=False)
+    refused = visitor.join(email="begoña@example.org")
+    assert refused.status_code == 422 and said in words(refused) and "begoña@example.org" in refused.text
+    assert visitor.join(email="ana@señal.example.org").status_code == 200  # a domain becomes plain letters
+    hears("other.example:25", smtputf8=True)
+    assert visitor.join(email="begoña@example.org").status_code == 200
+    assert f"ana@{'señal'.encode('idna').decode()}.example.org" in people(service)

@@ -15,7 +15,7 @@ from lists.addresses import Address
 from lists.contacts import NAME_LENGTH
 from lists.errors import BadAddress, BadZip
 from lists.geography import Place
-from mailer import brakes
+from mailer import brakes, offers
 from mailer.web.visit import Page, Visit
 from mailer.web.words import LANGUAGES
 
@@ -42,10 +42,22 @@ class Reading:
             self.mistakes["email"] = words.email_missing
             return None
         try:
-            return addresses.parse(text, pepper=self.visit.service.keys.pepper, language=self.visit.language)
+            address = addresses.parse(
+                text, pepper=self.visit.service.keys.pepper, language=self.visit.language
+            )
         except BadAddress as fault:
             self.mistakes["email"] = str(fault)
             return None
+        if not address.email.isascii() and not self._can_be_written_to():
+            self.mistakes["email"] = words.email_beyond_ascii
+            return None
+        return address
+
+    def _can_be_written_to(self) -> bool:
+        """Tell whether a mail server of ours may take addresses with letters beyond ASCII before the @."""
+        service = self.visit.service
+        with service.database.read() as session:
+            return offers.takes_smtputf8(session, service.relay_names)
 
     def place(self, *, needed: bool) -> Place | None:
         """Read the ZIP code; one that is not needed may be empty."""
