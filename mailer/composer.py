@@ -167,41 +167,57 @@ class Composer:
     def _message(
         self, entry: Entry, reader: Reader, content: Content, absent: frozenset[str]
     ) -> Ready | Result:
-        policy = POLICY[entry.kind]
         edition = self._editions[entry.edition_id]
-        language = reader.language if reader.language in edition.content else next(iter(edition.content))
-        leave = self.links.unsubscribe(reader.id, entry.list) if policy.list_mail else ""
-        fields = {
+        fields = self.fields(entry, reader, content)
+        missing = _missing(edition, _language(edition, reader), fields, absent)
+        if missing:
+            return Result(entry=entry, state="held", why=MISSING_LINK + ", ".join(missing))
+        letter = self._letter(entry, reader, content, edition, fields)
+        return Ready(entry=entry, recipient=reader.email, message=mime.encode(letter))
+
+    def letter(self, entry: Entry, reader: Reader, content: Content, edition: Edition) -> Letter:
+        """Return what a row says to a reader, to try whether it can be written, from any edition.
+
+        Raises BadInput for what no message can hold.
+        """
+        return self._letter(entry, reader, content, edition, self.fields(entry, reader, content))
+
+    def fields(self, entry: Entry, reader: Reader, content: Content) -> dict[str, str]:
+        """Return what a text may use of its reader and of its source."""
+        leave = self.links.unsubscribe(reader.id, entry.list) if POLICY[entry.kind].list_mail else ""
+        return {
             "name": reader.name,
             "leave_url": leave,
             "preferences_url": self.links.preferences(reader.id),
             "discreet": "yes" if reader.discreet else "",
             **content.fields,
         }
-        missing = _missing(edition, language, fields, absent)
-        if missing:
-            return Result(entry=entry, state="held", why=MISSING_LINK + ", ".join(missing))
+
+    def _letter(
+        self, entry: Entry, reader: Reader, content: Content, edition: Edition, fields: Mapping[str, str]
+    ) -> Letter:
+        policy, language = POLICY[entry.kind], _language(edition, reader)
         rendered = templates.renderer(edition, language).render(personal(edition, language, fields))
         neutral = self.sender.neutral[language] if reader.discreet else None
         shown = neutral.sender if neutral else self.sender.campaign[language]
-        letter = Letter(
+        return Letter(
             message_id=self._message_id(entry),
             date=entry.queued_at,
             sender=(neutral.sender if neutral else self.sender.name, self.sender.address),
             reply_to=self.sender.reply_to,
             to=(reader.name, reader.email),
-            subject=neutral.subject if neutral else rendered.subject,
+            # One that says nothing to a reader without a name is no reason not to write to them.
+            subject=neutral.subject if neutral else rendered.subject[: mime.MOST_SUBJECT] or shown,
             text=rendered.text,
             html=rendered.pieces,
             list_id=(shown, f"{entry.list}.{self.sender.domain}") if policy.list_mail else None,
-            unsubscribe_url=leave or None,
+            unsubscribe_url=fields["leave_url"] or None,
             help_url=self.links.home if policy.list_mail else None,
             owner=self.sender.reply_to if policy.list_mail else None,
             automatic=policy.automatic,
             calendar=content.calendar,
             method="REQUEST",
         )
-        return Ready(entry=entry, recipient=reader.email, message=mime.encode(letter))
 
     def _message_id(self, entry: Entry) -> str:
         """Return the same Message-ID for a row each time it is composed, and another for every other row."""
@@ -218,6 +234,11 @@ class Composer:
         for edition in session.scalars(select(Edition).where(Edition.id.in_(sorted(absent)))):
             session.expunge(edition)
             self._editions[edition.id] = edition
+
+
+def _language(edition: Edition, reader: Reader) -> str:
+    """Return the language of a reader's mail: their own where the text has it."""
+    return reader.language if reader.language in edition.content else next(iter(edition.content))
 
 
 def _missing(edition: Edition, language: str, fields: Mapping[str, str], absent: frozenset[str]) -> list[str]:

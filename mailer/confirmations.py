@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, String, bindparam, cast, func, literal, select
 from sqlalchemy.orm import Session
 
@@ -21,7 +22,7 @@ from lists.errors import BadInput
 from lists.geography import Place
 from lists.permission import allowed, people
 from lists.subscriptions import Confirmation, Subscription
-from mailer import brakes, outbox
+from mailer import brakes, outbox, rendering
 from mailer.editions import Editions
 from mailer.outbox import OutboxRow, Result
 from mailer.policy import POLICY
@@ -35,6 +36,8 @@ ADDED = "confirm/added"  # the question of every list that staff added and gave 
 NEW_ADDRESS = "confirm/readdressed"  # one question for all lists that the old address was confirmed for
 ACCESS_LASTS = timedelta(hours=1)
 ASK_WITHIN = timedelta(days=2)  # who asked longer ago and was never mailed is not surprised by a mail now
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +221,7 @@ class Confirmations:
             _key("confirmation", list, now).label("key"),
             literal(0).label("ref"),
         ).where(Subscription.list == list, Subscription.contact_id.in_(contact_ids))
-        edition_id = self.question(session, list, now=now).id
+        edition_id = self.sendable_question(session, list, now=now).id
         return outbox.fill(session, wanted, kind="confirmation", list=list, edition_id=edition_id, now=now)
 
     def compose(
@@ -249,11 +252,29 @@ class Confirmations:
 
         Raises BadInput for one of their own in which nobody could say yes.
         """
+        return self._question(session, list, own_letter=True, now=now)
+
+    def sendable_question(self, session: Session, list: str, *, now: datetime) -> Edition:
+        """Return the mail that asks to confirm a list; the shared one where its own cannot be used.
+
+        Its own was tried when it was given; one that was given to an earlier version must strand nobody.
+        """
+        try:
+            return self.question(session, list, now=now)
+        except BadInput as fault:
+            log.error(
+                "the letter of a list cannot be used, the shared one is sent", list=list, fault=str(fault)
+            )
+            return self._question(session, list, own_letter=False, now=now)
+
+    def _question(self, session: Session, list: str, *, own_letter: bool, now: datetime) -> Edition:
         own = catalog.find(session, list)
         template = self.editions.templates[ADDED if own else f"confirm/{list}"]
         values: dict[str, dict[str, str]] = {}
         if own is not None:
-            sources = letter(own) or template.sources
+            sources = (letter(own) if own_letter else None) or template.sources
+            for source in sources.values():  # its edition may be older than this check
+                rendering.check_source(source)
             template = Template(name=f"confirm/{list}", sources=sources)
             values = {
                 language: {"list_title": own.title[language], "list_about": own.about[language]}
@@ -285,7 +306,7 @@ class Confirmations:
         template: str = "",
     ) -> None:
         if kind == "confirmation" and not template:
-            edition_id = self.question(session, subscription.list, now=now).id
+            edition_id = self.sendable_question(session, subscription.list, now=now).id
         else:
             edition_id = self.editions.current(session, template or kind, kind, now=now)
         who = f"contact/{subscription.contact_id}/{subscription.round}"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from lists import characters
 from lists.errors import BrokenTemplate
 from mailer.tags import Tag
 
@@ -18,7 +19,11 @@ _PLAIN = frozenset(
     {"Template", "Output", "TemplateData", "If", "And", "Or", "Not", "Compare", "Operand", "Name"}
 )
 _PLAIN_INSTEAD = "Write a plain field, such as {{ name }}"
+_ORDERED = frozenset({"lt", "lteq", "gt", "gteq"})
 _COMPARISONS = frozenset({"eq", "ne", "lt", "lteq", "gt", "gteq"})
+_NOT_IN_ORDER = (
+    'Fields are texts, so <, <=, > and >= compare them with a text in quotes, as in {% if name < "B" %}.'
+)
 _DEEPEST = 40
 _TOO_DEEP = "Too many conditions stand inside each other. Take some apart."
 _LONGEST_NUMBER = 10**9
@@ -114,6 +119,9 @@ def _refusal(node: Any, fields: frozenset[str]) -> str:
         return _odd_constant(node.value)
     if kind == "Filter":
         return _odd_filter(node)
+    if kind == "Compare" and any(operand.op in _ORDERED for operand in node.ops):
+        compared = (node.expr, *(operand.expr for operand in node.ops))
+        return "" if all(map(_is_text, compared)) else _NOT_IN_ORDER
     if kind == "Operand" and node.op not in _COMPARISONS:
         return "Only ==, !=, <, <=, > and >= compare here."
     if kind == "Test" and node.name == "none" and not node.args and not node.kwargs:
@@ -136,7 +144,9 @@ def _unknown_field(name: str, fields: frozenset[str]) -> str:
 
 def _odd_constant(value: object) -> str:
     """Return what is wrong with a constant."""
-    if value is None or isinstance(value, str | bool):
+    if isinstance(value, str):
+        return characters.refusal(value.replace("\n", " "), "The text in quotes")
+    if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, int) and abs(value) < _LONGEST_NUMBER:
         return ""
@@ -156,6 +166,14 @@ def _odd_filter(node: Any) -> str:
     if node.kwargs or node.dyn_args or node.dyn_kwargs or not constant or len(node.args) not in wanted:
         return 'Filters take nothing in parentheses, except default("words in quotes").'
     return ""
+
+
+def _is_text(node: Any) -> bool:
+    """Tell whether a part of a comparison is a text whatever the fields hold, and not a number or a yes."""
+    kind = type(node).__name__
+    if kind == "Filter":
+        return _is_text(node.node) and all(map(_is_text, node.args[:1]))
+    return kind == "Name" or (kind == "Const" and isinstance(node.value, str))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ from lists.db import Base, Id, Moment, PrimaryKey, insert_or_nothing
 from lists.errors import BadInput, Conflict, NotFound
 from lists.permission import Purpose, Reader, allowed, people, refusal
 from lists.subscriptions import Subscription
-from mailer import events, itip, moments, outbox
+from mailer import events, holds, itip, moments, outbox
 from mailer.discretion import Neutral
 from mailer.editions import Editions
 from mailer.events import Event
@@ -157,6 +157,14 @@ class Invitations:
             letter.entry.id: self._content(found.get(letter.entry.ref), letter, now=now) for letter in letters
         }
 
+    def content(self, event: Event, letter: Addressed, *, now: datetime) -> Content | Refusal:
+        """Return what an invitation to this call says to one reader, or why there is none."""
+        return self._content(event, letter, now=now)
+
+    def key(self, event: Event, contact_id: int) -> str:
+        """Return the key of the invitation of one contact to this call."""
+        return f"{_prefix(event)}{contact_id}"
+
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
         """Nothing follows: what matters is the answer, or that none comes."""
 
@@ -243,10 +251,12 @@ class Invitations:
         rsvp = {
             f"rsvp_{answer}_url": self.links.rsvp(event.id, reader.id, answer=answer) for answer in ANSWERS
         }
+        if reader.email.casefold() == self.organizer[1].casefold():
+            return Refusal(state="cancelled", why=OWN_ADDRESS)
         try:
             calendar = itip.request(self._entry(event, entry, reader, in_words))
         except BadInput as trouble:
-            return Refusal(state="cancelled", why=str(trouble))
+            return Refusal(state="held", why=f"{holds.OURS}it cannot be written: {trouble}")
         fields = {
             "event_title": event.titled(language),
             "event_when": in_words,

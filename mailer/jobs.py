@@ -310,7 +310,7 @@ class Jobs:
         for kind, list_name, edition_id, name in session.execute(held).all():
             current = edition_id
             if kind == "confirmation" and name == f"confirm/{list_name}":
-                current = self.confirmations.question(session, list_name, now=now).id
+                current = self.confirmations.sendable_question(session, list_name, now=now).id
             elif name in self.editions.templates:
                 current = self.editions.current(session, name, kind, now=now)
             if current != edition_id:

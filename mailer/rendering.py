@@ -15,11 +15,13 @@ import jinja2
 from css_inline import CSSInliner
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from lists import characters
 from lists.errors import BadInput, BrokenTemplate
 from mailer import grammar, markdown
 from mailer.tags import Tag, Tags
 
 MOST_CHARACTERS = 50_000
+MOST_SUBJECT = 900  # characters; with the values of its fields it must fit into a header (mailer/mime.py)
 
 _WORD = re.compile(r"\[\[(\w+)\]\]")
 _FIRST_WORD = re.compile(r"\{%[-+]?\s*\w+")
@@ -93,6 +95,7 @@ def compile(source: Source, *, frame: Frame, fields: frozenset[str]) -> Compiled
     Markdown becomes HTML and text, the frame is put around both, styles move to the elements.
     Raises BrokenTemplate with file and line for anything but text, `fields`, simple filters and conditions.
     """
+    check_source(source)
     parts = [source.subject, source.preview, source.body, frame.html, frame.text, *frame.words.values()]
     for part in parts:
         if len(part) > MOST_CHARACTERS:
@@ -124,6 +127,32 @@ def compile(source: Source, *, frame: Frame, fields: frozenset[str]) -> Compiled
     used = [grammar.check(tree, fields=fields, path=source.path, line=1) for tree in trees]
     names = frozenset[str]().union(*used)
     return Compiled(subject=done[0], text=done[1], html=done[2], names=names)
+
+
+def check_source(source: Source) -> None:
+    """Raise BrokenTemplate for a subject that is too long, or a character that no mail can carry."""
+    if len(source.subject) > MOST_SUBJECT:
+        raise BrokenTemplate(
+            f"The subject has {len(source.subject):,} characters; at most {MOST_SUBJECT} fit. Shorten it.",
+            path=source.path,
+            line=source.subject_line,
+        )
+    lines = [("The subject", source.subject, source.subject_line)]
+    lines.append(("The preview", source.preview, source.preview_line))
+    rows = enumerate(source.body.replace("\r\n", "\n").split("\n"), source.first_line)
+    lines += [("This line", row, number) for number, row in rows]
+    for what, text, number in lines:
+        if said := characters.refusal(text, what):
+            raise BrokenTemplate(said, path=source.path, line=number)
+
+
+def constants(compiled: str) -> frozenset[str]:
+    """Return the texts in quotes that a compiled template compares with, or prints."""
+    return frozenset(
+        node.value
+        for node in _TEXT.parse(compiled).find_all(jinja2.nodes.Const)
+        if isinstance(node.value, str)
+    )
 
 
 class Renderer:

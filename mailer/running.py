@@ -28,8 +28,12 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
 
     The database is up to date by now, and its keys are noted: mailer/bootstrap.py.
 
-    Raises Conflict when another process delivers from the same embedded database, or when the port is taken.
+    Raises BadInput for a template, or settings, of which no message can be made, and Conflict when another
+    process delivers from the same embedded database, or when the port is taken.
     """
+    with service.database.write() as session:
+        service.preflight.shipped(session, now=service.clock.now())
+        session.rollback()  # an edition is frozen when it is first used
     with service.database.read() as session:
         if restores.held(session) is not None:
             log.warning("nothing is sent until the gap of a restored backup is settled")

@@ -41,6 +41,7 @@ from mailer.lanes import Lane
 from mailer.notices import Notices
 from mailer.policy import RESOURCES
 from mailer.postoffice import PostOffice
+from mailer.preflight import Preflight
 from mailer.rates import per_domain
 from mailer.relay import Relay
 from mailer.rendering import Frame
@@ -90,6 +91,7 @@ class Service:
     notices: Notices
     sources: Mapping[str, Source]
     composer: Composer
+    preflight: Preflight
     jobs: Jobs
     rescue: Rescue
     name: str
@@ -217,6 +219,9 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
     notices = Notices(editions=texts, staff=_staff(settings, secret))
     every: tuple[Source, ...] = (confirmations, sequences, invitations, broadcasts, notices)
     sources = {kind: source for source in every for kind in source.kinds}
+    composer = Composer(
+        sources=sources, links=links, sender=sender, shelf=texts.shelf, signer=Signer(selectors=signing)
+    )
     rescue = Rescue(database=database, clock=clock, sources=sources, folder=settings.home / journal.FOLDER)
     return Service(
         settings=settings,
@@ -233,13 +238,8 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
         broadcasts=broadcasts,
         notices=notices,
         sources=sources,
-        composer=Composer(
-            sources=sources,
-            links=links,
-            sender=sender,
-            shelf=texts.shelf,
-            signer=Signer(selectors=signing),
-        ),
+        composer=composer,
+        preflight=Preflight(composer=composer, editions=texts, invitations=invitations),
         jobs=Jobs(
             database=database,
             clock=clock,

@@ -234,6 +234,7 @@ def _look(
         edition = service.editions.freeze(session, template, KIND, now=now)
         session.expunge(edition)
         session.rollback()
+    service.preflight.update(edition, list=audience, now=now)
     with service.database.read() as session:
         head = broadcasts.head_count(session, audience=audience, now=now, segment=segment)
     previews = {}

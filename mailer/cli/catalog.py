@@ -163,8 +163,12 @@ def _letter(file: Path) -> Letter:
 
 
 def _question(service: Service, session: Session, of: MailingList) -> Mapping[str, dict[str, str]]:
-    """Return the mail that asks to confirm, by language, as a made-up reader would read it."""
+    """Return the mail that asks to confirm, by language, as a made-up reader would read it.
+
+    Raises BadInput for one that could not be sent to everybody.
+    """
     edition = service.confirmations.question(session, of.name, now=service.clock.now())
+    service.preflight.question(edition, list=of.name, now=service.clock.now())
     sample = {
         "name": "",  # nobody is called by a name before their yes
         "leave_url": "",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
 import click
+from sqlalchemy.orm import Session
 
 from lists.errors import Conflict
 from lists.permission import SENTENCES
@@ -82,6 +83,7 @@ def create(
                 now=service.clock.now(),
                 actor=opening.ACTOR,
             )
+            _try(service, session, event)
         told = _told(event)
     if as_json:
         output.print_json(told)
@@ -165,7 +167,7 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
             output.say("Nothing was sent. Leave out --dry-run to invite them.")
             return
         with service.database.write() as session:
-            service.invitations.invite(session, number, now=now, actor=opening.ACTOR)
+            _try(service, session, service.invitations.invite(session, number, now=now, actor=opening.ACTOR))
         service.jobs.named(f"fill-{KIND}").run()
         with service.database.read() as session:
             invited = sum(census.counts(session, kind=KIND, ref=number).values())
@@ -175,6 +177,13 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
     _say_count(head)
     output.say(f"{_people(invited)} invited by now. “mailer serve” sends the invitations.")
     output.say(f"“mailer event show {number}” tells how far they have come, and who answers what.")
+
+
+def _try(service: Service, session: Session, event: Event) -> None:
+    """Compose the invitations for made-up readers of every kind; raises BadInput for a fault in the call."""
+    now = service.clock.now()
+    edition = service.editions.freeze(session, service.editions.templates[TEMPLATE], KIND, now=now)
+    service.preflight.call(edition, event, now=now)
 
 
 def _preview(service: Service, event: Event, language: str) -> dict[str, str]:

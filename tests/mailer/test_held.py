@@ -120,7 +120,7 @@ def test_a_mail_whose_own_link_to_leave_would_fail_is_held_until_a_version_that_
         composed = desk.compose(desk.claim())
     ready, held = composed
     assert isinstance(ready, Ready) and isinstance(held, Result)
-    assert held.state == "held" and held.why.startswith("dead link: ") and name in held.why
+    assert held.state == "held" and held.why.startswith("a fault of ours: ") and name in held.why
     with desk.database.write() as session:
         outbox.record(session, [held], now=desk.clock.now())
     assert service.jobs.named("release-held").run() == 0

@@ -1,0 +1,327 @@
+"""What a door takes can be written for everybody; what it refuses is told in a sentence with its place."""
+
+import email
+import email.policy
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as of_hypothesis
+from hypothesis import strategies as st
+
+from lists import addresses, contacts
+from lists.catalog import MailingList
+from lists.errors import BadInput
+from lists.permission import Reader
+from mailer import events, mime, preflight, running, templates
+from mailer import service as composition
+from mailer.confirmations import Asked
+from mailer.outbox import Entry
+from mailer.service import Service
+from mailer.settings import Settings
+from mailer.source import Addressed, Content
+from mailer.templates import Edition, Template
+from tests import commands
+from tests.commands import Mailer
+from tests.people import PEPPER, Person
+from tests.relays import World, deliver, rows, states
+
+SENTENCE = re.compile(r"(update\.md, line [0-9]+: )?[A-Z“].*[.?]", re.DOTALL)
+ODD = ["\x00", "\x07", "\x1b", "\x7f", "\u202e", "\u2066", "\u2028", "\x85"]
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """SQLite: what is tried is text."""
+    return sqlite_url
+
+
+@pytest.fixture
+def mailer(service: Service) -> Mailer:
+    return commands.mailer(service)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "text.md"
+    file.write_text(text, encoding="utf-8", newline="")
+    return file
+
+
+def update(subject: str, body: str = "We meet.") -> str:
+    return f"---\nsubject: {subject}\n---\n{body}\n"
+
+
+def send(mailer: Mailer, tmp_path: Path, text: str) -> commands.Ran:
+    file = written(tmp_path, text)
+    return mailer("broadcast", "send", "--file", file, "--audience", "interest", "--yes")
+
+
+def test_a_subject_of_three_thousand_characters_is_refused_where_it_stands(
+    mailer: Mailer, service: Service, tmp_path: Path, ben: Person
+) -> None:
+    refused = send(mailer, tmp_path, update("x" * 3000))
+    assert refused.status == 2
+    said = "text.md, line 2: The subject has 3,000 characters; at most 900 fit. Shorten it."
+    assert refused.refusal.endswith(said)
+    assert states(service) == {}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_character_that_no_mail_can_carry_is_refused_with_its_place(
+    mailer: Mailer, service: Service, tmp_path: Path, ben: Person, odd: str
+) -> None:
+    for text, place in [
+        (update(f"News of Sun{odd}day"), "line 2: The subject holds"),
+        (update("News", f"One\n\nOn Sunday{odd}."), "line 6: This line holds"),
+    ]:
+        refused = send(mailer, tmp_path, text)
+        assert refused.status == 2 and (place in refused.refusal or "not UTF-8" in refused.refusal)
+        assert odd == "\0" or f"(U+{ord(odd):04X}) at place" in refused.refusal
+    assert states(service) == {}
+
+
+@pytest.mark.parametrize(
+    ("subject", "said"),
+    [
+        ("{{ name }}", "Its subject is empty for readers without a name."),
+        ('{% if name == "Ana" %}{% else %}Hi{% endif %}', "Its subject is empty for readers called “Ana”."),
+        ("x" + "{{ name | upper }}" * 9, "characters for a reader with a long name; at most 998 fit."),
+        ('{{ name }} {{ "\\x07" }}', "The text in quotes holds a control character (U+0007) at place 1"),
+        ("{% if name < 5 %}a{% endif %} b", "compare them with a text in quotes"),
+    ],
+)
+def test_a_subject_that_fails_for_some_readers_is_refused_before_anybody_is_written_to(
+    mailer: Mailer, service: Service, tmp_path: Path, ben: Person, subject: str, said: str
+) -> None:
+    refused = send(mailer, tmp_path, update(subject))
+    assert refused.status == 2 and said in refused.refusal
+    assert states(service) == {}
+
+
+def test_a_text_far_too_long_for_one_message_is_refused(mailer: Mailer, tmp_path: Path, ben: Person) -> None:
+    refused = send(mailer, tmp_path, update("News", "- a\n" * 12_000))
+    assert refused.status == 2 and "Shorten it." in refused.refusal
+
+
+LETTER = """---
+subject:
+  en: {subject}
+  es: Confirme
+---
+<!-- en -->
+{body} [Yes]({{{{ confirm_url }}}})
+
+<!-- es -->
+[Sí]({{{{ confirm_url }}}})
+"""
+LIST = ("--title", "Clergy", "--title-es", "Clero", "--about", "A letter.", "--about-es", "Una carta.")
+
+
+@pytest.mark.parametrize(
+    ("subject", "body"), [("Confirm\x07", ""), ("{{ name }}", ""), ("x" * 3000, ""), ("Confirm", "\x07")]
+)
+def test_a_letter_of_a_list_that_could_reach_nobody_is_refused_with_its_list(
+    mailer: Mailer, service: Service, tmp_path: Path, subject: str, body: str
+) -> None:
+    file = written(tmp_path, LETTER.format(subject=subject, body=body))
+    refused = mailer("list", "add", "clergy", *LIST, "--letter", file)
+    assert refused.status == 2 and "subject" in refused.refusal + "subject" * ("This line" in refused.refusal)
+    assert "clergy" not in mailer("list").out
+    assert mailer("list", "add", "clergy", *LIST).status == 0
+    assert mailer("list", "reword", "clergy", "--letter", file).status == 2
+
+
+CALL = ("--starts", "2026-12-08 20:00", "--zone", "America/New_York", "--audience", "interest")
+
+
+@pytest.mark.parametrize("url", ["https://example.org/o'neil", "https://example.org/a'b"])
+def test_a_call_whose_invitations_could_not_be_written_is_not_planned(mailer: Mailer, url: str) -> None:
+    refused = mailer("event", "create", "--title", "Call", "--join-url", url, *CALL)
+    assert refused.status == 2 and "join_url" in refused.refusal
+    assert mailer("event", "list", "--json").json == []
+
+
+def test_a_call_of_the_longest_words_reaches_everybody(
+    mailer: Mailer, service: Service, world: World, ben: Person, cleo: Person
+) -> None:
+    long = ("--title", "ñ" * 120, "--title-es", '"\\' * 60, "--description", "ñ" * 2000)
+    link = ("--join-url", "https://example.org/" + "x" * 980)
+    assert mailer("event", "create", *long, *link, *CALL).status == 0
+    assert mailer("event", "invite", 1).status == 0
+    deliver(service, world)
+    assert states(service)["sent"] >= 1 and ben.email in world.arrived and cleo.email not in world.arrived
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"public_url": "https://" + "x" * 60 + "." + "y" * 900 + ".example"},
+        {"from_address": "camp..aign@example.org", "reply_to": "camp..aign@example.org"},
+    ],
+)
+def test_a_start_with_settings_of_which_no_mail_can_be_made_is_refused(
+    service: Service, settings: Settings, wrong: Mapping[str, str]
+) -> None:
+    built = composition.build(settings.model_copy(update=wrong))
+    try:
+        with pytest.raises(BadInput, match=r"The letter .* cannot be sent"):
+            running.serve(built, environ={}, host="127.0.0.1", ready=lambda: None)
+    finally:
+        built.close()
+
+
+def test_a_letter_that_an_earlier_version_took_strands_nobody(
+    mailer: Mailer, service: Service, world: World, ben: Person
+) -> None:
+    mailer("list", "add", "clergy", *LIST)
+    with service.database.write() as session:
+        found = session.get_one(MailingList, "clergy")
+        part = {"subject": "Confirm\x07", "preview": "", "body": "[Yes]({{ confirm_url }})"}
+        found.letter = {"en": part, "es": part}
+    asked = Asked(address=ben.address, list="clergy", language="es", wording="Yes", page="/join/clergy")
+    with service.database.write() as session:
+        service.confirmations.ask(session, asked, now=service.clock.now())
+    deliver(service, world)
+    assert [(row.kind, row.state) for row in rows(service) if row.list == "clergy"] == [
+        ("confirmation", "sent")
+    ]
+
+
+# Every text that a door takes, for every reader that a door takes
+
+TAGS = st.sampled_from(
+    """{{ name }}
+    {{ name | upper }}
+    {{ name | default("x") }}
+    {{ greeting }}
+    {{ campaign }}
+    {{ leave_url }}
+    {{ 5 }}
+    {% if name %}
+    {% if not name %}
+    {% if name < "M" %}
+    {% if name == "Ana" %}
+    {% if discreet %}
+    {% else %}
+    {% endif %}
+    [a]({{ home_url }})""".split("\n    ")  # noqa: SIM905 (a column of quotes reads worse)
+)
+LETTERS = st.one_of(
+    st.characters(), st.sampled_from([*ODD, "=?utf-8?q?x?=", "\r\nBcc: x@y.example", ":", "'", '"'])
+)
+TEXTS = st.lists(st.one_of(TAGS, LETTERS, st.text(max_size=60)), max_size=12).map("".join)
+SUBJECTS = st.one_of(TEXTS, st.tuples(TEXTS, st.integers(1, 400)).map(lambda of: of[0] * of[1]))
+PEOPLE = st.one_of(st.text(max_size=90), st.sampled_from(["", "Ana", "ﬃ" * 80, '"' * 80, "O'Neil, PhD <x>"]))
+ADDRESSES = st.sampled_from(
+    [
+        "a@b.example",
+        preflight.ADDRESS,
+        preflight.WIDE_ADDRESS,
+        "o'neil+x=y@señal.example",
+        "a.b@xn--a.example",
+    ]
+)
+
+
+def sample_entry(kind: str, key: str, now: datetime) -> Entry:
+    numbers = dict.fromkeys(("id", "contact_id", "edition_id", "ref", "attempt", "tries"), 7)
+    moments = {"queued_at": now, "expires_at": now + timedelta(days=5)}
+    return Entry(kind=kind, key=key, list="interest", **numbers, **moments)
+
+
+def freeze(service: Service, text: str) -> Edition:
+    template = Template(name="broadcast", sources=templates.parse_update(text, path="update.md"))
+    with service.database.write() as session:
+        edition = service.editions.freeze(session, template, "broadcast", now=service.clock.now())
+        session.expunge(edition)
+        session.rollback()
+    return edition
+
+
+@of_hypothesis(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    subject=SUBJECTS,
+    body=TEXTS,
+    name=PEOPLE,
+    address=ADDRESSES,
+    discreet=st.booleans(),
+    language=st.sampled_from(["en", "es"]),
+)
+@example(subject="{{ name }} x", body="x", name="", address="a@b.example", discreet=False, language="en")
+def test_whatever_is_taken_can_be_written_for_whoever_is_taken(
+    service: Service, subject: str, body: str, name: str, address: str, discreet: bool, language: str
+) -> None:
+    now = service.clock.now()
+    try:
+        edition = freeze(service, update(subject, body))
+        service.preflight.update(edition, list="interest", now=now)
+    except BadInput as refusal:
+        assert SENTENCE.fullmatch(str(refusal)), str(refusal)
+        return
+    try:
+        shown = contacts.clean(name, what="name", limit=contacts.NAME_LENGTH)
+        mailbox = addresses.parse(address, pepper=PEPPER).email
+    except BadInput:
+        return
+    reader = Reader(7, mailbox, shown, language, "America/Phoenix", "Phoenix", discreet, None)
+    entry = sample_entry("broadcast", "k", now)
+    letter = service.composer.letter(entry, reader, Content(), edition)
+    message = mime.encode(letter)
+    assert max(map(len, message.split(b"\r\n"))) <= 998 and b"\0" not in message
+    read = email.message_from_bytes(message, policy=email.policy.default)
+    assert letter.subject.strip() and str(read["Subject"]).split() == letter.subject.split()
+    assert read["Bcc"] is None and len(read.get_all("To")) == len(read.get_all("Subject")) == 1
+    assert len(message) <= preflight.MOST_OCTETS + 50_000
+
+
+TITLES = st.one_of(st.text(max_size=130), st.lists(LETTERS, max_size=130).map("".join))
+URLS = st.one_of(st.text(max_size=30), st.sampled_from(["", "o'neil", 'a"b', "é", "{{ name }}", "x" * 980]))
+
+
+@of_hypothesis(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(title=TITLES, spanish=TITLES, description=TITLES, url=URLS, name=PEOPLE, discreet=st.booleans())
+def test_whatever_call_is_taken_invites_whoever_is_taken(
+    service: Service, title: str, spanish: str, description: str, url: str, name: str, discreet: bool
+) -> None:
+    now = service.clock.now()
+    with service.database.write() as session:
+        edition = service.editions.freeze(
+            session, service.editions.templates["invitation"], "invitation", now=now
+        )
+        try:
+            call = events.create(
+                session,
+                title={"en": title, "es": spanish},
+                description={"en": description},
+                starts="2026-12-08 20:00",
+                zone="America/New_York",
+                minutes=60,
+                join_url=f"https://example.org/{url}",
+                audience="interest",
+                now=now,
+                actor="staff",
+            )
+            service.preflight.call(edition, call, now=now)
+            shown = contacts.clean(name, what="name", limit=contacts.NAME_LENGTH)
+        except BadInput as refusal:
+            assert SENTENCE.fullmatch(str(refusal)), str(refusal)
+            session.rollback()
+            return
+        for language, wanted in (("en", title), ("es", spanish)):
+            reader = Reader(7, "ben@b.example", shown, language, "America/Phoenix", "Phoenix", discreet, None)
+            entry = sample_entry("invitation", service.invitations.key(call, 7), now)
+            content = service.invitations.content(call, Addressed(entry=entry, reader=reader), now=now)
+            assert isinstance(content, Content) and content.calendar is not None
+            letter = service.composer.letter(entry, reader, content, edition)
+            read = email.message_from_bytes(mime.encode(letter), policy=email.policy.default)
+            assert str(read["Subject"]).split() == letter.subject.split()
+            if wanted and not discreet:
+                assert " ".join(wanted.split()) in letter.subject
+        session.rollback()
