@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from lists import addresses
+from lists import addresses, characters
 from lists.errors import BadAddress, BadSettings
 from mailer.rates import DOMAIN_FORMS, per_domain
 from mailer.relay import Relay
@@ -41,6 +41,8 @@ _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]
 def _line(text: str) -> str:
     if any(ord(sign) < 32 or ord(sign) == 127 for sign in text):
         raise ValueError("write it on one line, without control characters")
+    if said := characters.refusal(text, "write it anew: it"):
+        raise ValueError(said)
     return text.strip()
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from lists import catalog
 from lists.catalog import MailingList
 from lists.errors import BadInput
-from mailer import templates
+from mailer import rendering, templates
 from mailer.cli import opening, output
 from mailer.service import Service
 from mailer.templates import LANGUAGES
@@ -153,6 +153,8 @@ def row(service: Service, of: MailingList) -> dict[str, object]:
 def _letter(file: Path) -> Letter:
     """Read a letter in every language; raises BadInput for one that has not all, BrokenTemplate."""
     sources = templates.parse_update(templates.read(file), path=file.name)
+    for source in sources.values():  # here the lines are those of the file
+        rendering.check_source(source)
     missing = [catalog.SPOKEN[language] for language in LANGUAGES if language not in sources]
     if missing:
         raise BadInput(f"The letter has no {' and no '.join(missing)} text. Everybody is asked in their own.")

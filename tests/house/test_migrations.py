@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
+from sqlalchemy import insert, text
 
-from lists.db import Database
+from lists.db import EPOCH, Base, Database
 from lists.errors import Conflict
 from mailer import migrations
+from mailer.holds import NO_SMTPUTF8
 
 
 def test_migrations_make_exactly_what_the_code_describes(empty_database: Database) -> None:
@@ -39,3 +41,43 @@ def test_two_processes_that_start_at_once_migrate_once(empty_database: Database)
         steps = [step for taken in threads.map(migrations.upgrade, [empty_database] * 2) for step in taken]
     assert len(steps) == len(set(steps))
     assert migrations.differences(empty_database) == []
+
+
+def test_what_failed_by_a_fault_of_ours_is_named_so_and_stays_for_staff(empty_database: Database) -> None:
+    migrations.upgrade(empty_database, to="0020")
+    reasons = {
+        1: ("cannot be written: The subject is too long.", ""),
+        2: (
+            "their server refused it",
+            "Not sent: the address has letters outside ASCII, which the relay does",
+        ),
+        3: ("their server refused it", "5.1.1 no such mailbox"),
+    }
+    contact = {"name": "", "email_digest": b"d", "language": "en", "created_at": 1, "version": 1}
+    contact |= dict.fromkeys(
+        ("zip", "city", "county", "state", "zone", "organization", "tradition", "role"), ""
+    )
+    with empty_database.write() as session:
+        tables = {name: Base.metadata.tables[name] for name in ("contacts", "editions", "outbox", "attempts")}
+        edition = {"name": "x", "digest": b"d", "created_at": EPOCH, "content": {}, "shared": {}}
+        session.execute(insert(tables["editions"]).values(id=1, **edition))
+        for number, (why, reply) in reasons.items():
+            mailbox = {"email": f"{number}@x.example", "email_key": f"{number}@x.example"}
+            person = {**contact, **mailbox, "created_at": EPOCH, "searchable": False}
+            session.execute(insert(tables["contacts"]).values(id=number, **person))
+            row = {"key": f"{number}", "kind": "broadcast", "list": "interest", "state": "failed", "why": why}
+            row |= dict.fromkeys(("ref", "priority", "attempt", "tries"), 1)
+            row |= dict.fromkeys(("queued_at", "due_at", "expires_at"), EPOCH)
+            session.execute(
+                insert(tables["outbox"]).values(id=number, contact_id=number, edition_id=1, **row)
+            )
+            tried = {"attempt": 1, "at": EPOCH, "address": "", "outcome": "refused", "reply": reply}
+            session.execute(insert(tables["attempts"]).values(outbox_id=number, **tried))
+    migrations.upgrade(empty_database)
+    with empty_database.read() as session:
+        found = session.execute(text("SELECT state, why FROM outbox ORDER BY id")).all()
+    assert [tuple(row) for row in found] == [
+        ("failed", "a fault of ours: it cannot be written: The subject is too long."),
+        ("failed", NO_SMTPUTF8),
+        ("failed", "their server refused it"),
+    ]
