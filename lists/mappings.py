@@ -1,25 +1,17 @@
 """Which column of a file is what: guessed from its name, known for the exports of other tools, correctable.
 
-Where the names of columns and words for states come from:
-- Mailchimp: audience export, a ZIP of subscribed_, unsubscribed_, cleaned_ and nonsubscribed_ files (each
-  …_email_audience_export, formerly …_members_export), with "Email Address", the audience's own fields, then
-  MEMBER_RATING, OPTIN_TIME, OPTIN_IP, CONFIRM_TIME, CONFIRM_IP, LATITUDE … LEID, EUID, NOTES, TAGS; the
-  unsubscribed file has UNSUB_TIME, UNSUB_REASON (as public programs that read such files expect them).
-- listmonk: uuid, email, name, attributes, status, created_at, updated_at (cmd/subscribers.go, the export);
-  status is enabled, disabled or blocklisted (schema.sql, formerly blacklisted).
-- Action Network: a report's export, email, first_name, last_name, zip_code, can2_user_city, can2_user_tags,
-  can2_subscription_status, can2_sms_status (as public programs that read such files expect them);
-  help.actionnetwork.org names the states subscribed, unsubscribed, bouncing and spam complaint.
-- Mailman has no columns: lists/rosters.py.
+What the columns of other tools are is in lists/tools.py; the names of columns of nobody's in particular are
+here. What says whether somebody wants mail may be many columns, and each of them can keep a person out.
 """
 
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from lists import headings, tools
 from lists.errors import BadInput
+from lists.tools import BLOCKED, BOUNCES, COMPLAINED, GONE, UNCONFIRMED, Tool
 
 # What a column can be. “since” may be many columns: the other tool's own evidence of the consent.
 FIELDS: Mapping[str, str] = {
@@ -31,105 +23,154 @@ FIELDS: Mapping[str, str] = {
     "zip": "the ZIP code",
     "state": "whether they want mail there",
     "agreed": "whether they ticked that they agree",
+    "subscribed": "whether they get mail there, yes or no",
+    "confirmed": "whether they confirmed there, yes or no",
+    "refused": "whether they want no mail: a yes, a date or a number keeps them out",
+    "bounced": "whether their address takes no mail: a yes, a date or a number keeps them out",
+    "complained": "whether they complained: a yes, a date or a number keeps them out",
+    "blocked": "whether they are blocked there: a yes, a date or a number keeps them out",
     "left": "if anything stands there, they left there",
+    "cleaned": "if anything stands there, their address takes no mail there",
     "since": "when they agreed there, kept as evidence",
     "tags": "tags",  # only when somebody says so, as with the last name
 }
+# Fields that say whether somebody wants mail → why those who do not are passed over.
+YES_WANTED: Mapping[str, str] = {
+    "agreed": "did not tick that they agree",
+    "subscribed": GONE,
+    "confirmed": UNCONFIRMED,
+}
+YES_REFUSES: Mapping[str, str] = {
+    "refused": GONE,
+    "bounced": BOUNCES,
+    "complained": COMPLAINED,
+    "blocked": BLOCKED,
+}
+ANYTHING_REFUSES: Mapping[str, str] = {"left": GONE, "cleaned": BOUNCES}
+ABOUT_MAIL = frozenset({"state", *YES_WANTED, *YES_REFUSES, *ANYTHING_REFUSES})
+MANY = ABOUT_MAIL | {"since"}
 SHOWN_COLUMNS = 10
+NUMBERED = re.compile(r"#([1-9][0-9]{0,3})")  # the third column is #3
+PLAINLY = re.compile(r"[^\W_][^\"$`\\!…\n]{0,79}")  # a heading that can be typed between quotation marks
+REASONS = ("refused: line", "refused: why")  # what our own file of refused rows has more
 
-# Names of columns in files of nobody's in particular, in English and Spanish, as `_plain` makes them.
+
+def _named_so(field: str, *lines: str) -> dict[str, str]:
+    return {headings.key(name): field for line in lines for name in line.split("|")}
+
+
+# Names of columns in files of nobody's in particular, as `headings.key` makes them.
 USUAL: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("email", "e mail", "email address", "e mail address", "mail", "correo", "correo electronico"),
+    **_named_so(
         "email",
+        "email|email address|mail|correo|correo electronico|direccion de correo|e mail adresse",
+        "direccion de correo electronico|direccion de email|correo e|adresse e mail|courriel",
+        "adresse email|adresse de messagerie|endereco de email|indirizzo email|emailadresse",
+        "e mail 1 value|primary email|email principal|endereco de e mail|e post|adres e mail",
     ),
-    **dict.fromkeys(("direccion de correo", "direccion de correo electronico"), "email"),
-    **dict.fromkeys(("name", "full name", "nombre", "nombre completo", "nombre y apellido"), "name"),
-    **dict.fromkeys(("first name", "firstname", "given name", "fname", "nombre de pila"), "first_name"),
-    **dict.fromkeys(("language", "lang", "preferred language", "idioma", "lengua"), "language"),
-    **dict.fromkeys(
-        ("zip", "zip code", "zipcode", "postal code", "codigo postal", "cp", "zip postal"), "zip"
+    **_named_so(
+        "name",
+        "name|full name|nombre|nombre completo|nombre y apellido|nombre y apellidos",
     ),
-    **dict.fromkeys(("agree", "agreed", "i agree", "de acuerdo", "acepto"), "agreed"),
-    **dict.fromkeys(("status", "subscription status", "email status"), "state"),
+    **_named_so(
+        "first_name",
+        "first name|given name|fname|nombre de pila|primer nombre|prenom|vorname|primeiro nome",
+    ),
+    **_named_so(
+        "language",
+        "language|lang|preferred language|idioma|lengua",
+    ),
+    **_named_so(
+        "zip",
+        "zip|zip code|postal code|zip postal code|codigo postal|cp|zip postal",
+    ),
+    **_named_so(
+        "agreed",
+        "agree|agreed|i agree|de acuerdo|acepto|acepta|consent|consented|consentimiento|email consent",
+        "marketing consent|gdpr consent|consent to email|permission|email permission|opt in|opted in",
+        "email opt in|email opted in|accepts marketing|accepts email marketing",
+    ),
+    **_named_so(
+        "subscribed",
+        "subscribed|is subscribed|email subscribed|subscribed to emails|suscrito|suscrita|active",
+        "is active|activo|activa|abonne|aktiv|actif|ativo|attivo|subscribed to newsletter",
+    ),
+    **_named_so(
+        "confirmed",
+        "confirmed|is confirmed|email confirmed|double opt in|confirmado|confirmada",
+    ),
+    **_named_so(
+        "state",
+        "status|subscription status|email status|subscriber status|email subscription status",
+        "email permission status|email marketing status|marketing status|member status|contact status",
+        "estatus|estado de suscripcion|estado de la suscripcion|statut|list status|mailing status",
+    ),
+    **_named_so(
+        "refused",
+        "do not email|dont email|do not e mail|do not contact|do not send|no email|no emails|dnc",
+        "opt out|opted out|email opt out|email opted out|has opted out of email|is opt out|optout",
+        "no bulk email|no bulk emails|no bulk emails user opt out|do not bulk email|dnc email",
+        "unsubscribed|unsubscribe|is unsubscribed|email unsubscribed|unsubscribed from all email",
+        "unsubscribed at|unsubscribed on|unsubscribe date|unsubscribed date|unsubscription date",
+        "date unsubscribed|opt out date|opted out at|opt out time|unsubscribe time|unsub",
+        "email disabled|is do not contact|global unsubscribe|globally unsubscribed|left at|removed at",
+        "opted out on|baja|fecha de baja|dado de baja|desuscrito|desuscrita|no contactar|no enviar",
+        "no enviar correos|desabonne|desinscrit|abgemeldet|descadastrado|disiscritto|no enviar correo",
+        "fecha baja",
+    ),
+    **_named_so(
+        "blocked",
+        "blacklisted|blocklisted|blacklist|blocklist|email blacklisted|is blacklisted|suppressed",
+        "is blocked|is suppressed|lista negra|bloqueado|bloqueada",
+    ),
+    **_named_so(
+        "bounced",
+        "bounced|bounce|bounces|is bounced|hard bounce|hard bounced|hard bounces|bounce count|on hold",
+        "bounced at|bounce date|email bounced date|email bounced|number of bounces|email is bad",
+        "email1 is bad|rebotado|rebotada|rebote|rebotes|invalid email",
+    ),
+    **_named_so(
+        "cleaned",
+        "bounce reason|email bounced reason|email hard bounce reason|hard bounce reason|bounce type",
+    ),
+    **_named_so(
+        "left",
+        "unsubscribe reason|unsubscribed reason|opt out reason|reason for unsubscribing",
+        "motivo de baja",
+    ),
+    **_named_so(
+        "complained",
+        "complained|spam|spam complaint|complaint|complaints|marked as spam|complained at|queja",
+    ),
+    **_named_so(
+        "since",
+        "subscribed at|subscribed on|subscribe date|subscription date|date subscribed|opt in date",
+        "opt in time|optin time|opted in at|opt in at|confirm time|fecha de suscripcion|consent date",
+        "email opt in date|subscribed date|confirmed opt in date|subscriber since|consented at",
+    ),
 }
-
-WANTED = "wanted"
-# What a word in a state column means: WANTED, or why they are not imported. What another tool says about an
-# address (it bounces, it was blocked) is no consent, so nobody in such a state is asked again from here.
-STATES: Mapping[str, str] = {
-    **dict.fromkeys(("subscribed", "enabled", "confirmed", "active", "yes"), WANTED),
-    **dict.fromkeys(("unsubscribed", "opted out", "optout", "left", "no"), "left there"),
-    **dict.fromkeys(("pending", "unconfirmed"), "never confirmed there"),
-    **dict.fromkeys(
-        ("cleaned", "bounced", "bouncing", "previous bounce"), "their address takes no mail there"
-    ),
-    **dict.fromkeys(
-        ("spam complaint", "previous spam complaint", "complained"), "complained about mail there"
-    ),
-    **dict.fromkeys(("blocklisted", "blacklisted", "disabled", "archived"), "blocked there"),
-    **dict.fromkeys(("nonsubscribed", "non subscribed", "transactional"), "never asked for mail there"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tool:
-    """Another tool's export: the columns that give it away, what its others are, how its files are called."""
-
-    name: str
-    signs: frozenset[str]
-    fields: Mapping[str, str]
-    files: Mapping[str, str] = field(default_factory=dict)
-
-
-TOOLS = (
-    Tool(
-        name="Mailchimp",
-        signs=frozenset({"email address", "member rating", "optin time"}),
-        fields={
-            "email address": "email",
-            "first name": "first_name",
-            "optin time": "since",
-            "confirm time": "since",
-            "unsub time": "left",
-            "clean time": "left",
-        },
-        files={
-            "unsubscribed_": "left there",
-            "cleaned_": "their address takes no mail there",
-            "nonsubscribed_": "never asked for mail there",
-        },
-    ),
-    Tool(
-        name="listmonk",
-        signs=frozenset({"uuid", "email", "attributes", "status"}),
-        fields={"email": "email", "name": "name", "status": "state", "created at": "since"},
-    ),
-    Tool(
-        name="Action Network",
-        signs=frozenset({"email", "can2 subscription status"}),
-        fields={
-            "email": "email",
-            "first name": "first_name",
-            "zip code": "zip",
-            "can2 subscription status": "state",
-            "can2 subscription date": "since",
-        },
-    ),
-)
+# Names that the address may have where no column has a better one.
+MAYBE_EMAIL = _named_so("email", "subscriber|username|user name|nombre de usuario")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """What each column is, by its place; "" for what is not read. `tool` is who made the file, or "".
 
-    `own` are the fields that staff defined (name → title).
+    `own` are the fields that staff defined (name → title); `waived` the places of columns of which staff said
+    that they do not tell who wants mail, and `mapped` of those of which they said what they are; `silent` are
+    columns of which the tool is known to tell nothing about mail; `unnamed`: only the name of such a file
+    says whom it holds, and this one's does not.
     """
 
     tool: str
     columns: Sequence[str]
     fields: Sequence[str]
     whole_file: str = ""
+    unnamed: bool = False
+    waived: Collection[int] = frozenset()
+    mapped: Collection[int] = frozenset()
+    silent: Collection[int] = frozenset()
     own: Mapping[str, str] = field(default_factory=dict)
 
     def label(self, name: str) -> str:
@@ -148,6 +189,11 @@ class Columns:
         """Return every place whose column is for a field."""
         return [place for place, found in enumerate(self.fields) if found == name]
 
+    @cached_property
+    def about_mail(self) -> Sequence[tuple[int, str]]:
+        """Where the columns stand that say whether somebody wants mail, each with its field."""
+        return [(place, found) for place, found in enumerate(self.fields) if found in ABOUT_MAIL]
+
     @property
     def unread(self) -> Sequence[str]:
         """The names of the columns that are not read."""
@@ -159,55 +205,121 @@ def guess(
     *,
     file_name: str = "",
     said: Mapping[str, str] | None = None,
+    ignored: Collection[str] = (),
     own: Mapping[str, str] | None = None,
 ) -> Columns:
     """Return what each column is, from its name, or as `said` (column → field, "" for not read).
 
-    `own` are the fields that staff defined, name → title; in another tool's file a column is one only when
-    that is said. Raises BadInput when the address has no column, when two columns would be the same, and for
-    a `said` that names no column or no field.
+    `ignored` are columns that do not say who wants mail, whatever they look like. `own` are the fields that
+    staff defined, name → title; in another tool's file a column is one only when that is said. Raises
+    BadInput when the address has no column, when two columns would be the same, and for a `said` or
+    `ignored` that names no column or no field.
     """
-    plain = [_plain(name) for name in columns]
-    tool = next((tool for tool in TOOLS if tool.signs <= set(plain)), None)
-    mine = {_plain(text): name for name, title in (own or {}).items() for text in (name, title)}
-    usual = {} if tool else mine
-    known = {**usual, **USUAL, **(tool.fields if tool else {})}
-    fields = [known.get(name, "") for name in plain]
+    keys = [headings.key(name) for name in columns]
+    tool = tools.known(frozenset(keys))
+    fields = _guessed(keys, tool, own or {})
+    waived: set[int] = set()
+    mapped: set[int] = set()
     for column, meant in (said or {}).items():
-        fields = _corrected(columns, fields, column=column, meant=meant, own=own or {})
+        fields, places = _corrected(columns, fields, column=column, meant=meant, own=own or {})
+        (mapped if meant else waived).update(places)
+    for column in ignored:
+        places = _places(columns, column)
+        waived |= places
+        fields = [
+            "" if place in places and found in ABOUT_MAIL else found for place, found in enumerate(fields)
+        ]
+    if tool and tool.first and fields and "email" not in fields and not fields[0]:
+        fields[0] = "email"
     _check(columns, fields)
-    begins = file_name.casefold()
-    whole = next((why for start, why in (tool.files if tool else {}).items() if begins.startswith(start)), "")
-    name = tool.name if tool else ""
-    return Columns(tool=name, columns=columns, fields=fields, whole_file=whole, own=own or {})
+    whole, unnamed = _whole(tool, file_name)
+    nothing = {headings.key(name) for name in REASONS}
+    nothing |= {key for key, found in (_of(tool) if tool else {}).items() if not found}
+    silent = {place for place, key in enumerate(keys) if key in nothing and not fields[place]}
+    return Columns(
+        tool=tool.name if tool else "",
+        columns=columns,
+        fields=fields,
+        whole_file=whole,
+        unnamed=unnamed,
+        waived=waived,
+        mapped=mapped,
+        silent=silent,
+        own=own or {},
+    )
 
 
-def state(text: str) -> str | None:
-    """Return WANTED, or why somebody in this state is not imported; None for a word that is not known."""
-    return STATES.get(_plain(text)) if text.strip() else WANTED
+def _guessed(keys: Sequence[str], tool: Tool | None, own: Mapping[str, str]) -> list[str]:
+    mine = {headings.key(text): name for name, title in own.items() for text in (name, title)}
+    known = {**({} if tool else mine), **EVERYWHERE, **USUAL, **(_of(tool) if tool else {})}
+    fields = [known.get(key, "") for key in keys]
+    if "email" not in fields:
+        fields = [found or MAYBE_EMAIL.get(key, "") for key, found in zip(keys, fields, strict=True)]
+    return fields
+
+
+def _of(tool: Tool) -> Mapping[str, str]:
+    return {headings.key(name): found for name, found in tool.fields.items()}
+
+
+# What keeps people out in the export of one tool does so in a file that only looks like none; but “disabled”
+# is said of people, too.
+EVERYWHERE: Mapping[str, str] = {
+    key: found
+    for tool in tools.TOOLS
+    for key, found in _of(tool).items()
+    if found in ABOUT_MAIL and key != "disabled"
+}
+
+
+def _whole(tool: Tool | None, file_name: str) -> tuple[str, bool]:
+    """Return why all people of a file are passed over, by its name, and whether the name lacks that."""
+    if tool is None or not tool.files:
+        return "", False
+    words = f" {headings.plain(file_name)} "
+    found = [why for word, why in tool.files.items() if f" {word} " in words]
+    return next((why for why in found if why), ""), tool.needs_name and not found
+
+
+def said_as(columns: Sequence[str], place: int) -> str:
+    """Return how people name a column in a command: by its heading, or by its number where that is better."""
+    name = columns[place]
+    plainly = (
+        PLAINLY.fullmatch(name) and [headings.key(each) for each in columns].count(headings.key(name)) == 1
+    )
+    return name if plainly else f"#{place + 1}"
+
+
+def _places(columns: Sequence[str], column: str) -> set[int]:
+    wanted = headings.key(column)
+    places = {place for place, name in enumerate(columns) if headings.key(name) == wanted and wanted}
+    if not places and (number := NUMBERED.fullmatch(column)) and int(number[1]) <= len(columns):
+        places = {int(number[1]) - 1}
+    if not places:
+        raise BadInput(f"The file has no column “{column}”. It has {_named(columns)}.")
+    return places
 
 
 def _corrected(
     columns: Sequence[str], fields: Sequence[str], *, column: str, meant: str, own: Mapping[str, str]
-) -> list[str]:
+) -> tuple[list[str], set[int]]:
     if meant and meant not in FIELDS and meant not in own:
         raise BadInput(f"“{meant}” is nothing a column can be. These are: {', '.join([*FIELDS, *own])}.")
-    places = [place for place, name in enumerate(columns) if _plain(name) == _plain(column)]
-    if not places:
-        raise BadInput(f"The file has no column “{column}”. It has {_named(columns)}.")
-    return [
-        meant if place in places else "" if found == meant and meant != "since" else found
+    places = _places(columns, column)
+    changed = [
+        meant if place in places else "" if found == meant and meant not in MANY else found
         for place, found in enumerate(fields)
     ]
+    return changed, places
 
 
 def _check(columns: Sequence[str], fields: Sequence[str]) -> None:
     for name in dict.fromkeys(found for found in fields if found):
-        named = [columns[place] for place, found in enumerate(fields) if found == name]
-        if len(named) > 1 and name not in ("since", "left"):
+        places = [place for place, found in enumerate(fields) if found == name]
+        if len(places) > 1 and name not in MANY:
             raise BadInput(
-                f"{_named(named)} would each be {FIELDS.get(name, name)}. Keep one of them:"
-                f' --map "{named[-1]}=" leaves one out.'
+                f"{_named([columns[place] for place in places])} would each be {FIELDS.get(name, name)}. Keep"
+                f' one of them: --map "{said_as(columns, places[-1])}=" leaves one out.'
             )
     if "email" not in fields:
         raise BadInput(
@@ -220,10 +332,3 @@ def _check(columns: Sequence[str], fields: Sequence[str]) -> None:
 def _named(columns: Sequence[str]) -> str:
     found = [f"“{name[:60]}”" for name in columns if name.strip()]
     return ", ".join(found[:SHOWN_COLUMNS]) or "no names"
-
-
-def _plain(name: str) -> str:
-    """Return a name without capitals, accents and signs: “Correo electrónico:” is “correo electronico”."""
-    parted = unicodedata.normalize("NFKD", name.casefold())
-    letters = "".join(letter for letter in parted if not unicodedata.combining(letter))
-    return " ".join(re.findall(r"[a-z0-9]+", letters))

@@ -11,7 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from email.utils import parseaddr
 
+from lists import refusals
 from lists.dialects import Record
+from lists.errors import BadInput
 
 COLUMNS = ("email", "name")
 BARE = re.compile(r'"?[^\s@<>,;|"]+@[^\s@<>,;|"]+"?')
@@ -30,11 +32,16 @@ def records(lines: Iterator[str]) -> Iterator[Record]:
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if text.startswith(COMMENT):
+            if refusals.in_words(text) or refusals.in_heading(text):
+                raise BadInput(
+                    f"Line {number} says “{text[:60]}”, so some of this file may want no mail. Take those"
+                    " people out, and this line, and import the others."
+                )
             continue
         if BARE.fullmatch(text):
             yield number, [text.strip('"'), ""]
             continue
         # RFC 5322 3.4: name-addr, with the name quoted where it holds a comma or a dot.
-        name, address = parseaddr(text)
+        name, address = parseaddr(text) if NAMED.fullmatch(text) else ("", "")
         known = "@" in address
         yield number, [address if known else text, name if known else ""]

@@ -22,9 +22,11 @@ TABLE = """
 CREATE TABLE rows (
     number INTEGER PRIMARY KEY, line INTEGER NOT NULL, email TEXT NOT NULL, key TEXT UNIQUE, digest BLOB,
     name TEXT, language TEXT, zip TEXT, since TEXT, note TEXT, more TEXT,
-    outcome TEXT NOT NULL, why TEXT NOT NULL, cells TEXT
+    outcome TEXT NOT NULL, why TEXT NOT NULL, col TEXT NOT NULL DEFAULT '', cells TEXT
 )
 """
+KEPT_OUT = "CREATE TABLE kept_out (key TEXT PRIMARY KEY, line INTEGER NOT NULL)"
+BLANK = "CREATE TABLE blank (number INTEGER NOT NULL, place INTEGER NOT NULL)"  # rows with an empty state
 
 
 class Staged(NamedTuple):
@@ -50,6 +52,14 @@ class Refused(NamedTuple):
     why: str
 
 
+class PassedOver(NamedTuple):
+    """How many people were passed over for a reason, and by which column ("" for none)."""
+
+    why: str
+    column: str
+    number: int
+
+
 class Stage:
     """The rows of one file; closes with the block that it is opened for."""
 
@@ -57,7 +67,8 @@ class Stage:
         self._database = sqlite3.connect("", isolation_level=None)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{CACHE_KIBIBYTES}"):
             self._database.execute(f"PRAGMA {pragma}")
-        self._database.execute(TABLE)
+        for table in (TABLE, KEPT_OUT, BLANK):
+            self._database.execute(table)
         self._database.execute("BEGIN")
 
     def __enter__(self) -> "Stage":
@@ -73,11 +84,15 @@ class Stage:
         if isinstance(found, Fate):
             kept = json.dumps(list(cells)) if found.outcome == "wrong" else None
             self._database.execute(
-                "INSERT INTO rows (line, email, outcome, why, cells) VALUES (?, ?, ?, ?, ?)",
-                (found.line, found.email, found.outcome, found.why, kept),
+                "INSERT INTO rows (line, email, outcome, why, col, cells) VALUES (?, ?, ?, ?, ?, ?)",
+                (found.line, found.email, found.outcome, found.why, found.column, kept),
             )
+            if found.key:
+                self._database.execute(
+                    "INSERT OR IGNORE INTO kept_out VALUES (?, ?)", (found.key, found.line)
+                )
             return
-        self._database.execute(
+        put = self._database.execute(
             "INSERT INTO rows (line, email, key, digest, name, language, zip, since, note, more, outcome,"
             " why) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
             (
@@ -94,6 +109,25 @@ class Stage:
                 UNDECIDED,
             ),
         )
+        if found.blank:
+            blank = [(put.lastrowid, place) for place in found.blank]
+            self._database.executemany("INSERT INTO blank VALUES (?, ?)", blank)
+
+    def keep_out(self, columns: Mapping[int, str]) -> None:
+        """Pass over whom another row keeps out, and who has no state in these columns (place → name)."""
+        self._database.execute(
+            "UPDATE rows SET outcome = 'declined',"
+            " why = 'line ' || kept_out.line || ' of the file keeps them out'"
+            " FROM kept_out WHERE rows.key = kept_out.key AND rows.outcome = ?",
+            (UNDECIDED,),
+        )
+        for place, name in columns.items():
+            self._database.execute(
+                "UPDATE rows SET outcome = 'declined', col = ?,"
+                " why = 'nothing says that they want mail there'"
+                " WHERE outcome = ? AND number IN (SELECT number FROM blank WHERE place = ?)",
+                (name, UNDECIDED, place),
+            )
 
     def line_of(self, key: str) -> int | None:
         """Return the line where this address stands already, or None."""
@@ -128,11 +162,20 @@ class Stage:
         found = dict(self._database.execute("SELECT outcome, count(*) FROM rows GROUP BY outcome").fetchall())
         return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
 
+    def passed_over(self) -> Sequence[PassedOver]:
+        """Return how many were passed over for each reason and column, the most first."""
+        found = self._database.execute(
+            "SELECT CASE WHEN why LIKE 'line % of the file%' THEN 'another row of the file keeps them out'"
+            " ELSE why END AS reason, col, count(*) FROM rows WHERE outcome = 'declined'"
+            " GROUP BY reason, col ORDER BY count(*) DESC, reason, col"
+        )
+        return [PassedOver(*row) for row in found]
+
     def fates(self) -> Iterator[Fate]:
         """Yield what became of each row, in the file's order."""
-        found = self._database.execute("SELECT line, email, outcome, why FROM rows ORDER BY number")
-        for line, email, outcome, why in found:
-            yield Fate(line=line, email=email, outcome=outcome, why=why)
+        found = self._database.execute("SELECT line, email, outcome, why, col FROM rows ORDER BY number")
+        for line, email, outcome, why, column in found:
+            yield Fate(line=line, email=email, outcome=outcome, why=why, column=column)
 
     def refused(self) -> Iterator[Refused]:
         """Yield the rows that cannot be used, in the file's order."""

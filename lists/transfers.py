@@ -37,6 +37,7 @@ from lists.rows import Row
 from lists.stage import BATCH, UNDECIDED, Decision, Stage, Staged
 from lists.subscriptions import Subscription
 from lists.tables import Table
+from lists.unread import Unread
 
 EVIDENCE_LENGTH = 1_000
 TOLD_EVERY = 500  # rows between two words about progress
@@ -50,6 +51,12 @@ SUPPRESSED = {
     "bounce": "this address does not take mail",
     "staff": "staff decided not to write to this address",
 }
+UNNAMED = (
+    "Only the name of a file of {tool} says whether its people are subscribed, and this one’s does not. In"
+    " the ZIP that it came in, it begins with subscribed_, unsubscribed_, cleaned_ or nonsubscribed_. If it"
+    " is the file of those who are subscribed, give it that beginning again; from the others nobody may be"
+    " brought in."
+)
 Progress = Callable[[int], None]
 
 
@@ -67,17 +74,28 @@ def read(
     *,
     pepper: bytes,
     own: Mapping[str, Field] | None = None,
+    yes_means: Collection[str] = frozenset(),
     progress: Progress = lambda _line: None,
 ) -> None:
     """Put the rows of a table whose columns are known onto the stage.
 
-    `own` are the fields that staff defined. Raises BadInput for a file that cannot be read as a whole.
+    `own` are the fields that staff defined, `yes_means` the texts that count as a yes. Raises BadInput for a
+    file that cannot be read as a whole, and for one of which nobody knows whether its people want mail.
     """
-    found = rows.read(table.records, columns, own=own or {}, pepper=pepper, line_of=stage.line_of)
+    found = rows.read(
+        table.records, columns, own=own or {}, pepper=pepper, line_of=stage.line_of, yes_means=yes_means
+    )
+    unread = Unread(columns)
     for number, (row, cells) in enumerate(found):
         stage.put(row, cells)
+        unread.see(cells, rows.plain)
         if number % TOLD_EVERY == 0:
             progress(row.line)
+    if stops := unread.sentence(rows.shown):
+        raise BadInput(f"{stops}\nUntil then nobody of this file is brought in.")
+    stage.keep_out({place: columns.columns[place] for place, filled in unread.states.items() if filled})
+    if columns.unnamed and stage.count(UNDECIDED):
+        raise BadInput(UNNAMED.format(tool=columns.tool))
 
 
 def plan(

@@ -7,22 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
 from lists import (
+    answers,
     arrivals,
-    audit,
     catalog,
     dialects,
     encodings,
     fields,
+    headings,
     mappings,
-    rows,
-    spreadsheets,
+    refusals,
     subscriptions,
     tables,
     transfers,
@@ -30,34 +29,16 @@ from lists import (
 from lists.errors import BadInput, NotFound
 from lists.fields import Field
 from lists.mappings import FIELDS, Columns
-from lists.rows import Fate
 from lists.stage import UNDECIDED, Stage
 from lists.tables import Table
-from mailer.cli import opening, output, progress
+from mailer.cli import importreport, opening, output, progress
 from mailer.service import Service
 from mailer.web import sheet
 from mailer.web.words import LANGUAGES
 
-ROWS_SHOWN = 50
 ANNOUNCED = 2_000  # people whom the sequences are told of at once
 REST_SECONDS = 0.01  # between batches; whoever waits to sign up looks for the free database every 4 ms
 PIECE = 1 << 18  # octets read at once
-FILE_COLUMNS = {"line": "Line", "email": "Address", "outcome": "What", "why": "Why"}
-REASONS = ("refused: line", "refused: why")  # columns that a file of refused rows has more
-CORRECT = "Correct them and import them again; --refused FILE writes them to a file."
-MAPPING = {"column": "Column of the file", "field": "Read as"}
-WORDS = {
-    "added": ("added", "would be added"),
-    "already": ("already there, unchanged", "already there"),
-    "left": ("had left and stay so", "have left and would stay so"),
-    "suppressed": ("must not be written to and stay so", "must not be written to and would stay so"),
-    "declined": ("passed over: they do not get mail there", "passed over: they do not get mail there"),
-    "wrong": ("cannot be used", "cannot be used"),
-}
-NEXT = {
-    False: "Each of them gets one mail that asks to confirm; who does not answer it gets nothing more.",
-    True: "You have vouched for their consent, so they are on the list now and get no question first.",
-}
 
 
 @click.command(name="import")
@@ -83,6 +64,19 @@ NEXT = {
     metavar="COLUMN=FIELD",
     help=f'Say what a column is: "Correo=email". Nothing after “=”: not read. Fields: {", ".join(FIELDS)}.',
 )
+@click.option(
+    "--ignore-column",
+    "ignored",
+    multiple=True,
+    metavar="COLUMN",
+    help="This column says nothing about who wants mail, whatever it looks like.",
+)
+@click.option(
+    "--yes-means",
+    multiple=True,
+    metavar="TEXT",
+    help='Who has this text agreed: "I want the monthly letter".',
+)
 @click.option("--encoding", default="", help=f"If it was not found out: {', '.join(encodings.NAMES)}.")
 @click.option("--separator", default="", help=f"If it was not found out: {', '.join(dialects.SEPARATORS)}.")
 @output.json_option
@@ -100,15 +94,18 @@ def command(
     leave_out_refused: bool,
     show_mapping: bool,
     said: Sequence[str],
+    ignored: Sequence[str],
+    yes_means: Sequence[str],
     encoding: str,
     separator: str,
     as_json: bool,
 ) -> None:
     """Bring people in from a file: all of them, or none if any row is wrong.
 
-    It reads CSV files of any spreadsheet, and what Mailchimp, listmonk, Mailman and Action Network export.
+    It reads CSV files of any spreadsheet, and what other tools export: docs/importing.md names them.
     The first line names the columns. Only the address is required; name, language (en or es) and ZIP code
-    are read too. Who left, bounces or is blocked in the other tool is passed over.
+    are read too. Who left, bounces or is blocked in the other tool is passed over. A column that may say so
+    and is not understood stops the import, and you are told what to type.
 
     Try it first: mailer list import people.csv --list interest --consent "sheet of October 4" --dry-run
 
@@ -125,59 +122,32 @@ def command(
     consent = transfers.checked_evidence(consent)
     if leave_out_refused and refused is None:
         raise BadInput("Add --refused FILE, so that the rows that are left out are not lost.")
-    asked = Asked(list=list_name, consent=consent, confirmed=confirmed)
+    asked, yes = Asked(list=list_name, consent=consent, confirmed=confirmed), _meaning_yes(yes_means)
     with opening.service() as service, _opened(file) as opened, Stage() as stage:
         asked.check(service)
         table = tables.read(opened, encoding=encoding, separator=separator)
         own = _own(service)
-        titles = {name: field.title for name, field in own.items()}
-        columns = mappings.guess(table.columns, file_name=file.name, said=_said(said), own=titles)
+        columns = _columns(table, file.name, said=_said(said), ignored=ignored, own=own)
         if not as_json:
-            _say_how(table, columns)
+            importreport.say_how(table, columns)
         if show_mapping:
-            output.rows(_mapping(columns), columns=MAPPING, as_json=as_json)
+            output.rows(importreport.mapping(columns), columns=importreport.MAPPING, as_json=as_json)
             return
-        fingerprint = asked.fingerprint(opened, columns)
-        _read(opened, table, columns, stage, service, own)
+        fingerprint = asked.fingerprint(opened, columns, yes)
+        _read(opened, table, columns, stage, service, own, yes)
         _plan(stage, asked, fingerprint, service)
         if refused is not None:
-            _keep_refused(refused, columns, stage)
+            importreport.keep_refused(refused, columns, stage)
         wrong = stage.counts()["wrong"]
         done = not dry_run and (leave_out_refused or not wrong)
         if done:
             _bring_in(stage, asked, fingerprint, service)
-        _report(stage, table, columns, done=done, as_json=as_json)
+        importreport.report(stage, table, columns, done=done, as_json=as_json)
         if wrong and not leave_out_refused:
             many = "One row" if wrong == 1 else f"{wrong:,} rows"
-            raise BadInput(f"{many} cannot be used, so nothing was imported. {CORRECT}")
+            raise BadInput(f"{many} cannot be used, so nothing was imported. {importreport.CORRECT}")
         if not as_json:
-            _say_next(stage, confirmed=confirmed, done=done)
-
-
-@click.command(name="undo")
-def undo() -> None:
-    """Take back an import that was interrupted, so that nobody it brought is here.
-
-    None of them was written to. Who was here before stays as they were. An import that was finished cannot be
-    taken back.
-    """
-    with opening.service() as service:
-        with service.database.read() as session:
-            arrival = arrivals.unfinished(session)
-        if arrival is None:
-            raise NotFound("There is no unfinished import.")
-        after: int | None = 0
-        while after is not None:
-            with service.database.write() as session:
-                after = transfers.take_back(session, arrival, after=after)
-            service.clock.sleep(REST_SECONDS)
-        with service.database.write() as session:
-            now = service.clock.now()
-            arrivals.end(session, arrival.id, state="undone", now=now)
-            audit.note(
-                session, actor=opening.ACTOR, action="import taken back", subject=arrival.list, now=now
-            )
-    output.say("Taken back. Nobody whom it brought was written to.")
+            importreport.say_next(stage, confirmed=confirmed, done=done)
 
 
 def _of_sheet(congregation: str, day: datetime | None, language: str, *, otherwise: bool) -> str:
@@ -207,7 +177,7 @@ class Asked:
                 " people have agreed to be on the organizer list, or send them the page."
             )
 
-    def fingerprint(self, file: BinaryIO, columns: Columns) -> bytes:
+    def fingerprint(self, file: BinaryIO, columns: Columns, yes_means: frozenset[str]) -> bytes:
         """Return what is the same only when the same is asked for the same file."""
         at = file.tell()
         file.seek(0)
@@ -215,7 +185,8 @@ class Asked:
         for piece in iter(partial(file.read, PIECE), b""):
             digest.update(piece)
         file.seek(at)
-        digest.update(json.dumps([self.list, self.consent, self.confirmed, [*columns.fields]]).encode())
+        asked = [self.list, self.consent, self.confirmed, [*columns.fields], columns.whole_file]
+        digest.update(json.dumps([*asked, sorted(columns.waived), sorted(yes_means)]).encode())
         return digest.digest()
 
 
@@ -244,34 +215,55 @@ def _said(pairs: Sequence[str]) -> dict[str, str]:
     return {column.strip(): field.strip() for column, _, field in parted}
 
 
-def _mapping(columns: Columns) -> Sequence[dict[str, object]]:
-    pairs = zip(columns.columns, columns.fields, strict=True)
-    return [{"column": column, "field": field and columns.label(field)} for column, field in pairs]
+def _columns(
+    table: Table, file_name: str, *, said: Mapping[str, str], ignored: Sequence[str], own: Mapping[str, Field]
+) -> Columns:
+    """Return what each column is.
+
+    Raises BadInput for a file whose name says that its people want no mail, where no column says who does.
+    """
+    titles = {name: field.title for name, field in own.items()}
+    columns = mappings.guess(table.columns, file_name=file_name, said=said, ignored=ignored, own=titles)
+    words = refusals.in_file_name(file_name)
+    if words and not columns.whole_file and not columns.about_mail:
+        raise BadInput(
+            f"The name of the file says “{words}”: people who want no mail, or whose addresses take none."
+            " They must not be brought in. If these people did agree to mail from you, give the file"
+            " another name."
+        )
+    return columns
 
 
-def _say_how(table: Table, columns: Columns) -> None:
-    output.say(f"Read as {table.encoding.name} ({table.encoding.evidence}), {table.form}.")
-    if columns.tool:
-        output.say(f"This is an export of {columns.tool}.")
-    read = [
-        f"“{name}” is {columns.label(field)}"
-        for name, field in zip(columns.columns, columns.fields, strict=True)
-        if field
-    ]
-    output.say("; ".join(read) + ".")
-    if columns.unread:
-        output.say(f"These columns are not read: {', '.join(rows.shown(name) for name in columns.unread)}.")
+def _meaning_yes(texts: Sequence[str]) -> frozenset[str]:
+    """Return the texts that count as a yes, as cells are compared; raises BadInput for one that is a no."""
+    if wrong := [text for text in texts if answers.answer(text) in ("no", "nothing")]:
+        raise BadInput(f"“{wrong[0]}” is no yes. After --yes-means stands the whole text that people ticked.")
+    return frozenset(headings.plain(text) for text in texts)
 
 
 def _read(
-    file: BinaryIO, table: Table, columns: Columns, stage: Stage, service: Service, own: Mapping[str, Field]
+    file: BinaryIO,
+    table: Table,
+    columns: Columns,
+    stage: Stage,
+    service: Service,
+    own: Mapping[str, Field],
+    yes_means: frozenset[str],
 ) -> None:
     at = file.tell()
     file.seek(0)
     lines = sum(piece.count(b"\n") for piece in iter(partial(file.read, PIECE), b""))
     file.seek(at)
     with progress.bar("Reading", total=lines) as told:
-        transfers.read(table, columns, stage, own=own, pepper=service.keys.pepper, progress=told)
+        transfers.read(
+            table,
+            columns,
+            stage,
+            own=own,
+            pepper=service.keys.pepper,
+            yes_means=yes_means,
+            progress=told,
+        )
 
 
 def _plan(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> None:
@@ -322,48 +314,3 @@ def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) 
         with database.write() as session:
             after = subscriptions.announce(session, arrival_id=arrival.id, after=after, limit=ANNOUNCED)
         clock.sleep(REST_SECONDS)
-
-
-def _keep_refused(path: Path, columns: Columns, stage: Stage) -> None:
-    """Write the rows that cannot be used, with their reasons, so that they can be corrected and imported."""
-    if not stage.counts()["wrong"]:
-        return
-    own = [place for place, name in enumerate(columns.columns) if name not in REASONS]
-    named = [*(columns.columns[place] for place in own), *REASONS]
-    with spreadsheets.writing(path, named, mark=True) as write:
-        for line, cells, why in stage.refused():
-            extra = cells[len(columns.columns) :]
-            write([*(cells[place] if place < len(cells) else "" for place in own), line, why, *extra])
-
-
-def _report(stage: Stage, table: Table, columns: Columns, *, done: bool, as_json: bool) -> None:
-    counts = stage.counts()
-    if as_json:
-        written = {"encoding": table.encoding.name, "separator": table.separator, "tool": columns.tool}
-        what = {"imported": done, "counts": counts, "unread": columns.unread}
-        output.print_json({**written, **what, "rows": [_as_row(fate) for fate in stage.fates()]})
-        return
-    for outcome, number in counts.items():
-        if number:
-            output.say(f"{number:>7,}  {WORDS[outcome][not done]}")
-    worth_telling = (fate for fate in stage.fates() if fate.why and fate.outcome != "already")
-    told = [*islice(worth_telling, ROWS_SHOWN + 1)]
-    if told:
-        output.say("")
-        output.rows([_as_row(fate) for fate in told[:ROWS_SHOWN]], columns=FILE_COLUMNS, as_json=False)
-    if len(told) > ROWS_SHOWN:
-        output.say("… and more rows; --json tells each of them.")
-
-
-def _say_next(stage: Stage, *, confirmed: bool, done: bool) -> None:
-    counts = stage.counts()
-    if not done:
-        output.say("Nothing was changed. Leave out --dry-run to import them.")
-    elif counts["added"]:
-        output.say(NEXT[confirmed] + " “mailer serve” sends whatever is due.")
-    if counts["wrong"] and done:
-        output.say(CORRECT)
-
-
-def _as_row(fate: Fate) -> dict[str, object]:
-    return {"line": fate.line, "email": fate.email, "outcome": fate.outcome, "why": fate.why}

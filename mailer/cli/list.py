@@ -12,7 +12,7 @@ from lists.contacts import Contact
 from lists.permission import SENTENCES
 from lists.subscriptions import Subscription
 from mailer import broadcasts
-from mailer.cli import catalog, exporting, importing, opening, output, sheet
+from mailer.cli import catalog, exporting, importing, opening, output, sheet, undoing
 
 STATES = {"confirmed": "Confirmed", "pending": "Not confirmed", "left": "Left"}
 PERSON = {"email": "Address", "name": "Name", "language": "Language", "state": "State", "since": "Since"}
@@ -74,7 +74,7 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
 for verb in (catalog.add, catalog.reword, catalog.close, catalog.reopen):
     command.add_command(verb)
 command.add_command(importing.command)
-command.add_command(importing.undo)
+command.add_command(undoing.undo)
 command.add_command(exporting.command)
 command.add_command(sheet.command)
 

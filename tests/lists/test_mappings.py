@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lists import mappings
+from lists import headings, mappings, statuses
 from lists.errors import BadInput
-from lists.mappings import FIELDS, STATES, TOOLS, USUAL
+from lists.mappings import ABOUT_MAIL, ANYTHING_REFUSES, FIELDS, USUAL, YES_REFUSES, YES_WANTED
+from lists.statuses import STATES, WANTED
+from lists.tools import TOOLS
 
 
 @pytest.mark.parametrize(
@@ -50,17 +52,21 @@ def test_what_cannot_be_is_told_with_what_to_do(
 
 
 def test_states_are_known_by_their_words() -> None:
-    assert mappings.state("Subscribed") == mappings.state("") == mappings.WANTED
-    assert mappings.state("spam_complaint") == "complained about mail there"
-    assert mappings.state("married") is None
+    assert statuses.state("Subscribed") == statuses.state("") == WANTED
+    assert statuses.state("spam_complaint") == "complained about mail there"
+    assert statuses.state("married") is None
 
 
 def test_the_tables_speak_of_nothing_that_is_not_there() -> None:
-    for named in (USUAL, *(tool.fields for tool in TOOLS)):
-        assert set(named.values()) <= set(FIELDS)
-        assert all(mappings._plain(name) == name for name in named)
-    assert all(mappings._plain(word) == word for word in STATES)
-    assert all(tool.signs == {mappings._plain(sign) for sign in tool.signs} for tool in TOOLS)
+    for tool in TOOLS:
+        assert set(tool.fields.values()) <= {*FIELDS, ""}
+        assert tool.source and 0 <= tool.least <= len(tool.signs)
+        for name in (*tool.fields, *tool.signs, *tool.files):
+            assert headings.plain(name) == name
+    assert set(USUAL.values()) <= set(FIELDS)
+    assert all(headings.key(name) == name for name in USUAL)
+    assert all(headings.plain(word) == word for word in STATES)
+    assert set(YES_WANTED) | set(YES_REFUSES) | set(ANYTHING_REFUSES) | {"state"} == ABOUT_MAIL
 
 
 @given(st.lists(st.text(max_size=12), max_size=6), st.text(max_size=20))
