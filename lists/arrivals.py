@@ -2,14 +2,18 @@
 
 ```
 (none) ─begin→ arriving ─finish→ here
-                  └─undo→ undone
+                  │  ↑            │
+                  │  └─begin undo─┘
+                  └─end undo→ undone
 ```
 Rows are written in small transactions, so that nobody who signs up on the page waits for a long one. Until
 the last is written the permission rule refuses every subscription of the arrival; `end` changes one row, and
 all of them count at once. If we die in between, nobody was written to: the same import goes on where it
-stopped, or is taken back.
+stopped, or is taken back. To take back one that was finished, `begin_undo` changes the same row: from that
+moment none of them counts any more, while they are taken out batch by batch.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -28,12 +32,16 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
 from lists.errors import Conflict, NotFound
 
+PAGE = "import {number}"  # what a consent says of where it was given
 GOES_ON_FOR = timedelta(days=1)  # a confirmation that comes later than that surprises whom it asks
 ARRIVING: ColumnElement[str] = literal_column("'arriving'")
 
 
 class Arrival(Base):
-    """One import to a list; `fingerprint` stands for what was asked: the file and what was said of it."""
+    """One import to a list; `fingerprint` stands for what was asked: the file and what was said of it.
+
+    `undo_began_at` is when staff began to take it back.
+    """
 
     __tablename__ = "arrivals"
     __table_args__ = (
@@ -54,6 +62,36 @@ class Arrival(Base):
     state: Mapped[str] = mapped_column(String(8))
     began_at: Mapped[Moment]
     ended_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    undo_began_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+
+
+def find(session: Session, number: int) -> Arrival:
+    """Return an import by its number; raises NotFound."""
+    arrival = session.get(Arrival, number)
+    if arrival is None:
+        raise NotFound(f"There is no import {number}. “mailer list undo” names the newest.")
+    return arrival
+
+
+def newest(session: Session, *, limit: int) -> Sequence[Arrival]:
+    """Return the newest imports, whatever became of them."""
+    return session.scalars(select(Arrival).order_by(Arrival.id.desc()).limit(limit)).all()
+
+
+def begin_undo(session: Session, number: int, *, now: datetime) -> Arrival:
+    """Let nobody of an import count any more, and let nothing be brought in meanwhile.
+
+    Does nothing when that has begun or is done. Raises Conflict while another import is unfinished.
+    """
+    arrival = find(session, number)
+    other = unfinished(session)
+    if other is not None and other.id != number:
+        raise Conflict(f"Import {other.id} is not finished. Finish it, or take it back, first.")
+    begun = update(Arrival).where(Arrival.id == number, Arrival.state != "undone")
+    session.execute(begun.where(Arrival.undo_began_at.is_(None)).values(undo_began_at=now))
+    session.execute(begun.values(state="arriving"))
+    session.refresh(arrival)
+    return arrival
 
 
 def arriving(arrival_id: InstrumentedAttribute[int | None]) -> ColumnElement[bool]:
@@ -76,6 +114,11 @@ def begin(session: Session, *, list: str, fingerprint: bytes, now: datetime) -> 
     insert_or_nothing(session, Arrival, [new])
     arrival = unfinished(session)
     assert arrival is not None
+    if arrival.undo_began_at is not None:
+        raise Conflict(
+            f"Import {arrival.id} is being taken back. Finish that first:"
+            f" mailer list undo {arrival.id} --yes."
+        )
     begun = f"The import to the list {arrival.list} that was begun on {arrival.began_at:%B %-d at %H:%M} UTC"
     if arrival.fingerprint != fingerprint:
         raise Conflict(

@@ -10,7 +10,7 @@ from lists.db import Base, Moment, PrimaryKey
 
 ACTIONS = (
     "asked", "confirmed", "approved", "imported", "left",
-    "paused", "resumed", "language", "topics", "merged", "readdressed",
+    "paused", "resumed", "language", "topics", "merged", "readdressed", "undone",
 )  # fmt: skip
 
 

@@ -34,7 +34,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import arrivals, departures
+from lists.contacts import Contact
 from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing, once
+from lists.departures import Departed
 
 PENDING: ColumnElement[str] = literal_column("'pending'")  # a constant, so that the partial index serves
 FRESH = {"populate_existing": True}  # as it stands in the database now, whatever this session saw before
@@ -176,7 +178,20 @@ def leave(session: Session, *, contact_id: int, now: datetime, list: str | None 
     for name in names:
         _tell(session, contact_id=contact_id, list=name)
         departures.note_left(session, contact_id=contact_id, list=name, now=now)
+    if list is not None and not names and find(session, contact_id=contact_id, list=list) is None:
+        _never_again(session, contact_id=contact_id, list=list, now=now)
     return sorted(names)
+
+
+def _never_again(session: Session, *, contact_id: int, list: str, now: datetime) -> None:
+    """Remember that somebody left a list whose mail they got, while nothing says that they were on it.
+
+    Their import was taken back after mail had left: no other file may bring them onto the list again.
+    """
+    digest = session.scalar(select(Contact.email_digest).where(Contact.id == contact_id))
+    if digest is not None:
+        departures.note_left(session, contact_id=contact_id, list=list, now=now)
+        departures.note_absent(session, [Departed(what=departures.LEFT, list=list, digest=digest, at=now)])
 
 
 def hold_back(session: Session, *, contact_id: int, now: datetime) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, exists, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from lists import (
@@ -29,19 +29,17 @@ from lists.arrivals import Arrival
 from lists.consents import Consent
 from lists.contacts import Contact
 from lists.db import insert_or_nothing
-from lists.directory import Listing
 from lists.errors import BadInput
 from lists.fields import Field
 from lists.mappings import Columns
 from lists.rows import Row
-from lists.stage import BATCH, UNDECIDED, Decision, Stage, Staged
+from lists.stage import UNDECIDED, Decision, Stage, Staged
 from lists.subscriptions import Subscription
 from lists.tables import Table
 from lists.unread import Unread
 
 EVIDENCE_LENGTH = 1_000
 TOLD_EVERY = 500  # rows between two words about progress
-PAGE = "import {number}"  # what a consent says of where it was given
 
 ALREADY = {"confirmed": "is on this list", "pending": "was asked, and has not confirmed yet"}
 MERGED = "became part of another contact, who stays as they are"
@@ -144,7 +142,12 @@ def bring_in(
     new = [row for row in joining if row.address.key not in known]  # of others nothing is changed
     fields.add_all(session, [(ids[row.address.key], row.values) for row in new])
     tags.put(session, [(ids[row.address.key], row.tags) for row in new], now=now)
-    said = {"list": arrival.list, "action": "imported", "page": PAGE.format(number=arrival.id), "at": now}
+    said = {
+        "list": arrival.list,
+        "action": "imported",
+        "page": arrivals.PAGE.format(number=arrival.id),
+        "at": now,
+    }
     since = {row.address.key: row.since for row in joining}
     kept = [
         {"contact_id": number, "wording": _wording(evidence, since[key]), **said}
@@ -162,33 +165,6 @@ def finish(
     arrivals.end(session, arrival.id, state="here", now=now)
     subject = f"{people} to {arrival.list}{', confirmed' if confirmed else ''}"
     audit.note(session, actor=actor, action="import", subject=subject, now=now)
-
-
-def take_back(session: Session, arrival: Arrival, *, after: int) -> int | None:
-    """Take back one batch of whom an unfinished arrival brought; returns where to go on, None at the end.
-
-    Who was here before, or did something here since, stays, without the subscription that came this way.
-    """
-    page = PAGE.format(number=arrival.id)
-    said = session.execute(
-        select(Consent.id, Consent.contact_id)
-        .where(Consent.id > after, Consent.page == page)
-        .order_by(Consent.id)
-        .limit(BATCH)
-    ).all()
-    if not said:
-        return None
-    people = [row.contact_id for row in said]
-    mine = (Subscription.contact_id.in_(people), Subscription.arrival_id == arrival.id)
-    quiet = {"synchronize_session": False}
-    session.execute(delete(Subscription).where(*mine).execution_options(**quiet))
-    session.execute(
-        delete(Consent).where(Consent.id.in_([row.id for row in said])).execution_options(**quiet)
-    )
-    kept = [exists().where(table.contact_id == Contact.id) for table in (Subscription, Consent, Listing)]
-    nothing = delete(Contact).where(Contact.id.in_(people), *(~each for each in kept))
-    session.execute(nothing.execution_options(**quiet))
-    return int(said[-1].id)
 
 
 def checked_evidence(evidence: str) -> str:

@@ -35,6 +35,7 @@ CONSENTS: Mapping[str, str] = {
     "topics": "Chose what to get from the list {list}.",
     "merged": "Two addresses became one on the list {list}.",
     "readdressed": "Has a new address on the list {list}.",
+    "undone": "Was taken off the list {list} again: the file had been a mistake.",
 }
 SUPPRESSIONS: Mapping[str, str] = {
     "forgotten": "Asked to be forgotten.",

@@ -114,7 +114,8 @@ def command(
     person as the proof. Nobody comes back this way who left, was forgotten or must not be written to.
 
     All of them count at once, at the end. An import that was interrupted goes on with the same command, and
-    “mailer list undo” takes it back; until then nobody of it is written to.
+    “mailer list undo” takes it back; until then nobody of it is written to. “mailer list undo NUMBER” takes
+    back one that was finished.
     Status 0: done. Status 2: refused, nothing was changed.
     """
     if congregation is not None:
@@ -140,14 +141,13 @@ def command(
             importreport.keep_refused(refused, columns, stage)
         wrong = stage.counts()["wrong"]
         done = not dry_run and (leave_out_refused or not wrong)
-        if done:
-            _bring_in(stage, asked, fingerprint, service)
-        importreport.report(stage, table, columns, done=done, as_json=as_json)
+        number = _bring_in(stage, asked, fingerprint, service) if done else None
+        importreport.report(stage, table, columns, done=done, number=number, as_json=as_json)
         if wrong and not leave_out_refused:
             many = "One row" if wrong == 1 else f"{wrong:,} rows"
             raise BadInput(f"{many} cannot be used, so nothing was imported. {importreport.CORRECT}")
         if not as_json:
-            importreport.say_next(stage, confirmed=confirmed, done=done)
+            importreport.say_next(stage, confirmed=confirmed, done=done, number=number)
 
 
 def _of_sheet(congregation: str, day: datetime | None, language: str, *, otherwise: bool) -> str:
@@ -276,11 +276,14 @@ def _plan(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> N
         transfers.plan(session, stage, list=asked.list, arrival_id=number, progress=told)
 
 
-def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> None:
-    """Write whom the plan adds, batch by batch, and let all of them count at the end."""
+def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> int | None:
+    """Write whom the plan adds, batch by batch, and let all of them count at the end.
+
+    Returns the number of the import, None when there was nobody to bring in.
+    """
     total = stage.counts()["added"]
     if not total:
-        return
+        return None
     database, clock = service.database, service.clock
     with database.write() as session:
         arrival = arrivals.begin(session, list=asked.list, fingerprint=fingerprint, now=clock.now())
@@ -314,3 +317,4 @@ def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) 
         with database.write() as session:
             after = subscriptions.announce(session, arrival_id=arrival.id, after=after, limit=ANNOUNCED)
         clock.sleep(REST_SECONDS)
+    return arrival.id

@@ -73,13 +73,21 @@ def keep_refused(path: Path, columns: Columns, stage: Stage) -> None:
             write([*(cells[place] if place < len(cells) else "" for place in own), line, why, *extra])
 
 
-def report(stage: Stage, table: Table, columns: Columns, *, done: bool, as_json: bool) -> None:
+def report(
+    stage: Stage, table: Table, columns: Columns, *, done: bool, number: int | None, as_json: bool
+) -> None:
     """Tell how many rows had each outcome, and of each row that matters why."""
     counts = stage.counts()
     if as_json:
         written = {"encoding": table.encoding.name, "separator": table.separator, "tool": columns.tool}
         why = [each._asdict() for each in stage.passed_over()]
-        what = {"imported": done, "counts": counts, "passed_over": why, "unread": columns.unread}
+        what = {
+            "imported": done,
+            "number": number,
+            "counts": counts,
+            "passed_over": why,
+            "unread": columns.unread,
+        }
         output.print_json({**written, **what, "rows": [_as_row(fate) for fate in stage.fates()]})
         return
     for outcome, number in counts.items():
@@ -100,13 +108,14 @@ def report(stage: Stage, table: Table, columns: Columns, *, done: bool, as_json:
         output.say("… and more rows; --json tells each of them.")
 
 
-def say_next(stage: Stage, *, confirmed: bool, done: bool) -> None:
+def say_next(stage: Stage, *, confirmed: bool, done: bool, number: int | None) -> None:
     """Say what happens next, or what to do."""
     counts = stage.counts()
     if not done:
         output.say("Nothing was changed. Leave out --dry-run to import them.")
     elif counts["added"]:
         output.say(NEXT[confirmed] + " “mailer serve” sends whatever is due.")
+        output.say(f"This was import {number}. If it was a mistake: mailer list undo {number}")
     if counts["wrong"] and done:
         output.say(CORRECT)
 

@@ -1,9 +1,9 @@
 """Whom an import brings counts for nothing until all of them are here, and then all at once."""
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import false, func, select
 
-from lists import addresses, arrivals, consents, contacts, permission, subscriptions, transfers
+from lists import addresses, arrivals, consents, contacts, permission, subscriptions, transfers, undoing
 from lists.arrivals import Arrival
 from lists.contacts import Contact
 from lists.db import Database
@@ -27,6 +27,14 @@ def half_imported(database: Database, clock: StoppedClock, *, confirmed: bool, t
                     session, batch, arrival=arrival, evidence="sheet", confirmed=confirmed, now=clock.now()
                 )
     return arrival
+
+
+def taken_back(database: Database, clock: StoppedClock, arrival: Arrival) -> None:
+    after: int | None = 0
+    while after is not None:
+        with database.write() as session:
+            people, after = undoing.people(session, arrival, after=after)
+            undoing.take_back(session, arrival, people, reached=false(), kept=false(), now=clock.now())
 
 
 def writable(database: Database, clock: StoppedClock, purpose: Purpose) -> int:
@@ -79,10 +87,7 @@ def test_taking_back_leaves_everything_as_it_was(
 ) -> None:
     arrival = half_imported(database, clock, confirmed=True, text=f"{FIVE}\n{ana.email}\n{cleo.email}")
     assert state(database, ana.email) == "confirmed"
-    after: int | None = 0
-    while after is not None:
-        with database.write() as session:
-            after = transfers.take_back(session, arrival, after=after)
+    taken_back(database, clock, arrival)
     with database.read() as session:
         assert sorted(session.scalars(select(Contact.id))) == [ana.id, cleo.id]
         assert [said.action for said in consents.of_contact(session, ana.id)] == ["asked", "confirmed"]
@@ -99,8 +104,7 @@ def test_who_joins_on_the_page_meanwhile_is_asked_like_anybody_and_stays(
         assert joining is not None
         asked = subscriptions.ask(session, contact_id=joining.id, list="interest", now=clock.now())
         assert asked.state == "pending"
-    with database.write() as session:
-        transfers.take_back(session, arrival, after=0)
+    taken_back(database, clock, arrival)
     assert state(database, "person0@example.org") == "pending"
     assert state(database, "person1@example.org") is None
 
