@@ -25,7 +25,7 @@ FIELDS: Mapping[str, str] = {
     "agreed": "whether they ticked that they agree",
     "subscribed": "whether they get mail there, yes or no",
     "confirmed": "whether they confirmed there, yes or no",
-    "refused": "whether they want no mail: a yes, a date or a number keeps them out",
+    "refused": "whether they refused mail: a yes, a date or a number keeps them out",
     "bounced": "whether their address takes no mail: a yes, a date or a number keeps them out",
     "complained": "whether they complained: a yes, a date or a number keeps them out",
     "blocked": "whether they are blocked there: a yes, a date or a number keeps them out",
@@ -221,8 +221,12 @@ def guess(
     waived: set[int] = set()
     mapped: set[int] = set()
     for column, meant in (said or {}).items():
+        before = fields
         fields, places = _corrected(columns, fields, column=column, meant=meant, own=own or {})
-        (mapped if meant else waived).update(places)
+        # That a second column is not the address says nothing yet about what it tells of mail.
+        looked_at = {place for place in places if before[place] in ("", *ABOUT_MAIL)}
+        mapped |= places if meant else set()
+        waived |= looked_at if not meant else set()
     for column in ignored:
         places = _places(columns, column)
         waived |= places

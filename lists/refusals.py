@@ -67,6 +67,21 @@ OTHER_STATUS = re.compile(
     r"|left) ?hand(ed)?$|^last active( at| on)?$|^(date|day|time) left$|^opt ?in ip$|^subscriber ?(id"
     r"|number|no|key|hash|uuid)$"
 )
+MAIL_WORDS = frozenset({"mail", "email", "mails", "emails", "correo", "correos", "courriel"})
+ONLY_MAIL = MAIL_WORDS | {
+    "e",
+    "by",
+    "via",
+    "por",
+    "par",
+    "per",
+    "to",
+    "us",
+    "me",
+    "you",
+    "electronico",
+    "updates",
+}
 # In a cell: these say it wherever they stand.
 SAID = re.compile(
     r"\bunsub\w*|\b(opt|opted|opting) ?out\b|\boptout\b|\b(do|does|did) ?not ?(e ?mail|contact|mail|send"
@@ -168,6 +183,12 @@ def in_heading(name: str) -> bool:
     if OTHER_STATUS.search(words) or is_of_another_channel(name):
         return False
     return bool(HEADING.search(words) or HEADING.search(headings.plain(name.casefold())))
+
+
+def asks_for_mail(name: str) -> bool:
+    """Tell whether a heading is no more than a word for mail, as “Mail?” and “By email” are."""
+    words = headings.plain(name).split()
+    return ONLY_MAIL.issuperset(words) and not MAIL_WORDS.isdisjoint(words)
 
 
 def is_of_another_channel(name: str) -> bool:

@@ -7,13 +7,14 @@ while the rows are read; a column with nothing in any cell stops nothing.
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from lists import mappings, refusals
+from lists import answers, mappings, refusals
 from lists.mappings import ABOUT_MAIL, FIELDS, Columns
 
 MOST_VALUES = 1_000  # different ones of a column that are counted
 FEW = 12  # a column with no more different cells than this may be one of states
 VALUES_SHOWN = 3
 COLUMNS_SHOWN = 6
+SAY = {True: "Say", False: "Take these rows out of the file, or say"}
 
 
 class Column:
@@ -35,9 +36,17 @@ class Column:
 
     def stops(self) -> Counter[str]:
         """Return the cells for which this column stops the file; none when it does not."""
-        if self.by_heading or (len(self.values) <= FEW and refusals.in_all(self.values)):
+        if self.by_heading or self._is_no_address() or self._is_of_states():
             return self.values
         return self._suspect
+
+    def _is_of_states(self) -> bool:
+        return len(self.values) <= FEW and refusals.in_all(self.values)
+
+    def _is_no_address(self) -> bool:
+        """Tell whether the heading is a word for mail, and something else than addresses stands under it."""
+        said = (text for text in self.values if "@" not in text and answers.answer(text) != "nothing")
+        return refusals.asks_for_mail(self.name) and any(said)
 
 
 class Unread:
@@ -90,9 +99,9 @@ def _told(column: Column, values: Counter[str], name: str, shown: Callable[[str]
     number = f" ({name})" if name != column.name else ""
     return (
         f"{heading}{number} may say who wants no mail, and it is not understood. In it: {listed}."
-        " Say what it is:\n"
+        f" {SAY[column.by_heading]} what the column is:\n"
         f'  --map "{name}=state"        words there say it, such as subscribed and unsubscribed\n'
-        f'  --map "{name}=refused"      a yes there means that they want no mail\n'
+        f'  --map "{name}=refused"      a yes or a date there means that they want no mail\n'
         f'  --map "{name}=agreed"       only a yes there means that they want mail\n'
         f'  --ignore-column "{name}"    it says nothing about mail'
     )

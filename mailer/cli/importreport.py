@@ -12,6 +12,7 @@ from lists.tables import Table
 from mailer.cli import output
 
 ROWS_SHOWN = 50
+IS = {False: "is", True: "are"}
 FILE_COLUMNS = {"line": "Line", "email": "Address", "outcome": "What", "why": "Why"}
 CORRECT = "Correct them and import them again; --refused FILE writes them to a file."
 UNCLEAR = "not understood; it may say who wants no mail"
@@ -49,12 +50,14 @@ def say_how(table: Table, columns: Columns) -> None:
     output.say(f"Read as {table.encoding.name} ({table.encoding.evidence}), {table.form}.")
     if columns.tool:
         output.say(f"This is an export of {columns.tool}.")
-    read = [
-        f"“{name}” is {columns.label(field)}"
-        for name, field in zip(columns.columns, columns.fields, strict=True)
-        if field
+    read: dict[str, list[str]] = {}
+    for name, field in zip(columns.columns, columns.fields, strict=True):
+        if field:
+            read.setdefault(field, []).append(f"“{rows.shown(name)}”")
+    told = [
+        f"{', '.join(named)} {IS[len(named) > 1]} {columns.label(field)}" for field, named in read.items()
     ]
-    output.say("; ".join(read) + ".")
+    output.say("; ".join(told) + ".")
     if columns.whole_file:
         output.say(f"The name of the file says who is in it: {columns.whole_file}. They are all passed over.")
     if columns.unread:

@@ -102,6 +102,16 @@ def test_a_heading_that_cannot_be_typed_is_named_by_its_number() -> None:
         assert brought_in(text, said={"#2": "agreed"}) == {ANA: UNDECIDED}
 
 
+def test_a_second_column_for_mail_that_holds_no_addresses_is_a_question() -> None:
+    text = f"email,Mail?\n{ANA},sure\ncleo@left.example.org,no way\n"
+    assert '--map "Mail?="' in refusal(text)
+    assert "“Mail?” may say who wants no mail" in refusal(text, said={"Mail?": ""})
+    assert brought_in(text, said={"Mail?": "agreed"}, yes_means=frozenset({"sure"}))[ANA] == UNDECIDED
+    assert brought_in(text, said={"Mail?": ""}, ignored=["Mail?"])[ANA] == UNDECIDED
+    other = f"email,Correo\n{ANA},ana@work.example.org\n"
+    assert brought_in(other, said={"Correo": ""}) == {ANA: UNDECIDED}
+
+
 def test_what_is_said_of_one_column_does_not_silence_another() -> None:
     text = f"email,Status,Email status\n{ANA},subscribed,unsubscribed\n"
     assert brought_in(text) == {ANA: "declined"}
