@@ -1,12 +1,10 @@
 """Lists whose links to leave were refused until now, and updates to a part of a list."""
 
 import re
+import time
 
 import sqlalchemy as sa
 from alembic import op
-
-from lists.clock import Clock
-from lists.db import EPOCH, MICROSECOND
 
 revision = "0022"
 down_revision = "0021"
@@ -23,7 +21,7 @@ def upgrade() -> None:
     clock = sa.table("tryout_clock", sa.column("offset"))
     connection = op.get_bind()
     ahead = connection.scalar(sa.select(sa.func.max(clock.c.offset))) or 0
-    now = (Clock().real() - EPOCH) // MICROSECOND + ahead
+    now = time.time_ns() // 1_000 + ahead
     for name in connection.scalars(sa.select(lists.c.name)).all():
         if not READ_BEFORE.fullmatch(name):
             connection.execute(lists.update().where(lists.c.name == name).values(links_mended_at=now))
