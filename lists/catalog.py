@@ -25,7 +25,9 @@ NAME_LENGTH, TITLE_LENGTH, ABOUT_LENGTH = 40, 80, 400  # characters
 MOST_LISTS = 50
 SPOKEN = {"en": "English", "es": "Spanish"}
 
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
+# The one grammar of names, for commands, pages, files and links, of which a name is always the last part.
+NAME = rf"(?=[a-z0-9-]{{1,{NAME_LENGTH}}}\Z)[a-z][a-z0-9]*(?:-[a-z0-9]+)*"
+_NAME = re.compile(NAME)
 
 
 class MailingList(Base):
@@ -48,8 +50,8 @@ class MailingList(Base):
 
 
 def is_name(text: str) -> bool:
-    """Tell whether this can be the name of a list: the one grammar for commands, pages, files and links."""
-    return len(text) <= NAME_LENGTH and _NAME.fullmatch(text) is not None
+    """Tell whether this can be the name of a list."""
+    return _NAME.fullmatch(text) is not None
 
 
 def names(session: Session) -> Sequence[str]:

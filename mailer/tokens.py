@@ -10,7 +10,6 @@ is not ours. What mails hold that have left must be read for good, so a verb's p
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from lists import catalog
@@ -19,27 +18,23 @@ from lists.errors import DeadLink
 SIGNATURE_BYTES = 16
 LONGEST_TOKEN = 100
 
-_NUMBER = re.compile(r"[1-9][0-9]{0,17}|0")
+_NUMBER = r"(?:[1-9][0-9]{0,17}|0)"
+_TWO = re.compile(rf"{_NUMBER}\.{_NUMBER}")
 
-
-def _is_number(text: str) -> bool:
-    return _NUMBER.fullmatch(text) is not None
-
-
-# What the parts of each verb's token may be: asked when one is signed, and when one is read.
-_PARTS: Mapping[str, Sequence[Callable[[str], bool]]] = {
-    "confirm": (_is_number, _is_number),
-    "preferences": (_is_number,),
-    "unsubscribe": (_is_number, catalog.is_name),
-    "rsvp": (_is_number, _is_number),
-    "mine": (_is_number, _is_number),
+# What a verb's token may hold before its signature: asked when one is signed, and when one is read.
+_PAYLOADS: dict[str, re.Pattern[str]] = {
+    "confirm": _TWO,
+    "preferences": re.compile(_NUMBER),
+    "unsubscribe": re.compile(rf"{_NUMBER}\.{catalog.NAME}"),
+    "rsvp": _TWO,
+    "mine": _TWO,
 }
 
 
 class Tokens:
     """Makes and reads the signed part of a link; reading gives None for whatever we did not sign.
 
-    Each token is read back when it is made: raises DeadLink for one that its own page would refuse.
+    What is signed passes the grammar of what is read: raises DeadLink where its own page would refuse it.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -52,7 +47,7 @@ class Tokens:
 
     def confirm(self, subscription_id: int, round: int) -> str:
         """Allow confirming this subscription as it was asked for the `round`-th time."""
-        return self._sign("confirm", subscription_id, round)
+        return self._sign("confirm", f"{subscription_id}.{round}")
 
     def read_confirm(self, token: str) -> tuple[int, int] | None:
         """Give (subscription id, round)."""
@@ -60,7 +55,7 @@ class Tokens:
 
     def preferences(self, contact_id: int) -> str:
         """Allow changing language, pausing and leaving for this contact."""
-        return self._sign("preferences", contact_id)
+        return self._sign("preferences", f"{contact_id}")
 
     def read_preferences(self, token: str) -> int | None:
         """Give the contact id."""
@@ -69,7 +64,7 @@ class Tokens:
 
     def unsubscribe(self, contact_id: int, list: str) -> str:
         """Allow leaving this one list."""
-        return self._sign("unsubscribe", contact_id, list)
+        return self._sign("unsubscribe", f"{contact_id}.{list}")
 
     def read_unsubscribe(self, token: str) -> tuple[int, str] | None:
         """Give (contact id, list)."""
@@ -78,7 +73,7 @@ class Tokens:
 
     def rsvp(self, event_id: int, contact_id: int) -> str:
         """Allow answering this invitation for this contact."""
-        return self._sign("rsvp", event_id, contact_id)
+        return self._sign("rsvp", f"{event_id}.{contact_id}")
 
     def read_rsvp(self, token: str) -> tuple[int, int] | None:
         """Give (event id, contact id)."""
@@ -86,34 +81,30 @@ class Tokens:
 
     def mine(self, contact_id: int, *, until: datetime) -> str:
         """Allow seeing and changing what is known of this contact, until this moment."""
-        return self._sign("mine", contact_id, int(until.timestamp()))
+        return self._sign("mine", f"{contact_id}.{int(until.timestamp())}")
 
     def read_mine(self, token: str, *, now: datetime) -> int | None:
         """Give the contact id while the token is good."""
         numbers = _two_numbers(self._read("mine", token))
         return numbers[0] if numbers and now.timestamp() < numbers[1] else None
 
-    def _sign(self, verb: str, *parts: int | str) -> str:
-        said = [str(part) for part in parts]
-        payload = ".".join(said)
-        token = f"{payload}.{self._signature(verb, payload)}"
-        if self._read(verb, token) != said:
+    def _sign(self, verb: str, payload: str) -> str:
+        if not _PAYLOADS[verb].fullmatch(payload):
             raise DeadLink(f"A link to {verb} would not be read: {payload[:LONGEST_TOKEN]}.")
-        return token
+        return f"{payload}.{self._signature(verb, payload)}"
 
     def _signature(self, verb: str, payload: str) -> str:
         digest = hmac.digest(self._secret, f"mailer/{verb}/{payload}".encode(), hashlib.sha256)
         return digest[:SIGNATURE_BYTES].hex()
 
     def _read(self, verb: str, token: str) -> list[str] | None:
-        """Split a token that is what we would sign, in either case of its letters; None for all else."""
+        """Return the parts of a token that we signed, in either case of its letters; None for all else."""
         if len(token) > LONGEST_TOKEN or not token.isascii():
             return None
         payload, _, signature = token.lower().rpartition(".")
-        parts, may_be = payload.split("."), _PARTS[verb]
-        if len(parts) != len(may_be) or not all(may(part) for may, part in zip(may_be, parts, strict=True)):
+        if not _PAYLOADS[verb].fullmatch(payload):
             return None
-        return parts if hmac.compare_digest(self._signature(verb, payload), signature) else None
+        return payload.split(".") if hmac.compare_digest(self._signature(verb, payload), signature) else None
 
 
 class Links:
