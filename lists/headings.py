@@ -7,7 +7,7 @@ from functools import lru_cache
 # “doNotEmail” is three words; “EMAIL” and “Email” are one each.
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 WORD = re.compile(r"[^\W_]+")
-KEPT = 20_000  # texts whose words are remembered: most cells of a file repeat
+KEPT = 2_000  # texts whose words are remembered: most cells of a file repeat
 
 
 @lru_cache(maxsize=KEPT)

@@ -197,7 +197,6 @@ def is_of_another_channel(name: str) -> bool:
     return bool(OTHER_CHANNELS.search(words)) and not MAIL.search(words)
 
 
-@lru_cache(maxsize=headings.KEPT)
 def in_words(text: str) -> bool:
     """Tell whether a text says of somebody that they left, bounce or want no mail: “Ana (do not email)”."""
     return bool(HINT.search(text)) and bool(SAID.search(headings.plain(text)))

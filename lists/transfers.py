@@ -86,7 +86,8 @@ def read(
     unread = Unread(columns)
     for number, (row, cells) in enumerate(found):
         stage.put(row, cells)
-        unread.see(cells, rows.plain)
+        if unread.looks:
+            unread.see(cells, rows.plain)
         if number % TOLD_EVERY == 0:
             progress(row.line)
     if stops := unread.sentence(rows.shown):

@@ -69,6 +69,11 @@ class Unread:
             if not refusals.is_of_another_channel(name)
         ]
 
+    @property
+    def looks(self) -> bool:
+        """Whether there is any column to look at."""
+        return bool(self._watched or self.states)
+
     def see(self, cells: Sequence[str], plain: Callable[[str], str]) -> None:
         """Look at the cells of one row; `plain` takes from a cell what surrounds its text."""
         for place in self.states:
