@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from lists import undoing
 from lists.arrivals import Arrival
 from lists.contacts import Contact
+from lists.subscriptions import Subscription
 from lists.undoing import Standing
 from mailer import outbox
 from mailer.invitations import Rsvp
@@ -69,7 +70,8 @@ def take_back(
     if not people:
         return 0, 0, following
     theirs = OutboxRow.contact_id.in_(people) & (OutboxRow.list == arrival.list)
-    asking = OutboxRow.contact_id.in_(undoing.asked(arrival)) & OutboxRow.kind.not_in(LIST_MAIL)
+    asked = undoing.asked(arrival).where(Subscription.contact_id.in_(people))
+    asking = OutboxRow.contact_id.in_(asked) & OutboxRow.kind.not_in(LIST_MAIL)
     outbox.cancel(session, theirs & ~asking, why=WHY)
     begun = delete(Journey).where(Journey.contact_id.in_(people), Journey.sequence.in_(sequences))
     session.execute(begun.execution_options(synchronize_session=False))
