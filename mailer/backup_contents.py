@@ -6,6 +6,8 @@ sizes and order are checked as those of a stranger's file.
 
 import gzip
 import json
+import os
+import sys
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +22,7 @@ from mailer import backups, journal, register
 
 MOST_PART = 1 << 30  # octets of a part that is read into memory: rows, the manifest
 MOST_FILES = 1_000_000
+MOST_DENSE = 1_100  # octets that one compressed octet can stand for (zlib: 1,032)
 ALONE = {backups.SETTINGS, register.FILE}
 FOLDERS = {backups.SECRETS, backups.RESOURCES, journal.FOLDER}
 FAULTS = (
@@ -55,8 +58,9 @@ def check(source: BinaryIO, passphrase: bytes, *, newest: str) -> Contents:
     Raises BadInput for the wrong passphrase, and for a file that is damaged, cut short, or names files
     outside their places; Conflict for one that a newer program made.
     """
+    most = os.fstat(source.fileno()).st_size * MOST_DENSE
     with _told(), backups.reading(source, passphrase) as tar:
-        members = _members(tar)
+        members = _members(tar, most=most)
         manifest = _manifest(members, newest)
         files: dict[PurePosixPath, int] = {}
         kind = "files"
@@ -95,8 +99,12 @@ def _told() -> Iterator[None]:
         raise BadInput(DAMAGED) from trouble
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[PurePosixPath, int, IO[bytes]]]:
+def _members(
+    tar: tarfile.TarFile, *, most: int = sys.maxsize
+) -> Iterator[tuple[PurePosixPath, int, IO[bytes]]]:
     for member in tar:
+        if member.size > most:
+            raise BadInput(DAMAGED)  # tarfile would look for the end of it for years
         data = tar.extractfile(member) if member.isreg() else None
         if data is None:
             raise BadInput("The backup holds something that is not a file. Nothing was put back.")

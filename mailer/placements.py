@@ -135,9 +135,9 @@ def interrupted(home: Path) -> Run | None:
     values: dict[str, Any] = {"name": "", "places": [], "folders": []}
     try:
         for line in lines:
-            values |= json.loads(line)
+            values |= json.loads(line).items()
         return Run(home=home, **values)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         raise Conflict(
             f"{home / MARKER} was written by no restore. See what it is, and take it away."
         ) from None

@@ -61,8 +61,8 @@ def lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Lost:  # fmt: skip
     """Ben's toolkit left and Ana's hello waited when the backup was made; Ana left after it."""
-    monkeypatch.setattr(sealing, "HARDNESS", (10, 8, 1))  # a second less for each of a hundred restores
-    monkeypatch.setattr(sealing.Sealer.__init__, "__kwdefaults__", {"hardness": (10, 8, 1)})
+    fast = {"hardness": (10, 8, 1)}  # of scrypt: a second less for each of a hundred restores
+    monkeypatch.setattr(sealing.Sealer.__init__, "__kwdefaults__", fast)
     service.jobs.tick()
     (service.settings.home / "resources").mkdir(exist_ok=True)
     (service.settings.home / "resources" / ("ab" * 32 + ".pdf")).write_bytes(b"%PDF-")
