@@ -1,7 +1,6 @@
 """Lists whose links to leave were refused until now, and updates to a part of a list."""
 
 import re
-import time
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +10,10 @@ down_revision = "0021"
 branch_labels = None
 depends_on = None
 
+NOW = {  # the database's clock, in microseconds
+    "sqlite": "SELECT CAST(strftime('%s', 'now') AS INTEGER) * 1000000",
+    "postgresql": "SELECT CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)",
+}
 READ_BEFORE = re.compile(r"[a-z][a-z_]{0,29}")  # the names that links were read with until this version
 
 
@@ -21,7 +24,7 @@ def upgrade() -> None:
     clock = sa.table("tryout_clock", sa.column("offset"))
     connection = op.get_bind()
     ahead = connection.scalar(sa.select(sa.func.max(clock.c.offset))) or 0
-    now = time.time_ns() // 1_000 + ahead
+    now = connection.scalar(sa.text(NOW[connection.dialect.name])) + ahead
     for name in connection.scalars(sa.select(lists.c.name)).all():
         if not READ_BEFORE.fullmatch(name):
             connection.execute(lists.update().where(lists.c.name == name).values(links_mended_at=now))
