@@ -51,7 +51,8 @@ class Handout:
     _early: list[tuple[float, int, Composed]] = field(default_factory=list, init=False)
     _credit: dict[Lane, int] = field(init=False)
     _closed: bool = field(default=False, init=False)
-    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _timer: asyncio.Handle | None = field(default=None, init=False)
+    _looks_at: float = field(default=math.inf, init=False)  # uvloop's handles of past moments do not say when
 
     def __post_init__(self) -> None:
         self._idle = {lane: [] for lane in self.lanes}
@@ -200,12 +201,13 @@ class Handout:
 
     def _look_again(self, at: float) -> None:
         """Share out again at this moment, if nothing is planned before."""
-        if math.isinf(at) or (self._timer is not None and self._timer.when() <= at):
+        if at >= self._looks_at:
             return
         if self._timer is not None:
             self._timer.cancel()
+        self._looks_at = at
         self._timer = self.loop.call_at(at, self._wake)
 
     def _wake(self) -> None:
-        self._timer = None
+        self._timer, self._looks_at = None, math.inf
         self.share_out()

@@ -1,15 +1,28 @@
-"""An event loop on a stopped clock: waiting takes no time, and every run of a test goes the same way."""
+"""The event loops that deliver, and one on a stopped clock: waiting takes no time, each run goes the same way."""
 
 import asyncio
 import math
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
+
+import pytest
+import uvloop
 
 from tests.clocks import StoppedClock
 
 T = TypeVar("T")
+LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    """Both kinds of event loop for the asynchronous tests of a file that imports this."""
+    policy: asyncio.AbstractEventLoopPolicy = request.param()
+    return policy
 
 
 class Inline(Executor):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.smtp import Patience, _stuffed
+from tests.loops import event_loop_policy  # noqa: F401
 from tests.peers.doors import ANA, BEN, CLEO, LETTER, connection, once, send
 from tests.peers.polite import Polite, polite
 from tests.peers.rude import DROP, HANG, RESET, USUAL, rude

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from mailer.smtp import Outcome, Relay
+from tests.loops import event_loop_policy  # noqa: F401
 from tests.peers.certificates import Authority
 from tests.peers.doors import once
 from tests.peers.polite import Polite, polite

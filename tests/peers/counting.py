@@ -52,9 +52,9 @@ class Counting:
 
 
 @contextmanager
-def counting() -> Iterator[Counting]:
+def counting(peer: Counting | None = None) -> Iterator[Counting]:
     """A running server on a free port of 127.0.0.1."""
-    peer = Counting()
+    peer = peer or Counting()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

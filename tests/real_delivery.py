@@ -1,0 +1,81 @@
+"""A worker on the real clock, real event loops and a real connection to a relay on this machine."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from lists.clock import Clock
+from mailer.delivery import Delivery
+from mailer.journal import FOLDER, Journal
+from mailer.lanes import Lane
+from mailer.rates import Rate, per_domain
+from mailer.relay import Relay
+from mailer.service import Service
+from mailer.smtp import Connection, Patience
+from tests.loops import LOOPS
+
+
+class RealTime(Clock):
+    """The service's time where tests put their rows, with the machine's own for leases and slots."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._began = Clock().now()
+
+    def now(self) -> Any:
+        """Return the service's moment, gone on since this was made."""
+        return self._service.clock.now() + (Clock().now() - self._began)
+
+
+def real_worker(
+    service: Service,
+    port: int,
+    *,
+    connections: int = 10,
+    shared: int | None = None,
+    rate: str | None = None,
+    domains: Sequence[str] = (),
+    name: str = "worker",
+    patience: Patience | None = None,
+) -> Delivery:
+    """Return a worker that delivers to the relay at this port."""
+    relay = Relay(host="127.0.0.1", port=port, tls="none")
+    lane = Lane(
+        name=relay.name,
+        connect=lambda: Connection(relay, helo="lists.example", patience=patience),
+        connections=connections,
+        rate=Rate.parse(rate) if rate else None,
+        shared=shared,
+    )
+    return Delivery(
+        database=service.database,
+        clock=RealTime(service),
+        composer=service.composer,
+        lanes=[lane],
+        executor=ThreadPoolExecutor(1),
+        journal=Journal(service.settings.home / FOLDER, worker=name),
+        worker=name,
+        domains=per_domain(domains),
+    )
+
+
+def deliver_all(made: Delivery, loop: str) -> list[str]:
+    """Deliver until nothing is due; returns what the event loop complained of."""
+    return deliver_while(made, loop, lambda: made.run(until_empty=True))
+
+
+def deliver_while(made: Delivery, loop: str, work: Callable[[], Awaitable[None]]) -> list[str]:
+    """Run `work` under this kind of event loop; returns what the loop complained of."""
+    faults: list[str] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: faults.append(f"{context['message']} {context.get('exception')!r}")
+        )
+        await work()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(watched())
+    made.executor.shutdown()
+    return faults
