@@ -6,8 +6,7 @@ senders   one connection each, of one lane or another; what became of a message 
 recorder  writes outcomes down in batches, with what they mean to their source, in one transaction
 keeper    renews the lease while claimed rows are being worked on
 ```
-Database work is synchronous and runs in one thread of its own; everything else is one event loop. Nothing
-here knows what a message is about.
+Database work runs in one thread of its own, everything else in one event loop, and nothing here knows a kind.
 """
 
 import asyncio
@@ -353,8 +352,7 @@ class Delivery:
     async def _stored(self, work: Callable[..., T], *args: object) -> T:
         """Run database work in its thread; while the disk is full or the database locked, try again.
 
-        Nothing is given up meanwhile: outcomes wait in memory, claimed rows stay claimed. Only a worker that
-        was told to stop gives up after a while, and then its claims run out and are rescued.
+        Outcomes wait in memory and rows stay claimed. Only a worker that was told to stop gives up, after a while.
         """
         loop = asyncio.get_running_loop()
         tries = 0
@@ -375,8 +373,7 @@ class Delivery:
             self._tenure.lapsed = True
             return Batch()
         size = 1 if self._away else int(self._claim_size)  # one message tries what could not be reached
-        going = [lane for lane in in_turn(self.lanes) if lane.can_be_reached(self._time())]
-        relays = {lane.name: lane.rate for lane in going}
+        relays = {lane.name: lane.rate for lane in in_turn(self.lanes) if lane.can_be_reached(self._time())}
         trying = {lane.name for lane in self.lanes if lane.trial}
         return self._claims.take(size, relays=relays, trying=trying, time=self._time)
 

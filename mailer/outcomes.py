@@ -4,10 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from mailer import replies
+from mailer.replies import About
+
 State = Literal["sent", "deferred", "refused", "unreachable", "unknown", "unsupported"]
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
-_TALK_CODES = frozenset({500, 502, 503, 504})  # the server did not understand us, whoever the recipient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,12 @@ class Outcome:
         return self.state == "refused" and self.enhanced in ("5.2.3", "5.3.4")
 
     @property
+    def about(self) -> About | None:
+        """Whom a server's refusal is about; None where no server refused anything."""
+        refused = self.code is not None and self.state in ("deferred", "refused")
+        return replies.about(self.code, self.enhanced, self.reply) if refused else None
+
+    @property
     def ours(self) -> bool:
-        """Whether the sender's side is to blame: policy (x.7.x), protocol (x.5.x), or the relay itself."""
-        return self.state == "unreachable" or self.code in _TALK_CODES or self.enhanced[1:4] in (".7.", ".5.")
+        """Whether the sender's side is to blame: policy, reputation, protocol, or the relay itself."""
+        return self.state == "unreachable" or self.about == "ours"
