@@ -25,8 +25,8 @@ from lists.db import Database
 from mailer import limits, outbox, pauses
 from mailer.limits import AHEAD, Turn
 from mailer.outbox import QUEUED, REASON, Entry, OutboxRow
-from mailer.pauses import DOMAIN, RELAY, Pause
-from mailer.policy import POLICY
+from mailer.pauses import DOMAIN, RELAY, Halt, Pause
+from mailer.policy import POLICY, URGENT_MOST, is_urgent
 from mailer.rates import EVERY_OTHER, Rate
 
 STAFF_LOOK = timedelta(minutes=1)  # how often mail to a domain that staff paused is looked at
@@ -54,7 +54,7 @@ class Batch:
     turns: Mapping[int, Turn] = field(default_factory=dict)
     slots: Mapping[str, Sequence[float]] = field(default_factory=dict)
     waits: bool = False
-    paused: Mapping[str, str] | None = None
+    paused: Mapping[str, Halt] | None = None
     relay_trials: Collection[str] = ()
     row_trials: Mapping[int, str] = field(default_factory=dict)
 
@@ -76,23 +76,32 @@ class Claims:
     _unsure: bool = field(default=False, init=False)
 
     def take(
-        self, size: int, *, relays: Mapping[str, Rate | None], trying: Collection[str], time: Time
+        self,
+        size: int,
+        *,
+        relays: Mapping[str, Rate | None],
+        trying: Collection[str],
+        time: Time,
+        urgent: bool = False,
     ) -> Batch:
-        """Claim up to `size` rows for these relays, each with its rate, if it has one.
+        """Claim up to `size` rows for these relays, each with its rate, if it has one; or only `urgent` ones.
 
         For those in `trying` this worker may send one message even while they are paused.
         """
         if self._unsure:
             self._give_back_unknown()
         now = self.clock.now()
+        least = URGENT_MOST if urgent else CAN_WAIT
         with self.database.read() as session:
-            if not relays or not outbox.anything_due(session, now=now):
+            if not relays or not outbox.anything_due(session, now=now, least=least):
                 return Batch()
             paused = pauses.all_of_them(session)
         self._unsure = True
         with self.database.write() as session:
             real = self.clock.real()
-            claiming = _Claiming(claims=self, session=session, now=now, real=real, time=time(), paused=paused)
+            claiming = _Claiming(
+                claims=self, session=session, now=now, real=real, time=time(), paused=paused, least=least
+            )
             batch = claiming.take(size, relays, trying)
         self._unsure = False
         self._held |= _attempts(batch.entries)
@@ -132,6 +141,7 @@ class _Claiming:
     real: datetime
     time: float
     paused: Mapping[str, Pause]
+    least: int  # the least urgent priority that is claimed
     turns: dict[int, Turn] = field(default_factory=dict)
     trials: dict[int, str] = field(default_factory=dict)
     free: list[tuple[datetime, str]] | None = None  # relays' slots, in order; None: some relay needs none
@@ -146,7 +156,11 @@ class _Claiming:
             if name in trying or pauses.try_one(self.session, pause, real=self.real)
         ]
         going = {name: rate for name, rate in relays.items() if name not in paused or name in trials}
-        size = size if len(going) > len(trials) else len(trials)
+        if len(going) == len(trials):  # all are paused: of one message, or only of urgent ones
+            size = len(trials) or size
+        if not going and outbox.anything_due(self.session, now=self.now, least=URGENT_MOST):
+            going = {name: rate for name, rate in relays.items() if paused[name].suspends}
+            self.least = URGENT_MOST
         batch = self._take(size, going) if going else Batch()
         why = pauses.of_relays(self.paused)
         return replace(batch, paused=why, relay_trials=trials, row_trials=self.trials)
@@ -193,6 +207,7 @@ class _Claiming:
                 limit=room - len(kept),
                 now=self.now,
                 lease_until=self.real + self.claims.lease,
+                least=self.least,
             )
             going = self._rationed(claimed) if self._domains_matter else claimed
             kept += going
@@ -243,12 +258,15 @@ class _Claiming:
         self._come_again(entries, f"waits for the limit of {domain}", domain=domain, rate=rate, after=after)
 
     def _paused(self, domain: str, entries: list[Entry], pause: Pause) -> list[Entry]:
-        """Put back what goes to a domain that refuses us; returns the one that tries, when it is time."""
+        """Put back what goes to a domain that refuses us; returns urgent rows, and the one that tries."""
         next_try = pauses.try_one(self.session, pause, real=self.real)
         trying = entries[-1:] if next_try else []
         for entry in trying:
             self.trials[entry.id] = pause.scope
         waiting = entries[: len(entries) - len(trying)]
+        if pause.suspends:
+            trying = [entry for entry in waiting if is_urgent(entry.kind)] + trying
+            waiting = [entry for entry in waiting if not is_urgent(entry.kind)]
         after = next_try or pause.try_at or self.real + STAFF_LOOK
         if waiting:
             why = f"{domain} refuses our mail" if pause.try_at else f"mail to {domain} is paused by staff"

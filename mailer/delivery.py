@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import structlog
 
@@ -24,11 +23,14 @@ from lists.errors import StorageTrouble
 from mailer import holds, pauses, verdicts
 from mailer.claims import Batch, Claims
 from mailer.composer import Composer, Ready
+from mailer.database_thread import DatabaseThread
 from mailer.handout import ANY_TIME, Composed, Handout
 from mailer.handover import HandOver
 from mailer.journal import Journal
 from mailer.lanes import REST_FIRST, REST_LONGEST, Lane, in_turn
 from mailer.outbox import Entry, Result
+from mailer.pauses import NO_HALT, Halt
+from mailer.policy import is_urgent
 from mailer.rates import Rate
 from mailer.recorder import Recorder
 from mailer.tenure import LEASE, Tenure
@@ -40,10 +42,6 @@ CLAIM_SECONDS = 0.5  # a claim holds about this much work, so that what is more 
 CLAIM_MOST = 2_000
 COMPOSE_MOST = 50
 DRAIN_SECONDS = 30.0
-STORAGE_REST_SECONDS = 1.0
-LAST_TRIES = 10
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -64,6 +62,7 @@ class Delivery:
     journal: Journal
     worker: str
     domains: Mapping[str, Rate] = field(default_factory=dict)
+    _thread: DatabaseThread = field(init=False, repr=False)
     _claims: Claims = field(init=False, repr=False)
     _claim_size: float = field(default=0.0, init=False)
     _tenure: Tenure = field(init=False, repr=False)
@@ -75,7 +74,7 @@ class Delivery:
     _known: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _moved: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _time: Callable[[], float] = field(init=False, repr=False)
-    _paused: Mapping[str, str] = field(default_factory=dict, init=False)  # relays, as last seen
+    _paused: Mapping[str, Halt] = field(default_factory=dict, init=False)  # relays, as last seen
 
     @property
     def sent(self) -> int:
@@ -96,10 +95,6 @@ class Delivery:
         return sum(lane.connections for lane in self.lanes)
 
     @property
-    def _limited(self) -> bool:
-        return any(lane.rate for lane in self.lanes)
-
-    @property
     def _busy(self) -> bool:
         return any(lane.busy for lane in self.lanes) or not self._handout.empty
 
@@ -110,19 +105,16 @@ class Delivery:
         self._moved.set()
 
     async def run(self, *, until_empty: bool = False) -> None:
-        """Deliver until `stop()`, or until nothing is due any more.
+        """Deliver until `stop()`, or until nothing is due any more, and record what became of it all.
 
-        Messages begun are finished and recorded, messages composed but not begun are given back. Whatever
-        ends this, the outcomes known by then are recorded.
+        Messages begun are finished, messages composed but not begun are given back.
         """
         self._begin()
         over, held = asyncio.Event(), asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:  # a fault in one ends all; the process is started anew
                 senders = [
-                    group.create_task(self._send(lane))
-                    for lane in self.lanes
-                    for _ in range(lane.connections)
+                    group.create_task(self._send(lane)) for lane in self.lanes for _ in range(lane.most)
                 ]
                 group.create_task(self._record_often(over))
                 group.create_task(self._keep(over, held))
@@ -139,12 +131,13 @@ class Delivery:
             self._take_back()
             await self._record()
         if any(lane.shared for lane in self.lanes):
-            await self._stored(self._tenure.end)
+            await self._thread.run(self._tenure.end)
 
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
         self._time = loop.time
         self._claim_size = float(self._connections)
+        self._thread = DatabaseThread(executor=self.executor, stopped=self._stop.is_set)
         self._claims = Claims(
             database=self.database, clock=self.clock, worker=self.worker, lease=LEASE, domains=self.domains
         )
@@ -162,7 +155,8 @@ class Delivery:
             told=self._known.set,
             recorded=self._claims.end,
         )
-        self._handout = Handout(lanes=self.lanes, loop=loop, moved=self._moved.set)
+        put_off = lambda letter: self._recorder.note(verdicts.put_off(letter.entry))  # noqa: E731
+        self._handout = Handout(lanes=self.lanes, loop=loop, moved=self._moved.set, put_off=put_off)
         self._hand_over = HandOver(
             sender=self.composer.sender.address,
             journal=self.journal,
@@ -191,16 +185,17 @@ class Delivery:
             if self._tenure.lapsed:
                 await self._quiet()
             self._take_back_slotless()
-            batch = await self._stored(self._claim)
+            batch = await self._thread.run(self._claim)
             self._heed(batch)
+            under_way = self._busy or self._recorder.knows
             if batch.entries:
                 await self._hand_on(batch)
             elif until_empty and self.trouble and not self._busy:
                 return
+            elif not self._handout.empty or (until_empty and under_way and not batch.waits):
+                await self._something_moved()  # what is under way may come back
             elif not until_empty or batch.waits:
                 await _wait(self._stop, POLL_SECONDS)
-            elif self._busy or self._recorder.knows:
-                await self._quiet()  # what is under way may come back
             elif not self._tenure.lapsed:
                 return
 
@@ -211,76 +206,80 @@ class Delivery:
         for lane in self.lanes:
             lane.slots.extend(batch.slots.get(lane.name, ()))
             if batch.paused is not None:
-                lane.paused = batch.paused.get(lane.name, "")
+                lane.paused, lane.suspended = batch.paused.get(lane.name, NO_HALT)
                 lane.trial = bool(lane.paused) and (lane.trial or lane.name in batch.relay_trials)
-        if not self._reachable():
-            self._take_back()
+        for urgent in (True, False):
+            if not self._reachable(urgent=urgent):
+                self._take_back(urgent=urgent)
 
     async def _rest(self) -> None:
         """While no relay can be reached, hold nothing and wait until one may be tried, or was."""
         self._take_back()
-        while not self._gives_back() and not self._reachable():
+        while not self._gives_back() and not self._reachable(urgent=True):
             self._moved.clear()
             left_to_rest = min(lane.rests_until for lane in self.lanes) - self._time()
             await _wait(self._moved, left_to_rest if left_to_rest > 0 else RENEW_SECONDS)
 
     async def _hand_on(self, batch: Batch) -> None:
-        """Compose claimed rows, a few at a time, as the senders take them, for at most CLAIM_SECONDS.
+        """Compose claimed rows, a few at a time, as senders take them, for CLAIM_SECONDS; give back the rest.
 
-        What is left then is given back. The claims grow while there is nothing left, and shrink to what
-        was handed on.
+        The claims grow while there is nothing left, and shrink to what was handed on.
         """
         entries = batch.entries
         began, full = self._time(), len(entries) >= int(self._claim_size)
         step = max(1, min(COMPOSE_MOST, int(self._claim_size / 5)))
-        ahead = max(1, min(self._connections, int(self._claim_size / 10)))
         for first in range(0, len(entries), step):
             late = self._time() - began > CLAIM_SECONDS
-            if late or self._gives_back() or not self._reachable():
+            if late or self._gives_back() or not self._reachable(urgent=True):
                 if late:
                     self._claim_size = max(float(first), float(self._connections))
-                await self._stored(self._claims.give_back, entries[first:])
+                await self._thread.run(self._claims.give_back, entries[first:])
                 self._recorder.gives_back(entries[first:])
                 return
             asked = self._time()
-            for letter in await self._composed(entries[first : first + step]):
+            these = entries[first : first + step]
+            for letter in await self._composed(these):
                 if not isinstance(letter, Ready):
                     self._recorder.note(letter)
                 elif lack := self._handout.lack(letter):
                     self._recorder.note(verdicts.uncarried(letter.entry, lack))
                 else:
                     self._handout.put(Composed(letter, asked, batch.turns.get(letter.entry.id, ANY_TIME)))
-            await self._until_fewer(ahead)
+            for urgent in {is_urgent(entry.kind) for entry in these}:
+                await self._until_fewer(urgent=urgent)
         if full:
             self._claim_size = min(self._claim_size * 1.25, CLAIM_MOST)
 
-    async def _until_fewer(self, ahead: int) -> None:
-        """Wait until fewer messages than this wait for a connection; for slots, no longer than they last."""
-        until = self._time() + CLAIM_SECONDS if self._limited else float("inf")
-        while self._handout.ripe >= ahead and not self._gives_back() and self._reachable():
+    async def _until_fewer(self, *, urgent: bool) -> None:
+        """Wait until few messages wait for a connection, but no longer than for as much as a claim holds."""
+        until = self._time() + CLAIM_SECONDS
+        while self._enough_wait(urgent=urgent) and not self._gives_back() and self._time() < until:
             for entry in self._handout.take_back_stranded():
                 self._recorder.note(verdicts.elsewhere(entry, now=self.clock.now()))
-            if self._time() >= until:
-                return
             await self._something_moved()
 
-    def _take_back(self, *, before: float = float("inf")) -> None:
+    def _enough_wait(self, *, urgent: bool) -> bool:
+        """Tell whether so many messages wait for a connection that no more need be claimed."""
+        ahead = max(1, min(self._connections, int(self._claim_size / 10)))
+        return self._handout.ripe(urgent=urgent) >= ahead
+
+    def _take_back(self, *, before: float = float("inf"), urgent: bool = True) -> None:
         """Give back what was composed before this moment and nobody has taken."""
-        for left in self._handout.take_back(before=before):
+        for left in self._handout.take_back(before=before, urgent=urgent):
             self._recorder.note(verdicts.back(left.letter.entry))
 
     def _take_back_slotless(self) -> None:
         """Give back what no slot was left for, because all connections were busy when it came."""
-        if self._limited:
+        if any(lane.rate for lane in self.lanes):
             self._take_back(before=self._time() - 2 * CLAIM_SECONDS)
 
     def _gives_back(self) -> bool:
         """Tell whether what is claimed and not begun must not be begun now."""
         return self._stop.is_set() or self._tenure.lapsed
 
-    def _reachable(self) -> bool:
-        """Tell whether some lane works, or may be tried by a message now."""
-        return any(lane.works(self._time()) for lane in self.lanes)
+    def _reachable(self, *, urgent: bool) -> bool:
+        """Tell whether some lane works for such mail, or may be tried by a message now."""
+        return any(lane.works(self._time(), urgent=urgent) for lane in self.lanes)
 
     async def _quiet(self) -> None:
         """Wait until no message is under way; then a lease that was over for a while harms nobody."""
@@ -291,22 +290,22 @@ class Delivery:
             self._tenure.lapsed = False
 
     async def _something_moved(self) -> None:
-        """Wait until a message was taken or done; where there are slots, which pass, for a moment only."""
+        """Wait until a message was taken or done, but only for a moment: slots pass, urgent mail comes."""
         self._moved.clear()
-        await _wait(self._moved, CLAIM_SECONDS if self._limited else RENEW_SECONDS)
+        await _wait(self._moved, POLL_SECONDS)
 
     async def _send(self, lane: Lane) -> None:
         connection = lane.connect()
         rest = REST_FIRST
         try:
-            while (composed := await self._handout.take(lane)) is not None:
-                if lane.paused:
-                    self._recorder.tries(composed.letter.entry.id, f"{pauses.RELAY}{lane.name}")
+            while (handed := await self._handout.take(lane)) is not None:
+                if lane.paused and handed.flight.probes:
+                    self._recorder.tries(handed.composed.letter.entry.id, f"{pauses.RELAY}{lane.name}")
+                result = None
                 try:
-                    result = await self._hand_over.give(connection, lane, composed)
+                    result = await self._hand_over.give(connection, lane, handed)
                 finally:
-                    lane.leave()
-                    self._moved.set()
+                    self._handout.over(handed.flight, answered=verdicts.answered(result))
                 self._recorder.note(result)
                 if result.outcome != "unreachable":
                     rest = REST_FIRST
@@ -322,9 +321,10 @@ class Delivery:
 
     async def _composed(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
         """Compose, and heed pauses once more: nothing begins later than a second after one."""
-        letters = await self._stored(self._compose, entries)
+        letters = await self._thread.run(self._compose, entries)
         for lane in self.lanes:
-            lane.paused = lane.paused or self._paused.get(lane.name, "")
+            if not lane.paused or lane.suspended:
+                lane.paused, lane.suspended = self._paused.get(lane.name, (lane.paused, lane.suspended))
         return letters
 
     async def _record_often(self, over: asyncio.Event) -> None:
@@ -336,11 +336,11 @@ class Delivery:
 
     async def _record(self) -> None:
         if self._recorder.knows:
-            await self._stored(self._recorder.write_down)
+            await self._thread.run(self._recorder.write_down)
 
     async def _keep(self, over: asyncio.Event, held: asyncio.Event) -> None:
         while not over.is_set():
-            for lane, places in (await self._stored(self._tenure.renew)).items():
+            for lane, places in (await self._thread.run(self._tenure.renew)).items():
                 lane.places = places
             self._handout.share_out()
             self._tenure.lapsed |= self._tenure.late
@@ -349,33 +349,19 @@ class Delivery:
             held.set()
             await _wait(over, RENEW_SECONDS)
 
-    async def _stored(self, work: Callable[..., T], *args: object) -> T:
-        """Run database work in its thread; while the disk is full or the database locked, try again.
-
-        Outcomes wait in memory and rows stay claimed. Only a worker that was told to stop gives up, after a while.
-        """
-        loop = asyncio.get_running_loop()
-        tries = 0
-        while True:
-            try:
-                return await loop.run_in_executor(self.executor, work, *args)
-            except StorageTrouble as trouble:
-                tries += 1
-                log.error("the database cannot be used, trying again", trouble=str(trouble), tries=tries)
-                if self._stop.is_set() and tries >= LAST_TRIES:
-                    raise
-                await asyncio.sleep(STORAGE_REST_SECONDS)
-
     def _claim(self) -> Batch:
         """Claim due rows; none while one of ours may have been rescued before its outcome was recorded."""
         self._recorder.write_down()
         if self._tenure.lapsed or self._tenure.late:
             self._tenure.lapsed = True
             return Batch()
+        if self._enough_wait(urgent=True):
+            return Batch()
+        urgent = self._enough_wait(urgent=False)
         size = 1 if self._away else int(self._claim_size)  # one message tries what could not be reached
         relays = {lane.name: lane.rate for lane in in_turn(self.lanes) if lane.can_be_reached(self._time())}
         trying = {lane.name for lane in self.lanes if lane.trial}
-        return self._claims.take(size, relays=relays, trying=trying, time=self._time)
+        return self._claims.take(size, relays=relays, trying=trying, time=self._time, urgent=urgent)
 
     def _compose(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
         try:

@@ -10,7 +10,8 @@ import structlog
 from lists.errors import StorageTrouble
 from mailer import doubts, verdicts
 from mailer.composer import Ready
-from mailer.handout import Composed
+from mailer.concurrency import Flight
+from mailer.handout import Handed
 from mailer.journal import Journal
 from mailer.lanes import Connection, Lane
 from mailer.offers import Offers
@@ -43,10 +44,10 @@ class HandOver:
     hears: Callable[[str, Offers], None]
     note: Callable[[Result], None]
 
-    async def give(self, connection: Connection, lane: Lane, composed: Composed) -> Result:
+    async def give(self, connection: Connection, lane: Lane, handed: Handed) -> Result:
         """Hand over one message; says what became of its row."""
-        letter, asked, turn = composed
-        if self.time() - asked > FRESH_SECONDS and not self._gives_back(lane):
+        (letter, asked, turn), flight = handed
+        if self.time() - asked > FRESH_SECONDS and not self._gives_back(flight):
             asked = self.time()
             try:
                 again = await self.compose(letter.entry)
@@ -58,12 +59,13 @@ class HandOver:
 
         def may_begin() -> bool:
             last = min(self.deadline(), asked + BEGIN_SECONDS, turn.until)
-            return not self._gives_back(lane) and self.time() <= last
+            return not self._gives_back(flight) and self.time() <= last
 
         moved = turn.domain is not None and letter.recipient.rpartition("@")[2] != turn.domain
         if moved or not may_begin():  # who has a new address may have moved to another limit
             return verdicts.back(letter.entry)
         began = self.time()
+        flight.connection = connection
         outcome = await self._send(connection, lane, letter, may_begin)
         if outcome is None:
             return verdicts.back(letter.entry)
@@ -100,8 +102,9 @@ class HandOver:
             reply = f"a fault of the program: {type(fault).__name__}"
             return Outcome(state="unknown", reply=reply, doubt=doubts.FAULT)
 
-    def _gives_back(self, lane: Lane) -> bool:
-        return self.stops() or lane.turns_away()
+    def _gives_back(self, flight: Flight) -> bool:
+        away = flight.lane.probed_by(urgent=flight.urgent) and not flight.probes
+        return self.stops() or away
 
     def _answered(self, entry: Entry, outcome: Outcome) -> None:
         try:

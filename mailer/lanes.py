@@ -5,7 +5,8 @@ works ─cannot be reached→ rests ─rest is over→ probed by one message ─
                             ↑                        │
                             └── twice as long ───────┘ still not reached
 ```
-A message that finds its relay unreachable costs no attempt and is free for the other lanes at once.
+A message that finds its relay unreachable costs no attempt and is free for the other lanes at once. How many
+messages may be under way at once, says mailer/concurrency.py.
 """
 
 from collections import deque
@@ -23,6 +24,12 @@ REST_FIRST, REST_LONGEST = 1.0, 60.0  # seconds to leave a relay alone that cann
 NO_PLACE = "Other workers have all the connections that the relay allows."
 OFFERS_SECONDS = 60.0  # what a relay said it can carry is believed so long, and then asked for anew
 ALONE_SECONDS = 5.0  # while others got through so lately, a connection that fails is its own trouble
+RESERVE_PART = 4  # one connection of so many is kept for urgent mail
+EXTRA = 60  # connections beside those whose messages are stalled
+URGENT_EXTRA = 10  # the last of these are for urgent mail
+PROBES = 2  # messages at once to a relay that answers nobody
+CROWDED_SECONDS = 60.0  # after a relay refused a connection more, none more is opened for so long
+WEIGH, LONGEST_USUAL = 0.1, 10.0  # how much one answer counts for what is usual, and at most how long
 
 log = structlog.get_logger()
 
@@ -58,17 +65,21 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Drop the connection at once."""
 
+    def give_up(self) -> bool:
+        """End the present hand-over as deferred; False, and nothing happens, once the dot may have left."""
+
 
 @dataclass(kw_only=True, eq=False)
 class Lane:
-    """One relay: `connect` makes a connection to it and is called `connections` times.
+    """One relay: `connect` makes a connection to it and is called `most` times.
 
     `name` is what people call it, host and port. `weight` is its share of the mail; with 0 it gets some only
     while all others are down. Where it has a `rate`, a message begins only by one of `slots`; what they are,
     says mailer/limits.py. `offers` is what it last said that it can carry. `shared` is how many connections
     all workers may have together, None for any number, and `places` how many this one has now. `paused` says
-    why nothing may be handed to it, except one message where `trial` is true; see mailer/pauses.py. `trouble`
-    says why it cannot be reached, "" while it can. Moments are the loop's.
+    why nothing may be handed to it, except one message where `trial` is true, and urgent ones where it is
+    only `suspended`; see mailer/pauses.py. `trouble` says why it cannot be reached, "" while it can. Of the
+    `busy` connections some have `stalled`; `usual` is how long an answer takes. Moments are the loop's.
     """
 
     name: str
@@ -79,10 +90,15 @@ class Lane:
     shared: int | None = None
     places: int = field(default=0, init=False)
     paused: str = field(default="", init=False)
+    suspended: bool = field(default=False, init=False)
     trial: bool = field(default=False, init=False)
     slots: deque[float] = field(default_factory=deque, init=False)
     sent: int = field(default=0, init=False)
     busy: int = field(default=0, init=False)
+    stalled: int = field(default=0, init=False)
+    stalled_since: float = field(default=float("-inf"), init=False)  # the beginning of the newest of them
+    answered_at: float = field(default=float("-inf"), init=False)
+    usual: float = field(default=0.0, init=False)  # seconds
     trouble: str = field(default="", init=False)
     offers: Offers | None = field(default=None, init=False)
     heard_at: float = field(default=float("-inf"), init=False)
@@ -92,6 +108,7 @@ class Lane:
     _rest: float = field(default=0.0, init=False)
     _probing: bool = field(default=False, init=False)
     _reached: float = field(default=float("-inf"), init=False)
+    _crowded: tuple[float, int] = field(default=(float("-inf"), 0), init=False)  # until when, and how many
 
     def __post_init__(self) -> None:
         self.places = 0 if self.shared else self.connections
@@ -106,18 +123,58 @@ class Lane:
         """Why nothing can go this way, "" while something can."""
         return self.trouble or self.paused or ("" if self.places else NO_PLACE)
 
-    def works(self, now: float) -> bool:
+    @property
+    def reserve(self) -> int:
+        """How many connections are kept for urgent mail: of its places if these are shared, else beside."""
+        return self.places // RESERVE_PART if self.shared else max(1, self.connections // RESERVE_PART)
+
+    @property
+    def extra(self) -> int:
+        """How many connections may be opened beside those whose messages are stalled."""
+        return 0 if self.shared else EXTRA
+
+    @property
+    def most(self) -> int:
+        """How many connections there may ever be."""
+        return self.connections if self.shared else self.connections + self.reserve + self.extra
+
+    def is_full(self, now: float, *, urgent: bool) -> bool:
+        """Tell whether no connection more may be opened, whatever those that are open do."""
+        if self.shared:
+            return self.busy >= self.places - (0 if urgent else self.reserve)
+        until, crowd = self._crowded
+        most = self.places + self.reserve + self.extra - (0 if urgent else URGENT_EXTRA)
+        return self.busy >= (min(crowd, most) if now < until else most)
+
+    def has_room(self, now: float, *, urgent: bool) -> bool:
+        """Tell whether one more message may be under way."""
+        if self.shared or self.is_full(now, urgent=urgent):
+            return not self.is_full(now, urgent=urgent)
+        silent = self.stalled and self.answered_at <= self.stalled_since
+        usually = min(PROBES, self.places) if silent else self.places
+        return self.busy - self.stalled < usually + (self.reserve if urgent else 0)
+
+    def answered(self, *, began: float, now: float) -> None:
+        """Note that a message begun then was answered, whatever the answer."""
+        self.answered_at = now
+        self.usual += WEIGH * (min(now - began, LONGEST_USUAL) - self.usual)
+
+    def passes(self, *, urgent: bool) -> bool:
+        """Tell whether a pause lets a message through: urgent mail waits only for staff."""
+        return not self.paused or (urgent and self.suspended)
+
+    def works(self, now: float, *, urgent: bool) -> bool:
         """Tell whether its relay takes mail, or may be tried now."""
-        return self.can_be_reached(now) and not (self.paused and not self.trial)
+        return self.can_be_reached(now) and (self.passes(urgent=urgent) or self.trial)
 
     def can_be_reached(self, now: float) -> bool:
         """Tell whether a connection may be tried, whether it is paused or not."""
         tried = self.doubtful and self._probing
         return self.places > 0 and not tried and (not self.trouble or now >= self.rests_until)
 
-    def may_take(self, now: float) -> bool:
+    def may_take(self, now: float, *, urgent: bool) -> bool:
         """Tell whether a message may be handed to this lane now, as soon as a connection is idle."""
-        return self.works(now) and self._next_slot(now) <= now
+        return self.works(now, urgent=urgent) and self._next_slot(now) <= now
 
     def next_chance(self, now: float) -> float:
         """Return when this lane may next be able to take a message that it cannot take now; inf: unknown."""
@@ -137,7 +194,7 @@ class Lane:
             return ""
         return self.offers.lack(address, message)
 
-    def take(self, now: float, *, late: bool = False) -> float:
+    def take(self, now: float, *, urgent: bool, late: bool = False) -> float:
         """Note that a message is handed to this lane; returns until when it may begin. `leave` follows.
 
         One that is `late` for its domain's slot will not begin, and leaves this lane's slot to another.
@@ -145,18 +202,18 @@ class Lane:
         until = self.slots.popleft() + self._grace if self.rate and not late else float("inf")
         self.busy += 1
         self.taken_at = now
-        self._probing = self.doubtful
-        self.trial = False
+        if self.probed_by(urgent=urgent):
+            self._probing, self.trial = True, False
         return until
 
-    def leave(self) -> None:
-        """Note that a message has left this lane."""
+    def leave(self, *, probed: bool) -> None:
+        """Note that a message has left this lane, and whether it tried if its relay takes mail again."""
         self.busy -= 1
-        self._probing = False
+        self._probing = self._probing and not probed
 
-    def turns_away(self) -> bool:
-        """Tell whether a message that was handed to this lane must not begin, as its relay is known away."""
-        return self.doubtful and not self._probing
+    def probed_by(self, *, urgent: bool) -> bool:
+        """Tell whether a message handed to it now only tries a relay that is known not to take mail."""
+        return bool(self.trouble) or not self.passes(urgent=urgent)
 
     def learn(self, outcome: Outcome, *, began: float, now: float) -> bool:
         """Note whether the relay could be reached; tells when only this connection failed."""
@@ -167,6 +224,8 @@ class Lane:
             self.sent += outcome.state == "sent"
             return False
         if self._reached >= began - ALONE_SECONDS:
+            if self.busy > self.places:
+                self._crowded = (now + CROWDED_SECONDS, max(self.places, self.busy - 1))
             return True
         if not self.trouble or self._probing:
             self._rest = min(max(self._rest * 2, REST_FIRST), REST_LONGEST)

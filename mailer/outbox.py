@@ -54,6 +54,7 @@ STATES = (
     "failed", "expired", "unknown", "bounced", "complained",
 )  # fmt: skip
 PRIORITIES = tuple(sorted({policy.priority for policy in POLICY.values()}))
+LAST = PRIORITIES[-1]
 
 LEFT_WHILE_HELD = "left while it was held"
 LEFT = (*sorted(LASTING), LEFT_WHILE_HELD)
@@ -142,10 +143,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of a claimed row: its next state, why, when to try again, and what the server said.
-
-    `tried` is False where the message cost no attempt, because it was never handed to a server.
-    """
+    """What became of a claimed row; `tried`: it cost an attempt, `ours`: it was refused for what we are."""
 
     entry: Entry
     state: str
@@ -157,6 +155,7 @@ class Result:
     outcome: str = ""
     code: int | None = None
     reply: str = ""
+    ours: bool = False
 
 
 def fill(
@@ -201,13 +200,13 @@ def _fresh(kind: str, *, list: str, edition_id: int, now: datetime, expires_at: 
 
 
 def claim(
-    session: Session, *, worker: str, limit: int, now: datetime, lease_until: datetime
+    session: Session, *, worker: str, limit: int, now: datetime, lease_until: datetime, least: int = LAST
 ) -> Sequence[Entry]:
-    """Take up to `limit` due rows for this worker, most urgent first, until `lease_until` (machine time)."""
+    """Take up to `limit` due rows, most urgent first and none after `least`, until `lease_until` (real)."""
     if restores.held(session) is not None:
         return []
     taken: list[Any] = []
-    for priority in PRIORITIES:
+    for priority in PRIORITIES[: PRIORITIES.index(least) + 1]:
         wanted = {"now": now, "room": limit - len(taken), "by": worker, "until": lease_until}
         found = session.execute(_claiming(priority), wanted)
         taken += sorted(found, key=lambda each: (each.due_at, each.id))
@@ -326,9 +325,9 @@ def revive(session: Session, which: ColumnElement[bool], *, kind: str, edition_i
     return _count(session, again.values(state="queued", why="", edition_id=edition_id, **fresh))
 
 
-def anything_due(session: Session, *, now: datetime) -> bool:
-    """Tell whether some queued row is due, without taking anything."""
-    return session.scalar(_any_due(), {"now": now}) is not None
+def anything_due(session: Session, *, now: datetime, least: int = LAST) -> bool:
+    """Tell whether some queued row of at least this priority is due, without taking anything."""
+    return session.scalar(_any_due(least), {"now": now}) is not None
 
 
 def waiting(session: Session, *, now: datetime) -> int:
@@ -349,8 +348,9 @@ def _due(now: datetime | BindParameter[Any], *priorities: int) -> ColumnElement[
 
 
 @cache
-def _any_due() -> Executable:
-    return select(OutboxRow.id).where(_due(bindparam("now", type_=Instant))).limit(1)
+def _any_due(least: int) -> Executable:
+    wanted = PRIORITIES[: PRIORITIES.index(least) + 1]
+    return select(OutboxRow.id).where(_due(bindparam("now", type_=Instant), *wanted)).limit(1)
 
 
 @cache

@@ -8,11 +8,14 @@ goes ─refusals of us repeat→ paused ─15 minutes→ one message tries ─ac
 goes ─staff→ paused until staff resume it
 ```
 Kept in the database, so that it holds for every worker and over every restart. Nobody is punished meanwhile:
-messages wait, confirmations too, and leave when it is over. Moments are the machine's.
+messages wait, and leave when it is over. Urgent ones (confirmations, invitations) wait only for staff: they
+are few, and no refusal of somebody else holds them; one that is refused itself is tried again by its own
+schedule. Moments are the machine's.
 """
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import CursorResult, String, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -37,6 +40,11 @@ class Pause(Base):
     tries: Mapped[int]
     why: Mapped[str] = mapped_column(String(WHY_LENGTH))
 
+    @property
+    def suspends(self) -> bool:
+        """Whether it came by itself and ends by itself; then urgent mail goes on."""
+        return self.try_at is not None
+
 
 EVERY_ONE = select(Pause).order_by(Pause.scope)  # made once: each claim asks
 
@@ -46,10 +54,20 @@ def all_of_them(session: Session) -> Mapping[str, Pause]:
     return {pause.scope: pause for pause in session.scalars(EVERY_ONE)}
 
 
-def of_relays(paused: Mapping[str, Pause]) -> Mapping[str, str]:
-    """Return of many pauses those of relays, by the relay's name, each as the sentence that says why."""
+class Halt(NamedTuple):
+    """What a pause means to a relay: the sentence that says why, and whether urgent mail goes on."""
+
+    why: str = ""
+    suspends: bool = False
+
+
+NO_HALT = Halt()
+
+
+def of_relays(paused: Mapping[str, Pause]) -> Mapping[str, Halt]:
+    """Return of many pauses those of relays, by the relay's name."""
     return {
-        scope.removeprefix(RELAY): f"Sending is paused: {pause.why}"
+        scope.removeprefix(RELAY): Halt(f"Sending is paused: {pause.why}", pause.suspends)
         for scope, pause in paused.items()
         if scope.startswith(RELAY)
     }

@@ -138,3 +138,10 @@ POLICY: Mapping[str, Policy] = {
         topic="updates",
     ),
 }
+
+URGENT_MOST = max(POLICY[kind].priority for kind in ("confirmation", "invitation"))
+
+
+def is_urgent(kind: str) -> bool:
+    """Tell whether somebody waits for messages of this kind: they have connections of their own."""
+    return POLICY[kind].priority <= URGENT_MOST

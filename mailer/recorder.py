@@ -2,8 +2,9 @@
 
 A server's refusal of us, and not of its recipient, punishes nobody; but when such refusals repeat, more mail
 would only harm our name further. So each relay's answers are watched, and those of each domain that refused
-us: at least five of the last fifty, and more than a tenth, pause the relay, or the domain where nearly all
-came from one.
+us. A relay is suspended when within an hour five people of three domains were refused for what we are, and
+these are more than a fifth of those that were answered; a domain when five of its own people were. Whoever is
+refused again and again is counted once, by what was said last.
 """
 
 from collections import Counter, defaultdict, deque
@@ -20,20 +21,28 @@ from mailer.composer import Letters, Ready
 from mailer.offers import Offers
 from mailer.outbox import Entry, Result
 from mailer.pauses import Pause
+from mailer.policy import is_urgent
 from mailer.source import Source
 
-WATCHED = 50  # answers
-ENOUGH, SHARE = 5, 0.1  # so many refusals of us among them, and more than this part, are a pause
+WATCHED, WINDOW_SECONDS = 200, 3_600.0  # answers, and how long one counts
+ENOUGH, SHARE = 5, 0.2  # so many people refused for what we are, and more than this part, are a suspension
+DOMAINS = 3  # at least, of those whom a relay refuses
 AFTERMATH_SECONDS = 60.0  # after a pause, for answers to what had begun before it
 ONE_DOMAIN = 0.8  # where one domain refuses more than this part of them, it is that domain alone
+DOMAINS_MOST = 1_000  # watched; the one that refused us first is forgotten first
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Answer:
-    domain: str
+    at: float
+    address: str
     ours: bool
+
+    @property
+    def domain(self) -> str:
+        return self.address.rpartition("@")[2]
 
 
 _Watched = partial(deque[_Answer], maxlen=WATCHED)
@@ -88,7 +97,10 @@ class Recorder:
 
         def waits(letter: Ready | Result) -> bool:
             domain = letter.recipient.rpartition("@")[2] if isinstance(letter, Ready) else ""
-            return f"{pauses.DOMAIN}{domain}" in paused and letter.entry.id not in self._trials
+            pause = paused.get(f"{pauses.DOMAIN}{domain}")
+            if pause is None or (pause.suspends and is_urgent(letter.entry.kind)):
+                return False
+            return letter.entry.id not in self._trials
 
         return [verdicts.back(letter.entry) if waits(letter) else letter for letter in letters]
 
@@ -144,22 +156,25 @@ class Recorder:
             log.warning("a pause is over, our mail is taken again", what=scope.partition("/")[0])
 
     def _watch(self, result: Result) -> None:
-        domain, ours = result.address.rpartition("@")[2], result.why == verdicts.OURS
+        domain, now = result.address.rpartition("@")[2], self.clock.monotonic()
         here, there = f"{pauses.RELAY}{result.relay}", f"{pauses.DOMAIN}{domain}"
-        if self.clock.monotonic() < self._looks_away.get(here, 0.0):
+        if now < self._looks_away.get(here, 0.0):
             return
-        answer = _Answer(domain=domain, ours=ours)
+        answer = _Answer(at=now, address=result.address, ours=result.ours)
         self._answers[here].append(answer)
-        if ours or there in self._answers:
+        if result.ours or there in self._answers:
             self._answers[there].append(answer)
-        if not ours:
+        if not result.ours:
             return
-        for scope, most_by_one in ((here, ONE_DOMAIN), (there, 1.0)):
-            refusals = Counter(each.domain for each in self._answers[scope] if each.ours)
-            number = refusals.total()
-            repeats = number >= ENOUGH and number > SHARE * len(self._answers[scope])
-            if repeats and max(refusals.values()) <= most_by_one * number:
+        for scope, domains, most_by_one in ((here, DOMAINS, ONE_DOMAIN), (there, 1, 1.0)):
+            last = {each.address: each for each in self._answers[scope] if each.at > now - WINDOW_SECONDS}
+            refused = Counter(each.domain for each in last.values() if each.ours)
+            number = refused.total()
+            enough = number >= ENOUGH and number > SHARE * len(last) and len(refused) >= domains
+            if enough and max(refused.values()) <= most_by_one * number:
                 self._pausing[scope] = result.reply
                 self._answers.clear()
-                self._looks_away[here] = self.clock.monotonic() + AFTERMATH_SECONDS
+                self._looks_away[here] = now + AFTERMATH_SECONDS
                 return
+        if len(self._answers) > DOMAINS_MOST:
+            del self._answers[next(each for each in self._answers if each.startswith(pauses.DOMAIN))]

@@ -34,7 +34,6 @@ from mailer.relay import MESSAGES_PER_CONNECTION, Relay, tls_context
 
 __all__ = ["Connection", "Outcome", "Patience", "Relay"]
 
-
 CONNECTION_SECONDS = 300.0  # the oldest a connection gets
 IDLE_SECONDS = 60.0  # after this pause a new connection is cheaper than finding the old one dead
 ONE_WRITE = 65_536  # octets; a longer message is written and drained first, its final dot alone
@@ -70,6 +69,7 @@ class Connection:
         self._limits = (messages, seconds, idle)
         self._client: aiosmtplib.SMTP | None = None  # while it opens the connection
         self._dialogue: Dialogue | None = None
+        self._given_up = False
         self._extensions: Mapping[str, str] = {}
         self.offers: Offers | None = None  # as last heard; another object each time it was heard
         self.dotted = False  # whether the final dot of the present message may have left
@@ -97,7 +97,7 @@ class Connection:
         one after `deadline` (in the loop's time, asked right before the dot), when somebody else may already
         have taken the message over.
         """
-        self.dotted = False
+        self.dotted = self._given_up = False
         for address in (sender, recipient):
             if _FORBIDDEN.search(address) or address.count("@") != 1 or not all(address.split("@")):
                 return Outcome(state="unsupported", reply=NO_ADDRESS)
@@ -116,6 +116,14 @@ class Connection:
                 await self._dialogue.ask(b"QUIT\r\n", self.patience.quit)
             finally:
                 self.abort()
+
+    def give_up(self) -> bool:
+        """End the present hand-over as deferred; False once the dot may have left, or before a question."""
+        if not (self.dotted or self._given_up or self._dialogue is None):
+            self._given_up = True
+            self._dialogue.abort()
+            return True
+        return False
 
     def abort(self) -> None:
         """Drop the connection at once; nothing that waits in its buffer is written any more."""
@@ -145,6 +153,8 @@ class Connection:
             mail = b" ".join([b"MAIL FROM:<" + sender.encode() + b">", *options])
             notify = b" NOTIFY=FAILURE" if "dsn" in self._extensions else b""
             answers = await self._say(mail, b"RCPT TO:<" + recipient.encode() + b">" + notify, b"DATA")
+            if self._given_up:
+                return self._undotted("no answer for long, while others waited")
             if not (reused and answers[0].code in (None, 421)):
                 break
             self.abort()  # the relay had given up an old connection meanwhile: once more, on a new one

@@ -18,7 +18,7 @@ from mailer import attempts, doubts, holds, outbox
 from mailer.composer import Ready
 from mailer.outbox import Entry, Result
 from mailer.outcomes import Outcome
-from mailer.policy import POLICY
+from mailer.policy import POLICY, is_urgent
 from mailer.source import Source, settle_all
 
 FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=5), timedelta(minutes=66)  # Postfix's schedule, doubling
@@ -39,6 +39,10 @@ AFTER = {
 }
 
 OURS = "their server refuses us, not this person; tried again"
+NO_ANSWER = "their server did not answer in time; tried again"
+PUT_OFF = "their server lets others wait; tried in a while"
+PUT_OFF_URGENT, PUT_OFF_LEAST = timedelta(seconds=30), timedelta(minutes=3)
+PUT_OFF_PART = 4  # of how long it has waited, but at least the above
 
 log = structlog.get_logger()
 
@@ -58,6 +62,18 @@ def elsewhere(entry: Entry, *, now: datetime) -> Result:
     return Result(entry=entry, state="queued", why=ELSEWHERE, due_at=now + LOOKED_AGAIN)
 
 
+def put_off(entry: Entry) -> Result:
+    """Return what puts a claimed row off that was not begun, because its recipient's server stalls."""
+    return Result(entry=entry, state="queued", why=PUT_OFF)
+
+
+def answered(result: Result | None) -> bool | None:
+    """Tell whether a server answered a message that was handed to it; None where none was asked."""
+    if result is None or result.outcome not in ("sent", "deferred", "refused", "unknown"):
+        return None
+    return result.code is not None
+
+
 def of(letter: Ready, outcome: Outcome, *, relay: str = "", alone: bool = False) -> Result:
     """Return what the answer of a relay, by its name, means to the row of this message.
 
@@ -71,7 +87,10 @@ def of(letter: Ready, outcome: Outcome, *, relay: str = "", alone: bool = False)
         state, why = "held", f"{holds.SERVER}{outcome.code} {outcome.reply}"
     if alone:
         why = ALONE
-    if refuses_us(outcome):
+    if outcome.state == "deferred" and outcome.code is None:
+        why = NO_ANSWER
+    ours = refuses_us(outcome)
+    if ours:
         state, why = "queued", OURS
         log.warning("refused for what we are", code=outcome.code, reply=outcome.reply)
     return Result(
@@ -84,12 +103,13 @@ def of(letter: Ready, outcome: Outcome, *, relay: str = "", alone: bool = False)
         outcome=outcome.state,
         code=outcome.code,
         reply=outcome.reply,
+        ours=ours,
     )
 
 
 def refuses_us(outcome: Outcome) -> bool:
-    """Tell whether a refusal is about us (policy, reputation, protocol), which must punish no recipient."""
-    return outcome.state == "refused" and outcome.ours and not outcome.too_large
+    """Tell whether a refusal, for now or for good, is about us: it must punish no recipient."""
+    return outcome.about == "ours" and not outcome.too_large
 
 
 def told(entry: Entry, outcome: str, *, why: str = "") -> Result:
@@ -138,9 +158,13 @@ def _decided(session: Session, results: Sequence[Result], *, now: datetime) -> S
     resend = doubtful - attempts.with_outcome(session, doubtful, outcome="unknown")
 
     def decided(result: Result) -> Result:
-        if result.outcome == "deferred" or result.why == OURS:
+        if result.outcome == "deferred" or result.ours:
             wait = FIRST_RETRY * 2 ** min(result.entry.tries, MOST_DOUBLINGS)
             return replace(result, due_at=now + min(wait, LONGEST_RETRY))
+        if result.why == PUT_OFF:
+            least = PUT_OFF_URGENT if is_urgent(result.entry.kind) else PUT_OFF_LEAST
+            waited = (now - result.entry.queued_at) / PUT_OFF_PART
+            return replace(result, due_at=now + min(max(waited, least), LONGEST_RETRY))
         if result.why == ALONE:
             return replace(result, due_at=now + AGAIN)
         if result.entry.id in resend:

@@ -1,4 +1,4 @@
-"""The event loops that deliver, and one on a stopped clock: waiting takes no time, each run goes the same way."""
+"""The event loops that deliver, and one on a stopped clock: waiting takes no time, each run is the same."""
 
 import asyncio
 import math
@@ -17,6 +17,7 @@ LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
 }
+
 
 @pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy])
 def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,8 @@ SENT = Outcome(state="sent", code=250, reply="2.0.0 ok")
 DOWN = Outcome(state="unreachable", reply="connection refused")
 LATER = Outcome(state="deferred", code=451, reply="4.3.0 later")
 REFUSED = Outcome(state="refused", code=550, reply="5.1.1 gone")
+SILENT = Outcome(state="deferred", reply="Before the final dot: no answer")
+SILENT_DOT = Outcome(state="unknown", reply="After the final dot: no answer")
 LOST = Outcome(state="unknown", reply="After the final dot: connection lost")
 UPDATE = "---\nsubject: News\npreview: Some\n---\n{{ greeting }}\n\nThere is news.\n"
 
@@ -36,7 +39,8 @@ UPDATE = "---\nsubject: News\npreview: Some\n---\n{{ greeting }}\n\nThere is new
 class World:
     """A relay on a stopped clock: each message takes `seconds`, and `answer` says what becomes of it.
 
-    The final dot is written after `dotted_after` seconds; opening a connection takes `opening`.
+    The final dot is written after `dotted_after` seconds; opening a connection takes `opening`. `stalls` are
+    recipients about whom "RCPT" or the "dot" is never answered.
     """
 
     clock: StoppedClock
@@ -45,6 +49,7 @@ class World:
     answer: Callable[[str], Outcome] = lambda recipient: SENT
     dotted_after: float = 0.0
     opening: float = 0.0
+    stalls: Mapping[str, str] = field(default_factory=dict)
     arrived: list[str] = field(default_factory=list)
     begun: list[tuple[str, float]] = field(default_factory=list)
     letters: list[bytes] = field(default_factory=list)
@@ -65,6 +70,7 @@ class Scripted:
     dotted: bool = False
     offers: Offers | None = None
     opened: bool = False
+    given_up: "asyncio.Future[None] | None" = None
 
     async def send(
         self,
@@ -99,6 +105,8 @@ class Scripted:
         before_dot: Callable[[], None],
     ) -> Outcome:
         loop = asyncio.get_running_loop()
+        if recipient in self.world.stalls:
+            return await self._stall(recipient, before_dot)
         if self.world.seconds:
             await asyncio.sleep(self.world.dotted_after)
             if loop.time() > deadline():
@@ -112,11 +120,27 @@ class Scripted:
             self.world.letters.append(message)
         return outcome
 
+    async def _stall(self, recipient: str, before_dot: Callable[[], None]) -> Outcome:
+        """Wait for an answer that never comes, as long as RFC 5321 says."""
+        self.given_up = asyncio.get_running_loop().create_future()
+        if self.world.stalls[recipient] == "dot":
+            before_dot()
+            self.dotted = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.given_up, 600.0 if self.dotted else 300.0)
+        return SILENT_DOT if self.dotted else SILENT
+
     async def close(self) -> None:
         pass
 
     def abort(self) -> None:
         pass
+
+    def give_up(self) -> bool:
+        if self.dotted or self.given_up is None or self.given_up.done():
+            return False
+        self.given_up.set_result(None)
+        return True
 
 
 def lane(

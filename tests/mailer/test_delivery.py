@@ -28,6 +28,7 @@ from tests.relays import (
     confirmation,
     crowd,
     deliver,
+    elsewhere,
     rows,
     states,
     worker,
@@ -282,13 +283,13 @@ def test_a_server_that_never_answers_holds_the_end_up_for_half_a_minute_and_no_l
 def test_what_was_cut_off_after_the_final_dot_is_unknown_and_never_sent_again_blindly(
     service: Service, world: World, ben: Person
 ) -> None:
-    crowd(service, 50)
+    elsewhere(service, crowd(service, 50)[::2], "elsewhere.example")
     broadcast(service)
     world.seconds = 600.0
     made = worker(service, world)
 
     async def stopped() -> None:
-        asyncio.get_running_loop().call_later(1.0, made.stop)
+        asyncio.get_running_loop().call_later(0.9, made.stop)
         await made.run()
 
     run(world.clock, stopped())

@@ -90,8 +90,10 @@ def test_a_relay_that_hangs_holds_up_only_what_it_has(service: Service, world: W
         await made.run()
 
     run(world.clock, stopped())
-    assert everybody_once(590, world)
-    assert states(service) == {"sent": 590, "queued": 10}
+    held = len(other.begun)
+    assert held <= 25  # its connections, and then a look twice a second
+    assert everybody_once(600 - held, world)
+    assert states(service) == {"sent": 600 - held, "queued": held}
 
 
 def test_a_relay_that_is_back_is_tried_by_one_message_and_then_gets_its_share_again(
@@ -105,7 +107,7 @@ def test_a_relay_that_is_back_is_tried_by_one_message_and_then_gets_its_share_ag
     other.answer = lambda recipient: SENT if world.clock.now() >= back else DOWN
     deliver(service, world, lanes=[lane(world), lane(other, name="other.example:25")])
     assert everybody_once(2_000, world, other)
-    looks = [round(at - began - 0.05) for _, at in other.begun[10:13]]
+    looks = [round(at - began - 0.05) for _, at in other.begun if at > began + 0.5][:3]
     assert looks == [1, 3, 7]  # it was back at 4, and one message found out
     assert len(other.arrived) > 100
 
