@@ -26,7 +26,7 @@ from mailer import limits, outbox, pauses
 from mailer.limits import AHEAD, Turn
 from mailer.outbox import QUEUED, REASON, Entry, OutboxRow
 from mailer.pauses import DOMAIN, RELAY, Halt, Pause
-from mailer.policy import POLICY, URGENT_MOST, is_urgent
+from mailer.policy import POLICY, URGENT_MOST
 from mailer.rates import EVERY_OTHER, Rate
 
 STAFF_LOOK = timedelta(minutes=1)  # how often mail to a domain that staff paused is looked at
@@ -264,9 +264,8 @@ class _Claiming:
         for entry in trying:
             self.trials[entry.id] = pause.scope
         waiting = entries[: len(entries) - len(trying)]
-        if pause.suspends:
-            trying = [entry for entry in waiting if is_urgent(entry.kind)] + trying
-            waiting = [entry for entry in waiting if not is_urgent(entry.kind)]
+        trying = [entry for entry in waiting if not pause.holds(entry.kind)] + trying
+        waiting = [entry for entry in waiting if pause.holds(entry.kind)]
         after = next_try or pause.try_at or self.real + STAFF_LOOK
         if waiting:
             why = f"{domain} refuses our mail" if pause.try_at else f"mail to {domain} is paused by staff"

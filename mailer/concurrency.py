@@ -174,6 +174,17 @@ class Concurrency:
             soonest = min(soonest, max(until, now + STALL_SECONDS))
         return soonest
 
+    def stuck(self, now: float) -> bool:
+        """Tell whether as many are stalled as usually are under way, and nobody was answered lately."""
+        first = next(iter(self._stalled), None)
+        long_ago = now - SILENCE_SECONDS
+        return (
+            first is not None
+            and first.began <= long_ago
+            and all(lane.stalled >= max(1, lane.places) for lane in self.lanes)
+            and all(lane.answered_at <= long_ago for lane in self.lanes)
+        )
+
     @property
     def _domain_first(self) -> int:
         """How many messages may be under way to a domain that has not answered yet."""

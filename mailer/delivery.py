@@ -3,7 +3,7 @@
 ```
 feeder    claims about half a second's work, composes a few at a time, hands them out (mailer/handout.py)
 senders   one connection each, of one lane or another; what became of a message goes to the recorder
-recorder  writes outcomes down in batches, with what they mean to their source, in one transaction
+recorder  writes outcomes down in batches, with what they mean to their source
 keeper    renews the lease while claimed rows are being worked on
 ```
 Database work runs in one thread of its own, everything else in one event loop, and nothing here knows a kind.
@@ -50,8 +50,8 @@ log = structlog.get_logger()
 class Delivery:
     """One worker: takes due rows of the ledger to the relays and records what became of them.
 
-    `lanes` lead to the relays; `domains` are the rates of recipients' domains; `executor` runs database work
-    and must run one piece at a time; `journal` holds what a kill must not make anybody forget.
+    `lanes` lead to the relays; `domains` are the rates of recipients' domains; `executor` runs database work,
+    one piece at a time; `journal` holds what a kill must not make anybody forget.
     """
 
     database: Database
@@ -85,6 +85,11 @@ class Delivery:
     def trouble(self) -> str:
         """Why nothing can leave by any relay, "" while something can."""
         return self.lanes[0].closed if all(lane.closed for lane in self.lanes) else ""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether all connections have waited for answers for long."""
+        return self._handout.stuck
 
     @property
     def _away(self) -> bool:
@@ -170,7 +175,6 @@ class Delivery:
         )
 
     async def _lose_patience(self, senders: Sequence[asyncio.Task[None]]) -> None:
-        """Once told to stop, wait only so long for the servers' answers."""
         await self._stop.wait()
         _, late = await asyncio.wait(senders, timeout=DRAIN_SECONDS)
         for sender in late:
@@ -200,7 +204,6 @@ class Delivery:
                 return
 
     def _heed(self, batch: Batch) -> None:
-        """Let the lanes know what the database says about them."""
         for row, scope in batch.row_trials.items():
             self._recorder.tries(row, scope)
         for lane in self.lanes:
@@ -269,7 +272,7 @@ class Delivery:
             self._recorder.note(verdicts.back(left.letter.entry))
 
     def _take_back_slotless(self) -> None:
-        """Give back what no slot was left for, because all connections were busy when it came."""
+        """Give back what no slot was left for, as all connections were busy when it came."""
         if any(lane.rate for lane in self.lanes):
             self._take_back(before=self._time() - 2 * CLAIM_SECONDS)
 
@@ -282,7 +285,7 @@ class Delivery:
         return any(lane.works(self._time(), urgent=urgent) for lane in self.lanes)
 
     async def _quiet(self) -> None:
-        """Wait until no message is under way; then a lease that was over for a while harms nobody."""
+        """Wait until nothing is under way; then a lease that was over for a while harms nobody."""
         while (self._busy or self._tenure.late) and not self._stop.is_set():
             await self._something_moved()
             self._take_back_slotless()
@@ -316,8 +319,7 @@ class Delivery:
             await connection.close()
 
     async def _compose_again(self, entry: Entry) -> Ready | Result:
-        (again,) = await self._composed([entry])
-        return again
+        return (await self._composed([entry]))[0]
 
     async def _composed(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
         """Compose, and heed pauses once more: nothing begins later than a second after one."""
@@ -381,6 +383,5 @@ class Delivery:
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, but no longer than this."""
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)

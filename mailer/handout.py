@@ -78,6 +78,11 @@ class Handout:
         """Whether no message waits."""
         return not (self._urgent or self._others or self._early or self._aside)
 
+    @property
+    def stuck(self) -> bool:
+        """Whether all connections have waited for answers for long."""
+        return self._concurrency.stuck(self.loop.time())
+
     def ripe(self, *, urgent: bool) -> int:
         """Return how many messages, urgent or not, wait for a connection, and not for their turn."""
         aside = sum(_urgent(each) == urgent for each in self._aside)

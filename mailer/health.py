@@ -90,18 +90,23 @@ CHECKS: Sequence[Check] = (
             "unreachable": ("trouble", "The mail server has not answered lately."),
             "paused": (
                 "trouble",
-                "Servers refuse our mail, so it is paused for a while and tried again by itself.",
+                "Servers refuse our mail, so all but what is urgent is paused and tried again by itself.",
             ),
+            "stalled": ("trouble", "Mail servers let us wait, and all connections wait for their answers."),
         },
     ),
     Check(
         name="confirmations",
         well="Nobody waits long for a confirmation.",
         faults={
+            "unanswered_confirmation": (
+                "trouble",
+                "A confirmation has been on its way for more than a minute: a mail server does not answer.",
+            ),
             "late_confirmation": (
                 "trouble",
                 "Somebody has been waiting for a confirmation for more than a minute.",
-            )
+            ),
         },
     ),
     Check(
@@ -201,6 +206,7 @@ def _questions(*, now: datetime, real: datetime) -> Any:
     )
     for_slots = exists().where(Limit.scope.startswith(RELAY), Limit.free_at > real)
     paused = exists().where(Pause.scope.startswith(RELAY))
+    under_way = and_(OutboxRow.state == SENDING, OutboxRow.due_at <= now - PATIENCE)
     newest_beat = select(func.max(Pulse.at)).scalar_subquery()
     newest_lease = select(func.max(Lease.until)).where(Lease.name == leases.SCHEDULER).scalar_subquery()
     return select(
@@ -218,6 +224,8 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         exists()
         .where(waits, in_time, (OutboxRow.due_at <= now - PATIENCE) | untried)
         .label("late_confirmation"),
+        exists().where(under_way, OutboxRow.kind == "confirmation").label("unanswered_confirmation"),
+        exists().where(Pulse.at >= real - pulse.DEAD, Pulse.stalled).label("stalled"),
         (~or_(holds(leases.SCHEDULER), holds(tryout.MOVING))).label("unscheduled"),
         exists().where(Pause.try_at.is_not(None)).label("paused"),
         restores.is_held().label("held"),

@@ -21,6 +21,7 @@ from sqlalchemy import CursorResult, String, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Instant, Moment, insert_or_nothing
+from mailer.policy import is_urgent
 
 FIRST_TRY, LONGEST = timedelta(minutes=15), timedelta(hours=4)
 MOST_TRIES = 9  # counted; the wait is the longest long before
@@ -44,6 +45,10 @@ class Pause(Base):
     def suspends(self) -> bool:
         """Whether it came by itself and ends by itself; then urgent mail goes on."""
         return self.try_at is not None
+
+    def holds(self, kind: str) -> bool:
+        """Tell whether messages of this kind wait for its end."""
+        return not (self.suspends and is_urgent(kind))
 
 
 EVERY_ONE = select(Pause).order_by(Pause.scope)  # made once: each claim asks

@@ -1,11 +1,11 @@
 """Pulse: a delivery process says every ten seconds that it lives, so that every other process can tell."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, String, delete, func, select, update
+from sqlalchemy import BigInteger, Boolean, String, delete, false, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.clock import Clock
@@ -18,18 +18,24 @@ FORGOTTEN = timedelta(days=1)
 
 
 class Pulse(Base):
-    """When a worker was last heard; `skew`: by how many microseconds the database's clock is ahead of its."""
+    """When a worker was last heard; `skew`: by how many microseconds the database's clock is ahead of its.
+
+    `stalled`: all its connections have waited for answers for long.
+    """
 
     __tablename__ = "pulses"
 
     worker: Mapped[str] = mapped_column(String(40), primary_key=True)
     at: Mapped[Moment]
     skew: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    stalled: Mapped[bool] = mapped_column(Boolean, server_default=false())
 
 
-def beat(session: Session, worker: str, *, real: datetime, skew: timedelta = timedelta(0)) -> None:
+def beat(
+    session: Session, worker: str, *, real: datetime, skew: timedelta = timedelta(0), stalled: bool = False
+) -> None:
     """Say that this worker lives; the first beat clears away those unheard for a day."""
-    row = {"worker": worker, "at": real, "skew": skew // MICROSECOND}
+    row = {"worker": worker, "at": real, "skew": skew // MICROSECOND, "stalled": stalled}
     if insert_or_nothing(session, Pulse, [row]):
         session.execute(delete(Pulse).where(Pulse.at < real - FORGOTTEN))
     else:
@@ -52,12 +58,14 @@ def last_beats(session: Session) -> Mapping[str, datetime]:
 
 
 @asynccontextmanager
-async def beating(database: Database, clock: Clock, *, worker: str) -> AsyncIterator[None]:
-    """Beat for as long as the block lasts and its event loop turns."""
+async def beating(
+    database: Database, clock: Clock, *, worker: str, stalled: Callable[[], bool] = lambda: False
+) -> AsyncIterator[None]:
+    """Beat for as long as the block lasts and its event loop turns; `stalled`: see `Delivery.stalled`."""
 
     def once() -> None:
         with suppress(StorageTrouble), database.write() as session:  # delivery itself tells of the trouble
-            beat(session, worker, real=clock.real(), skew=clock.correction)
+            beat(session, worker, real=clock.real(), skew=clock.correction, stalled=stalled())
 
     async def often() -> None:
         while True:

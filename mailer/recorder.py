@@ -21,7 +21,6 @@ from mailer.composer import Letters, Ready
 from mailer.offers import Offers
 from mailer.outbox import Entry, Result
 from mailer.pauses import Pause
-from mailer.policy import is_urgent
 from mailer.source import Source
 
 WATCHED, WINDOW_SECONDS = 200, 3_600.0  # answers, and how long one counts
@@ -98,9 +97,8 @@ class Recorder:
         def waits(letter: Ready | Result) -> bool:
             domain = letter.recipient.rpartition("@")[2] if isinstance(letter, Ready) else ""
             pause = paused.get(f"{pauses.DOMAIN}{domain}")
-            if pause is None or (pause.suspends and is_urgent(letter.entry.kind)):
-                return False
-            return letter.entry.id not in self._trials
+            held = pause is not None and pause.holds(letter.entry.kind)
+            return held and letter.entry.id not in self._trials
 
         return [verdicts.back(letter.entry) if waits(letter) else letter for letter in letters]
 

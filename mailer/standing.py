@@ -111,7 +111,8 @@ def _restore(asked: Question) -> Kept:
 
 def _pause(asked: Question) -> Kept:
     """Mail waits when every server that it could leave by is paused, or the domain it goes to."""
-    paused = pauses.all_of_them(asked.session)
+    every = pauses.all_of_them(asked.session)
+    paused = {scope: pause for scope, pause in every.items() if pause.holds(asked.kind)}
     domain = asked.contact.email.rpartition("@")[2]
     if (pause := paused.get(f"{DOMAIN}{domain}")) is not None:
         return "domain paused", f"Mail to {domain} waits: {pause.why}."

@@ -38,7 +38,8 @@ def run(service: Service, *, attached: bool) -> None:
             else:
                 loop.add_signal_handler(signal.SIGINT, delivery.stop)
             loop.add_signal_handler(signal.SIGTERM, delivery.stop)
-            async with pulse.beating(service.database, service.clock, worker=service.name):
+            name, stalled = service.name, lambda: delivery.stalled
+            async with pulse.beating(service.database, service.clock, worker=name, stalled=stalled):
                 await delivery.run()
 
         with asyncio.Runner(loop_factory=_fast_loop()) as runner:

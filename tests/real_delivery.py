@@ -21,6 +21,7 @@ class RealTime(Clock):
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        super().__init__()
         self._began = Clock().now()
 
     def now(self) -> Any:
@@ -79,3 +80,9 @@ def deliver_while(made: Delivery, loop: str, work: Callable[[], Awaitable[None]]
         runner.run(watched())
     made.executor.shutdown()
     return faults
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that happens in another thread."""
+    while not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0.02)

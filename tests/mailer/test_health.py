@@ -190,6 +190,29 @@ def test_a_confirmation_that_waits_for_a_minute_is_told(
     assert troubles(visitor) == {}
 
 
+def test_a_confirmation_that_no_server_answers_for_a_minute_is_told(
+    service: Service, visitor: Visitor, clock: StoppedClock, ben: Person, cleo: Person
+) -> None:
+    confirmation(service, ben)
+    lease = clock.real() + timedelta(minutes=9)
+    with service.database.write() as session:
+        outbox.claim(session, worker="worker", limit=1, now=clock.now(), lease_until=lease)
+    for seconds, told in ((59, False), (2, True)):
+        clock.advance(seconds=seconds)
+        at_work(service)
+        assert ("does not answer" in troubles(visitor).get("confirmations", "")) == told
+
+
+def test_a_worker_whose_connections_all_wait_for_answers_is_told(
+    service: Service, visitor: Visitor, clock: StoppedClock
+) -> None:
+    at_work(service)
+    for stalled in (True, False):
+        with service.database.write() as session:
+            pulse.beat(session, "worker", real=clock.real(), stalled=stalled)
+        assert ("all connections wait" in troubles(visitor).get("mail server", "")) == stalled
+
+
 def test_a_server_that_asks_to_wait_is_no_trouble_and_one_that_is_down_is(
     service: Service, visitor: Visitor, clock: StoppedClock, ben: Person, world: World
 ) -> None:

@@ -86,6 +86,15 @@ def test_mail_waits_when_every_server_of_ours_is_paused_and_not_when_one_is(
         assert kept(service, ben, "broadcast") == rule
 
 
+def test_refusals_of_others_hold_no_mail_that_is_urgent(service: Service, ben: Person, cleo: Person) -> None:
+    now = service.clock.real()
+    with service.database.write() as session:
+        pauses.begin(session, "domain/vecinos.example.org", why="5.7.1 no", real=now)
+    assert kept(service, ben, "broadcast") == "domain paused"
+    assert kept(service, ben, "access", list="") == ""
+    assert kept(service, cleo, "invitation") == "left"
+
+
 def test_nothing_goes_while_a_restore_is_held(service: Service, ben: Person) -> None:
     now = service.clock.now()
     with service.database.write() as session:

@@ -111,9 +111,11 @@ class Stage:
         compiled: Compiled = known[0]
         return compiled
 
-    def anything_due(self, session: Session, *, now: datetime) -> bool:
+    def anything_due(self, session: Session, *, now: datetime, least: int = outbox.LAST) -> bool:
         """Look whether a row is due, but not again before the database or the hour has changed."""
         assert self.world is not None
+        if least != outbox.LAST:
+            return _anything_due(session, now=now, least=least)
         known, until = self._idle
         if known == self.world.witness.commits and now < until:
             return False
