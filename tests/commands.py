@@ -30,8 +30,11 @@ class Ran:
 Mailer = Callable[..., Ran]
 
 
-def mailer(service: Service) -> Mailer:
-    """Return what runs `mailer <words>` on this service; `typed` is what the person answers."""
+def mailer(service: Service | None) -> Mailer:
+    """Return what runs `mailer <words>` on this service, or on that of the environment.
+
+    `typed` is what the person answers.
+    """
 
     def run(*words: object, typed: str | None = None) -> Ran:
         result = CliRunner().invoke(

@@ -91,6 +91,13 @@ class PostgresServer:
         self._create(name, template="template0")
         return self._url(name)
 
+    def copy(self, url: str) -> str:
+        """Return the URL of a new database with all that is in this one; its connections are cut off."""
+        name, template = f"test_{uuid4().hex}", url.partition("?")[0].rpartition("/")[2]
+        self._run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{template}'")
+        self._create(name, template=template)
+        return self._url(name)
+
     def drop(self, url: str) -> None:
         """Remove a database, whoever still holds it."""
         name = url.partition("?")[0].rpartition("/")[2]

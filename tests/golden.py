@@ -1,0 +1,252 @@
+"""The golden installation, which the code of eb00ebd wrote, opened by today's code on both databases.
+
+tests/fixtures/eb00ebd/README.md says what is in it. What these tests compare with are files and not names of
+the code, so that renaming the code cannot rename them, too; the code is reached by commands, pages and bytes.
+"""
+
+import email
+import email.policy
+import gzip
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import create_engine, event, text
+
+from mailer import service as composition
+from mailer import settings
+from mailer.service import Service
+from tests import commands, relays
+from tests.clocks import START, StoppedClock
+from tests.commands import Mailer, Ran
+from tests.loops import run
+from tests.mailer.visitor import Response, Visitor
+from tests.relays import World
+
+FOLDER = Path(__file__).parent / "fixtures" / "eb00ebd"
+HOST = "lists.campaign.example.org"
+URL = f"https://{HOST}"
+RELAY = "relay-a.example.org:587"
+BOOT = b"00000000-0000-4000-8000-000000eb00eb"  # which no machine ever had
+ALLOCATED = 1 << 20  # octets of a journal that a worker has begun, written or not
+FIRST_HOURS = (timedelta(0), timedelta(minutes=10), timedelta(minutes=40), timedelta(hours=6))
+WEEK = (*FIRST_HOURS, *(timedelta(days=day, hours=6) for day in range(1, 7)), timedelta(days=7))
+GIVEN_AT = timedelta(days=2, hours=6)  # when staff give the resource that mails wait for
+MOST_ROUNDS = 10
+
+Row = Mapping[str, Any]
+
+
+def told(name: str) -> Any:
+    """Return what a golden file says."""
+    return json.loads((FOLDER / name).read_text("utf-8"))
+
+
+def load(url: str) -> None:
+    """Fill an empty database with what the installation of eb00ebd had, by SQL alone."""
+    kind = "sqlite" if url.startswith("sqlite") else "postgresql"
+    script = gzip.decompress((FOLDER / kind / "database.sql.gz").read_bytes()).decode()
+    if kind == "sqlite":
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+            connection.executescript(script)
+        return
+    engine = create_engine(url)
+    raw = engine.raw_connection()
+    raw.driver_connection.execute(script)  # several statements at once, which only the driver itself takes
+    raw.commit()
+    raw.close()
+    engine.dispose()
+
+
+def rows(url: str, table: str, *, columns: Iterable[str] = ()) -> Sequence[Row]:
+    """Return every row of a table, in any order."""
+    named = ", ".join(f'"{name}"' for name in columns) or "*"
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = connection.execute(text(f'SELECT {named} FROM "{table}"')).mappings().all()
+    engine.dispose()
+    return [{name: _plain(value) for name, value in row.items()} for row in found]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as both databases tell it: JSON as objects, truth as a number, octets as bytes."""
+    if isinstance(value, memoryview):
+        return bytes(value)
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        return json.loads(value)
+    return value
+
+
+def count(url: str, tables: Iterable[str]) -> dict[str, int]:
+    """Return how many rows each of these tables has."""
+    return {table: len(rows(url, table)) for table in tables}
+
+
+def furnish(home: Path, kind: str, *, boot: bytes = BOOT) -> None:
+    """Make the data folder as it stood; journals with this boot, and as long as they were allocated."""
+    shutil.copytree(FOLDER / "home", home, dirs_exist_ok=True)
+    shutil.copytree(FOLDER / kind / "journals", home / "journals")
+    for path in home.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    home.chmod(0o700)
+    for path in (home / "journals").iterdir():
+        path.write_bytes(path.read_bytes().replace(BOOT, boot))
+        if path.suffix == ".journal":
+            os.truncate(path, ALLOCATED)
+
+
+@dataclass(kw_only=True)
+class House:
+    """The installation at work: its service on a clock that stands at the moment it was left."""
+
+    home: Path
+    url: str
+    clock: StoppedClock
+    world: World
+    service: Service
+    mailer: Mailer
+    visitor: Visitor
+    _read: list[EmailMessage] = field(default_factory=list)
+
+    def run(self, *words: object, status: int = 0) -> Ran:
+        """Run a command that must end with this status."""
+        ran = self.mailer(*words)
+        assert ran.status == status, (words, ran)
+        return ran
+
+    def get(self, url: str) -> Response:
+        """Open a link."""
+        return self.visitor.get(url.removeprefix(URL) or "/")
+
+    def post(self, url: str, form: dict[str, str]) -> Response:
+        """Press a button of the page of a link."""
+        return self.visitor.post(urlsplit(url.removeprefix(URL)).path, form)
+
+    def person(self, address: str) -> Any:
+        """Return everything that is known of somebody."""
+        return self.run("contact", "export", address).json
+
+    def lists(self, address: str) -> dict[str, str]:
+        """Return how somebody stands on each list."""
+        return {each["list"]: each["state"] for each in self.person(address)["subscriptions"]}
+
+    def messages(self) -> Mapping[int, Row]:
+        """Return every message by its number."""
+        return {row["id"]: row for row in self.run("outbox", "list", "--limit", 10_000, "--json").json}
+
+    def settle(self) -> None:
+        """Let everything happen that is due at this moment."""
+        for _ in range(MOST_ROUNDS):
+            moved = self.service.jobs.tick()
+            self.deliver()
+            if not moved:
+                return
+        raise AssertionError("there is always something to do")
+
+    def deliver(self, *, worker: str = "golden.2.00000002") -> None:
+        """Deliver what is due by the relay of the settings that is not suspended."""
+        lanes = [relays.lane(self.world, name=RELAY, connections=4)]
+        domains = self.service.settings.domain_limits
+        made = relays.worker(self.service, self.world, lanes=lanes, domains=domains, name=worker)
+        run(self.clock, made.run(until_empty=True))
+        made.journal.close(settled=True)
+
+    def live(self, offsets: Sequence[timedelta] = WEEK) -> None:
+        """Let the week go by in which staff give the resource that mails wait for, and do nothing else."""
+        for offset in offsets:
+            self.clock.set(max(START + offset, self.clock.now()))
+            if offset == GIVEN_AT:
+                link = "https://campaign.example.org/p"
+                self.run("resource", "add", "powerpoint", "--language", "en", "--link", link)
+            self.settle()
+
+    def letters(self) -> Sequence[EmailMessage]:
+        """Return what arrived, in order."""
+        self._read += [read(message) for message in self.world.letters[len(self._read) :]]
+        return self._read
+
+
+def opened(home: Path, url: str, *, now: datetime = START) -> House:
+    """Build the service on a folder and a database; the caller closes it."""
+    environ = {"MAILER_HOME": str(home), "MAILER_DATABASE_URL": url}
+    clock = StoppedClock(now)
+    service = composition.build(settings.load(environ), clock=clock)
+    if service.database.dialect == "sqlite":
+        quick = "PRAGMA synchronous=OFF"  # no machine loses its power in these tests
+        event.listen(service.database.engine, "connect", lambda made, _: made.execute(quick))
+    return House(
+        home=home,
+        url=url,
+        clock=clock,
+        world=World(clock),
+        service=service,
+        mailer=commands.mailer(service),
+        visitor=Visitor(service, clock, host=HOST),
+    )
+
+
+def read(message: bytes) -> EmailMessage:
+    """Parse a message as a mail program would."""
+    parsed = email.message_from_bytes(message, policy=email.policy.default)
+    assert isinstance(parsed, EmailMessage)
+    return parsed
+
+
+def row_of(letter: EmailMessage) -> int:
+    """Return the number of the row that a letter was composed for, as its Message-ID tells."""
+    return int(str(letter["Message-ID"])[1:].partition(".")[0])
+
+
+def address_of(letter: EmailMessage) -> str:
+    """Return whom a letter is to."""
+    return str(letter["To"].addresses[0].addr_spec)
+
+
+def uid_of(letter: EmailMessage) -> str:
+    """Return the UID of the calendar entry in a letter, "" where it has none."""
+    for part in letter.walk():
+        if part.get_content_type() == "text/calendar":
+            unfolded = re.sub(r"\r?\n ", "", str(part.get_content()))
+            found = re.search(r"^UID:(.*?)\r?$", unfolded, re.MULTILINE)
+            return found[1] if found else ""
+    return ""
+
+
+def command(environ: Mapping[str, str], *words: object) -> Ran:
+    """Run a command as a shell does, that finds its folder and its database in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        return commands.mailer(None)(*words)
+
+
+def upgrade(url: str, home: Path) -> None:
+    """Bring a database up to date by the command."""
+    ran = command({"MAILER_HOME": str(home), "MAILER_DATABASE_URL": url}, "db", "upgrade")
+    assert (ran.status, ran.refusal) == (0, ""), ran
+
+
+def change(url: str, statement: str) -> None:
+    """Change rows by hand, before anything else has the database open."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def keys(url: str) -> Mapping[int, str]:
+    """Return the key of each message, with a word in place of its reader's number."""
+    found = rows(url, "outbox", columns=("id", "key"))
+    return {row["id"]: re.sub(r"/contact/\d+(?=/|$)", "/contact/{contact}", row["key"]) for row in found}

@@ -1,0 +1,64 @@
+"""What the tests of the golden installation can ask for; see tests/golden.py."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests import golden
+from tests.databases import PostgresServer
+from tests.golden import House
+
+
+@pytest.fixture(scope="session")
+def golden_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden installation's SQLite file, brought up to date."""
+    home = tmp_path_factory.mktemp("golden")
+    golden.furnish(home, "sqlite")
+    url = f"sqlite:///{home}/mailer.db"
+    golden.load(url)
+    golden.upgrade(url, home)
+    return home / "mailer.db"
+
+
+@pytest.fixture(scope="session")
+def golden_database(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of the golden installation's PostgreSQL database, brought up to date."""
+    home = tmp_path_factory.mktemp("golden")
+    golden.furnish(home, "postgresql")
+    url = postgres_server.empty()
+    golden.load(url)
+    golden.upgrade(url, home)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of database; the test runs once on each."""
+    return str(request.param)
+
+
+@pytest.fixture
+def golden_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a copy of the golden database, in the folder of the test."""
+    if kind == "sqlite":
+        file: Path = request.getfixturevalue("golden_file")
+        shutil.copy(file, tmp_path / "mailer.db")
+        yield f"sqlite:///{tmp_path}/mailer.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    url = server.copy(request.getfixturevalue("golden_database"))
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def house(kind: str, golden_url: str, tmp_path: Path) -> Iterator[House]:
+    """The golden installation at work, its machine started anew since."""
+    golden.furnish(tmp_path, kind)
+    with capture_logs():
+        opened = golden.opened(tmp_path, golden_url)
+        yield opened
+        opened.service.close()
