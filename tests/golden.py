@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -172,16 +172,30 @@ class House:
                 self.run("resource", "add", "powerpoint", "--language", "en", "--link", link)
             self.settle()
 
+    def readers(self) -> dict[str, list[str]]:
+        """Send an update to every list; returns who gets it, by list."""
+        reached = {}
+        for name in sorted(each["list"] for each in self.run("list", "--json").json):
+            file = self.home / "everybody.md"
+            file.write_text(f"---\nsubject: To the list {name}\n---\nNews for everybody.\n", "utf-8")
+            self.mailer("broadcast", "send", "--file", file, "--audience", name, "--yes")
+        self.settle()
+        for letter in self.letters():
+            name = str(letter["Subject"]).partition("To the list ")[2]
+            if name:
+                reached.setdefault(name, []).append(address_of(letter))
+        return {name: sorted(addresses) for name, addresses in reached.items()}
+
     def letters(self) -> Sequence[EmailMessage]:
         """Return what arrived, in order."""
         self._read += [read(message) for message in self.world.letters[len(self._read) :]]
         return self._read
 
 
-def opened(home: Path, url: str, *, now: datetime = START) -> House:
-    """Build the service on a folder and a database; the caller closes it."""
-    environ = {"MAILER_HOME": str(home), "MAILER_DATABASE_URL": url}
-    clock = StoppedClock(now)
+def opened(home: Path, url: str, **more: str) -> House:
+    """Build the service on a folder, a database and more of an environment; the caller closes it."""
+    environ = {"MAILER_HOME": str(home), "MAILER_DATABASE_URL": url, **more}
+    clock = StoppedClock()
     service = composition.build(settings.load(environ), clock=clock)
     if service.database.dialect == "sqlite":
         quick = "PRAGMA synchronous=OFF"  # no machine loses its power in these tests

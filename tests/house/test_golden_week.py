@@ -9,8 +9,8 @@ import pytest
 from tests import golden
 from tests.golden import House, address_of, row_of, uid_of
 
-# Who gets nothing at all in this week, and why.
-NOBODY = {
+# Who gets nothing of a list, whatever is sent to it, and why.
+NEVER = {
     "cleo@left.example.org": "left",
     "hugh@neighbors.example.org": "left by one click",
     "owen@neighbors.example.org": "left before staff decided",
@@ -20,22 +20,30 @@ NOBODY = {
     "becky@neighbors.example.org": "bounces",
     "carl@neighbors.example.org": "complained",
     "stan@neighbors.example.org": "staff said so",
+    "ivy@neighbors.example.org": "left what was lost with a machine",
+    "lost-left@neighbors.example.org": "left after the backup",
     "arriving-1@import.example.org": "the import is not finished",
     "arriving-2@import.example.org": "the import is not finished",
     "imp-undone1@import.example.org": "the import was taken back",
     "imp-asked1@import.example.org": "was asked long ago and has not answered",
     "dora@neighbors.example.org": "was asked two days ago and has not answered",
+    "oda@neighbors.example.org": "waits for staff",
     "paul@neighbors.example.org": "asked for a pause",
     "pia@neighbors.example.org": "asked for a pause",
-    "mara@neighbors.example.org": "her server refuses",
     "resting-0@resting.example.org": "staff suspended mail to there",
     "moves-sent@neighbors.example.org": "has another address",
     "moves-sent@moved.example.org": "has not confirmed the new address",
+    "old-sent-sent-goes@twins.example.org": "is one with another address",
     "broadcast-held-1@matrix.example.org": "has not confirmed the new address",
     "broadcast-held-4@matrix.example.org": "comes with an import that is not finished",
+}
+# To whom nothing of what waited may go, though later mail may.
+NOT_AGAIN = {
+    "mara@neighbors.example.org": "her server refused a letter",
     "broadcast-sending-begun@matrix.example.org": "may have it already",
     "broadcast-unknown-2@matrix.example.org": "may have it already",
 }
+DECLINED = "tom@neighbors.example.org"  # gets letters and calls, and wants no updates
 
 
 @pytest.fixture
@@ -78,10 +86,18 @@ def test_in_the_week_after_the_upgrade_everybody_gets_what_they_should(lived: Ho
     assert not counted(due) - counted(arrived), "these are missing"
     assert not counted(arrived) - counted(due), "these should not be there"
     got = {str(each["to"]) for each in arrived}
-    assert not {address: why for address, why in NOBODY.items() if address in got}
+    assert not {address: why for address, why in {**NEVER, **NOT_AGAIN}.items() if address in got}
     assert len({(each["to"], each["key"]) for each in arrived}) == len(arrived), (
         "somebody got something twice"
     )
+
+
+def test_an_update_to_every_list_reaches_its_readers_and_nobody_else(house: House) -> None:
+    reached = house.readers()
+    assert reached == golden.told("readers.json")
+    everybody = {address for addresses in reached.values() for address in addresses}
+    assert not {address: why for address, why in NEVER.items() if address in everybody}
+    assert DECLINED not in everybody
 
 
 def pairs() -> list[tuple[str, str, str]]:

@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, inspect
+from structlog.testing import capture_logs
 
 from tests import golden
 from tests.golden import House
@@ -31,15 +33,18 @@ Noticias de luego.
 
 
 @pytest.fixture
-def nowhere(monkeypatch: pytest.MonkeyPatch, kind: str, golden_url: str, tmp_path: Path) -> House:
+def nowhere(monkeypatch: pytest.MonkeyPatch, kind: str, golden_url: str, tmp_path: Path) -> Iterator[House]:
     """The installation, with a mail server that does not answer, and files to give to commands."""
     golden.furnish(tmp_path, kind)
-    for name, value in (("MAILER_HOME", str(tmp_path)), ("MAILER_DATABASE_URL", golden_url)):
+    away = {"MAILER_SMTP_URL": "smtp://127.0.0.1:9"}
+    for name, value in {"MAILER_HOME": str(tmp_path), "MAILER_DATABASE_URL": golden_url, **away}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MAILER_SMTP_URL", "smtp://127.0.0.1:9")
     (tmp_path / "update.md").write_text(LATER, "utf-8")
     (tmp_path / "here.csv").write_text("email\nlater@import.example.org\n")
-    return golden.opened(tmp_path, golden_url)
+    with capture_logs():  # a command's answer goes to the output alone
+        opened = golden.opened(tmp_path, golden_url, **away)
+        yield opened
+        opened.service.close()
 
 
 def missing(then: Any, now: Any, place: str = "") -> list[str]:
@@ -72,7 +77,6 @@ def test_commands_answer_scripts_as_they_did(nowhere: House, tmp_path: Path) -> 
             wrong[each["line"]] = [f"status {ran.status}: {ran.refusal}"]
         elif each["keys"] is not None and (gone := missing(each["keys"], ran.json)):
             wrong[each["line"]] = gone
-    nowhere.service.close()
     assert not wrong
 
 
@@ -96,7 +100,6 @@ def test_every_setting_of_then_is_read_as_it_was(nowhere: House) -> None:
     now = {row["key"]: row["value"] for row in nowhere.run("config", "show", "--json").json}
     then = golden.told("words.json")["settings"]
     assert {key: now.get(key) for key in then} == then
-    nowhere.service.close()
 
 
 def test_hashes_of_addresses_are_what_they_were(house: House) -> None:
