@@ -39,7 +39,7 @@ def test_after_a_restore_a_job_says_why_nothing_is_sent(
 ) -> None:
     now = service.clock.now()
     with service.database.write() as session:
-        restores.begin(session, backup_at=now - timedelta(days=1), now=now)
+        restores.begin(session, backup_at=now - timedelta(days=1), run="a", now=now)
     ran = mailer("jobs", "run", "fill-sequence")
     assert ran.status == 0
     assert ran.out.startswith("Nothing is sent: the backup of ")

@@ -123,7 +123,7 @@ def test_what_waits_for_a_reason_of_its_own_does_not_stand_still(
         elif why == "a pause":
             pauses.begin_by_staff(session, "relay/relay.example:25", real=clock.real())
         else:
-            restores.begin(session, backup_at=clock.now(), now=clock.now())
+            restores.begin(session, backup_at=clock.now(), run="a", now=clock.now())
     assert "delivery" not in troubles(visitor)
 
 

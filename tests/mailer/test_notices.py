@@ -85,7 +85,7 @@ def test_each_thing_that_waits_is_counted_and_goes_when_it_is_done(
         apply(house, person)
         confirmation(house, person)
     with house.database.write() as session:
-        restores.begin(session, backup_at=now - timedelta(days=1), now=now)
+        restores.begin(session, backup_at=now - timedelta(days=1), run="a", now=now)
         pauses.begin_by_staff(session, "domain/strict.example", real=now)
         facts.add(session, state="NY", text=CARD, source="https://example.org/", checked_on="",
                   checked_by="us", now=now, actor="staff")  # fmt: skip

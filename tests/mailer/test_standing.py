@@ -98,7 +98,7 @@ def test_refusals_of_others_hold_no_mail_that_is_urgent(service: Service, ben: P
 def test_nothing_goes_while_a_restore_is_held(service: Service, ben: Person) -> None:
     now = service.clock.now()
     with service.database.write() as session:
-        restores.begin(session, backup_at=now - timedelta(days=1), now=now)
+        restores.begin(session, backup_at=now - timedelta(days=1), run="a", now=now)
     assert kept(service, ben, "broadcast") == "restore"
 
 
