@@ -1,36 +1,41 @@
-"""The clock of a simulated world: whole microseconds that only the world moves."""
+"""The clocks of a simulated world, in whole microseconds that only the world moves."""
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from lists.clock import Clock
 from tests.clocks import START
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
 
 SECOND = 1_000_000
 
 
 class WorldClock(Clock):
-    """Every process of a world lives by it; the wall clock can be set back, the other never is."""
+    """The world's own time; the wall clock can be set back or leap ahead, `ticks` only ever grow."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ticks = 0
         self.shift = timedelta(0)
+        self.asleep = timedelta(0)  # how long the whole machine was suspended, which `ticks` do not count
 
     def real(self) -> datetime:
         """Return what the wall clock shows."""
+        return self.machine()
+
+    def machine(self) -> datetime:
+        """Return the same: the clocks of all machines agree."""
         return START + timedelta(microseconds=self.ticks) + self.shift
 
     def monotonic(self) -> float:
-        """Return seconds since the world began."""
+        """Return seconds since the world began, as CLOCK_MONOTONIC: without those of a suspension."""
         return self.ticks / SECOND
 
-    def machine(self) -> datetime:
-        """Return the same: all processes are on one machine."""
-        return self.real()
-
     def elapsed(self) -> float:
-        """Return seconds since the world began; it never sleeps."""
-        return self.monotonic()
+        """Return seconds since the world began, as CLOCK_BOOTTIME: with those of a suspension."""
+        return self.ticks / SECOND + self.asleep.total_seconds()
 
     def sleep(self, seconds: float) -> None:
         """Let this much time pass."""
@@ -39,3 +44,31 @@ class WorldClock(Clock):
     def at(self, moment: datetime) -> int:
         """Return the ticks at which the wall clock will show this moment."""
         return (moment - self.shift - START) // timedelta(microseconds=1)
+
+
+class ProcessClock(Clock):
+    """The clock of one process: while only its machine is suspended, its monotonic time stands still."""
+
+    def __init__(self, world: WorldClock, process: "Process") -> None:
+        super().__init__()
+        self._world, self._process = world, process
+
+    def real(self) -> datetime:
+        """Return what the wall clock shows."""
+        return self._world.real()
+
+    def machine(self) -> datetime:
+        """Return the same."""
+        return self._world.real()
+
+    def monotonic(self) -> float:
+        """Return seconds as CLOCK_MONOTONIC of this process's machine counts them."""
+        return (self._world.ticks - self._process.slept) / SECOND
+
+    def elapsed(self) -> float:
+        """Return seconds as CLOCK_BOOTTIME of this process's machine counts them."""
+        return self._world.elapsed()
+
+    def sleep(self, seconds: float) -> None:
+        """Let this much time pass."""
+        self._world.sleep(seconds)

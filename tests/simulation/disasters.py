@@ -1,6 +1,7 @@
 """Disasters: what befalls a world at a moment: outages, full disks, reboots, processes that stand still."""
 
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -8,12 +9,16 @@ from typing import TYPE_CHECKING
 
 from mailer import journal
 from tests.simulation.clock import SECOND
+from tests.simulation.neighbors import address_of
 from tests.simulation.peer import Relay
 from tests.simulation.process import Process
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+STANDS = (2.0, 50.0, 70.0, 120.0)  # seconds; a lease has 45
+SOON = 60  # steps from the moment of a disaster to the step at which a process stands still
+SUSPENDED = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1))
 LONG_OUTAGE, LONG_OUTAGE_SEEN, SEEN_SECONDS = 48 * 3600.0, 4, 8.0
 
 
@@ -39,9 +44,19 @@ class Disasters:
             (self.reboot, plan.reboots),
             (self.stall, plan.stalls),
             (self.set_back, plan.set_backs),
+            (self.suspend, plan.suspensions),
+            (self.freeze, plan.freezes),
+            (self.pause_machine, plan.machine_pauses),
         ):
             for _ in range(times):
                 world.after(chance.uniform(0.0, plan.seconds - plan.calm), disaster)
+
+    def stall_recipients(self) -> None:
+        """Let relays never answer about some readers, from the beginning and until everything is healed."""
+        world = self.world
+        numbers = self._chance.sample(world.neighbors.known, min(world.plan.stalled, world.plan.people))
+        for relay in world.relays:
+            relay.stalled = frozenset(address_of(number).email for number in numbers)
 
     def outage(self) -> None:
         """Let nobody connect to some relays, or all, for a while."""
@@ -81,15 +96,65 @@ class Disasters:
         if living and self.rage:
             process = self._chance.choice(living)
             seconds = self._chance.choice([2.0, 40.0, 50.0, 70.0, 120.0])
-            process.stands_until = self.world.clock.ticks + int(seconds * SECOND)
+            until = self.world.clock.ticks + int(seconds * SECOND)
+            process.stands_until = max(process.stands_until, until)
             self.world.stalled = True
             self.world.tell(process.name, f"stands still for {seconds:.0f} s")
+
+    def freeze(self) -> None:
+        """Let a process stand still in the middle of what it does, as by SIGSTOP."""
+        self._stand_still(self.world.living(), self._chance.choice(STANDS), paused=False)
+
+    def pause_machine(self) -> None:
+        """Let the virtual machine of one worker be paused: its monotonic time does not go on meanwhile."""
+        self._stand_still([each for each in self.world.works if not each.dead], 0.0, paused=True)
+
+    def _stand_still(self, living: Sequence[Process], seconds: float, *, paused: bool) -> None:
+        world, chance = self.world, self._chance
+        if not living or not self.rage:
+            return
+        process = chance.choice(living)
+        seconds = seconds or chance.choice(STANDS)
+
+        def now() -> None:
+            world.stalled = True
+            world.tell(process.name, f"stands still for {seconds:.0f} s, step {process.steps}")
+            process.stand_still(seconds)
+            process.slept += int(seconds * SECOND) if paused else 0
+            world.tell(process.name, "goes on")
+
+        process.stands_at, process.stands_still = process.steps + chance.randint(1, SOON), now
+
+    def suspend(self) -> None:
+        """Let the whole machine be suspended: only the wall clock and CLOCK_BOOTTIME go on.
+
+        Relays give up the connections meanwhile; their reset arrives at waking, or was lost. One process,
+        in the middle of something, wakes later than the others.
+        """
+        world, chance = self.world, self._chance
+        living = world.living()
+        if not living or not self.rage:
+            return
+        process, length, later = chance.choice(living), chance.choice(SUSPENDED), chance.uniform(0.0, 8.0)
+
+        def now() -> None:
+            world.tell("world", f"suspended for {length}; {process.name} wakes {later:.1f} s later")
+            world.stalled = True
+            world.clock.shift += length
+            world.clock.asleep += length
+            for each in world.living():
+                for wire in each.wires:
+                    wire.give_up(lost=chance.random() < 0.3)
+            process.stand_still(later)
+
+        process.stands_at, process.stands_still = process.steps + chance.randint(1, SOON), now
 
     def set_back(self) -> None:
         """Let the wall clock be set back."""
         if self.rage:
             minutes = self._chance.choice([0.05, 2.0, 61.0])
             self.world.clock.shift -= timedelta(minutes=minutes)
+            self.world.set_back = True
             self.world.tell("world", f"the clock is set back by {minutes} minutes")
 
     def reboot(self) -> None:
@@ -102,8 +167,9 @@ class Disasters:
         for process in world.living():
             process.kill("reboot")
         world.boot = f"{int(world.boot) + 1:036d}"
-        for path in sorted((world.stage.folder / journal.FOLDER).glob(f"*{journal.SUFFIX}")):
-            self._lose_the_end_of(path)
+        for home in world.stage.homes:
+            for path in sorted((home / journal.FOLDER).glob(f"*{journal.SUFFIX}")):
+                self._lose_the_end_of(path)
 
     def _lose_the_end_of(self, path: Path) -> None:
         fate = self._chance.random()

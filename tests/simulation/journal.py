@@ -18,11 +18,12 @@ class SimulatedJournal(Journal):
         self._open = True
 
     def about(self, row: int, attempt: int) -> None:
+        self.process.world.witness.dot(self.process, row, attempt)
         self.process.step("journal: before the line")
         if self.process.world.faults.refuses_journal():
             raise OSError(errno.ENOSPC, "No space left on device")
         super().about(row, attempt)
-        self.process.world.witness.dot(self.process, row, attempt)
+        self.process.world.witness.journals.begin(row, attempt)
         self.process.step("journal: after the line")
 
     def answered(self, row: int, attempt: int, state: str) -> None:
@@ -30,6 +31,7 @@ class SimulatedJournal(Journal):
         if self.process.world.faults.refuses_journal():
             raise OSError(errno.ENOSPC, "No space left on device")
         super().answered(row, attempt, state)
+        self.process.world.witness.journals.answer(row, attempt, state)
         self.process.step("answer: after its line")
 
     def close(self, *, settled: bool) -> None:

@@ -89,6 +89,7 @@ class Relay:
         self.pipelining = pipelining
         self.often = 0.0  # how likely a mishap is at each moment
         self.down = ""  # "refused" or "silent" while nobody can connect
+        self.stalled: frozenset[str] = frozenset()  # those about whom it never answers
         self.strangers: frozenset[str] = frozenset()
         self._chance = chance
 
@@ -159,6 +160,8 @@ class Session:
         found = _RECIPIENT.search(line)
         self._recipient = found.group(1).decode("utf-8", "replace") if found else ""
         self.relay.world.witness.named(self._recipient, self._began)
+        if self._stalls("RCPT"):
+            return False
         if self._recipient in self.relay.strangers:
             self._reply("550 5.1.1 nobody here by that name")
             return False
@@ -173,7 +176,15 @@ class Session:
             wants = self._chance.random() < 0.5
             self._reply(USUAL["DATA"] if wants else "554 5.5.1 no valid recipients")
             return wants
+        if self._stalls("DATA"):
+            return False
         return self.say("DATA").startswith("354")
+
+    def _stalls(self, moment: str) -> bool:
+        """Say nothing any more where the server behind this relay does not either."""
+        stalls = self._recipient in self.relay.stalled and self.relay.world.plan.stalled_at == moment
+        self._over = self._over or stalls
+        return stalls
 
     @staticmethod
     def _agreed(said: str) -> bool:
@@ -198,6 +209,10 @@ class Session:
         number = int(found.group(1)) if found else 0
         witness = self.relay.world.witness
         witness.heard(number, self._recipient, relay=self.relay.name, began=self._began)
+        if self._stalls("dot"):
+            if self._chance.random() < 0.5:
+                witness.taken(number, self._recipient, text)
+            return False
         mishap = self.relay.mishap("dot")
         if self._takes(mishap):
             witness.taken(number, self._recipient, text)

@@ -1,9 +1,12 @@
 """Plan: what the seed decides about a world before it begins; each world suffers another mix."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from tests.simulation.peer import MISHAPS
+
+CONNECTIONS = 2
+STALLED_SECONDS = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,14 @@ class Plan:
     lost_answers: float
     journal_refusals: float
     pauses: int  # by staff
+    freezes: int  # of one process, in the middle of a step
+    suspensions: int  # of the whole machine
+    machine_pauses: int  # of one worker's virtual machine
+    stalled: int  # readers whose mail server never answers
+    stalled_at: str  # at this moment of the conversation
+    connections: int  # of each worker to each relay
+    apart: bool  # the second worker has a machine, and a folder, of its own
+    restore: bool  # in the end, and killed
 
     @classmethod
     def of(cls, chance: Random) -> "Plan":
@@ -47,7 +58,7 @@ class Plan:
 
         calm = chance.random() < 0.4
         kinds = sorted(chance.sample(sorted(MISHAPS), chance.randint(1, len(MISHAPS))))
-        return cls(
+        drawn = cls(
             people=chance.randint(6, 24),
             workers=2 if chance.random() < 0.35 else 1,
             weights=chance.choice([(1,), (1,), (1, 1), (3, 1), (1, 0), (1, 1, 0)]),
@@ -72,4 +83,20 @@ class Plan:
             lost_answers=chance.choice([0.0, 0.0, 0.0, 0.02]),
             journal_refusals=chance.choice([0.0, 0.0, 0.02, 0.2]),
             pauses=sometimes(0.6, 1, 3),
+            freezes=sometimes(0.2, 1, 3),
+            suspensions=sometimes(0.15, 1, 2),
+            machine_pauses=sometimes(0.15, 1, 2),
+            stalled=sometimes(0.12, 1, 10),
+            stalled_at=chance.choice(["RCPT", "DATA", "dot"]),
+            connections=CONNECTIONS,
+            apart=chance.random() < 0.5,
+            restore=chance.random() < 0.01,
+        )
+        return drawn.stalling(chance) if drawn.stalled else drawn
+
+    def stalling(self, chance: Random) -> "Plan":
+        """Return the plan of a world in which at first nothing goes wrong but that some never answer."""
+        seconds = max(self.seconds, 60.0)
+        return replace(
+            self, calm=STALLED_SECONDS, seconds=seconds, connections=chance.choice([CONNECTIONS, 4, 10])
         )

@@ -1,10 +1,13 @@
 """A process of a simulated world: it can be killed at any of its steps, and then nothing of it goes on.
 
 A step is a moment at which a kill matters: before and after each commit, each line of the journal and each
-write to the network. A kill is an exception that nothing in the product catches; while it unwinds the stack,
-and ever after, every way out of the process (database, journal, network) refuses to do anything, so that no
-`finally` has an effect that a real death would not have had. What was written to the network still arrives,
-and the kernel lets go of the journal's lock.
+write to the network. At such a step it may also stand still: then the world goes on inside that step, until
+it wakes.
+
+A kill is an exception that nothing in the product catches; while it unwinds the stack, and ever after, every
+way out of the process (database, journal, network) refuses to do anything, so that no `finally` has an effect
+that a real death would not have had. What was written to the network still arrives, and the kernel lets go of
+the journal's lock.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mailer.service import Service
-from tests.simulation.clock import SECOND
+from tests.simulation.clock import SECOND, ProcessClock
 
 if TYPE_CHECKING:
     from tests.simulation.journal import SimulatedJournal
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NEVER = 1 << 62
+LOCKS_THE_DATABASE = "commit: before"  # SQLite would let nobody else write while a process stands here
 
 
 class Killed(BaseException):
@@ -36,11 +40,17 @@ class Process:
 
     def __init__(self, world: "World", name: str, *, dies_at: int) -> None:
         self.world, self.name, self.dies_at = world, name, dies_at
+        self.home = world.stage.folder
         self.steps = 0
         self.dead = False
         self.stands_until = 0  # ticks; a process that stands still is not stepped meanwhile
+        self.stands_at = 0  # the first step from which on `stands_still` is called, once; 0 for none
+        self.stands_still: Callable[[], None] = lambda: None
+        self.slept = 0  # ticks for which only its machine was suspended
+        self.clock = ProcessClock(world.clock, self)
         self.journal: SimulatedJournal | None = None
         self.wires: list[Wire] = []
+        self.connected = 0  # how many of them were open when it ended
         self.loop = SteppedLoop(self)
 
     def step(self, what: str) -> None:
@@ -51,6 +61,23 @@ class Process:
         if self.steps == self.dies_at:
             self.kill(what)
             raise Killed
+        if 0 < self.stands_at <= self.steps and what != LOCKS_THE_DATABASE:
+            self.stands_at = 0
+            self.stands_still()
+            if self.dead:  # somebody killed it meanwhile
+                raise Killed
+
+    def stand_still(self, seconds: float) -> None:
+        """Let the world go on for so long in the middle of whatever this process does."""
+        running = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)  # other processes of the world turn their own meanwhile
+        self.stands_until = NEVER
+        try:
+            until = self.world.clock.ticks + int(seconds * SECOND)
+            self.world.go_on(until=until, unless=lambda: self.dead)
+        finally:
+            self.stands_until = 0
+            asyncio._set_running_loop(running)
 
     def kill(self, what: str) -> None:
         """End at once, as by SIGKILL."""
@@ -63,6 +90,7 @@ class Process:
     def release(self) -> None:
         """Let go of what the kernel lets go of when a process ends, however it ends."""
         self.dead = True
+        self.connected = sum(not wire.is_closing() for wire in self.wires)
         if self.journal is not None:
             self.journal.let_go()
         for wire in self.wires:
@@ -98,7 +126,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         self.set_exception_handler(lambda loop, context: self._trouble(context))
 
     def time(self) -> float:
-        return self._clock.monotonic()
+        return self.process.clock.monotonic()
 
     def idle(self, timeout: float | None) -> None:
         self.wakes = NEVER if timeout is None else self._clock.ticks + math.ceil(timeout * SECOND)

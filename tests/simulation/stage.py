@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
-CONNECTIONS = 2  # of each worker to each relay
 MANY = 10  # worlds between two clearances of memory
 MEMORY = Path("/dev/shm")  # a disk in memory, where the machine has one
 RELAYS = ("one.relay.example", "two.relay.example", "three.relay.example")
@@ -81,20 +80,26 @@ class Stage:
         for name in ("mailer.db-wal", "mailer.db-shm"):
             (self.folder / name).unlink(missing_ok=True)
         shutil.copyfile(self.folder / "template.db", self.file)
-        shutil.rmtree(self.folder / journal.FOLDER, ignore_errors=True)
+        for home in self.homes:
+            shutil.rmtree(home / journal.FOLDER, ignore_errors=True)
 
     def build(self, process: "Process") -> Service:
         """Build the service as a process of that name does."""
+        home = process.home
         with patch.object(composition, "Database", partial(SimulatedDatabase, process=process)):
-            built = composition.build(self.settings, clock=process.world.clock)
+            built = composition.build(self.settings(home), clock=process.clock)
         return replace(built, name=process.name)
 
     @property
-    def settings(self) -> Settings:
-        """The settings of a campaign that sends in earnest."""
+    def homes(self) -> tuple[Path, Path]:
+        """The data folders of the two machines; the database of all is below the first."""
+        return self.folder, self.folder / "elsewhere"
+
+    def settings(self, home: Path) -> Settings:
+        """The settings of a campaign that sends in earnest, on the machine with this data folder."""
         assert self.world is not None
         plan = self.world.plan
-        return _settings(self.folder, plan.weights, plan.rate, plan.domain_rate)
+        return _settings(home, self.file, plan.weights, plan.rate, plan.domain_rate, plan.connections)
 
     def load(self, *args: Any, **named: Any) -> Editions:
         """Return the templates, read and tried once."""
@@ -135,7 +140,9 @@ _load, _compile, _anything_due = editions.load, rendering.compile, outbox.anythi
 
 
 @cache
-def _settings(folder: Path, weights: tuple[int, ...], rate: str, domain_rate: str) -> Settings:
+def _settings(
+    home: Path, file: Path, weights: tuple[int, ...], rate: str, domain_rate: str, connections: int
+) -> Settings:
     per_relay = f"&rate={rate}" if rate else ""
     relays = " ".join(
         f"smtp://{host}:25?tls=opportunistic&weight={weight}{per_relay}"
@@ -146,13 +153,14 @@ def _settings(folder: Path, weights: tuple[int, ...], rate: str, domain_rate: st
     }
     return Settings.model_validate(
         {
-            "home": folder,
+            "home": home,
+            "database_url": f"sqlite:///{file}",
             "public_url": "https://join.example.org",
             "smtp_url": relays,
             "from_address": "campaign@lists.example",
             "sending_domains": ("lists.example",),
             "postal_address": "123 Example Street, Anytown, NY 00000",
-            "connections": CONNECTIONS,
+            "connections": connections,
             "domain_limits": f"*={domain_rate}" if domain_rate else (),
             "resources": links,
         }
@@ -165,11 +173,12 @@ def stage() -> Iterator[Stage]:
     memory = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="simulation-", dir=memory) as name:
         made = Stage(Path(name))
-        secrets = made.folder / "secrets"
-        secrets.mkdir(mode=0o700)
-        for key, value in (("pepper", PEPPER), ("links", b"links key of the tests, 32 bytes")):
-            (secrets / key).touch(mode=0o600)
-            (secrets / key).write_text(value.hex())
+        for home in made.homes:
+            secrets = home / "secrets"
+            secrets.mkdir(mode=0o700, parents=True)
+            for key, value in (("pepper", PEPPER), ("links", b"links key of the tests, 32 bytes")):
+                (secrets / key).touch(mode=0o600)
+                (secrets / key).write_text(value.hex())
         _make_template(made.folder / "template.db")
         engines = cache(db._engine)
 

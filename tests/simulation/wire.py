@@ -59,6 +59,7 @@ class Wire(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Hand octets to the kernel; a step of the process before and after."""
+        decided = self.world.clock.ticks  # a process that stands still in the step decided before
         self.process.step("network: before a write")
         if not self._closing:
             self._held += data
@@ -66,19 +67,19 @@ class Wire(asyncio.Transport):
             if self._chance.random() < PART:
                 taken = self._chance.randrange(taken + 1)
                 self.world.after(SLOW_KERNEL, self._flush)
-            self._take(taken)
+            self._take(taken, decided)
         self.process.step("network: after a write")
 
     def _flush(self) -> None:
         if not self.process.dead:
-            self._take(len(self._held))
+            self._take(len(self._held), self.world.clock.ticks)
 
-    def _take(self, size: int) -> None:
+    def _take(self, size: int, decided: int) -> None:
         if size:
             data = bytes(self._held[:size])
             del self._held[:size]
             self._there = self._arrival(self._there)
-            self.world.at(self._there, self.session.receive, data, self.world.clock.ticks)
+            self.world.at(self._there, self.session.receive, data, decided)
 
     def _arrival(self, last: int) -> int:
         """Return when what leaves now arrives: after what left before."""
@@ -88,7 +89,7 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         """Close once everything written has left."""
         if not self._closing and not self.process.dead:
-            self._take(len(self._held))
+            self._take(len(self._held), self.world.clock.ticks)
             self._end()
 
     def abort(self) -> None:
@@ -128,6 +129,12 @@ class Wire(asyncio.Transport):
         """End the connection from the relay's side, gracefully or by a reset."""
         self._back = self._arrival(self._back) + int(delay * SECOND)
         self.world.at(self._back, self._dropped, reset)
+
+    def give_up(self, *, lost: bool) -> None:
+        """Let the relay end a connection on which it heard nothing for long; its reset may be lost."""
+        self.session.hung_up()
+        if not lost:
+            self.drop(reset=True)
 
     def _hear(self, data: bytes) -> None:
         if not (self._closing or self.process.dead):

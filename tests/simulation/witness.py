@@ -17,6 +17,7 @@ from lists.db import EPOCH, MICROSECOND
 from mailer.policy import POLICY
 from mailer.rates import Rate
 from tests.simulation.clock import SECOND
+from tests.simulation.doubts import Journals
 from tests.simulation.process import NEVER
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 WITHIN = 1.0  # seconds: how soon an unsubscribe stops what has not started, and a confirmation overtakes
+WITHIN_A_STALL = 2.0  # seconds: how soon a confirmation begins while others' servers never answer
 EVERYTHING = frozenset(POLICY)
 LIST_MAIL = frozenset(kind for kind, policy in POLICY.items() if policy.needs == "confirmed")
 
@@ -143,6 +145,7 @@ class Witness:
         self.pauses: dict[str, list[Stop]] = defaultdict(list)  # by staff, of a relay or a domain
         self.recalls: dict[int, list[Stop]] = defaultdict(list)  # of an update
         self.erased: set[int] = set()
+        self.journals = Journals()
         self.commits = 0
 
     def close(self) -> None:
@@ -186,7 +189,7 @@ class Witness:
         return move.worker == process.name or dead or lease_over or move.new == ""
 
     def dot(self, process: "Process", row: int, attempt: int) -> None:
-        """See that the final dot of this attempt is written next: its claim must still be this worker's."""
+        """See that a worker decides to write the final dot of this attempt: its claim must be its own."""
         found = self.ask("SELECT state, attempt, worker, lease_until FROM outbox WHERE id = ?", row)
         real = (self.world.clock.real() - EPOCH) // MICROSECOND
         if found and found[0] != ("sending", attempt, process.name, found[0][3]):
@@ -305,10 +308,10 @@ class Witness:
         lost = self.ask("SELECT count(*) FROM attempts WHERE reply = 'its worker was lost'")[0][0]
         if lost and not (self.world.rebooted or self.world.stalled):
             yield f"{lost} workers' rows were given up, though no worker stood still"
-        set_back = self.world.clock.shift.total_seconds() != 0
-        for question in (MISSED_CALL, MISSED_WELCOME, *(() if set_back else (MISSED_UPDATE,))):
+        for question in (MISSED_CALL, MISSED_WELCOME, *(() if self.world.set_back else (MISSED_UPDATE,))):
             for contact, what in self.ask(question):
                 yield f"contact {contact} may be written to, but was never to get the {what}"
+        yield from self.journals.stranded(self)
         for journey, step in self.ask(
             "SELECT id, step FROM journeys WHERE state = 'sending' AND NOT EXISTS (SELECT 1 FROM outbox"
             " WHERE outbox.kind = 'sequence' AND ref = journeys.id AND outbox.state IN ('queued', 'held'))"

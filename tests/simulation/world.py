@@ -8,9 +8,11 @@ import heapq
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.simulation import restores
 from tests.simulation.clock import SECOND, WorldClock
 from tests.simulation.disasters import Disasters
 from tests.simulation.duties import Serve, Work
@@ -20,7 +22,7 @@ from tests.simulation.peer import Relay
 from tests.simulation.plan import Plan
 from tests.simulation.process import Killed, Process
 from tests.simulation.staff import Staff
-from tests.simulation.stage import CONNECTIONS, FAULTS_OF_OURS, RELAYS, Stage
+from tests.simulation.stage import FAULTS_OF_OURS, RELAYS, Stage
 from tests.simulation.wire import Network
 from tests.simulation.witness import Witness
 
@@ -48,7 +50,7 @@ class World:
         self.broken = ""
         self.healed = False
         self.boot = "0" * 35 + "1"
-        self.rebooted = self.stalled = False
+        self.rebooted = self.stalled = self.set_back = False
         self.may_be_unknown = 0
         self.name_chance = self.chance("names")
         self._agenda: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -124,7 +126,7 @@ class World:
     def died(self, process: Process) -> None:
         """See a process end; in an unhealed world it is soon started anew."""
         if isinstance(process, Work) and process.journal is not None:
-            self.may_be_unknown += CONNECTIONS * len(self.relays) * (not process.ended)
+            self.may_be_unknown += process.connected * (not process.ended)
         if not self.healed:
             self.after(self._deaths.choice([0.02, 0.5, 3.0]), self.start_again, process)
 
@@ -134,7 +136,7 @@ class World:
             return
         if isinstance(process, Work):
             self.works.remove(process)
-            self.start_work()
+            self.start_work(home=process.home)
         else:
             self.start_serve()
 
@@ -145,9 +147,10 @@ class World:
         with suppress(Killed):
             self.serve.begin()
 
-    def start_work(self, *, until_empty: bool = False) -> Work:
-        """Start a process that delivers."""
+    def start_work(self, *, until_empty: bool = False, home: Path | None = None) -> Work:
+        """Start a process that delivers, on the machine with this data folder."""
         work = Work(self, self._name("work"), dies_at=self.dies_after(0))
+        work.home = home or self.stage.folder
         self._everyone.append(work)
         self.works.append(work)
         self.tell(work.name, "started")
@@ -173,6 +176,9 @@ class World:
             for sentence in self.witness.at_the_end():
                 self.breaks(sentence)
             self._judge()
+            if self.plan.restore:
+                restores.try_one(self, self.chance("restore"))
+                self._judge()
         finally:
             self.close()
 
@@ -193,9 +199,10 @@ class World:
     def _live(self) -> None:
         self.start_serve()
         self.neighbors.settle_in(self.serve.service)
-        for _ in range(self.plan.workers):
-            self.start_work()
+        for number in range(self.plan.workers):
+            self.start_work(home=self.stage.homes[number % 2 if self.plan.apart else 0])
         self.neighbors.make_plans()
+        self.disasters.stall_recipients()
         self.staff.make_plans()
         self.at(int(self.plan.calm * SECOND), self.disasters.begin)
         self.go_on(until=self.clock.ticks + int(self.plan.seconds * SECOND))
@@ -208,9 +215,9 @@ class World:
         self.neighbors.acting = self.disasters.rage = False
         self.faults.heal()
         for relay in self.relays:
-            relay.often, relay.down = 0.0, ""
+            relay.often, relay.down, relay.stalled = 0.0, "", frozenset()
         for process in self.living():
-            process.dies_at = process.stands_until = 0
+            process.dies_at = process.stands_at = process.stands_until = 0
         if self.serve.dead:
             self.start_serve()
         self.staff.resume_all()
@@ -230,6 +237,8 @@ class World:
 
     def _drain(self) -> None:
         jobs = self.serve.service.jobs
+        for home in self.stage.homes if self.plan.apart else ():  # what a journal elsewhere knows
+            self._deliver_what_is_due(home)
         self.serve.run(jobs.tick)
         while self.witness.ask("SELECT id FROM broadcasts WHERE state = 'filling'"):
             self.serve.run(jobs.named("fill-broadcast").run)  # one update after the other
@@ -246,10 +255,10 @@ class World:
             self.go_on(until=self.clock.ticks + int(LEASE_OVER * SECOND))
             self._jump(dict(open_rows).get("queued"))
 
-    def _deliver_what_is_due(self) -> None:
+    def _deliver_what_is_due(self, home: Path | None = None) -> None:
         """Let one worker deliver; it ends by itself, or where there are limits when nothing is due soon."""
         limited = bool(self.plan.rate or self.plan.domain_rate)
-        work = self.start_work(until_empty=not limited)
+        work = self.start_work(until_empty=not limited, home=home)
         limit = self.clock.ticks + int(PATIENCE * SECOND)
 
         def ended() -> bool:
