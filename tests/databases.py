@@ -21,6 +21,7 @@ from mailer import migrations
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
 PLAIN = ("max_connections=100", "listen_addresses=")
+PLAIN_ENVIRON: Mapping[str, str] = {}
 FAST = (*PLAIN, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -59,6 +60,11 @@ class PostgresServer:
         self._socket_folder = socket_folder
         self._start = start
         self._process = start()
+
+    @property
+    def pid(self) -> int:
+        """The process that all others of the server descend from."""
+        return self._process.pid
 
     def crash(self, *, seconds: float = 0.0) -> None:
         """End every process of the server at once, as a crash does, and start it again after a while."""
@@ -125,8 +131,13 @@ def postgres_programs() -> Path | None:
 
 
 @contextmanager
-def postgres(programs: Path, *, settings: Sequence[str] = FAST) -> Iterator[PostgresServer]:
-    """Run a server that listens on a socket in a temporary folder only, and that dies with this process."""
+def postgres(
+    programs: Path, *, settings: Sequence[str] = FAST, environ: Mapping[str, str] = PLAIN_ENVIRON
+) -> Iterator[PostgresServer]:
+    """Run a server that listens on a socket in a temporary folder only, and that dies with this process.
+
+    `environ` are variables of its environment.
+    """
     folder = Path(tempfile.mkdtemp(prefix="mailer-postgresql-"))
     data = folder / "data"
     account: list[str] = []
@@ -135,7 +146,7 @@ def postgres(programs: Path, *, settings: Sequence[str] = FAST) -> Iterator[Post
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         account = [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
     as_owner = ["setpriv", *account, "--pdeathsig", "INT"]
-    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **environ}
     making = [*as_owner, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
     subprocess.run(making, check=True, capture_output=True, env=environment, cwd="/")
     options = [

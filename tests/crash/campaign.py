@@ -23,6 +23,7 @@ from sqlalchemy import select as find
 from sqlalchemy.orm import Session
 
 from lists import addresses
+from lists.clock import Clock
 from lists.contacts import Contact
 from lists.subscriptions import SubscriptionChange
 from mailer import events, outbox, service, settings
@@ -31,8 +32,10 @@ from mailer.confirmations import Asked
 from mailer.outbox import OutboxRow
 from mailer.service import Service
 from mailer.settings import Settings
+from mailer.web.public import leaving
 from tests import crowd, people
 from tests.crash.forge import Forge, Victim
+from tests.crash.machine import MachineClock
 from tests.crash.points import Point
 from tests.crash.tape import Tape
 from tests.people import Person
@@ -46,6 +49,8 @@ SMALLEST_SHARE = 100
 AT_ONCE = 5_000
 LONG_AGO = timedelta(days=30)
 DIED = "its worker died at the last byte"  # why a row became unknown by a kill, and by nothing else
+
+NOTHING: Mapping[str, str] = {}
 
 UPDATE = """---
 subject: A small update
@@ -63,13 +68,15 @@ class Kill:
     """One SIGKILL: at which point, when by the machine's monotonic time, and how many processes it ended.
 
     `unknown` is how many messages nobody was sure about afterwards; `timed` says that nobody else was
-    sending, and that another worker was there or was started at once.
+    sending, and that another worker was there or was started at once; `anew`, that only mail over a new
+    connection shows that it goes on.
     """
 
     point: str
     at: float
     processes: int = 1
     timed: bool = False
+    anew: bool = True
     unknown: int = 0
 
 
@@ -91,6 +98,9 @@ class Campaign:
     cleo: Person | None = None
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     forges: list[Forge] = field(default_factory=list)
+    clock: Clock = field(default_factory=Clock)
+    elsewhere: list[Path] = field(default_factory=list)  # data folders of workers on other machines
+    stranded: list[str] = field(default_factory=list)
     _built: Service | None = None
     _unknown: int = 0
 
@@ -98,7 +108,7 @@ class Campaign:
     def built(self) -> Service:
         """The same service as the processes have, to look at its database."""
         if self._built is None:
-            self._built = service.build(self.settings)
+            self._built = service.build(self.settings, clock=self.clock)
         return self._built
 
     @property
@@ -111,14 +121,22 @@ class Campaign:
         """Whether the database is a file, which one worker at a time delivers from."""
         return self.url.startswith("sqlite")
 
+    def limit(self, relay: str, domain: str) -> None:
+        """Let no more messages begin than this at the relay and to a recipient's domain; before it starts."""
+        limits = {
+            "MAILER_SMTP_URL": f"{self.environ['MAILER_SMTP_URL']}&rate={relay}",
+            "MAILER_DOMAIN_LIMITS": f"*={domain}",
+        }
+        self.environ = {**self.environ, **limits}
+
     # Processes
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """Start `mailer` with these words."""
+    def start(self, *words: str, home: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start `mailer` with these words, in another data folder where one is named."""
         with self.log_file.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "mailer", *words],
-                env=dict(self.environ),
+                env={**self.environ, **({"MAILER_HOME": str(home)} if home else {})},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -219,8 +237,11 @@ class Campaign:
             session.execute(late.values(expires_at=self.built.clock.now()))
         return row.email
 
-    def sign_up(self, number: int) -> None:
-        """Let so many new people ask to join, as the page does; each must get one confirmation."""
+    def sign_up(self, number: int) -> list[str]:
+        """Let so many new people ask to join, as the page does; each must get one confirmation.
+
+        Returns their addresses.
+        """
         built, now = self.built, self.built.clock.now()
         emails = [f"joiner{len(self.expected)}.{each}@example.org" for each in range(number)]
         with built.database.write() as session:
@@ -229,6 +250,7 @@ class Campaign:
                 asked = Asked(address=address, list="interest", language="en", wording="Yes", page="/join")
                 built.confirmations.ask(session, asked, now=now)
         self.expected.update(emails)
+        return emails
 
     def unknown(self) -> list[tuple[int, str]]:
         """Which messages wait for staff, and their readers."""
@@ -271,6 +293,22 @@ def populate(campaign: Campaign, number: int) -> None:
         campaign.expected[organizer] += 2  # an invitation, and the first letter of the welcome
 
 
+def populate_readers(campaign: Campaign, number: int) -> None:
+    """Add so many people who read the interest list, and Cleo; nothing but an update is due to them."""
+    long_ago = campaign.clock.now() - LONG_AGO
+    for first in range(0, number, AT_ONCE):
+        with campaign.built.database.write() as session:
+            crowd.add(session, min(AT_ONCE, number - first), list="interest", now=long_ago, first=first)
+    with campaign.built.database.write() as session:
+        campaign.cleo = people.add(
+            session, name="Cleo", email="cleo@left.example.org", language="en", zip="90012", list="interest",
+            now=long_ago,
+        )  # fmt: skip
+        leaving.leave(session, contact_id=campaign.cleo.id, page="/u", now=long_ago)
+        session.execute(delete(SubscriptionChange))  # their welcome is long over
+    campaign.expected.update(crowd.addresses(number))
+
+
 def _plan_a_call(built: Service, session: Session, now: datetime) -> None:
     call = events.create(
         session,
@@ -300,12 +338,20 @@ def free_port() -> int:
 
 @contextmanager
 def campaign(
-    folder: Path, *, url: str, home: Path | None = None, wait_seconds: float = WAIT_SECONDS
+    folder: Path,
+    *,
+    url: str,
+    home: Path | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+    machine: MachineClock | None = None,
+    host: str = "127.0.0.1",
+    settings: Mapping[str, str] = NOTHING,
 ) -> Iterator[Campaign]:
     """A campaign in this folder, with a sink; whatever still runs at the end is ended.
 
     Its data folder is `home`; what the sink writes down stands beside it. The sink waits up to `wait_seconds`
-    before it writes a message down, and again before it answers.
+    before it writes a message down, and again before it answers, and listens on `host`. All its processes
+    live by the clock of `machine`; `settings` are variables of their environment.
     """
     home = home or folder / "home"
     home.mkdir(parents=True, exist_ok=True)
@@ -313,7 +359,7 @@ def campaign(
     written, log = folder / "taken", folder / "log"
     written.touch()
     with ExitStack() as running:
-        command = [sys.executable, "-m", "tests.crash.sink", written, str(wait_seconds)]
+        command = [sys.executable, "-m", "tests.crash.sink", written, str(wait_seconds), host]
         sink = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         running.callback(sink.communicate, b"")
         assert sink.stdout is not None
@@ -322,13 +368,15 @@ def campaign(
             **os.environ,
             "MAILER_HOME": str(home),
             "MAILER_DATABASE_URL": url,
-            "MAILER_SMTP_URL": f"smtp://127.0.0.1:{port}?tls=none",
+            "MAILER_SMTP_URL": f"smtp://{host}:{port}?tls=none",
             "MAILER_CONNECTIONS": str(CONNECTIONS),
             "MAILER_POSTAL_ADDRESS": "1 Main Street, New York, NY 10001",
             "MAILER_FROM_ADDRESS": "campaign@example.org",
             "MAILER_SENDING_DOMAINS": "example.org",
             "MAILER_RESOURCES__TOOLKIT__EN": "https://example.org/toolkit",
             "PORT": str(free_port()),
+            **(machine.environ if machine else {}),
+            **settings,
         }
         made = Campaign(
             home=home,
@@ -337,6 +385,7 @@ def campaign(
             environ=environ,
             sink=sink,
             tape=Tape(written),
+            clock=machine or Clock(),
         )
         running.callback(made.close)
         yield made

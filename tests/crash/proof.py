@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mailer import unknowns
 from mailer.census import counts
-from tests.crash import chance, scenes, verdict
+from tests.crash import chance, doubts, scenes, verdict
 from tests.crash.campaign import WAIT_SECONDS, Campaign, campaign
 from tests.crash.points import POINTS, Point
 from tests.crash.verdict import Verdict
@@ -47,9 +47,10 @@ def finish(made: Campaign) -> None:
         scenes.leave(made)
         if made.expected[scenes.DORA]:
             scenes.join(made)
-        _until_settled(made)
+        until_settled(made)
+        made.stranded += doubts.stranded(made)
         _decide(made)
-        _until_settled(made)
+        until_settled(made)
 
 
 def _decide(made: Campaign) -> None:
@@ -61,7 +62,8 @@ def _decide(made: Campaign) -> None:
             unknowns.resolve(session, number, decision, now=made.built.clock.now())
 
 
-def _until_settled(made: Campaign) -> None:
+def until_settled(made: Campaign) -> None:
+    """Wait until no message waits any more."""
     end = time.monotonic() + FINISH_SECONDS
     while True:
         with made.built.database.read() as session:

@@ -3,10 +3,12 @@
 import http.client
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from html import unescape
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -40,14 +42,19 @@ def play(campaign: Campaign, point: Point, *, people: int) -> None:
 
 def settle_in(campaign: Campaign, people: int) -> None:
     """Make keys and tables, whatever a killed start left behind, and add the people."""
-    bootstrap.create(campaign.settings)
-    assert migrations.differences(campaign.built.database) == [], "half an upgrade"
+    make_tables(campaign)
     populate(campaign, people)
 
 
-def announce(campaign: Campaign) -> None:
-    """Send an update to everybody on the interest list, as staff do."""
-    assert campaign.run(*_announcement(campaign)) == 0, campaign.log()
+def make_tables(campaign: Campaign) -> None:
+    """Make keys and tables, whatever a killed start left behind."""
+    bootstrap.create(campaign.settings)
+    assert migrations.differences(campaign.built.database) == [], "half an upgrade"
+
+
+def announce(campaign: Campaign, *more: str) -> None:
+    """Send an update to everybody on the interest list, as staff do; `more` are words of the command."""
+    assert campaign.run(*_announcement(campaign), *more) == 0, campaign.log()
 
 
 def _announcement(campaign: Campaign) -> list[str]:
@@ -155,13 +162,20 @@ def _die_serving(campaign: Campaign, point: Point, visit: Callable[[], None] | N
 @contextmanager
 def serving(campaign: Campaign) -> Iterator[None]:
     """A whole service, with pages that answer, stopped in the end as an operator stops it."""
-    server = campaign.start("serve")
-    try:
+    with running(campaign, "serve"):
         campaign.until(lambda: answering(campaign), what="pages")
         yield
+
+
+@contextmanager
+def running(campaign: Campaign, *words: str, home: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A `mailer` process, in a data folder of its own where one is named, stopped as an operator stops it."""
+    process = campaign.start(*words, home=home)
+    try:
+        yield process
     finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait()
+        process.send_signal(signal.SIGTERM)
+        process.wait()
 
 
 def join(campaign: Campaign) -> None:

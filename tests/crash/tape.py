@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 
@@ -42,6 +43,17 @@ class Tape:
         taken = self.read()
         begin = bisect_left(taken, moment, key=lambda each: each.at)
         return next((each for each in taken[begin:] if each.accepted > moment), None)
+
+    def next_after(self, moment: float) -> Taken | None:
+        """Return the first message that came after this moment, over whatever connection."""
+        taken = self.read()
+        place = bisect_left(taken, moment, key=lambda each: each.at)
+        return taken[place] if place < len(taken) else None
+
+    def longest_pause(self, since: float, until: float) -> float:
+        """Return for how many seconds at most nothing came between two moments."""
+        moments = [since, *(each.at for each in self.read() if since < each.at < until), until]
+        return max(late - early for early, late in pairwise(moments))
 
     def taken_after(self, moment: float) -> bool:
         """Tell whether any message came after this moment."""

@@ -10,9 +10,11 @@ from statistics import median
 from sqlalchemy import select
 
 from mailer.attempts import Attempt
-from tests.crash.campaign import CONNECTIONS, Campaign
+from tests.crash.campaign import CONNECTIONS, Campaign, Kill
+from tests.crash.tape import Taken
 
 FIRST_SEND_SECONDS = 10.0
+NOTE_WIDTH = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +29,24 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Note:
+    """Something else that was measured: what, how much of it and at most how much, in `unit`."""
+
+    what: str
+    measured: float
+    most: float
+    unit: str = "s"
+
+    def __str__(self) -> str:
+        return f"{self.what:{NOTE_WIDTH}}{self.measured:,.4g} {self.unit} (at most {self.most:,g})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the sink's file says. `lost` and `strange` name messages; `doubtful` rows were ever unknown."""
+    """What the sink's file says. `lost` and `strange` name messages; `doubtful` rows were ever unknown.
+
+    `stranded` are sentences about rows that are unknown though there was never a doubt.
+    """
 
     lines: Sequence[Line]
     expected: int
@@ -39,6 +57,8 @@ class Verdict:
     unknown: int
     sure_twice: Sequence[str]
     processes: int
+    stranded: Sequence[str] = ()
+    notes: Sequence[Note] = ()
 
     @property
     def waits(self) -> Sequence[float]:
@@ -57,12 +77,17 @@ class Verdict:
             yield f"{len(self.sure_twice)} that were never unknown came twice, such as {self.sure_twice[0]}."
         if self.unknown > CONNECTIONS * self.processes:
             yield f"{self.unknown} unknown are more than {CONNECTIONS} × {self.processes} kills."
+        if self.stranded:
+            yield f"{len(self.stranded)} are stranded: {self.stranded[0]}."
+        for note in self.notes:
+            if note.measured > note.most:
+                yield f"{note.what}: {note.measured:.4g} {note.unit}, which is more than {note.most:g}."
         slow = [line for line in self.lines if max(line.waits, default=0) > within]
         for line in slow:
             yield f"After “{line.point}” nothing left for {max(line.waits):.1f} s."
 
 
-def reach(campaign: Campaign) -> Verdict:
+def reach(campaign: Campaign, *notes: Note) -> Verdict:
     """Count everything, once all is delivered."""
     campaign.account()
     with campaign.built.database.read() as session:
@@ -81,6 +106,8 @@ def reach(campaign: Campaign) -> Verdict:
         unknown=doubtful.total(),
         sure_twice=[message for message in twice if copies[message] - 1 > doubtful[rows[message]]],
         processes=sum(kill.processes for kill in campaign.kills),
+        stranded=list(campaign.stranded),
+        notes=list(notes),
     )
 
 
@@ -97,7 +124,7 @@ def _lines(campaign: Campaign) -> Iterator[Line]:
     in_order = sorted(kills, key=lambda kill: first[kill.point])
     for point, same in groupby(in_order, key=lambda kill: kill.point):
         group = list(same)
-        firsts = [(kill, campaign.tape.first_after(kill.at)) for kill in group if kill.timed]
+        firsts = [(kill, _goes_on(campaign, kill)) for kill in group if kill.timed]
         yield Line(
             point=point,
             kills=sum(kill.processes for kill in group),
@@ -105,6 +132,11 @@ def _lines(campaign: Campaign) -> Iterator[Line]:
             twice=twice[point],
             waits=[first.at - kill.at for kill, first in firsts if first],
         )
+
+
+def _goes_on(campaign: Campaign, kill: Kill) -> Taken | None:
+    tape = campaign.tape
+    return tape.first_after(kill.at) if kill.anew else tape.next_after(kill.at)
 
 
 def told(verdict: Verdict) -> str:
@@ -122,9 +154,11 @@ def told(verdict: Verdict) -> str:
         f"messages expected  {verdict.expected:,}",
         f"taken by the sink  {verdict.taken:,}",
         f"lost               {len(verdict.lost):,}",
+        f"stranded           {len(verdict.stranded):,}",
         f"delivered twice    {len(verdict.twice):,}",
         f"unknown            {verdict.unknown:,} (at most {CONNECTIONS} × {verdict.processes:,} killed)",
         f"first send         median {waits}",
+        *map(str, verdict.notes),
     ]
     broken = list(verdict.broken())
     return "\n".join([*rows, "", *(broken or ["Every promise is kept."])])

@@ -1,0 +1,94 @@
+"""The machine a service runs on: its processes stand still together, and its clock can be stepped.
+
+A suspended machine is made of two things. Every process is stopped by SIGSTOP; and before they go on, their
+wall clock and CLOCK_BOOTTIME are stepped, while CLOCK_MONOTONIC is not, as Linux does. The step is seen by
+processes that were started with `environ`, through a small library in front of libc (clock.c).
+"""
+
+import mmap
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from lists.clock import Clock
+
+SOURCE = Path(__file__).with_name("clock.c")
+OFFSET = struct.Struct("q")  # nanoseconds
+WAKING_SECONDS = 6.0  # the longest from one process that wakes to the next, as when its memory is read back
+
+
+class MachineClock(Clock):
+    """The clock of a machine that can be suspended, for this process; `environ` gives it to others."""
+
+    def __init__(self, folder: Path) -> None:
+        """Build the library in this folder; raises LookupError where there is no C compiler."""
+        super().__init__()
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise LookupError("A C compiler is missing; install one with:  apt-get install gcc libc6-dev")
+        library, file = folder / "clock.so", folder / "clock"
+        subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, SOURCE, "-ldl"], check=True)
+        file.write_bytes(OFFSET.pack(0))
+        for path in (library, file):
+            path.chmod(0o755)
+        self.environ: Mapping[str, str] = {"LD_PRELOAD": str(library), "PROOF_CLOCK": str(file)}
+        with file.open("r+b") as opened:
+            self._mapped = mmap.mmap(opened.fileno(), OFFSET.size)
+
+    def machine(self) -> datetime:
+        """Return what the machine's wall clock shows."""
+        (nanoseconds,) = OFFSET.unpack(self._mapped[:])
+        return datetime.now(UTC) + timedelta(microseconds=nanoseconds / 1000)
+
+    def real(self) -> datetime:
+        """Return the same: the database lives by it, too."""
+        return self.machine()
+
+    def step(self, length: timedelta) -> None:
+        """Let this much time have passed, for the wall clock and CLOCK_BOOTTIME."""
+        (nanoseconds,) = OFFSET.unpack(self._mapped[:])
+        self._mapped[:] = OFFSET.pack(nanoseconds + length // timedelta(microseconds=1) * 1000)
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and all its descendants."""
+    found = [pid]
+    for parent in found:
+        for path in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += [int(child) for child in path.read_text().split()]
+    return found
+
+
+def stop(pids: Iterable[int]) -> None:
+    """Let these processes stand still."""
+    _signal(pids, signal.SIGSTOP)
+
+
+def go_on(pids: Iterable[int]) -> None:
+    """Let these processes go on."""
+    _signal(pids, signal.SIGCONT)
+
+
+def wake(pids: Iterable[int], *, dice: random.Random) -> None:
+    """Let these processes go on in any order, some later than others."""
+    pids = list(pids)
+    dice.shuffle(pids)
+    for pid in pids:
+        go_on([pid])
+        if dice.random() < 0.5:
+            time.sleep(dice.uniform(0.0, WAKING_SECONDS))
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
