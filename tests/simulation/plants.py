@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from mailer import broadcasts, composer, journal, outbox, recorder
+from mailer import broadcasts, composer, journal, lanes, outbox, placements, recorder, tenure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,74 @@ PLANTS: Mapping[str, Plant] = {
             "calm": 0.0,
             "kill_often": 0.0,
         },
+    ),
+    "not corrected": Plant(
+        sentence="what was given up for lost is not corrected by its worker",
+        module=outbox,
+        owner=outbox,
+        function="record",
+        written="else _HELD | _LOST)",
+        instead="else _HELD)",
+        found_by=("its final dot was never written",),
+        provoked={
+            "workers": 2,
+            "apart": True,
+            "freezes": 4,
+            "seconds": 150.0,
+            "calm": 0.0,
+            "kill_often": 0.0,
+            "reboots": 0,
+            "restore": False,
+            "people": 24,
+        },
+    ),
+    "no sleep": Plant(
+        sentence="the lease does not count the sleep of the machine",
+        module=tenure,
+        owner=tenure.Tenure,
+        function="until",
+        written="self.clock.elapsed()",
+        instead="self.clock.monotonic()",
+        found_by=("which it holds no more", "after its lease is over"),
+        provoked={
+            "workers": 2,
+            "apart": True,
+            "machine_pauses": 4,
+            "seconds": 60.0,
+            "calm": 0.0,
+            "kill_often": 0.0,
+            "restore": False,
+            "people": 24,
+        },
+    ),
+    "places kept": Plant(
+        sentence="stalled messages keep their places, and none is reserved for urgent mail",
+        module=lanes,
+        owner=lanes.Lane,
+        function="has_room",
+        written="self.busy - self.stalled < usually + (self.reserve if urgent else 0)",
+        instead="self.busy < usually",
+        found_by=("had not left 2 s after",),
+        provoked={
+            "stalled": 10,
+            "people": 24,
+            "calm": 40.0,
+            "seconds": 60.0,
+            "rate": "",
+            "domain_rate": "",
+            "kill_often": 0.0,
+            "restore": False,
+        },
+    ),
+    "no marker": Plant(
+        sentence="a restore does not say that it has begun",
+        module=placements,
+        owner=placements,
+        function="_append",
+        written='file.write(json.dumps(line).encode() + b"\\n")',
+        instead="pass",
+        found_by=("takes half of it for whole", "the same command again fails"),
+        provoked={"restore": True, "people": 6, "seconds": 12.0, "kill_often": 0.0, "stalled": 0},
     ),
     "asked once": Plant(
         sentence="permission is asked only when the outbox is filled",
