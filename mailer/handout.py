@@ -173,7 +173,7 @@ class Handout:
         self._concurrency.look(now)
         self._hand_out_aside()
         for queue in (self._urgent, self._others):
-            while queue and any(self._idle.values()) and self._hand_next(queue):
+            while queue and self._hand_next(queue):
                 pass
             if queue:
                 self._look_again(self._concurrency.next_stall())

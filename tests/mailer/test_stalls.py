@@ -131,9 +131,9 @@ def test_a_recipient_that_answers_again_is_like_everybody(
     assert states(service) == {"sent": 20}
 
 
-@pytest.mark.parametrize("shared", [4, 10])
+@pytest.mark.parametrize(("shared", "connections"), [(4, 4), (4, 10), (10, 10)])
 def test_where_a_relay_allows_no_more_connections_who_stalls_is_given_up_for_those_who_wait(
-    service: Service, world: World, ben: Person, cleo: Person, shared: int
+    service: Service, world: World, ben: Person, cleo: Person, shared: int, connections: int
 ) -> None:
     ids = crowd(service, 150)
     stalled = at_domains(service, ids[:20], 20)
@@ -145,7 +145,9 @@ def test_where_a_relay_allows_no_more_connections_who_stalls_is_given_up_for_tho
         asked.append(asyncio.get_running_loop().time())
         confirmation(service, ben)
 
-    deliver_for(service, world, 240.0, (5.0, ask), lanes=[lane(world, shared=shared)])
+    deliver_for(
+        service, world, 240.0, (5.0, ask), lanes=[lane(world, shared=shared, connections=connections)]
+    )
     assert world.most_at_once <= shared
     confirmed = [at for recipient, at in world.begun if recipient == ben.email and at >= asked[0]]
     assert min(confirmed) - asked[0] <= 2.0
