@@ -22,7 +22,8 @@ def _listed(*lines: str) -> frozenset[str]:
 
 
 YES = _listed(
-    "yes|y|yep|yeah|true|t|1|on|x|agree|agreed|i agree|accept|accepted|i accept|consent|consented|i consent",
+    "yes|y|yep|yeah|true|t|1|1 0|on|x",
+    "agree|agreed|i agree|accept|accepted|i accept|consent|consented|i consent",
     "opt in|opted in|optin|granted|checked|ticked|yes please|yes i agree|sure",
     "si|s|verdadero|cierto|acepto|si acepto|aceptado|acepta|de acuerdo|estoy de acuerdo|si estoy de acuerdo",
     "conforme|autorizo|si autorizo|doy mi consentimiento|consiento|claro",
@@ -111,6 +112,12 @@ def _answer(text: str) -> Answer:
     )
     unsure = odd or signs.startswith(("!", "-")) or unicodedata.normalize("NFKC", core) != _composed(core)
     return "unknown" if said == "yes" and unsure else said
+
+
+def holds_doubt(text: str) -> bool:
+    """Tell whether a text holds a word that may turn a yes around: nobody is led to declare it a yes."""
+    words = headings.plain(text)
+    return SHORTENED.search(words) is not None or not DOUBTS.isdisjoint(words.split())
 
 
 def _drawn(signs: str) -> Answer:

@@ -22,6 +22,7 @@ PARTS = (
     r"|unzustell|einwillig|zustimmung|widerruf|widerspr|toestemming|samtyk|samtyc|zgod[ay]|soglasi"
     r"|autoriz|inscri|iscri(t|z)|abonn|liste ?noire|lista ?(negra|nera)|whitelist|отпис|подпис|согласи"
     r"|відпис|підпис|згод"
+    r"|molest|gelosch|supprim|rejet|verstorben|gestorben|fallec|falec|deced|churn"
     r"|퇴회|수신 ?거부|구독|동의"
     r"|退订|退訂|取消订阅|取消訂閱|订阅|訂閱|同意|黑名单|黑名單|配信停止|購読|退会|إلغاء|موافق"
 )
@@ -49,7 +50,11 @@ WORDS = (
     r"|accepte\w*|permesso|consenso|nicht|kein\w*|gesperrt|sperr\w*|beschwerde\w*|angemeldet|gekundigt"
     r"|einverstanden|erlaubnis|nao|situacao|devolvid\w*|reclam\w*|aceit\w*|concord\w*|non contattare"
     r"|annullat\w*|cancellat\w*|bloccat\w*|disdett\w*|reclami?|niet|geen|geblokkeerd|nie|статус|状态|狀態|상태"
-    r"|해지|huy dang ky|dong y"
+    r"|해지|huy dang ky|dong y|en espera|en attente|in attesa|saiu( em)?|salio|saida"
+    r"|lost( on| at| date)?|lapsed"
+    r"|resign\w*|dead|died|passed away|(mail|mailing|newsletter|subscription|message) preferences?"
+    r"|verification|validation|deliverab\w*|verdict|reciben?|recoit|riceve|recebe|erhalt|noticias"
+    r"|quieren? (noticias|correos?|mails?|boletin\w*|informacion)"
 )
 HEADING = re.compile(rf"{PARTS}|\b({WORDS})\b")
 
@@ -92,10 +97,17 @@ SAID = re.compile(
     r"|\bnon ?subscri\w*|\bnot subscribed|\bdesus?c?subscri\w*|\bdesuscri\w*|\bdad[oa]s? de baja"
     r"|\bse dio de baja|\bdarse de baja|\brebotad[oa]s?\b|\bdesabonn\w*|\bdesinscri\w*|\babgemeldet\b"
     r"|\bdescadastr\w*|\bdisiscri\w*|\buitgeschreven\b|\bafgemeld\b|отписа|відписа"
+    r"|\b(take|taken|took|taking) (me |us |him |her |them )?off\b"
+    r"|\boff (the|our|your) (e ?mail|mailing)? ?list"
+    r"|\bno longer wants?\b|\b(does not|doesn t) want\b|\basked (us )?to stop\b|\bplease stop\b"
+    r"|\bya no (quieren?|desean?)\b|\bno (quieren?|desean?) (recibir|correos?|mails?|mas)\b"
+    r"|\b(pidio|pide|solicito|solicita) (la )?baja\b|\bquitar de la lista\b|\bno molestar\b"
+    r"|\bne (veut|souhaite) plus\b|\bnao (quer|deseja) (mais|receber)\b"
     r"|退订|退訂|取消订阅|配信停止|수신 ?거부"
 )
 HINT = re.compile(
-    r"unsub|opt|not|n.?t |no |stop|remove|take off|black|block|bounc|suppress|spam|subscri|suscri|baja"
+    r"unsub|opt|not|n.?t |no |não |stop|remove|take|taking|took|\boff |quitar|\bne "
+    r"|black|block|bounc|suppress|spam|subscri|suscri|baja"
     r"|rebot|abon|inscri|gemeld|cadastr|iscri|geschr|отпис|відпис|退|取消|停止|수신",
     re.IGNORECASE,
 )
@@ -128,6 +140,11 @@ ELSEWHERE = frozenset(
         "explicit",
         "deceased",
         "junk",
+        "bad",
+        "lost",
+        "expired",
+        "unqualified",
+        "disqualified",
     }
 )  # fmt: skip
 STATES_THAT_REFUSE = frozenset(word for word, why in STATES.items() if why != WANTED) - ELSEWHERE

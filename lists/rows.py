@@ -212,9 +212,10 @@ def _why_not(field: str, text: str, yes: Collection[str], column: str) -> str:
         if said == "unknown" and field == "confirmed" and _is_date(text):
             return ""
         if said == "unknown":
+            declare = f', or if it means yes: --yes-means "{shown(text)}".'
             raise BadInput(
-                f"“{shown(text)}” in “{shown(column)}” is neither a yes nor a no. Write yes or no, or if it"
-                f' means yes: --yes-means "{shown(text)}".'
+                f"“{shown(text)}” in “{shown(column)}” is neither a yes nor a no. Write yes or no"
+                + ("." if answers.holds_doubt(text) else declare)
             )
         return "" if said == "yes" else YES_WANTED[field]
     return _refusing(field, text, column)
@@ -282,7 +283,7 @@ def _declined(text: str, column: str) -> str:
     if why is None:
         raise BadInput(
             f"“{shown(text)}” in “{shown(column)}” is not known as a state. Write subscribed or unsubscribed"
-            " instead, or leave the column out with --map."
+            " in its place. Do not leave the column out: it is what says who wants no mail."
         )
     return "" if why == WANTED else why
 

@@ -21,6 +21,7 @@ STATES: Mapping[str, str] = {
     **dict.fromkeys(
         _listed(
             "subscribed|enabled|confirmed|active|yes|true|opted in|opt in|explicit|express|express consent",
+            "valid|deliverable|verified|safe to send",
             "suscrito|suscrita|activo|activa|confirmado|confirmada|si|verdadero",
             "abonne|abonnee|actif|active|inscrit|inscrite|confirme|oui",
             "abonniert|angemeldet|aktiv|bestatigt|ja",
@@ -33,6 +34,7 @@ STATES: Mapping[str, str] = {
         _listed(
             "unsubscribed|unsubscribe|unsub|opted out|opt out|optout|optedout|left|no|false|removed|deleted",
             "canceled|cancelled|cancelled by user|resigned|do not email|do not contact|do not mail|inactive",
+            "by user|disabled by user|churned|lapsed|expired|lost|unqualified|disqualified|taken off",
             "on hold opt out|unsubscribed from all|globally unsubscribed|dnc|withdrawn|revoked",
             "baja|de baja|dado de baja|dada de baja|se dio de baja|desuscrito|desuscrita|desubscrito",
             "cancelado|cancelada|eliminado|eliminada|inactivo|inactiva|no contactar|falso|anulado|anulada",
@@ -56,6 +58,7 @@ STATES: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         _listed(
+            "by bounces|by bounce|disabled by bounces|bad|undelivered|not deliverable|nonexistent",
             "cleaned|bounced|bouncing|previous bounce|bounce|hard bounce|hard bounced|soft bounce",
             "soft bounced|hardbounce|softbounce|unreachable|undeliverable|invalid|invalid email|on hold",
             "on hold bounce|hold|rebotado|rebotada|rebote|rebota|limpiado|limpiada|invalido",
@@ -73,6 +76,7 @@ STATES: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         _listed(
+            "by admin|by moderator|disabled by admin",
             "blocklisted|blacklisted|disabled|archived|blocked|suppressed|suppression|temp hold",
             "temporary hold|suspended|banned|excluded|quarantined|manual|junk|deceased|bloqueado",
             "bloqueada|lista negra|suprimido|suprimida|archivado|archivada|excluido|excluida|bloque",

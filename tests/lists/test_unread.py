@@ -189,3 +189,76 @@ def test_a_roster_with_a_line_about_those_who_left_is_refused() -> None:
         brought_in(f"{ANA}\n" * 1 + "b@b.org\n" * 30 + "c@b.org unsubscribed\n")["c@b.org unsubscribed"]
         == "wrong"
     )
+
+
+@pytest.mark.parametrize(
+    ("heading", "cell"),
+    [
+        ("En espera", "Sí"),
+        ("No molestar", "Sí"),
+        ("Gelöscht", "ja"),
+        ("Supprimé", "oui"),
+        ("Rejeté", "oui"),
+        ("Mailing preference", "none"),
+        ("Verification Result", "bad"),
+        ("Recibe correos", "No"),
+        ("Quiere noticias", "No"),
+        ("Saiu em", "2024-01-05"),
+        ("Fallecido", "Sí"),
+        ("Verstorben", "ja"),
+        ("Décédé", "oui"),
+        ("Resigned", "yes"),
+        ("Lost", "2024-01-05"),
+        ("Notes", "asked to be taken off the list"),
+        ("Comentario", "ya no quiere recibir correos"),
+        ("Observaciones", "pidió la baja"),
+    ],
+)
+def test_what_other_languages_and_tools_say_of_a_refusal_stops_the_file(heading: str, cell: str) -> None:
+    text = f"email,name,{heading}\nben@b.org,Ben,\ncleo@b.org,Cleo,{cell}\n"
+    assert f"“{cell}” (1×)" in refusal(text)
+    assert brought_in(text, ignored=[heading])["cleo@b.org"] == UNDECIDED
+
+
+@pytest.mark.parametrize(
+    "heading", ["Household", "Email threshold", "Baja California", "Takes part", "Needs ride"]
+)
+def test_a_heading_that_only_looks_like_one_stops_nothing(heading: str) -> None:
+    assert brought_in(f"email,{heading}\n{ANA},yes\n") == {ANA: UNDECIDED}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "refused"),
+    [
+        ("valid", "invalid"),
+        ("deliverable", "undeliverable"),
+        ("enabled", "by_bounces"),
+        ("enabled", "by_user"),
+        ("Active", "Churned"),
+    ],
+)
+def test_the_states_of_other_tools_are_known(wanted: str, refused: str) -> None:
+    became = brought_in(f"email,x\nben@b.org,{wanted}\ncleo@b.org,{refused}\n", said={"x": "state"})
+    assert became["ben@b.org"] == UNDECIDED and became["cleo@b.org"] not in (UNDECIDED, "wrong")
+
+
+def test_no_advice_leads_to_leaving_out_a_column_that_keeps_others_out() -> None:
+    with Stage() as stage:
+        table = tables.read(io.BytesIO(b"email,x\nben@b.org,odd\ncleo@b.org,unsubscribed\n"))
+        columns = mappings.guess(table.columns, said={"x": "state"})
+        transfers.read(table, columns, stage, pepper=PEPPER)
+        told = {fate.email: fate.why for fate in stage.fates()}["ben@b.org"]
+    assert "Do not leave the column out" in told and "--map" not in told
+
+
+@pytest.mark.parametrize(
+    ("cell", "offered"),
+    [("Registro 2024", True), ("Prefiero que no", False), ("Yes, but not by email", False)],
+)
+def test_only_what_holds_no_refusal_is_offered_to_be_declared_a_yes(cell: str, offered: bool) -> None:
+    with Stage() as stage:
+        table = tables.read(io.BytesIO(f'email,x\nben@b.org,"{cell}"\n'.encode()))
+        columns = mappings.guess(table.columns, said={"x": "agreed"})
+        transfers.read(table, columns, stage, pepper=PEPPER)
+        (why,) = [fate.why for fate in stage.fates()]
+    assert "neither a yes nor a no" in why and ("--yes-means" in why) == offered
