@@ -36,6 +36,7 @@ from mailer.recorder import Recorder
 from mailer.tenure import LEASE, Tenure
 
 RENEW_SECONDS = 10.0
+TICK_SECONDS = 0.01
 POLL_SECONDS = 0.25  # how soon a new message is noticed while nothing else is to do
 RECORD_SECONDS = 0.1
 CLAIM_SECONDS = 0.5  # a claim holds about this much work, so that what is more urgent is soon noticed
@@ -187,7 +188,7 @@ class Delivery:
                     return
                 await self._rest()
             if self._tenure.lapsed:
-                await self._quiet()
+                await self._begin_anew()
             self._take_back_slotless()
             batch = await self._thread.run(self._claim)
             self._heed(batch)
@@ -284,13 +285,14 @@ class Delivery:
         """Tell whether some lane works for such mail, or may be tried by a message now."""
         return any(lane.works(self._time(), urgent=urgent) for lane in self.lanes)
 
-    async def _quiet(self) -> None:
-        """Wait until nothing is under way; then a lease that was over for a while harms nobody."""
-        while (self._busy or self._tenure.late) and not self._stop.is_set():
+    async def _begin_anew(self) -> None:
+        """Give back what was not begun before the lease was over, and go on once it is renewed."""
+        self._take_back()
+        while self._tenure.late and not self._stop.is_set():
             await self._something_moved()
-            self._take_back_slotless()
-        if not self._stop.is_set():  # else something may be under way still, and must write no dot
-            self._tenure.lapsed = False
+        if not self._stop.is_set():
+            self._tenure.begin_anew(self._time())
+            await _wait(self._stop, TICK_SECONDS)  # what is composed from here on is later by the loop's time
 
     async def _something_moved(self) -> None:
         """Wait until a message was taken or done, but only for a moment: slots pass, urgent mail comes."""

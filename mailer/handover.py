@@ -28,17 +28,17 @@ log = structlog.get_logger()
 class HandOver:
     """Hands over one message at a time for each connection.
 
-    `stops` tells whether nothing may begin any more, `deadline` until when (in the loop's time) a final dot
-    may be written, `compose` composes one row anew, `lack` tells why no relay is known to carry a message, ""
-    while one may, `hears` is told what a relay says that it can carry, and `note` what became of a message
-    whose hand-over was cancelled.
+    `stops` tells whether nothing may begin any more, `deadline` until when (in the loop's time) what was
+    composed at a moment may write its final dot, `compose` composes one row anew, `lack` tells why no relay
+    is known to carry a message, "" while one may, `hears` is told what a relay says that it can carry, and
+    `note` what became of a message whose hand-over was cancelled.
     """
 
     sender: str
     journal: Journal
     compose: Callable[[Entry], Awaitable[Ready | Result]]
     stops: Callable[[], bool]
-    deadline: Callable[[], float]
+    deadline: Callable[[float], float]
     time: Callable[[], float]
     lack: Callable[[Ready], str]
     hears: Callable[[str, Offers], None]
@@ -47,6 +47,7 @@ class HandOver:
     async def give(self, connection: Connection, lane: Lane, handed: Handed) -> Result:
         """Hand over one message; says what became of its row."""
         (letter, asked, turn), flight = handed
+        deadline = partial(self.deadline, asked)
         if self.time() - asked > FRESH_SECONDS and not self._gives_back(flight):
             asked = self.time()
             try:
@@ -58,7 +59,7 @@ class HandOver:
             letter = again
 
         def may_begin() -> bool:
-            last = min(self.deadline(), asked + BEGIN_SECONDS, turn.until)
+            last = min(deadline(), asked + BEGIN_SECONDS, turn.until)
             return not self._gives_back(flight) and self.time() <= last
 
         moved = turn.domain is not None and letter.recipient.rpartition("@")[2] != turn.domain
@@ -66,7 +67,7 @@ class HandOver:
             return verdicts.back(letter.entry)
         began = self.time()
         flight.connection = connection
-        outcome = await self._send(connection, lane, letter, may_begin)
+        outcome = await self._send(connection, lane, letter, may_begin, deadline)
         if outcome is None:
             return verdicts.back(letter.entry)
         if connection.dotted:
@@ -79,7 +80,12 @@ class HandOver:
         return verdicts.of(letter, outcome, relay=lane.name, alone=alone)
 
     async def _send(
-        self, connection: Connection, lane: Lane, letter: Ready, may_begin: Callable[[], bool]
+        self,
+        connection: Connection,
+        lane: Lane,
+        letter: Ready,
+        may_begin: Callable[[], bool],
+        deadline: Callable[[], float],
     ) -> Outcome | None:
         entry = letter.entry
         try:
@@ -88,7 +94,7 @@ class HandOver:
                 recipient=letter.recipient,
                 message=letter.message,
                 may_begin=may_begin,
-                deadline=self.deadline,
+                deadline=deadline,
                 before_dot=partial(self.journal.about, entry.id, entry.attempt),
             )
         except asyncio.CancelledError:

@@ -1,7 +1,8 @@
 """Tenure: what one worker holds, its claims and its places at relays, and until when.
 
 Everything it holds has one lease, renewed long before it is over. A worker that stood still for longer has
-lapsed: others may have taken what it had claimed, so it begins nothing until all it had begun is recorded.
+lapsed: others may have taken what it had claimed. What was composed before then neither begins nor writes its
+final dot any more; it may wait long for an answer, so with the lease renewed fresh claims go on meanwhile.
 
 Time is counted by the clock that goes on while the machine sleeps, and that nobody sets. It is asked anew
 each time: an event loop's own time may be as old as the standstill that is to be noticed.
@@ -35,15 +36,27 @@ class Tenure:
     lanes: Sequence[Lane]
     lapsed: bool = field(default=False, init=False)
     deadline: float = field(init=False)
+    _void_until: float = field(
+        default=-math.inf, init=False
+    )  # what was composed until then, by the loop's time
     _asked: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._asked = self.clock.elapsed()
         self.extend()
 
-    def until(self) -> float:
-        """Return until when a final dot may be written: always, or never any more once the lease was over."""
-        return -math.inf if self.lapsed or self.clock.elapsed() > self.deadline else math.inf
+    def until(self, composed_at: float) -> float:
+        """Return until when what was composed then, by the loop's time, may write its final dot.
+
+        That is always, or never any more once the lease was over.
+        """
+        void = self.lapsed or composed_at <= self._void_until
+        return -math.inf if void or self.clock.elapsed() > self.deadline else math.inf
+
+    def begin_anew(self, now: float) -> None:
+        """Go on after a lapse: what was composed until now, by the loop's time, is void for good."""
+        self.lapsed = False
+        self._void_until = now
 
     @property
     def late(self) -> bool:

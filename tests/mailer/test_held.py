@@ -1,7 +1,6 @@
 """What is held waits for its reason to end, and what is too late is given up, however much there is of it."""
 
 import re
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,7 +9,7 @@ from sqlalchemy import select
 from lists import subscriptions
 from lists.contacts import Contact
 from lists.db import Database
-from mailer import census, jobs, outbox, tokens
+from mailer import census, holds, jobs, outbox, tokens
 from mailer.composer import Ready
 from mailer.jobs import Jobs
 from mailer.outbox import Result
@@ -124,8 +123,8 @@ def test_a_mail_whose_own_link_to_leave_would_fail_is_held_until_a_version_that_
     with desk.database.write() as session:
         outbox.record(session, [held], now=desk.clock.now())
     assert service.jobs.named("release-held").run() == 0
-    restarted = replace(service.jobs)
-    assert restarted.named("release-held").run() == 1
+    with desk.database.write() as session:  # as `mailer serve` does when it starts
+        assert holds.retry_held(session) == 1
     (letter,) = [read(each) for each in desk.compose(desk.claim())]
     assert f"<{name}.{desk.composer.sender.domain}>" in letter["List-Id"]
     assert desk.service.links.unsubscribe(ben.id, name) in letter["List-Unsubscribe"]

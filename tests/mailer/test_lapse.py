@@ -44,6 +44,57 @@ def test_no_final_dot_is_written_for_a_message_that_others_may_have_taken_over(
     assert may_dot == [False]
 
 
+def test_after_a_standstill_nobody_waits_for_a_server_that_does_not_answer(
+    service: Service, world: World, ben: Person, cleo: Person
+) -> None:
+    """Ben's message was under way before, and its server answers ten minutes later."""
+    crowd(service, 20)
+    broadcast(service)
+    moments: dict[str, float] = {}
+    bens_dots: list[bool] = []
+
+    class Stalls(Scripted):
+        async def send(
+            self,
+            *,
+            sender: str,
+            recipient: str,
+            message: bytes,
+            may_begin: Callable[[], bool],
+            deadline: Callable[[], float],
+            before_dot: Callable[[], None],
+        ) -> Outcome | None:
+            loop = asyncio.get_running_loop()
+            if recipient == ben.email and may_begin():
+                if not bens_dots:
+                    world.clock.suspend(seconds=STOOD_STILL)
+                    await asyncio.sleep(600.0)
+                bens_dots.append(loop.time() <= deadline())
+                return LATER
+            outcome = await super().send(
+                sender=sender, recipient=recipient, message=message, may_begin=may_begin, deadline=deadline,
+                before_dot=before_dot,
+            )  # fmt: skip
+            if outcome is not None and outcome.state == "sent":
+                moments[recipient] = loop.time() - began
+            return outcome
+
+    made = worker(service, world)
+    made.lanes = [Lane(name="relay", connect=lambda: Stalls(world), connections=4)]
+    began = 0.0
+
+    async def works() -> None:
+        nonlocal began
+        began = asyncio.get_running_loop().time()
+        await made.run(until_empty=True)
+
+    run(world.clock, works())
+    assert len(moments) == 20 and cleo.email not in moments
+    assert max(moments.values()) < STOOD_STILL + A_WHILE
+    assert bens_dots[0] is False
+    assert sorted(Counter(world.arrived).values()) == [1] * 20
+
+
 def test_a_machine_that_slept_for_an_hour_sends_everything_and_nothing_twice(
     service: Service, world: World, ben: Person, cleo: Person
 ) -> None:

@@ -35,9 +35,11 @@ def running(application, settings):
 
 @pytest.fixture
 def address(sqlite_url, tmp_path):
+    from mailer import bootstrap
     from mailer import service as composition
 
     settings = Settings(home=tmp_path, database_url=sqlite_url)
+    bootstrap.create(settings)
     built = composition.build(settings)
     with running(app.build(built), settings) as here:
         yield here
