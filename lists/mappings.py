@@ -255,7 +255,8 @@ def guess(
 
 def _guessed(keys: Sequence[str], tool: Tool | None, own: Mapping[str, str]) -> list[str]:
     mine = {headings.key(text): name for name, title in own.items() for text in (name, title)}
-    known = {**({} if tool else mine), **EVERYWHERE, **USUAL, **(_of(tool) if tool else {})}
+    theirs = tool is not None and tool.name != tools.OWN_EXPORT
+    known = {**({} if theirs else mine), **EVERYWHERE, **USUAL, **(_of(tool) if tool else {})}
     fields = [known.get(key, "") for key in keys]
     if "email" not in fields:
         fields = [found or MAYBE_EMAIL.get(key, "") for key, found in zip(keys, fields, strict=True)]

@@ -8,6 +8,7 @@ here as `headings.plain` makes it. Nobody can rename the columns in `signs`; peo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+OWN_EXPORT = "this service"  # the tool of our own exports, whose own fields have their names
 GONE = "left there"
 BOUNCES = "their address takes no mail there"
 COMPLAINED = "complained about mail there"
@@ -307,7 +308,7 @@ TOOLS = (
         fields={"hora de finalizacion": "since", "correo electronico": "email", "nombre": "name"},
     ),
     Tool(
-        name="this service",
+        name=OWN_EXPORT,
         source="lists/exports.py, subscriptions",
         signs=frozenset({"status", "asked at", "confirmed at", "left at", "paused until"}),
         fields={
