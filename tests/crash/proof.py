@@ -62,9 +62,9 @@ def _decide(made: Campaign) -> None:
             unknowns.resolve(session, number, decision, now=made.built.clock.now())
 
 
-def until_settled(made: Campaign) -> None:
+def until_settled(made: Campaign, *, seconds: float = FINISH_SECONDS) -> None:
     """Wait until no message waits any more."""
-    end = time.monotonic() + FINISH_SECONDS
+    end = time.monotonic() + seconds
     while True:
         with made.built.database.read() as session:
             states = {state for _, state in counts(session)}

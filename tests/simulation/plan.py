@@ -46,6 +46,7 @@ class Plan:
     stalled: int  # readers whose mail server never answers
     stalled_at: str  # at this moment of the conversation
     connections: int  # of each worker to each relay
+    shared: bool  # these are all that the relay allows to all workers
     apart: bool  # the second worker has a machine, and a folder, of its own
     restore: bool  # in the end, and killed
 
@@ -89,6 +90,7 @@ class Plan:
             stalled=sometimes(0.12, 1, 10),
             stalled_at=chance.choice(["RCPT", "DATA", "dot"]),
             connections=CONNECTIONS,
+            shared=chance.random() < 0.2,
             apart=chance.random() < 0.5,
             restore=chance.random() < 0.01,
         )
@@ -98,5 +100,9 @@ class Plan:
         """Return the plan of a world in which at first nothing goes wrong but that some never answer."""
         seconds = max(self.seconds, 60.0)
         return replace(
-            self, calm=STALLED_SECONDS, seconds=seconds, connections=chance.choice([CONNECTIONS, 4, 10])
+            self,
+            calm=STALLED_SECONDS,
+            seconds=seconds,
+            connections=chance.choice([CONNECTIONS, 4, 10]),
+            shared=False,  # else nobody could promise anything about the others
         )

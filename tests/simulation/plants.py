@@ -168,6 +168,9 @@ PLANTS: Mapping[str, Plant] = {
             "mishap_often": 0.0,
             "pauses": 4,
             "latency": 0.4,  # so that what is composed waits for a connection
+            "shared": True,
+            "stalled": 0,
+            "restore": False,
             "pipelining": False,
             "weights": (1,),
             "kill_often": 0.0,

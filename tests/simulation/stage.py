@@ -99,7 +99,9 @@ class Stage:
         """The settings of a campaign that sends in earnest, on the machine with this data folder."""
         assert self.world is not None
         plan = self.world.plan
-        return _settings(home, self.file, plan.weights, plan.rate, plan.domain_rate, plan.connections)
+        return _settings(
+            home, self.file, plan.weights, plan.rate, plan.domain_rate, plan.connections, plan.shared
+        )
 
     def load(self, *args: Any, **named: Any) -> Editions:
         """Return the templates, read and tried once."""
@@ -141,9 +143,15 @@ _load, _compile, _anything_due = editions.load, rendering.compile, outbox.anythi
 
 @cache
 def _settings(
-    home: Path, file: Path, weights: tuple[int, ...], rate: str, domain_rate: str, connections: int
+    home: Path,
+    file: Path,
+    weights: tuple[int, ...],
+    rate: str,
+    domain_rate: str,
+    connections: int,
+    shared: bool,
 ) -> Settings:
-    per_relay = f"&rate={rate}" if rate else ""
+    per_relay = (f"&rate={rate}" if rate else "") + (f"&connections={connections}" if shared else "")
     relays = " ".join(
         f"smtp://{host}:25?tls=opportunistic&weight={weight}{per_relay}"
         for host, weight in zip(RELAYS, weights, strict=False)

@@ -28,6 +28,7 @@ AS_IT_WAS: Mapping[str, Any] = {  # the worlds of then did not have what came la
     "machine_pauses": 0,
     "stalled": 0,
     "connections": 2,
+    "shared": False,
     "apart": False,
     "restore": False,
 }

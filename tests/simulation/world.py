@@ -28,7 +28,9 @@ from tests.simulation.witness import Witness
 
 PATIENCE = 1_200.0  # seconds within which a worker that was told to stop must have stopped
 CLOSING = ("rescue", "release-held", "expire")  # the jobs that let rows come to an end
-ROUNDS = 60  # of delivery after everything is healed, until nothing may be left
+ROUNDS = (
+    130  # of delivery after everything is healed; places of a dead worker wait for a clock set back twice
+)
 LEASE_OVER = 61.0  # seconds
 SOON = 30.0  # seconds; what waits for the limit of its domain is due sooner
 DUE_SOON = """SELECT id FROM outbox WHERE (state = 'sending' AND worker = ?)
