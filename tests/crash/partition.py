@@ -26,7 +26,7 @@ from tests.crash.verdict import Note, Verdict
 CUT_SECONDS = 90.0
 HEALED_SECONDS = 15.0
 SLOWER = 6  # of the mail server, so that there is something to send
-RATE = "3000/second"  # no brake, but a lock
+RATE = "180000/minute"  # no brake, but a lock
 NAMES = ("cut", "kept")
 
 
