@@ -39,7 +39,7 @@ MAY_CHANGE = {
     "contacts": {"language", "version"},
     "subscriptions": {"state", "round", "left_at", "paused_until"},
 }
-MAY_ADD = {"consents", "departures", "subscription_changes", "outbox", "editions"}
+MAY_ADD = {"absences", "consents", "departures", "subscription_changes", "outbox", "editions"}
 
 
 @pytest.fixture
