@@ -89,7 +89,7 @@ class Delivery:
 
     @property
     def stalled(self) -> bool:
-        """Whether all connections have waited for answers for long."""
+        """Whether messages wait, and all connections have waited for answers for long."""
         return self._handout.stuck
 
     @property

@@ -80,8 +80,8 @@ class Handout:
 
     @property
     def stuck(self) -> bool:
-        """Whether all connections have waited for answers for long."""
-        return self._concurrency.stuck(self.loop.time())
+        """Whether messages wait, and all connections have waited for answers for long."""
+        return not self.empty and self._concurrency.stuck(self.loop.time())
 
     def ripe(self, *, urgent: bool) -> int:
         """Return how many messages, urgent or not, wait for a connection, and not for their turn."""
