@@ -31,7 +31,7 @@ from mailer.rates import EVERY_OTHER, Rate
 
 STAFF_LOOK = timedelta(minutes=1)  # how often mail to a domain that staff paused is looked at
 AFTER_PAUSE = Rate(limit=100, period=timedelta(seconds=1))  # how fast mail comes due after a pause
-PARK_MOST = 2_000  # rows in one transaction
+PARK_MOST, PARK_SECONDS = 2_000, 0.05  # rows in one transaction, and how long it may take: its slots pass
 LONG = timedelta(minutes=1)  # a queue longer than this is looked at: perhaps all of it was cancelled
 CAN_WAIT = max(policy.priority for policy in POLICY.values())
 
@@ -74,6 +74,7 @@ class Claims:
     domains: Mapping[str, Rate]
     _held: set[tuple[int, int]] = field(default_factory=set, init=False)  # row and attempt
     _unsure: bool = field(default=False, init=False)
+    took: timedelta = field(default=timedelta(0), init=False)  # by the last claim, with its commit
 
     def take(
         self,
@@ -97,13 +98,22 @@ class Claims:
                 return Batch()
             paused = pauses.all_of_them(session)
         self._unsure = True
+        began = time()
         with self.database.write() as session:
             real = self.clock.real()
             claiming = _Claiming(
-                claims=self, session=session, now=now, real=real, time=time(), paused=paused, least=least
+                claims=self,
+                session=session,
+                now=now,
+                real=real,
+                time=time(),
+                clock=time,
+                paused=paused,
+                least=least,
             )
             batch = claiming.take(size, relays, trying)
         self._unsure = False
+        self.took = timedelta(seconds=time() - began)
         self._held |= _attempts(batch.entries)
         return batch
 
@@ -140,6 +150,7 @@ class _Claiming:
     now: datetime
     real: datetime
     time: float
+    clock: Time
     paused: Mapping[str, Pause]
     least: int  # the least urgent priority that is claimed
     turns: dict[int, Turn] = field(default_factory=dict)
@@ -167,7 +178,9 @@ class _Claiming:
 
     def _take(self, size: int, relays: Mapping[str, Rate | None]) -> Batch:
         slots = {
-            name: limits.take(self.session, f"{RELAY}{name}", rate=rate, number=size, real=self.real)
+            name: limits.take(
+                self.session, f"{RELAY}{name}", rate=rate, number=size, real=self.real, lead=self.claims.took
+            )
             for name, rate in sorted(relays.items())  # everybody in this order: nobody waits in a ring
             if rate is not None
         }
@@ -200,7 +213,8 @@ class _Claiming:
         """Claim rows until there is one for each slot, parking those whose domain has none."""
         kept: list[Entry] = []
         parked = 0
-        while len(kept) < room and parked < PARK_MOST:
+        until = self.time + PARK_SECONDS
+        while len(kept) < room and parked < PARK_MOST and (not parked or self.clock() <= until):
             claimed = outbox.claim(
                 self.session,
                 worker=self.claims.worker,
@@ -243,6 +257,7 @@ class _Claiming:
                 number=len(same),
                 real=self.real,
                 among=None if self.free is None else [slot for slot, _ in self.free],
+                lead=self.claims.took,
             )
             if self.free is not None:
                 self._keep(slots)

@@ -63,15 +63,17 @@ def take(
     number: int,
     real: datetime,
     among: Sequence[datetime] | None = None,
+    lead: timedelta = timedelta(0),
 ) -> Sequence[datetime]:
     """Take up to `number` slots that begin within half a second, and hold the row until the commit.
 
-    With `among`, in order, each is one of these moments: those of another limit that holds for them as well.
+    None begins before `lead` is over, as a commit may take longer than a slot lasts. With `among`, in order,
+    each is one of these moments: those of another limit that holds for them as well.
     """
     free_at = known = hold(session, scope, real=real)
     if free_at > real + AHEAD + rate.spacing + SKEW:
         free_at = real + AHEAD + rate.spacing  # the clock was set back: what was taken lies before this
-    first = max(free_at, real)
+    first = max(free_at, real + min(lead, AHEAD))
     if among is None:
         room = (real + AHEAD - first) // rate.spacing + 1 if first <= real + AHEAD else 0
         slots = [first + each * rate.spacing for each in range(min(number, room))]

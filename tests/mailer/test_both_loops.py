@@ -38,6 +38,25 @@ def test_everybody_gets_it_once_with_and_without_limits(
     assert not [each for each in world.logs if each["log_level"] == "error"]
 
 
+def test_a_domain_that_is_a_little_slower_than_its_relay_goes_on(
+    service: Service, world: World, loop: str, cleo: Person
+) -> None:
+    """Each claim parked two thousand rows one by one, and meanwhile its own slots passed."""
+    crowd(service, 2_100)
+    broadcast(service)
+    with counting() as peer:
+        made = real_worker(service, peer.port, rate="400/second", domains=["*=350/second"])
+
+        async def work() -> None:
+            running = asyncio.create_task(made.run())
+            await until(lambda: peer.total >= 60)
+            made.stop()
+            await running
+
+        assert deliver_while(made, loop, work) == []
+    assert peer.taken[cleo.email] == 0 and set(peer.taken.values()) == {1}
+
+
 def test_a_look_at_a_moment_that_is_over_ends_no_worker(
     service: Service, world: World, loop: str, cleo: Person
 ) -> None:
