@@ -32,7 +32,8 @@ PATIENCE_TIMES = 5.0  # or so many times what is usual
 SILENCE_SECONDS = 30.0  # for one while nobody is answered, and for one that is tried alone
 ALONE_MOST = 5  # messages under way to recipients that stalled before
 REMEMBERED_SECONDS = 6 * 3600.0  # how long it is known that a recipient stalled
-REMEMBERED_MOST = 10_000
+REMEMBERED_MOST = 10_000  # recipients, and domains
+LIMIT_MOST = 1_000
 
 Admission = Literal["now", "soon", "later"]
 
@@ -88,7 +89,7 @@ class Concurrency:
             return "later" if busy or self._alone >= ALONE_MOST else "now"
         if domain is None:
             return "now"
-        if domain.stalled >= self._domain_most:
+        if domain.stalled and domain.stalled >= self._domain_most:
             return "later"
         return "now" if domain.running < domain.limit else "soon"
 
@@ -99,6 +100,8 @@ class Concurrency:
         flight = Flight(lane, recipient, name, urgent, now, alone, probes)
         domain = self._domains.get(name)
         if domain is None:
+            if len(self._domains) >= REMEMBERED_MOST:
+                self._forget_idle()
             domain = self._domains[name] = _Domain(self._domain_first)
         domain.running += 1
         self._recipients[recipient] = flight
@@ -125,12 +128,10 @@ class Concurrency:
         if answered:
             flight.lane.answered(began=flight.began, now=now)
             domain.misses = 0
-            domain.limit += 1
+            domain.limit = min(domain.limit + 1, LIMIT_MOST)
             self._slow.pop(flight.recipient, None)
         elif answered is False and flight.stalled:
             self._remember(flight.recipient, now)
-        if not (domain.running or domain.stalled or domain.misses):
-            del self._domains[flight.domain]
 
     def look(self, now: float) -> None:
         """Notice which messages have stalled by now."""
@@ -194,6 +195,11 @@ class Concurrency:
     def _domain_most(self) -> int:
         """How many messages to one domain may be stalled at once."""
         return self._domain_first + sum(lane.extra for lane in self.lanes) // 4
+
+    def _forget_idle(self) -> None:
+        """Forget the domains that nothing is under way to; what is forgotten begins anew at half."""
+        for name in [name for name, each in self._domains.items() if not (each.running or each.stalled)]:
+            del self._domains[name]
 
     def _is_slow(self, recipient: str, now: float) -> bool:
         return bool(self._slow) and self._slow.get(recipient, -math.inf) > now

@@ -315,7 +315,9 @@ class Delivery:
                 if result.outcome != "unreachable":
                     rest = REST_FIRST
                 elif not lane.trouble:
+                    lane.resting += 1  # its place rests, too: else the next connection tries in vain at once
                     await _wait(self._fed, rest)
+                    lane.resting -= 1
                     rest = min(rest * 2, REST_LONGEST)
         finally:
             await connection.close()

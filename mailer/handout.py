@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mailer.composer import Ready
-from mailer.concurrency import Concurrency, Flight
+from mailer.concurrency import STALL_SECONDS, Concurrency, Flight
 from mailer.lanes import Lane, in_turn
 from mailer.limits import Turn
 from mailer.outbox import Entry
@@ -171,22 +171,23 @@ class Handout:
             self._queue(composed).appendleft(composed)
         self._look_again(self._early[0][0] if self._early else math.inf)
         self._concurrency.look(now)
-        self._hand_out_aside()
+        if self._aside:
+            self._hand_out_aside()
         for queue in (self._urgent, self._others):
             while queue and self._hand_next(queue):
                 pass
-            if queue:
+            if queue and self._looks_at > now + STALL_SECONDS:
                 self._look_again(self._concurrency.next_stall())
 
     def _hand_next(self, queue: deque[Composed]) -> bool:
         """Hand out the next message of a queue that may begin; False when none can."""
-        now = self.loop.time()
-        place = self._first_admitted(queue, now)
-        if place is None:
+        now, urgent = self.loop.time(), queue is self._urgent
+        if not any(self._idle[lane] and lane.has_room(now, urgent=urgent) for lane in self.lanes):
+            self._make_room(now, urgent=urgent)
             return False
-        urgent = queue is self._urgent
-        lane = self._next(queue, now)
-        if lane is None:
+        place = self._first_admitted(queue, now)
+        lane = None if place is None else self._next(queue, now)
+        if place is None or lane is None:
             return False
         if lane.probed_by(urgent=urgent):
             queue = self._others or queue  # a relay that may still be away is tried with what can wait best
@@ -232,9 +233,11 @@ class Handout:
 
     def _first_admitted(self, queue: deque[Composed], now: float) -> int | None:
         """Return the place of the first message that may begin; those that may not for long are put off."""
-        place = 0
+        place, full = 0, set[str]()
         while place < len(queue):
-            admission = self._concurrency.admit(queue[place].letter.recipient, now=now)
+            recipient = queue[place].letter.recipient
+            domain = recipient.rpartition("@")[2] if full else ""
+            admission = "soon" if domain in full else self._concurrency.admit(recipient, now=now)
             if admission == "now":
                 return place
             if admission == "later":
@@ -242,13 +245,14 @@ class Handout:
                 del queue[place]
                 self.put_off(composed.letter)
             else:
+                full.add(recipient.rpartition("@")[2])
                 place += 1
         return None
 
     def _next(self, queue: deque[Composed], now: float) -> Lane | None:
         """Choose the lane whose turn it is; None when no message can be taken now."""
         urgent = queue is self._urgent
-        turns = entitled = self._entitled(now, urgent=urgent)
+        turns = self._entitled(now, urgent=urgent)
         while turns:
             total = sum(lane.weight or 1 for lane in turns)
             first = max(turns, key=lambda lane: self._credit[lane] + (lane.weight or 1))
@@ -261,11 +265,16 @@ class Handout:
                 self._look_again(first.taken_at + PATIENCE_SECONDS)
                 return None
             turns = [lane for lane in turns if lane is not first]
-        for lane in entitled:
-            if lane.is_full(now, urgent=urgent):
-                self._look_again(self._concurrency.give_up(lane, now=now))
-        self._look_again(min(lane.next_chance(now) for lane in self.lanes))
+        self._make_room(now, urgent=urgent)
         return None
+
+    def _make_room(self, now: float, *, urgent: bool) -> None:
+        """Give up what stalls where no connection more may be opened, and look again when that may help."""
+        for lane in self.lanes:
+            if lane.stalled and lane.is_full(now, urgent=urgent) and lane.may_take(now, urgent=urgent):
+                self._look_again(self._concurrency.give_up(lane, now=now))
+            if lane.rate or lane.trouble:
+                self._look_again(lane.next_chance(now))
 
     def _entitled(self, now: float, *, urgent: bool) -> list[Lane]:
         """Return the lanes that may take the next message; backups only while all others are down."""

@@ -95,6 +95,7 @@ class Lane:
     slots: deque[float] = field(default_factory=deque, init=False)
     sent: int = field(default=0, init=False)
     busy: int = field(default=0, init=False)
+    resting: int = field(default=0, init=False)  # places whose connections failed by themselves
     stalled: int = field(default=0, init=False)
     stalled_since: float = field(default=float("-inf"), init=False)  # the beginning of the newest of them
     answered_at: float = field(default=float("-inf"), init=False)
@@ -148,11 +149,13 @@ class Lane:
 
     def has_room(self, now: float, *, urgent: bool) -> bool:
         """Tell whether one more message may be under way."""
+        if not self.shared and not self.stalled:
+            return self.busy + self.resting < self.places + (self.reserve if urgent else 0)
         if self.shared or self.is_full(now, urgent=urgent):
             return not self.is_full(now, urgent=urgent)
-        silent = self.stalled and self.answered_at <= self.stalled_since
+        silent = self.answered_at <= self.stalled_since
         usually = min(PROBES, self.places) if silent else self.places
-        return self.busy - self.stalled < usually + (self.reserve if urgent else 0)
+        return self.busy + self.resting - self.stalled < usually + (self.reserve if urgent else 0)
 
     def answered(self, *, began: float, now: float) -> None:
         """Note that a message begun then was answered, whatever the answer."""
