@@ -17,9 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from lists.clock import Clock
 from lists.db import MICROSECOND, Database
 from lists.errors import StorageTrouble
-from mailer import brakes, facts, leases, pulse, restores, tallies, tryout
+from mailer import brakes, facts, holds, leases, pulse, restores, tallies, tryout
 from mailer.attempts import OUTCOMES
-from mailer.holds import OURS, SERVER
 from mailer.leases import Lease
 from mailer.limits import Limit
 from mailer.outbox import HELD, PRIORITIES, QUEUED, SENDING, OutboxRow
@@ -190,7 +189,7 @@ def well(findings: Sequence[Finding]) -> bool:
 def _questions(*, now: datetime, real: datetime) -> Any:
     """Return one SELECT that asks everything, each part by an index or of a table of a few rows."""
 
-    def holds(name: str) -> ColumnElement[bool]:
+    def has_lease(name: str) -> ColumnElement[bool]:
         return exists().where(Lease.name == name, Lease.until >= real)
 
     def answered(*outcomes: str) -> ColumnElement[bool]:
@@ -226,12 +225,12 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         .label("late_confirmation"),
         exists().where(under_way, OutboxRow.kind == "confirmation").label("unanswered_confirmation"),
         exists().where(Pulse.at >= real - pulse.DEAD, Pulse.stalled).label("stalled"),
-        (~or_(holds(leases.SCHEDULER), holds(tryout.MOVING))).label("unscheduled"),
+        (~or_(has_lease(leases.SCHEDULER), has_lease(tryout.MOVING))).label("unscheduled"),
         exists().where(Pause.try_at.is_not(None)).label("paused"),
         restores.is_held().label("held"),
         exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(MISSING_LINK)).label("linkless"),
-        exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(OURS)).label("unwritten"),
-        exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(SERVER)).label("uncarried"),
+        exists().where(OutboxRow.state == HELD, holds.for_a_fault()).label("unwritten"),
+        exists().where(OutboxRow.state == HELD, holds.for_a_server()).label("uncarried"),
         exists().where(facts.has_expired(now)).label("expired"),
         exists().where(Run.fault != "").label("failing"),
         newest_beat.label("newest_beat"),

@@ -36,9 +36,7 @@ class Tenure:
     lanes: Sequence[Lane]
     lapsed: bool = field(default=False, init=False)
     deadline: float = field(init=False)
-    _void_until: float = field(
-        default=-math.inf, init=False
-    )  # what was composed until then, by the loop's time
+    _void_until: float = field(default=-math.inf, init=False)  # by the loop's time
     _asked: float = field(init=False)
 
     def __post_init__(self) -> None:
