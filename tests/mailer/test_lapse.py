@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -55,14 +56,7 @@ def test_after_a_standstill_nobody_waits_for_a_server_that_does_not_answer(
 
     class Stalls(Scripted):
         async def send(
-            self,
-            *,
-            sender: str,
-            recipient: str,
-            message: bytes,
-            may_begin: Callable[[], bool],
-            deadline: Callable[[], float],
-            before_dot: Callable[[], None],
+            self, *, recipient: str, may_begin: Callable[[], bool], deadline: Callable[[], float], **rest: Any
         ) -> Outcome | None:
             loop = asyncio.get_running_loop()
             if recipient == ben.email and may_begin():
@@ -71,10 +65,7 @@ def test_after_a_standstill_nobody_waits_for_a_server_that_does_not_answer(
                     await asyncio.sleep(600.0)
                 bens_dots.append(loop.time() <= deadline())
                 return LATER
-            outcome = await super().send(
-                sender=sender, recipient=recipient, message=message, may_begin=may_begin, deadline=deadline,
-                before_dot=before_dot,
-            )  # fmt: skip
+            outcome = await super().send(recipient=recipient, may_begin=may_begin, deadline=deadline, **rest)
             if outcome is not None and outcome.state == "sent":
                 moments[recipient] = loop.time() - began
             return outcome
