@@ -36,6 +36,8 @@ BLAME = (
     "banned sending ip", "your ip", "sending ip", "sender ip", "ip address has been",
     "relay access denied", "relaying denied", "unable to relay", "relay not permitted",
     "not permitted to relay",
+    "authentication required", "authentication is required", "requires authentication", "must authenticate",
+    "authenticate first", "log in first", "login required",
     "sender address rejected", "sender rejected", "sender denied", "sender verify failed", "sender domain",
     "invalid sender", "bad sender", "envelope blocked", "tss0",
 )  # fmt: skip
@@ -45,6 +47,7 @@ POLICY_WORDS = (
     "rejected by an organization", "service refused",
 )  # fmt: skip
 # What Google says of people who get too much is about them, and what greylisting says about nobody.
+DENIED = "access denied"  # with 5.7.x it is said to a client without a login, with 5.4.1 of a mailbox
 NOT_BLAME = (
     "receiving mail at a rate", "receiving mail too quickly", "greylist", "graylist", "grey list", "postgrey",
 )  # fmt: skip
@@ -99,7 +102,7 @@ def about(code: int | None, enhanced: str, words: str) -> About:
         return "ours"
     if subject in CODES:
         return CODES[subject]
-    if _POLICY.search(words):
+    if _POLICY.search(words) or (subject.startswith("7.") and DENIED in words.lower()):
         return "ours"
     if _PERSON.search(words):
         return "person"

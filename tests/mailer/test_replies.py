@@ -55,6 +55,9 @@ REPLIES = [
     ("550 5.1.1 <ben@x.example>: Recipient address rejected: User unknown in local recipient table", "person"),
     ("550 5.1.1 <ben@x.example>: Recipient address rejected: User unknown in virtual mailbox table", "person"),
     ("554 5.7.1 <ben@x.example>: Relay access denied", "ours"),
+    ("554 5.7.1 <ben@x.example>: Recipient address rejected: Access denied", "ours"),  # without a login
+    ("550 5.7.1 Recipient rejected: authentication is required", "ours"),
+    ("530 Must authenticate before sending to this recipient, unknown user", "ours"),
     ("554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org", "ours"),
     ("550 5.1.8 <news@x.example>: Sender address rejected: Domain not found", "ours"),
     ("550 5.1.2 <ben@x.example>: Recipient address rejected: Domain not found", "domain"),
