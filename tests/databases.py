@@ -132,14 +132,22 @@ def postgres_programs() -> Path | None:
 
 @contextmanager
 def postgres(
-    programs: Path, *, settings: Sequence[str] = FAST, environ: Mapping[str, str] = PLAIN_ENVIRON
+    programs: Path,
+    *,
+    settings: Sequence[str] = FAST,
+    access: str = "",
+    environ: Mapping[str, str] = PLAIN_ENVIRON,
 ) -> Iterator[PostgresServer]:
     """Run a server that listens on a socket in a temporary folder only, and that dies with this process.
 
-    `environ` are variables of its environment.
+    `access` are lines of pg_hba.conf instead of its own, `environ` variables of its environment.
     """
     folder = Path(tempfile.mkdtemp(prefix="mailer-postgresql-"))
-    data = folder / "data"
+    data, rules = folder / "data", folder / "pg_hba.conf"
+    if access:
+        rules.write_text(access)
+        rules.chmod(0o644)
+        settings = (*settings, f"hba_file={rules}")
     account: list[str] = []
     if os.getuid() == 0:
         owner = pwd.getpwnam("postgres")

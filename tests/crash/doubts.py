@@ -6,9 +6,11 @@ its worker wrote the answer into its journal.
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 
 from sqlalchemy import select
 
+from lists.errors import BadInput
 from mailer import journal
 from mailer.attempts import Attempt
 from mailer.outbox import OutboxRow
@@ -22,9 +24,10 @@ def stranded(campaign: Campaign) -> list[str]:
     begun: set[tuple[int, int]] = set()
     answered: set[tuple[int, int]] = set()
     for home in (campaign.home, *campaign.elsewhere):
-        for testimony in journal.read_all(home / journal.FOLDER):
-            begun |= testimony.begun
-            answered |= {attempt for attempt, state in testimony.ended.items() if state != STAYS}
+        with suppress(BadInput):  # a worker that sent nothing leaves no journal
+            for testimony in journal.read_all(home / journal.FOLDER):
+                begun |= testimony.begun
+                answered |= {attempt for attempt, state in testimony.ended.items() if state != STAYS}
     return list(_stranded(campaign, begun, answered))
 
 

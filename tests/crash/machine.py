@@ -29,7 +29,10 @@ class MachineClock(Clock):
     """The clock of a machine that can be suspended, for this process; `environ` gives it to others."""
 
     def __init__(self, folder: Path) -> None:
-        """Build the library in this folder; raises LookupError where there is no C compiler."""
+        """Build the library in this folder; raises LookupError where there is no C compiler.
+
+        Every account that has processes here must be able to read in it.
+        """
         super().__init__()
         compiler = shutil.which("cc")
         if compiler is None:

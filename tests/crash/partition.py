@@ -28,6 +28,7 @@ HEALED_SECONDS = 15.0
 SLOWER = 6  # of the mail server, so that there is something to send
 RATE = "180000/minute"  # no brake, but a lock
 NAMES = ("cut", "kept")
+ACCESS = "local all all trust\nhost all all 10.203.0.0/16 trust\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +97,10 @@ def prove(folder: Path, *, people: int, seconds: float = CUT_SECONDS, tell: Tell
     programs = databases.postgres_programs()
     if (why := trouble()) or programs is None:
         raise LookupError(why or "PostgreSQL is missing.")
-    access = folder / "hba"
-    access.write_text("local all all trust\nhost all all 10.203.0.0/16 trust\n")
-    for path in (folder, access):
-        path.chmod(0o755)
     with network() as net:
-        settings = (*databases.FAST, f"listen_addresses={net.host}", f"hba_file={access}")
+        settings = (*databases.FAST, f"listen_addresses={net.host}")
         with (
-            databases.postgres(programs, settings=settings) as server,
+            databases.postgres(programs, settings=settings, access=ACCESS) as server,
             campaign(folder, url=server.empty(), wait_seconds=SLOWER * WAIT_SECONDS, host=net.host) as made,
         ):
             made.limit(RATE, RATE)  # claims hold the lock of the limits: all others need it, too

@@ -1,5 +1,7 @@
 """The short forms of scripts/prove-kills that stand still: frozen, suspended, stalled, cut off."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,18 @@ STALLED, STALL_SECONDS = 10, 6.0
 CUT_SECONDS = 40.0
 
 
+@pytest.fixture
+def clock() -> Iterator[MachineClock]:
+    with tempfile.TemporaryDirectory(prefix="mailer-clock-") as folder:  # not pytest's, which is its own
+        Path(folder).chmod(0o755)
+        try:
+            clock = MachineClock(Path(folder))
+        except LookupError:
+            missing("A C compiler")
+            return
+        yield clock
+
+
 @pytest.mark.timeout(300)
 def test_a_worker_that_stood_still_for_longer_than_its_lease_strands_nobody(
     empty_database: Database, tmp_path: Path
@@ -30,20 +44,19 @@ def test_a_worker_that_stood_still_for_longer_than_its_lease_strands_nobody(
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("empty_database", ["sqlite"], indirect=True)
-def test_nor_does_a_machine_that_was_suspended_for_an_hour(empty_database: Database, tmp_path: Path) -> None:
-    clock = _clock(tmp_path)
+def test_nor_does_a_machine_that_was_suspended_for_an_hour(
+    empty_database: Database, tmp_path: Path, clock: MachineClock
+) -> None:
     verdict = suspensions.prove(tmp_path, url=empty_database.url, people=READERS, times=2, clock=clock)
     assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
 
 
 @pytest.mark.timeout(300)
-def test_nor_where_the_database_server_was_suspended_with_it(tmp_path: Path) -> None:
+def test_nor_where_the_database_server_was_suspended_with_it(tmp_path: Path, clock: MachineClock) -> None:
     programs = databases.postgres_programs()
     if programs is None:
         missing("PostgreSQL")
         return
-    clock = _clock(tmp_path)
-    _open_to_all(tmp_path)
     with databases.postgres(programs, environ=clock.environ) as server:
         verdict = suspensions.prove(
             tmp_path, url=server.empty(), people=READERS, times=1, clock=clock,
@@ -69,20 +82,5 @@ def test_nobody_waits_for_ten_recipients_whose_server_never_answers(
 def test_a_worker_that_is_cut_off_inside_a_claim_stops_nobody_else(tmp_path: Path) -> None:
     if why := partition.trouble():
         pytest.skip(why)
-    _open_to_all(tmp_path)
     verdict = partition.prove(tmp_path, people=READERS, seconds=CUT_SECONDS)
     assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
-
-
-def _clock(folder: Path) -> MachineClock:
-    try:
-        return MachineClock(folder)
-    except LookupError as why:
-        pytest.skip(str(why))
-
-
-def _open_to_all(folder: Path) -> None:
-    """Let PostgreSQL's own account read files in a folder of pytest's."""
-    for path in (folder, *folder.parents[:3]):
-        if path.name.startswith(("pytest-", folder.name)) or path == folder:
-            path.chmod(0o755)

@@ -80,6 +80,8 @@ async def test_all_that_waited_leaves_with_the_first_answer_that_says_so(
     broadcast(service)
     async with polite() as peer:
         await delivered(service, peer)
+        clock.advance(minutes=1)  # one at a time to each: the second may have waited for the first
+        await delivered(service, peer)
         assert states(service) == {"sent": 2, "held": 2}
         peer.smtputf8 = True
         broadcast(service)  # Ben's makes a new connection
