@@ -119,8 +119,8 @@ PLANTS: Mapping[str, Plant] = {
         module=lanes,
         owner=lanes.Lane,
         function="has_room",
-        written="self.busy - self.stalled < usually + (self.reserve if urgent else 0)",
-        instead="self.busy < usually",
+        written="self.busy + self.resting - self.stalled < usually + (self.reserve if urgent else 0)",
+        instead="self.busy + self.resting < usually",
         found_by=("had not left 2 s after",),
         provoked={
             "stalled": 10,
