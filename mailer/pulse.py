@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import BigInteger, Boolean, String, delete, false, func, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -15,6 +16,8 @@ from lists.errors import StorageTrouble
 BEAT_SECONDS = 10.0
 DEAD = timedelta(seconds=35)  # after three beats that nobody heard
 FORGOTTEN = timedelta(days=1)
+
+log = structlog.get_logger()
 
 
 class Pulse(Base):
@@ -64,8 +67,11 @@ async def beating(
     """Beat for as long as the block lasts and its event loop turns; `stalled`: see `Delivery.stalled`."""
 
     def once() -> None:
-        with suppress(StorageTrouble), database.write() as session:  # delivery itself tells of the trouble
-            beat(session, worker, real=clock.real(), skew=clock.correction, stalled=stalled())
+        with suppress(StorageTrouble):  # delivery itself tells of the trouble
+            if ended := database.end_halted():
+                log.warning("transactions of a process that stands still were ended", number=ended)
+            with database.write() as session:
+                beat(session, worker, real=clock.real(), skew=clock.correction, stalled=stalled())
 
     async def often() -> None:
         while True:
