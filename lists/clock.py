@@ -14,7 +14,8 @@ class Clock:
 
     `offset` is asked at each `now()`: the try-out's time machine keeps it in the database, so that every
     process lives in the same moment. Leases and timeouts use `real` and `monotonic`, which no offset moves.
-    `correction` is what is added to this machine's time where several share a database (mailer/skew.py).
+    `correction` is what is added to this machine's time where several share a database
+    (mailer/coordination/clock_skew.py).
     """
 
     correction = timedelta(0)

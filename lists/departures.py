@@ -1,8 +1,8 @@
 """Departure: somebody left, complained, was barred or forgotten, until that is written into a file as well.
 
-A backup does not know who left after it was made. So each departure is put here in the transaction that
-makes it true, and taken out once mailer/register.py has it in a file that can be copied off the machine: one
-too many in the file is harmless, one too few is not. It holds keyed hashes and no address.
+A backup does not know who left after it was made. So each departure is put here in the transaction that makes
+it true, and taken out once mailer/backup/departures_file.py has it in a file that can be copied off the
+machine: one too many in the file is harmless, one too few is not. It holds keyed hashes and no address.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import Contact
 from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
-from lists.mergers import Merger
+from lists.merge_redirects import Merger
 
 LEFT = "left"
 NO_LIST = ""  # what is true of all lists

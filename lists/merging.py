@@ -17,24 +17,24 @@ from lists import (
     audit,
     consents,
     contacts,
-    declines,
     departures,
     directory,
     fields,
-    mergers,
+    merge_redirects,
     subscriptions,
     suppressions,
     tags,
+    topic_optouts,
 )
-from lists.arrivals import Arrival
 from lists.consents import Consent
 from lists.contacts import Contact
 from lists.db import insert_or_nothing
-from lists.declines import Decline
 from lists.directory import Listing
 from lists.errors import BadInput, Conflict
+from lists.imports import Arrival
 from lists.notes import Note
 from lists.subscriptions import Subscription, SubscriptionChange
+from lists.topic_optouts import Decline
 
 STRICTEST = ("left", "confirmed", "pending", "")  # of two standings on a list the first of these is kept
 SPREADING = ("complaint", "staff", "forgotten")  # a bounce is about a mailbox, the others about a person
@@ -105,7 +105,9 @@ def plan(session: Session, keep: Contact, other: Contact, *, now: datetime) -> P
         versions=(keep.version, other.version),
         details=[*_details(keep, other, values), *_more(session, keep, other)],
         lists=lists,
-        declined=sorted(declines.of_contact(session, keep.id) | declines.of_contact(session, other.id)),
+        declined=sorted(
+            topic_optouts.of_contact(session, keep.id) | topic_optouts.of_contact(session, other.id)
+        ),
         suppressed=_suppressed(session, keep, other),
         paused_until=max((until for until in pauses if until > now), default=None),
         values=values,
@@ -123,7 +125,7 @@ def merge(session: Session, planned: Plan, *, now: datetime, actor: str, action:
         raise Conflict(planned.refusal)
     keep, other = contacts.get(session, planned.keep_id), contacts.get(session, planned.other_id)
     _bar_both(session, keep, other, now=now)
-    mergers.note(session, other, into=keep.id, now=now)
+    merge_redirects.note(session, other, into=keep.id, now=now)
     for name, (mine, theirs, becomes) in planned.lists.items():
         _join(session, keep.id, other.id, name, mine=mine, theirs=theirs, becomes=becomes, now=now)
         consents.add(session, contact_id=keep.id, list=name, action=action, page=actor, now=now)

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from lists import declines, proof, subscriptions, suppressions
+from lists import address_proof, subscriptions, suppressions, topic_optouts
 from lists.contacts import Contact
 from lists.db import Instant
 from lists.subscriptions import Subscription
@@ -56,8 +56,8 @@ class Purpose:
 
     `address`: a service message to whoever just acted (nothing but "not suppressed", and no new address that
     nobody has confirmed); `asked`: a request to confirm a pending subscription; `confirmed`: list mail, a
-    confirmed subscription that is not paused, whose reader has not declined the `topic` (see lists.declines)
-    where there is one.
+    confirmed subscription that is not paused, whose reader has not declined the `topic` (see
+    lists.topic_optouts) where there is one.
     """
 
     needs: Needs
@@ -68,7 +68,7 @@ class Purpose:
 class Reader(NamedTuple):
     """Whom a message is for, as they are now, and why we may not write to them (None when we may).
 
-    `name` is "" while nobody at the address has confirmed it (see lists.proof).
+    `name` is "" while nobody at the address has confirmed it (see lists.address_proof).
     """
 
     id: int
@@ -117,7 +117,7 @@ def _asked(purpose: Purpose) -> Select[*tuple[Any, ...]]:
         Contact.id,
         Contact.email,
         # What needs a confirmed subscription needs no second look at whether there is one.
-        (Contact.name if purpose.needs == "confirmed" else proof.name()).label("name"),
+        (Contact.name if purpose.needs == "confirmed" else address_proof.name()).label("name"),
         Contact.language,
         Contact.zone,
         Contact.city,
@@ -145,6 +145,6 @@ def _rule(purpose: Purpose, now: datetime | ColumnElement[datetime]) -> list[tup
             ("not confirmed", or_(Subscription.state == "pending", unproved)),
             ("arriving", subscriptions.arriving()),
         ]
-        rule += [("declined", declines.of_topic(purpose.topic))] if purpose.topic else []
+        rule += [("declined", topic_optouts.of_topic(purpose.topic))] if purpose.topic else []
         rule.append(("paused", and_(paused.is_not(None), paused > now)))
     return rule

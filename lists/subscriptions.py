@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists import arrivals, departures
+from lists import departures, imports
 from lists.contacts import Contact
 from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing, once
 from lists.departures import Departed
@@ -230,7 +230,7 @@ def pause(session: Session, *, contact_id: int, until: datetime | None) -> None:
 
 def arriving() -> ColumnElement[bool]:
     """Return the SQL condition that a subscription came with an import that is not all here yet."""
-    return arrivals.arriving(Subscription.arrival_id)
+    return imports.arriving(Subscription.arrival_id)
 
 
 def add_all(

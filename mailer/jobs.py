@@ -20,32 +20,23 @@ from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import NotFound
 from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
-from mailer import (
-    brakes,
-    broadcasts,
-    census,
-    deposits,
-    facts,
-    holds,
-    journal,
-    limits,
-    outbox,
-    register,
-    resources,
-    restores,
-    retention,
-    tallies,
-)
-from mailer.confirmations import Confirmations
-from mailer.editions import Editions
-from mailer.outbox import HELD, OutboxRow
+from mailer.backup import departures_file
+from mailer.compose.editions import Editions
+from mailer.compose.source import Source, settle_all
+from mailer.coordination import counters, rate_limits, send_hold, signup_throttle
+from mailer.delivery import journal
+from mailer.delivery.rescue import Rescue
+from mailer.library import file_store, law_cards, resources
+from mailer.library.resources import MISSING_LINK
+from mailer.outbox import held_messages, outbox, stats
+from mailer.outbox.outbox import HELD, OutboxRow
+from mailer.people import retention
+from mailer.people.retention import Rule
 from mailer.policy import POLICY, RESOURCE_FIELDS
-from mailer.rescue import Rescue
-from mailer.resources import MISSING_LINK
-from mailer.retention import Rule
-from mailer.sequences import Sequences
-from mailer.source import Source, settle_all
-from mailer.templates import Edition
+from mailer.sources import broadcasts
+from mailer.sources.confirmations import Confirmations
+from mailer.sources.sequences import Sequences
+from mailer.templates.templates import Edition
 
 SEARCHABLE_AT_ONCE = 250  # people, with about five words each: short enough for who waits to write
 BATCH = 2_500  # rows in one transaction: a web write waits no longer than one takes
@@ -212,7 +203,7 @@ class Jobs:
         """Return when something next falls due by itself, at `now` or later; None if never."""
         with self.database.read() as session:
             moments = [source.next_due(session, now=now) for _, source in self._each_source()]
-            moments.append(census.next_due(session, after=now))
+            moments.append(stats.next_due(session, after=now))
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _each_source(self) -> Sequence[tuple[str, Source]]:
@@ -239,7 +230,7 @@ class Jobs:
 
     def _fill(self, source: Source) -> int:
         def fill(session: Session) -> int:
-            if restores.held(session) is not None:
+            if send_hold.held(session) is not None:
                 return 0  # what is due and what was sent is not known before the gap is reckoned
             return source.fill(session, now=self.clock.now(), limit=BATCH)
 
@@ -255,7 +246,7 @@ class Jobs:
             now = self.clock.now()
             moved += self._release_links(session, now)
             moved += self._release_reworded(session, now)
-            moved += holds.ask_again(session, now=now)
+            moved += held_messages.ask_again(session, now=now)
             held = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
             for kind, list_name in session.execute(held).all():
                 moved += self._release_kind(session, kind, POLICY[kind].purpose(list_name), now)
@@ -299,7 +290,7 @@ class Jobs:
 
     def _release_reworded(self, session: Session, now: datetime) -> int:
         """Try again what could not be written, once there is a newer edition of its text."""
-        broken = (OutboxRow.state == HELD) & holds.for_a_fault()
+        broken = (OutboxRow.state == HELD) & held_messages.for_a_fault()
         held = (
             select(OutboxRow.kind, OutboxRow.list, OutboxRow.edition_id, Edition.name)
             .join(Edition, Edition.id == OutboxRow.edition_id)
@@ -355,7 +346,7 @@ class Jobs:
 
     def write_departures(self) -> int:
         """Write into the file of departures what it does not have yet; returns how many."""
-        return register.write_down(
+        return departures_file.write_down(
             self.database, self.home, fingerprint=self.fingerprint, now=self.clock.now()
         )
 
@@ -365,7 +356,7 @@ class Jobs:
 
     def _watch_resources(self) -> int:
         with self.database.read() as session:
-            waiting = census.held_for(session, MISSING_LINK)
+            waiting = stats.held_for(session, MISSING_LINK)
         for fields, messages in waiting.items():
             log.warning("mails wait for a resource that nobody has given", fields=fields, messages=messages)
         return 0
@@ -373,7 +364,7 @@ class Jobs:
     def _watch_facts(self) -> int:
         now = self.clock.now()
         with self.database.read() as session:
-            for card in facts.to_check(session, now=now):
+            for card in law_cards.to_check(session, now=now):
                 left = card.days_left(now)
                 log.warning(
                     "a card on present law must be checked", card=card.id, state=card.state, days=left
@@ -383,7 +374,7 @@ class Jobs:
     def _clear_resources(self) -> int:
         with self.database.read() as session:
             needed = resources.kept_files(session)
-        return deposits.clear(self.home, needed=needed, real=self.clock.real())
+        return file_store.clear(self.home, needed=needed, real=self.clock.real())
 
     def _clear_journals(self) -> int:
         return journal.clear(self.rescue.folder, before=self.clock.real() - JOURNALS_KEPT)
@@ -391,5 +382,5 @@ class Jobs:
     def _clear_brakes(self) -> int:
         with self.database.write() as session:
             now = self.clock.now()
-            passed = limits.clear(session, real=self.clock.real())
-            return brakes.clear(session, now=now) + tallies.clear(session, now=now) + passed
+            passed = rate_limits.clear(session, real=self.clock.real())
+            return signup_throttle.clear(session, now=now) + counters.clear(session, now=now) + passed

@@ -41,8 +41,9 @@ class Policy:
     `needs`: what must be true of the reader (see lists.permission); `list_mail`: it can be left, so it says
     how; `automatic`: no person pressed “send” (RFC 3834); `priority`: 0 leaves first; `expires_after`: from
     being put into the outbox; `on_unknown`: what to do when nobody can say whether the server took it;
-    `fields`: what its templates may use; `topic`: what a reader may decline on its own (see lists.declines);
-    `to_staff`: it goes to staff and never to anybody else, so nobody is asked whether they would get it.
+    `fields`: what its templates may use; `topic`: what a reader may decline on its own (see
+    lists.topic_optouts); `to_staff`: it goes to staff and never to anybody else, so nobody is asked whether
+    they would get it.
     """
 
     needs: Needs

@@ -15,15 +15,18 @@ from lists.addresses import MAX_LOCAL_OCTETS
 from lists.catalog import ABOUT_LENGTH, NAME_LENGTH, SPOKEN, TITLE_LENGTH
 from lists.errors import BadInput
 from lists.permission import Reader
-from mailer import events, holds, mime, rendering, templates
-from mailer.composer import Composer
-from mailer.editions import Editions, personal
-from mailer.events import Event
-from mailer.invitations import ANSWERS, Invitations
-from mailer.outbox import Entry
+from mailer.compose import mime
+from mailer.compose.composer import Composer
+from mailer.compose.editions import Editions, personal
+from mailer.compose.source import Addressed, Content, Refusal
+from mailer.events import events
+from mailer.events.events import Event
+from mailer.outbox import held_messages
+from mailer.outbox.outbox import Entry
 from mailer.policy import NOTICE_FIELDS, POLICY
-from mailer.source import Addressed, Content, Refusal
-from mailer.templates import Edition
+from mailer.sources.invitations import ANSWERS, Invitations
+from mailer.templates import rendering, templates
+from mailer.templates.templates import Edition
 
 MOST_OCTETS = 500_000  # of a whole message; far beyond what mail programs show at once
 CONTACT = 2**53  # a made-up contact, with a number as long as any
@@ -121,7 +124,7 @@ class Preflight:
                 for reader in _readers(language, [*names, *asked]):
                     said = contents(Addressed(entry=entry, reader=reader))
                     if isinstance(said, Refusal):
-                        raise BadInput(said.why.removeprefix(holds.OURS))
+                        raise BadInput(said.why.removeprefix(held_messages.OURS))
                     self._write(entry, reader, said, edition)
             except BadInput as fault:
                 raise BadInput(f"The {SPOKEN[language]} text cannot be sent. {fault}") from fault

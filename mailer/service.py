@@ -15,46 +15,41 @@ from lists import addresses
 from lists.addresses import Address
 from lists.clock import Clock
 from lists.db import Database
-from mailer import (
-    editions,
-    fingerprints,
-    journal,
-    postoffice,
-    public_url,
-    schedule,
-    selectors,
-    templates,
-    tryout,
-)
-from mailer.bearer import Bearer
-from mailer.broadcasts import Broadcasts
-from mailer.composer import SIGNING_PARTS, Composer, Sender
-from mailer.confirmations import Confirmations
-from mailer.delivery import Delivery
-from mailer.discretion import Neutral
-from mailer.dkim import Signer
-from mailer.editions import Editions
-from mailer.invitations import Invitations
+from mailer.compose import dkim_keys, editions
+from mailer.compose.composer import SIGNING_PARTS, Composer, Sender
+from mailer.compose.dkim import Signer
+from mailer.compose.editions import Editions
+from mailer.compose.source import Source
+from mailer.compose.tokens import Links, Tokens
+from mailer.delivery import journal
+from mailer.delivery.delivery import Delivery
+from mailer.delivery.relay_pool import Lane
+from mailer.delivery.rescue import Rescue
 from mailer.jobs import Jobs
-from mailer.keys import Keys
-from mailer.lanes import Lane
-from mailer.notices import Notices
+from mailer.library.resources import Shelf
 from mailer.policy import RESOURCES
-from mailer.postoffice import PostOffice
 from mailer.preflight import Preflight
-from mailer.rates import per_domain
-from mailer.relay import Relay
-from mailer.rendering import Frame
-from mailer.rescue import Rescue
-from mailer.resources import Shelf
-from mailer.schedule import Schedule
-from mailer.sequences import Sequences
-from mailer.settings import Settings, secret_folder
-from mailer.smtp import Connection
-from mailer.source import Source
-from mailer.templates import LANGUAGES
-from mailer.tokens import Links, Tokens
-from mailer.tryout import TimeMachine
+from mailer.settings import key_check, public_url
+from mailer.settings.keys import Keys
+from mailer.settings.loading import Settings, secret_folder
+from mailer.smtp.connection import Connection
+from mailer.smtp.oauth_token import Bearer
+from mailer.smtp.rate import per_domain
+from mailer.smtp.relay import Relay
+from mailer.sources import schedule
+from mailer.sources.broadcasts import Broadcasts
+from mailer.sources.confirmations import Confirmations
+from mailer.sources.invitations import Invitations
+from mailer.sources.schedule import Schedule
+from mailer.sources.sequences import Sequences
+from mailer.sources.staff_digest import Notices
+from mailer.templates import templates
+from mailer.templates.discreet import Neutral
+from mailer.templates.rendering import Frame
+from mailer.templates.templates import LANGUAGES
+from mailer.tryout import postoffice, time_machine
+from mailer.tryout.postoffice import PostOffice
+from mailer.tryout.time_machine import TimeMachine
 
 ROOT = Path(__file__).resolve().parents[1]
 EMAIL_TEMPLATES = ROOT / "templates" / "email"
@@ -111,7 +106,7 @@ class Service:
         """
         if self.settings.smtp_url is not None:
             with self.database.read() as session:
-                tryout.refuse_in_earnest(session)
+                time_machine.refuse_in_earnest(session)
             yield Relay.parse_all(self.settings.smtp_url.get_secret_value())
             return
         port = postoffice.running(self.settings.home)
@@ -175,7 +170,7 @@ class Service:
     def require_noted(self) -> None:
         """Raise BadSettings or Conflict unless this database is used with these keys and this public URL."""
         with self.database.read() as session:
-            fingerprints.require_noted(session, self.keys, secret_folder(self.settings))
+            key_check.require_noted(session, self.keys, secret_folder(self.settings))
             public_url.require(session, self.settings)
 
     def close(self) -> None:
@@ -190,16 +185,16 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
     or are not those of the database.
     """
     database = Database(settings.database_url)
-    secret = fingerprints.keys_of(database, secret_folder(settings))
+    secret = key_check.keys_of(database, secret_folder(settings))
     return assemble(settings, database=database, keys=secret, clock=clock)
 
 
 def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock | None) -> Service:
     """Build the service over a database that is open, with these keys; raises BrokenTemplate as `build`."""
     secret = keys
-    signing = selectors.load(selectors.folder(settings.home), domains=settings.sending_domains)
+    signing = dkim_keys.load(dkim_keys.folder(settings.home), domains=settings.sending_domains)
     if clock is None:
-        clock = tryout.clock(database) if settings.tryout else Clock()
+        clock = time_machine.clock(database) if settings.tryout else Clock()
     tokens = Tokens(secret.links)
     links = Links(settings.public_url, tokens)
     schedules = schedule.load_all(EMAIL_TEMPLATES)
@@ -249,7 +244,7 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
             editions=texts,
             rescue=rescue,
             home=settings.home,
-            fingerprint=fingerprints.of(secret)["pepper"],
+            fingerprint=key_check.of(secret)["pepper"],
         ),
         rescue=rescue,
         name=f"{socket.gethostname()[:20]}.{os.getpid()}.{secrets.token_hex(4)}",

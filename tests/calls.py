@@ -11,13 +11,14 @@ from typing import Any
 from sqlalchemy import select
 
 from lists.db import Database
-from mailer import events, outbox
-from mailer.composer import Composer, Ready
-from mailer.events import Event
-from mailer.invitations import HeadCount, Invitations
-from mailer.outbox import OutboxRow, Result
+from mailer.compose.composer import Composer, Ready
+from mailer.events import events
+from mailer.events.events import Event
+from mailer.outbox import outbox
+from mailer.outbox.outbox import OutboxRow, Result
 from mailer.service import build
-from mailer.settings import Settings
+from mailer.settings.loading import Settings
+from mailer.sources.invitations import HeadCount, Invitations
 from tests import people
 from tests.clocks import StoppedClock
 from tests.people import Person

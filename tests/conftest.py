@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 from lists import db
 from lists.db import Database
 from mailer import service as composition
-from mailer import tryout
-from mailer.keys import Keys
+from mailer.compose.tokens import Links, Tokens
 from mailer.service import Service
-from mailer.settings import Settings
-from mailer.tokens import Links, Tokens
+from mailer.settings.keys import Keys
+from mailer.settings.loading import Settings
+from mailer.tryout import time_machine
 from tests import databases, people
 from tests.clocks import StoppedClock
 from tests.people import PEPPER, Person
@@ -132,7 +132,7 @@ def service(settings: Settings, database: Database, clock: StoppedClock) -> Iter
 
     def offset() -> timedelta:
         with database.read() as session:
-            return tryout.offset(session)
+            return time_machine.offset(session)
 
     clock.follow(offset)
     built = composition.build(settings, clock=clock)

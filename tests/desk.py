@@ -6,10 +6,12 @@ from dataclasses import replace
 from email.message import Message
 
 from lists.db import Database
-from mailer import broadcasts, outbox, templates
-from mailer.composer import Composer, Ready
-from mailer.outbox import Entry, Result
-from mailer.templates import Template
+from mailer.compose.composer import Composer, Ready
+from mailer.outbox import outbox
+from mailer.outbox.outbox import Entry, Result
+from mailer.sources import broadcasts
+from mailer.templates import templates
+from mailer.templates.templates import Template
 from tests import parts
 from tests.clocks import StoppedClock
 from tests.ledger import LEASE

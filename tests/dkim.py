@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import dkim
 
-from mailer.selectors import Selector
+from mailer.compose.dkim_keys import Selector
 from tests.conftest import missing
 
 Dns = Callable[..., str | None]

@@ -24,13 +24,13 @@ import pytest
 from sqlalchemy import create_engine, event, text
 
 from mailer import service as composition
-from mailer import settings
 from mailer.service import Service
+from mailer.settings import loading
 from tests import commands, relays
 from tests.clocks import START, StoppedClock
 from tests.commands import Mailer, Ran
 from tests.loops import run
-from tests.mailer.visitor import Response, Visitor
+from tests.mailer.web.visitor import Response, Visitor
 from tests.relays import World
 
 FOLDER = Path(__file__).parent / "fixtures" / "eb00ebd"
@@ -196,7 +196,7 @@ def opened(home: Path, url: str, **more: str) -> House:
     """Build the service on a folder, a database and more of an environment; the caller closes it."""
     environ = {"MAILER_HOME": str(home), "MAILER_DATABASE_URL": url, **more}
     clock = StoppedClock()
-    service = composition.build(settings.load(environ), clock=clock)
+    service = composition.build(loading.load(environ), clock=clock)
     if service.database.dialect == "sqlite":
         quick = "PRAGMA synchronous=OFF"  # no machine loses its power in these tests
         event.listen(service.database.engine, "connect", lambda made, _: made.execute(quick))

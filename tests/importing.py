@@ -4,28 +4,29 @@ import io
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from lists import addresses, arrivals, contacts, mappings, subscriptions, tables, transfers
-from lists.arrivals import Arrival
+from lists import addresses, contacts, imports, subscriptions
 from lists.db import Database
-from lists.rows import Fate
-from lists.stage import Stage
+from lists.imports import Arrival
+from lists.tables import column_mapping, importing, table_file
+from lists.tables.rows import Fate
+from lists.tables.staging import Stage
 from tests.people import PEPPER
 
 Import = Callable[..., Sequence[Fate]]
 
 
 def staged(data: bytes) -> Stage:
-    table = tables.read(io.BytesIO(data))
+    table = table_file.read(io.BytesIO(data))
     stage = Stage()
-    transfers.read(table, mappings.guess(table.columns), stage, pepper=PEPPER)
+    importing.read(table, column_mapping.guess(table.columns), stage, pepper=PEPPER)
     return stage
 
 
 def begun(database: Database, stage: Stage, *, list: str, now: datetime) -> Arrival:
     with database.write() as session:
-        arrival = arrivals.begin(session, list=list, fingerprint=b"the sheet", now=now)
+        arrival = imports.begin(session, list=list, fingerprint=b"the sheet", now=now)
     with database.read() as session:
-        transfers.plan(session, stage, list=list, arrival_id=arrival.id)
+        importing.plan(session, stage, list=list, arrival_id=arrival.id)
     return arrival
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from lists.db import Base, Database
 from mailer.service import Service
-from tests.mailer.visitor import FORM, Response, Visitor
+from tests.mailer.web.visitor import FORM, Response, Visitor
 
 URL = re.compile(r"https?://[^\s<>\"]+")
 AFTER_A_LINK = ".,;:!?)]}>'"  # what programs that find links in plain text leave out at the end

@@ -9,12 +9,17 @@ from sqlalchemy.orm import Session
 from lists import addresses, catalog, contacts, subscriptions
 from lists.catalog import OURS
 from lists.directory import Application
-from mailer import broadcasts, events, outbox, readdressing, source, templates
-from mailer.composer import Ready
-from mailer.confirmations import Asked
-from mailer.outbox import Entry, Result
+from mailer.compose import source
+from mailer.compose.composer import Ready
+from mailer.events import events
+from mailer.outbox import outbox
+from mailer.outbox.outbox import Entry, Result
+from mailer.people import address_change
 from mailer.service import Service
-from mailer.templates import LANGUAGES, Edition, Template
+from mailer.sources import broadcasts
+from mailer.sources.confirmations import Asked
+from mailer.templates import templates
+from mailer.templates.templates import LANGUAGES, Edition, Template
 from tests import people
 from tests.clocks import StoppedClock
 from tests.people import PEPPER, Person
@@ -152,7 +157,7 @@ class Mailroom:
         )
 
     def _move(self, session: Session, person: Person, language: str) -> None:
-        readdressing.readdress(
+        address_change.readdress(
             session,
             person.id,
             addresses.parse(f"gus.new.{language}@example.org", pepper=PEPPER),

@@ -4,10 +4,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from mailer import keys
 from mailer import service as composition
 from mailer.service import Service
-from mailer.settings import Settings
+from mailer.settings import keys
+from mailer.settings.loading import Settings
 
 
 @cache

@@ -6,9 +6,9 @@ from sqlalchemy import select
 
 from lists import addresses, contacts, subscriptions
 from lists.contacts import Contact
-from mailer import readdressing
-from mailer.outbox import OutboxRow
-from mailer.readdressing import Preview
+from mailer.outbox.outbox import OutboxRow
+from mailer.people import address_change
+from mailer.people.address_change import Preview
 from mailer.service import Service
 from tests import relays
 from tests.people import PEPPER, Person
@@ -19,7 +19,7 @@ NEW = "ben@nuevo.example.org"
 
 def moved(service: Service, person: Person, new: str = NEW, *, version: int | None = None) -> Preview:
     with service.database.write() as session:
-        return readdressing.readdress(
+        return address_change.readdress(
             session,
             person.id,
             addresses.parse(new, pepper=PEPPER),

@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lists.clock import Clock
-from mailer.delivery import Delivery
-from mailer.journal import FOLDER, Journal
-from mailer.lanes import Lane
-from mailer.rates import Rate, per_domain
-from mailer.relay import Relay
+from mailer.delivery.delivery import Delivery
+from mailer.delivery.journal import FOLDER, Journal
+from mailer.delivery.relay_pool import Lane
 from mailer.service import Service
-from mailer.smtp import Connection, Patience
+from mailer.smtp.connection import Connection, Patience
+from mailer.smtp.rate import Rate, per_domain
+from mailer.smtp.relay import Relay
 from tests.loops import LOOPS
 
 

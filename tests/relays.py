@@ -12,15 +12,17 @@ from sqlalchemy import insert, select
 from lists import subscriptions
 from lists.contacts import Contact
 from lists.subscriptions import Subscription
-from mailer import broadcasts, outbox, templates
-from mailer.delivery import Delivery
-from mailer.journal import FOLDER, Journal
-from mailer.lanes import Lane
-from mailer.offers import Offers
-from mailer.outbox import OutboxRow
-from mailer.rates import Rate, per_domain
+from mailer.delivery.delivery import Delivery
+from mailer.delivery.journal import FOLDER, Journal
+from mailer.delivery.relay_pool import Lane
+from mailer.outbox import outbox
+from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
-from mailer.smtp import Outcome
+from mailer.smtp.capabilities import Offers
+from mailer.smtp.connection import Outcome
+from mailer.smtp.rate import Rate, per_domain
+from mailer.sources import broadcasts
+from mailer.templates import templates
 from tests.clocks import StoppedClock
 from tests.loops import Inline, run
 from tests.people import Person

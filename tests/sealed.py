@@ -11,8 +11,8 @@ from typing import Any, BinaryIO, cast
 import pytest
 
 from lists.errors import HouseError
-from mailer import restoring
-from mailer.sealing import Sealer
+from mailer.backup.encryption import Sealer
+from mailer.processes import restoring
 
 PASSPHRASE = b"five plain words in a row"
 FAST = (10, 8, 1)  # of scrypt

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from starlette.applications import Starlette
 
-from mailer.settings import Settings
+from mailer.settings.loading import Settings
 from mailer.web.server import server
 
 

@@ -12,8 +12,10 @@ from starlette.routing import Route
 from lists import addresses, catalog, contacts
 from lists import subscriptions as subs
 from lists.subscriptions import Subscription
-from mailer import events, facts, readdressing, resources
-from mailer.deposits import Deposit
+from mailer.events import events
+from mailer.library import law_cards, resources
+from mailer.library.file_store import Deposit
+from mailer.people import address_change
 from mailer.service import Service
 from tests import people
 
@@ -55,7 +57,7 @@ def _at_new_address(built: Service, name: str, *, now: datetime) -> Subscription
             session, name=name, email=f"{name}@old.example.org", language="en", zip="10027",
             list="organizers", now=now,
         )  # fmt: skip
-        readdressing.readdress(
+        address_change.readdress(
             session, person.id, new, version=1, source=built.confirmations, now=now, actor="test"
         )
         contact = contacts.find(session, new)
@@ -97,7 +99,7 @@ def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
         for resource in RESOURCES:
             resources.add(session, **resource, now=now, actor="test")
         for state in ("federal", "NY"):
-            facts.add(
+            law_cards.add(
                 session,
                 state=state,
                 text={"en": "This is no law, but a test.", "es": "Esto no es una ley, es una prueba."},

@@ -8,9 +8,9 @@ from lists import addresses, contacts
 from lists.contacts import Contact
 from lists.db import Database
 from lists.subscriptions import Subscription
-from mailer.keys import Keys
 from mailer.service import Service
-from mailer.settings import Settings
+from mailer.settings.keys import Keys
+from mailer.settings.loading import Settings
 from tests.clocks import StoppedClock
 from tests.people import Person
 

@@ -10,15 +10,17 @@ from sqlalchemy.orm import Session
 from lists import catalog
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
-from mailer import broadcasts, census, outbox, templates
-from mailer.broadcasts import Broadcast, HeadCount
 from mailer.cli import opening, output, progress
-from mailer.cli.list import LANGUAGE
+from mailer.cli.lists.group import LANGUAGE
 from mailer.jobs import BATCH, PAUSE_SECONDS
-from mailer.outbox import OutboxRow
-from mailer.rendering import Rendered
+from mailer.outbox import outbox, stats
+from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
-from mailer.templates import LANGUAGES, Edition, Template
+from mailer.sources import broadcasts
+from mailer.sources.broadcasts import Broadcast, HeadCount
+from mailer.templates import templates
+from mailer.templates.rendering import Rendered
+from mailer.templates.templates import LANGUAGES, Edition, Template
 
 KIND = "broadcast"
 SAMPLE_NAME = "Alex"
@@ -220,7 +222,7 @@ def _withdraw(service: Service, waiting: int) -> None:
 
 
 def _counts(session: Session, number: int) -> dict[str, int]:
-    return {state: count for (_, state), count in census.counts(session, kind=KIND, ref=number).items()}
+    return {state: count for (_, state), count in stats.counts(session, kind=KIND, ref=number).items()}
 
 
 def _look(

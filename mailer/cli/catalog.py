@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from lists import catalog
 from lists.catalog import MailingList
 from lists.errors import BadInput
-from mailer import rendering, templates
 from mailer.cli import opening, output
 from mailer.service import Service
-from mailer.templates import LANGUAGES
-from mailer.web.public import added
+from mailer.templates import rendering, templates
+from mailer.templates.templates import LANGUAGES
+from mailer.web.public import added_list
 
 COLUMNS = {
     "name": "Name",
@@ -138,7 +138,7 @@ def row(service: Service, of: MailingList) -> dict[str, object]:
     """Return what there is to tell about a list that staff added."""
     return {
         "name": of.name,
-        "page": f"{service.settings.public_url}{added.page(of.name)}",
+        "page": f"{service.settings.public_url}{added_list.page(of.name)}",
         "title": of.title["en"],
         "title_es": of.title["es"],
         "about": of.about["en"],

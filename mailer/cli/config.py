@@ -7,9 +7,11 @@ import click
 from lists import audit
 from lists.clock import Clock
 from lists.db import Database
-from mailer import data_folder, dkim, fingerprints, migrations, public_url, selectors, settings
+from mailer import migrations
 from mailer.cli import opening, output
-from mailer.settings import Settings, secret_folder
+from mailer.compose import dkim, dkim_keys
+from mailer.settings import data_folder, key_check, loading, public_url
+from mailer.settings.loading import Settings, secret_folder
 
 COLUMNS = {"key": "Setting", "value": "Value", "place": "From"}
 
@@ -23,7 +25,7 @@ def command() -> None:
 def check() -> None:
     """Tell every mistake in the settings, or that there is none; compare keys and links with the database."""
     found = _found()
-    keys = selectors.load(selectors.folder(found.home), domains=found.sending_domains)
+    keys = dkim_keys.load(dkim_keys.folder(found.home), domains=found.sending_domains)
     _compare(found)
     output.say(f"The settings are good. Pages are at {found.public_url}, data is in {found.home}.")
     if found.tryout:
@@ -41,7 +43,7 @@ def check() -> None:
 def show(*, as_json: bool) -> None:
     """Show every setting and where it comes from; secrets are not shown."""
     _found()
-    told = settings.explain(os.environ).keys
+    told = loading.explain(os.environ).keys
     rows = [{"key": row.key, "value": row.value, "place": row.place, "what": row.what} for row in told]
     output.rows(rows, columns=COLUMNS, as_json=as_json)
 
@@ -81,7 +83,7 @@ def _compare(found: Settings) -> None:
             migrations.require_tables(database)
         elif not migrations.has_tables(database):
             return
-        fingerprints.require(database, secret_folder(found))
+        key_check.require(database, secret_folder(found))
         if migrations.is_newest(database):
             with database.read() as session:
                 public_url.require(session, found)
@@ -91,7 +93,7 @@ def _compare(found: Settings) -> None:
 
 def _found() -> Settings:
     """Return the settings of a folder that holds a service, or settings for one that is yet to start."""
-    found = settings.load(os.environ)
+    found = loading.load(os.environ)
     if data_folder.is_prepared(found.home):
         data_folder.refuse_unfinished(found.home)
     else:

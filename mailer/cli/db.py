@@ -6,8 +6,11 @@ from pathlib import Path
 import click
 
 from lists.errors import Conflict
-from mailer import backups, bootstrap, migrations, settings
+from mailer import migrations
+from mailer.backup import backup
 from mailer.cli import opening, output, passphrases, progress, restore
+from mailer.processes import bootstrap
+from mailer.settings import loading
 
 
 @click.group()
@@ -26,7 +29,7 @@ def create(*, yes: bool) -> None:
 
     Where the keys are there and the database was lost, only this makes an empty one, after a question.
     """
-    found = settings.load(os.environ)
+    found = loading.load(os.environ)
     if bootstrap.is_lost(found) and not yes:
         output.say(bootstrap.lost_sentence(found))
         click.confirm("Make an empty database?", abort=True, err=True)
@@ -49,11 +52,11 @@ def upgrade() -> None:
     output.say("The database is up to date.")
 
 
-@command.command()
+@command.command("backup")
 @click.argument("file", type=click.Path(path_type=Path))
 @passphrases.option
 @output.json_option
-def backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> None:
+def write_backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """Write everything into one sealed file, while the service runs: “mailer db backup monday.backup”.
 
     In it are the database, the keys, the settings in files, the journals and the departures. Without the
@@ -62,8 +65,8 @@ def backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """
     with opening.service() as service:
         passphrase = passphrases.new(passphrase_file)
-        with progress.bar("Backing up", total=backups.rows(service.database)) as done:
-            made = backups.make(
+        with progress.bar("Backing up", total=backup.rows(service.database)) as done:
+            made = backup.make(
                 file.absolute(),
                 passphrase,
                 database=service.database,

@@ -4,8 +4,9 @@ from dataclasses import asdict
 
 import click
 
-from mailer.cli import TRY_AGAIN, delivering, opening, output
-from mailer.cli.delivering import Delivered
+from mailer.cli import TRY_AGAIN, opening, output
+from mailer.processes import draining
+from mailer.processes.draining import Delivered
 
 
 @click.command()
@@ -26,7 +27,7 @@ def command(*, as_json: bool) -> None:
     the same command may be tried again later.
     """
     with opening.sending() as service:
-        delivered = delivering.deliver(service)
+        delivered = draining.deliver(service)
     if as_json:
         output.print_json(asdict(delivered))
     else:

@@ -6,10 +6,10 @@ import click
 
 from lists.clock import Clock
 from lists.errors import BadInput, NotFound
-from mailer import dkim, selectors
 from mailer.cli import opening, output
-from mailer.selectors import KINDS, Selector
-from mailer.settings import Settings
+from mailer.compose import dkim, dkim_keys
+from mailer.compose.dkim_keys import KINDS, Selector
+from mailer.settings.loading import Settings
 
 MOST_READ = 64 * 1024
 NEXT = """
@@ -52,7 +52,7 @@ def keygen(*, domain: str, name: str | None, kind: str, as_json: bool) -> None:
     """
     found, domain = _with(domain)
     named = name or f"{kind}-{Clock().now():%Y-%m}"
-    made = selectors.make(selectors.folder(found.home), domain=domain, name=named, kind=kind)
+    made = dkim_keys.make(dkim_keys.folder(found.home), domain=domain, name=named, kind=kind)
     if as_json:
         output.print_json(_row(made))
         return
@@ -102,7 +102,7 @@ def check(*, domain: str, published: TextIO | None, as_json: bool) -> None:
     for key in keys:
         row = _row(key)
         if text is not None:
-            row["difference"] = selectors.difference(key, text)
+            row["difference"] = dkim_keys.difference(key, text)
         rows.append(row)
     if as_json:
         output.print_json(rows)
@@ -125,7 +125,7 @@ def _with(domain: str) -> tuple[Settings, str]:
 
 
 def _keys(found: Settings) -> tuple[Selector, ...]:
-    return selectors.load(selectors.folder(found.home), domains=found.sending_domains)
+    return dkim_keys.load(dkim_keys.folder(found.home), domains=found.sending_domains)
 
 
 def _row(key: Selector) -> dict[str, object]:

@@ -8,12 +8,15 @@ from sqlalchemy.orm import Session
 
 from lists.errors import Conflict
 from lists.permission import SENTENCES
-from mailer import census, events, invitations, moments, outbox
 from mailer.cli import opening, output
-from mailer.cli.list import LANGUAGE
-from mailer.events import Event
-from mailer.invitations import ANSWERS, KIND, TEMPLATE, HeadCount
+from mailer.cli.lists.group import LANGUAGE
+from mailer.events import events
+from mailer.events.events import Event
+from mailer.outbox import outbox, stats
 from mailer.service import Service
+from mailer.sources import invitations
+from mailer.sources.invitations import ANSWERS, KIND, TEMPLATE, HeadCount
+from mailer.templates import local_time
 
 SAMPLE_NAME = "Alex"
 COLUMNS = {"id": "Number", "title": "Title", "when": "When", "minutes": "Minutes", "audience": "For"}
@@ -101,7 +104,7 @@ def list_(*, as_json: bool) -> None:
     with opening.service() as service, service.database.read() as session:
         rows = []
         for event in events.newest(session):
-            invited = sum(census.counts(session, kind=KIND, ref=event.id).values())
+            invited = sum(stats.counts(session, kind=KIND, ref=event.id).values())
             rows.append({**_told(event), "invited": invited, **invitations.answers(session, event.id)})
     output.rows(rows, columns=COLUMNS, as_json=as_json, none="No call is planned.")
 
@@ -115,7 +118,7 @@ def show(*, number: int, as_json: bool) -> None:
         event = events.get(session, number)
         told = _told(event)
         answers = invitations.answers(session, number)
-        sent = census.counts(session, kind=KIND, ref=number)
+        sent = stats.counts(session, kind=KIND, ref=number)
     counts = {state: count for (_, state), count in sent.items()}
     if as_json:
         output.print_json({**told, "answers": answers, "invitations": counts})
@@ -170,7 +173,7 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
             _try(service, session, service.invitations.invite(session, number, now=now, actor=opening.ACTOR))
         service.jobs.named(f"fill-{KIND}").run()
         with service.database.read() as session:
-            invited = sum(census.counts(session, kind=KIND, ref=number).values())
+            invited = sum(stats.counts(session, kind=KIND, ref=number).values())
     if as_json:
         output.print_json({**told, "invited": invited})
         return
@@ -199,8 +202,8 @@ def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
         "leave_url": links.unsubscribe(0, event.audience),
         "preferences_url": links.preferences(0),
         "event_title": event.titled(language),
-        "event_when": moments.in_words(event.starts_at, zone=event.zone, language=language),
-        "event_note": moments.note(event.starts_at, sent_at=now, zone=event.zone, language=language),
+        "event_when": local_time.in_words(event.starts_at, zone=event.zone, language=language),
+        "event_note": local_time.note(event.starts_at, sent_at=now, zone=event.zone, language=language),
         "event_minutes": str(event.minutes),
         "join_url": event.join_url,
         **{f"rsvp_{answer}_url": links.rsvp(event.id, 0, answer=answer) for answer in ANSWERS},
@@ -246,7 +249,7 @@ def _told(event: Event) -> dict[str, object]:
 
 def _when(event: Event) -> str:
     year = event.starts_at.astimezone(ZoneInfo(event.zone)).year
-    return f"{moments.in_words(event.starts_at, zone=event.zone, language='en')} ({year})"
+    return f"{local_time.in_words(event.starts_at, zone=event.zone, language='en')} ({year})"
 
 
 def _people(number: int) -> str:

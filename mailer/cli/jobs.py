@@ -2,8 +2,8 @@
 
 import click
 
-from mailer import restores
 from mailer.cli import opening, output
+from mailer.coordination import send_hold
 
 COLUMNS = {"name": "Job", "about": "What it does", "every": "How often"}
 UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -46,7 +46,7 @@ def run(*, name: str, as_json: bool) -> None:
     with opening.service() as service:
         moved = service.jobs.named(name).run()
         with service.database.read() as session:
-            restore = restores.held(session)
+            restore = send_hold.held(session)
     held = "" if restore is None else restore.sentence
     if as_json:
         output.print_json({"name": name, "moved": moved, "held": held})

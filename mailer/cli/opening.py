@@ -7,10 +7,14 @@ from contextlib import contextmanager
 import click
 
 from lists.db import Database
-from mailer import data_folder, fingerprints, logs, migrations, restores, settings, tryout
-from mailer.keys import Keys
+from mailer import migrations
+from mailer.coordination import send_hold
+from mailer.monitoring import logs
 from mailer.service import Service, assemble
-from mailer.settings import Settings
+from mailer.settings import data_folder, key_check, loading
+from mailer.settings.keys import Keys
+from mailer.settings.loading import Settings
+from mailer.tryout import time_machine
 
 ACTOR = "command line"  # who did it, in the audit
 
@@ -20,7 +24,7 @@ def house() -> Settings:
 
     Raises BadSettings, and NotFound or Conflict for a folder that holds none or half a restore.
     """
-    found = settings.load(os.environ)
+    found = loading.load(os.environ)
     data_folder.require(found.home, os.environ)
     return found
 
@@ -35,7 +39,7 @@ def database() -> Iterator[tuple[Settings, Database, Keys]]:
     opened = Database(found.database_url)
     try:
         migrations.require_tables(opened)
-        yield found, opened, fingerprints.keys_of(opened, settings.secret_folder(found))
+        yield found, opened, key_check.keys_of(opened, loading.secret_folder(found))
     finally:
         opened.dispose()
 
@@ -68,7 +72,7 @@ def service() -> Iterator[Service]:
     with checked() as opened:
         if not opened.settings.tryout:
             with opened.database.read() as session:
-                tryout.refuse_in_earnest(session)
+                time_machine.refuse_in_earnest(session)
         yield opened
 
 
@@ -77,5 +81,5 @@ def sending() -> Iterator[Service]:
     """Return the service as `service` does, for a command that sends; raises Conflict while none may."""
     with service() as opened:
         with opened.database.read() as session:
-            restores.refuse_while_held(session)
+            send_hold.refuse_while_held(session)
         yield opened

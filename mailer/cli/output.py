@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mailer import notation
+from mailer import json_values
 
 WIDTH_OF_A_FILE = 200
 UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -64,7 +64,7 @@ def say(sentence: str) -> None:
 
 def print_json(value: object) -> None:
     """Print a value as JSON, in ASCII."""
-    click.echo(notation.written(value))
+    click.echo(json_values.written(value))
 
 
 def shown(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from lists.errors import BadInput
-from mailer import backups
+from mailer.backup import backup
 
 OPEN_TO_OTHERS = 0o077
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -24,7 +24,7 @@ def option(function: Function) -> Function:
 
 def new(file: Path | None) -> bytes:
     """Return a new passphrase, from the file or typed twice; raises BadInput for one that is too short."""
-    return backups.check_passphrase(_read(file) if file else _typed(again=True))
+    return backup.check_passphrase(_read(file) if file else _typed(again=True))
 
 
 def known(file: Path | None) -> bytes:

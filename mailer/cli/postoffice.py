@@ -6,9 +6,10 @@ from datetime import timedelta
 import click
 
 from lists.errors import BadInput, Conflict
-from mailer import postoffice
-from mailer.cli import delivering, opening, output
+from mailer.cli import opening, output
+from mailer.processes import draining
 from mailer.service import Service
+from mailer.tryout import postoffice
 
 COLUMNS = {"id": "Number", "date": "When", "to": "To", "subject": "Subject"}
 MOST_DAYS = 400
@@ -83,7 +84,7 @@ def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool
         _require_tryout(service)
         with service.database.read() as session:
             before = postoffice.count(session)
-        with delivering.lead(service) as leads, service.relays():
+        with draining.lead(service) as leads, service.relays():
             machine = service.time_machine(drain=_drain(service, leads=leads))
             if to_next:
                 now = machine.advance_to_next()
@@ -103,7 +104,7 @@ def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool
 
 def _drain(service: Service, *, leads: bool) -> Callable[[], None]:
     def drain() -> None:
-        trouble = delivering.drain(service, leads=leads)
+        trouble = draining.drain(service, leads=leads)
         if trouble:
             raise Conflict(f"The clock stopped on the way, because mail cannot be delivered: {trouble}")
 

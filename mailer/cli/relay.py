@@ -7,11 +7,12 @@ import click
 
 from lists import audit
 from lists.errors import NotFound
-from mailer import attempts, pauses, tallies
 from mailer.cli import opening, output
-from mailer.pauses import BY_STAFF, DOMAIN, RELAY, Pause
-from mailer.relay import Relay
+from mailer.coordination import counters, suspensions
+from mailer.coordination.suspensions import BY_STAFF, DOMAIN, RELAY, Pause
+from mailer.outbox import attempts
 from mailer.service import Service
+from mailer.smtp.relay import Relay
 
 HOUR = timedelta(hours=1)
 COLUMNS = {
@@ -37,10 +38,10 @@ def command() -> None:
 def list_(*, as_json: bool) -> None:
     """Show each mail server, what it took, and what is paused: “mailer relay list”."""
     with opening.service() as service, service.database.read() as session:
-        paused = pauses.all_of_them(session)
-        sums = attempts.of_relays(tallies.in_all(session))
+        paused = suspensions.all_of_them(session)
+        sums = attempts.of_relays(counters.in_all(session))
         lately = {
-            relay.name: tallies.lately(
+            relay.name: counters.lately(
                 session, attempts.by_relay(relay.name, "sent"), since=service.clock.now() - HOUR
             )
             for relay in configured(service)
@@ -68,7 +69,7 @@ def pause(*, name: str) -> None:
     lost; what was begun is finished. It waits until “mailer relay resume”, confirmations too.
     """
     with opening.service() as service, service.database.write() as session:
-        pauses.begin_by_staff(session, _scope(service, name), real=service.clock.real())
+        suspensions.begin_by_staff(session, _scope(service, name), real=service.clock.real())
         audit.note(session, actor=opening.ACTOR, action="pause mail", subject=name, now=service.clock.now())
     output.say(f"Mail to {name} waits until “mailer relay resume {name}”.")
 
@@ -78,7 +79,7 @@ def pause(*, name: str) -> None:
 def resume(*, name: str) -> None:
     """Let mail to a paused mail server or domain go again: “mailer relay resume gmail.com”."""
     with opening.service() as service, service.database.write() as session:
-        if not pauses.end(session, _scope(service, name)):
+        if not suspensions.end(session, _scope(service, name)):
             raise NotFound(f"Mail to {name} is not paused. “mailer relay list” shows what is.")
         audit.note(session, actor=opening.ACTOR, action="resume mail", subject=name, now=service.clock.now())
     output.say(f"Mail to {name} goes again.")

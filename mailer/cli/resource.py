@@ -6,13 +6,14 @@ import click
 from sqlalchemy.orm import Session
 
 from lists.errors import BadInput
-from mailer import census, deposits, resources
 from mailer.cli import opening, output
-from mailer.cli.list import LANGUAGE
+from mailer.cli.lists.group import LANGUAGE
+from mailer.library import file_store, resources
+from mailer.library.resources import MISSING_LINK, ResourceVersion, Version
+from mailer.outbox import stats
 from mailer.policy import RESOURCES
-from mailer.resources import MISSING_LINK, ResourceVersion, Version
 from mailer.service import Service
-from mailer.templates import LANGUAGES
+from mailer.templates.templates import LANGUAGES
 
 COLUMNS = {
     "number": "Number",
@@ -45,7 +46,7 @@ def list_(*, every: bool, as_json: bool) -> None:
     """Show what stands in each slot, and how many mails wait for one that is empty."""
     with opening.service() as service, service.database.read() as session:
         rows = _rows(session, service)
-        waiting = census.held_for(session, MISSING_LINK)
+        waiting = stats.held_for(session, MISSING_LINK)
     shown = [row for row in rows if every or row["state"] in STANDS]
     full = {row["slot"] for row in rows if row["state"] in STANDS}
     shown += [{"slot": slot, "state": "empty"} for slot in RESOURCES if slot not in full]
@@ -103,7 +104,7 @@ def add(
     with opening.service() as service:
         with service.database.read() as session:
             replaced = bool(service.editions.shelf.offered(session, language)[slot])
-        deposit = None if file is None else deposits.keep(file, home=service.settings.home)
+        deposit = None if file is None else file_store.keep(file, home=service.settings.home)
         with service.database.write() as session:
             added = resources.add(
                 session,
@@ -120,7 +121,7 @@ def add(
             number = added.id
         with service.database.read() as session:
             row = next(row for row in _rows(session, service) if row["number"] == number)
-            waiting = census.held_for(session, MISSING_LINK)
+            waiting = stats.held_for(session, MISSING_LINK)
         address = service.editions.shelf.address(slot, language)
     if as_json:
         output.print_json({**row, "address": address})
@@ -179,7 +180,7 @@ def _rows(session: Session, service: Service) -> list[dict[str, object]]:
 def _row(version: ResourceVersion, service: Service, current: set[int | None]) -> dict[str, object]:
     state = "current" if version.id in current else "retired" if version.retired_at else "replaced"
     known = {key: getattr(version, key) for key in (*ABOUT, "file") if hasattr(version, key)}
-    kept = not version.file or deposits.place(version.file, home=service.settings.home)
+    kept = not version.file or file_store.place(version.file, home=service.settings.home)
     leads_to = version.link or (f"a file of {version.size:,} octets" if kept else "a file that is missing")
     return {
         **known,

@@ -7,10 +7,13 @@ from pathlib import Path
 import click
 
 from lists.clock import Clock
-from mailer import gap_settlement, logs, restores, restoring, unknowns
 from mailer.cli import opening, output, passphrases, progress
-from mailer.gap_settlement import Merged
-from mailer.restoring import Restored
+from mailer.coordination import send_hold
+from mailer.monitoring import logs
+from mailer.outbox import in_doubt
+from mailer.processes import restore_settlement, restoring
+from mailer.processes.restore_settlement import Merged
+from mailer.processes.restoring import Restored
 from mailer.service import Service
 
 CAN_LEAVE = "Mail leaves again; start “mailer serve”."
@@ -67,8 +70,8 @@ def merge(*, file: Path, as_json: bool) -> None:
     with opening.service() as service:
         with service.database.write() as session:
             now = service.clock.now()
-            was_held = restores.held(session) is not None
-            merged = gap_settlement.merge(session, service, file, now=now, actor=opening.ACTOR)
+            was_held = send_hold.held(session) is not None
+            merged = restore_settlement.merge(session, service, file, now=now, actor=opening.ACTOR)
         service.database.empty_log()
         if as_json:
             read = merged.read
@@ -91,7 +94,7 @@ def accept_gap(*, yes: bool) -> None:
     """
     with opening.service() as service:
         with service.database.read() as session:
-            held = restores.held(session)
+            held = send_hold.held(session)
         if held is None:
             output.say("There is no gap to accept: nothing is held back.")
             return
@@ -104,7 +107,7 @@ def accept_gap(*, yes: bool) -> None:
             click.confirm("Accept this gap?", abort=True, err=True)
         with service.database.write() as session:
             now = service.clock.now()
-            gap_settlement.end(session, service, how=restores.ACCEPTED, now=now, actor=opening.ACTOR)
+            restore_settlement.end(session, service, how=send_hold.ACCEPTED, now=now, actor=opening.ACTOR)
     output.say("Mail leaves again.")
 
 
@@ -113,8 +116,8 @@ def accept_gap(*, yes: bool) -> None:
 def status(*, as_json: bool) -> None:
     """Say whether a restored backup holds the mail back, why, and what to do."""
     with opening.service() as service, service.database.read() as session:
-        held = restores.held(session)
-        waiting = unknowns.restored(session)
+        held = send_hold.held(session)
+        waiting = in_doubt.restored(session)
     told: dict[str, object] = {
         "held": held is not None,
         "backup_at": held.backup_at if held else None,
@@ -156,5 +159,5 @@ def _say_merged(merged: Merged) -> None:
 
 def _say_held(service: Service) -> None:
     with service.database.read() as session:
-        held = restores.held(session)
+        held = send_hold.held(session)
     output.say(CAN_LEAVE if held is None else held.sentence)

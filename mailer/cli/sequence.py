@@ -3,10 +3,10 @@
 import click
 
 from lists.errors import NotFound
-from mailer import journeys
 from mailer.cli import opening, output
-from mailer.schedule import DAYS, Schedule, Step
 from mailer.service import Service
+from mailer.sources import journeys
+from mailer.sources.schedule import DAYS, Schedule, Step
 
 GOALS = {"organizer": "joined the organizers", "applied": "applied to be on the map"}
 UNDERWAY = {"waiting": "Waiting", "sending": "Leaving", "paused": "Paused"}

@@ -4,8 +4,11 @@ import os
 
 import click
 
-from mailer import bootstrap, logs, running, service, settings
+from mailer import service
 from mailer.cli import output
+from mailer.monitoring import logs
+from mailer.processes import bootstrap, serve
+from mailer.settings import loading
 
 
 @click.command()
@@ -20,7 +23,7 @@ def command(host: str, port: int | None) -> None:
     """
     logs.configure()
     environ = {**os.environ, **({"PORT": str(port)} if port else {})}
-    found = settings.load(environ)
+    found = loading.load(environ)
     bootstrap.start(found)
     built = service.build(found)
 
@@ -32,6 +35,6 @@ def command(host: str, port: int | None) -> None:
 
     try:
         built.editions.check()
-        running.serve(built, environ=environ, host=host, ready=ready)
+        serve.serve(built, environ=environ, host=host, ready=ready)
     finally:
         built.close()

@@ -2,8 +2,8 @@
 
 import click
 
-from mailer import notices
 from mailer.cli import opening, output
+from mailer.sources import staff_digest
 
 COLUMNS = {"sentence": "What waits for you", "command": "Type this"}
 
@@ -16,7 +16,7 @@ def command(*, as_json: bool) -> None:
     Nobody is named in it. The same list is mailed to the address of staff (staff_address in the settings).
     """
     with opening.service() as service, service.database.read() as session:
-        waiting = notices.what_waits(session, now=service.clock.now())
+        waiting = staff_digest.what_waits(session, now=service.clock.now())
         mailed = service.notices.reachable(session)
     rows = [
         {

@@ -2,8 +2,9 @@
 
 import click
 
-from mailer import logs, worker
 from mailer.cli import opening
+from mailer.monitoring import logs
+from mailer.processes import work
 
 
 @click.command()
@@ -16,4 +17,4 @@ def command(attached: bool) -> None:
     """
     logs.configure()
     with opening.checked() as built:
-        worker.run(built, attached=attached)
+        work.run(built, attached=attached)

@@ -5,9 +5,7 @@ from typing import Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-import mailer.pulse
-import mailer.runs
-import mailer.service  # noqa: F401  (every table is known once the service's parts are, and these two)
+import mailer.tables  # noqa: F401  (compared with what it registers)
 from lists.db import Base, Instant
 
 

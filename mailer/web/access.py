@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
-from mailer.settings import Settings
+from mailer.settings.loading import Settings
 from mailer.web.words import LANGUAGES
 
 ACCESS = ("public", "token", "loopback", "operator")

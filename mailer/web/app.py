@@ -10,23 +10,23 @@ from starlette.routing import Route
 
 from lists import geography
 from mailer.service import Service
-from mailer.web import watch
-from mailer.web.door import Door, Porter
+from mailer.web import health
 from mailer.web.postoffice import Office
-from mailer.web.press import STATIC, Press
 from mailer.web.public import (
     confirm,
+    data_page,
     home,
     join,
-    known,
-    mine,
     organize,
     preferences,
     privacy,
+    profile,
     resources,
     rsvp,
     unsubscribe,
 )
+from mailer.web.renderer import STATIC, Press
+from mailer.web.routes import Door, Porter
 from mailer.web.visit import File, Visit
 
 A_PLACE = "10027"  # looked up at the start, so that the first visitor need not wait for the table of places
@@ -54,16 +54,16 @@ def doors(office: Office) -> tuple[Door, ...]:
         ("POST", "/confirm/{token}", "token", confirm.post),
         ("GET", "/preferences/{token}", "token", preferences.show),
         ("POST", "/preferences/{token}", "token", preferences.post),
-        ("GET", "/mine/{token}", "token", mine.show),
-        ("POST", "/mine/{token}", "token", mine.post),
-        ("GET", "/mine/{token}/all", "token", known.show),
-        ("GET", "/mine/{token}/all.json", "token", known.download),
+        ("GET", "/mine/{token}", "token", profile.show),
+        ("POST", "/mine/{token}", "token", profile.post),
+        ("GET", "/mine/{token}/all", "token", data_page.show),
+        ("GET", "/mine/{token}/all.json", "token", data_page.download),
         ("GET", "/unsubscribe/{token}", "token", unsubscribe.show),
         ("POST", "/unsubscribe/{token}", "token", unsubscribe.post),
         ("GET", "/rsvp/{token}", "token", rsvp.show),
         ("POST", "/rsvp/{token}", "token", rsvp.post),
-        ("GET", "/health", "public", watch.look),
-        ("GET", "/metrics", "operator", watch.figures),
+        ("GET", "/health", "public", health.look),
+        ("GET", "/metrics", "operator", health.figures),
         ("GET", "/postoffice", "loopback", office.show),
         ("POST", "/postoffice/advance", "loopback", office.advance),
         ("GET", "/postoffice/messages.json", "loopback", office.messages),

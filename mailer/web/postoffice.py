@@ -7,16 +7,17 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from lists.errors import BadInput, NotFound
-from mailer import moments, postoffice, tryout
-from mailer.letters import Parts, parts
-from mailer.postoffice import Posted
+from mailer.templates import local_time
+from mailer.tryout import postoffice, time_machine
+from mailer.tryout.message_reader import Parts, parts
+from mailer.tryout.postoffice import Posted
 from mailer.web.access import FRAMED_MAIL_POLICY
 from mailer.web.visit import Answer, Elsewhere, File, Page, Visit
 
 PAGE = "/postoffice"
 MAILS_A_PAGE = 50
 MAILS_TOLD = 10_000  # in messages.json
-MOST_HOURS = tryout.LONGEST.days * 24
+MOST_HOURS = time_machine.LONGEST.days * 24
 LINK = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:!?)\]]")
 HEAD = re.compile(r"<head[^>]*>", re.IGNORECASE)
 NEW_TAB = '<base target="_blank">'  # links of the framed mail open beside it, not inside the frame
@@ -44,7 +45,7 @@ class Office:
             try:
                 length = _length(form.get("days", ""), form.get("hours", ""))
             except BadInput:
-                sentence = visit.words.office.days_bad(limit=tryout.LONGEST.days)
+                sentence = visit.words.office.days_bad(limit=time_machine.LONGEST.days)
                 return _list(visit, mistakes={"days": sentence}, status=400)
             moved = machine.advance(length)
         with service.database.read() as session:
@@ -114,7 +115,7 @@ def _list(visit: Visit, *, mistakes: dict[str, str] | None = None, status: int =
     before = _number(visit.query.get("page", ""))
     with visit.service.database.read() as session:
         found = postoffice.messages(session, limit=MAILS_A_PAGE + 1, before=before)
-        ahead = tryout.offset(session)
+        ahead = time_machine.offset(session)
     mails, more = found[-MAILS_A_PAGE:], len(found) > MAILS_A_PAGE
     values = {
         "mails": [
@@ -150,7 +151,7 @@ def _length(days: str, hours: str) -> timedelta:
     if bool(days.strip()) == bool(hours.strip()) or whole_days == whole_hours:
         raise BadInput("Say days, or hours.")
     length = timedelta(hours=min((whole_days or 0) * 24 + (whole_hours or 0), MOST_HOURS + 1))
-    if not timedelta(0) < length <= tryout.LONGEST:
+    if not timedelta(0) < length <= time_machine.LONGEST:
         raise BadInput("Too far, or nowhere.")
     return length
 
@@ -158,9 +159,9 @@ def _length(days: str, hours: str) -> timedelta:
 def _when(visit: Visit, moment: datetime) -> str:
     zone = visit.service.settings.default_zone
     local = moment.astimezone(ZoneInfo(zone))
-    day = moments.day(local.date(), language=visit.language)
-    clock = moments.clock(local, language=visit.language)
-    return f"{day}, {local.year}, {clock} {moments.zone_name(zone, language=visit.language)}"
+    day = local_time.day(local.date(), language=visit.language)
+    clock = local_time.clock(local, language=visit.language)
+    return f"{day}, {local.year}, {clock} {local_time.zone_name(zone, language=visit.language)}"
 
 
 def _ahead(visit: Visit, ahead: timedelta) -> str:

@@ -9,7 +9,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from mailer.settings import Settings
+from mailer.settings.loading import Settings
 
 LOOPBACK = "127.0.0.1"
 MOST_CONNECTIONS = 500

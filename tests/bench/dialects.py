@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from lists import dialects, encodings
-from lists.dialects import SEPARATORS
+from lists.tables import dialects, encodings
+from lists.tables.dialects import SEPARATORS
 
 NAMES = [
     "José Núñez",

@@ -9,10 +9,13 @@ from pathlib import Path
 from sqlalchemy import text
 
 from lists.db import EPOCH, MICROSECOND
-from mailer import bootstrap, broadcasts, service, templates
+from mailer import service
+from mailer.processes import bootstrap
 from mailer.service import Service
-from mailer.settings import Settings
-from mailer.templates import Template
+from mailer.settings.loading import Settings
+from mailer.sources import broadcasts
+from mailer.templates import templates
+from mailer.templates.templates import Template
 
 ZONES = ("America/New_York", "America/Chicago", "America/Denver", "America/Phoenix", "America/Los_Angeles")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lists import addresses
-from mailer.confirmations import Asked
 from mailer.service import Service
+from mailer.sources.confirmations import Asked
 from tests.bench import command
 from tests.bench.house import house
 from tests.bench.table import Line, at, at_most, megabytes

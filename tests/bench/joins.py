@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
-from mailer.web.door import SECONDS_OF_AN_ANSWER
+from mailer.web.routes import SECONDS_OF_AN_ANSWER
 from tests.bench.running import Running, running
 from tests.bench.table import Line, at, at_most
 

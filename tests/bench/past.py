@@ -2,7 +2,7 @@
 
 from sqlalchemy import func, select, text
 
-from mailer.outbox import OutboxRow
+from mailer.outbox.outbox import OutboxRow
 from mailer.policy import POLICY
 from mailer.service import Service
 from tests.bench.house import micros

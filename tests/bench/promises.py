@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mailer import broadcasts
+from mailer.sources import broadcasts
 from tests.bench.running import Running, running
 from tests.bench.table import Line, at_most, megabytes
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sqlalchemy import func, select
 
-from mailer import census, outbox
-from mailer.attempts import Attempt
-from mailer.composer import Ready
-from mailer.journal import Journal
-from mailer.outbox import Entry, OutboxRow
-from mailer.relay import Relay
+from mailer.compose.composer import Ready
+from mailer.delivery.journal import Journal
+from mailer.outbox import outbox, stats
+from mailer.outbox.attempts import Attempt
+from mailer.outbox.outbox import Entry, OutboxRow
 from mailer.service import Service
-from mailer.smtp import Connection
+from mailer.smtp.connection import Connection
+from mailer.smtp.relay import Relay
 from tests.bench.house import broadcast, house
 from tests.bench.sink import CONNECTIONS, OCTETS, sink, source
 from tests.bench.table import Line, at_least
@@ -162,5 +162,5 @@ def _octets(built: Service) -> int:
 
 def _check(built: Service, messages: int) -> None:
     with built.database.read() as session:
-        assert census.counts(session) == {("broadcast", "sent"): messages}
+        assert stats.counts(session) == {("broadcast", "sent"): messages}
         assert session.scalar(select(func.count(Attempt.id))) == messages

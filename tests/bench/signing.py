@@ -16,10 +16,11 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from mailer import outbox, selectors
-from mailer.composer import Composer, Ready
-from mailer.dkim import Signer
-from mailer.outbox import Entry
+from mailer.compose import dkim_keys
+from mailer.compose.composer import Composer, Ready
+from mailer.compose.dkim import Signer
+from mailer.outbox import outbox
+from mailer.outbox.outbox import Entry
 from mailer.service import Service
 from tests.bench import table
 from tests.bench.house import broadcast, house
@@ -39,8 +40,8 @@ def lines() -> Iterator[Line]:
     with tempfile.TemporaryDirectory(prefix="mailer-bench-") as folder:
         where = Path(folder)
         rsa, ed25519 = (
-            Signer(selectors=[selectors.make(where, domain=DOMAIN, name=kind, kind=kind)])
-            for kind in selectors.KINDS
+            Signer(selectors=[dkim_keys.make(where, domain=DOMAIN, name=kind, kind=kind)])
+            for kind in dkim_keys.KINDS
         )
         both = Signer(selectors=[*rsa.selectors, *ed25519.selectors])
     with house(people=MESSAGES, smtp_port=9) as built:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from lists import addresses, contacts, subscriptions
 from lists.errors import StorageTrouble
-from mailer import census
+from mailer.outbox import stats
 from mailer.service import Service
 from tests.bench.house import JOURNEYS, broadcast, house, micros
 from tests.bench.table import Line, at_most, octets
@@ -67,7 +67,7 @@ def filling(people: int) -> Iterator[Line]:
         thread.join()
         took = time.perf_counter() - begun
         with built.database.read() as session:
-            assert census.counts(session) == {("broadcast", "queued"): people}
+            assert stats.counts(session) == {("broadcast", "queued"): people}
         about = f"the longest of {len(waits)}, median {statistics.median(waits) * 1000:.0f} ms"
         about += f", {refused} gave up" if refused else ""
         yield at_most(f"a web write while {people:,} rows are filled", max(waits), WEB_WRITE, about=about)

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from mailer import keys, service
-from mailer.postoffice import PostOffice
+from mailer import service
 from mailer.service import Service
-from mailer.settings import Settings
+from mailer.settings import keys
+from mailer.settings.loading import Settings
+from mailer.tryout.postoffice import PostOffice
 from mailer.web import app, forms
 from tests import databases, people, served, settled
 from tests.conftest import missing

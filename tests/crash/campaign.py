@@ -26,12 +26,15 @@ from lists import addresses
 from lists.clock import Clock
 from lists.contacts import Contact
 from lists.subscriptions import SubscriptionChange
-from mailer import events, outbox, service, settings
-from mailer.attempts import Attempt
-from mailer.confirmations import Asked
-from mailer.outbox import OutboxRow
+from mailer import service
+from mailer.events import events
+from mailer.outbox import outbox
+from mailer.outbox.attempts import Attempt
+from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
-from mailer.settings import Settings
+from mailer.settings import loading
+from mailer.settings.loading import Settings
+from mailer.sources.confirmations import Asked
 from mailer.web.public import leaving
 from tests import crowd, people
 from tests.crash.forge import Forge, Victim
@@ -114,7 +117,7 @@ class Campaign:
     @property
     def settings(self) -> Settings:
         """The settings of its processes."""
-        return settings.load(self.environ)
+        return loading.load(self.environ)
 
     @property
     def embedded(self) -> bool:

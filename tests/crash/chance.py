@@ -4,7 +4,7 @@ import random
 import time
 from pathlib import Path
 
-from mailer.worker import LOCK
+from mailer.processes.work import LOCK
 from tests.crash import scenes
 from tests.crash.campaign import Campaign
 from tests.crash.forge import Victim

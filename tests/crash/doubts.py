@@ -11,9 +11,9 @@ from contextlib import suppress
 from sqlalchemy import select
 
 from lists.errors import BadInput
-from mailer import journal
-from mailer.attempts import Attempt
-from mailer.outbox import OutboxRow
+from mailer.delivery import journal
+from mailer.outbox.attempts import Attempt
+from mailer.outbox.outbox import OutboxRow
 from tests.crash.campaign import Campaign
 
 STAYS = "unknown"

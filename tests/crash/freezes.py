@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from mailer.outbox import OutboxRow
+from mailer.outbox.outbox import OutboxRow
 from tests.crash import chance, machine, proof, scenes, verdict
 from tests.crash.campaign import NOTHING, WAIT_SECONDS, Campaign, Kill, campaign, populate_readers
 from tests.crash.verdict import Note, Verdict

@@ -4,19 +4,22 @@ import os
 import sys
 from datetime import timedelta
 
-from mailer import pulse, tenure
+from mailer.coordination import heartbeat
+from mailer.delivery import worker_lease
 
 
 def main(seconds: float, words: list[str]) -> None:
     """Run `mailer` with these words and a lease of so many seconds, renewed four times as often."""
-    tenure.LEASE = timedelta(seconds=seconds)
-    tenure.SAFETY_SECONDS = seconds / 8
-    pulse.BEAT_SECONDS = seconds / 4
-    from mailer import cli, delivery, worker
+    worker_lease.LEASE = timedelta(seconds=seconds)
+    worker_lease.SAFETY_SECONDS = seconds / 8
+    heartbeat.BEAT_SECONDS = seconds / 4
+    from mailer import cli
+    from mailer.delivery import delivery
+    from mailer.processes import work
 
     if "rate=" in os.environ.get("MAILER_SMTP_URL", ""):
-        worker._fast_loop = lambda: None  # fault 56: limits crash a worker under uvloop
-    assert delivery.LEASE == tenure.LEASE
+        work._fast_loop = lambda: None  # fault 56: limits crash a worker under uvloop
+    assert delivery.LEASE == worker_lease.LEASE
     delivery.RENEW_SECONDS = seconds / 4
     sys.exit(cli.main(words))
 

@@ -42,18 +42,18 @@ def _both(name: str, where: str, scene: Scene, *words: str, within: str = "") ->
 
 TABLES = "alembic.operations.Operations.create_table"
 CREATE = "mailer.cli.broadcast.broadcasts.create"
-FILL = "mailer.outbox.fill"
-BROADCASTS = "mailer.broadcasts.Broadcasts.fill"
-ASK = "mailer.confirmations.Confirmations.ask"
+FILL = "mailer.outbox.outbox.fill"
+BROADCASTS = "mailer.sources.broadcasts.Broadcasts.fill"
+ASK = "mailer.sources.confirmations.Confirmations.ask"
 LEAVE = "mailer.web.public.leaving.leave"
-SETTLE = "mailer.sequences.Sequences.settle"
-COMPOSE = "mailer.composer.Composer.compose"
-SEND = "mailer.smtp.Connection.send"
-ABOUT = "mailer.journal.Journal.about"
-ANSWERED = "mailer.journal.Journal.answered"
-WRITE_DOWN = "mailer.verdicts.write_down"
-RECORD = "mailer.outbox.record"
-RESCUE = "mailer.rescue.Rescue.of_the_dead"
+SETTLE = "mailer.sources.sequences.Sequences.settle"
+COMPOSE = "mailer.compose.composer.Composer.compose"
+SEND = "mailer.smtp.connection.Connection.send"
+ABOUT = "mailer.delivery.journal.Journal.about"
+ANSWERED = "mailer.delivery.journal.Journal.answered"
+WRITE_DOWN = "mailer.delivery.results.write_down"
+RECORD = "mailer.outbox.outbox.record"
+RESCUE = "mailer.delivery.rescue.Rescue.of_the_dead"
 
 DOT = Point(name="dot: written, not answered", where=ABOUT, moment="soon after")
 
@@ -68,7 +68,7 @@ POINTS: tuple[Point, ...] = (
     *_both("fill: a batch of the update", FILL, "serve", within=BROADCASTS),
     *_both("page: Cleo leaves", LEAVE, "leave"),
     *_both("page: somebody joins", ASK, "join"),
-    *_both("claim: made", "mailer.outbox.claim", "work"),
+    *_both("claim: made", "mailer.outbox.outbox.claim", "work"),
     Point(name="compose: begun", where=COMPOSE, moment="before"),
     Point(name="compose: done", where=COMPOSE, moment="after"),
     Point(name="hand-over: begun", where=SEND, moment="before"),
@@ -79,28 +79,28 @@ POINTS: tuple[Point, ...] = (
     Point(name="answer: in the journal, not recorded", where=ANSWERED, moment="after"),
     Point(name="record: not begun", where=WRITE_DOWN, moment="before"),
     *_both("record: written", RECORD, "work"),
-    *_both("lease: renewed", "mailer.outbox.renew", "work"),
-    *_both("give back: what was not begun", "mailer.outbox.give_back", "stop"),
+    *_both("lease: renewed", "mailer.outbox.outbox.renew", "work"),
+    *_both("give back: what was not begun", "mailer.outbox.outbox.give_back", "stop"),
     Point(
         name="stop: all recorded, the journal open",
-        where="mailer.journal.Journal.close",
+        where="mailer.delivery.journal.Journal.close",
         moment="before",
         scene="stop",
     ),
     Point(
         name="stop: the journal settled",
-        where="mailer.journal.Journal.close",
+        where="mailer.delivery.journal.Journal.close",
         moment="after",
         scene="stop",
     ),
-    Point(name="rescue: read", where="mailer.outbox.claimed_by", moment="after", scene="rescue"),
+    Point(name="rescue: read", where="mailer.outbox.outbox.claimed_by", moment="after", scene="rescue"),
     *_both("rescue: written", RECORD, "rescue", within=RESCUE),
     Point(name="rescue: done", where=RESCUE, moment="after", scene="rescue"),
     Point(
         name="journal: begun, nothing claimed",
-        where="mailer.journal.Journal.__init__",
+        where="mailer.delivery.journal.Journal.__init__",
         moment="after",
     ),
-    *_both("expire: too late to send", "mailer.outbox.expire", "expire", "expire"),
-    *_both("resolve: staff decide", "mailer.unknowns.resolve", "resolve"),
+    *_both("expire: too late to send", "mailer.outbox.outbox.expire", "expire", "expire"),
+    *_both("resolve: staff decide", "mailer.outbox.in_doubt.resolve", "resolve"),
 )

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from mailer import unknowns
-from mailer.census import counts
-from mailer.outbox import OutboxRow
+from mailer.outbox import in_doubt
+from mailer.outbox.outbox import OutboxRow
+from mailer.outbox.stats import counts
 from tests.crash import chance, doubts, scenes, verdict
 from tests.crash.campaign import WAIT_SECONDS, Campaign, campaign
 from tests.crash.points import POINTS, Point
@@ -63,8 +63,8 @@ def _decide(made: Campaign) -> None:
     there = made.tape.distinct()
     with made.built.database.write() as session:
         for number, email in made.unknown():
-            decision: unknowns.Decision = "sent" if there[email] >= made.expected[email] else "resend"
-            unknowns.resolve(session, number, decision, now=made.built.clock.now())
+            decision: in_doubt.Decision = "sent" if there[email] >= made.expected[email] else "resend"
+            in_doubt.resolve(session, number, decision, now=made.built.clock.now())
 
 
 def until_settled(made: Campaign, *, seconds: float = FINISH_SECONDS) -> None:

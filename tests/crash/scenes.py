@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from mailer import bootstrap, migrations
+from mailer import migrations
+from mailer.processes import bootstrap
 from tests.crash.campaign import Campaign, populate
 from tests.crash.forge import Victim
 from tests.crash.points import DOT, Point, Scene

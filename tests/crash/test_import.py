@@ -9,12 +9,12 @@ from subprocess import PIPE, Popen, run
 
 from sqlalchemy import func, select
 
-from lists import arrivals, subscriptions
+from lists import imports, subscriptions
 from lists.contacts import Contact
 from lists.db import Database
 from lists.permission import Purpose, allowed, people
-from mailer import bootstrap
-from mailer.settings import Settings
+from mailer.processes import bootstrap
+from mailer.settings.loading import Settings
 from tests.clocks import StoppedClock
 from tests.databases import ROOT
 
@@ -37,7 +37,7 @@ def test_a_killed_import_writes_to_nobody_and_goes_on_with_the_same_command(
     with database.read() as session:
         here = session.scalar(select(func.count(Contact.id))) or 0
         assert 0 < here < PEOPLE
-        assert arrivals.unfinished(session) is not None
+        assert imports.unfinished(session) is not None
         assert subscriptions.counts(session) == {}
         assert _writable(database, clock) == 0
     again = run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)

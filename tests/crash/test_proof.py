@@ -56,7 +56,7 @@ def test_nor_where_the_database_is_a_server(empty_database: Database, tmp_path: 
 
 
 def test_a_point_that_is_never_passed_fails_the_proof(tmp_path: Path) -> None:
-    never = Point(name="never", where="mailer.unknowns.resolve", moment="before", scene="upgrade")
+    never = Point(name="never", where="mailer.outbox.in_doubt.resolve", moment="before", scene="upgrade")
     with pytest.raises(AssertionError, match="“never” is never passed"):
         prove(tmp_path, url=f"sqlite:///{tmp_path}/mailer.db", people=1, kills=0, points=[never])
 

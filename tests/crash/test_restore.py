@@ -17,8 +17,12 @@ from sqlalchemy import select
 from lists import subscriptions
 from lists.db import Database
 from lists.errors import Conflict, HouseError
-from mailer import backups, cli, data_folder, restores, restoring, sealing
+from mailer import cli
+from mailer.backup import backup, encryption
+from mailer.coordination import send_hold
+from mailer.processes import restoring
 from mailer.service import Service
+from mailer.settings import data_folder
 from tests.clocks import StoppedClock
 from tests.crash import steps
 from tests.people import Person
@@ -62,12 +66,12 @@ def lost(
 ) -> Lost:  # fmt: skip
     """Ben's toolkit left and Ana's hello waited when the backup was made; Ana left after it."""
     fast = {"hardness": (10, 8, 1)}  # of scrypt: a second less for each of a hundred restores
-    monkeypatch.setattr(sealing.Sealer.__init__, "__kwdefaults__", fast)
+    monkeypatch.setattr(encryption.Sealer.__init__, "__kwdefaults__", fast)
     service.jobs.tick()
     (service.settings.home / "resources").mkdir(exist_ok=True)
     (service.settings.home / "resources" / ("ab" * 32 + ".pdf")).write_bytes(b"%PDF-")
     (service.settings.home / "mailer.toml").write_text('motto.en = "Hello"\n')
-    backups.make(
+    backup.make(
         tmp_path / "monday", PASSPHRASE, database=service.database, home=service.settings.home,
         now=clock.now(), progress=lambda _: None,
     )  # fmt: skip
@@ -154,7 +158,7 @@ def rows(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
                 ),
                 key=repr,
             )
-            for table in backups.tables()
+            for table in backup.tables()
         }
     database.dispose()
     return found
@@ -222,7 +226,7 @@ def test_of_a_restore_whose_end_was_killed_nothing_that_came_later_is_lost(
     number = steps.run(lambda: restore(unharmed, lost, clock, departures=None))[1]
     assert steps.run(lambda: restore(harmed, lost, clock, departures=None), die_at=number - 4)[0] == -9
     with harmed.database.write() as session:
-        assert restores.held(session) is not None
+        assert send_hold.held(session) is not None
         subscriptions.leave(session, contact_id=1, list="organizers", now=clock.now())
     with pytest.raises(Conflict, match="was put back into"):
         second = Lost(backup=another(lost, clock, harmed), departures=lost.departures, journals=lost.journals)
@@ -239,7 +243,7 @@ def test_of_a_restore_whose_end_was_killed_nothing_that_came_later_is_lost(
 def another(lost: Lost, clock: StoppedClock, machine: Machine) -> Path:
     """A backup of another moment."""
     target = lost.backup.with_name("tuesday")
-    backups.make(
+    backup.make(
         target, PASSPHRASE, database=machine.database, home=machine.home, now=clock.now(),
         progress=lambda _: None,
     )  # fmt: skip

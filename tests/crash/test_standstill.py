@@ -16,8 +16,9 @@ from sqlalchemy import func, select, update
 
 from lists import subscriptions
 from lists.db import Database
-from mailer import doubts, rescue
-from mailer.outbox import OutboxRow
+from mailer.delivery import rescue
+from mailer.outbox.outbox import OutboxRow
+from mailer.smtp import doubt
 from tests.crash import scenes
 from tests.crash.campaign import Campaign, campaign
 from tests.peers.forwarder import Forwarder
@@ -143,7 +144,7 @@ def test_a_worker_that_is_killed_as_it_stands_still_strands_only_what_it_had_beg
             frozen.wait()
         rescued(made, seconds=2.0)
         assert count(made, OutboxRow.state == "sending") == 0
-        unknown = count(made, OutboxRow.state == "unknown", OutboxRow.why == doubts.DIED)
+        unknown = count(made, OutboxRow.state == "unknown", OutboxRow.why == doubt.DIED)
         assert count(made, OutboxRow.state == "unknown") == unknown
         assert unknown <= made.built.settings.connections
         assert held >= HELD
@@ -165,7 +166,7 @@ def test_what_was_given_up_of_a_worker_on_another_machine_is_corrected_when_it_g
         with working(made, **elsewhere(made, tmp_path / "elsewhere")) as frozen, working(made):
             held = stopped(made, frozen)
             rescued(made, seconds=STILL)
-            assert count(made, of(frozen), OutboxRow.why == doubts.LOST) == held
+            assert count(made, of(frozen), OutboxRow.why == doubt.LOST) == held
             os.kill(frozen.pid, signal.SIGCONT)
             made.until(lambda: not count(made, OutboxRow.state == "unknown"), what="its word")
             drained(made)

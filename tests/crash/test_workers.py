@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import func, select
 
 from lists.db import Database
-from mailer import bootstrap
-from mailer.attempts import Attempt
-from mailer.outbox import OutboxRow
+from mailer.outbox.attempts import Attempt
+from mailer.outbox.outbox import OutboxRow
+from mailer.processes import bootstrap
 from tests.crash import chance, proof, scenes, verdict
 from tests.crash.campaign import Campaign, campaign
 

@@ -9,7 +9,7 @@ from statistics import median
 
 from sqlalchemy import select
 
-from mailer.attempts import Attempt
+from mailer.outbox.attempts import Attempt
 from tests.crash.campaign import CONNECTIONS, Campaign, Kill
 from tests.crash.tape import Taken
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mailer import backups, restoring
-from mailer.sealing import Sealer
+from mailer.backup import backup
+from mailer.backup.encryption import Sealer
+from mailer.processes import restoring
 from mailer.service import Service
 from tests.clocks import StoppedClock
 from tests.people import Person
@@ -24,11 +25,11 @@ def folder(
     (tmp_path / "resources" / f"{'ab' * 32}.pdf").write_bytes(b"%PDF-1")
     (tmp_path / "mailer.toml").write_text('motto.en = "Hello"\n')
     whole = tmp_path / "whole"
-    backups.make(
+    backup.make(
         whole, PASSPHRASE, database=service.database, home=tmp_path, now=clock.now(), progress=lambda _: None
     )
     parts: Parts = {}
-    with whole.open("rb") as file, backups.reading(file, PASSPHRASE) as tar:
+    with whole.open("rb") as file, backup.reading(file, PASSPHRASE) as tar:
         for member in tar:
             data = tar.extractfile(member)
             assert data is not None
@@ -41,11 +42,11 @@ def folder(
     server = request.getfixturevalue("postgres_server") if service.database.dialect == "postgresql" else None
     if server:
         environ["MAILER_DATABASE_URL"] = server.empty()
-    backup = seal(tmp_path / "monday", parts)
+    sealed = seal(tmp_path / "monday", parts)
 
     def restore(passphrase: bytes = PASSPHRASE) -> restoring.Restored:
-        return restoring.restore(backup, passphrase, environ=environ, clock=clock, progress=lambda _: None)
+        return restoring.restore(sealed, passphrase, environ=environ, clock=clock, progress=lambda _: None)
 
-    yield Folder(home=home, backup=backup, parts=parts, restore=restore)
+    yield Folder(home=home, backup=sealed, parts=parts, restore=restore)
     if server:
         server.drop(environ["MAILER_DATABASE_URL"])

@@ -1,6 +1,6 @@
 """A robot that signs people up by real requests: how many mails it can make, to the mail.
 
-A form is answered at once here; the pause before each answer is measured in tests/mailer/test_web_join.py.
+A form is answered at once here; the pause before each answer is measured in tests/mailer/web/test_join.py.
 """
 
 import http.client
@@ -14,11 +14,11 @@ from sqlalchemy import func, select
 from structlog.testing import capture_logs
 
 from lists import addresses, contacts, subscriptions
-from mailer import brakes
-from mailer.outbox import OutboxRow
+from mailer.coordination import signup_throttle
+from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
-from mailer.settings import Settings
-from mailer.web import app, door
+from mailer.settings.loading import Settings
+from mailer.web import app, routes
 from tests import served
 from tests.people import PEPPER
 
@@ -40,7 +40,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def port(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(door, "SECONDS_OF_AN_ANSWER", 0.001)
+    monkeypatch.setattr(routes, "SECONDS_OF_AN_ANSWER", 0.001)
     with served.serving(app.build(service), service.settings):
         yield service.settings.port
 
@@ -82,7 +82,10 @@ def test_a_thousand_addresses_from_one_network_make_sixty_mails(service: Service
             port,
             [("/join", "203.0.113.9", {"email": f"p{each}@example.org"}) for each in range(TRIES)],
         )
-    assert statuses == {200: brakes.SIGN_UPS_PER_SOURCE, 429: TRIES - brakes.SIGN_UPS_PER_SOURCE}
+    assert statuses == {
+        200: signup_throttle.SIGN_UPS_PER_SOURCE,
+        429: TRIES - signup_throttle.SIGN_UPS_PER_SOURCE,
+    }
     assert mails(service) == {"interest": 60}
     assert [line["event"] for line in logs] == ["sign-ups from one network are turned away for this hour"]
 
@@ -127,7 +130,7 @@ def test_hundreds_of_spellings_of_one_mailbox_from_everywhere_make_three_mails(
 def test_hundreds_of_addresses_from_everywhere_are_stopped_by_the_brake_of_all(
     service: Service, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(brakes, "SIGN_UPS_ALTOGETHER", 100)  # 3,000 in earnest, which takes long
+    monkeypatch.setattr(signup_throttle, "SIGN_UPS_ALTOGETHER", 100)  # 3,000 in earnest, which takes long
     with capture_logs() as logs:
         statuses = send(
             port, [("/join", network(each), {"email": f"p{each}@example.org"}) for each in range(300)]

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select
 
-from lists import directory, forgetting, subscriptions
+from lists import directory, erasure, subscriptions
 from lists.contacts import Contact
 from lists.directory import Application
-from mailer.journeys import Journey
-from mailer.outbox import OutboxRow
+from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
-from mailer.templates import Edition
+from mailer.sources.journeys import Journey
+from mailer.templates.templates import Edition
 from tests import people
 from tests.clocks import StoppedClock
 from tests.people import Person
@@ -231,7 +231,7 @@ def test_whoever_is_forgotten_gets_nothing_more_and_leaves_no_trace(story: Story
     nora, ben = story.joins("Nora", "10027"), story.joins("Ben", "85003")
     story.until("2027-03-09 00:00")
     with story.service.database.write() as session:
-        forgetting.forget(session, nora.address, now=story.clock.now(), actor="test")
+        erasure.forget(session, nora.address, now=story.clock.now(), actor="test")
     story.until("2027-06-01 00:00")
     assert story.world.arrived.count(nora.email) == 2
     assert story.journey(nora) is None

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import select
 
 from lists.db import Base
-from mailer.confirmations import ACCESS_LASTS
 from mailer.service import Service
+from mailer.sources.confirmations import ACCESS_LASTS
 from mailer.web import app
 from mailer.web.visit import TEMPLATES
 from tests.clocks import StoppedClock
-from tests.mailer.visitor import FORM, Response, Visitor
+from tests.mailer.web.visitor import FORM, Response, Visitor
 from tests.people import Person
 from tests.relays import World, deliver
 

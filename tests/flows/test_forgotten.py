@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 
 from lists import directory, subscriptions
 from lists.directory import Application
-from mailer.postoffice import Posted
 from mailer.service import Service
+from mailer.tryout.postoffice import Posted
 from tests import commands, people
 from tests.clocks import StoppedClock
-from tests.mailer.visitor import Visitor
+from tests.mailer.web.visitor import Visitor
 from tests.people import Person
 from tests.readdressing import here, token
 

@@ -12,16 +12,16 @@ from lists import addresses, catalog
 from lists.contacts import Contact
 from lists.directory import Listing
 from lists.subscriptions import Subscription
-from mailer.events import Event
+from mailer.events.events import Event
 from mailer.policy import POLICY
 from mailer.service import Service
-from mailer.settings import Settings
-from mailer.templates import LANGUAGES
+from mailer.settings.loading import Settings
+from mailer.templates.templates import LANGUAGES
 from tests import fixtures, links, mails
 from tests.clocks import START, StoppedClock
 from tests.following import EFFECTS, Addressee, Follower
 from tests.links import Shelter
-from tests.mailer.visitor import Visitor
+from tests.mailer.web.visitor import Visitor
 from tests.mails import LISTS, OWN_LETTER, Mail, Mailroom
 from tests.people import PEPPER
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from lists.db import Database
-from mailer import broadcasts, census, templates
 from mailer import service as composition
-from mailer.relay import Relay
+from mailer.outbox import stats
 from mailer.service import Service
-from mailer.settings import Settings
-from mailer.templates import Template
+from mailer.settings.loading import Settings
+from mailer.smtp.relay import Relay
+from mailer.sources import broadcasts
+from mailer.templates import templates
+from mailer.templates.templates import Template
 from tests import commands
 from tests.clocks import StoppedClock
 from tests.desk import WITH_LINK
@@ -45,7 +47,7 @@ def update(service: Service) -> None:
 
 def states(service: Service) -> dict[tuple[str, str], int]:
     with service.database.read() as session:
-        return census.counts(session)
+        return stats.counts(session)
 
 
 async def test_an_empty_slot_is_told_to_staff_once_and_filling_it_lets_the_letter_go(

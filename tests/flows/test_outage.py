@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import event
 
 from lists.errors import StorageTrouble
-from mailer import delivery, lanes, postoffice
-from mailer.relay import Relay
+from mailer.delivery import delivery, relay_pool
 from mailer.service import Service
+from mailer.smtp.relay import Relay
+from mailer.tryout import postoffice
 from tests import people
 from tests.loops import run
 from tests.people import Person
@@ -35,7 +36,7 @@ from tests.relays import (
 def test_a_relay_down_for_48_hours_costs_no_attempt_and_everything_leaves_afterwards_once(
     embedded: Service, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "REST_LONGEST", 600.0)  # as it is, a minute, but ten times as many looks
+    monkeypatch.setattr(relay_pool, "REST_LONGEST", 600.0)  # as it is, a minute, but ten times as many looks
     monkeypatch.setattr(delivery, "RENEW_SECONDS", 30.0)
     monkeypatch.setattr(delivery, "POLL_SECONDS", 5.0)
     crowd(embedded, 30)

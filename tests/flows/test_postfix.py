@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailer.smtp import Connection, Relay
+from mailer.smtp.connection import Connection, Relay
 from tests.peers.certificates import Authority
 from tests.peers.postfix import as_sent, postfix
 

@@ -15,28 +15,23 @@ from sqlalchemy import select
 from lists import addresses, contacts, subscriptions, suppressions
 from lists.db import Database
 from lists.errors import BadInput, Conflict
-from mailer import (
-    backups,
-    broadcasts,
-    cli,
-    gaps,
-    journal,
-    register,
-    restored_rows,
-    restores,
-    restoring,
-    settings,
-    templates,
-    unknowns,
-)
+from mailer import cli
 from mailer import service as composition
-from mailer.health import look
-from mailer.outbox import OutboxRow
-from mailer.postoffice import Posted
+from mailer.backup import backup, departures_file, restore_gap
+from mailer.coordination import send_hold
+from mailer.delivery import journal
+from mailer.monitoring.health import look
+from mailer.outbox import in_doubt
+from mailer.outbox.outbox import OutboxRow
+from mailer.processes import restored_rows, restoring
 from mailer.service import Service
+from mailer.settings import loading
+from mailer.sources import broadcasts
+from mailer.templates import templates
+from mailer.tryout.postoffice import Posted
 from tests import commands, people
 from tests.clocks import StoppedClock
-from tests.mailer.visitor import Visitor
+from tests.mailer.web.visitor import Visitor
 from tests.people import PEPPER, Person
 
 PASSPHRASE = b"five plain words in a row"
@@ -75,7 +70,7 @@ def second(request: pytest.FixtureRequest, tmp_path: Path, database: Database) -
 @pytest.fixture
 def back_up(service: Service, tmp_path: Path) -> Callable[[], Path]:
     def make() -> Path:
-        backups.make(
+        backup.make(
             tmp_path / "monday", PASSPHRASE, database=service.database, home=service.settings.home,
             now=service.clock.now(), progress=lambda _: None,
         )  # fmt: skip
@@ -86,7 +81,7 @@ def back_up(service: Service, tmp_path: Path) -> Callable[[], Path]:
 
 def put_back(machine: Machine, file: Path, clock: StoppedClock) -> Service:
     restoring.restore(file, PASSPHRASE, environ=machine.environ, clock=clock, progress=lambda _: None)
-    return composition.build(settings.load(machine.environ), clock=clock)
+    return composition.build(loading.load(machine.environ), clock=clock)
 
 
 def put_broadcast(service: Service) -> None:
@@ -145,7 +140,7 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
         subscriptions.leave(session, contact_id=eva.id, now=clock.now())
     old("contact", "forget", finn.email, "--yes")
     service.jobs.tick()
-    copied = Path(shutil.copy(tmp_path / register.FILE, tmp_path / "copied"))
+    copied = Path(shutil.copy(tmp_path / departures_file.FILE, tmp_path / "copied"))
     lost = arrived(service, after=before)
     assert {who for who, _ in lost} >= {ben.email, eva.email}
     clock.advance(hours=1)
@@ -171,7 +166,7 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
         assert contacts.find(session, finn.address) is None
         assert suppressions.reason(session, finn.address.digest) == "forgotten"
         assert not session.scalars(select(Posted.id).where(Posted.to == finn.email)).all()
-        assert unknowns.restored(session) == 2  # the update to Ben and to Eva; Finn's row is gone
+        assert in_doubt.restored(session) == 2  # the update to Ben and to Eva; Finn's row is gone
     restored.close()
 
 
@@ -187,7 +182,7 @@ def test_a_backup_older_than_a_new_address_writes_to_the_old_one_no_more(
     days(service, clock, 2)
     assert {who for who, _ in arrived(service, after=before)} == {"ben@nuevo.example.org"}
     service.jobs.tick()
-    copied = Path(shutil.copy(tmp_path / register.FILE, tmp_path / "copied"))
+    copied = Path(shutil.copy(tmp_path / departures_file.FILE, tmp_path / "copied"))
     clock.advance(hours=1)
 
     restored = put_back(second, file, clock)
@@ -230,9 +225,9 @@ def test_the_journals_of_the_lost_machine_say_what_left(
     service.deliver_until_empty()
     restored = put_back(second, file, clock)
     with restored.database.write() as session:
-        held = restores.held(session)
+        held = send_hold.held(session)
         assert held is not None
-        assert gaps.testify(session, journal.read_all(service.rescue.folder), restore=held) == 1
+        assert restore_gap.testify(session, journal.read_all(service.rescue.folder), restore=held) == 1
         states = {row.contact_id: row.state for row in session.scalars(select(OutboxRow))}
     assert states == {ben.id: "sent", ana.id: "unknown"}
     mailer = commands.mailer(restored)
@@ -264,7 +259,7 @@ def test_a_register_that_ends_before_the_backup_does_not_settle_the_gap(
     tmp_path: Path,
 ) -> None:
     service.jobs.tick()
-    copied = Path(shutil.copy(tmp_path / register.FILE, tmp_path / "copied"))
+    copied = Path(shutil.copy(tmp_path / departures_file.FILE, tmp_path / "copied"))
     clock.advance(minutes=1)
     restored = put_back(second, back_up(), clock)
     mailer = commands.mailer(restored)
@@ -308,7 +303,15 @@ def test_a_restore_by_command_merges_and_says_what_waits(
     words = tmp_path / "words"
     words.touch(mode=0o600)
     words.write_bytes(PASSPHRASE)
-    said = ["db", "restore", back_up(), "--passphrase-file", words, "--departures", tmp_path / register.FILE]
+    said = [
+        "db",
+        "restore",
+        back_up(),
+        "--passphrase-file",
+        words,
+        "--departures",
+        tmp_path / departures_file.FILE,
+    ]
     ran = CliRunner().invoke(
         cli.root,
         [str(word) for word in said],

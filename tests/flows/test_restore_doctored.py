@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from lists.errors import BadInput, Conflict
-from mailer.sealing import Sealer
+from mailer.backup.encryption import Sealer
 from tests.sealed import FAST, PASSPHRASE, Folder, regular, seal
 
 sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

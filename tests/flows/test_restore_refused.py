@@ -10,8 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lists.errors import BadInput, BadSettings, Conflict, StorageTrouble
-from mailer import backup_contents, data_folder, migrations, placements, restoring
-from mailer.placements import Run
+from mailer import migrations
+from mailer.backup import backup_contents, placements
+from mailer.backup.placements import Run
+from mailer.processes import restoring
+from mailer.settings import data_folder
 from tests.sealed import PASSPHRASE, Folder, content, seal
 
 sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -154,9 +157,9 @@ def test_rows_that_fail_in_the_middle_leave_folder_and_database_as_they_were(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for where in (
-        "mailer.restored_rows.begin",
+        "mailer.processes.restored_rows.begin",
         "mailer.migrations.upgrade_within",
-        "mailer.restoring._settle",
+        "mailer.processes.restoring._settle",
     ):
         with monkeypatch.context() as patch:
 

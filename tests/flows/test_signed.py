@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 
 from lists.db import Database
-from mailer import events, outbox, selectors
-from mailer.dkim import Signer
-from mailer.outbox import Result
-from mailer.relay import Relay
+from mailer.compose import dkim_keys
+from mailer.compose.dkim import Signer
+from mailer.events import events
+from mailer.outbox import outbox
+from mailer.outbox.outbox import Result
 from mailer.service import Service, build
-from mailer.settings import Settings
-from mailer.smtp import Connection
+from mailer.settings.loading import Settings
+from mailer.smtp.connection import Connection
+from mailer.smtp.relay import Relay
 from tests.bench.house import broadcast
 from tests.clocks import StoppedClock
 from tests.dkim import dns, verified
@@ -32,9 +34,9 @@ def database_url(sqlite_url: str) -> str:
 @pytest.fixture
 def signing(settings: Settings, clock: StoppedClock) -> Service:
     """A service in earnest with an rsa and an ed25519 key; its relay is handed to `run`."""
-    where = selectors.folder(settings.home)
-    for kind in selectors.KINDS:
-        selectors.make(where, domain=DOMAIN, name=f"{kind}-1", kind=kind)
+    where = dkim_keys.folder(settings.home)
+    for kind in dkim_keys.KINDS:
+        dkim_keys.make(where, domain=DOMAIN, name=f"{kind}-1", kind=kind)
     changes = {
         "from_address": f"campaign@{DOMAIN}",
         "reply_to": f"office@{DOMAIN}",
@@ -119,7 +121,7 @@ def test_what_cannot_be_signed_is_kept_and_told(
     signing: Service, database: Database, clock: StoppedClock, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan(signing, database, clock)
-    monkeypatch.setattr("mailer.mime.encode", lambda letter: b"From: x\n\nno CRLF")
+    monkeypatch.setattr("mailer.compose.mime.encode", lambda letter: b"From: x\n\nno CRLF")
     with database.write() as session:
         rows = outbox.claim(session, worker="w", limit=5, now=clock.now(), lease_until=clock.now())
     with database.read() as session:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from lists import subscriptions
-from mailer import notices, offers
-from mailer.delivery import Delivery
-from mailer.holds import NO_SMTPUTF8
-from mailer.offers import Offers
-from mailer.relay import Relay
+from mailer.delivery.delivery import Delivery
+from mailer.outbox.held_messages import NO_SMTPUTF8
 from mailer.service import Service
+from mailer.smtp import capabilities
+from mailer.smtp.capabilities import Offers
+from mailer.smtp.relay import Relay
+from mailer.sources import staff_digest
 from tests import people
 from tests.clocks import StoppedClock
 from tests.peers.polite import Polite, polite
@@ -47,7 +48,7 @@ async def delivered(service: Service, *peers: Polite, weights: Sequence[int] = (
 
 def waiting(service: Service) -> list[str]:
     with service.database.read() as session:
-        return [notice.name for notice in notices.what_waits(session, now=service.clock.now())]
+        return [notice.name for notice in staff_digest.what_waits(session, now=service.clock.now())]
 
 
 async def test_nobody_is_blamed_where_our_server_cannot_and_it_leaves_once_it_can(
@@ -149,10 +150,10 @@ def test_what_servers_said_is_known_to_other_processes(service: Service, clock: 
     able = Offers(smtputf8=True, eightbit=True, size=0)
     unable = Offers(smtputf8=False, eightbit=True, size=1_000)
     with service.database.write() as session:
-        assert offers.takes_smtputf8(session, ["a:25"])  # not known yet
-        assert offers.note(session, "a:25", unable, now=clock.now())
-        assert not offers.note(session, "a:25", unable, now=clock.now() + timedelta(minutes=1))
-        assert not offers.takes_smtputf8(session, ["a:25"])
-        assert offers.takes_smtputf8(session, ["a:25", "b:25"])
-        offers.note(session, "b:25", able, now=clock.now())
-        assert offers.known(session) == {"a:25": unable, "b:25": able}
+        assert capabilities.takes_smtputf8(session, ["a:25"])  # not known yet
+        assert capabilities.note(session, "a:25", unable, now=clock.now())
+        assert not capabilities.note(session, "a:25", unable, now=clock.now() + timedelta(minutes=1))
+        assert not capabilities.takes_smtputf8(session, ["a:25"])
+        assert capabilities.takes_smtputf8(session, ["a:25", "b:25"])
+        capabilities.note(session, "b:25", able, now=clock.now())
+        assert capabilities.known(session) == {"a:25": unable, "b:25": able}

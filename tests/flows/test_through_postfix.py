@@ -13,10 +13,14 @@ from sqlalchemy.orm import Session
 from lists import addresses, contacts, directory, subscriptions
 from lists.clock import Clock
 from lists.directory import Application
-from mailer import broadcasts, events, keys, migrations, settings, templates
+from mailer import migrations
 from mailer import service as composition
-from mailer.confirmations import Asked
+from mailer.events import events
 from mailer.service import Service
+from mailer.settings import keys, loading
+from mailer.sources import broadcasts
+from mailer.sources.confirmations import Asked
+from mailer.templates import templates
 from tests.peers.postfix import Postfix, postfix
 
 ANA, BEN, CLEO = "ana@congregation.example", "ben@neighbor.example", "cleo@left.example"
@@ -37,7 +41,7 @@ def house(server: Postfix, database_url: str, tmp_path: Path) -> Iterator[Servic
     }
     keys.kept_in(tmp_path / "secrets")
     built = composition.build(
-        settings.load(
+        loading.load(
             {
                 "MAILER_HOME": str(tmp_path),
                 "MAILER_DATABASE_URL": database_url,

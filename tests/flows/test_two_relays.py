@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from mailer.relay import Relay
 from mailer.service import Service
+from mailer.smtp.relay import Relay
 from tests.peers.polite import polite
 from tests.peers.rude import DROP, RESET, rude
 from tests.people import Person

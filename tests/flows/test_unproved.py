@@ -14,13 +14,14 @@ from sqlalchemy.orm import Session
 from lists import addresses, catalog, consents, contacts, geography, subscriptions
 from lists.contacts import DETAIL_LENGTH, NAME_LENGTH
 from lists.directory import Application
-from mailer import outbox, readdressing
-from mailer.composer import Ready
-from mailer.confirmations import Asked
-from mailer.outbox import Result
+from mailer.compose.composer import Ready
+from mailer.outbox import outbox
+from mailer.outbox.outbox import Result
+from mailer.people import address_change
 from mailer.policy import POLICY
 from mailer.service import Service
-from mailer.templates import LANGUAGES
+from mailer.sources.confirmations import Asked
+from mailer.templates.templates import LANGUAGES
 from tests.people import PEPPER, Person
 
 MARK = "Evilness"  # whatever is typed holds it, so that it is found again however it is encoded
@@ -163,7 +164,7 @@ def test_a_new_address_is_asked_without_a_name_until_somebody_there_says_yes(
 ) -> None:
     with service.database.write() as session:
         contacts.amend(session, ben.id, name=name)
-        readdressing.readdress(
+        address_change.readdress(
             session,
             ben.id,
             addresses.parse("ben@nuevo.example.org", pepper=PEPPER),

@@ -5,10 +5,10 @@ import ast
 from tests.house import source
 
 LOOPS = {
-    "mailer/delivery.py": "one message that cannot be composed must not stop the others",
-    "mailer/handover.py": "one message that cannot be handed over must not stop the others",
-    "mailer/scheduler.py": "one job must not stop the others",
-    "mailer/verdicts.py": "one outcome must not keep the others from being recorded",
+    "mailer/delivery/delivery.py": "one message that cannot be composed must not stop the others",
+    "mailer/delivery/sending.py": "one message that cannot be handed over must not stop the others",
+    "mailer/processes/scheduler.py": "one job must not stop the others",
+    "mailer/delivery/results.py": "one outcome must not keep the others from being recorded",
     "mailer/web/app.py": "one request must not stop the server",
 }
 

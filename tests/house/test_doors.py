@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mailer.logs import scrubbed
+from mailer.monitoring.logs import scrubbed
 from mailer.service import Service
 from mailer.web.access import ACCESS
 from mailer.web.app import build, doors

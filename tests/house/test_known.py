@@ -5,17 +5,17 @@ from sqlalchemy import Table
 
 from lists.consents import ACTIONS
 from lists.contacts import Contact
-from lists.declines import TOPICS
 from lists.suppressions import REASONS
-from mailer import disclosure
-from mailer.disclosure import OTHER_NAMES
-from mailer.invitations import ANSWERS
-from mailer.journeys import STATES as JOURNEY_STATES
-from mailer.outbox import STATES as MESSAGE_STATES
-from mailer.outbox import OutboxRow
+from lists.topic_optouts import TOPICS
+from mailer.outbox.outbox import STATES as MESSAGE_STATES
+from mailer.outbox.outbox import OutboxRow
+from mailer.people import data_export
+from mailer.people.data_export import OTHER_NAMES
 from mailer.policy import POLICY
+from mailer.sources.invitations import ANSWERS
+from mailer.sources.journeys import STATES as JOURNEY_STATES
 from mailer.web import words
-from mailer.web.public import known
+from mailer.web.public import data_page
 from mailer.web.visit import TEMPLATES
 
 ELSEWHERE = {
@@ -42,17 +42,19 @@ def name_of(table: Table) -> str:
 
 
 def test_every_table_that_holds_something_of_a_person_is_on_their_page() -> None:
-    kept = {name_of(table) for table in disclosure.owned()} - set(ELSEWHERE)
-    assert kept - set(known.SHOWN) == set(), "give it columns in mailer/web/public/known.py, and its words"
-    assert set(known.SHOWN) - kept == {"contact", "posted"}
+    kept = {name_of(table) for table in data_export.owned()} - set(ELSEWHERE)
+    assert kept - set(data_page.SHOWN) == set(), (
+        "give it columns in mailer/web/public/data_page.py, and its words"
+    )
+    assert set(data_page.SHOWN) - kept == {"contact", "posted"}
 
 
 @pytest.mark.parametrize("language", words.LANGUAGES)
 def test_each_kind_says_why_it_is_kept_and_when_it_goes(language: str) -> None:
     told = words.load(TEMPLATES, language).known
-    for name, columns in known.SHOWN.items():
+    for name, columns in data_page.SHOWN.items():
         assert all(told[name][key] for key in ("title", "why", "goes"))
-        assert all(told.label[known.OTHER_LABELS.get((name, column), column)] for column in columns)
+        assert all(told.label[data_page.OTHER_LABELS.get((name, column), column)] for column in columns)
     assert all(told.barred[reason] for reason in REASONS)
 
 
@@ -64,5 +66,5 @@ def test_each_state_has_words(language: str, column: str) -> None:
 
 
 def test_of_the_contact_only_marks_for_machines_are_left_to_the_file() -> None:
-    unsaid = {column.name for column in Contact.__table__.columns} - set(known.SHOWN["contact"])
+    unsaid = {column.name for column in Contact.__table__.columns} - set(data_page.SHOWN["contact"])
     assert unsaid == {"id", "email_key", "email_digest", "latitude", "longitude", "version", "searchable"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tests.house import source
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
-SPEAKS_AS_A_LIBRARY = {"mailer/postoffice.py"}
+SPEAKS_AS_A_LIBRARY = {"mailer/tryout/postoffice.py"}
 PRINTING = ("print", "sys.stderr.write", "sys.stdout.write")
 TOLD = set(
     re.findall(r"^\| `([^`]+)` \|", (source.ROOT / "docs" / "operating.md").read_text("utf-8"), re.MULTILINE)

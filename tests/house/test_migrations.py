@@ -10,7 +10,7 @@ from sqlalchemy import insert, text
 from lists.db import EPOCH, Base, Database
 from lists.errors import Conflict
 from mailer import migrations
-from mailer.holds import NO_SMTPUTF8
+from mailer.outbox.held_messages import NO_SMTPUTF8
 
 
 def test_migrations_make_exactly_what_the_code_describes(empty_database: Database) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from mailer.schema import known_keys
+from mailer.settings.model import known_keys
 from tests.house import source
 
 TEXT = (source.ROOT / "docs" / "settings.md").read_text("utf-8")

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from lists import subscriptions, transfers
+from lists import subscriptions
 from lists.db import Database
-from lists.rows import Fate
+from lists.tables import importing
+from lists.tables.rows import Fate
 from tests.clocks import StoppedClock
 from tests.importing import Import, begun, staged
 
@@ -21,9 +22,9 @@ def bring_in(database: Database, clock: StoppedClock) -> Import:
             arrival = begun(database, stage, list=list, now=clock.now())
             for batch in stage.batches("added"):
                 with database.write() as session:
-                    stage.decide(transfers.bring_in(session, batch, arrival=arrival, **said))
+                    stage.decide(importing.bring_in(session, batch, arrival=arrival, **said))
             with database.write() as session:
-                transfers.finish(
+                importing.finish(
                     session, arrival, people=1, confirmed=confirmed, now=clock.now(), actor="test"
                 )
                 subscriptions.announce(session, arrival_id=arrival.id, after=0, limit=10_000)

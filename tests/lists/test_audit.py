@@ -2,7 +2,7 @@
 
 from sqlalchemy import select
 
-from lists import audit, directory, forgetting
+from lists import audit, directory, erasure
 from lists.audit import AuditEntry
 from lists.db import Database
 from lists.directory import Application
@@ -40,7 +40,7 @@ def test_no_entry_names_a_person(database: Database, clock: StoppedClock, ana: P
         directory.address_confirmed(session, contact_id=ana.id)
         listing = directory.applications(session, state="waiting")[0]
         directory.approve(session, listing.id, now=clock.now(), actor="staff")
-        forgetting.forget(session, cleo.address, now=clock.now(), actor="staff")
+        erasure.forget(session, cleo.address, now=clock.now(), actor="staff")
     with database.read() as session:
         told = [f"{entry.action} {entry.subject}" for entry in session.scalars(select(AuditEntry))]
         assert told == [f"listing approved listing {listing.id}", "forget "]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, insert, literal, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from lists import addresses, contacts, db, declines
+from lists import addresses, contacts, db, topic_optouts
 from lists.contacts import Contact
 from lists.db import Database, Instant, insert_or_nothing, once
 from lists.errors import StorageTrouble
@@ -247,7 +247,7 @@ def test_whoever_writes_about_somebody_just_forgotten_is_told_to_try_again(
 ) -> None:
     gone = meanwhile(database, before="INSERT INTO declines", do=lambda other: contacts.erase(other, ben.id))
     with pytest.raises(StorageTrouble, match="try again"), gone, database.write() as session:
-        declines.choose(session, contact_id=ben.id, declined={"calls"}, now=clock.now())
+        topic_optouts.choose(session, contact_id=ben.id, declined={"calls"}, now=clock.now())
 
 
 def test_a_row_that_points_at_nobody_is_a_fault_of_ours_where_nobody_can_have_gone(
@@ -255,7 +255,7 @@ def test_a_row_that_points_at_nobody_is_a_fault_of_ours_where_nobody_can_have_go
 ) -> None:
     database = Database(sqlite_url)
     with pytest.raises(IntegrityError), database.write() as session:
-        declines.choose(session, contact_id=4_711, declined={"calls"}, now=clock.now())
+        topic_optouts.choose(session, contact_id=4_711, declined={"calls"}, now=clock.now())
     database.dispose()
 
 

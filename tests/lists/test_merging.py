@@ -16,15 +16,15 @@ from lists import (
     addresses,
     consents,
     contacts,
-    declines,
     departures,
     duplicates,
-    forgetting,
-    mergers,
+    erasure,
+    merge_redirects,
     merging,
     permission,
     subscriptions,
     suppressions,
+    topic_optouts,
 )
 from lists.audit import AuditEntry
 from lists.catalog import OURS
@@ -176,8 +176,8 @@ def test_the_address_that_went_is_not_imported_forgotten_with_the_person_and_lea
         oldest = ana_again_elsewhere(session, clock)
         merged(session, clock, again.id, oldest.id)
         merged(session, clock, ben.id, again.id)
-        assert [each.gone_id for each in mergers.of_contact(session, ben.id)] == [again.id, oldest.id]
-        found = mergers.person(session, oldest.id)
+        assert [each.gone_id for each in merge_redirects.of_contact(session, ben.id)] == [again.id, oldest.id]
+        found = merge_redirects.person(session, oldest.id)
         assert found is not None and found.id == ben.id
     (fate,) = bring_in(f"email\n{again.email}")
     assert (fate.outcome, "became part of another contact" in fate.why) == ("already", True)
@@ -186,9 +186,9 @@ def test_the_address_that_went_is_not_imported_forgotten_with_the_person_and_lea
         subscriptions.leave(session, contact_id=ben.id, list="interest", now=clock.now())
         left = departures.unwritten(session, limit=9)
         assert {each.digest for _, each in left} == digests
-        assert forgetting.forget(session, ben.address, now=clock.now(), actor="staff")
+        assert erasure.forget(session, ben.address, now=clock.now(), actor="staff")
         assert set(suppressions.among(session, digests)) == digests
-        assert mergers.person(session, again.id) is None
+        assert merge_redirects.person(session, again.id) is None
 
 
 def test_who_left_is_left_with_both_addresses_in_a_backup_from_before_the_merge(
@@ -208,7 +208,7 @@ def test_who_left_is_left_with_both_addresses_in_a_backup_from_before_the_merge(
     for departed, gone in ((after_leaving, (ben, again)), (after_merging, (again, cleo))):
         with database.write() as session:
             assert states(session, again.id) == {"interest": "confirmed"}
-            forgetting.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="staff")
+            erasure.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="staff")
             for person_ in gone:
                 assert states(session, person_.id) == {"interest": "left"}
             session.rollback()
@@ -229,12 +229,12 @@ def ana_again_elsewhere(session: Session, clock: StoppedClock) -> Person:
 def test_nobody_of_an_unfinished_import_is_merged(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
-    from lists import arrivals
+    from lists import imports
 
     with database.write() as session:
         address = addresses.parse("ana@new.example.org", pepper=PEPPER)
         new = contacts.find_or_add(session, address, now=clock.now()).id
-        arrival = arrivals.begin(session, list="organizers", fingerprint=b"x" * 32, now=clock.now())
+        arrival = imports.begin(session, list="organizers", fingerprint=b"x" * 32, now=clock.now())
         said = {"list": "organizers", "now": clock.now(), "confirmed": True, "arrival_id": arrival.id}
         subscriptions.add_all(session, [new], **said)
         with pytest.raises(Conflict, match="not finished"):
@@ -264,7 +264,7 @@ wishes = st.builds(
     Wishes,
     lists=st.fixed_dictionaries(dict.fromkeys(OURS, standings)),
     paused=st.sampled_from((0, 0, 3, 9)),
-    declined=st.frozensets(st.sampled_from(declines.TOPICS), max_size=2),
+    declined=st.frozensets(st.sampled_from(topic_optouts.TOPICS), max_size=2),
     barred=st.sampled_from(("", "", "", *suppressions.REASONS)),
 )
 May = Mapping[tuple[str, str, str], bool]
@@ -282,7 +282,7 @@ def person(session: Session, clock: StoppedClock, email: str, wish: Wishes) -> i
             subscriptions.leave(session, contact_id=contact.id, list=name, now=now)
     if wish.paused:
         subscriptions.pause(session, contact_id=contact.id, until=now + timedelta(days=wish.paused))
-    declines.choose(session, contact_id=contact.id, declined=wish.declined, now=now)
+    topic_optouts.choose(session, contact_id=contact.id, declined=wish.declined, now=now)
     if wish.barred:
         suppressions.add(session, address.digest, reason=wish.barred, now=now)
     return contact.id
@@ -295,7 +295,7 @@ def may(session: Session, clock: StoppedClock, contact_id: int) -> May:
         Purpose(needs=need, list=name, topic=topic)
         for need in needs
         for name in OURS
-        for topic in ("", *declines.TOPICS)
+        for topic in ("", *topic_optouts.TOPICS)
     ]
     answers = {}
     for purpose in asked:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import addresses, arrivals, contacts, declines, permission, subscriptions, suppressions
+from lists import addresses, contacts, imports, permission, subscriptions, suppressions, topic_optouts
 from lists.contacts import Contact
 from lists.db import Database
 from lists.permission import LASTING, SENTENCES, Needs, Purpose
@@ -69,7 +69,7 @@ def cases(database: Database) -> list[Case]:
 
 
 def _every_case(session: Session) -> Iterator[Case]:
-    arrival = arrivals.begin(session, list="interest", fingerprint=b"sheet", now=START)
+    arrival = imports.begin(session, list="interest", fingerprint=b"sheet", now=START)
     ways = product(STANDINGS, (False, True), PAUSES, (False, True), (False, True))
     for number, (standing, suppressed, pause, declined, arriving) in enumerate(ways):
         address = addresses.parse(f"case{number}@example.org", pepper=PEPPER)
@@ -82,7 +82,7 @@ def _every_case(session: Session) -> Iterator[Case]:
             subscription.arrival_id = arrival.id if arriving else None
         # A topic declined that is not the purpose's never matters.
         topics = {"calls"} | ({"updates"} if declined else set())
-        declines.choose(session, contact_id=contact.id, declined=topics, now=START)
+        topic_optouts.choose(session, contact_id=contact.id, declined=topics, now=START)
         # A standing on another list never matters.
         subscriptions.ask(session, contact_id=contact.id, list="organizers", now=START)
         yield Case(

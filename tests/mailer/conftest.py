@@ -4,7 +4,7 @@ import pytest
 
 from mailer.service import Service
 from tests.clocks import StoppedClock
-from tests.mailer.visitor import Visitor
+from tests.mailer.web.visitor import Visitor
 
 
 @pytest.fixture

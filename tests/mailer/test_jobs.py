@@ -9,9 +9,9 @@ from sqlalchemy import delete, update
 from lists import subscriptions
 from lists.errors import NotFound
 from mailer import jobs
-from mailer.broadcasts import Broadcast
-from mailer.outbox import OutboxRow
+from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
+from mailer.sources.broadcasts import Broadcast
 from tests.clocks import StoppedClock
 from tests.people import Person
 from tests.relays import World, broadcast, crowd, deliver, states

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from mailer.outbox import OutboxRow
+from mailer.outbox.outbox import OutboxRow
 from mailer.policy import LIST_FIELDS, POLICY, RESOURCES, SERVICE_FIELDS, Policy
 from tests import parts
 

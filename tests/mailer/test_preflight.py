@@ -16,14 +16,18 @@ from lists import addresses, contacts
 from lists.catalog import MailingList
 from lists.errors import BadInput
 from lists.permission import Reader
-from mailer import events, mime, preflight, running, templates
+from mailer import preflight
 from mailer import service as composition
-from mailer.confirmations import Asked
-from mailer.outbox import Entry
+from mailer.compose import mime
+from mailer.compose.source import Addressed, Content
+from mailer.events import events
+from mailer.outbox.outbox import Entry
+from mailer.processes import serve
 from mailer.service import Service
-from mailer.settings import Settings
-from mailer.source import Addressed, Content
-from mailer.templates import Edition, Template
+from mailer.settings.loading import Settings
+from mailer.sources.confirmations import Asked
+from mailer.templates import templates
+from mailer.templates.templates import Edition, Template
 from tests import commands
 from tests.commands import Mailer
 from tests.people import PEPPER, Person
@@ -168,7 +172,7 @@ def test_a_start_with_settings_of_which_no_mail_can_be_made_is_refused(
     built = composition.build(settings.model_copy(update=wrong))
     try:
         with pytest.raises(BadInput, match=r"The letter .* cannot be sent"):
-            running.serve(built, environ={}, host="127.0.0.1", ready=lambda: None)
+            serve.serve(built, environ={}, host="127.0.0.1", ready=lambda: None)
     finally:
         built.close()
 

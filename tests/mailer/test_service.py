@@ -12,11 +12,11 @@ from pydantic import SecretStr
 from lists.db import Database
 from lists.errors import Conflict
 from mailer import service as composition
-from mailer import tryout
 from mailer.policy import POLICY
-from mailer.postoffice import PostOffice
 from mailer.service import Service
-from mailer.settings import Settings
+from mailer.settings.loading import Settings
+from mailer.tryout import time_machine
+from mailer.tryout.postoffice import PostOffice
 from tests import commands
 from tests.clocks import StoppedClock
 from tests.people import Person
@@ -86,7 +86,7 @@ def test_no_real_mail_leaves_from_a_database_whose_clock_was_moved(
 ) -> None:
     broadcast(service)
     with service.database.write() as session:
-        tryout.move_to(session, clock.real() + timedelta(days=1), real=clock.real())
+        time_machine.move_to(session, clock.real() + timedelta(days=1), real=clock.real())
     real = composition.build(earnest(settings))
     with pytest.raises(Conflict, match="Start with a new data folder"):
         real.deliver_until_empty()

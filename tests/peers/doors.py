@@ -1,6 +1,6 @@
 """Ana, Ben and Cleo's messages, handed to one relay or another by a connection in a hurry."""
 
-from mailer.smtp import Connection, Patience, Relay
+from mailer.smtp.connection import Connection, Patience, Relay
 
 ANA, BEN, CLEO = "ana@congregation.example", "ben@neighbor.example", "cleo@left.example"
 SENDER = "campaign@lists.example"

@@ -4,13 +4,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mailer import keys, service
-from mailer.settings import Settings
+from mailer import service
+from mailer.settings import keys
+from mailer.settings.loading import Settings
 from mailer.web.words import LANGUAGES
 from tests import databases, people
 from tests.clocks import StoppedClock
 from tests.house import test_texts as letters
-from tests.mailer.visitor import Visitor
+from tests.mailer.web.visitor import Visitor
 from tests.reading import pages
 from tests.reading.readability import MOST_WORDS, Figures
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 from mailer.web import app
-from mailer.web.door import TOLD
+from mailer.web.routes import TOLD
 from tests import settled
-from tests.mailer.visitor import Response, Visitor, hidden
+from tests.mailer.web.visitor import Response, Visitor, hidden
 from tests.reading import readability
 from tests.reading.readability import WORD, Figures
 

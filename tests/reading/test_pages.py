@@ -4,10 +4,10 @@ import pytest
 
 from mailer.service import Service
 from mailer.web import words
-from mailer.web.press import Press
+from mailer.web.renderer import Press
 from mailer.web.visit import TEMPLATES, Page
 from tests.clocks import StoppedClock
-from tests.mailer.visitor import Response, Visitor
+from tests.mailer.web.visitor import Response, Visitor
 from tests.reading import pages
 from tests.reading.readability import MOST_WORDS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from mailer import journal
+from mailer.delivery import journal
 from tests.simulation.clock import SECOND
 from tests.simulation.neighbors import address_of
 from tests.simulation.peer import Relay

@@ -2,7 +2,7 @@
 
 ```
 serve   runs the jobs, and does what neighbors and staff ask for
-work    delivers, through the real mailer/smtp.py, over a simulated network, to simulated relays
+work    delivers, through the real mailer/smtp/connection.py, over a simulated network, to simulated relays
 ```
 Both are built and begun as in earnest; what ends them is a kill, trouble with the database, or being told to.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from lists.errors import StorageTrouble
-from mailer import pulse
+from mailer.coordination import heartbeat
 from tests.simulation.clock import SECOND
 from tests.simulation.process import Killed, Process
 from tests.simulation.stage import journals_of
@@ -74,7 +74,7 @@ class Work(Process):
         self.loop.wake()
 
     async def _deliver(self, *, until_empty: bool) -> None:
-        async with pulse.beating(self.service.database, self.service.clock, worker=self.name):
+        async with heartbeat.beating(self.service.database, self.service.clock, worker=self.name):
             await self.delivery.run(until_empty=until_empty)
 
     def turn(self) -> None:

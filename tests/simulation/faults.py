@@ -7,8 +7,8 @@ nothing goes wrong any more.
 from random import Random
 from typing import TYPE_CHECKING
 
-from mailer.delivery import RENEW_SECONDS
-from mailer.tenure import LEASE
+from mailer.delivery.delivery import RENEW_SECONDS
+from mailer.delivery.worker_lease import LEASE
 from tests.simulation.clock import SECOND
 from tests.simulation.storage import FULL, LOCKED, LOST
 

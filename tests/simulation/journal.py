@@ -3,7 +3,7 @@
 import errno
 from pathlib import Path
 
-from mailer.journal import Journal
+from mailer.delivery.journal import Journal
 from tests.simulation.process import Process
 
 

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import addresses, contacts, forgetting, subscriptions, suppressions
+from lists import addresses, contacts, erasure, subscriptions, suppressions
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.errors import StorageTrouble
-from mailer import broadcasts, events, templates
-from mailer.confirmations import Asked
-from mailer.outbox import OutboxRow
+from mailer.events import events
+from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
+from mailer.sources import broadcasts
+from mailer.sources.confirmations import Asked
+from mailer.templates import templates
 from mailer.web.public import leaving
 from tests.people import PEPPER
 from tests.simulation.process import Killed
@@ -212,7 +214,7 @@ class Neighbors:
         number = self._chance.choice(self.known)
 
         def forgotten(session: Session, service: Service, contact: int) -> list[Stop]:
-            forgetting.forget(session, address_of(number), now=service.clock.now(), actor="staff")
+            erasure.forget(session, address_of(number), now=service.clock.now(), actor="staff")
             return [Stop(kinds=EVERYTHING, since=0, why="being forgotten", list="")]
 
         self._stop("is forgotten", forgotten, number=number)

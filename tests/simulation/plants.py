@@ -13,7 +13,11 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from mailer import broadcasts, composer, journal, lanes, outbox, placements, recorder, tenure
+from mailer.backup import placements
+from mailer.compose import composer
+from mailer.delivery import journal, recorder, relay_pool, worker_lease
+from mailer.outbox import outbox
+from mailer.sources import broadcasts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +101,8 @@ PLANTS: Mapping[str, Plant] = {
     ),
     "no sleep": Plant(
         sentence="the lease does not count the sleep of the machine",
-        module=tenure,
-        owner=tenure.Tenure,
+        module=worker_lease,
+        owner=worker_lease.Tenure,
         function="until",
         written="self.clock.elapsed()",
         instead="self.clock.monotonic()",
@@ -116,8 +120,8 @@ PLANTS: Mapping[str, Plant] = {
     ),
     "places kept": Plant(
         sentence="stalled messages keep their places, and none is reserved for urgent mail",
-        module=lanes,
-        owner=lanes.Lane,
+        module=relay_pool,
+        owner=relay_pool.Lane,
         function="has_room",
         written="self.busy + self.resting - self.stalled < usually + (self.reserve if urgent else 0)",
         instead="self.busy + self.resting < usually",

@@ -20,7 +20,9 @@ from sqlalchemy.engine import Engine
 
 from lists.clock import Clock
 from lists.db import Database
-from mailer import backups, cli, restoring
+from mailer import cli
+from mailer.backup import backup
+from mailer.processes import restoring
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -43,7 +45,7 @@ def try_one(world: "World", chance: Random) -> None:
     _copy(stage.file, copy)
     database = Database(f"sqlite:///{copy}")
     now = world.clock.now()
-    backups.make(file, PASSPHRASE, database=database, home=stage.folder, now=now, progress=_nothing)
+    backup.make(file, PASSPHRASE, database=database, home=stage.folder, now=now, progress=_nothing)
     database.dispose()
     expected = _rows(stage.file)
     step = chance.randint(1, MOST_STEPS)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from mailer import pauses
-from mailer.pauses import DOMAIN, RELAY
+from mailer.coordination import suspensions
+from mailer.coordination.suspensions import DOMAIN, RELAY
 from mailer.service import Service
 from tests.simulation.neighbors import DOMAINS
 
@@ -36,7 +36,7 @@ class Staff:
         length = self._chance.uniform(0.5, LONGEST)
 
         def work(session: Session, service: Service) -> Callable[[], None]:
-            pauses.begin_by_staff(session, scope, real=self.world.clock.real())
+            suspensions.begin_by_staff(session, scope, real=self.world.clock.real())
             return lambda: self.world.witness.pause(scope)
 
         self.world.neighbors.do(f"staff pause {scope}", 0, work)
@@ -53,5 +53,5 @@ class Staff:
                 self._resumed(session, scope)()
 
     def _resumed(self, session: Session, scope: str) -> Callable[[], None]:
-        pauses.end(session, scope)
+        suspensions.end(session, scope)
         return lambda: self.world.witness.resume_pause(scope)

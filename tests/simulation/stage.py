@@ -25,12 +25,16 @@ from sqlalchemy.orm import Session
 
 from lists import db
 from lists.db import EPOCH, Database
-from mailer import editions, journal, outbox, rendering, schedule, templates
 from mailer import service as composition
-from mailer.editions import Editions
-from mailer.rendering import Compiled, Frame, Source
+from mailer.compose import editions
+from mailer.compose.editions import Editions
+from mailer.delivery import journal
+from mailer.outbox import outbox
 from mailer.service import Service
-from mailer.settings import Settings
+from mailer.settings.loading import Settings
+from mailer.sources import schedule
+from mailer.templates import rendering, templates
+from mailer.templates.rendering import Compiled, Frame, Source
 from tests.databases import make_tables
 from tests.loops import Inline
 from tests.people import PEPPER

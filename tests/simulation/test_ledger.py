@@ -16,11 +16,12 @@ from sqlalchemy import delete, select
 from lists import contacts
 from lists.contacts import Contact
 from lists.db import Database
-from mailer import census, doubts, outbox, unknowns
-from mailer.outbox import STATES, Entry, OutboxRow, Result
+from mailer.outbox import in_doubt, outbox, stats
+from mailer.outbox.in_doubt import Decision
+from mailer.outbox.outbox import STATES, Entry, OutboxRow, Result
 from mailer.policy import POLICY
-from mailer.templates import Edition
-from mailer.unknowns import Decision
+from mailer.smtp import doubt
+from mailer.templates.templates import Edition
 from tests import people
 from tests.clocks import START
 from tests.ledger import LEASE, edition
@@ -179,7 +180,7 @@ class Ledger(RuleBasedStateMachine):
         dead = [row for _, row in self._in("sending") if row.worker == worker and row.lease_until < self.real]
         with self.database.write() as session:
             gone = outbox.overdue(session, real=self.real, limit=1_000, workers=[worker])
-            lost = {"state": "unknown", "why": doubts.LOST, "outcome": "unknown", "tried": True}
+            lost = {"state": "unknown", "why": doubt.LOST, "outcome": "unknown", "tried": True}
             outbox.record(session, [Result(entry=entry, **lost) for entry in gone], now=self.now)
         assert len(gone) == len(dead)
         for row in dead:
@@ -193,7 +194,7 @@ class Ledger(RuleBasedStateMachine):
             return
         number = data.draw(st.sampled_from(doubtful))
         with self.database.write() as session:
-            unknowns.resolve(session, number, decision, now=self.now)
+            in_doubt.resolve(session, number, decision, now=self.now)
         row = self.rows[number]
         row.free("sent" if decision == "sent" else "queued")
         row.due_at = row.due_at if decision == "sent" else self.now
@@ -260,12 +261,12 @@ class Ledger(RuleBasedStateMachine):
         columns = ("key", "contact_id", "state", "attempt", "tries", "worker", "lease_until", "due_at")
         with self.database.read() as session:
             found = {row.id: row for row in session.scalars(select(OutboxRow))}
-            sums = census.counts(session)
+            sums = stats.counts(session)
             due = outbox.anything_due(session, now=self.now)
         for row in found.values():
             assert row.state in STATES
             assert (row.state == "sending") == (row.lease_until is not None)
-            assert (row.worker is not None) == (row.state == "sending" or row.why == doubts.LOST)
+            assert (row.worker is not None) == (row.state == "sending" or row.why == doubt.LOST)
             assert (row.sent_at is not None) == (row.state == "sent")
         assert {number: [getattr(row, name) for name in columns] for number, row in found.items()} == {
             number: [getattr(row, name) for name in columns] for number, row in self.rows.items()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lists.db import EPOCH, MICROSECOND
 from mailer.policy import POLICY
-from mailer.rates import Rate
+from mailer.smtp.rate import Rate
 from tests.simulation.clock import SECOND
 from tests.simulation.doubts import Journals
 from tests.simulation.process import NEVER
@@ -29,7 +29,7 @@ WITHIN_A_STALL = 2.0  # seconds: how soon a confirmation begins while others' se
 EVERYTHING = frozenset(POLICY)
 LIST_MAIL = frozenset(kind for kind, policy in POLICY.items() if policy.needs == "confirmed")
 
-# The ledger's moves, as drawn at the top of mailer/outbox.py. Each other is a broken promise.
+# The ledger's moves, as drawn at the top of mailer/outbox/outbox.py. Each other is a broken promise.
 MOVES = frozenset(
     {
         ("", "queued"),

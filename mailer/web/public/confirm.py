@@ -4,7 +4,7 @@ from lists import contacts
 from lists import subscriptions as subs
 from lists.errors import NotFound
 from lists.subscriptions import Subscription
-from mailer.web.public import added
+from mailer.web.public import added_list
 from mailer.web.visit import Page, Visit
 
 BACK = "back"  # instead of a list: what is confirmed is a new address, for all lists alike
@@ -25,7 +25,7 @@ def show(visit: Visit) -> Page:
         back = subscription.list in visit.service.confirmations.waiting_to_return(
             session, subscription.contact_id
         )
-        words = None if back else added.words(session, visit, subscription.list)
+        words = None if back else added_list.words(session, visit, subscription.list)
     values = {"list": BACK if back else subscription.list, "added": words}
     return Page(visit=visit, template="confirm.html", values=values)
 
@@ -43,7 +43,7 @@ def post(visit: Visit) -> Page:
         )
         if done is None:
             return _ended(visit, subscription.list)
-        words = None if done.back else added.words(session, visit, done.list)
+        words = None if done.back else added_list.words(session, visit, done.list)
     settings = visit.service.settings
     values = {
         "list": BACK if done.back else done.list,
@@ -78,4 +78,6 @@ def _token(visit: Visit) -> tuple[int, int]:
 
 
 def _ended(visit: Visit, list_name: str) -> Page:
-    return Page(visit=visit, template="ended.html", values={"sign_up": added.page(list_name)}, status=410)
+    return Page(
+        visit=visit, template="ended.html", values={"sign_up": added_list.page(list_name)}, status=410
+    )

@@ -1,7 +1,8 @@
 """The first page: why, the motto, the two sign-ups, the next call."""
 
 from lists.catalog import OURS
-from mailer import events, moments
+from mailer.events import events
+from mailer.templates import local_time
 from mailer.web.visit import Page, Visit
 
 
@@ -12,6 +13,6 @@ def show(visit: Visit) -> Page:
         event = next((each for each in planned if each.audience in OURS), None)
     call = None
     if event is not None:
-        when = moments.in_words(event.starts_at, zone=event.zone, language=visit.language)
+        when = local_time.in_words(event.starts_at, zone=event.zone, language=visit.language)
         call = {"title": event.titled(visit.language), "when": when, "audience": event.audience}
     return Page(visit=visit, template="home.html", values={"call": call})

@@ -6,9 +6,9 @@ The answer tells nobody who is known.
 from dataclasses import dataclass
 
 from lists.errors import NotFound
-from mailer.confirmations import Asked
-from mailer.web import sheet
-from mailer.web.public import added, signups
+from mailer.sources.confirmations import Asked
+from mailer.web import signup_sheet
+from mailer.web.public import added_list, signups
 from mailer.web.public.signups import Reading
 from mailer.web.visit import Page, Visit
 
@@ -33,7 +33,7 @@ def show(visit: Visit) -> Page:
     offer = _offer(visit)
     page = Reading(visit=visit, names=FIELDS)
     page.written["language"] = visit.language
-    page.written["via"] = sheet.known(visit.query.get("via", ""))
+    page.written["via"] = signup_sheet.known(visit.query.get("via", ""))
     if offer.closed:
         return _closed(visit, offer)
     return signups.form(page, TEMPLATE, looked_at=False, own={"offer": offer})
@@ -48,7 +48,7 @@ def post(visit: Visit) -> Page:
     if "mend" in visit.form:
         return signups.mended(reading, TEMPLATE, own={"offer": offer})
     address, place, language = reading.address(), reading.place(needed=False), reading.language()
-    name, via = reading.line("name"), sheet.known(reading.written["via"])
+    name, via = reading.line("name"), signup_sheet.known(reading.written["via"])
     if address is None or reading.mistakes:
         return signups.form(reading, TEMPLATE, status=422, own={"offer": offer})
     if visit.hasty:
@@ -81,7 +81,7 @@ def _offer(visit: Visit) -> Offer:
             list="interest", title=said.title, heading=said.heading, lead=said.lead, consent=str(said.consent)
         )
     with visit.service.database.read() as session:
-        words = added.words(session, visit, name)
+        words = added_list.words(session, visit, name)
     if words is None:
         raise NotFound("There is no such list.")
     return Offer(

@@ -2,7 +2,7 @@
 
 from lists.contacts import DETAIL_LENGTH
 from lists.directory import OFFER_LENGTH, Application
-from mailer.confirmations import Asked
+from mailer.sources.confirmations import Asked
 from mailer.web.public import signups
 from mailer.web.public.signups import Reading
 from mailer.web.visit import Page, Visit

@@ -5,14 +5,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from lists import catalog, consents, contacts, mergers
+from lists import catalog, consents, contacts, merge_redirects
 from lists import subscriptions as subs
 from lists.contacts import Contact
 from lists.errors import BadInput, NotFound
 from lists.subscriptions import Subscription
-from mailer import moments
-from mailer.moments import known
-from mailer.web.public import added, leaving
+from mailer.templates import local_time
+from mailer.templates.local_time import known
+from mailer.web.public import added_list, leaving
 from mailer.web.visit import Page, Visit
 from mailer.web.words import LANGUAGES
 
@@ -55,7 +55,7 @@ def post(visit: Visit) -> Page:
 
 def _contact(session: Session, visit: Visit) -> Contact:
     contact_id = visit.service.tokens.read_preferences(visit.parameters["token"])
-    contact = None if contact_id is None else mergers.person(session, contact_id)
+    contact = None if contact_id is None else merge_redirects.person(session, contact_id)
     if contact is None:
         raise NotFound("This link is not one of ours.")
     return contact
@@ -97,21 +97,21 @@ def _page(session: Session, visit: Visit, contact: Contact, *, wish: str = "") -
     standing = _standing(session, contact)
     ends = [entry.paused_until for entry in standing if entry.paused_until and entry.paused_until > visit.now]
     zone = known(contact.zone) or known(visit.service.settings.default_zone)
-    until = moments.day(max(ends).astimezone(zone), language=visit.language) if ends else ""
+    until = local_time.day(max(ends).astimezone(zone), language=visit.language) if ends else ""
     said = visit.words.preferences
     did = ""
     if wish in PAUSES:
         did = said.did_pause(date=until)
     elif wish:
         did = said.get(f"did_{wish.replace('-', '_')}") or said.did_leave_added(
-            title=added.title(session, visit, wish.removeprefix("leave-"))
+            title=added_list.title(session, visit, wish.removeprefix("leave-"))
         )
     values = {
         "language": contact.language,
         "lists": [
             {
                 "list": entry.list,
-                "title": added.title(session, visit, entry.list),
+                "title": added_list.title(session, visit, entry.list),
                 "pending": entry.state == "pending",
             }
             for entry in standing

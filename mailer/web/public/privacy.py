@@ -1,6 +1,6 @@
 """What is kept, why and how long."""
 
-from mailer.relay import Relay
+from mailer.smtp.relay import Relay
 from mailer.web.visit import Page, Visit
 
 

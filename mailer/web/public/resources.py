@@ -9,10 +9,11 @@ from itertools import groupby
 from urllib.parse import urlsplit
 
 from lists.errors import NotFound
-from mailer import deposits, facts, moments, states
-from mailer.facts import FactCard
+from mailer.library import file_store, law_cards, us_states
+from mailer.library.law_cards import FactCard
+from mailer.library.resources import SEVERAL, Version
 from mailer.policy import RESOURCES
-from mailer.resources import SEVERAL, Version
+from mailer.templates import local_time
 from mailer.web.visit import Answer, Away, Download, Elsewhere, Page, Visit
 
 UNITS = ((1024 * 1024, "MB"), (1024, "kB"))
@@ -24,7 +25,7 @@ def show(visit: Visit) -> Page:
     with visit.service.database.read() as session:
         standing = shelf.standing(session)
         offered = shelf.offered(session, visit.language)
-        cards = facts.shown(session, now=visit.now)
+        cards = law_cards.shown(session, now=visit.now)
     languages = {(version.slot, version.language) for version in standing}
     other = "es" if visit.language == "en" else "en"
     items = [
@@ -68,8 +69,10 @@ def go(visit: Visit) -> Answer:
     version = offered[0]
     if version.link:
         return Away(link=version.link)
-    path = deposits.find(version.file, home=visit.service.settings.home)
-    return Download(path=path, kind=deposits.KINDS[version.kind].media, name=version.name, mark=version.file)
+    path = file_store.find(version.file, home=visit.service.settings.home)
+    return Download(
+        path=path, kind=file_store.KINDS[version.kind].media, name=version.name, mark=version.file
+    )
 
 
 def _way(slot: str, language: str) -> str:
@@ -83,7 +86,7 @@ def _told(visit: Visit, version: Version) -> dict[str, object]:
     if version.link:
         parts.append(words.at(host=urlsplit(version.link).hostname))
     if version.dated:
-        parts.append(moments.dated(date.fromisoformat(version.dated), language=visit.language))
+        parts.append(local_time.dated(date.fromisoformat(version.dated), language=visit.language))
     return {
         "title": version.title,
         "note": version.note,
@@ -102,12 +105,12 @@ def _law(visit: Visit, cards: Sequence[FactCard]) -> list[dict[str, object]]:
                 "text": card.text[visit.language],
                 "source": card.source,
                 "host": urlsplit(card.source).hostname,
-                "on": moments.dated(date.fromisoformat(card.checked_on), language=visit.language),
+                "on": local_time.dated(date.fromisoformat(card.checked_on), language=visit.language),
                 "by": card.checked_by,
             }
             for card in same
         ]
-        told.append({"name": states.name(state, language=visit.language), "cards": rows})
+        told.append({"name": us_states.name(state, language=visit.language), "cards": rows})
     return told
 
 

@@ -2,11 +2,13 @@
 
 from sqlalchemy.orm import Session
 
-from lists import mergers
+from lists import merge_redirects
 from lists.contacts import Contact
 from lists.errors import NotFound
-from mailer import events, invitations, moments
-from mailer.events import Event
+from mailer.events import events
+from mailer.events.events import Event
+from mailer.sources import invitations
+from mailer.templates import local_time
 from mailer.web.visit import Page, Visit
 
 
@@ -38,7 +40,7 @@ def _invitation(session: Session, visit: Visit) -> tuple[Event, Contact]:
     read = visit.service.tokens.read_rsvp(visit.parameters["token"])
     if read is None:
         raise NotFound("This link is not one of ours.")
-    event, contact = events.find(session, read[0]), mergers.person(session, read[1])
+    event, contact = events.find(session, read[0]), merge_redirects.person(session, read[1])
     if event is None or contact is None:
         raise NotFound("This invitation is gone.")
     return event, contact
@@ -55,7 +57,7 @@ def _page(
     status: int = 200,
 ) -> Page:
     """The time is told in the invited person's zone but without naming their city: mails get forwarded."""
-    when = moments.in_words(
+    when = local_time.in_words(
         event.starts_at, zone=event.zone, language=visit.language, reader_zone=contact.zone
     )
     closed = ""

@@ -15,7 +15,8 @@ from lists.addresses import Address
 from lists.contacts import NAME_LENGTH
 from lists.errors import BadAddress, BadZip
 from lists.geography import Place
-from mailer import brakes, offers
+from mailer.coordination import signup_throttle
+from mailer.smtp import capabilities
 from mailer.web.visit import Page, Visit
 from mailer.web.words import LANGUAGES
 
@@ -57,7 +58,7 @@ class Reading:
         """Tell whether a mail server of ours may take addresses with letters beyond ASCII before the @."""
         service = self.visit.service
         with service.database.read() as session:
-            return offers.takes_smtputf8(session, service.relay_names)
+            return capabilities.takes_smtputf8(session, service.relay_names)
 
     def place(self, *, needed: bool) -> Place | None:
         """Read the ZIP code; one that is not needed may be empty."""
@@ -121,7 +122,7 @@ def mended(reading: Reading, template: str, own: Mapping[str, object] | None = N
 
 def braked(session: Session, visit: Visit) -> bool:
     """Count this sign-up and tell whether there are too many, from this network or from everywhere."""
-    return not brakes.sign_up(session, visit.source, now=visit.now)
+    return not signup_throttle.sign_up(session, visit.source, now=visit.now)
 
 
 def mailbox(visit: Visit, address: Address) -> bytes:

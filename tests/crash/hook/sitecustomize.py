@@ -47,9 +47,9 @@ def _linger(module: ModuleType) -> None:
 
 CHANGES: dict[str, Callable[[ModuleType], None]] = {}
 if "PROOF_LEASE" in os.environ:
-    CHANGES |= {"mailer.tenure": _shorten, "mailer.delivery": _shorten}
+    CHANGES |= {"mailer.delivery.worker_lease": _shorten, "mailer.delivery.delivery": _shorten}
 if "PROOF_LINGER" in os.environ:
-    CHANGES |= {"mailer.outbox": _linger}
+    CHANGES |= {"mailer.outbox.outbox": _linger}
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mailer import bootstrap, cli
-from mailer.settings import Settings
+from mailer import cli
+from mailer.processes import bootstrap
+from mailer.settings.loading import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,340 @@
+"""Which column of a file is what: guessed from its name, known for the exports of other tools, correctable.
+
+What the columns of other tools are is in lists/tables/tools.py; the names of columns of nobody's in
+particular are here. What says whether somebody wants mail may be many columns, and each of them can keep a
+person out.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lists.errors import BadInput
+from lists.tables import headings, tools
+from lists.tables.tools import BLOCKED, BOUNCES, COMPLAINED, GONE, UNCONFIRMED, Tool
+
+# What a column can be. “since” may be many columns: the other tool's own evidence of the consent.
+FIELDS: Mapping[str, str] = {
+    "email": "the address",
+    "name": "the name",
+    "first_name": "the first name",
+    "last_name": "the last name",  # only when somebody says so: mail greets by the first, and we keep little
+    "language": "the language, en or es",
+    "zip": "the ZIP code",
+    "state": "whether they want mail there",
+    "agreed": "whether they ticked that they agree",
+    "subscribed": "whether they get mail there, yes or no",
+    "confirmed": "whether they confirmed there, yes or no",
+    "refused": "whether they refused mail: a yes, a date or a number keeps them out",
+    "bounced": "whether their address takes no mail: a yes, a date or a number keeps them out",
+    "complained": "whether they complained: a yes, a date or a number keeps them out",
+    "blocked": "whether they are blocked there: a yes, a date or a number keeps them out",
+    "left": "if anything stands there, they left there",
+    "cleaned": "if anything stands there, their address takes no mail there",
+    "since": "when they agreed there, kept as evidence",
+    "tags": "tags",  # only when somebody says so, as with the last name
+}
+# Fields that say whether somebody wants mail → why those who do not are passed over.
+YES_WANTED: Mapping[str, str] = {
+    "agreed": "did not tick that they agree",
+    "subscribed": GONE,
+    "confirmed": UNCONFIRMED,
+}
+YES_REFUSES: Mapping[str, str] = {
+    "refused": GONE,
+    "bounced": BOUNCES,
+    "complained": COMPLAINED,
+    "blocked": BLOCKED,
+}
+ANYTHING_REFUSES: Mapping[str, str] = {"left": GONE, "cleaned": BOUNCES}
+ABOUT_MAIL = frozenset({"state", *YES_WANTED, *YES_REFUSES, *ANYTHING_REFUSES})
+MANY = ABOUT_MAIL | {"since"}
+SHOWN_COLUMNS = 10
+NUMBERED = re.compile(r"#([1-9][0-9]{0,3})")  # the third column is #3
+PLAINLY = re.compile(r"[^\W_][^\"$`\\!…\n]{0,79}")  # a heading that can be typed between quotation marks
+REASONS = ("refused: line", "refused: why")  # what our own file of refused rows has more
+
+
+def _named_so(field: str, *lines: str) -> dict[str, str]:
+    return {headings.key(name): field for line in lines for name in line.split("|")}
+
+
+# Names of columns in files of nobody's in particular, as `headings.key` makes them.
+USUAL: Mapping[str, str] = {
+    **_named_so(
+        "email",
+        "email|email address|mail|correo|correo electronico|direccion de correo|e mail adresse",
+        "direccion de correo electronico|direccion de email|correo e|adresse e mail|courriel",
+        "adresse email|adresse de messagerie|endereco de email|indirizzo email|emailadresse",
+        "e mail 1 value|primary email|email principal|endereco de e mail|e post|adres e mail",
+    ),
+    **_named_so(
+        "name",
+        "name|full name|nombre|nombre completo|nombre y apellido|nombre y apellidos",
+    ),
+    **_named_so(
+        "first_name",
+        "first name|given name|fname|nombre de pila|primer nombre|prenom|vorname|primeiro nome",
+    ),
+    **_named_so(
+        "language",
+        "language|lang|preferred language|idioma|lengua",
+    ),
+    **_named_so(
+        "zip",
+        "zip|zip code|postal code|zip postal code|codigo postal|cp|zip postal",
+    ),
+    **_named_so(
+        "agreed",
+        "agree|agreed|i agree|de acuerdo|acepto|acepta|consent|consented|consentimiento|email consent",
+        "marketing consent|gdpr consent|consent to email|permission|email permission|opt in|opted in",
+        "email opt in|email opted in|accepts marketing|accepts email marketing",
+    ),
+    **_named_so(
+        "subscribed",
+        "subscribed|is subscribed|email subscribed|subscribed to emails|suscrito|suscrita|active",
+        "is active|activo|activa|abonne|aktiv|actif|ativo|attivo|subscribed to newsletter",
+    ),
+    **_named_so(
+        "confirmed",
+        "confirmed|is confirmed|email confirmed|double opt in|confirmado|confirmada",
+    ),
+    **_named_so(
+        "state",
+        "status|subscription status|email status|subscriber status|email subscription status",
+        "email permission status|email marketing status|marketing status|member status|contact status",
+        "estatus|estado de suscripcion|estado de la suscripcion|statut|list status|mailing status",
+    ),
+    **_named_so(
+        "refused",
+        "do not email|dont email|do not e mail|do not contact|do not send|no email|no emails|dnc",
+        "opt out|opted out|email opt out|email opted out|has opted out of email|is opt out|optout",
+        "no bulk email|no bulk emails|no bulk emails user opt out|do not bulk email|dnc email",
+        "unsubscribed|unsubscribe|is unsubscribed|email unsubscribed|unsubscribed from all email",
+        "unsubscribed at|unsubscribed on|unsubscribe date|unsubscribed date|unsubscription date",
+        "date unsubscribed|opt out date|opted out at|opt out time|unsubscribe time|unsub",
+        "email disabled|is do not contact|global unsubscribe|globally unsubscribed|left at|removed at",
+        "opted out on|baja|fecha de baja|dado de baja|desuscrito|desuscrita|no contactar|no enviar",
+        "no enviar correos|desabonne|desinscrit|abgemeldet|descadastrado|disiscritto|no enviar correo",
+        "fecha baja",
+    ),
+    **_named_so(
+        "blocked",
+        "blacklisted|blocklisted|blacklist|blocklist|email blacklisted|is blacklisted|suppressed",
+        "is blocked|is suppressed|lista negra|bloqueado|bloqueada",
+    ),
+    **_named_so(
+        "bounced",
+        "bounced|bounce|bounces|is bounced|hard bounce|hard bounced|hard bounces|bounce count|on hold",
+        "bounced at|bounce date|email bounced date|email bounced|number of bounces|email is bad",
+        "email1 is bad|rebotado|rebotada|rebote|rebotes|invalid email",
+    ),
+    **_named_so(
+        "cleaned",
+        "bounce reason|email bounced reason|email hard bounce reason|hard bounce reason|bounce type",
+    ),
+    **_named_so(
+        "left",
+        "unsubscribe reason|unsubscribed reason|opt out reason|reason for unsubscribing",
+        "motivo de baja",
+    ),
+    **_named_so(
+        "complained",
+        "complained|spam|spam complaint|complaint|complaints|marked as spam|complained at|queja",
+    ),
+    **_named_so(
+        "since",
+        "subscribed at|subscribed on|subscribe date|subscription date|date subscribed|opt in date",
+        "opt in time|optin time|opted in at|opt in at|confirm time|fecha de suscripcion|consent date",
+        "email opt in date|subscribed date|confirmed opt in date|subscriber since|consented at",
+    ),
+}
+# Names that the address may have where no column has a better one.
+MAYBE_EMAIL = _named_so("email", "subscriber|username|user name|nombre de usuario")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What each column is, by its place; "" for what is not read. `tool` is who made the file, or "".
+
+    `own` are the fields that staff defined (name → title); `waived` the places of columns of which staff said
+    that they do not tell who wants mail, and `mapped` of those of which they said what they are; `silent` are
+    columns of which the tool is known to tell nothing about mail; `unnamed`: only the name of such a file
+    says whom it holds, and this one's does not.
+    """
+
+    tool: str
+    columns: Sequence[str]
+    fields: Sequence[str]
+    whole_file: str = ""
+    unnamed: bool = False
+    waived: Collection[int] = frozenset()
+    mapped: Collection[int] = frozenset()
+    silent: Collection[int] = frozenset()
+    own: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, name: str) -> str:
+        """Return what a field is called in a sentence."""
+        return FIELDS.get(name, f"the field {name}")
+
+    def place(self, name: str) -> int | None:
+        """Return where the column for a field stands, or None."""
+        return self._first.get(name)
+
+    @cached_property
+    def _first(self) -> Mapping[str, int]:
+        return {found: place for place, found in reversed([*enumerate(self.fields)])}
+
+    def places(self, name: str) -> Sequence[int]:
+        """Return every place whose column is for a field."""
+        return [place for place, found in enumerate(self.fields) if found == name]
+
+    @cached_property
+    def about_mail(self) -> Sequence[tuple[int, str]]:
+        """Where the columns stand that say whether somebody wants mail, each with its field."""
+        return [(place, found) for place, found in enumerate(self.fields) if found in ABOUT_MAIL]
+
+    @property
+    def unread(self) -> Sequence[str]:
+        """The names of the columns that are not read."""
+        return [name for name, found in zip(self.columns, self.fields, strict=True) if name and not found]
+
+
+def guess(
+    columns: Sequence[str],
+    *,
+    file_name: str = "",
+    said: Mapping[str, str] | None = None,
+    ignored: Collection[str] = (),
+    own: Mapping[str, str] | None = None,
+) -> Columns:
+    """Return what each column is, from its name, or as `said` (column → field, "" for not read).
+
+    `ignored` are columns that do not say who wants mail, whatever they look like. `own` are the fields that
+    staff defined, name → title; in another tool's file a column is one only when that is said. Raises
+    BadInput when the address has no column, when two columns would be the same, and for a `said` or
+    `ignored` that names no column or no field.
+    """
+    keys = [headings.key(name) for name in columns]
+    tool = tools.known(frozenset(keys))
+    fields = _guessed(keys, tool, own or {})
+    waived: set[int] = set()
+    mapped: set[int] = set()
+    for column, meant in (said or {}).items():
+        before = fields
+        fields, places = _corrected(columns, fields, column=column, meant=meant, own=own or {})
+        # That a second column is not the address says nothing yet about what it tells of mail.
+        looked_at = {place for place in places if before[place] in ("", *ABOUT_MAIL)}
+        mapped |= places if meant else set()
+        waived |= looked_at if not meant else set()
+    for column in ignored:
+        places = _places(columns, column)
+        waived |= places
+        fields = [
+            "" if place in places and found in ABOUT_MAIL else found for place, found in enumerate(fields)
+        ]
+    if tool and tool.first and fields and "email" not in fields and not fields[0]:
+        fields[0] = "email"
+    _check(columns, fields)
+    whole, unnamed = _whole(tool, file_name)
+    nothing = {headings.key(name) for name in REASONS}
+    nothing |= {key for key, found in (_of(tool) if tool else {}).items() if not found}
+    silent = {place for place, key in enumerate(keys) if key in nothing and not fields[place]}
+    return Columns(
+        tool=tool.name if tool else "",
+        columns=columns,
+        fields=fields,
+        whole_file=whole,
+        unnamed=unnamed,
+        waived=waived,
+        mapped=mapped,
+        silent=silent,
+        own=own or {},
+    )
+
+
+def _guessed(keys: Sequence[str], tool: Tool | None, own: Mapping[str, str]) -> list[str]:
+    mine = {headings.key(text): name for name, title in own.items() for text in (name, title)}
+    theirs = tool is not None and tool.name != tools.OWN_EXPORT
+    known = {**({} if theirs else mine), **EVERYWHERE, **USUAL, **(_of(tool) if tool else {})}
+    fields = [known.get(key, "") for key in keys]
+    if "email" not in fields:
+        fields = [found or MAYBE_EMAIL.get(key, "") for key, found in zip(keys, fields, strict=True)]
+    return fields
+
+
+def _of(tool: Tool) -> Mapping[str, str]:
+    return {headings.key(name): found for name, found in tool.fields.items()}
+
+
+# What keeps people out in the export of one tool does so in a file that only looks like none; but “disabled”
+# is said of people, too.
+EVERYWHERE: Mapping[str, str] = {
+    key: found
+    for tool in tools.TOOLS
+    for key, found in _of(tool).items()
+    if found in ABOUT_MAIL and key != "disabled"
+}
+
+
+def _whole(tool: Tool | None, file_name: str) -> tuple[str, bool]:
+    """Return why all people of a file are passed over, by its name, and whether the name lacks that."""
+    if tool is None or not tool.files:
+        return "", False
+    words = f" {headings.plain(file_name)} "
+    found = [why for word, why in tool.files.items() if f" {word} " in words]
+    return next((why for why in found if why), ""), tool.needs_name and not found
+
+
+def said_as(columns: Sequence[str], place: int) -> str:
+    """Return how people name a column in a command: by its heading, or by its number where that is better."""
+    name = columns[place]
+    plainly = (
+        PLAINLY.fullmatch(name) and [headings.key(each) for each in columns].count(headings.key(name)) == 1
+    )
+    return name if plainly else f"#{place + 1}"
+
+
+def _places(columns: Sequence[str], column: str) -> set[int]:
+    wanted = headings.key(column)
+    places = {place for place, name in enumerate(columns) if headings.key(name) == wanted and wanted}
+    if not places and (number := NUMBERED.fullmatch(column)) and int(number[1]) <= len(columns):
+        places = {int(number[1]) - 1}
+    if not places:
+        raise BadInput(f"The file has no column “{column}”. It has {_named(columns)}.")
+    return places
+
+
+def _corrected(
+    columns: Sequence[str], fields: Sequence[str], *, column: str, meant: str, own: Mapping[str, str]
+) -> tuple[list[str], set[int]]:
+    if meant and meant not in FIELDS and meant not in own:
+        raise BadInput(f"“{meant}” is nothing a column can be. These are: {', '.join([*FIELDS, *own])}.")
+    places = _places(columns, column)
+    changed = [
+        meant if place in places else "" if found == meant and meant not in MANY else found
+        for place, found in enumerate(fields)
+    ]
+    return changed, places
+
+
+def _check(columns: Sequence[str], fields: Sequence[str]) -> None:
+    for name in dict.fromkeys(found for found in fields if found):
+        places = [place for place, found in enumerate(fields) if found == name]
+        if len(places) > 1 and name not in MANY:
+            raise BadInput(
+                f"{_named([columns[place] for place in places])} would each be {FIELDS.get(name, name)}. Keep"
+                f' one of them: --map "{said_as(columns, places[-1])}=" leaves one out.'
+            )
+    if "email" not in fields:
+        raise BadInput(
+            "The first line must name the columns, and none is known as the address."
+            f" It has {_named(columns)}."
+            ' Say which it is: --map "Contact=email".'
+        )
+
+
+def _named(columns: Sequence[str]) -> str:
+    found = [f"“{name[:60]}”" for name in columns if name.strip()]
+    return ", ".join(found[:SHOWN_COLUMNS]) or "no names"

@@ -1,0 +1,157 @@
+"""How a CSV file is written: its separator, its quoting; and its records, one at a time, with their lines.
+
+RFC 4180 is what most files mean and few keep: other countries' spreadsheets put semicolons, databases put
+tabs, upright lines or backslashes. The first records are read in every dialect, and the one wins in which
+they have as many cells as the first line has names. Nothing larger than a record is ever held.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, BinaryIO
+
+from lists.errors import BadInput
+from lists.tables.encodings import Encoding
+
+SEPARATORS: Mapping[str, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+SAMPLE_RECORDS = 50
+LONGEST_LINE = 1_000_000  # characters
+SAMPLE_CHARACTERS = 200_000
+
+# Quoting kinds, each as the csv module wants it.
+QUOTING: Mapping[str, Mapping[str, Any]] = {
+    "double quotes": {"quotechar": '"', "doublequote": True},
+    "double quotes and backslashes": {"quotechar": '"', "doublequote": False, "escapechar": "\\"},
+    "single quotes": {"quotechar": "'", "doublequote": True},
+}
+HINT = re.compile(r"sep=([,;\t|])\r?\n?", re.IGNORECASE)  # a first line that Excel writes and reads
+Record = tuple[int, list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How cells are parted and quoted: names of SEPARATORS and QUOTING."""
+
+    separator: str
+    quoting: str
+
+
+def find(file: BinaryIO, encoding: Encoding, *, said: str = "") -> Dialect:
+    """Return the dialect of a file; `said` is one of SEPARATORS, or "" to be told by the file.
+
+    A file of one column has no separator and counts as comma-separated. Raises BadInput for a `said` that is
+    none, and for a file without anything in it.
+    """
+    if said and said not in SEPARATORS:
+        raise BadInput(f"“{said}” is not a separator read here. These are: {', '.join(SEPARATORS)}.")
+    sample = "".join(islice(lines(file, encoding, most=SAMPLE_CHARACTERS), SAMPLE_RECORDS * 4))
+    if not sample.strip():
+        raise BadInput("The file is empty. Its first line must name the columns, one of them “email”.")
+    if not said and (hint := HINT.match(sample)):
+        said = next(name for name, separator in SEPARATORS.items() if separator == hint[1])
+    tried = [
+        (_agreement(sample, Dialect(separator=separator, quoting=quoting)), separator, quoting)
+        for separator in ([said] if said else SEPARATORS)
+        for quoting in EVIDENCE
+    ]
+    _, separator, quoting = max(tried, key=lambda each: each[0])  # of equals the first
+    return Dialect(separator=separator, quoting=quoting)
+
+
+def records(file: BinaryIO, encoding: Encoding, dialect: Dialect) -> Iterator[Record]:
+    """Yield each record with the number of the line where it begins.
+
+    Raises BadInput, with the line, for a NUL character, a line of more than a million characters, and a
+    quotation mark that is never closed or stands in the middle of a cell.
+    """
+    reader = _reader(lines(file, encoding), dialect)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reason = "is never closed" if "end of data" in str(error) else "stands in the middle of a cell"
+            if "limit" in str(error):
+                reason = "opens a cell that is too long"
+            raise BadInput(
+                f"Line {line}: a quotation mark {reason}. Correct the row and import the file again."
+            ) from error
+        if line > 1 or not HINT.fullmatch(SEPARATORS[dialect.separator].join(cells)):
+            yield line, cells
+
+
+def _agreement(sample: str, dialect: Dialect) -> tuple[float, int]:
+    """Return how well the records agree with the first one: the share with as many cells, and how many."""
+    if not EVIDENCE[dialect.quoting](sample, SEPARATORS[dialect.separator]):
+        return (-1.0, 0)
+    read: list[Sequence[str]] = []
+    spoiled = 0.0
+    try:
+        for cells in islice(_reader(io.StringIO(sample, newline=""), dialect), SAMPLE_RECORDS):
+            read += [cells] if cells else []
+    except csv.Error as error:
+        spoiled = 0.0 if "end of data" in str(error) else 1.0  # the sample may end within a cell
+    if not read or len(read[0]) == 1:
+        return (0.0, 0)
+    width = len(read[0])
+    return (sum(len(cells) == width for cells in read) / len(read) - spoiled, width)
+
+
+def _any(_sample: str, _separator: str) -> bool:
+    return True
+
+
+def _backslashes(sample: str, separator: str) -> bool:
+    r"""Tell whether a backslash stands before a mark that ends no cell; “C:\" may well end one."""
+    return re.search(r"\\\"[^\r\n" + re.escape(separator) + "]", sample) is not None
+
+
+def _single(sample: str, _separator: str) -> bool:
+    """Tell whether the names of the columns are quoted so; an apostrophe before a name quotes nothing."""
+    first = sample.splitlines()[0].strip()
+    return first.startswith("'") and first.endswith("'")
+
+
+# What must be seen before a kind of quoting is tried; the likeliest evidence first, of equals it wins.
+EVIDENCE: Mapping[str, Callable[[str, str], bool]] = {
+    "double quotes and backslashes": _backslashes,
+    "single quotes": _single,
+    "double quotes": _any,
+}
+
+
+def _reader(lines: Any, dialect: Dialect) -> Any:
+    separator = SEPARATORS[dialect.separator]
+    return csv.reader(lines, delimiter=separator, strict=True, **QUOTING[dialect.quoting])
+
+
+def lines(file: BinaryIO, encoding: Encoding, *, most: int = 0) -> Iterator[str]:
+    """Yield the lines, each with its ending as it stands, and no more than about `most` characters in all.
+
+    Raises BadInput, with the line, for a NUL character and for a line of more than a million characters.
+    """
+    file.seek(encoding.mark)
+    text = io.TextIOWrapper(file, encoding=encoding.codec, newline="")
+    number = characters = 0
+    try:
+        while line := text.readline(LONGEST_LINE):
+            number += 1
+            if len(line) >= LONGEST_LINE:
+                raise BadInput(
+                    f"Line {number} is longer than a million characters, so this is not a CSV file."
+                )
+            if "\0" in line:
+                raise BadInput(f"Line {number} holds a NUL character, so this is not a CSV file.")
+            yield line
+            characters += len(line)
+            if most and characters > most:
+                return
+    finally:
+        with suppress(ValueError):  # the file was closed before these lines were given up
+            text.detach()  # so that it stays open when they are not wanted any more

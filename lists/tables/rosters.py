@@ -1,0 +1,47 @@
+"""A roster: an address a line, perhaps with a name, and no names of columns; what Mailman gives.
+
+Where it comes from, so that the next reader can look it up:
+- Mailman 3: `mailman members LIST` prints “Ana Núñez <ana@example.org>”, or the address alone where there is
+  no name (docs.mailman3.org, src/mailman/commands/docs/members.html).
+- Mailman 3 on the web: Subscribers.csv, an address a row (Postorius, `csv_view` in its views/list.py).
+- Mailman 2: `list_members LIST`, an address a line; with -f the name as well (manual page list_members(8)).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from email.utils import parseaddr
+
+from lists.errors import BadInput
+from lists.tables import optout_columns
+from lists.tables.dialects import Record
+
+COLUMNS = ("email", "name")
+BARE = re.compile(r'"?[^\s@<>,;|"]+@[^\s@<>,;|"]+"?')
+NAMED = re.compile(r".*<[^\s@<>]+@[^\s@<>]+>\s*")
+COMMENT = "#"  # Mailman passes over such lines when it reads a roster itself
+
+
+def is_one(lines: Sequence[str]) -> bool:
+    """Tell whether these first lines of a file are a roster: an address in each of them, even the first."""
+    written = [line.strip() for line in lines if line.strip() and not line.startswith(COMMENT)]
+    return bool(written) and all(BARE.fullmatch(line) or NAMED.fullmatch(line) for line in written)
+
+
+def records(lines: Iterator[str]) -> Iterator[Record]:
+    """Yield the number of each line with its address and name, as COLUMNS says."""
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if text.startswith(COMMENT):
+            if optout_columns.in_words(text) or optout_columns.in_heading(text):
+                raise BadInput(
+                    f"Line {number} says “{text[:60]}”, so some of this file may want no mail. Take those"
+                    " people out, and this line, and import the others."
+                )
+            continue
+        if BARE.fullmatch(text):
+            yield number, [text.strip('"'), ""]
+            continue
+        # RFC 5322 3.4: name-addr, with the name quoted where it holds a comma or a dot.
+        name, address = parseaddr(text) if NAMED.fullmatch(text) else ("", "")
+        known = "@" in address
+        yield number, [address if known else text, name if known else ""]

@@ -1,0 +1,212 @@
+"""The stage: the rows of one file between being read and being here, with what became of each.
+
+A private database of this process on disk, without a name: its file is deleted as it is made, so nothing of
+the people in it is left behind, whatever ends the process. A million rows take a few megabytes of memory.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple
+
+from lists import geography
+from lists.addresses import Address
+from lists.tables.rows import Fate, Row
+
+OUTCOMES = ("added", "already", "left", "suppressed", "declined", "wrong")
+UNDECIDED = ""
+BATCH = 250  # rows that are looked at, or written, at once; about 10 ms of work in one transaction
+CACHE_KIBIBYTES = 8_000
+TABLE = """
+CREATE TABLE rows (
+    number INTEGER PRIMARY KEY, line INTEGER NOT NULL, email TEXT NOT NULL, key TEXT UNIQUE, digest BLOB,
+    name TEXT, language TEXT, zip TEXT, since TEXT, note TEXT, more TEXT,
+    outcome TEXT NOT NULL, why TEXT NOT NULL, col TEXT NOT NULL DEFAULT '', cells TEXT
+)
+"""
+KEPT_OUT = "CREATE TABLE kept_out (key TEXT PRIMARY KEY, line INTEGER NOT NULL)"
+BLANK = "CREATE TABLE blank (number INTEGER NOT NULL, place INTEGER NOT NULL)"  # rows with an empty state
+
+
+class Staged(NamedTuple):
+    """A row with its number on the stage."""
+
+    number: int
+    row: Row
+
+
+class Decision(NamedTuple):
+    """What became of a staged row: one of OUTCOMES, and why."""
+
+    number: int
+    outcome: str
+    why: str
+
+
+class Refused(NamedTuple):
+    """A row that cannot be used: where it is in the file, its cells as they stand there, and why."""
+
+    line: int
+    cells: Sequence[str]
+    why: str
+
+
+class PassedOver(NamedTuple):
+    """How many people were passed over for a reason, and by which column ("" for none)."""
+
+    why: str
+    column: str
+    number: int
+
+
+class Stage:
+    """The rows of one file; closes with the block that it is opened for."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{CACHE_KIBIBYTES}"):
+            self._database.execute(f"PRAGMA {pragma}")
+        for table in (TABLE, KEPT_OUT, BLANK):
+            self._database.execute(table)
+        self._database.execute("BEGIN")
+
+    def __enter__(self) -> "Stage":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def put(self, found: Row | Fate, cells: Sequence[str]) -> None:
+        """Put a row onto the stage; the cells are kept only of one that cannot be used."""
+        if isinstance(found, Fate):
+            kept = json.dumps(list(cells)) if found.outcome == "wrong" else None
+            self._database.execute(
+                "INSERT INTO rows (line, email, outcome, why, col, cells) VALUES (?, ?, ?, ?, ?, ?)",
+                (found.line, found.email, found.outcome, found.why, found.column, kept),
+            )
+            if found.key:
+                self._database.execute(
+                    "INSERT OR IGNORE INTO kept_out VALUES (?, ?)", (found.key, found.line)
+                )
+            return
+        put = self._database.execute(
+            "INSERT INTO rows (line, email, key, digest, name, language, zip, since, note, more, outcome,"
+            " why) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
+            (
+                found.line,
+                found.address.email,
+                found.address.key,
+                found.address.digest,
+                found.name,
+                found.language,
+                found.place.zip if found.place else "",
+                found.since,
+                found.note,
+                json.dumps([found.values, found.tags]) if found.values or found.tags else None,
+                UNDECIDED,
+            ),
+        )
+        if found.blank:
+            blank = [(put.lastrowid, place) for place in found.blank]
+            self._database.executemany("INSERT INTO blank VALUES (?, ?)", blank)
+
+    def keep_out(self, columns: Mapping[int, str]) -> None:
+        """Pass over whom another row keeps out, and who has no state in these columns (place → name)."""
+        self._database.execute(
+            "UPDATE rows SET outcome = 'declined',"
+            " why = 'line ' || kept_out.line || ' of the file keeps them out'"
+            " FROM kept_out WHERE rows.key = kept_out.key AND rows.outcome = ?",
+            (UNDECIDED,),
+        )
+        for place, name in columns.items():
+            self._database.execute(
+                "UPDATE rows SET outcome = 'declined', col = ?,"
+                " why = 'nothing says that they want mail there'"
+                " WHERE outcome = ? AND number IN (SELECT number FROM blank WHERE place = ?)",
+                (name, UNDECIDED, place),
+            )
+
+    def line_of(self, key: str) -> int | None:
+        """Return the line where this address stands already, or None."""
+        found = self._database.execute("SELECT line FROM rows WHERE key = ?", (key,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def batches(self, outcome: str) -> Iterator[Sequence[Staged]]:
+        """Yield the rows with this outcome, at most BATCH at a time, in the file's order."""
+        last = 0
+        while batch := self._database.execute(
+            "SELECT number, line, email, key, digest, name, language, zip, since, note, more FROM rows"
+            " WHERE outcome = ? AND key IS NOT NULL AND number > ? ORDER BY number LIMIT ?",
+            (outcome, last, BATCH),
+        ).fetchall():
+            last = batch[-1][0]
+            yield [Staged(number, _row(*values)) for number, *values in batch]
+
+    def decide(self, decisions: Sequence[Decision]) -> None:
+        """Note what became of rows."""
+        self._database.executemany(
+            "UPDATE rows SET outcome = ?, why = ? WHERE number = ?",
+            [(each.outcome, each.why, each.number) for each in decisions],
+        )
+
+    def count(self, outcome: str) -> int:
+        """Return how many rows have this outcome."""
+        found = self._database.execute("SELECT count(*) FROM rows WHERE outcome = ?", (outcome,))
+        return int(found.fetchone()[0])
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many rows had each outcome, in the order of OUTCOMES."""
+        found = dict(self._database.execute("SELECT outcome, count(*) FROM rows GROUP BY outcome").fetchall())
+        return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+
+    def passed_over(self) -> Sequence[PassedOver]:
+        """Return how many were passed over for each reason and column, the most first."""
+        found = self._database.execute(
+            "SELECT CASE WHEN why LIKE 'line % of the file%' THEN 'another row of the file keeps them out'"
+            " ELSE why END AS reason, col, count(*) FROM rows WHERE outcome = 'declined'"
+            " GROUP BY reason, col ORDER BY count(*) DESC, reason, col"
+        )
+        return [PassedOver(*row) for row in found]
+
+    def fates(self) -> Iterator[Fate]:
+        """Yield what became of each row, in the file's order."""
+        found = self._database.execute("SELECT line, email, outcome, why, col FROM rows ORDER BY number")
+        for line, email, outcome, why, column in found:
+            yield Fate(line=line, email=email, outcome=outcome, why=why, column=column)
+
+    def refused(self) -> Iterator[Refused]:
+        """Yield the rows that cannot be used, in the file's order."""
+        found = self._database.execute(
+            "SELECT line, cells, why FROM rows WHERE cells NOT NULL ORDER BY number"
+        )
+        for line, cells, why in found:
+            yield Refused(line, json.loads(cells), why)
+
+
+def _row(
+    line: int,
+    email: str,
+    key: str,
+    digest: bytes,
+    name: str,
+    language: str,
+    zip: str,
+    since: str,
+    note: str,
+    more: str | None,
+) -> Row:
+    values, words = json.loads(more) if more else ({}, ())
+    return Row(
+        line=line,
+        address=Address(email=email, key=key, digest=digest),
+        name=name,
+        language=language,
+        place=geography.find(zip) if zip else None,
+        since=since,
+        note=note,
+        values=values,
+        tags=words,
+    )

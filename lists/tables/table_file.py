@@ -1,0 +1,64 @@
+"""A table in a file: how it is written, what its columns are called, and its records, one at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import SEEK_END
+from itertools import islice
+from typing import BinaryIO
+
+from lists.errors import BadInput
+from lists.tables import dialects, encodings, rosters
+from lists.tables.dialects import Record
+from lists.tables.encodings import Encoding
+
+MOST_BYTES = 500_000_000
+SAMPLE_LINES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A file as it is written; `columns` are the names in the line `header`, which is 0 for a roster.
+
+    `records` can be walked once and gives what comes after the names of the columns.
+    """
+
+    encoding: Encoding
+    separator: str
+    form: str
+    columns: Sequence[str]
+    header: int
+    records: Iterator[Record]
+
+
+def read(file: BinaryIO, *, encoding: str = "", separator: str = "") -> Table:
+    """Return the table in a file that was opened for reading bytes.
+
+    `encoding` and `separator` are names of lists.tables.encodings and lists.tables.dialects, or "" to be told
+    by the file. Raises BadInput for what cannot be read as a whole, now or while the records are walked.
+    """
+    if file.seek(0, SEEK_END) > MOST_BYTES:
+        raise BadInput(
+            f"The file is larger than {MOST_BYTES // 1_000_000} MB. Split it and import the parts."
+        )
+    written = encodings.find(file, said=encoding)
+    first = [*islice(dialects.lines(file, written), SAMPLE_LINES)]
+    if not separator and rosters.is_one(first):
+        return Table(
+            encoding=written,
+            separator="",
+            form="a roster, an address a line",
+            columns=rosters.COLUMNS,
+            header=0,
+            records=rosters.records(dialects.lines(file, written)),
+        )
+    dialect = dialects.find(file, written, said=separator)
+    records = dialects.records(file, written, dialect)
+    line, names = next((record for record in records if any(record[1])), (1, []))
+    return Table(
+        encoding=written,
+        separator=dialect.separator,
+        form=f"cells parted by {dialect.separator}, {dialect.quoting}",
+        columns=[name.strip() for name in names],
+        header=line,
+        records=records,
+    )

@@ -1,0 +1,247 @@
+"""Backup: everything this house needs to stand again, in one sealed file, made while the service runs.
+
+A backup is a tar of named parts, compressed and sealed (mailer/backup/encryption.py), in this order:
+
+    manifest.json               when it was made, of which version, which columns each table has
+    files/<path>                secrets, settings, journals, departures, resources of the data folder
+    tables/<name>/<number>      rows, as JSON lists, a thousand at a time
+    end.json                    how many rows there were of each table
+
+The rows come from one moment of the database, read as any page reads it: nobody waits for it, and it is the
+same on SQLite and PostgreSQL, whatever programs are installed. Nothing is ever on the disk in clear.
+"""
+
+import gzip
+import io
+import json
+import os
+import secrets
+import tarfile
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from sqlalchemy import BigInteger, LargeBinary, Table, func, inspect, select, text, type_coerce
+from sqlalchemy.orm import Session
+
+from lists.db import Database, Instant
+from lists.errors import BadInput, Conflict, StorageTrouble
+from lists.search import SearchWord
+from mailer.backup import departures_file
+from mailer.backup.encryption import Sealer, Unsealer
+from mailer.coordination.heartbeat import Pulse
+from mailer.coordination.job_runs import Run
+from mailer.coordination.leases import Lease
+from mailer.delivery import journal
+from mailer.library import file_store
+from mailer.settings import loading
+from mailer.smtp.capabilities import RelayOffers
+from mailer.tables import TABLES
+
+FORMAT = 1
+ROWS = 1_000  # in one part
+LEAST_PASSPHRASE = 12  # characters
+PIECE = 1 << 20  # octets
+COMPRESSION = 1  # the fastest: rows of one table are so alike that more gains little
+LEFT_OUT = {table.__tablename__ for table in (Lease, Pulse, Run)}  # processes are not restored
+LEFT_OUT |= {SearchWord.__tablename__}  # made again of what is restored
+LEFT_OUT |= {RelayOffers.__tablename__}  # heard anew
+SECRETS, RESOURCES, SETTINGS = loading.SECRETS, file_store.FOLDER, loading.SETTINGS
+NEVER = {f"{SECRETS}/database_url"}  # the restored house has a database of its own
+UNFINISHED = file_store.UNFINISHED
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What went into a backup: rows in all, files, and octets of the sealed file."""
+
+    rows: int
+    files: int
+    octets: int
+
+
+def tables() -> Sequence[Table]:
+    """Return the tables of a backup, each after those it points to."""
+    return [table for table in TABLES if table.name not in LEFT_OUT]
+
+
+def rows(database: Database) -> int:
+    """Count the rows there are to back up, for the progress of it."""
+    with database.read() as session:
+        return sum(session.scalar(select(func.count()).select_from(table)) or 0 for table in tables())
+
+
+def check_passphrase(passphrase: str) -> bytes:
+    """Return the passphrase as octets; raises BadInput for one that is too short to protect anybody."""
+    if len(passphrase) < LEAST_PASSPHRASE:
+        raise BadInput(
+            f"The passphrase is too short. Use {LEAST_PASSPHRASE} characters or more, better five words."
+        )
+    return passphrase.encode()
+
+
+def make(
+    target: Path, passphrase: bytes, *, database: Database, home: Path, now: datetime, progress: Progress
+) -> Made:
+    """Write a backup of everything into a new file that is whole or not there; nobody has to wait meanwhile.
+
+    Raises Conflict when `target` is there already, StorageTrouble when it cannot be written.
+    """
+    if target.exists():
+        raise Conflict(f"{target} is there already; a backup never overwrites anything. Choose another name.")
+    try:
+        with _new_file(target) as file:
+            sealer = Sealer(file, passphrase)
+            with (
+                gzip.GzipFile(
+                    mode="wb", fileobj=cast(BinaryIO, sealer), compresslevel=COMPRESSION, mtime=0
+                ) as pressed,
+                tarfile.open(mode="w|", fileobj=pressed) as tar,
+            ):
+                made = _fill(tar, database=database, home=home, now=now, progress=progress)
+            sealer.close()
+        return Made(**made, octets=target.stat().st_size)
+    except OSError as trouble:
+        raise StorageTrouble(f"{target} cannot be written: {trouble.strerror}.") from trouble
+
+
+@contextmanager
+def reading(file: BinaryIO, passphrase: bytes) -> Iterator[tarfile.TarFile]:
+    """Open a backup to be read to its end, and see that it ends well; raises BadInput as `Unsealer` does."""
+    unsealer = Unsealer(file, passphrase)
+    with gzip.GzipFile(mode="rb", fileobj=cast(BinaryIO, unsealer)) as pressed:
+        with tarfile.open(mode="r|", fileobj=pressed) as tar:
+            yield tar
+        while pressed.read(PIECE):
+            pass
+
+
+def _fill(
+    tar: tarfile.TarFile, *, database: Database, home: Path, now: datetime, progress: Progress
+) -> dict[str, int]:
+    with database.read(long=True) as session:
+        _add(tar, "manifest.json", _json(_manifest(session, now)))
+        files = sum(_add_file(tar, home, path) for path in _files(home))
+        counted: dict[str, int] = {}
+        for table in tables():
+            counted[table.name] = 0
+            for number, part in enumerate(_parts(session, table)):
+                _add(tar, f"tables/{table.name}/{number:06}", _json(part))
+                counted[table.name] += len(part)
+                progress(sum(counted.values()))
+    _add(tar, "end.json", _json(counted))
+    return {"rows": sum(counted.values()), "files": files}
+
+
+def _manifest(session: Session, now: datetime) -> Mapping[str, object]:
+    there = set(inspect(session.connection()).get_table_names()) - LEFT_OUT - {"alembic_version"}
+    assert there == {table.name for table in tables()}, (
+        "every table is backed up, or named as one that is not"
+    )
+    return {
+        "format": FORMAT,
+        "made_at": now.isoformat(),
+        "revision": session.scalar(text("SELECT version_num FROM alembic_version")),
+        "columns": {table.name: [column.name for column in table.columns] for table in tables()},
+        "highest": {
+            table.name: session.scalar(select(func.max(table.c.id))) or 0
+            for table in tables()
+            if "id" in table.c
+        },
+    }
+
+
+def _parts(session: Session, table: Table) -> Iterator[list[list[Any]]]:
+    """Read a table as it stands, without making datetimes of its moments, a thousand rows at a time."""
+    columns = [
+        type_coerce(column, BigInteger) if isinstance(column.type, Instant) else column
+        for column in table.columns
+    ]
+    octets = [place for place, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
+    found = session.execute(select(*columns), execution_options={"yield_per": ROWS})
+    for part in found.partitions(ROWS):
+        listed = [list(row) for row in part]
+        for row in listed:
+            for place in octets:
+                if row[place] is not None:
+                    row[place] = b64encode(row[place]).decode("ascii")
+        yield listed
+
+
+def _files(home: Path) -> Iterator[Path]:
+    """Find the files that belong to the house, each by its place in the data folder."""
+    for name in (SETTINGS, departures_file.FILE):
+        if (home / name).is_file():
+            yield Path(name)
+    for folder in (SECRETS, journal.FOLDER, RESOURCES):
+        for path in sorted((home / folder).rglob("*")):
+            place = path.relative_to(home)
+            if path.is_symlink() or path.suffix == UNFINISHED or place.as_posix() in NEVER:
+                continue
+            if path.is_file():
+                yield place
+
+
+def _add_file(tar: tarfile.TarFile, home: Path, place: Path) -> int:
+    """Add one file as it is now: what grows is cut, what shrinks is filled up, what went is left out."""
+    try:
+        file = (home / place).open("rb")
+    except FileNotFoundError:
+        return 0
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        head = tarfile.TarInfo(f"files/{place.as_posix()}")
+        head.size = size
+        tar.addfile(head, cast(Any, _Exactly(file, size)))
+    return 1
+
+
+class _Exactly:
+    """Reads a file as if it had the length that was promised: a journal may be cut while it is read."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._left = file, size
+
+    def read(self, size: int) -> bytes:
+        wanted = min(size, self._left)
+        data = self._file.read(wanted).ljust(wanted, b"\0")
+        self._left -= wanted
+        return data
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    head = tarfile.TarInfo(name)
+    head.size = len(data)
+    tar.addfile(head, io.BytesIO(data))
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[BinaryIO]:
+    """Open a private file that gets its name when the block ends well, and is on the disk then."""
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            raise Conflict(f"{target} is there by now; a backup never overwrites anything.")
+        draft.rename(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,204 @@
+"""Placements: the files that a restore puts into a data folder, and how they are taken away again.
+
+```
+(nothing) ─marker written→ under way ─all in place, hidden names gone, marker gone→ (whole)
+                               └─ failed, or killed and restored again: undone → (nothing)
+```
+Each file is first written under a hidden name beside its place, and then linked to its place: a link never
+replaces anything. While both names are one file, what is in place is this run's, and nothing else is ever
+taken away. The marker, which every other command refuses, names the run and its places before the first is
+made. It is a JSON object a line: the run, then where its rows go, then that all is in place.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from lists.errors import Conflict, StorageTrouble
+from mailer.settings.data_folder import MARKER
+
+UNFINISHED = ".unfinished"  # backups leave such files out
+BESIDE_SQLITE = ("", "-wal", "-shm", "-journal")
+MOST_MARKER = 1 << 28  # octets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of a restore: its name, the places of its files and the folders it makes, below `home`.
+
+    `database` is where its rows go, "" before that is known; `whole` says that all is in place.
+    """
+
+    home: Path
+    name: str
+    places: Sequence[str]
+    folders: Sequence[str]
+    database: str = ""
+    whole: bool = False
+
+    def aside(self, target: Path) -> Path:
+        """Return the hidden name beside a place; of a long name, only the beginning."""
+        return target.with_name(f".{target.name[:150]}.{self.name}{UNFINISHED}")
+
+    def place(self, place: str, data: IO[bytes]) -> None:
+        """Write one file, for this account alone, and link it to its place; Conflict when that is taken."""
+        target = self.home / place
+        aside = self.aside(target)
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            shutil.copyfileobj(data, file)
+            file.flush()
+            os.fsync(file.fileno())
+        self.link(target)
+
+    def link(self, target: Path) -> None:
+        """Give what was written aside its place; raises Conflict when that is taken."""
+        try:
+            target.hardlink_to(self.aside(target))
+        except FileExistsError:
+            raise Conflict(f"{target} has come to be meanwhile. Take it away and try again.") from None
+        sync(target.parent)
+
+    def is_placed(self, target: Path) -> bool:
+        """Tell whether what is in this place is what this run put there."""
+        try:
+            return os.path.samestat(self.aside(target).lstat(), target.lstat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def note_database(self, database: str) -> "Run":
+        """Write down where the rows go, before any goes there."""
+        _append(self.home / MARKER, {"database": database})
+        return replace(self, database=database)
+
+    def undo(self, database: Path | None) -> None:
+        """Take away what this run placed, `database` with it, and the marker; safe to be killed in."""
+        if database is not None:
+            self._take_away(database)
+            for end in BESIDE_SQLITE[1:]:
+                _unlink(Path(f"{self.aside(database)}{end}"))
+        for place in self.places:
+            self._take_away(self.home / place)
+        for folder in reversed(self.folders):
+            with suppress(OSError):  # not empty: somebody else put something there
+                (self.home / folder).rmdir()
+        self._end()
+
+    def finish(self, database: Path | None) -> None:
+        """Let everything stay where it is: take away the hidden names, then the marker."""
+        _append(self.home / MARKER, {"whole": True})
+        for target in [*(self.home / place for place in self.places), *([database] if database else [])]:
+            _unlink(self.aside(target))
+        self._end()
+
+    def _take_away(self, target: Path) -> None:
+        if self.is_placed(target):
+            target.unlink()
+        _unlink(self.aside(target))
+
+    def _end(self) -> None:
+        _unlink(self.home / MARKER)
+        sync(self.home)
+
+
+def begin(home: Path, places: Iterable[str]) -> Run:
+    """Write the marker of a new run, and make the folders that its places need."""
+    listed = list(places)
+    needed = {str(folder): None for place in listed for folder in reversed(Path(place).parents)}
+    folders = [folder for folder in needed if not (home / folder).exists()]
+    run = Run(home=home, name=secrets.token_hex(8), places=listed, folders=folders)
+    _append(home / MARKER, {"name": run.name, "places": listed, "folders": folders})
+    sync(home)
+    for folder in folders:
+        (home / folder).mkdir(mode=0o700, exist_ok=True)
+    return run
+
+
+def interrupted(home: Path) -> Run | None:
+    """Return the run that was interrupted in this folder; one that had placed nothing has no places.
+
+    Raises Conflict for a marker that no restore wrote.
+    """
+    try:
+        handle = os.open(home / MARKER, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        lines = file.read(MOST_MARKER).split(b"\n")[:-1]  # what follows the last one was cut short
+    values: dict[str, Any] = {"name": "", "places": [], "folders": []}
+    try:
+        for line in lines:
+            values |= json.loads(line).items()
+        return Run(home=home, **values)
+    except (ValueError, TypeError, AttributeError):
+        raise Conflict(
+            f"{home / MARKER} was written by no restore. See what it is, and take it away."
+        ) from None
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Make the folder where it is missing, and hold it: one restore at a time.
+
+    A folder that was made is taken away again when the block fails and it is empty.
+    """
+    made = [folder for folder in (home, *home.parents) if not folder.exists()]
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(handle, home)
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def told(home: Path) -> Iterator[None]:
+    """Say what the disk refuses in a sentence."""
+    try:
+        yield
+    except OSError as trouble:
+        raise StorageTrouble(
+            f"{home} cannot be written: {trouble.strerror or trouble}. Mend that, then restore again."
+        ) from trouble
+
+
+def sync(folder: Path) -> None:
+    """Bring the names in a folder onto the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, home: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Conflict(f"Another restore into {home} is under way. Wait for its end.") from None
+
+
+def _append(path: Path, line: object) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _unlink(path: Path) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.unlink()

@@ -1,0 +1,83 @@
+"""`mailer contact readdress`: somebody has another address; they must confirm it before we go on there."""
+
+import click
+
+from lists import addresses
+from lists.errors import Conflict
+from mailer.cli import opening, output
+from mailer.cli.contacts import details
+from mailer.people import address_change
+from mailer.people.address_change import Preview
+
+LIST = {"list": "List", "now": "Now", "then": "Will be"}
+THEN = {"pending": "waits for their yes", "left": "left"}
+
+
+@click.command()
+@click.argument("old")
+@click.argument("new")
+@click.option("--yes", is_flag=True, help="Do it; without this it is only shown.")
+@click.option("--seen", type=int, help="The version you looked at; refuses if somebody has changed it since.")
+@output.json_option
+def readdress(*, old: str, new: str, yes: bool, seen: int | None, as_json: bool) -> None:
+    """Somebody has a new address: “mailer contact readdress ana@old.example.org ana@example.org”.
+
+    First the address we have, then the new one. Without --yes this only shows what would happen.
+
+    One email goes to the new address and asks whether it is theirs. Until they press the button in it,
+    nothing else is written there, and nothing at all to the old address. Then everything goes on as it was:
+    their lists, letters and calls, and an organizer need not be approved again.
+
+    What they left stays left, and a pause stays. Links in mails to the old address still work for leaving.
+    Who does not say yes within 14 days has left; they can join again on the page.
+    """
+    with opening.service() as service:
+        to = addresses.parse(new, pepper=service.keys.pepper)
+        with service.database.read() as session:
+            contact = details.found(service, session, old)
+            looked = address_change.preview(session, contact, to, now=service.clock.now())
+        if yes:
+            with service.database.write() as session:
+                looked = address_change.readdress(
+                    session,
+                    contact.id,
+                    to,
+                    version=looked.version if seen is None else seen,
+                    source=service.confirmations,
+                    now=service.clock.now(),
+                    actor=opening.ACTOR,
+                )
+            service.jobs.write_departures()
+            service.database.empty_log()
+    if as_json:
+        output.print_json(_told(looked, done=yes))
+        return
+    if looked.refusal:
+        raise Conflict(looked.refusal)
+    _say(looked)
+    if yes:
+        output.say(f"\nDone. The question whether {looked.new} is theirs is on its way.")
+    else:
+        again = f"mailer contact readdress {looked.old} {looked.new} --seen {looked.version} --yes"
+        output.say(f"\nNothing was changed. To do it: {again}")
+
+
+def _told(looked: Preview, *, done: bool) -> dict[str, object]:
+    lists = [{"list": name, "now": now, "then": then} for name, (now, then) in looked.lists.items()]
+    return {
+        "readdressed": done,
+        "refusal": looked.refusal,
+        "seen": looked.version,
+        "old": looked.old,
+        "new": looked.new,
+        "lists": lists,
+        "cancelled": looked.cancelled,
+    }
+
+
+def _say(looked: Preview) -> None:
+    rows = [{"list": name, "now": now, "then": THEN[then]} for name, (now, then) in looked.lists.items()]
+    output.say(f"{looked.old} becomes {looked.new}.\n")
+    output.rows(rows, columns=LIST, as_json=False)
+    if looked.cancelled:
+        output.say(f"\nMessages to the old address that wait, and will not leave: {looked.cancelled:,}.")

@@ -1,0 +1,169 @@
+"""`mailer contact set`, `tag`, `untag`, `tagged` and `note`: what staff know of a person beside the lists."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+from sqlalchemy.orm import Session
+
+from lists import addresses, audit, contacts, fields, geography, notes, tags
+from lists.contacts import LANGUAGES, NAME_LENGTH, Contact
+from lists.errors import BadInput, NotFound
+from mailer.cli import opening, output
+from mailer.service import Service
+from mailer.sources import journeys
+
+PERSON = {"email": "Address", "name": "Name", "language": "Language", "zip": "ZIP"}
+
+
+def _name(text: str) -> Mapping[str, Any]:
+    return {"name": contacts.clean(text, what="name", limit=NAME_LENGTH)}
+
+
+def _language(text: str) -> Mapping[str, Any]:
+    if text not in LANGUAGES:
+        raise BadInput(f"“{text[:40]}” is not a language of this service. Write {' or '.join(LANGUAGES)}.")
+    return {"language": text}
+
+
+def _zip(text: str) -> Mapping[str, Any]:
+    place = geography.find(text) if text else None
+    if text and place is None:
+        raise BadInput(f"The ZIP code {text[:40]} is not known. Please check it.")
+    return contacts.placed(place)
+
+
+def _line(name: str) -> Callable[[str], Mapping[str, Any]]:
+    return lambda text: {name: contacts.clean(text, what=name)}
+
+
+# What every contact has and staff may change; what somebody chose for themselves (discreet mail, kinds of
+# mail, the lists) is not among it, nor is the address, which would have to be confirmed again.
+OWN: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
+    "name": _name,
+    "language": _language,
+    "zip": _zip,
+    **{name: _line(name) for name in ("organization", "tradition", "role")},
+}
+
+
+@click.command("set")
+@click.argument("address")
+@click.argument("pairs", nargs=-1, required=True, metavar="FIELD=VALUE...")
+@click.option("--seen", type=int, help="The version you looked at; refuses if somebody has changed it since.")
+@output.json_option
+def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool) -> None:
+    """Change what is known of a person: “mailer contact set ana@example.org name=Ana region=north”.
+
+    Fields are name, language, zip, organization, tradition and role, and those of “mailer field list”.
+    Nothing after the “=” empties it. “mailer contact show” tells the version for --seen.
+    """
+    with opening.service() as service, service.database.write() as session:
+        contact = found(service, session, address)
+        own, more = _read(session, _pairs(pairs))
+        now = service.clock.now()
+        contacts.amend(session, contact.id, version=contact.version if seen is None else seen, **own)
+        fields.put(session, contact.id, more)
+        if own.get("zone"):
+            journeys.move_house(session, contact.id, zone=own["zone"])
+        named = ", ".join(name for name, _ in _pairs(pairs).items())
+        subject = f"contact {contact.id}: {named}"
+        audit.note(session, actor=opening.ACTOR, action="contact change", subject=subject, now=now)
+        session.expire_all()
+        version = contact.version
+    if as_json:
+        output.print_json({"email": contact.email, "version": version})
+    else:
+        output.say(f"Done. {contact.email} has version {version} now.")
+
+
+@click.command()
+@click.argument("address")
+@click.argument("words", nargs=-1, required=True, metavar="TAG...")
+def tag(*, address: str, words: Sequence[str]) -> None:
+    """Put tags on a person: “mailer contact tag ana@example.org speaker choir”."""
+    with opening.service() as service, service.database.write() as session:
+        contact, now = found(service, session, address), service.clock.now()
+        put = [tags.parse(word) for word in words]
+        if len({*put, *tags.of_contact(session, contact.id)}) > tags.MOST:
+            raise BadInput(f"A person has at most {tags.MOST} tags. Take some off first.")
+        tags.put(session, [(contact.id, put)], now=now)
+        subject = f"contact {contact.id}"  # never what stood in it
+        audit.note(session, actor=opening.ACTOR, action="contact tag", subject=subject, now=now)
+    output.say("Done.")
+
+
+@click.command()
+@click.argument("address")
+@click.argument("words", nargs=-1, required=True, metavar="TAG...")
+def untag(*, address: str, words: Sequence[str]) -> None:
+    """Take tags off a person: “mailer contact untag ana@example.org speaker”."""
+    with opening.service() as service, service.database.write() as session:
+        contact, now = found(service, session, address), service.clock.now()
+        for word in words:
+            if not tags.take(session, contact.id, tags.parse(word)):
+                raise NotFound(f"{contact.email} has no tag {tags.parse(word)}. Nothing was changed.")
+        subject = f"contact {contact.id}"
+        audit.note(session, actor=opening.ACTOR, action="contact untag", subject=subject, now=now)
+    output.say("Done.")
+
+
+@click.command()
+@click.argument("word", metavar="TAG")
+@click.option("--limit", default=200, show_default=True, type=click.IntRange(1), help="How many to name.")
+@output.json_option
+def tagged(*, word: str, limit: int, as_json: bool) -> None:
+    """Name everybody with a tag: “mailer contact tagged speaker”."""
+    with opening.service() as service, service.database.read() as session:
+        named = tags.with_tag(session, tags.parse(word), limit=limit)
+        rows = [{key: getattr(contact, key) for key in PERSON} for contact in named]
+    output.rows(rows, columns=PERSON, as_json=as_json, none="Nobody has this tag.")
+
+
+@click.command()
+@click.argument("address")
+@click.argument("text")
+def note(*, address: str, text: str) -> None:
+    """Write a note about a person: “mailer contact note ana@example.org "Called; will host on May 3."”.
+
+    It is kept for 90 days, and shown to staff. The person may read it, like all that is kept of them.
+    """
+    with opening.service() as service, service.database.write() as session:
+        contact = found(service, session, address)
+        notes.add(session, contact.id, text, by=opening.ACTOR, now=service.clock.now())
+    output.say("Done. It is kept for 90 days; the person may read it.")
+
+
+def found(service: Service, session: Session, address: str) -> Contact:
+    """Return the contact of an address as it was typed; raises NotFound, BadAddress."""
+    known = addresses.parse(address, pepper=service.keys.pepper)
+    contact = contacts.find(session, known)
+    if contact is None:
+        raise NotFound(f"{known.email} is not here. Check the spelling.")
+    return contact
+
+
+def _pairs(pairs: Sequence[str]) -> Mapping[str, str]:
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise BadInput(f"“{wrong[0][:40]}” says no field and value. Write them like this: name=Ana.")
+    parted = [pair.partition("=") for pair in pairs]
+    return {name.strip(): value.strip() for name, _, value in parted}
+
+
+def _read(session: Session, pairs: Mapping[str, str]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """Return the columns of the contact that change, and the values of staff's own fields."""
+    in_use = fields.all_in_use(session)
+    own: dict[str, Any] = {}
+    more: dict[str, str] = {}
+    for name, value in pairs.items():
+        if name in OWN:
+            own |= OWN[name](value)
+        elif name in in_use:
+            more[name] = fields.parse(in_use[name], value)
+        elif name in ("email", "address"):
+            raise BadInput("A new address must be confirmed: “mailer contact readdress OLD NEW”.")
+        else:
+            known = ", ".join([*OWN, *in_use])
+            raise BadInput(f"There is no field called “{name[:40]}” that can be set. These are: {known}.")
+    return own, more

@@ -1,0 +1,271 @@
+"""`mailer contact`: all that is known of a person and happened; two who are one; a new address; forget."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import click
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from lists import addresses, consents, contacts, fields, notes, search, subscriptions, suppressions, tags
+from lists.addresses import Address
+from lists.contacts import Contact
+from lists.directory import Listing
+from lists.errors import BadInput, NotFound
+from mailer.cli import opening, output, relay
+from mailer.cli.contacts import address_change, details, merging
+from mailer.people import data_export, eligibility, erasure, messages, timeline
+from mailer.people.data_export import Facts
+from mailer.sources.invitations import Rsvp
+from mailer.tryout import postoffice
+from mailer.tryout.postoffice import Posted
+
+MOST_MESSAGES = 200
+ABOUT = {
+    "id": "Number",
+    "email": "Address",
+    "name": "Name",
+    "language": "Language",
+    "zip": "ZIP",
+    "city": "City",
+    "county": "County",
+    "state": "State",
+    "zone": "Time zone",
+    "latitude": "Latitude, coarse",
+    "longitude": "Longitude, coarse",
+    "organization": "Organization",
+    "tradition": "Tradition",
+    "role": "Role",
+    "created_at": "Here since",
+    "version": "Version",
+}
+FOUND = {
+    "email": "Address",
+    "name": "Name",
+    "organization": "Organization",
+    "city": "City",
+    "state": "State",
+    "lists": "Lists",
+}
+GOES = {"list": "List", "kind": "Mail", "goes": "Goes now?", "rule": "Kept by", "why": "Why"}
+SUBSCRIPTION = {
+    "list": "List",
+    "state": "State",
+    "asked_at": "Asked",
+    "confirmed_at": "Confirmed",
+    "left_at": "Left",
+    "paused_until": "Paused until",
+}
+STORY = {"at": "When", "what": "What happened", "by": "Where, or by whom", "words": "Words"}
+JOURNEY = {"sequence": "Sequence", "step": "Next step", "state": "State", "due_at": "Due", "zone": "Zone"}
+OWN_FIELD = {"field": "Field", "value": "Value"}
+TAG = {"tag": "Tag", "at": "Since"}
+LEDGER = {key: label for key, label in messages.MESSAGE.items() if key != "email"}
+SECTIONS: Sequence[tuple[str, str, Mapping[str, str], str]] = (
+    ("standing", "Would a mail go now, and if not, why", GOES, ""),
+    ("subscriptions", "Subscriptions", SUBSCRIPTION, "They never joined a list."),
+    ("field_values", "Your own fields", OWN_FIELD, "None."),
+    ("tags", "Tags", TAG, "None."),
+    ("journeys", "Follow-up sequences", JOURNEY, "None."),
+    ("messages", "Messages, the newest first", LEDGER, "None."),
+    ("story", "Everything that happened, in order", STORY, ""),
+)
+ERASED = {
+    "contact": "everything known about them: name, place, language",
+    "subscriptions": "subscriptions",
+    "consents": "consents",
+    "applications": "applications to be on the map",
+    "answers": "answers to calls",
+    "details": "values of your own fields, tags and notes",
+    "messages": "messages in the outbox, with every attempt",
+    "posted": "messages to them in the try-out's post office",
+}
+
+
+@click.group()
+def command() -> None:
+    """Find people; show what we know about one; merge two who are one; give a new address; forget them."""
+
+
+@command.command()
+@click.argument("words", nargs=-1, required=True)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1_000), help="How many.")
+@output.json_option
+def find(*, words: Sequence[str], limit: int, as_json: bool) -> None:
+    """Find people by how a word begins: “mailer contact find mark ana”.
+
+    It looks in addresses, domains, names and organizations, and finds those of whom every word you write
+    begins one. Accents and capital letters make no difference. Who joined within the last minute is found by
+    the whole address.
+    """
+    with opening.service() as service, service.database.read() as session:
+        found = search.find(session, " ".join(words), limit=limit)
+        standing = subscriptions.of_contacts(session, [each.id for each in found.people])
+        rows: list[dict[str, object]] = [
+            {
+                **{key: getattr(each, key) for key in FOUND if key != "lists"},
+                "lists": ", ".join(f"{entry.list}: {entry.state}" for entry in standing.get(each.id, [])),
+            }
+            for each in found.people
+        ]
+    if as_json:
+        output.print_json({"people": rows, "more": found.more})
+        return
+    output.rows(rows, columns=FOUND, as_json=False, none="Nobody was found. Write fewer letters of a word.")
+    if found.more:
+        output.say("There are more. Write one more word, or more of one.")
+
+
+@command.command()
+@click.argument("address")
+@output.json_option
+def show(*, address: str, as_json: bool) -> None:
+    """Tell everything known about one person: “mailer contact show ana@example.org”.
+
+    For each list and kind of mail it says whether one would go now, and if not, which rule keeps it. Below
+    that is everything that happened, in order: what they agreed to and when, every message with what the
+    servers said, their answers, and what staff did.
+    """
+    with opening.service() as service, service.database.read() as session:
+        contact = _here(session, addresses.parse(address, pepper=service.keys.pepper))
+        now = service.clock.now()
+        relays = [each.name for each in relay.configured(service)]
+        goes = eligibility.of(session, contact, schedules=service.schedules, relays=relays, now=now)
+        told = {
+            **data_export.of(session, contact, now=now, most=MOST_MESSAGES),
+            "standing": [asdict(each) for each in goes],
+            "story": [asdict(each) for each in timeline.told(session, contact, now=now, most=MOST_MESSAGES)],
+        }
+    if as_json:
+        output.print_json(told)
+        return
+    about = told["contact"]
+    assert isinstance(about, dict)
+    output.facts(
+        about, labels={key: ABOUT[key] for key in ABOUT if about[key] not in ("", None)}, as_json=False
+    )
+    for key, title, columns, none in SECTIONS:
+        rows = told[key]
+        assert isinstance(rows, list)
+        output.say(f"\n{title}")
+        output.rows(rows, columns=columns, as_json=False, none=none)
+    _say_attempts(told)
+
+
+@command.command()
+@click.argument("address")
+def export(*, address: str) -> None:
+    """Print all that is known about one person as JSON: “mailer contact export ana@example.org > ana.json”.
+
+    This is the answer to somebody who asks what you have about them: every row of every table that is theirs,
+    with every message. They can get the same themselves, by the link at the end of each mail.
+    """
+    with opening.service() as service, service.database.read() as session:
+        known = addresses.parse(address, pepper=service.keys.pepper)
+        told = data_export.of(session, _here(session, known), now=service.clock.now())
+    output.print_json(told)
+
+
+@command.command()
+@click.argument("address")
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@output.json_option
+def forget(*, address: str, yes: bool, as_json: bool) -> None:
+    """Erase everything about one person, for good: “mailer contact forget ana@example.org”.
+
+    What happens next: nobody can write to this address from here any more, not even after another sign-up or
+    import. Only a keyed hash is kept, from which the address cannot be read, here and in the file of
+    departures. No mail says so. This cannot be undone. Copies in backups go when the backups go; a restore
+    forgets them again by the file of departures.
+    """
+    with opening.service() as service:
+        known = addresses.parse(address, pepper=service.keys.pepper)
+        with service.database.read() as session:
+            erased = _held(session, known)
+        if not as_json:
+            _say_erased(known, erased)
+        if not yes:
+            if as_json:
+                raise BadInput("With --json nobody is asked, so add --yes to forget them.")
+            click.confirm(f"Forget {known.email} for good?", abort=True, err=True)
+        with service.database.write() as session:
+            erased = _held(session, known)
+            was_known = erasure.forget(session, known, now=service.clock.now(), actor=opening.ACTOR)
+        service.jobs.write_departures()
+        service.database.empty_log()
+    if as_json:
+        output.print_json({"was_known": was_known, "erased": erased})
+    else:
+        output.say("Done. Nothing is left of them, and this address will not be written to again.")
+
+
+for verb in (details.set_, details.tag, details.untag, details.tagged, details.note):
+    command.add_command(verb)
+command.add_command(merging.merge)
+command.add_command(address_change.readdress)
+command.add_command(merging.list_duplicates)
+
+
+def _here(session: Session, known: Address) -> Contact:
+    """Return the contact of this address; raises NotFound, with why it must not be written to."""
+    contact = contacts.find(session, known)
+    if contact is not None:
+        return contact
+    suppressed = suppressions.reason(session, known.digest)
+    if suppressed is not None:
+        raise NotFound(
+            f"Nothing is known about {known.email}. It must not be written to any more: {suppressed}."
+        )
+    raise NotFound(f"{known.email} is not here. Check the spelling; they may have joined another way.")
+
+
+def _of(session: Session, table: type[Listing | Rsvp], contact_id: int) -> Sequence[object]:
+    return session.scalars(select(table).where(table.contact_id == contact_id).order_by(table.id)).all()
+
+
+def _say_attempts(told: Facts) -> None:
+    rows = told["messages"]
+    assert isinstance(rows, list)
+    tried = [{"id": row["id"], **attempt} for row in rows for attempt in row["attempts"]]
+    if tried:
+        output.say("\nEach time a message was handed over")
+        output.rows(tried, columns={"id": "Message", **messages.ATTEMPT}, as_json=False)
+    if len(rows) == MOST_MESSAGES:
+        output.say(f"Only the newest {MOST_MESSAGES} messages are shown.")
+
+
+def _held(session: Session, known: Address) -> dict[str, int]:
+    """Count what forgetting would erase."""
+    posted = select(func.count()).select_from(Posted).where(_posted_to(session, known))
+    contact = contacts.find(session, known)
+    nothing = dict.fromkeys(ERASED, 0)
+    if contact is None:
+        return {**nothing, "posted": session.scalar(posted) or 0}
+    told = {
+        "contact": 1,
+        "subscriptions": len(subscriptions.of_contact(session, contact.id)),
+        "consents": len(consents.of_contact(session, contact.id)),
+        "applications": len(_of(session, Listing, contact.id)),
+        "answers": len(_of(session, Rsvp, contact.id)),
+        "details": sum(len(kept.of_contact(session, contact.id)) for kept in (fields, tags, notes)),
+        "messages": messages.count(session, contact_id=contact.id),
+        "posted": session.scalar(posted) or 0,
+    }
+    return {**nothing, **told}
+
+
+def _posted_to(session: Session, known: Address) -> ColumnElement[bool]:
+    """Return the condition that a message of the post office went to this person."""
+    return postoffice.sent_to(erasure.spellings(session, known))
+
+
+def _say_erased(known: Address, erased: Mapping[str, int]) -> None:
+    if not any(erased.values()):
+        output.say(f"Nothing is known about {known.email}. Forgetting still bars the address for good.")
+        return
+    output.say(f"This will be erased about {known.email}:")
+    for key, number in erased.items():
+        if key == "contact" and number:
+            output.say(f"  - {ERASED[key]}")
+        elif number:
+            output.say(f"  - {ERASED[key]}: {number:,}")

@@ -1,0 +1,139 @@
+"""`mailer contact merge` and `duplicates`: two addresses of one person become one, after a look."""
+
+from dataclasses import asdict
+
+import click
+
+from lists import duplicates
+from lists.errors import BadInput, Conflict
+from mailer.cli import opening, output
+from mailer.cli.contacts import details
+from mailer.people import merging
+from mailer.people.merging import Preview
+
+ABOUT = {
+    "email": "Address",
+    "name": "Name",
+    "language": "Language",
+    "zip": "ZIP",
+    "city": "City",
+    "organization": "Organization",
+    "tradition": "Tradition",
+    "role": "Role",
+    "discreet": "Discreet mail",
+}
+NEVER = "never joined"
+PAIR = {"why": "Why", "email": "Address", "other": "Other address"}
+
+
+@click.command()
+@click.argument("keep")
+@click.argument("other")
+@click.option("--yes", is_flag=True, help="Do it; without this it is only shown.")
+@click.option("--seen", default="", help="What the look at both said; refuses if either has changed since.")
+@output.json_option
+def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None:
+    """Make one contact of two: “mailer contact merge ana@example.org ana@old.example.org”.
+
+    The first address stays, the second goes. Without --yes this only shows what each has and what will be.
+    What the first does not have is filled from the second; nothing of the first is overwritten.
+
+    The stricter answer wins: who left a list with either address has left it, what was declined with either
+    stays declined, a pause lasts as long as the longer one. What either got is not sent again, and what waits
+    for the second address is cancelled. Links in mails to the second address still work for leaving.
+
+    This cannot be undone.
+    """
+    with opening.service() as service:
+        with service.database.read() as session:
+            one, two = details.found(service, session, keep), details.found(service, session, other)
+            looked = merging.preview(session, one, two, now=service.clock.now())
+        versions = _seen(seen) if seen else looked.plan.versions
+        if yes:
+            with service.database.write() as session:
+                looked = merging.merge(
+                    session, one.id, two.id, versions=versions, now=service.clock.now(), actor=opening.ACTOR
+                )
+            service.jobs.write_departures()
+            service.database.empty_log()
+    if as_json:
+        output.print_json(_told(looked, done=yes))
+        return
+    _say(looked)
+    if yes:
+        output.say(f"\nDone. They are one contact now: {one.email}.")
+    elif looked.plan.refusal:
+        raise Conflict(looked.plan.refusal)
+    else:
+        again = f"mailer contact merge {one.email} {two.email} --seen {_code(looked)} --yes"
+        output.say(f"\nNothing was changed. To do it: {again}")
+
+
+@click.command("duplicates")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many pairs.")
+@output.json_option
+def list_duplicates(*, limit: int, as_json: bool) -> None:
+    """Name pairs that are likely one person; nothing is merged.
+
+    They have the same mailbox (ana+news@ and ana@; dots in a Gmail address), or the same name and ZIP code.
+    Two people can share both, so look before you merge: “mailer contact merge ADDRESS OTHER”.
+    """
+    with opening.service() as service, service.database.read() as session:
+        found = duplicates.likely(session, limit=limit)
+    rows = [{"why": each.why, "email": each.email, "other": each.other} for each in found]
+    output.rows(rows, columns=PAIR, as_json=as_json, none="None that can be seen.")
+
+
+def _code(looked: Preview) -> str:
+    return ".".join(str(version) for version in looked.plan.versions)
+
+
+def _seen(text: str) -> tuple[int, int]:
+    numbers = text.split(".")
+    if len(numbers) != 2 or not all(number.isascii() and number.isdecimal() for number in numbers):
+        raise BadInput(f"“{text}” is not what the look at both said; it is like 3.1.")
+    return int(numbers[0]), int(numbers[1])
+
+
+def _told(looked: Preview, *, done: bool) -> dict[str, object]:
+    plan = looked.plan
+    lists = [
+        {"list": name, "keep": mine, "other": theirs, "becomes": becomes}
+        for name, (mine, theirs, becomes) in plan.lists.items()
+    ]
+    return {
+        "merged": done,
+        "refusal": plan.refusal,
+        "seen": _code(looked),
+        "details": [asdict(each) for each in plan.details],
+        "lists": lists,
+        "declined": plan.declined,
+        "suppressed": plan.suppressed,
+        "paused_until": plan.paused_until,
+        "messages": looked.moved,
+        "cancelled": looked.cancelled,
+    }
+
+
+def _say(looked: Preview) -> None:
+    plan = looked.plan
+    rows: list[dict[str, object]] = [
+        {**asdict(each), "what": ABOUT.get(each.what, each.what)}
+        for each in plan.details
+        if each.keep or each.other
+    ]
+    for name, (mine, theirs, becomes) in plan.lists.items():
+        how = {"keep": mine or NEVER, "other": theirs or NEVER, "becomes": becomes}
+        rows.append({"what": f"List {name}", **how})
+    columns = {"what": "", "keep": "Stays", "other": "Goes", "becomes": "Will be"}
+    output.rows(rows, columns=columns, as_json=False)
+    output.say("")
+    if plan.declined:
+        output.say(f"Does not want: {', '.join(plan.declined)}.")
+    if plan.paused_until:
+        output.say(f"Paused until {output.shown(plan.paused_until)}.")
+    if plan.suppressed:
+        output.say(f"Must not be written to: {plan.suppressed}.")
+    output.say(
+        f"Messages that move: {looked.moved:,}; of these cancelled because they wait: {looked.cancelled:,}."
+    )

@@ -1,0 +1,136 @@
+"""`mailer fact`: cards that say what the law is now, for 90 days after somebody has checked it."""
+
+from datetime import datetime
+
+import click
+
+from mailer.cli import opening, output
+from mailer.library import law_cards
+from mailer.library.law_cards import FactCard
+
+COLUMNS = {
+    "number": "Number",
+    "state": "State",
+    "shown": "Shown",
+    "days_left": "Days left",
+    "checked_on": "Checked on",
+    "checked_by": "By",
+    "en": "In English",
+    "es": "In Spanish",
+    "source": "Source",
+}
+
+
+@click.group()
+def command() -> None:
+    """Keep the cards on present law; each is shown for 90 days after it was checked, and then left out.
+
+    Example: “mailer fact list”, then “mailer fact check 3 --by "legal team"”.
+    """
+
+
+@command.command("list")
+@click.option("--all", "every", is_flag=True, help="Also those that were retired.")
+@output.json_option
+def list_(*, every: bool, as_json: bool) -> None:
+    """Show every card, whether people see it, and for how many days more."""
+    with opening.service() as service, service.database.read() as session:
+        now = service.clock.now()
+        rows = [_row(card, now) for card in law_cards.standing(session, retired=every)]
+    output.rows(rows, columns=COLUMNS, as_json=as_json, none="There is no card.")
+
+
+@command.command()
+@click.argument("state")
+@click.option("--text", required=True, help="What the law says, in English, in a sentence or two.")
+@click.option("--text-es", required=True, help="The same in Spanish.")
+@click.option("--source", required=True, help="Where it stands, beginning with https://.")
+@click.option("--by", required=True, help="Who has checked it; people see this.")
+@click.option("--on", default="", help="The day it was checked, like 2026-11-22; else today.")
+@output.json_option
+def add(*, state: str, text: str, text_es: str, source: str, by: str, on: str, as_json: bool) -> None:
+    """Add a card about a state, by its two letters, or about federal law: “mailer fact add NY --text …”.
+
+    What happens next: it is on the page of resources at once. 90 days after it was checked it is left out by
+    itself; the log tells you two weeks before.
+    """
+    with opening.service() as service:
+        now = service.clock.now()
+        with service.database.write() as session:
+            card = law_cards.add(
+                session,
+                state=state,
+                text={"en": text, "es": text_es},
+                source=source,
+                checked_on=on,
+                checked_by=by,
+                now=now,
+                actor=opening.ACTOR,
+            )
+            row = _row(card, now)
+    _say(row, f"Card {row['number']} is shown for {_days(row)}.", as_json=as_json)
+
+
+@command.command()
+@click.argument("number", type=int)
+@click.option("--by", required=True, help="Who has checked it; people see this.")
+@click.option("--on", default="", help="The day it was checked, like 2026-11-22; else today.")
+@click.option("--text", default="", help="What it says now in English, if that has changed.")
+@click.option("--text-es", default="", help="The same in Spanish.")
+@click.option("--source", default="", help="Where it stands now, if that has changed.")
+@output.json_option
+def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str, as_json: bool) -> None:
+    """Say that a card was checked again: “mailer fact check 3 --by "legal team"”.
+
+    Read its source first. What happens next: it is shown for 90 days from the day it was checked.
+    """
+    with opening.service() as service:
+        now = service.clock.now()
+        with service.database.write() as session:
+            card = law_cards.check(
+                session,
+                number,
+                checked_on=on,
+                checked_by=by,
+                text={"en": text, "es": text_es},
+                source=source,
+                now=now,
+                actor=opening.ACTOR,
+            )
+            row = _row(card, now)
+    _say(row, f"Card {number} is shown for {_days(row)}.", as_json=as_json)
+
+
+@command.command()
+@click.argument("number", type=int)
+@output.json_option
+def retire(*, number: int, as_json: bool) -> None:
+    """Take a card out for good: “mailer fact retire 3”."""
+    with opening.service() as service:
+        now = service.clock.now()
+        with service.database.write() as session:
+            row = _row(law_cards.retire(session, number, now=now, actor=opening.ACTOR), now)
+    _say(row, f"Card {number} is retired, and nobody sees it any more.", as_json=as_json)
+
+
+def _say(row: dict[str, object], sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(row)
+    else:
+        output.say(sentence)
+
+
+def _days(row: dict[str, object]) -> str:
+    return "today only" if row["days_left"] == 0 else f"{row['days_left']} days more"
+
+
+def _row(card: FactCard, now: datetime) -> dict[str, object]:
+    left = card.days_left(now)
+    known = {key: getattr(card, key) for key in ("state", "checked_on", "checked_by", "source", "retired_at")}
+    return {
+        "number": card.id,
+        **known,
+        "shown": card.retired_at is None and left >= 0,
+        "days_left": left,
+        **card.text,
+    }

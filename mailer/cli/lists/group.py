@@ -1,0 +1,105 @@
+"""`mailer list`: the lists, who is on each and who may not be written to and why; people in and out."""
+
+from collections.abc import Mapping
+
+import click
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lists import catalog as lists_catalog
+from lists import subscriptions
+from lists.contacts import Contact
+from lists.permission import SENTENCES
+from lists.subscriptions import Subscription
+from mailer.cli import catalog, opening, output
+from mailer.cli.lists import exporting, importing, signup_sheet, undoing
+from mailer.sources import broadcasts
+
+STATES = {"confirmed": "Confirmed", "pending": "Not confirmed", "left": "Left"}
+PERSON = {"email": "Address", "name": "Name", "language": "Language", "state": "State", "since": "Since"}
+LANGUAGE = {"en": "English", "es": "Spanish"}
+
+
+@click.group(invoke_without_command=True)
+@output.json_option
+@click.pass_context
+def command(context: click.Context, *, as_json: bool) -> None:
+    """Show the lists and how many people are on each.
+
+    “mailer list show interest” tells more about one list: who of it would get an update today, by language,
+    and why the others would not.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    with opening.service() as service, service.database.read() as session:
+        counts = subscriptions.counts(session)
+        names = lists_catalog.names(session)
+    rows = [{"list": name, **{state: counts.get((name, state), 0) for state in STATES}} for name in names]
+    output.rows(rows, columns={"list": "List", **STATES}, as_json=as_json)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--people", is_flag=True, help="Name the people, newest first.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many to name.")
+@output.json_option
+def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
+    """Tell more about one list: “mailer list show interest”.
+
+    It tells who would get an update sent now, by language, and how many would not, with the reason. Add
+    --people to see addresses; “mailer contact show ADDRESS” then tells everything about one of them.
+    """
+    with opening.service() as service, service.database.read() as session:
+        own = lists_catalog.find(session, lists_catalog.check(session, name))
+        words = catalog.row(service, own) if own else {}
+        counts = subscriptions.counts(session)
+        head = broadcasts.head_count(session, audience=name, now=service.clock.now())
+        listed = _people(session, name, limit) if people else []
+    states = {state: counts.get((name, state), 0) for state in STATES}
+    if as_json:
+        told: dict[str, object] = {"list": name, **states, "readers": head.readers}
+        told |= {"words": words, "languages": head.languages, "left_out": head.refused}
+        output.print_json({**told, "people": listed} if people else told)
+        return
+    if words:
+        output.facts(words, labels=catalog.COLUMNS, as_json=False)
+    output.facts(states, labels=STATES, as_json=False)
+    output.say(f"\nAn update sent now would reach {head.readers:,}{_by_language(head.languages)}.")
+    for reason, number in sorted(head.refused.items()):
+        output.say(f"{number:>7,}  would not get it: {SENTENCES[reason]}")
+    if people:
+        output.say("")
+        output.rows(listed, columns=PERSON, as_json=False, none="Nobody is on this list.")
+
+
+for verb in (catalog.add, catalog.reword, catalog.close, catalog.reopen):
+    command.add_command(verb)
+command.add_command(importing.command)
+command.add_command(undoing.undo)
+command.add_command(exporting.command)
+command.add_command(signup_sheet.command)
+
+
+def _by_language(languages: Mapping[str, int]) -> str:
+    spoken = [f"{number:,} in {LANGUAGE.get(code, code)}" for code, number in sorted(languages.items())]
+    return f": {', '.join(spoken)}" if spoken else ""
+
+
+def _people(session: Session, name: str, limit: int) -> list[dict[str, object]]:
+    found = session.execute(
+        select(Contact, Subscription)
+        .join(Subscription, Subscription.contact_id == Contact.id)
+        .where(Subscription.list == name)
+        .order_by(Subscription.id.desc())
+        .limit(limit)
+    )
+    return [
+        {
+            "email": contact.email,
+            "name": contact.name,
+            "language": contact.language,
+            "state": subscription.state,
+            "since": subscription.left_at or subscription.confirmed_at or subscription.asked_at,
+        }
+        for contact, subscription in found
+    ]

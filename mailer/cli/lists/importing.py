@@ -1,0 +1,318 @@
+"""`mailer list import`: people from a file, all of them or none, with the evidence of their consent."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from lists import catalog, fields, imports, subscriptions
+from lists.errors import BadInput, NotFound
+from lists.fields import Field
+from lists.tables import (
+    column_mapping,
+    consent_cells,
+    dialects,
+    encodings,
+    headings,
+    importing,
+    optout_columns,
+    table_file,
+)
+from lists.tables.column_mapping import FIELDS, Columns
+from lists.tables.staging import UNDECIDED, Stage
+from lists.tables.table_file import Table
+from mailer.cli import opening, output, progress
+from mailer.cli.lists import import_report
+from mailer.service import Service
+from mailer.web import signup_sheet
+from mailer.web.words import LANGUAGES
+
+ANNOUNCED = 2_000  # people whom the sequences are told of at once
+REST_SECONDS = 0.01  # between batches; whoever waits to sign up looks for the free database every 4 ms
+PIECE = 1 << 18  # octets read at once
+
+
+@click.command(name="import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--list", "list_name", required=True, help="The list they join.")
+@click.option(
+    "--consent",
+    default="",
+    help='Where it can be seen that they agreed: "signed the sheet at St. Mark on October 4, 2026".',
+)
+@click.option("--sheet", "congregation", help="It was written on the paper sheet of this congregation.")
+@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Of the sheet: 2026-10-04.")
+@click.option("--sheet-language", type=click.Choice(LANGUAGES), default="en", help="Of the sheet.")
+@click.option("--confirmed", is_flag=True, help="They have agreed already: do not ask them by mail first.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would happen; nothing is changed.")
+@click.option("--refused", type=click.Path(path_type=Path), help="Write the rows that cannot be used here.")
+@click.option("--leave-out-refused", is_flag=True, help="Import the others; needs --refused.")
+@click.option("--show-mapping", is_flag=True, help="Only show what each column is read as.")
+@click.option(
+    "--map",
+    "said",
+    multiple=True,
+    metavar="COLUMN=FIELD",
+    help=f'Say what a column is: "Correo=email". Nothing after “=”: not read. Fields: {", ".join(FIELDS)}.',
+)
+@click.option(
+    "--ignore-column",
+    "ignored",
+    multiple=True,
+    metavar="COLUMN",
+    help="This column says nothing about who wants mail, whatever it looks like.",
+)
+@click.option(
+    "--yes-means",
+    multiple=True,
+    metavar="TEXT",
+    help='Who has this text agreed: "I want the monthly letter".',
+)
+@click.option("--encoding", default="", help=f"If it was not found out: {', '.join(encodings.NAMES)}.")
+@click.option("--separator", default="", help=f"If it was not found out: {', '.join(dialects.SEPARATORS)}.")
+@output.json_option
+def command(
+    *,
+    file: Path,
+    list_name: str,
+    consent: str,
+    congregation: str | None,
+    day: datetime | None,
+    sheet_language: str,
+    confirmed: bool,
+    dry_run: bool,
+    refused: Path | None,
+    leave_out_refused: bool,
+    show_mapping: bool,
+    said: Sequence[str],
+    ignored: Sequence[str],
+    yes_means: Sequence[str],
+    encoding: str,
+    separator: str,
+    as_json: bool,
+) -> None:
+    """Bring people in from a file: all of them, or none if any row is wrong.
+
+    It reads CSV files of any spreadsheet, and what other tools export: docs/importing.md names them.
+    The first line names the columns. Only the address is required; name, language (en or es) and ZIP code
+    are read too. Who left, bounces or is blocked in the other tool is passed over. A column that may say so
+    and is not understood stops the import, and you are told what to type.
+
+    Try it first: mailer list import people.csv --list interest --consent "sheet of October 4" --dry-run
+
+    What happens next: each of them gets a mail that asks to confirm. With --confirmed they are on the list
+    at once; use it only when you can show that each of them asked for this, for --consent is kept with every
+    person as the proof. Nobody comes back this way who left, was forgotten or must not be written to.
+
+    All of them count at once, at the end. An import that was interrupted goes on with the same command, and
+    “mailer list undo” takes it back; until then nobody of it is written to. “mailer list undo NUMBER” takes
+    back one that was finished.
+    Status 0: done. Status 2: refused, nothing was changed.
+    """
+    if congregation is not None:
+        consent = _of_sheet(congregation, day, sheet_language, otherwise=bool(consent or confirmed))
+    consent = importing.checked_evidence(consent)
+    if leave_out_refused and refused is None:
+        raise BadInput("Add --refused FILE, so that the rows that are left out are not lost.")
+    asked, yes = Asked(list=list_name, consent=consent, confirmed=confirmed), _meaning_yes(yes_means)
+    with opening.service() as service, _opened(file) as opened, Stage() as stage:
+        asked.check(service)
+        table = table_file.read(opened, encoding=encoding, separator=separator)
+        own = _own(service)
+        columns = _columns(table, file.name, said=_said(said), ignored=ignored, own=own)
+        if not as_json:
+            import_report.say_how(table, columns)
+        if show_mapping:
+            output.rows(import_report.mapping(columns), columns=import_report.MAPPING, as_json=as_json)
+            return
+        fingerprint = asked.fingerprint(opened, columns, yes)
+        _read(opened, table, columns, stage, service, own, yes)
+        _plan(stage, asked, fingerprint, service)
+        if refused is not None:
+            import_report.keep_refused(refused, columns, stage)
+        wrong = stage.counts()["wrong"]
+        done = not dry_run and (leave_out_refused or not wrong)
+        number = _bring_in(stage, asked, fingerprint, service) if done else None
+        import_report.report(stage, table, columns, done=done, number=number, as_json=as_json)
+        if wrong and not leave_out_refused:
+            many = "One row" if wrong == 1 else f"{wrong:,} rows"
+            raise BadInput(f"{many} cannot be used, so nothing was imported. {import_report.CORRECT}")
+        if not as_json:
+            import_report.say_next(stage, confirmed=confirmed, done=done, number=number)
+
+
+def _of_sheet(congregation: str, day: datetime | None, language: str, *, otherwise: bool) -> str:
+    """Return the evidence of a paper sheet, on which nobody has proved that an address is theirs."""
+    if otherwise:
+        raise BadInput("A sheet is its own evidence, and each of them is asked: no --consent or --confirmed.")
+    if day is None:
+        raise BadInput("Say when it was written: --date 2026-10-04.")
+    return signup_sheet.consent(congregation, date=f"{day:%Y-%m-%d}", language=language)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What an import was asked to do: the list, the evidence of consent, and whether to vouch for it."""
+
+    list: str
+    consent: str
+    confirmed: bool
+
+    def check(self, service: Service) -> None:
+        """Raise NotFound for no list of ours, Conflict for a closed one, BadInput where people must apply."""
+        with service.database.read() as session:
+            catalog.check_open(session, self.list)
+        if self.list == "organizers" and not self.confirmed:
+            raise BadInput(
+                "Organizers join by applying on the page, and staff approve them. Add --confirmed if these"
+                " people have agreed to be on the organizer list, or send them the page."
+            )
+
+    def fingerprint(self, file: BinaryIO, columns: Columns, yes_means: frozenset[str]) -> bytes:
+        """Return what is the same only when the same is asked for the same file."""
+        at = file.tell()
+        file.seek(0)
+        digest = hashlib.sha256()
+        for piece in iter(partial(file.read, PIECE), b""):
+            digest.update(piece)
+        file.seek(at)
+        asked = [self.list, self.consent, self.confirmed, [*columns.fields], columns.whole_file]
+        digest.update(json.dumps([*asked, sorted(columns.waived), sorted(yes_means)]).encode())
+        return digest.digest()
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    try:
+        opened = file.open("rb")
+    except FileNotFoundError:
+        raise NotFound(f"There is no file {file}.") from None
+    except OSError as trouble:
+        raise BadInput(f"The file {file} cannot be read: {trouble.strerror}.") from trouble
+    with opened:
+        yield opened
+
+
+def _own(service: Service) -> Mapping[str, Field]:
+    """Return the fields that staff defined, by name."""
+    with service.database.read() as session:
+        return fields.all_in_use(session)
+
+
+def _said(pairs: Sequence[str]) -> dict[str, str]:
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise BadInput(f"“{wrong[0]}” says no column and field. Write --map like this: --map “Correo=email”.")
+    parted = [pair.rpartition("=") for pair in pairs]
+    return {column.strip(): field.strip() for column, _, field in parted}
+
+
+def _columns(
+    table: Table, file_name: str, *, said: Mapping[str, str], ignored: Sequence[str], own: Mapping[str, Field]
+) -> Columns:
+    """Return what each column is.
+
+    Raises BadInput for a file whose name says that its people want no mail, where no column says who does.
+    """
+    titles = {name: field.title for name, field in own.items()}
+    columns = column_mapping.guess(table.columns, file_name=file_name, said=said, ignored=ignored, own=titles)
+    words = optout_columns.in_file_name(file_name)
+    if words and not columns.whole_file and not columns.about_mail:
+        raise BadInput(
+            f"The name of the file says “{words}”: people who want no mail, or whose addresses take none."
+            " They must not be brought in. If these people did agree to mail from you, give the file"
+            " another name."
+        )
+    return columns
+
+
+def _meaning_yes(texts: Sequence[str]) -> frozenset[str]:
+    """Return the texts that count as a yes, as cells are compared; raises BadInput for one that is a no."""
+    if wrong := [text for text in texts if consent_cells.answer(text) in ("no", "nothing")]:
+        raise BadInput(f"“{wrong[0]}” is no yes. After --yes-means stands the whole text that people ticked.")
+    return frozenset(headings.plain(text) for text in texts)
+
+
+def _read(
+    file: BinaryIO,
+    table: Table,
+    columns: Columns,
+    stage: Stage,
+    service: Service,
+    own: Mapping[str, Field],
+    yes_means: frozenset[str],
+) -> None:
+    at = file.tell()
+    file.seek(0)
+    lines = sum(piece.count(b"\n") for piece in iter(partial(file.read, PIECE), b""))
+    file.seek(at)
+    with progress.bar("Reading", total=lines) as told:
+        importing.read(
+            table,
+            columns,
+            stage,
+            own=own,
+            pepper=service.keys.pepper,
+            yes_means=yes_means,
+            progress=told,
+        )
+
+
+def _plan(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> None:
+    """Decide what becomes of each row; an import that was interrupted knows whom it brought already."""
+    total = stage.count(UNDECIDED)
+    with progress.bar("Comparing", total=total) as told, service.database.read() as session:
+        under_way = imports.unfinished(session)
+        same = under_way is not None and under_way.fingerprint == fingerprint
+        number = under_way.id if same and under_way is not None else None
+        importing.plan(session, stage, list=asked.list, arrival_id=number, progress=told)
+
+
+def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> int | None:
+    """Write whom the plan adds, batch by batch, and let all of them count at the end.
+
+    Returns the number of the import, None when there was nobody to bring in.
+    """
+    total = stage.counts()["added"]
+    if not total:
+        return None
+    database, clock = service.database, service.clock
+    with database.write() as session:
+        arrival = imports.begin(session, list=asked.list, fingerprint=fingerprint, now=clock.now())
+    with progress.bar("Importing", total=total) as told:
+        done = 0
+        for batch in stage.batches("added"):
+            with database.write() as session:
+                decided = importing.bring_in(
+                    session,
+                    batch,
+                    arrival=arrival,
+                    evidence=asked.consent,
+                    confirmed=asked.confirmed,
+                    now=clock.now(),
+                )
+            stage.decide(decided)
+            done += len(batch)
+            told(done)
+            clock.sleep(REST_SECONDS)
+    with database.write() as session:
+        importing.finish(
+            session,
+            arrival,
+            people=stage.counts()["added"],
+            confirmed=asked.confirmed,
+            now=clock.now(),
+            actor=opening.ACTOR,
+        )
+    after: int | None = 0
+    while after is not None:
+        with database.write() as session:
+            after = subscriptions.announce(session, arrival_id=arrival.id, after=after, limit=ANNOUNCED)
+        clock.sleep(REST_SECONDS)
+    return arrival.id

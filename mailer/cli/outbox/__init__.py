@@ -1,0 +1,1 @@
+"""`mailer outbox`: the ledger. `group` is the command; the other modules hold its larger subcommands."""

@@ -1,0 +1,156 @@
+"""`mailer outbox resolve`: decide what became of messages of which nobody can say it, one or many at once."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+import click
+
+from lists import audit
+from lists.errors import BadInput
+from mailer.cli import opening, output
+from mailer.outbox import in_doubt
+from mailer.outbox.in_doubt import Decision, Which
+from mailer.policy import POLICY
+from mailer.service import Service
+from mailer.sources import broadcasts
+
+AT_ONCE = 2_500  # rows in one transaction
+PAUSE_SECONDS = 0.02  # between two, so that others get their turn at the database
+AGE = re.compile(r"([1-9][0-9]{0,3})\s*([hd])")
+UNITS = {"h": "hours", "d": "days"}
+COUNTED = {"kind": "Kind", "why": "Why", "age": "In the outbox for", "number": "Messages"}
+UNDECIDED = "Say what you decided: --sent if it arrived, --resend to send it once more."
+
+
+@click.command(name="resolve")
+@click.argument("number", type=int, required=False)
+@click.option("--all", "everything", is_flag=True, help="All that wait for a decision.")
+@click.option("--broadcast", type=int, help="All of one update, by its number.")
+@click.option("--kind", type=click.Choice(sorted(POLICY)), help="All of one kind.")
+@click.option("--older-than", "age", help="All put into the outbox longer ago than this, such as 6h or 2d.")
+@click.option("--restored", is_flag=True, help="All that may have left before a backup was restored.")
+@click.option("--sent", "decision", flag_value="sent", help="It arrived.")
+@click.option("--resend", "decision", flag_value="resend", help="Send it once more; it may arrive twice.")
+@click.option("--yes", is_flag=True, help="Decide about many without asking.")
+@output.json_option
+def command(
+    *,
+    number: int | None,
+    everything: bool,
+    broadcast: int | None,
+    kind: str | None,
+    age: str | None,
+    restored: bool,
+    decision: Decision | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Decide about one unknown message, or about many: “mailer outbox resolve 12 --sent”.
+
+    “mailer outbox resolve --broadcast 3” only looks: it counts what waits by kind, reason and age. With
+    --sent or --resend it counts, asks, and decides about all of them. --broadcast, --kind and --older-than
+    narrow it together; --all takes every one.
+
+    Who has left since then gets nothing, whatever you decide, and what is too late by now is not sent either.
+    After a restore, “mailer outbox resolve --restored --sent” decides about all that may have left from the
+    lost machine.
+    """
+    narrowed = any(each is not None for each in (broadcast, kind, age))
+    if sum((number is not None, restored, everything, narrowed)) != 1:
+        raise BadInput(
+            "Name one message by its number, or many: --all, --restored, or some of --broadcast, --kind and"
+            " --older-than."
+        )
+    if decision is None and (number is not None or restored):
+        raise BadInput(UNDECIDED)
+    with opening.service() as service:
+        if number is not None or restored:
+            assert decision is not None
+            _resolve_one(service, number, decision)
+            return
+        which = Which(kind=kind, broadcast=broadcast, before=service.clock.now() - _age(age) if age else None)
+        words = {"broadcast": broadcast, "kind": kind, "older than": age}
+        subject = ", ".join(f"{name} {word}" for name, word in words.items() if word is not None)
+        _resolve_many(service, which, decision, subject=subject or "all", yes=yes, as_json=as_json)
+
+
+def _resolve_one(service: Service, number: int | None, decision: Decision) -> None:
+    """Decide about one message, or about all of a restore."""
+    with service.database.write() as session:
+        now = service.clock.now()
+        if number is None:
+            decided, subject = in_doubt.resolve_restored(session, decision, now=now), "restored"
+            told = f"Decided about {decided:,} messages."
+        else:
+            in_doubt.resolve(session, number, decision, now=now)
+            subject = f"message {number}"
+            done = "counts as sent" if decision == "sent" else "leaves once more; “mailer serve” sends it"
+            told = f"Message {number} {done}."
+        audit.note(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
+    output.say(told)
+
+
+def _resolve_many(
+    service: Service, which: Which, decision: Decision | None, *, subject: str, yes: bool, as_json: bool
+) -> None:
+    if as_json and decision is not None and not yes:
+        raise BadInput(
+            "With --json nobody is asked, so add --yes to decide, or leave the decision out to look."
+        )
+    with service.database.read() as session:
+        if which.broadcast is not None:
+            broadcasts.get(session, which.broadcast)
+        counted = in_doubt.look(session, which, now=service.clock.now())
+    total = _sum(counted)
+    if not as_json:
+        output.rows(counted, columns=COUNTED, as_json=False, none="Nothing of this waits for a decision.")
+    decided = 0
+    if total and decision is not None:
+        if not yes:
+            click.confirm(_question(total, decision), abort=True, err=True)
+        decided = _decide(service, which, decision, subject=f"{subject}: {total} messages")
+    if as_json:
+        output.print_json({"unknown": counted, "decision": decision, "decided": decided})
+    elif total and decision is None:
+        output.say(f"{_messages(total)} of this. Nothing was decided. {UNDECIDED}")
+    elif total:
+        done = "count as sent" if decision == "sent" else "leave once more; “mailer serve” sends them"
+        output.say(f"Decided about {_messages(decided)}: they {done}.")
+
+
+def _decide(service: Service, which: Which, decision: Decision, *, subject: str) -> int:
+    """Decide about all of them, some at a time; the act is written down with the first."""
+    decided = 0
+    while True:
+        with service.database.write() as session:
+            now = service.clock.now()
+            some = in_doubt.resolve_some(session, which, decision, now=now, limit=AT_ONCE)
+            if some and not decided:
+                action = f"resolve {decision}"
+                audit.note(session, actor=opening.ACTOR, action=action, subject=subject, now=now)
+        decided += some
+        if not some:
+            return decided
+        service.clock.sleep(PAUSE_SECONDS)
+
+
+def _question(total: int, decision: Decision) -> str:
+    if decision == "sent":
+        return f"Count {_messages(total)} as sent?"
+    return f"Send {_messages(total)} once more? Whoever has it already will get it twice."
+
+
+def _messages(number: int) -> str:
+    return "1 message" if number == 1 else f"{number:,} messages"
+
+
+def _sum(counted: Iterable[Mapping[str, object]]) -> int:
+    return sum(int(str(row["number"])) for row in counted)
+
+
+def _age(text: str) -> timedelta:
+    found = AGE.fullmatch(text.strip().lower())
+    if found is None:
+        raise BadInput(f"{text} is no age that can be read; write hours or days, such as 6h or 2d.")
+    return timedelta(**{UNITS[found.group(2)]: int(found.group(1))})

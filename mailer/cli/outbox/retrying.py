@@ -1,0 +1,100 @@
+"""`mailer outbox retry`: what a fault of ours or a limit of our mail servers keeps back, and what to do."""
+
+import click
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
+
+from lists import audit
+from lists.errors import BadInput
+from mailer.cli import opening, output
+from mailer.compose.source import settle_all
+from mailer.outbox import held_messages
+from mailer.outbox.outbox import OutboxRow
+from mailer.service import Service
+from mailer.sources import broadcasts, journeys
+from mailer.sources.journeys import Journey
+
+COLUMNS = {"number": "Messages", "kind": "Kind", "state": "State", "why": "Why", "advice": "What to do"}
+ADVICE = {
+    held_messages.OURS: "Mend the text or the name that it tells of; then --all."
+    " For an update, send a mended text.",
+    held_messages.SERVER: "It leaves by itself once a mail server says it can; see docs/operating.md.",
+}
+
+
+@click.command("retry")
+@click.argument("number", type=int, required=False)
+@click.option("--broadcast", type=int, help="All of one update, by its number.")
+@click.option("--all", "every", is_flag=True, help="All that is kept back.")
+@click.option("--give-up", is_flag=True, help="Do not send them at all.")
+@output.json_option
+def command(*, number: int | None, broadcast: int | None, every: bool, give_up: bool, as_json: bool) -> None:
+    """Show what a fault of ours or a limit of our mail servers keeps back; try it again: “… retry --all”.
+
+    None of it says anything about the people it is for. What is held is also tried again when the service
+    starts, and when its text was changed. What “failed” in an earlier version waits for you to decide: try
+    it, or give it up with --give-up. Who left meanwhile gets nothing in any case.
+    """
+    chosen = [number is not None, broadcast is not None, every]
+    if sum(chosen) > 1:
+        raise BadInput("Name one message by its number, one update by --broadcast, or all by --all.")
+    with opening.service() as service:
+        if not any(chosen):
+            if give_up:
+                raise BadInput("Say what to give up: a number, --broadcast, or --all.")
+            _show(service, as_json=as_json)
+            return
+        which: list[ColumnElement[bool]] = []
+        if number is not None:
+            which = [OutboxRow.id == number]
+        with service.database.write() as session:
+            if broadcast is not None:
+                broadcasts.get(session, broadcast)
+                which = [OutboxRow.kind == "broadcast", OutboxRow.ref == broadcast]
+            moved = _give_up(service, session, which) if give_up else _retry(service, session, which)
+    if as_json:
+        output.print_json({"given_up" if give_up else "queued": moved})
+        return
+    done = "given up" if give_up else "queued again; “mailer serve” sends what can be sent by now"
+    output.say(f"{moved:,} {'message is' if moved == 1 else 'messages are'} {done}.")
+
+
+def _show(service: Service, *, as_json: bool) -> None:
+    with service.database.read() as session:
+        rows = [
+            {
+                "number": each.number,
+                "kind": each.kind,
+                "state": each.state,
+                "why": each.why,
+                "advice": next(said for prefix, said in ADVICE.items() if each.why.startswith(prefix)),
+            }
+            for each in held_messages.kept(session)
+        ]
+    none = "Nothing is kept back by a fault of ours or a limit of our mail servers."
+    output.rows(rows, columns=COLUMNS, as_json=as_json, none=none)
+    if rows and not as_json:
+        output.say("“mailer outbox retry --all” tries them again; with --give-up they are not sent.")
+
+
+def _retry(service: Service, session: Session, which: list[ColumnElement[bool]]) -> int:
+    """Queue again; letters that had failed go on from where they ended."""
+    now = service.clock.now()
+    moved, failed = held_messages.retry(session, *which, now=now)
+    stopped = [entry.ref for entry in failed if entry.kind == "sequence"]
+    journeys.move(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
+    audit.note(session, actor=opening.ACTOR, action="outbox retry", subject=f"{moved} messages", now=now)
+    return moved
+
+
+def _give_up(service: Service, session: Session, which: list[ColumnElement[bool]]) -> int:
+    """Give up; letters go on with the next one."""
+    now = service.clock.now()
+    closed = held_messages.give_up(session, *which)
+    stopped = [result.entry.ref for result in closed if result.entry.kind == "sequence"]
+    journeys.move(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
+    settle_all(session, service.sources, closed, now=now)
+    audit.note(
+        session, actor=opening.ACTOR, action="outbox give up", subject=f"{len(closed)} messages", now=now
+    )
+    return len(closed)

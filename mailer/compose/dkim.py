@@ -1,0 +1,167 @@
+"""Sign: DKIM-Signature headers (RFC 6376, RFC 8463), relaxed/relaxed, over a finished message.
+
+Signed are all headers that people see or that mail programs act on. Most are listed once more than they occur
+(“oversigned”), so that nobody can add a second one and keep the signature. There is no `l=`: all of the body
+is covered. There is no `x=`: a message may wait for days in a queue that is not ours.
+
+The same message, moment and keys give the same bytes: `t=` is the message's own date, and both algorithms are
+deterministic.
+"""
+
+import re
+from binascii import b2a_base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from hashlib import sha256
+
+from lists.errors import BadInput
+from mailer.compose.dkim_keys import Selector
+
+LONGEST_LINE = 78
+MISSING_TOO = (b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to")
+ONCE_MORE = frozenset(
+    (
+        *MISSING_TOO,
+        b"mime-version",
+        b"content-type",
+        b"content-transfer-encoding",
+        b"list-unsubscribe",
+        b"list-unsubscribe-post",
+    )
+)
+AS_THEY_ARE = (b"auto-submitted", b"list-id", b"list-help", b"list-owner", b"list-post")
+SIGNED = (*MISSING_TOO, *sorted(ONCE_MORE - set(MISSING_TOO)), *AS_THEY_ARE)
+
+_NAME, _RELAXED_NAME = b"DKIM-Signature: ", b"dkim-signature:"
+_NEEDLESS = re.compile(rb" (?=[ \r])")  # a blank before a blank or a line's end; one pass, no backtracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signer:
+    """Signs with every key of the domain in From; a domain without keys leaves its mail unsigned."""
+
+    selectors: Sequence[Selector] = ()
+    _by_domain: Mapping[bytes, Sequence[Selector]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        by_domain: dict[bytes, list[Selector]] = {}
+        for selector in self.selectors:
+            by_domain.setdefault(selector.domain.encode("ascii"), []).append(selector)
+        object.__setattr__(self, "_by_domain", by_domain)
+
+    @property
+    def slow(self) -> bool:
+        """Some key is rsa, so that signing takes its time, and leaves the interpreter to other threads."""
+        return any(selector.kind == "rsa" for selector in self.selectors)
+
+    def sign(self, message: bytes, *, at: datetime) -> bytes:
+        """Return the message with a signature on top for each key of its From domain (`d=` is that domain).
+
+        `message` has CRLF lines only, as mime.encode makes them, else the signature would be void on the way;
+        BadInput where that is plain to see. `at` is aware and becomes `t=`.
+        """
+        if not self._by_domain:
+            return message
+        head, blank, body = message.partition(b"\r\n\r\n")
+        if not blank:
+            raise BadInput("A message must end its lines with CRLF before it is signed.")
+        fields = relaxed_head(head)
+        selectors = self._by_domain.get(_domain(fields))
+        if not selectors:
+            return message
+        names, signed = covered(fields)
+        above = sha256(signed)
+        body_hash = b2a_base64(sha256(relaxed_body(body)).digest(), newline=False)
+        own = b"t=%d;\r\n h=%s;\r\n bh=%s;\r\n b=" % (int(at.timestamp()), _listed(names), body_hash)
+        pieces: list[bytes] = []
+        for selector in selectors:
+            unfinished = _fixed(selector.kind, selector.domain, selector.name) + own
+            digest = above.copy()
+            digest.update(_RELAXED_NAME + unfinished.replace(b"\r\n ", b" "))
+            signature = b2a_base64(selector.sign(digest.digest()), newline=False)
+            pieces += (_NAME, unfinished, _folded(signature), b"\r\n")
+        return b"".join((*pieces, message))
+
+
+def relaxed_head(head: bytes) -> dict[bytes, list[bytes]]:
+    """Return the values of a head's headers in the relaxed form (RFC 6376, 3.4.2), by name, top first."""
+    fields: dict[bytes, list[bytes]] = {}
+    unfolded = head.replace(b"\t", b" ").replace(b"\r\n ", b" ")
+    for line in _NEEDLESS.sub(b"", unfolded).split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        fields.setdefault(name.rstrip(b" ").lower(), []).append(value.strip(b" "))
+    return fields
+
+
+def relaxed_body(body: bytes) -> bytes:
+    """Return a body of CRLF lines in the relaxed form (RFC 6376, 3.4.4)."""
+    narrow = _NEEDLESS.sub(b"", body.replace(b"\t", b" ")).rstrip(b" \r\n")
+    return narrow + b"\r\n" if narrow else b""
+
+
+def covered(fields: Mapping[bytes, Sequence[bytes]]) -> tuple[tuple[bytes, ...], bytes]:
+    """Return the names for `h=` in order, and the octets they stand for; the last of a name first."""
+    names: list[bytes] = []
+    octets: list[bytes] = []
+    for name in SIGNED:
+        values = fields.get(name)
+        if values is not None:
+            for value in reversed(values):
+                names.append(name)
+                octets += (name, b":", value, b"\r\n")
+            if name in ONCE_MORE:
+                names.append(name)
+        elif name in MISSING_TOO:
+            names.append(name)
+    return tuple(names), b"".join(octets)
+
+
+def _domain(fields: Mapping[bytes, Sequence[bytes]]) -> bytes:
+    """Return the domain of the one From header, b"" when there is none."""
+    values = fields.get(b"from", ())
+    return values[0].rpartition(b"@")[2].rstrip(b"> ").lower() if len(values) == 1 else b""
+
+
+@lru_cache(maxsize=64)
+def _fixed(kind: str, domain: str, name: str) -> bytes:
+    """Return the tags that are the same in every message of a key, folded with one blank."""
+    return f"v=1; a={kind}-sha256; c=relaxed/relaxed;\r\n d={domain};\r\n s={name};\r\n ".encode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _listed(names: tuple[bytes, ...]) -> bytes:
+    """Return what the tag `h=` holds, folded after colons."""
+    lines = [b" h=" + names[0]]
+    for name in names[1:]:
+        if len(lines[-1]) + len(name) + 2 < LONGEST_LINE:
+            lines[-1] += b":" + name
+        else:
+            lines[-1] += b":"
+            lines.append(b" " + name)
+    return b"\r\n".join(lines)[len(b" h=") :]
+
+
+def _folded(signature: bytes) -> bytes:
+    """Return a signature in lines; blanks in it mean nothing."""
+    step = LONGEST_LINE - 4
+    return b"\r\n ".join([signature[start : start + step] for start in range(0, len(signature), step)])
+
+
+def unsigned(selectors: Iterable[Selector], *, domain: str) -> str:
+    """Say what is missing so that mail from this domain can be verified; "" when nothing is."""
+    kinds = {selector.kind for selector in selectors if selector.domain == domain}
+    if not kinds:
+        return (
+            f"Mail from {domain} leaves unsigned, because there is no DKIM key for it, and large receivers"
+            f" refuse such mail; make one with: mailer dkim keygen {domain}"
+        )
+    if "rsa" not in kinds:
+        return (
+            f"{domain} has only an ed25519 key, which many receivers cannot verify yet; put an rsa key beside"
+            f" it with: mailer dkim keygen {domain}"
+        )
+    return ""

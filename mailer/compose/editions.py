@@ -1,0 +1,114 @@
+"""Editions: the shipped templates as this installation sends them, frozen when first used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from lists.errors import BadInput
+from mailer.library.resources import Shelf
+from mailer.policy import POLICY
+from mailer.templates import rendering, templates
+from mailer.templates.rendering import Frame, Rendered
+from mailer.templates.templates import LANGUAGES, Edition, Template, renderer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Editions:
+    """Every template by name, the frames, and the values that are the same for all readers of a language.
+
+    `kinds` says of what kind each is. What stands on the shelf of resources changes while the service runs,
+    so each edition asks.
+    """
+
+    templates: Mapping[str, Template]
+    kinds: Mapping[str, str]
+    frames: Mapping[str, Frame]
+    shared: Mapping[str, Mapping[str, str]]
+    shelf: Shelf
+
+    def check(self) -> None:
+        """Try every template, for whoever serves: better now than when somebody is to be written to.
+
+        A command that uses one of them tries that one. Raises BrokenTemplate with file and line.
+        """
+        for name, template in self.templates.items():
+            for language, source in template.sources.items():
+                fields = POLICY[self.kinds[name]].fields
+                rendering.compile(source, frame=self.frames[language], fields=fields)
+
+    def current(self, session: Session, name: str, kind: str, *, now: datetime) -> int:
+        """Return the number of the edition that a template of this name and kind has at present."""
+        return self.freeze(session, self.templates[name], kind, now=now).id
+
+    def freeze(
+        self,
+        session: Session,
+        template: Template,
+        kind: str,
+        *,
+        now: datetime,
+        values: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Edition:
+        """Return the edition of a template with today's frame and shared values, made if it is new.
+
+        `values` are, by language, what is the same for all readers of this one template. Raises
+        BrokenTemplate for a template that cannot be used for this kind.
+        """
+        own, notes = values or {}, self._notes(session)
+        return templates.edition(
+            session,
+            template,
+            frames=self.frames,
+            fields=POLICY[kind].fields,
+            shared={
+                language: {**shared, **notes[language], **own.get(language, {})}
+                for language, shared in self.shared.items()
+            },
+            now=now,
+        )
+
+    def preview(self, edition: Edition, language: str, *, sample: Mapping[str, str]) -> Rendered:
+        """Render an edition for a made-up reader, who wants no discreet mail unless `sample` says so."""
+        fields = personal(edition, language, {"discreet": "", **sample})
+        return renderer(edition, language).render(fields)
+
+    def _notes(self, session: Session) -> Mapping[str, Mapping[str, str]]:
+        words = {language: self.frames[language].words for language in self.shared}
+        in_other = {
+            language: {"en": said["in_english"], "es": said["in_spanish"]} for language, said in words.items()
+        }
+        return self.shelf.notes(session, in_other=in_other)
+
+
+def personal(edition: Edition, language: str, fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of one reader with the greeting that goes with the name."""
+    shared = edition.shared.get(language) or next(iter(edition.shared.values()))
+    name = fields.get("name", "")
+    greeting = shared["greeting_named"].replace("{{ name }}", name) if name else shared["greeting_plain"]
+    return {**fields, "greeting": greeting}
+
+
+def load(
+    folder: Path,
+    *,
+    kinds: Mapping[str, str],
+    frames: Mapping[str, Frame],
+    shared: Mapping[str, Mapping[str, str]],
+    shelf: Shelf,
+) -> Editions:
+    """Load every template below `folder`; `kinds` says of what kind each name is.
+
+    Raises BrokenTemplate with file and line for the first that cannot be read, and BadInput for a template
+    that is missing in a language.
+    """
+    loaded = {name: templates.load(folder, name) for name in kinds}
+    for name, template in loaded.items():
+        for language in LANGUAGES:
+            if language not in template.sources:
+                raise BadInput(
+                    f"The template {name} has no {language}.md; every template speaks both languages."
+                )
+    return Editions(templates=loaded, kinds=kinds, frames=frames, shared=shared, shelf=shelf)

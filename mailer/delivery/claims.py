@@ -1,0 +1,334 @@
+"""Claim: what a worker takes from the ledger at a time, and no more than may begin within half a second.
+
+Where a relay has a rate, its slots are taken first and no more rows are claimed than there are slots, so that
+what is more urgent a moment later gets the next slot. Where a recipient's domain has one, its slot is also a
+slot of a relay, if every relay has a rate, or the moment would be right for only one of them. Rows that find
+no slot are *parked*: put back at no attempt, due at moments one spacing apart. A million of them come due one
+after the other, each when it has its slot, and none is looked at again before. Each priority is parked by
+itself, so nobody who waits stands behind a broadcast.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import cast
+
+from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy.orm import Session
+
+from lists.clock import Clock
+from lists.contacts import Contact
+from lists.db import Database
+from mailer.coordination import rate_limits, suspensions
+from mailer.coordination.rate_limits import AHEAD, Turn
+from mailer.coordination.suspensions import DOMAIN, RELAY, Halt, Pause
+from mailer.outbox import outbox
+from mailer.outbox.outbox import QUEUED, REASON, Entry, OutboxRow
+from mailer.policy import POLICY, URGENT_MOST
+from mailer.smtp.rate import EVERY_OTHER, Rate
+
+STAFF_LOOK = timedelta(minutes=1)  # how often mail to a domain that staff paused is looked at
+AFTER_PAUSE = Rate(limit=100, period=timedelta(seconds=1))  # how fast mail comes due after a pause
+PARK_MOST, PARK_SECONDS = 2_000, 0.05  # rows in one transaction, and how long it may take: its slots pass
+LONG = timedelta(minutes=1)  # a queue longer than this is looked at: perhaps all of it was cancelled
+CAN_WAIT = max(policy.priority for policy in POLICY.values())
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+Time = Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Claimed rows, most urgent first.
+
+    `turns` says when each row may begin whose domain is limited or could be, `slots` when each relay that has
+    a rate may begin one; both in the loop's time. `waits`: something is due, and no relay has a slot for it.
+    `paused` says why, by relay, None where nobody asked; one message may try whether it is over for each of
+    `relay_trials`, and the rows of `row_trials` do so for the scope of a domain.
+    """
+
+    entries: Sequence[Entry] = ()
+    turns: Mapping[int, Turn] = field(default_factory=dict)
+    slots: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    waits: bool = False
+    paused: Mapping[str, Halt] | None = None
+    relay_trials: Collection[str] = ()
+    row_trials: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Claims:
+    """Claims for one worker, and knows what it holds; `domains` are the rates of recipients' domains.
+
+    A claim may be committed though its answer never comes, because the connection to the database breaks:
+    such rows nobody works at, and nobody else would take them while this worker lives. They are given back.
+    """
+
+    database: Database
+    clock: Clock
+    worker: str
+    lease: timedelta
+    domains: Mapping[str, Rate]
+    _held: set[tuple[int, int]] = field(default_factory=set, init=False)  # row and attempt
+    _unsure: bool = field(default=False, init=False)
+    took: timedelta = field(default=timedelta(0), init=False)  # by the last claim, with its commit
+
+    def take(
+        self,
+        size: int,
+        *,
+        relays: Mapping[str, Rate | None],
+        trying: Collection[str],
+        time: Time,
+        urgent: bool = False,
+    ) -> Batch:
+        """Claim up to `size` rows for these relays, each with its rate, if it has one; or only `urgent` ones.
+
+        For those in `trying` this worker may send one message even while they are paused.
+        """
+        if self._unsure:
+            self._give_back_unknown()
+        now = self.clock.now()
+        least = URGENT_MOST if urgent else CAN_WAIT
+        with self.database.read() as session:
+            if not relays or not outbox.anything_due(session, now=now, least=least):
+                return Batch()
+            paused = suspensions.all_of_them(session)
+        self._unsure = True
+        began = time()
+        with self.database.write() as session:
+            real = self.clock.real()
+            claiming = _Claiming(
+                claims=self,
+                session=session,
+                now=now,
+                real=real,
+                time=time(),
+                clock=time,
+                paused=paused,
+                least=least,
+            )
+            batch = claiming.take(size, relays, trying)
+        self._unsure = False
+        self.took = timedelta(seconds=time() - began)
+        self._held |= _attempts(batch.entries)
+        return batch
+
+    def give_back(self, entries: Sequence[Entry]) -> None:
+        """Put back what was not begun."""
+        with self.database.write() as session:
+            outbox.give_back(session, entries)
+        self.end(entries)
+
+    def end(self, entries: Iterable[Entry]) -> None:
+        """Note that these claims are over, as what became of them is recorded."""
+        self._held -= _attempts(entries)
+
+    def look_for_more(self, number: int) -> None:
+        """Compare with how many claims the database has: a commit may be done long after its answer is lost.
+
+        Called from the thread that claims, so nothing of ours is under way.
+        """
+        self._unsure |= number > len(self._held)
+
+    def _give_back_unknown(self) -> None:
+        with self.database.write() as session:
+            mine = outbox.claimed_by(session, self.worker)
+            outbox.give_back(session, [each for each in mine if (each.id, each.attempt) not in self._held])
+        self._unsure = False
+
+
+@dataclass(kw_only=True)
+class _Claiming:
+    """One transaction that claims."""
+
+    claims: Claims
+    session: Session
+    now: datetime
+    real: datetime
+    time: float
+    clock: Time
+    paused: Mapping[str, Pause]
+    least: int  # the least urgent priority that is claimed
+    turns: dict[int, Turn] = field(default_factory=dict)
+    trials: dict[int, str] = field(default_factory=dict)
+    free: list[tuple[datetime, str]] | None = None  # relays' slots, in order; None: some relay needs none
+    last: dict[str, datetime] = field(default_factory=dict)  # of each relay's slots that a message needs
+
+    def take(self, size: int, relays: Mapping[str, Rate | None], trying: Collection[str]) -> Batch:
+        """Claim for the relays that are not paused, and for those of which one message may try."""
+        paused = {name: self.paused[f"{RELAY}{name}"] for name in relays if f"{RELAY}{name}" in self.paused}
+        trials = [
+            name
+            for name, pause in paused.items()
+            if name in trying or suspensions.try_one(self.session, pause, real=self.real)
+        ]
+        going = {name: rate for name, rate in relays.items() if name not in paused or name in trials}
+        if len(going) == len(trials):  # all are paused: of one message, or only of urgent ones
+            size = len(trials) or size
+        if not going and outbox.anything_due(self.session, now=self.now, least=URGENT_MOST):
+            going = {name: rate for name, rate in relays.items() if paused[name].suspends}
+            self.least = URGENT_MOST
+        batch = self._take(size, going) if going else Batch()
+        why = suspensions.of_relays(self.paused)
+        return replace(batch, paused=why, relay_trials=trials, row_trials=self.trials)
+
+    def _take(self, size: int, relays: Mapping[str, Rate | None]) -> Batch:
+        slots = {
+            name: rate_limits.take(
+                self.session, f"{RELAY}{name}", rate=rate, number=size, real=self.real, lead=self.claims.took
+            )
+            for name, rate in sorted(relays.items())  # everybody in this order: nobody waits in a ring
+            if rate is not None
+        }
+        room = size
+        if all(relays.values()):
+            self.free = sorted((slot, name) for name, taken in slots.items() for slot in taken)
+            room = len(self.free)
+        if self._domains_matter:
+            rate_limits.hold(self.session, "domains", real=self.real)  # else two workers may wait in a ring
+        entries = self._entries(min(size, room))
+        if self.free is not None:
+            others = len(entries) - (room - len(self.free))  # whose domain has no rate: any slot will do
+            self._keep([slot for slot, _ in self.free[:others]])
+        used: dict[str, Sequence[float]] = {}
+        for name, taken in slots.items():
+            needed = len(entries) if self.free is None else bisect_right(taken, self.last.get(name, LONG_AGO))
+            if needed < len(taken):  # else the message after the next would wait for what nobody needs
+                rate_limits.give_back(self.session, f"{RELAY}{name}", taken[needed])
+            used[name] = [self._at(slot) for slot in taken[:needed]]
+        return Batch(entries=entries, turns=self.turns, slots=used, waits=room == 0)
+
+    def _keep(self, slots: Sequence[datetime]) -> None:
+        """Keep these slots of relays for messages of this claim."""
+        assert self.free is not None
+        for slot in slots:
+            _, name = self.free.pop(bisect_left(self.free, (slot, "")))
+            self.last[name] = max(slot, self.last.get(name, slot))
+
+    def _entries(self, room: int) -> Sequence[Entry]:
+        """Claim rows until there is one for each slot, parking those whose domain has none."""
+        kept: list[Entry] = []
+        parked = 0
+        until = self.time + PARK_SECONDS
+        while len(kept) < room and parked < PARK_MOST and (not parked or self.clock() <= until):
+            claimed = outbox.claim(
+                self.session,
+                worker=self.claims.worker,
+                limit=room - len(kept),
+                now=self.now,
+                lease_until=self.real + self.claims.lease,
+                least=self.least,
+            )
+            going = self._rationed(claimed) if self._domains_matter else claimed
+            kept += going
+            parked += len(claimed) - len(going)
+            if len(claimed) == len(going):
+                break
+        return kept
+
+    @property
+    def _domains_matter(self) -> bool:
+        return bool(self.claims.domains) or any(scope.startswith(DOMAIN) for scope in self.paused)
+
+    def _rationed(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Give each row a slot of its domain, and park those that find none."""
+        emails = select(Contact.id, Contact.email).where(
+            Contact.id.in_([entry.contact_id for entry in entries])
+        )
+        domain_of = {row.id: row.email.rpartition("@")[2] for row in self.session.execute(emails)}
+        by_domain: defaultdict[str, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            by_domain[domain_of.get(entry.contact_id, "")].append(entry)
+        for domain, same in sorted(by_domain.items()):
+            if (pause := self.paused.get(f"{DOMAIN}{domain}")) is not None:
+                same = self._paused(domain, same, pause)
+            rate = self.claims.domains.get(domain, self.claims.domains.get(EVERY_OTHER))
+            if rate is None:
+                self.turns |= {entry.id: Turn(domain, float("-inf"), float("inf")) for entry in same}
+                continue
+            slots = rate_limits.take(
+                self.session,
+                f"{DOMAIN}{domain}",
+                rate=rate,
+                number=len(same),
+                real=self.real,
+                among=None if self.free is None else [slot for slot, _ in self.free],
+                lead=self.claims.took,
+            )
+            if self.free is not None:
+                self._keep(slots)
+            for entry, slot in zip(same, slots, strict=False):
+                begins = self._at(slot)
+                self.turns[entry.id] = Turn(domain, begins, begins + rate.grace.total_seconds())
+            if len(slots) < len(same):
+                self._park(domain, same[len(slots) :], rate)
+        return [entry for entry in entries if entry.id in self.turns]
+
+    def _park(self, domain: str, entries: Sequence[Entry], rate: Rate) -> None:
+        after = rate_limits.hold(self.session, f"{DOMAIN}{domain}", real=self.real)
+        self._come_again(entries, f"waits for the limit of {domain}", domain=domain, rate=rate, after=after)
+
+    def _paused(self, domain: str, entries: list[Entry], pause: Pause) -> list[Entry]:
+        """Put back what goes to a domain that refuses us; returns urgent rows, and the one that tries."""
+        next_try = suspensions.try_one(self.session, pause, real=self.real)
+        trying = entries[-1:] if next_try else []
+        for entry in trying:
+            self.trials[entry.id] = pause.scope
+        waiting = entries[: len(entries) - len(trying)]
+        trying = [entry for entry in waiting if not pause.holds(entry.kind)] + trying
+        waiting = [entry for entry in waiting if pause.holds(entry.kind)]
+        after = next_try or pause.try_at or self.real + STAFF_LOOK
+        if waiting:
+            why = f"{domain} refuses our mail" if pause.try_at else f"mail to {domain} is paused by staff"
+            self._come_again(waiting, why, domain=f"paused/{domain}", rate=AFTER_PAUSE, after=after)
+        return trying
+
+    def _come_again(
+        self, entries: Sequence[Entry], why: str, *, domain: str, rate: Rate, after: datetime
+    ) -> None:
+        """Put rows back at no attempt, due one after the other from a moment on."""
+        why = why[:200]
+
+        def priority(entry: Entry) -> int:
+            return POLICY[entry.kind].priority
+
+        moments: list[dict[str, object]] = []
+        for level, same in groupby(sorted(entries, key=priority), key=priority):
+            group = list(same)
+            scope = f"parked/{level}/{domain}"
+            long = rate_limits.hold(self.session, scope, real=self.real) > after + LONG
+            comes = rate_limits.queue_up(
+                self.session,
+                scope,
+                rate=rate,
+                number=len(group),
+                real=self.real,
+                after=after,
+                anew=long and not self._anybody_waits(why),
+            )
+            # The first to see the slot; but a limited relay's slot, taken so early, would be void by then.
+            early = timedelta(0) if level == CAN_WAIT or self.free is not None else AHEAD
+            moments += [
+                {"row": entry.id, "moment": self.now + (moment - self.real) - early}
+                for entry, moment in zip(group, comes, strict=True)
+            ]
+        rows = cast(Table, OutboxRow.__table__)
+        park = update(rows).where(rows.c.id == bindparam("row"))
+        back = {"state": "queued", "worker": None, "lease_until": None, "why": why}
+        self.session.execute(park.values(due_at=bindparam("moment"), **back), moments)
+
+    def _anybody_waits(self, why: str) -> bool:
+        parked = select(OutboxRow.id).where(OutboxRow.state == QUEUED, OutboxRow.why == why, REASON)
+        return self.session.scalar(parked.limit(1)) is not None
+
+    def _at(self, moment: datetime) -> float:
+        return self.time + (moment - self.real).total_seconds()
+
+
+def _attempts(entries: Iterable[Entry]) -> set[tuple[int, int]]:
+    return {(entry.id, entry.attempt) for entry in entries}

@@ -1,0 +1,122 @@
+"""Hand-over: one composed message through one connection, and what is certain of it whatever happens."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from lists.errors import StorageTrouble
+from mailer.compose.composer import Ready
+from mailer.delivery import results
+from mailer.delivery.concurrency import Flight
+from mailer.delivery.dispatcher import Handed
+from mailer.delivery.journal import Journal
+from mailer.delivery.relay_pool import Connection, Lane
+from mailer.outbox.outbox import Entry, Result
+from mailer.smtp import doubt
+from mailer.smtp.capabilities import Offers
+from mailer.smtp.outcome import Outcome
+
+FRESH_SECONDS = 0.5  # a message composed longer ago is composed again: its reader may have left meanwhile
+BEGIN_SECONDS = 0.9  # one composed longer ago does not begin: a connection may take long to open
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandOver:
+    """Hands over one message at a time for each connection.
+
+    `stops` tells whether nothing may begin any more, `deadline` until when (in the loop's time) what was
+    composed at a moment may write its final dot, `compose` composes one row anew, `lack` tells why no relay
+    is known to carry a message, "" while one may, `hears` is told what a relay says that it can carry, and
+    `note` what became of a message whose hand-over was cancelled.
+    """
+
+    sender: str
+    journal: Journal
+    compose: Callable[[Entry], Awaitable[Ready | Result]]
+    stops: Callable[[], bool]
+    deadline: Callable[[float], float]
+    time: Callable[[], float]
+    lack: Callable[[Ready], str]
+    hears: Callable[[str, Offers], None]
+    note: Callable[[Result], None]
+
+    async def give(self, connection: Connection, lane: Lane, handed: Handed) -> Result:
+        """Hand over one message; says what became of its row."""
+        (letter, asked, turn), flight = handed
+        deadline = partial(self.deadline, asked)
+        if self.time() - asked > FRESH_SECONDS and not self._gives_back(flight):
+            asked = self.time()
+            try:
+                again = await self.compose(letter.entry)
+            except StorageTrouble:  # only after we were told to stop
+                return results.back(letter.entry)
+            if isinstance(again, Result):
+                return again
+            letter = again
+
+        def may_begin() -> bool:
+            last = min(deadline(), asked + BEGIN_SECONDS, turn.until)
+            return not self._gives_back(flight) and self.time() <= last
+
+        moved = turn.domain is not None and letter.recipient.rpartition("@")[2] != turn.domain
+        if moved or not may_begin():  # who has a new address may have moved to another limit
+            return results.back(letter.entry)
+        began = self.time()
+        flight.connection = connection
+        outcome = await self._send(connection, lane, letter, may_begin, deadline)
+        if outcome is None:
+            return results.back(letter.entry)
+        if connection.dotted:
+            self._answered(letter.entry, outcome)
+        if connection.offers is not None and lane.hear(connection.offers, self.time()):
+            self.hears(lane.name, connection.offers)
+        if outcome.state == "unsupported" and not self.lack(letter):
+            return results.back(letter.entry)  # another relay may carry it
+        alone = lane.learn(outcome, began=began, now=self.time())
+        return results.of(letter, outcome, relay=lane.name, alone=alone)
+
+    async def _send(
+        self,
+        connection: Connection,
+        lane: Lane,
+        letter: Ready,
+        may_begin: Callable[[], bool],
+        deadline: Callable[[], float],
+    ) -> Outcome | None:
+        entry = letter.entry
+        try:
+            return await connection.send(
+                sender=self.sender,
+                recipient=letter.recipient,
+                message=letter.message,
+                may_begin=may_begin,
+                deadline=deadline,
+                before_dot=partial(self.journal.about, entry.id, entry.attempt),
+            )
+        except asyncio.CancelledError:
+            unsure = Outcome(state="unknown", reply="No answer in time.", doubt=doubt.LATE)
+            told = results.of(letter, unsure, relay=lane.name)
+            self.note(told if connection.dotted else results.back(entry))
+            raise
+        except Exception as fault:  # nobody can say how far it came, and it must not end the worker
+            log.exception("a fault while a message was handed over", row=entry.id)
+            connection.abort()
+            reply = f"a fault of the program: {type(fault).__name__}"
+            return Outcome(state="unknown", reply=reply, doubt=doubt.FAULT)
+
+    def _gives_back(self, flight: Flight) -> bool:
+        away = flight.lane.probed_by(urgent=flight.urgent) and not flight.probes
+        return self.stops() or away
+
+    def _answered(self, entry: Entry, outcome: Outcome) -> None:
+        try:
+            ours = results.refuses_us(outcome) or outcome.too_large
+            state = "deferred" if ours else outcome.state
+            self.journal.answered(entry.id, entry.attempt, state)
+        except OSError as trouble:  # recorded in the database a moment later all the same
+            log.error("the journal cannot be written", trouble=str(trouble))

@@ -1,0 +1,180 @@
+"""Fact card: what the law of one state says now, where that stands, who checked it, and when.
+
+    add ─► shown ──── 90 days after it was checked ───► expired: left out by itself
+             ▲  └─ retire ─► retired, for good ◄─ retire ─┘  │
+             └──────────────── check ─────────────────────────┘
+
+Whether it has expired follows from the day it was checked on, so nothing needs to run for it to be left out.
+The repository ships none: only people who have read the law say what it says.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import JSON, ColumnElement, String, and_, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists import audit, contacts
+from lists.db import Base, Instant, Moment, PrimaryKey
+from lists.errors import BadInput, Conflict, NotFound
+from mailer.library import resources, us_states
+from mailer.templates.templates import LANGUAGES
+
+GOOD_FOR = timedelta(days=90)
+WARNED_BEFORE = timedelta(days=14)
+TEXT_LENGTH, NAME_LENGTH = 400, 80  # characters
+MOST_CARDS = 300  # that are not retired
+
+
+class FactCard(Base):
+    """One statement about present law; `text` is by language, `checked_on` a day such as "2026-11-22"."""
+
+    __tablename__ = "fact_cards"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[PrimaryKey]
+    state: Mapped[str] = mapped_column(String(2))
+    text: Mapped[dict[str, str]] = mapped_column(JSON)
+    source: Mapped[str] = mapped_column(String(resources.LINK_LENGTH))
+    checked_on: Mapped[str] = mapped_column(String(10))
+    checked_by: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    added_at: Mapped[Moment]
+    retired_at: Mapped[datetime | None] = mapped_column(Instant)
+
+    def days_left(self, now: datetime) -> int:
+        """Return for how many days it is still shown; 0 on the last one, below 0 when it has expired."""
+        return (date.fromisoformat(self.checked_on) + GOOD_FOR - now.date()).days
+
+
+def add(
+    session: Session,
+    *,
+    state: str,
+    text: Mapping[str, str],
+    source: str,
+    checked_on: str,
+    checked_by: str,
+    now: datetime,
+    actor: str,
+) -> FactCard:
+    """Add a card about a state (two letters, or “federal”), in both languages; raises BadInput, Conflict."""
+    if len(standing(session)) >= MOST_CARDS:
+        raise Conflict(f"There are {MOST_CARDS} cards. “mailer fact retire” makes room.")
+    card = FactCard(
+        state=state_of(state),
+        text={language: _sentence(text.get(language, ""), language) for language in LANGUAGES},
+        source=resources.checked_link(source),
+        checked_on=_recent(checked_on, now),
+        checked_by=_person(checked_by),
+        added_at=now,
+    )
+    session.add(card)
+    session.flush()
+    audit.note(session, actor=actor, action="fact add", subject=f"fact {card.id}", now=now)
+    return card
+
+
+def check(
+    session: Session,
+    number: int,
+    *,
+    checked_on: str,
+    checked_by: str,
+    now: datetime,
+    actor: str,
+    text: Mapping[str, str] | None = None,
+    source: str = "",
+) -> FactCard:
+    """Say that a card was checked again, and mend what has changed; raises NotFound, BadInput, Conflict."""
+    card = _unretired(session, number)
+    newer = {language: words for language, words in (text or {}).items() if words}
+    day = _recent(checked_on, now)
+    if day < card.checked_on:
+        raise BadInput(f"Card {number} was checked later than that already, on {card.checked_on}.")
+    card.checked_on, card.checked_by = day, _person(checked_by)
+    card.text = card.text | {language: _sentence(words, language) for language, words in newer.items()}
+    card.source = resources.checked_link(source) if source else card.source
+    audit.note(session, actor=actor, action="fact check", subject=f"fact {number}", now=now)
+    return card
+
+
+def retire(session: Session, number: int, *, now: datetime, actor: str) -> FactCard:
+    """Take a card out for good; raises NotFound, Conflict."""
+    card = _unretired(session, number)
+    card.retired_at = now
+    audit.note(session, actor=actor, action="fact retire", subject=f"fact {number}", now=now)
+    return card
+
+
+def get(session: Session, number: int) -> FactCard:
+    """Return one card; raises NotFound."""
+    card = session.get(FactCard, number)
+    if card is None:
+        raise NotFound(f"There is no card {number}. “mailer fact list --all” shows them.")
+    return card
+
+
+def standing(session: Session, *, retired: bool = False) -> Sequence[FactCard]:
+    """Return the cards that are not retired, expired ones too, or really all; federal law first."""
+    found = select(FactCard) if retired else select(FactCard).where(FactCard.retired_at.is_(None))
+    cards = session.scalars(found.order_by(FactCard.state, FactCard.id)).all()
+    return sorted(cards, key=lambda card: card.state != us_states.FEDERAL)
+
+
+def shown(session: Session, *, now: datetime) -> Sequence[FactCard]:
+    """Return the cards that people may see at `now`."""
+    return [card for card in standing(session) if card.days_left(now) >= 0]
+
+
+def to_check(session: Session, *, now: datetime) -> Sequence[FactCard]:
+    """Return the cards that have expired or will within two weeks, the oldest first."""
+    soon = [card for card in standing(session) if card.days_left(now) <= WARNED_BEFORE.days]
+    return sorted(soon, key=lambda card: card.checked_on)
+
+
+def has_expired(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a card is left out because nobody has checked it."""
+    return and_(FactCard.retired_at.is_(None), FactCard.checked_on < (now - GOOD_FOR).date().isoformat())
+
+
+def expires_soon(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a card is shown today and will be left out within two weeks."""
+    last = (now - GOOD_FOR + WARNED_BEFORE).date().isoformat()
+    return and_(FactCard.retired_at.is_(None), FactCard.checked_on <= last, ~has_expired(now))
+
+
+def state_of(text: str) -> str:
+    """Return the two letters of a state, “US” for federal law; raises BadInput."""
+    letters = us_states.FEDERAL if text.strip().lower() == "federal" else text.strip().upper()
+    if letters not in us_states.NAMES:
+        raise BadInput(f"“{text[:20]}” is no state. Write its two letters, like NY, or federal.")
+    return letters
+
+
+def _unretired(session: Session, number: int) -> FactCard:
+    card = get(session, number)
+    if card.retired_at is not None:
+        raise Conflict(f"Card {number} was retired on {card.retired_at:%B %-d, %Y}. Add a new one.")
+    return card
+
+
+def _sentence(text: str, language: str) -> str:
+    named = {"en": "English", "es": "Spanish"}[language]
+    clean = contacts.clean(text, what=f"{named} text", limit=TEXT_LENGTH)
+    if not clean:
+        raise BadInput(f"The {named} text is missing. A card speaks both languages.")
+    return clean
+
+
+def _person(text: str) -> str:
+    clean = contacts.clean(text, what="name of who checked it", limit=NAME_LENGTH)
+    if not clean:
+        raise BadInput("Say who has checked it; an office such as “legal team” is enough.")
+    return clean
+
+
+def _recent(text: str, now: datetime) -> str:
+    day = resources.day(text, now=now) if text else now.date().isoformat()
+    if date.fromisoformat(day) + GOOD_FOR < now.date():
+        raise BadInput(f"{day} is more than {GOOD_FOR.days} days ago, so nobody would see it. Check it anew.")
+    return day

@@ -1,0 +1,143 @@
+"""Metrics: the figures of the service as Prometheus reads them; no addresses, no secrets, no free text.
+
+Everything is read from tables, so any process that serves pages answers for all of them. This is the only
+file that imports prometheus_client.
+"""
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+
+from lists.clock import Clock
+from lists.db import Database
+from mailer.coordination import counters, heartbeat, job_runs, suspensions
+from mailer.coordination.job_runs import Run
+from mailer.monitoring.health import Finding
+from mailer.outbox import attempts, stats
+from mailer.outbox.attempts import OUTCOMES
+from mailer.outbox.outbox import STATES
+from mailer.outbox.stats import Census
+from mailer.policy import POLICY
+
+KIND = CONTENT_TYPE_PLAIN_0_0_4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Everything that is told, read in one transaction."""
+
+    census: Census
+    handed_over: Mapping[str, int]
+    pauses: Sequence[str]
+    runs: Sequence[Run]
+    workers: int
+    findings: Sequence[Finding]
+    dialect: str
+
+
+def read(database: Database, clock: Clock, *, findings: Sequence[Finding]) -> Figures:
+    """Read every figure from the tables; raises StorageTrouble."""
+    now, real = clock.now(), clock.real()
+    with database.read() as session:
+        return Figures(
+            census=stats.take(session, now=now),
+            handed_over=counters.in_all(session),
+            pauses=list(suspensions.all_of_them(session)),
+            runs=job_runs.last(session),
+            workers=heartbeat.alive(session, real=real),
+            findings=findings,
+            dialect=database.dialect,
+        )
+
+
+def text(figures: Figures) -> bytes:
+    """Return the figures in Prometheus's text format, version 0.0.4."""
+
+    class Shelf:
+        def collect(self) -> Iterable[Metric]:
+            yield from _messages(figures.census)
+            yield from _deliveries(figures)
+            yield from _jobs(figures.runs)
+            yield _checks(figures.findings)
+            yield _build(figures.dialect)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Shelf())
+    return generate_latest(registry)
+
+
+def _messages(counted: Census) -> Iterable[Metric]:
+    messages = GaugeMetricFamily(
+        "mailer_messages", "Messages in the outbox by kind and state", labels=("kind", "state")
+    )
+    for kind in sorted({*POLICY, *(kind for kind, _ in counted.counts)}):
+        for state in STATES:
+            messages.add_metric((kind, state), counted.counts.get((kind, state), 0))
+    yield messages
+    yield GaugeMetricFamily("mailer_waiting", "Messages due or being handed over", value=counted.waiting)
+    age = 0.0 if counted.age is None else counted.age.total_seconds()
+    yield GaugeMetricFamily(
+        "mailer_oldest_waiting_seconds", "How long the longest waiting message has been due", value=age
+    )
+    yield GaugeMetricFamily(
+        "mailer_sent_last_minute", "Messages that left within the last minute", value=counted.last_minute
+    )
+
+
+def _deliveries(figures: Figures) -> Iterable[Metric]:
+    handed_over = CounterMetricFamily(
+        "mailer_handed_over", "What the mail server answered, ever, by outcome", labels=("outcome",)
+    )
+    for outcome in OUTCOMES:
+        handed_over.add_metric((outcome,), figures.handed_over.get(outcome, 0))
+    yield handed_over
+    by_relay = CounterMetricFamily(
+        "mailer_relay_handed_over", "What each mail server answered, ever", labels=("relay", "outcome")
+    )
+    for (relay, outcome), number in sorted(attempts.of_relays(figures.handed_over).items()):
+        by_relay.add_metric((relay, outcome), number)
+    yield by_relay
+    paused = GaugeMetricFamily("mailer_paused", "Mail servers and domains that are paused", labels=("what",))
+    for what in ("relay", "domain"):
+        paused.add_metric((what,), sum(scope.startswith(f"{what}/") for scope in figures.pauses))
+    yield paused
+    yield GaugeMetricFamily("mailer_workers", "Delivery processes that live", value=figures.workers)
+
+
+def _jobs(last: Sequence[Run]) -> Iterable[Metric]:
+    def family(name: str, about: str, values: Iterable[float]) -> Metric:
+        metric = GaugeMetricFamily(f"mailer_job_{name}", about, labels=("job",))
+        for run, value in zip(last, values, strict=True):
+            metric.add_metric((run.job,), value)
+        return metric
+
+    yield family("last_run_timestamp_seconds", "When a job last ran", (_unix(run.at) for run in last))
+    yield family("last_run_seconds", "How long its last run took", (run.seconds for run in last))
+    yield family("last_run_rows", "How many rows its last run moved", (run.moved for run in last))
+    yield family("last_run_failed", "1 when its last run failed", (float(bool(run.fault)) for run in last))
+
+
+def _checks(findings: Sequence[Finding]) -> Metric:
+    metric = GaugeMetricFamily("mailer_check_ok", "1 when /health finds no trouble here", labels=("check",))
+    for finding in findings:
+        metric.add_metric((finding.name,), float(finding.level != "trouble"))
+    return metric
+
+
+def _build(dialect: str) -> Metric:
+    try:
+        ours = version("beloved-mailer")
+    except PackageNotFoundError:
+        ours = "unknown"
+    told = {"version": ours, "python": platform.python_version(), "database": dialect}
+    return InfoMetricFamily("mailer_build", "What runs here", value=told)
+
+
+def _unix(moment: datetime) -> float:
+    return moment.timestamp()

@@ -1,0 +1,132 @@
+"""Unknown: messages of which nobody can say whether the server took them (RFC 1047), and what is decided.
+
+Where the kind's policy says so, mailer/delivery/results.py sends such a message once more: the same row, so
+the same bytes and Message-ID, by which many mailboxes drop the second. The others wait for staff, or a late
+report.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import ColumnElement, CursorResult, Update, case, func, select, update
+from sqlalchemy.orm import Session
+
+from lists.db import once
+from lists.errors import Conflict, NotFound
+from mailer.outbox.outbox import ENTRY, UNKNOWN, Entry, OutboxRow, Result
+from mailer.policy import POLICY
+from mailer.smtp.doubt import MAY_HAVE_LEFT
+
+Decision = Literal["sent", "resend"]
+AGES: Mapping[str, timedelta] = {
+    "under an hour": timedelta(hours=1),
+    "under a day": timedelta(days=1),
+    "under a week": timedelta(days=7),
+}
+OLDER = "a week or more"
+OF_A_RESTORE = (OutboxRow.state == UNKNOWN, OutboxRow.why == MAY_HAVE_LEFT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Which:
+    """Some of the messages that wait for a decision: all that are so, by default every one.
+
+    `before`: put into the outbox before this moment; `broadcast` is an update's number.
+    """
+
+    kind: str | None = None
+    broadcast: int | None = None
+    before: datetime | None = None
+
+    @property
+    def condition(self) -> ColumnElement[bool]:
+        """Return this as SQL; the index begins with the kind, so that every one is named."""
+        row, kinds = OutboxRow, set(POLICY)
+        if self.kind is not None:
+            kinds &= {self.kind}
+        if self.broadcast is not None:
+            kinds &= {"broadcast"}
+        these = row.kind.in_(sorted(kinds)) & (row.state == UNKNOWN)
+        if self.broadcast is not None:
+            these &= row.ref == self.broadcast
+        if self.before is not None:
+            these &= row.queued_at < self.before
+        return these
+
+
+def look(session: Session, which: Which, *, now: datetime) -> Sequence[Mapping[str, object]]:
+    """Count what waits for a decision by `kind`, `why` and `age`: for how long it has been in the outbox."""
+    ages = [(OutboxRow.queued_at > now - length, age) for age, length in AGES.items()]
+    age = case(*ages, else_=OLDER)
+    by = (OutboxRow.kind, OutboxRow.why, age.label("age"))
+    found = session.execute(select(*by, func.count().label("number")).where(which.condition).group_by(*by))
+    order = [*AGES, OLDER]
+    return sorted(
+        (dict(row._mapping) for row in found),
+        key=lambda row: (row["kind"], row["why"], order.index(row["age"])),
+    )
+
+
+def resolve_some(session: Session, which: Which, decision: Decision, *, now: datetime, limit: int) -> int:
+    """Decide about at most `limit` of them; returns how many, 0 when none is left.
+
+    What is sent once more is composed anew, so nobody who left meanwhile gets it.
+    """
+    some = once(select(OutboxRow.id).where(which.condition).limit(limit).with_for_update(skip_locked=True))
+    mine = update(OutboxRow).where(OutboxRow.id.in_(some), OutboxRow.state == UNKNOWN)
+    done = _decided(mine, decision, now=now).returning(OutboxRow.id)  # SQLite counts no rows after a WITH
+    return len(session.scalars(done.execution_options(synchronize_session=False)).all())
+
+
+def resolve(session: Session, row_id: int, decision: Decision, *, now: datetime) -> None:
+    """Decide about one row: it was sent after all, or it is sent once more.
+
+    Raises NotFound, and Conflict for a row that does not wait for a decision.
+    """
+    row = session.get(OutboxRow, row_id)
+    if row is None:
+        raise NotFound(f"There is no message number {row_id} in the outbox.")
+    mine = update(OutboxRow).where(OutboxRow.id == row_id, OutboxRow.state == "unknown")
+    if not _changed(session, _decided(mine, decision, now=now)):
+        raise Conflict(f"Message {row_id} is {row.state}; only an unknown one waits for a decision.")
+
+
+def doubt(session: Session, *, limit: int) -> Sequence[Result]:
+    """Make unknown what waits in a database that was put back: it may have left from the lost machine.
+
+    Takes at most `limit` rows at a time; returns a result for each, for the sources to settle.
+    """
+    waiting = select(OutboxRow.id).where(OutboxRow.state.in_(("queued", "sending", "held"))).limit(limit)
+    found = session.execute(
+        update(OutboxRow)
+        .where(OutboxRow.id.in_(once(waiting)))
+        .values(state="unknown", why=MAY_HAVE_LEFT, worker=None, lease_until=None)
+        .returning(*ENTRY)
+        .execution_options(synchronize_session=False)
+    ).all()
+    entries = sorted((Entry(**row._mapping) for row in found), key=lambda entry: entry.id)
+    return [Result(entry=entry, state="unknown", why=MAY_HAVE_LEFT) for entry in entries]
+
+
+def restored(session: Session) -> int:
+    """Count the messages that may have left from a lost machine, and wait for a decision."""
+    return session.scalar(select(func.count()).select_from(OutboxRow).where(*OF_A_RESTORE)) or 0
+
+
+def resolve_restored(session: Session, decision: Decision, *, now: datetime) -> int:
+    """Decide about all messages that may have left from a lost machine; returns how many."""
+    return _changed(session, _decided(update(OutboxRow).where(*OF_A_RESTORE), decision, now=now))
+
+
+def _decided(these: Update, decision: Decision, *, now: datetime) -> Update:
+    if decision == "sent":
+        return these.values(state="sent", why="staff say it arrived", sent_at=now, worker=None)
+    return these.values(state="queued", why="staff want it sent again", due_at=now, worker=None)
+
+
+def _changed(session: Session, statement: object) -> int:
+    result = session.execute(statement.execution_options(synchronize_session=False))  # type: ignore[attr-defined]
+    assert isinstance(result, CursorResult)
+    return result.rowcount

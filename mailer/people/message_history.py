@@ -1,0 +1,71 @@
+"""History: what became of one message, told from the tables in words, oldest first."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from mailer.people.messages import Message
+from mailer.smtp import doubt
+
+TOLD = {"at": "When", "what": "What happened"}
+ANSWERS = {
+    "sent": "It was handed to the mail server, which took it.",
+    "deferred": "The server asked us to try again later.",
+    "refused": "The server refused it.",
+    "unreachable": "The mail server could not be reached.",
+    "unknown": "No answer came after the last byte: it may or may not have arrived.",
+}
+ENDS = {
+    "cancelled": "It will not leave any more",
+    "failed": "It could not be sent, and nobody tries again",
+    "expired": "It was given up",
+    "unknown": "Nobody can say whether it arrived",
+    "bounced": "It came back",
+    "complained": "Its reader complained about it",
+    "held": "It is held, and leaves when the reason is over",
+}
+OVER = ("cancelled", "failed", "unknown", "bounced", "complained")  # since some moment that nobody wrote down
+
+
+def told(message: Message, *, now: datetime) -> Sequence[Message]:
+    """Return each thing that happened as `at` and `what`; what is so at present has the present moment."""
+    attempts = message["attempts"]
+    assert isinstance(attempts, Sequence)
+    return [
+        {"at": message["queued_at"], "what": "It was put into the outbox."},
+        *({"at": attempt["at"], "what": _answer(attempt)} for attempt in attempts),
+        *_present(message, attempts, now),
+    ]
+
+
+def _answer(attempt: Mapping[str, object]) -> str:
+    outcome = str(attempt["outcome"])
+    code, reply = attempt["code"], str(attempt["reply"])
+    if reply in doubt.SENTENCES:  # no server was heard, and this is why
+        return doubt.SENTENCES[reply]
+    words = " ".join(str(part) for part in (code, reply) if part)
+    heard = "Noted" if outcome == "unknown" and not code else "It said"
+    return ANSWERS.get(outcome, f"{outcome}.") + (f" {heard}: {words}" if words else "")
+
+
+def _present(message: Message, attempts: Sequence[Mapping[str, object]], now: datetime) -> Sequence[Message]:
+    state, due_at = str(message["state"]), message["due_at"]
+    assert isinstance(due_at, datetime)
+    taken, claims = len(attempts), message["attempt"]
+    assert isinstance(claims, int)
+    if state == "sent":
+        return [] if attempts else [{"at": message["sent_at"], "what": "It was sent."}]
+    why = f": {message['why']}" if message["why"] else ""
+    told: list[Message] = []
+    if claims > taken + (state == "sending"):
+        once = "once" if claims - taken == 1 else f"{claims - taken} times"
+        told.append({"at": None, "what": f"A worker took it up {once} and gave it back without sending."})
+    if state == "queued" and due_at > now:
+        told.append({"at": due_at, "what": f"It will be tried{' again' if taken else ''}{why}."})
+    elif state == "queued":
+        told.append({"at": now, "what": f"It is due and waits for delivery{why}."})
+    elif state == "sending":
+        told.append({"at": now, "what": "A worker is handing it over."})
+    else:
+        at = message["expires_at"] if state == "expired" else now
+        told.append({"at": at, "what": f"{ENDS.get(state, state)}{why}."})
+    return told

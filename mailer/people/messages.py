@@ -1,0 +1,121 @@
+"""Messages of the ledger as people read them: to whom, in which state and why, and each attempt."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from lists.contacts import Contact
+from lists.errors import NotFound
+from mailer.outbox.attempts import Attempt
+from mailer.outbox.outbox import REASON, OutboxRow
+from mailer.templates.templates import Edition
+
+Message = dict[str, object]
+MESSAGE = {
+    "id": "Number",
+    "kind": "Kind",
+    "list": "List",
+    "template": "Text",
+    "email": "To",
+    "state": "State",
+    "why": "Why",
+    "due_at": "Due",
+    "sent_at": "Sent",
+}
+ATTEMPT = {
+    "at": "When",
+    "relay": "Mail server",
+    "address": "To",
+    "outcome": "Outcome",
+    "code": "Code",
+    "reply": "Their server said",
+}
+DETAILS = {
+    **MESSAGE,
+    "queued_at": "Put in",
+    "expires_at": "Given up after",
+    "tries": "Tries",
+    "key": "Key",
+}
+
+
+def found(
+    session: Session,
+    *,
+    limit: int,
+    state: str | None = None,
+    kind: str | None = None,
+    contact_id: int | None = None,
+) -> Sequence[Message]:
+    """Return messages, the newest first, of one state, kind or contact where these are given."""
+    wanted = (
+        select(OutboxRow, Contact.email, Edition.name)
+        .join(Contact, Contact.id == OutboxRow.contact_id)
+        .join(Edition, Edition.id == OutboxRow.edition_id)
+        .order_by(OutboxRow.id.desc())
+        .limit(limit)
+    )
+    if state is not None:
+        wanted = wanted.where(OutboxRow.state == state)
+    if kind is not None:
+        wanted = wanted.where(OutboxRow.kind == kind)
+    if contact_id is not None:
+        wanted = wanted.where(OutboxRow.contact_id == contact_id)
+    return [_told(row, email, template) for row, email, template in session.execute(wanted)]
+
+
+def one(session: Session, row_id: int) -> Message:
+    """Return one message with its attempts; raises NotFound."""
+    wanted = (
+        select(OutboxRow, Contact.email, Edition.name)
+        .join(Contact, Contact.id == OutboxRow.contact_id)
+        .join(Edition, Edition.id == OutboxRow.edition_id)
+        .where(OutboxRow.id == row_id)
+    )
+    row = session.execute(wanted).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no message number {row_id}. “mailer outbox list” shows the newest.")
+    message = {**_told(*row), "attempt": row[0].attempt}
+    return with_attempts(session, [message])[0]
+
+
+def with_attempts(session: Session, messages: Sequence[Message]) -> Sequence[Message]:
+    """Return messages with each hand-over to a server, oldest first."""
+    ids = [message["id"] for message in messages]
+    attempts: dict[object, list[Message]] = {number: [] for number in ids}
+    for attempt in session.scalars(select(Attempt).where(Attempt.outbox_id.in_(ids)).order_by(Attempt.id)):
+        attempts[attempt.outbox_id].append({key: getattr(attempt, key) for key in ATTEMPT})
+    return [{**message, "attempts": attempts[message["id"]]} for message in messages]
+
+
+def reasons(session: Session) -> dict[tuple[str, str], int]:
+    """Return how many messages wait or are held for a reason, by (state, why)."""
+    rows = session.execute(
+        select(OutboxRow.state, OutboxRow.why, func.count())
+        .where(OutboxRow.state.in_(("queued", "sending", "held")), REASON)
+        .group_by(OutboxRow.state, OutboxRow.why)
+    )
+    return {(state, why): number for state, why, number in rows}
+
+
+def count(session: Session, *, contact_id: int) -> int:
+    """Return how many messages there are to one contact."""
+    mine = select(func.count()).select_from(OutboxRow).where(OutboxRow.contact_id == contact_id)
+    return session.scalar(mine) or 0
+
+
+def addresses_used(session: Session, *, contact_id: int) -> set[str]:
+    """Return every address that messages to one contact were handed over for, while that is kept."""
+    used = select(Attempt.address).join(OutboxRow, OutboxRow.id == Attempt.outbox_id)
+    return {*session.scalars(used.where(OutboxRow.contact_id == contact_id, Attempt.address != ""))}
+
+
+def sent(session: Session) -> int:
+    """Return how many messages have been sent in all."""
+    return session.scalar(select(func.count()).select_from(OutboxRow).where(OutboxRow.state == "sent")) or 0
+
+
+def _told(row: OutboxRow, email: str, template: str) -> Message:
+    own = {key: getattr(row, key) for key in DETAILS if key not in ("email", "template")}
+    return {**own, "email": email, "template": template}

@@ -1,0 +1,147 @@
+"""Story: everything that happened to one person, in order, as staff read it.
+
+It is told from the tables and keeps nothing of its own, so it forgets with them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from lists import consents, merge_redirects, notes
+from lists.audit import AuditEntry
+from lists.contacts import Contact
+from lists.directory import Listing
+from lists.suppressions import Suppression
+from lists.topic_optouts import Decline
+from mailer.events.events import Event
+from mailer.people import message_history, messages
+from mailer.sources.invitations import Rsvp
+from mailer.sources.journeys import Journey
+
+MOST_MESSAGES = 200
+
+CONSENTS: Mapping[str, str] = {
+    "asked": "Asked to join the list {list}.",
+    "confirmed": "Confirmed the list {list}.",
+    "approved": "Staff approved them for the list {list}.",
+    "imported": "Came onto the list {list} with a file.",
+    "left": "Left the list {list}.",
+    "paused": "Paused the list {list}.",
+    "resumed": "Ended the pause of the list {list}.",
+    "language": "Chose the language of the list {list}.",
+    "topics": "Chose what to get from the list {list}.",
+    "merged": "Two addresses became one on the list {list}.",
+    "readdressed": "Has a new address on the list {list}.",
+    "undone": "Was taken off the list {list} again: the file had been a mistake.",
+}
+SUPPRESSIONS: Mapping[str, str] = {
+    "forgotten": "Asked to be forgotten.",
+    "complaint": "Complained about a mail, so nothing is written to this address.",
+    "bounce": "This address took no mail, so nothing is written to it.",
+    "staff": "Staff decided to write nothing to this address.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happening:
+    """One thing that happened: when, what in a sentence, by whom or where, and the words of that."""
+
+    at: datetime
+    what: str
+    by: str = ""
+    words: str = ""
+
+
+def told(
+    session: Session, contact: Contact, *, now: datetime, most: int = MOST_MESSAGES
+) -> Sequence[Happening]:
+    """Return everything that happened to a contact, oldest first, with the newest `most` messages."""
+    happened = [
+        Happening(at=contact.created_at, what="Became known here."),
+        *_said(session, contact),
+        *_declined(session, contact),
+        *_applied(session, contact),
+        *_answered(session, contact),
+        *_followed(session, contact),
+        *_barred(session, contact),
+        *_merged(session, contact),
+        *_noted(session, contact),
+        *_changed(session, contact),
+        *_written_to(session, contact, now=now, most=most),
+    ]
+    return sorted(happened, key=lambda each: each.at)  # what is of one moment stays in this order
+
+
+def _said(session: Session, contact: Contact) -> Iterator[Happening]:
+    for row in consents.of_contact(session, contact.id):
+        what = CONSENTS[row.action].format(list=row.list)
+        yield Happening(at=row.at, what=what, by=row.page, words=row.wording)
+
+
+def _declined(session: Session, contact: Contact) -> Iterator[Happening]:
+    for row in session.scalars(select(Decline).where(Decline.contact_id == contact.id)):
+        yield Happening(at=row.at, what=f"Wants no more of this kind: {row.topic}.")
+
+
+def _applied(session: Session, contact: Contact) -> Iterator[Happening]:
+    rows = select(Listing).where(Listing.contact_id == contact.id).order_by(Listing.id)
+    for row in session.scalars(rows):
+        yield Happening(at=row.asked_at, what=f"Asked to be on the map: {row.organization}.", words=row.offer)
+        if row.decided_at is not None:
+            yield Happening(at=row.decided_at, what=f"Application {row.id} was {row.state}.", by="staff")
+
+
+def _answered(session: Session, contact: Contact) -> Iterator[Happening]:
+    answers = select(Rsvp, Event).join(Event, Event.id == Rsvp.event_id).where(Rsvp.contact_id == contact.id)
+    for row, event in session.execute(answers):
+        call = f"call {event.id}, {event.titled('en')}"
+        yield Happening(at=row.answered_at, what=f"Answered “{row.answer}” to {call}.")
+
+
+def _followed(session: Session, contact: Contact) -> Iterator[Happening]:
+    for row in session.scalars(select(Journey).where(Journey.contact_id == contact.id)):
+        yield Happening(at=row.started_at, what=f"Began the letters “{row.sequence}”; now: {row.state}.")
+
+
+def _barred(session: Session, contact: Contact) -> Iterator[Happening]:
+    rows = select(Suppression).where(Suppression.email_digest == contact.email_digest)
+    for row in session.scalars(rows):
+        yield Happening(at=row.at, what=SUPPRESSIONS[row.reason])
+
+
+def _merged(session: Session, contact: Contact) -> Iterator[Happening]:
+    for row in merge_redirects.of_contact(session, contact.id):
+        yield Happening(at=row.at, what=f"Contact {row.gone_id} became part of this one.", by="staff")
+
+
+def _noted(session: Session, contact: Contact) -> Iterator[Happening]:
+    for row in notes.of_contact(session, contact.id):
+        yield Happening(at=row.at, what="A note was written.", by=row.by, words=row.text)
+
+
+def _changed(session: Session, contact: Contact) -> Iterator[Happening]:
+    """Tell what staff did to the contact: which fields, never what stood in them."""
+    about = f"contact {contact.id}"
+    mine = or_(AuditEntry.subject == about, AuditEntry.subject.startswith(f"{about}:", autoescape=True))
+    for row in session.scalars(select(AuditEntry).where(mine).order_by(AuditEntry.id)):
+        fields = row.subject.partition(": ")[2]
+        what = f"{row.action.capitalize()}: {fields}." if fields else f"{row.action.capitalize()}."
+        yield Happening(at=row.at, what=what, by=row.actor)
+
+
+def _written_to(session: Session, contact: Contact, *, now: datetime, most: int) -> Iterator[Happening]:
+    found = messages.found(session, limit=most, contact_id=contact.id)
+    for message in messages.with_attempts(session, found):
+        attempts = message["attempts"]
+        assert isinstance(attempts, Sequence)
+        # How often a worker took it up and gave it back happened to no person, so it is left untold.
+        taken = {**message, "attempt": len(attempts)}
+        over = message["state"] in message_history.OVER
+        last = attempts[-1]["at"] if attempts else message["queued_at"]
+        for row in message_history.told(taken, now=now):
+            at = last if over and row["at"] == now else row["at"]
+            assert isinstance(at, datetime)
+            yield Happening(at=at, what=f"Message {message['id']} ({message['template']}): {row['what']}")

@@ -1,0 +1,66 @@
+"""Bootstrap: the first start makes data folder, database and keys; every later start compares them.
+
+The database is made before the keys, and the keys before they are noted in it. So a first start that was
+killed at any moment is gone on with by the next, and keys without a database mean that the database was lost.
+"""
+
+from lists.db import Database
+from lists.errors import Conflict
+from mailer import migrations
+from mailer.settings import data_folder, key_check, keys, public_url
+from mailer.settings.loading import Settings, secret_folder
+
+
+def start(settings: Settings) -> None:
+    """Make what is missing at the first start, bring the database up to date, and note keys and public URL.
+
+    Raises Conflict for a database that was lost, for half a restore, and for another public URL than the
+    noted one; BadSettings for other keys than the noted ones.
+    """
+    if is_lost(settings):
+        raise Conflict(lost_sentence(settings))
+    create(settings)
+
+
+def is_lost(settings: Settings) -> bool:
+    """Tell whether the keys are there and their database is not; Conflict for half a restore."""
+    data_folder.refuse_unfinished(settings.home)
+    if not data_folder.has_keys(settings.home):
+        return False
+    database = Database(settings.database_url)
+    try:
+        return not migrations.has_tables(database)
+    finally:
+        database.dispose()
+
+
+def lost_sentence(settings: Settings) -> str:
+    """Say that the database was lost, and what to do."""
+    return (
+        f"The keys of this service are in {settings.home}, but its database is empty or missing. Put a backup"
+        " back into a new folder (“mailer db restore”), or the database where database_url says it is. If a"
+        " new, empty database is meant, and everybody who left may be forgotten: “mailer db create”."
+    )
+
+
+def create(settings: Settings) -> bool:
+    """Do as the first start, also where the database was lost; tells whether anything was missing.
+
+    Raises as `start` does, except for a lost database.
+    """
+    data_folder.refuse_unfinished(settings.home)
+    folder = secret_folder(settings)
+    database = Database(settings.database_url)
+    try:
+        new = not data_folder.has_keys(settings.home) or not migrations.has_tables(database)
+        if migrations.has_tables(database):
+            key_check.require(database, folder)  # before a second machine makes anything of its own
+        keys.make_folder(folder)  # an embedded database may be in the folder around it
+        migrations.upgrade(database)
+        found = key_check.keys_of(database, folder, making=True)
+        with database.write() as session:
+            key_check.note(session, found, folder)
+            public_url.note(session, settings)
+        return new
+    finally:
+        database.dispose()

@@ -1,0 +1,89 @@
+"""Deliver everything that is due: here, or by waiting for the process that does it already.
+
+On an embedded database only one process may deliver, and the lock of mailer/processes/work.py says who: two
+of them would take each other's claims for those of the dead, and mail people twice.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from lists.errors import Conflict
+from mailer.outbox import outbox, stats
+from mailer.people import messages
+from mailer.processes.serve import wait_until_drained
+from mailer.processes.work import LOCK
+from mailer.service import Service
+from mailer.tryout import postoffice
+
+MOST_ROUNDS = 100  # what is sent may let something else fall due
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """What a delivery did: how many it sent, how many wait still, and the trouble, if any."""
+
+    sent: int
+    waiting: int
+    trouble: str
+    next_due: datetime | None
+    held: int
+
+
+@contextmanager
+def lead(service: Service) -> Iterator[bool]:
+    """Tell whether this process is the one to deliver, and keep it so for as long as the block lasts."""
+    if service.database.dialect != "sqlite":
+        yield not (service.settings.tryout and postoffice.running(service.settings.home))
+        return
+    handle = os.open(service.settings.home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(handle)
+
+
+def drain(service: Service, *, leads: bool) -> str:
+    """Deliver what is due, or wait until it is delivered; returns what stands in the way, "" for nothing."""
+    with service.database.read() as session:
+        if not outbox.waiting(session, now=service.clock.now()):
+            return ""
+    if leads:
+        return service.deliver_until_empty().trouble
+    try:
+        wait_until_drained(service)
+    except Conflict as standstill:
+        return str(standstill)
+    return ""
+
+
+def deliver(service: Service) -> Delivered:
+    """Put what is due into the outbox and deliver it, until nothing is due any more or nothing can leave."""
+    with lead(service) as leads:
+        with service.database.read() as session:
+            before = messages.sent(session)
+        trouble = ""
+        for _ in range(MOST_ROUNDS):
+            moved = service.jobs.tick()
+            trouble = drain(service, leads=leads)
+            if trouble or not moved:
+                break
+        with service.database.read() as session:
+            now = service.clock.now()
+            counts = stats.counts(session)
+            left = {"queued", "sending"}
+            return Delivered(
+                sent=max(messages.sent(session) - before, 0),
+                waiting=sum(number for (_, state), number in counts.items() if state in left),
+                trouble=trouble,
+                next_due=stats.next_due(session, after=now),
+                held=sum(number for (_, state), number in counts.items() if state == "held"),
+            )

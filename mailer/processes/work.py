@@ -1,0 +1,89 @@
+"""The life of a delivery process: alone on an embedded database, ended by a signal or by its parent's end."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lists.errors import Conflict
+from mailer.coordination import clock_skew, heartbeat
+from mailer.service import Service
+
+LOCK = "delivery.lock"
+
+
+def run(service: Service, *, attached: bool) -> None:
+    """Deliver until told to stop: SIGTERM or SIGINT, or, when `attached`, the end of standard input.
+
+    Raises Conflict when another process delivers from the same embedded database.
+    """
+    with (
+        _alone(service, wait=attached),
+        clock_skew.followed(service.database, service.clock),
+        service.relays() as relays,
+        service.delivery(relays) as delivery,
+    ):
+
+        async def deliver() -> None:
+            loop = asyncio.get_running_loop()
+            if attached:
+                loop.add_signal_handler(
+                    signal.SIGINT, lambda: None
+                )  # Ctrl-C reaches us too; the parent decides
+                _at_end_of_input(lambda: loop.call_soon_threadsafe(delivery.stop))
+            else:
+                loop.add_signal_handler(signal.SIGINT, delivery.stop)
+            loop.add_signal_handler(signal.SIGTERM, delivery.stop)
+            name, stalled = service.name, lambda: delivery.stalled
+            async with heartbeat.beating(service.database, service.clock, worker=name, stalled=stalled):
+                await delivery.run()
+
+        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+            runner.run(deliver())
+
+
+@contextmanager
+def _alone(service: Service, *, wait: bool) -> Iterator[None]:
+    """Hold the lock of an embedded database: one process at a time delivers from it."""
+    if service.database.dialect != "sqlite":
+        yield
+        return
+    with _lock(service.settings.home / LOCK, wait=wait):
+        yield
+
+
+@contextmanager
+def _lock(path: Path, *, wait: bool) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(
+                "Another process delivers from this data folder already, probably “mailer serve”."
+                " Stop it first."
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _at_end_of_input(then: Callable[[], object]) -> None:
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        then()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,106 @@
+"""The two keys of the house, made at first start and never changed: whoever has them can sign links.
+
+mailer/settings/key_check.py notices when one is lost or changed while the database still depends on it.
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lists.errors import BadSettings, StorageTrouble
+
+KEY_BYTES = 32
+WITHOUT = {
+    "pepper": "without it nobody knows any more which addresses must never be written to",
+    "links": "without it every link in mails already sent is dead, also the one to leave",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """`pepper` keys the digests of addresses, `links` signs links; neither is ever shown."""
+
+    pepper: bytes = field(repr=False)
+    links: bytes = field(repr=False)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of the keys, and the data folder around it, for this account alone.
+
+    Raises StorageTrouble when that cannot be.
+    """
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as trouble:
+        raise _unusable(folder, trouble) from trouble
+
+
+def kept_in(folder: Path, *, making: bool = True) -> Keys:
+    """Read both keys from this folder; several processes at once get the same keys.
+
+    What is missing is made, unless `making` is False. The folder has mode 0700, the files 0600. BadSettings
+    when others can read them, or they are damaged or missing; StorageTrouble when they cannot be written.
+    """
+    if making:
+        make_folder(folder)
+    try:
+        with _locked(folder):
+            return Keys(
+                pepper=_key(folder / "pepper", making=making), links=_key(folder / "links", making=making)
+            )
+    except OSError as trouble:
+        raise _unusable(folder, trouble) from trouble
+
+
+def _unusable(folder: Path, trouble: OSError) -> StorageTrouble:
+    return StorageTrouble(f"The keys in {folder} cannot be read or made: {trouble.strerror}.")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _refuse_open(folder, mode="700")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _key(path: Path, *, making: bool) -> bytes:
+    if not path.exists():
+        if not making:
+            sentence = f"{path} is missing, and the database needs it. Put the file back from a backup:"
+            raise BadSettings([f"{sentence} {WITHOUT[path.name]}."])
+        _make(path)
+    _refuse_open(path, mode="600")
+    try:
+        key = bytes.fromhex(path.read_text("ascii"))
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise BadSettings([f"{path} is damaged; put the file back from a backup, never make a new one."])
+    return key
+
+
+def _make(path: Path) -> None:
+    """Write a whole key or none: a file that appears under the final name is complete and on the disk."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_hex(KEY_BYTES) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
+
+
+def _refuse_open(path: Path, *, mode: str) -> None:
+    if path.stat().st_mode & 0o077:
+        raise BadSettings([f"{path} is open to others on this machine; run: chmod {mode} {path}"])

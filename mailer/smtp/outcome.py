@@ -1,0 +1,47 @@
+"""Outcome: what became of one message that was handed to a relay; mailer/smtp/connection.py gives it."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from mailer.smtp import reply
+from mailer.smtp.reply import About
+
+State = Literal["sent", "deferred", "refused", "unreachable", "unknown", "unsupported"]
+
+_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one message: a state, the server's code, and its words (at most 500 characters).
+
+    `doubt` says of an unknown one which of mailer/smtp/doubt.py it is.
+    """
+
+    state: State
+    code: int | None = None
+    reply: str = ""
+    doubt: str = ""
+
+    @property
+    def enhanced(self) -> str:
+        """The enhanced status code of RFC 3463, such as "5.1.1", or "" when the server gave none."""
+        found = _ENHANCED.match(self.reply)
+        return found.group() if found else ""
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the message is larger than a server takes (RFC 3463, x.2.3 and x.3.4)."""
+        return self.state == "refused" and self.enhanced in ("5.2.3", "5.3.4")
+
+    @property
+    def about(self) -> About | None:
+        """Whom a server's refusal is about; None where no server refused anything."""
+        refused = self.code is not None and self.state in ("deferred", "refused")
+        return reply.about(self.code, self.enhanced, self.reply) if refused else None
+
+    @property
+    def ours(self) -> bool:
+        """Whether the sender's side is to blame: policy, reputation, protocol, or the relay itself."""
+        return self.state == "unreachable" or self.about == "ours"

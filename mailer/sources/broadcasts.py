@@ -1,0 +1,269 @@
+"""Broadcasts: an update that staff wrote once, to everyone who may get it when it is filled.
+
+The wording is frozen as an edition when a broadcast is created: what staff previewed is what leaves. Filling
+goes on from a cursor that moves in the same transaction as the rows, so a stop in the middle loses and
+repeats nobody.
+
+A recall is one row that changes, so it takes effect at once, however many messages wait: each is asked for it
+when it is composed, and nothing begins later than a second after that. What waits is cleared up in batches.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    String,
+    bindparam,
+    cast,
+    exists,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists import audit, catalog
+from lists.catalog import MailingList
+from lists.contacts import Contact
+from lists.db import Base, Id, Instant, Moment, PrimaryKey
+from lists.errors import BadInput, NotFound
+from lists.permission import allowed, people, refusal
+from lists.subscriptions import Subscription
+from mailer.compose.source import Addressed, Content, Refusal
+from mailer.outbox import outbox
+from mailer.outbox.outbox import OutboxRow, Result
+from mailer.policy import POLICY
+
+RECALLED = "recalled by staff"
+DEAD_LINKS = "dead-links"  # of a list: whoever was sent a mail of it while its links to leave were refused
+SEGMENTS = (DEAD_LINKS,)
+LIST_MAIL = tuple(kind for kind, policy in POLICY.items() if policy.list_mail)
+ARRIVED = ("sent", "unknown", "bounced", "complained")  # states of a message that somebody may have read
+WITHDRAWN = 2_000  # messages at once: a sign-up waits no longer for them than for a batch that is filled
+
+
+class Broadcast(Base):
+    """One update: its frozen edition, whom it is for, how far filling has come, and when it was recalled.
+
+    `segment` is the part of the audience it is for, one of SEGMENTS, or "" for all of it.
+    """
+
+    __tablename__ = "broadcasts"
+    __table_args__ = (
+        CheckConstraint("state IN ('filling', 'filled')", name="state"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[PrimaryKey]
+    subject: Mapped[str] = mapped_column(String(300))
+    audience: Mapped[str] = mapped_column(String(40))
+    segment: Mapped[str] = mapped_column(String(20), default="", server_default="")
+    edition_id: Mapped[int] = mapped_column(ForeignKey("editions.id"))
+    state: Mapped[str] = mapped_column(String(8), default="filling", index=True)
+    cursor: Mapped[int] = mapped_column(Id, default=0)
+    created_at: Mapped[Moment]
+    filled_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    recalled_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+
+
+# Made once: asked for each few messages.
+_RECALLED = select(Broadcast.id).where(
+    Broadcast.id.in_(bindparam("these", expanding=True)), Broadcast.recalled_at.is_not(None)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadCount:
+    """Who would get an update now: by language, and how many would not, by reason."""
+
+    languages: Mapping[str, int]
+    refused: Mapping[str, int]
+
+    @property
+    def readers(self) -> int:
+        """Return how many people would get it."""
+        return sum(self.languages.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broadcasts:
+    """The source of the kind `broadcast`."""
+
+    kinds: tuple[str, ...] = field(default=("broadcast",), init=False)
+
+    def fill(self, session: Session, *, now: datetime, limit: int) -> int:
+        """Put the next batch of the oldest unfinished broadcast into the outbox."""
+        unfinished = select(Broadcast).where(Broadcast.state == "filling").order_by(Broadcast.id).limit(1)
+        broadcast = session.scalars(unfinished.with_for_update()).one_or_none()
+        return 0 if broadcast is None else self.fill_batch(session, broadcast, now=now, limit=limit)
+
+    def fill_batch(self, session: Session, broadcast: Broadcast, *, now: datetime, limit: int) -> int:
+        """Put one batch of at most `limit` readers into the outbox and move the cursor past them."""
+        purpose = POLICY["broadcast"].purpose(broadcast.audience)
+        key = literal(f"broadcast/{broadcast.id}/contact/", String)
+        ahead = (
+            select(
+                Subscription.contact_id.label("contact_id"),
+                (key + cast(Subscription.contact_id, String)).label("key"),
+                literal(broadcast.id, Id).label("ref"),
+            )
+            .select_from(people(purpose))
+            .where(Subscription.contact_id > broadcast.cursor, allowed(purpose, now=now))
+            .where(*_within(broadcast.segment, broadcast.audience))
+        )
+        batch = ahead.order_by(Subscription.contact_id).limit(limit).subquery()
+        last = session.scalar(select(func.max(batch.c.contact_id)))
+        if last is None:
+            broadcast.state = "filled"
+            broadcast.filled_at = now
+            session.flush()
+            return 0
+        new = outbox.fill(
+            session,
+            # Not by the same limit again: whoever came back since would push somebody out of the batch.
+            ahead.where(Subscription.contact_id <= last),
+            kind="broadcast",
+            list=broadcast.audience,
+            edition_id=broadcast.edition_id,
+            now=now,
+        )
+        broadcast.cursor = last
+        session.flush()
+        return new
+
+    def compose(
+        self, session: Session, letters: Sequence[Addressed], *, now: datetime
+    ) -> Mapping[int, Content | Refusal]:
+        """Add nothing, as the text is frozen in the edition; refuse what was recalled meanwhile."""
+        refs = {letter.entry.ref for letter in letters}
+        recalled = set(session.scalars(_RECALLED, {"these": sorted(refs)}))
+        gone, text = Refusal(state="cancelled", why=RECALLED), Content()
+        return {letter.entry.id: gone if letter.entry.ref in recalled else text for letter in letters}
+
+    def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
+        """Nothing follows: the ledger's own counts are the broadcast's state."""
+
+    def next_due(self, session: Session, *, now: datetime) -> datetime | None:
+        """Now, while a broadcast is being filled."""
+        filling = session.scalar(select(Broadcast.id).where(Broadcast.state == "filling").limit(1))
+        return None if filling is None else now
+
+
+def head_count(session: Session, *, audience: str, now: datetime, segment: str = "") -> HeadCount:
+    """Count who would get an update to this audience at `now`, by language, and who would not, by reason."""
+    purpose = POLICY["broadcast"].purpose(audience)
+    why = refusal(purpose, now=now).label("why")
+    within = _within(segment, audience)
+    asked = select(Contact.language, why).select_from(people(purpose)).where(*within).subquery()
+    found = session.execute(
+        select(asked.c.language, asked.c.why, func.count()).group_by(asked.c.language, asked.c.why)
+    )
+    languages: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    for language, reason, number in found:
+        if reason is None:
+            languages[language] = number
+        else:
+            refused[reason] = refused.get(reason, 0) + number
+    return HeadCount(languages=languages, refused=refused)
+
+
+def readers(session: Session, *, audience: str, segment: str, now: datetime) -> Sequence[str]:
+    """Return the addresses of whoever would get an update to this audience at `now`, in order."""
+    purpose = POLICY["broadcast"].purpose(audience)
+    may = select(Contact.email).select_from(people(purpose)).where(allowed(purpose, now=now))
+    return session.scalars(may.where(*_within(segment, audience)).order_by(Contact.email)).all()
+
+
+def check_segment(session: Session, *, audience: str, segment: str) -> None:
+    """Raise BadInput for a part that a list cannot have: one whose links to leave have always worked."""
+    found = catalog.find(session, audience)
+    if segment == DEAD_LINKS and (found is None or found.links_mended_at is None):
+        raise BadInput(
+            f"The links to leave the list {audience} have always worked, so nobody got one that did not."
+        )
+
+
+def _within(segment: str, audience: str) -> Sequence[ColumnElement[bool]]:
+    """Return the SQL conditions, over `people` of an audience, of belonging to a segment of it."""
+    if not segment:
+        return ()
+    assert segment == DEAD_LINKS, segment
+    mended = select(MailingList.links_mended_at).where(MailingList.name == audience).scalar_subquery()
+    had = exists().where(
+        OutboxRow.contact_id == Contact.id,
+        OutboxRow.list == audience,
+        OutboxRow.kind.in_(LIST_MAIL),
+        OutboxRow.state.in_(ARRIVED),
+        func.coalesce(OutboxRow.sent_at, OutboxRow.queued_at) < mended,
+    )
+    return (had.correlate(Contact),)
+
+
+def create(
+    session: Session,
+    *,
+    subject: str,
+    audience: str,
+    edition_id: int,
+    now: datetime,
+    actor: str,
+    segment: str = "",
+) -> Broadcast:
+    """Create a broadcast, to be filled at once; `subject` is what lists of broadcasts show."""
+    broadcast = Broadcast(
+        subject=subject[:300],
+        audience=audience,
+        segment=segment,
+        edition_id=edition_id,
+        created_at=now,
+        state="filling",
+        cursor=0,
+    )
+    session.add(broadcast)
+    session.flush()
+    audit.note(session, actor=actor, action="broadcast send", subject=f"broadcast {broadcast.id}", now=now)
+    return broadcast
+
+
+def recall(session: Session, broadcast_id: int, *, now: datetime, actor: str) -> bool:
+    """Stop an update for good; False where it was recalled before. Raises NotFound.
+
+    Nothing of it begins later than a second after the commit; `withdraw` clears up what waits.
+    """
+    broadcast = get(session, broadcast_id)
+    session.refresh(broadcast, with_for_update=True)  # a batch that is being filled comes before it
+    if broadcast.recalled_at is not None:
+        return False
+    broadcast.recalled_at = now
+    broadcast.state = "filled"  # nothing of it goes into the outbox any more
+    session.flush()
+    audit.note(session, actor=actor, action="broadcast recall", subject=f"broadcast {broadcast_id}", now=now)
+    return True
+
+
+def withdraw(session: Session, *, limit: int) -> int:
+    """Cancel at most `limit` messages of recalled updates that wait in the outbox; returns how many."""
+    # Few, and asked first: as a subquery they could make a database look through all that waits.
+    recalled = session.scalars(select(Broadcast.id).where(Broadcast.recalled_at.is_not(None))).all()
+    if not recalled:
+        return 0
+    waiting = (OutboxRow.kind == "broadcast") & OutboxRow.ref.in_(recalled)
+    return len(outbox.cancel(session, waiting, why=RECALLED, limit=limit))
+
+
+def get(session: Session, broadcast_id: int) -> Broadcast:
+    """Return the broadcast of this number; raises NotFound."""
+    broadcast = session.get(Broadcast, broadcast_id)
+    if broadcast is None:
+        raise NotFound(f"There is no broadcast number {broadcast_id}. “mailer broadcast list” shows them.")
+    return broadcast
+
+
+def newest(session: Session) -> Sequence[Broadcast]:
+    """Return every broadcast, the newest first."""
+    return session.scalars(select(Broadcast).order_by(Broadcast.id.desc())).all()

@@ -1,0 +1,199 @@
+"""Journey: one contact on the way through one sequence; the table that a tick looks at.
+
+```
+waiting ─due→ sending ─sent, unknown, too late→ waiting (the next step) | done
+   ├ goal reached → goal      ├ refused by their server → stopped
+   ├ left, suppressed → left  └ cancelled → left
+   └ paused → paused ─the pause is over→ waiting
+```
+A million idle journeys cost a tick a few look-ups: its index holds only those that wait, by zone and time.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Row,
+    String,
+    UniqueConstraint,
+    exists,
+    func,
+    literal,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists import subscriptions, topic_optouts
+from lists.contacts import Contact
+from lists.db import Base, Instant, Moment, PrimaryKey, index_where, insert_or_nothing, once
+from lists.subscriptions import Subscription
+from mailer.policy import POLICY
+
+STATES = ("waiting", "due", "paused", "sending", "done", "goal", "left", "stopped")
+WAITING: ColumnElement[str] = literal_column("'waiting'")  # constants, so that the partial indexes serve
+DUE: ColumnElement[str] = literal_column("'due'")
+PAUSED: ColumnElement[str] = literal_column("'paused'")
+
+
+class Journey(Base):
+    """One contact in one sequence; `step` is the name of the step that comes next."""
+
+    __tablename__ = "journeys"
+    __table_args__ = (
+        UniqueConstraint("contact_id", "sequence"),
+        CheckConstraint(f"state IN {STATES}", name="state"),
+        index_where("ix_journeys_waiting", "zone", "due_at", state="waiting"),
+        index_where("ix_journeys_due", "sequence", state="due"),
+        index_where("ix_journeys_paused", "sequence", state="paused"),
+    )
+
+    id: Mapped[PrimaryKey]
+    contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"))
+    sequence: Mapped[str] = mapped_column(String(40))
+    step: Mapped[str] = mapped_column(String(40))
+    zone: Mapped[str] = mapped_column(String(40))
+    due_at: Mapped[Moment]
+    state: Mapped[str] = mapped_column(String(8))
+    started_at: Mapped[datetime] = mapped_column(Instant)
+
+
+def start(
+    session: Session,
+    who: ColumnElement[bool],
+    *,
+    sequence: str,
+    list: str,
+    step: str,
+    default_zone: str,
+    now: datetime,
+) -> int:
+    """Start a journey for every confirmed subscriber of `list` for whom `who` holds and who has none yet."""
+    zone = func.coalesce(func.nullif(Contact.zone, ""), literal(default_zone))
+    values: dict[str, ColumnElement[Any]] = {
+        "contact_id": Contact.id.expression,
+        "sequence": literal(sequence),
+        "step": literal(step),
+        "zone": zone,
+        "due_at": literal(now, Instant),
+        "state": WAITING,
+        "started_at": literal(now, Instant),
+    }
+    on_list = select(*values.values()).join(Subscription, Subscription.contact_id == Contact.id)
+    confirmed = on_list.where(
+        Subscription.list == list, Subscription.state == "confirmed", ~subscriptions.arriving(), who
+    )
+    return insert_or_nothing(session, Journey, confirmed, columns=tuple(values))
+
+
+def resume(session: Session, who: ColumnElement[bool], *, sequence: str, list: str, now: datetime) -> int:
+    """Let those go on who had left, or wanted no letters, and are confirmed and want them again.
+
+    What they were sent is not sent twice.
+    """
+    declined = topic_optouts.of_topic(POLICY["sequence"].topic, Subscription.contact_id.expression)
+    again = select(Subscription.contact_id).where(
+        Subscription.list == list, Subscription.state == "confirmed", who, ~declined
+    )
+    return move(
+        session,
+        Journey.sequence == sequence,
+        Journey.state == "left",
+        Journey.contact_id.in_(again),
+        to="waiting",
+        due_at=now,
+    )
+
+
+def end_for_leavers(session: Session, who: ColumnElement[bool], *, sequence: str, list: str) -> int:
+    """End the journeys of those who left the list."""
+    gone = select(Subscription.contact_id).where(Subscription.list == list, Subscription.state == "left", who)
+    return move(
+        session,
+        Journey.state == WAITING,
+        Journey.sequence == sequence,
+        Journey.contact_id.in_(gone),
+        to="left",
+    )
+
+
+def move_house(session: Session, contact_id: int, *, zone: str) -> None:
+    """Let this contact's journeys go by the clocks of another zone from now on."""
+    mine = update(Journey).where(Journey.contact_id == contact_id, Journey.zone != zone)
+    session.execute(mine.values(zone=zone))
+
+
+def end_pauses(session: Session, *, now: datetime, due_at: datetime | None = None) -> None:
+    """Let those go on whose pause is over; they are due at once, or since `due_at`."""
+    still = exists().where(Subscription.contact_id == Journey.contact_id, Subscription.paused_until > now)
+    move(session, Journey.state == PAUSED, ~still, to="waiting", due_at=due_at or now)
+
+
+def next_pause_end(session: Session, *, now: datetime) -> datetime | None:
+    """Return when the first pause ends, after `now`, that holds a journey back, or None."""
+    held = select(func.min(Subscription.paused_until)).join(
+        Journey, Journey.contact_id == Subscription.contact_id
+    )
+    return session.scalar(held.where(Journey.state == PAUSED, Subscription.paused_until > now))
+
+
+def take_due(
+    session: Session, *, sequence: str, step: str, zones: Sequence[str], now: datetime, limit: int
+) -> int:
+    """Mark up to `limit` waiting journeys of a step, due at `now` in these zones; returns how many."""
+    if not zones:
+        return 0
+    ready = (
+        select(Journey.id)
+        .where(Journey.state == WAITING, Journey.zone.in_(zones), Journey.due_at <= now)
+        .where(Journey.sequence == sequence, Journey.step == step)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = update(Journey).where(Journey.id.in_(once(ready))).values(state="due").returning(Journey.id)
+    # Counted, because SQLite's driver does not know how many rows a statement WITH a selection changed.
+    return len(session.scalars(taken.execution_options(synchronize_session=False)).all())
+
+
+def move(session: Session, *where: ColumnElement[bool], to: str, **values: Any) -> int:
+    """Move journeys for which the conditions hold to another state; returns how many."""
+    moved = update(Journey).where(*where).values(state=to, **values)
+    result = session.execute(moved.execution_options(synchronize_session=False))
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+def zones(session: Session) -> Sequence[str]:
+    """Return the zones in which somebody waits, by jumping from one to the next in the index."""
+    smallest = select(func.min(Journey.zone).label("zone")).where(Journey.state == WAITING)
+    found = smallest.cte("zones", recursive=True)
+    following = (
+        select(func.min(Journey.zone))
+        .where(Journey.state == WAITING, Journey.zone > found.c.zone)
+        .scalar_subquery()
+    )
+    found = found.union_all(select(following).where(found.c.zone.is_not(None)))
+    return session.scalars(select(found.c.zone).where(found.c.zone.is_not(None)).order_by(found.c.zone)).all()
+
+
+def earliest(session: Session) -> Sequence[Row[str, str, str, datetime]]:
+    """Return, for each sequence, step and zone in which somebody waits, the earliest moment due."""
+    return session.execute(
+        select(Journey.sequence, Journey.step, Journey.zone, func.min(Journey.due_at, type_=Instant))
+        .where(Journey.state == WAITING)
+        .group_by(Journey.sequence, Journey.step, Journey.zone)
+    ).all()
+
+
+def counts(session: Session, sequence: str) -> dict[tuple[str, str], int]:
+    """Return how many journeys of a sequence there are by (step, state)."""
+    rows = session.execute(
+        select(Journey.step, Journey.state, func.count())
+        .where(Journey.sequence == sequence)
+        .group_by(Journey.step, Journey.state)
+    )
+    return {(step, state): number for step, state, number in rows}

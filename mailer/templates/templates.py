@@ -1,0 +1,375 @@
+"""Template: the shipped file as read from disk. Edition: a template frozen when it was first used."""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, bindparam, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
+from lists.errors import BadInput, BrokenTemplate, NotFound
+from mailer.templates import front_matter, rendering
+from mailer.templates.rendering import Compiled, Frame, Renderer, Source
+
+LANGUAGES = ("en", "es")
+MOST_BYTES = 200_000
+LAYOUT = "_layout"
+
+_FORMAT = 1  # raise it when the same files compile to something else, so that new editions are made
+_LANGUAGE_NAMES = {"en": "English", "es": "Spanish"}
+_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*(?:/[a-z0-9]+(?:-[a-z0-9]+)*)*")
+_SECTION = re.compile(r"\s*<!--\s*([a-z]{2})\s*-->\s*", re.IGNORECASE)
+_TOML_LINE = re.compile(r"at line (\d+)")
+_MOST_RENDERERS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """An email text under its name, such as `welcome/toolkit`, in each language it is written in."""
+
+    name: str
+    sources: Mapping[str, Source]
+
+
+class Edition(Base):
+    """A template as compiled and shared by everyone when it was first used; never changed afterwards.
+
+    `content` holds subject, text, html and names for each language, `shared` the values for each language.
+    """
+
+    __tablename__ = "editions"
+    __table_args__ = (UniqueConstraint("name", "digest"),)
+
+    id: Mapped[PrimaryKey]
+    name: Mapped[str] = mapped_column(String(200))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(16))
+    created_at: Mapped[Moment]
+    content: Mapped[dict[str, Any]] = mapped_column(JSON)
+    shared: Mapped[dict[str, dict[str, str]]] = mapped_column(JSON)
+
+
+def read(path: Path) -> str:
+    """Return the text of a file in UTF-8, at most 200 kB.
+
+    Raises NotFound when there is none, BrokenTemplate when it is too large or not UTF-8.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise BadInput(f"{path} is not a file. Name a file of text.")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise NotFound(f"There is no file {path}.") from error
+    except OSError as error:
+        raise BadInput(f"The file {path} cannot be read by this account: {error.strerror}.") from error
+    if len(data) > MOST_BYTES:
+        raise BrokenTemplate(_TOO_LARGE, path=path, line=1)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BrokenTemplate(_NOT_UTF8, path=path, line=line) from error
+    if "\0" in text:
+        raise BrokenTemplate(_NOT_UTF8, path=path, line=text.count("\n", 0, text.index("\0")) + 1)
+    return text
+
+
+_TOO_LARGE = f"The file is larger than {MOST_BYTES // 1000} kB. An email holds words only; shorten it."
+_NOT_UTF8 = "This line is not UTF-8 text. Save the file again and choose the encoding UTF-8."
+
+
+def load(folder: Path, name: str) -> Template:
+    """Read `<name>/<language>.md` in every language there is.
+
+    Raises BadInput for a name that leads elsewhere, NotFound for one without files, BrokenTemplate for a bad
+    file.
+    """
+    if not _NAME.fullmatch(name):
+        raise BadInput(f"“{name[:60]}” is not the name of a template; names look like welcome/toolkit.")
+    home = folder.resolve()
+    sources = {}
+    for language in LANGUAGES:
+        path = folder / name / f"{language}.md"
+        if path.is_file():
+            if not path.resolve().is_relative_to(home):
+                raise BadInput(f"The template {name} leads out of its folder.")
+            sources[language] = parse(read(path), path=_shown(path))
+    if not sources:
+        raise NotFound(f"There is no template {name} in {folder}.")
+    return Template(name=name, sources=sources)
+
+
+def _shown(path: Path) -> str:
+    """Return a path as people know it: from the folder `templates` on, where it is in one."""
+    parts = path.parts
+    return "/".join(parts[parts.index("templates") :]) if "templates" in parts else path.as_posix()
+
+
+def parse(text: str, *, path: str) -> Source:
+    """Read a template in one language: front matter with subject and preview, then the body."""
+    matter = _matter(text, path=path, keys=("subject", "preview"))
+    for key, entry in matter.entries.items():
+        if entry.inner:
+            raise BrokenTemplate(
+                f"This file has one language. Write the {key} on one line.", path=path, line=entry.line
+            )
+    return _source(matter, path=path, body=matter.body, first_line=matter.first_line)
+
+
+def parse_update(text: str, *, path: str) -> dict[str, Source]:
+    """Read an update: one language, or a subject per language and a section for each under `<!-- es -->`.
+
+    Raises BrokenTemplate with the line of whatever is missing or contradicts itself.
+    """
+    matter = _matter(text, path=path, keys=("subject", "preview", "language"))
+    subject = matter.entries["subject"]
+    sections = _sections(matter, path=path)
+    if subject.inner:
+        languages = tuple(subject.inner)
+        if "language" in matter.entries:
+            line = matter.entries["language"].line
+            raise BrokenTemplate(
+                'Take the line "language" out: the subject already names its languages.', path=path, line=line
+            )
+    else:
+        languages = (_language(matter, sections, path=path),)
+        sections = sections or {languages[0]: (matter.body, matter.first_line)}
+    _agree(matter, languages, sections, path=path)
+    return {
+        language: _source(
+            matter, path=path, body=sections[language][0], first_line=sections[language][1], language=language
+        )
+        for language in LANGUAGES
+        if language in languages
+    }
+
+
+def frame(folder: Path, language: str) -> Frame:
+    """Read what every email of a language wears, from `_layout` in the folder of the email templates."""
+    if language not in LANGUAGES:
+        raise BadInput(f"“{language[:20]}” is not a language of this service. It has en and es.")
+    layout = folder / LAYOUT
+    path = layout / f"words.{language}.toml"
+    try:
+        words = tomllib.loads(read(path))
+    except tomllib.TOMLDecodeError as error:
+        match = _TOML_LINE.search(str(error))
+        raise BrokenTemplate(f"{error}.", path=_shown(path), line=int(match[1]) if match else 1) from error
+    for key, value in words.items():
+        if not isinstance(value, str):
+            raise BrokenTemplate(f"“{key}” must be a text in quotes.", path=_shown(path), line=1)
+    return Frame(
+        html=read(layout / "frame.html"),
+        text=read(layout / "frame.txt"),
+        css=read(layout / "mail.css"),
+        words=words,
+        path=_shown(layout),
+    )
+
+
+def edition(
+    session: Session,
+    template: Template,
+    *,
+    frames: Mapping[str, Frame],
+    fields: frozenset[str],
+    shared: Mapping[str, Mapping[str, str]],
+    now: datetime,
+) -> Edition:
+    """Return the edition of exactly this wording, frame and shared values, frozen now if it is new.
+
+    Two that freeze the same at once get the same one. Raises BrokenTemplate when the template cannot be
+    compiled.
+    """
+    digest = _digest(template, frames=frames, shared=shared)
+    wanted = {"called": template.name, "made_of": digest}
+    found = session.scalars(_EXACTLY, wanted).one_or_none()
+    if found is not None:
+        return found
+    content = {}
+    for language, source in template.sources.items():
+        compiled = rendering.compile(source, frame=frames[language], fields=fields)
+        content[language] = {
+            "subject": compiled.subject,
+            "text": compiled.text,
+            "html": compiled.html,
+            "names": sorted(compiled.names),
+        }
+    row = {
+        "name": template.name,
+        "digest": digest,
+        "created_at": now,
+        "content": content,
+        "shared": {language: dict(shared.get(language, {})) for language in template.sources},
+    }
+    insert_or_nothing(session, Edition, [row])
+    return session.scalars(_EXACTLY, wanted).one()
+
+
+def renderer(edition: Edition, language: str) -> Renderer:
+    """Return what renders an edition in a language, else in English, else in its only one; kept once made."""
+    content = edition.content
+    chosen = next((wish for wish in (language, LANGUAGES[0]) if wish in content), next(iter(content)))
+    key = (edition.name, edition.digest, chosen)
+    with _lock:
+        made = _renderers.pop(key, None)
+        if made is None:
+            part = content[chosen]
+            compiled = Compiled(
+                subject=part["subject"], text=part["text"], html=part["html"], names=frozenset(part["names"])
+            )
+            made = Renderer(compiled, edition.shared.get(chosen, {}))
+        _renderers[key] = made
+        if len(_renderers) > _MOST_RENDERERS:
+            del _renderers[next(iter(_renderers))]
+    return made
+
+
+_EXACTLY = select(Edition).where(Edition.name == bindparam("called"), Edition.digest == bindparam("made_of"))
+_renderers: dict[tuple[str, bytes, str], Renderer] = {}  # the one used longest ago comes first
+_lock = Lock()
+
+
+def _matter(text: str, *, path: str, keys: tuple[str, ...]) -> front_matter.Matter:
+    """Take the front matter off, with a subject in it and a body below it."""
+    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
+        raise BrokenTemplate(_TOO_LARGE, path=path, line=1)
+    matter = front_matter.read(text, path=path, keys=keys)
+    subject = matter.entries.get("subject")
+    if subject is None or not (subject.value or subject.inner):
+        line = subject.line if subject else 1
+        raise BrokenTemplate(
+            'The subject is missing. Add a line "subject: …" at the top.', path=path, line=line
+        )
+    for language, entry in subject.inner.items():
+        if language in LANGUAGES and not entry.value:
+            raise BrokenTemplate("The subject is empty.", path=path, line=entry.line)
+    if not matter.body.strip():
+        raise BrokenTemplate(
+            "There is no text below the lines at the top.",
+            path=path,
+            line=matter.first_line,
+        )
+    return matter
+
+
+def _source(
+    matter: front_matter.Matter, *, path: str, body: str, first_line: int, language: str = ""
+) -> Source:
+    """Return one language of a text."""
+    subject = matter.entries["subject"]
+    subject = subject.inner.get(language, subject)
+    preview = matter.entries.get("preview", front_matter.Entry(value="", line=subject.line))
+    preview = preview.inner.get(language, preview)
+    return Source(
+        subject=subject.value,
+        preview=preview.value,
+        body=body,
+        path=path,
+        first_line=first_line,
+        subject_line=subject.line,
+        preview_line=preview.line,
+    )
+
+
+def _language(matter: front_matter.Matter, sections: Mapping[str, tuple[str, int]], *, path: str) -> str:
+    """Return the one language of an update whose subject stands alone: named, or that of its only section."""
+    entry = matter.entries.get("language")
+    if entry is None:
+        return next(iter(sections)) if len(sections) == 1 else LANGUAGES[0]
+    language = entry.value.lower()
+    if language not in LANGUAGES:
+        raise BrokenTemplate(
+            f"“{entry.value}” is not a language of this service. Write en or es.", path=path, line=entry.line
+        )
+    return language
+
+
+def _sections(matter: front_matter.Matter, *, path: str) -> dict[str, tuple[str, int]]:
+    """Return each language's part of the body and its first line; empty without any `<!-- en -->`."""
+    lines = matter.body.split("\n")
+    marks = [
+        (number, match[1].lower()) for number, line in enumerate(lines) if (match := _SECTION.fullmatch(line))
+    ]
+    if not marks:
+        return {}
+    first = matter.first_line
+    for number, words in enumerate(lines[: marks[0][0]]):
+        if words.strip():
+            raise BrokenTemplate(
+                "This text belongs to no language. Put it below <!-- en --> or <!-- es -->.",
+                path=path,
+                line=first + number,
+            )
+    sections: dict[str, tuple[str, int]] = {}
+    ends = [number for number, _ in marks[1:]] + [len(lines)]
+    for (number, language), end in zip(marks, ends, strict=True):
+        line = first + number
+        if language not in LANGUAGES:
+            raise BrokenTemplate(
+                f"“{language}” is not a language of this service. Write en or es.", path=path, line=line
+            )
+        if language in sections:
+            raise BrokenTemplate(f"The section <!-- {language} --> stands here twice.", path=path, line=line)
+        body = "\n".join(lines[number + 1 : end])
+        if not body.strip():
+            raise BrokenTemplate(f"The section <!-- {language} --> is empty.", path=path, line=line)
+        sections[language] = (body, line + 1)
+    return sections
+
+
+def _agree(
+    matter: front_matter.Matter,
+    languages: tuple[str, ...],
+    sections: Mapping[str, tuple[str, int]],
+    *,
+    path: str,
+) -> None:
+    """Refuse subject, preview and sections that do not name the same languages."""
+    subject, preview = matter.entries["subject"], matter.entries.get("preview")
+    for language in languages:
+        line = subject.inner[language].line if subject.inner else subject.line
+        if language not in LANGUAGES:
+            raise BrokenTemplate(
+                f"“{language}” is not a language of this service. Write en or es.", path=path, line=line
+            )
+        if language not in sections:
+            raise BrokenTemplate(
+                f"The subject is given in {_LANGUAGE_NAMES[language]}, but no part of the text is. "
+                f"Put it below a line <!-- {language} -->.",
+                path=path,
+                line=line,
+            )
+    for language, (_, line) in sections.items():
+        if language not in languages:
+            raise BrokenTemplate(
+                f"This part is in {_LANGUAGE_NAMES[language]}, but there is no subject for it. Write "
+                'a line "subject:" with indented lines "en: …" and "es: …" below it.',
+                path=path,
+                line=line - 1,
+            )
+    if preview is None:
+        return
+    other = bool(preview.inner) and set(preview.inner) != set(languages)
+    if other or (preview.value and len(languages) > 1):
+        raise BrokenTemplate("Write the preview in the subject's languages.", path=path, line=preview.line)
+
+
+def _digest(
+    template: Template, *, frames: Mapping[str, Frame], shared: Mapping[str, Mapping[str, str]]
+) -> bytes:
+    """Return 16 bytes that differ when anything a reader could see differs."""
+    parts: list[Any] = [_FORMAT]
+    for language, source in sorted(template.sources.items()):
+        worn = frames[language]
+        parts.append([language, source.subject, source.preview, source.body, worn.html, worn.text, worn.css])
+        parts.append([sorted(worn.words.items()), sorted(shared.get(language, {}).items())])
+    return hashlib.sha256(json.dumps(parts).encode()).digest()[:16]

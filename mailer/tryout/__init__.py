@@ -1,0 +1,4 @@
+"""The try-out: mail goes to a post office on this machine, and a time machine moves the clock.
+
+For others: `postoffice`, `time_machine`, `message_reader` (read a message that anybody may have written).
+"""

@@ -1,0 +1,250 @@
+"""The try-out's post office: a real SMTP server on this machine that keeps every message to look at.
+
+It exists only while no mail server is configured, and listens on 127.0.0.1 alone. A message is answered
+with 250 after the transaction that holds it has committed; messages that arrive together share one.
+What is stored is the octets as they came; `mailer/tryout/message_reader.py` reads them.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from sqlalchemy import ColumnElement, LargeBinary, Text, delete, func, insert, or_, orm, select
+from sqlalchemy.orm import Mapped, mapped_column, undefer
+
+from lists.clock import Clock
+from lists.db import Base, Database, Moment, PrimaryKey
+from lists.errors import Conflict, NotFound, StorageTrouble
+from mailer.tryout.message_reader import Parts, parts, subject
+
+__all__ = ["Parts", "PostOffice", "Posted", "count", "message", "messages", "parts", "running"]
+
+HOST = "127.0.0.1"
+NOTE = "postoffice.json"
+LARGEST_MESSAGE = 25 * 1024 * 1024  # octets
+MESSAGES_PER_COMMIT = 500
+MESSAGES_KEPT = 100_000  # the oldest beyond these are thrown away
+SWEEP_EVERY = 1_000  # messages between two looks at how many are kept
+FAREWELL_SECONDS = 5.0  # how long stop() waits for messages on their way in
+ANSWER_SECONDS = 0.05  # for the last answers to leave, so that no sender is left in doubt
+GREETING_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
+logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd would write every address into our log
+
+
+class Posted(Base):
+    """A message as it arrived. `raw` is loaded only by `message`; `date` is the service's time."""
+
+    __tablename__ = "postoffice_messages"
+
+    id: Mapped[PrimaryKey]
+    to: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)
+    date: Mapped[Moment]
+    raw: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
+
+
+def messages(session: orm.Session, *, limit: int, before: int | None = None) -> list[Posted]:
+    """The newest `limit` messages (older than number `before`), ascending by id, without their octets."""
+    query = select(Posted).order_by(Posted.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Posted.id < before)
+    return list(session.scalars(query))[::-1]
+
+
+def message(session: orm.Session, id: int) -> Posted:
+    """One message with its octets; raises NotFound."""
+    found = session.get(Posted, id, options=[undefer(Posted.raw)])
+    if found is None:
+        raise NotFound(f"The post office has no message {id}.")
+    return found
+
+
+def count(session: orm.Session) -> int:
+    """How many messages are kept."""
+    return session.scalar(select(func.count(Posted.id))) or 0
+
+
+def sent_to(written: Collection[str]) -> ColumnElement[bool]:
+    """Return the condition that a message went to one of these spellings of an address, in any case."""
+    return or_(Posted.to.in_(written), func.lower(Posted.to).in_({text.lower() for text in written}))
+
+
+def forget(session: orm.Session, written: Collection[str]) -> None:
+    """Delete every message to this address, in whichever of these spellings."""
+    session.execute(delete(Posted).where(sent_to(written)))
+
+
+def running(home: Path) -> int | None:
+    """The port of the post office that runs on this data folder, or None.
+
+    A note left behind by a process that died names a port where nobody, or somebody else, answers: the
+    greeting must carry the name that the note has.
+    """
+    try:
+        note = json.loads((home / NOTE).read_text())
+        port, name = int(note["port"]), str(note["name"])
+        with socket.create_connection((HOST, port), timeout=GREETING_SECONDS) as line:
+            line.settimeout(GREETING_SECONDS)
+            greeting = line.recv(512)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+    return port if name.encode() in greeting else None
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """One message that waits to be stored, and where its sender waits for the answer."""
+
+    recipients: tuple[str, ...]
+    raw: bytes
+    answer: asyncio.Future[str]
+
+
+class PostOffice:
+    """Takes messages by SMTP into the database; start() and stop() may be called from any thread."""
+
+    def __init__(self, database: Database, clock: Clock, *, home: Path) -> None:
+        self._database = database
+        self._clock = clock
+        self._home = home
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Event | None = None
+        self._since_sweep = SWEEP_EVERY
+        self._port = 0
+
+    def start(self, port: int = 0) -> int:
+        """Listen on this port of 127.0.0.1 (0: any free one) and return it; raises Conflict when it is taken.
+
+        When it returns, `postoffice.json` in the data folder names the port.
+        """
+        with self._lock:
+            if self._thread is not None:
+                return self._port
+            ready: Future[int] = Future()
+            thread = threading.Thread(
+                target=lambda: asyncio.run(self._serve(port, ready)), name="post office", daemon=True
+            )
+            thread.start()
+            self._port = ready.result()
+            self._thread = thread
+            return self._port
+
+    def stop(self) -> None:
+        """Take no more messages, store those on their way in, and remove the note; safe to call twice."""
+        with self._lock:
+            if self._thread is None:
+                return
+            assert self._loop is not None and self._closing is not None
+            self._loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join()
+            self._thread = None
+
+    async def _serve(self, port: int, ready: Future[int]) -> None:
+        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
+        name = f"post-office-{secrets.token_hex(8)}"
+        counter = _Counter(name)
+        try:
+            server = await self._loop.create_server(counter.connection, HOST, port)
+            port = int(server.sockets[0].getsockname()[1])
+            self._leave_note(port, name)
+        except OSError as error:
+            ready.set_exception(Conflict(f"The post office cannot listen on port {port}: {error.strerror}."))
+            return
+        storing = asyncio.create_task(self._store_arrivals(counter.arrivals))
+        ready.set_result(port)
+        await self._closing.wait()
+        server.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(counter.arrivals.join(), FAREWELL_SECONDS)
+        await asyncio.sleep(ANSWER_SECONDS)
+        storing.cancel()
+        (self._home / NOTE).unlink(missing_ok=True)
+
+    def _leave_note(self, port: int, name: str) -> None:
+        draft = self._home / f"{NOTE}.{name}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"port": port, "name": name}, file)
+        draft.replace(self._home / NOTE)
+
+    async def _store_arrivals(self, arrivals: asyncio.Queue[_Arrival]) -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, thread_name_prefix="post office") as storeroom:
+            while True:
+                batch = [await arrivals.get()]
+                while len(batch) < MESSAGES_PER_COMMIT and not arrivals.empty():
+                    batch.append(arrivals.get_nowait())
+                answer = await loop.run_in_executor(storeroom, self._store, batch)
+                for arrival in batch:
+                    arrivals.task_done()
+                    if not arrival.answer.done():  # its sender may have hung up
+                        arrival.answer.set_result(answer)
+
+    def _store(self, batch: Sequence[_Arrival]) -> str:
+        """Keep these messages in one transaction; returns the SMTP reply that all their senders get."""
+        try:
+            now = self._clock.now()
+            rows = [row for arrival in batch for row in _rows(arrival, now)]
+            with self._database.write() as session:
+                session.execute(insert(Posted), rows)
+                self._sweep(session, len(rows))
+        except StorageTrouble as trouble:
+            _log.warning("post office: %s", trouble)
+            return "452 4.3.1 The message could not be stored; nothing was lost, try again later"
+        return "250 2.0.0 Kept in the post office"
+
+    def _sweep(self, session: orm.Session, added: int) -> None:
+        self._since_sweep += added
+        if self._since_sweep < SWEEP_EVERY:
+            return
+        self._since_sweep = 0
+        newest = session.scalar(select(func.max(Posted.id))) or 0
+        session.execute(delete(Posted).where(Posted.id <= newest - MESSAGES_KEPT))
+
+
+def _rows(arrival: _Arrival, now: datetime) -> list[dict[str, object]]:
+    title = subject(arrival.raw)
+    return [
+        {"to": recipient, "subject": title, "date": now, "raw": arrival.raw}
+        for recipient in arrival.recipients
+    ]
+
+
+class _Counter:
+    """Where letters are handed in: answers each SMTP command, and DATA when the message is stored."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.arrivals: asyncio.Queue[_Arrival] = asyncio.Queue()
+
+    def connection(self) -> SMTP:
+        return SMTP(
+            self,
+            hostname="localhost",
+            ident=self.name,
+            data_size_limit=LARGEST_MESSAGE,
+            enable_SMTPUTF8=True,
+            loop=asyncio.get_running_loop(),
+        )
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        raw = envelope.original_content
+        assert isinstance(raw, bytes)
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.arrivals.put_nowait(_Arrival(tuple(envelope.rcpt_tos), raw, answer))
+        return await answer

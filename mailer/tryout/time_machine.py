@@ -1,0 +1,151 @@
+"""The try-out's time machine: an offset in the database that every process adds to its clock.
+
+Advancing never jumps over anything: it goes to each next moment when something falls due, lets everything
+happen there (jobs tick, the outbox drains), and goes on until the target. A database that has such an offset
+is refused by a service with a real mail server, because its moments are not the world's.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import BigInteger, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from lists.clock import Clock
+from lists.db import MICROSECOND, Base, Database, insert_or_nothing
+from lists.errors import BadInput, Conflict
+from mailer.coordination import leases
+from mailer.outbox import outbox
+
+LONGEST = timedelta(days=400)
+LEAST = timedelta(minutes=1)
+MOVING = "time machine"  # the duty of whoever moves the clock
+MOVING_LENGTH = timedelta(minutes=10)
+
+
+class TryoutClock(Base):
+    """The one row that says how far the try-out is ahead of the machine's clock."""
+
+    __tablename__ = "tryout_clock"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    offset: Mapped[int] = mapped_column(BigInteger)
+
+
+def offset(session: Session) -> timedelta:
+    """Return how far the try-out is ahead; zero when nobody ever advanced it."""
+    row = session.get(TryoutClock, 1)
+    return timedelta(0) if row is None else row.offset * MICROSECOND
+
+
+def clock(database: Database) -> Clock:
+    """Return a clock that looks up the offset each time it is asked."""
+
+    def look_up() -> timedelta:
+        with database.read() as session:
+            return offset(session)
+
+    return Clock(look_up)
+
+
+def refuse_in_earnest(session: Session) -> None:
+    """Raise Conflict when this database was advanced in a try-out."""
+    if offset(session):
+        raise Conflict(
+            "This database was used in a try-out and its clock was moved ahead. Start with a new data folder"
+            " for real mail."
+        )
+
+
+def move_to(session: Session, moment: datetime, *, real: datetime) -> None:
+    """Set the clock so that it is now `moment`; it never goes back."""
+    ahead = (moment - real) // MICROSECOND
+    insert_or_nothing(session, TryoutClock, [{"id": 1, "offset": 0}])
+    session.execute(
+        update(TryoutClock).where(TryoutClock.id == 1, TryoutClock.offset < ahead).values(offset=ahead)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeMachine:
+    """Moves the try-out through time.
+
+    `next_due` tells when something falls due, `tick` runs every job once and returns how much it did, `drain`
+    returns when nothing that is due is left in the outbox.
+    """
+
+    database: Database
+    clock: Clock
+    next_due: Callable[[datetime], datetime | None]
+    tick: Callable[[], int]
+    drain: Callable[[], None]
+
+    def advance(self, length: timedelta) -> datetime:
+        """Go `length` ahead through every moment in between; returns the new present.
+
+        Raises BadInput for a length that is not positive or longer than 400 days.
+        """
+        if not timedelta(0) < length <= LONGEST:
+            raise BadInput(f"The clock can go ahead by up to {LONGEST.days} days at a time, and never back.")
+        with self._alone():
+            target = self.clock.now() + length
+            self._settle()
+            while (moment := self._next()) is not None and moment < target:
+                self._go(moment)
+            self._go(target)
+            return self.clock.now()
+
+    def advance_to_next(self) -> datetime | None:
+        """Go ahead until something happens, at most 400 days; None, and no move, when nothing ever will."""
+        with self._alone():
+            self._settle()
+            last = self.clock.now() + LONGEST
+            moment = self._next()
+            if moment is None or moment > last:
+                return None
+            while moment is not None and moment <= last and not self._go(moment):
+                moment = self._next()
+            return self.clock.now()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no schedule tick and no second machine move: what falls due meanwhile would leave too late."""
+        owner = secrets.token_hex(8)
+        with self.database.write() as session:
+            if not leases.hold(session, MOVING, owner=owner, real=self.clock.real(), length=MOVING_LENGTH):
+                raise Conflict("The clock is being moved already. Please wait until it stands still.")
+        try:
+            yield
+        finally:
+            with self.database.write() as session:
+                leases.release(session, MOVING, owner=owner, real=self.clock.real() - MICROSECOND)
+
+    def _next(self) -> datetime | None:
+        """Return the next moment; what should have happened already gets a little more time to happen."""
+        now = self.clock.now()
+        moment = self.next_due(now)
+        return None if moment is None else moment if moment > now else now + LEAST
+
+    def _go(self, moment: datetime) -> bool:
+        with self.database.write() as session:
+            move_to(session, moment, real=self.clock.real())
+        return self._settle()
+
+    def _settle(self) -> bool:
+        """Let everything happen that is due now, also what a job put that had begun before we were alone.
+
+        Tells whether anything did.
+        """
+        self.drain()
+        happened = False
+        while self.tick() or self._anything_due():
+            happened = True
+            self.drain()
+        return happened
+
+    def _anything_due(self) -> bool:
+        with self.database.read() as session:
+            return outbox.anything_due(session, now=self.clock.now())

@@ -1,0 +1,127 @@
+"""All that is kept about somebody, behind the link that was just mailed to them: to read, and as a file."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from lists import fields
+from lists.catalog import OURS
+from lists.contacts import Contact
+from mailer import json_values
+from mailer.events import events
+from mailer.people import data_export
+from mailer.people.data_export import Facts
+from mailer.templates import local_time
+from mailer.web.public import added_list, profile
+from mailer.web.visit import File, Page, Visit
+
+TEMPLATE = "known.html"
+FILE = 'attachment; filename="about-me.json"'  # a name that tells others who see it nothing
+MOST_SHOWN = 50  # of a kind, the newest; the file has all
+OTHER_LABELS = {  # a state of the country is another thing than that of a subscription
+    (name, "state"): "standing" for name in ("subscriptions", "applications", "journeys", "messages")
+}
+# What the page shows of each kind, in this order; the file has every column.
+SHOWN: Mapping[str, Sequence[str]] = {
+    "contact": (
+        *("email", "name", "language", "zip", "city", "county", "state", "zone", "position"),
+        *("organization", "tradition", "role", "discreet", "created_at"),
+        "readdressed_at",
+    ),
+    "subscriptions": ("list", "state", "asked_at", "confirmed_at", "left_at", "paused_until"),
+    "consents": ("at", "action", "list", "page", "wording"),
+    "declines": ("topic", "at"),
+    "applications": (
+        *("asked_at", "state", "name", "organization", "tradition", "role", "zip", "offer", "decided_at"),
+    ),
+    "answers": ("call", "answer", "answered_at"),
+    "journeys": ("sequence", "state", "started_at"),
+    "messages": ("queued_at", "kind", "state", "sent_at"),
+    "field_values": ("field", "value"),
+    "tags": ("tag", "at"),
+    "notes": ("at", "text"),
+    "mergers": ("at",),
+    "posted": ("date", "subject"),
+}
+
+
+def show(visit: Visit) -> Page:
+    """Show all that is kept, in words, each kind folded under what it is."""
+    with visit.service.database.read() as session:
+        contact = profile.bearer(session, visit)
+        visit = visit.speaking(contact.language)
+        facts = _facts(session, visit, contact)
+        zone = local_time.known(contact.zone) or ZoneInfo(visit.service.settings.default_zone)
+    kinds = [_kind(visit, name, _rows(facts, name), zone) for name in SHOWN]
+    values = {
+        "kinds": [kind for kind in kinds if kind["rows"]],
+        "barred": visit.words.known.barred[facts["suppressed"]] if facts["suppressed"] else "",
+        "most": MOST_SHOWN,
+        "file": f"{visit.path}.json",
+        "back": visit.path.removesuffix("/all"),
+    }
+    return Page(visit=visit, template=TEMPLATE, values=values)
+
+
+def download(visit: Visit) -> File:
+    """Give all that is kept as JSON, the same that `mailer contact export` prints."""
+    with visit.service.database.read() as session:
+        facts = data_export.of(session, profile.bearer(session, visit), now=visit.now)
+    body = json_values.written(facts).encode() + b"\n"
+    return File(body=body, kind="application/json", headers={"Content-Disposition": FILE})
+
+
+def _facts(session: Session, visit: Visit, contact: Contact) -> Facts:
+    """Return what is kept, with the titles of calls, lists and fields, and the position in one."""
+    facts = data_export.of(session, contact, now=visit.now, most=MOST_SHOWN + 1)
+    for row in _rows(facts, "answers"):
+        number = row["event_id"]
+        assert isinstance(number, int)
+        event = events.find(session, number)
+        row["call"] = "" if event is None else event.title.get(visit.language) or event.title["en"]
+    for name in ("subscriptions", "consents"):
+        for row in _rows(facts, name):
+            if row["list"] not in OURS:
+                row["list"] = added_list.title(session, visit, str(row["list"]))
+    own = {field.name: field for field in fields.every(session)}
+    for row in _rows(facts, "field_values"):
+        field = own[str(row["field"])]
+        row["field"] = field.title
+        row["value"] = row["value"] == "yes" if field.type == "yes/no" else row["value"]
+    (about,) = _rows(facts, "contact")
+    here = about["latitude"] is not None
+    about["position"] = f"{about['latitude']}, {about['longitude']}" if here else ""
+    return facts
+
+
+def _rows(facts: Facts, name: str) -> list[Facts]:
+    found = facts[name]
+    if isinstance(found, dict):
+        return [found]
+    assert isinstance(found, list)
+    return found
+
+
+def _kind(visit: Visit, name: str, rows: Sequence[Facts], zone: ZoneInfo) -> Facts:
+    """Return one kind as the page shows it: its words, its newest rows as pairs of label and value."""
+    newest = rows[:MOST_SHOWN] if name == "messages" else rows[::-1][:MOST_SHOWN]
+    told = [[_told(visit, name, column, row[column], zone) for column in SHOWN[name]] for row in newest]
+    return {
+        "words": visit.words.known[name],
+        "rows": [[(label, value) for label, value in row if value] for row in told],
+        "cut": len(rows) > MOST_SHOWN,
+    }
+
+
+def _told(visit: Visit, name: str, column: str, value: object, zone: ZoneInfo) -> tuple[str, str]:
+    """Return a column's label, and its value as people say it; what staff named stays as they wrote it."""
+    words = visit.words.known
+    label = words.label[OTHER_LABELS.get((name, column), column)]
+    if isinstance(value, datetime):
+        return label, local_time.dated(value.astimezone(zone), language=visit.language)
+    if isinstance(value, bool):
+        return label, words.value["yes" if value else "no"]
+    named = words.value.get(f"{name}_{column}_{value}") or words.value.get(f"{column}_{value}")
+    return label, named or str(value or "")

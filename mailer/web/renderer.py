@@ -1,0 +1,74 @@
+"""The press: sets a page from its template, the words of its language and the campaign's own texts."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from markupsafe import Markup
+
+from mailer.settings.loading import Settings
+from mailer.templates import rendering
+from mailer.web.visit import TEMPLATES, Page, Visit
+
+STATIC = Path(__file__).parent / "static"
+NOTHING: dict[str, Any] = {"mistakes": {}, "written": {}, "again": False, "opened": "", "did": ""}
+
+
+class Press:
+    """Holds the templates; one for the whole process, safe to use from many threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._templates = rendering.pages(TEMPLATES)
+        sheet = (STATIC / "public.css").read_bytes()
+        self._stylesheet = f"/static/public.css?v={hashlib.sha256(sheet).hexdigest()[:12]}"
+
+    def page(self, page: Page, *, access: str) -> str:
+        """Return the HTML of a page behind this kind of door."""
+        visit, settings = page.visit, self._settings
+        other = "es" if visit.language == "en" else "en"
+
+        def to(path: str, **query: object) -> str:
+            return _to(visit, path, {key: str(value) for key, value in query.items()})
+
+        return self._templates.get_template(page.template).render(
+            NOTHING
+            | {
+                "t": visit.words,
+                "lang": visit.language,
+                "other_lang": other,
+                "other_language": f"{quote(visit.path)}?{urlencode({**_kept(visit), 'lang': other})}",
+                "to": to,
+                "path": visit.path,
+                "campaign": settings.campaign_name[visit.language],
+                "motto": settings.motto[visit.language],
+                "postal_address": settings.postal_address,
+                "reply_to": settings.reply_to,
+                "tryout": settings.tryout and settings.loopback,
+                "private": access != "public",
+                "stylesheet": self._stylesheet,
+                "mail_link": _mail_link,
+                "strong": _strong,
+                **page.values,
+            }
+        )
+
+
+def _to(visit: Visit, path: str, query: dict[str, str]) -> str:
+    """Return the address of one of our pages, with the language wherever the browser would not ask for it."""
+    if visit.chosen or visit.language != visit.accepted:
+        query["lang"] = visit.language
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _kept(visit: Visit) -> dict[str, str]:
+    return {key: value for key, value in visit.query.items() if key in ("answer", "page", "via")}
+
+
+def _mail_link(address: str) -> Markup:
+    return Markup('<a href="mailto:{0}">{0}</a>').format(address)
+
+
+def _strong(text: str) -> Markup:
+    return Markup('<strong class="address">{}</strong>').format(text)

@@ -1,0 +1,78 @@
+"""What a column is, is guessed from its name, known for other tools' exports, and can be corrected."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lists.errors import BadInput
+from lists.tables import column_mapping, headings, statuses
+from lists.tables.column_mapping import ABOUT_MAIL, ANYTHING_REFUSES, FIELDS, USUAL, YES_REFUSES, YES_WANTED
+from lists.tables.statuses import STATES, WANTED
+from lists.tables.tools import TOOLS
+
+
+@pytest.mark.parametrize(
+    "name", ["email", "E-mail", "EMAIL ADDRESS", "Correo electrónico:", "correo_electronico"]
+)
+def test_the_address_is_known_by_its_names_in_both_languages(name: str) -> None:
+    assert column_mapping.guess([name]).fields == ["email"]
+
+
+def test_a_last_name_is_read_only_when_somebody_says_so() -> None:
+    columns = ["Email", "First Name", "Last Name"]
+    assert column_mapping.guess(columns).unread == ["Last Name"]
+    said = column_mapping.guess(columns, said={"last name": "last_name"})
+    assert said.fields == ["email", "first_name", "last_name"]
+
+
+def test_what_is_said_takes_the_place_of_what_was_guessed() -> None:
+    columns = ["Email", "Contact e-mail", "Status"]
+    with pytest.raises(BadInput, match="none is known"):
+        column_mapping.guess(["Contact e-mail"])
+    found = column_mapping.guess(columns, said={"Contact e-mail": "email", "Status": ""})
+    assert found.fields == ["", "email", ""]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said", "sentence"),
+    [
+        (["Email", "Correo"], {}, "“Email”, “Correo” would each be the address. Keep one of them: --map"),
+        (["Email"], {"Mail": "email"}, "no column “Mail”. It has “Email”"),
+        (["Email"], {"Email": "phone"}, "“phone” is nothing a column can be. These are: email, name"),
+        (["Teléfono", ""], {}, "none is known as the address. It has “Teléfono”. Say which"),
+        ([], {}, "It has no names"),
+    ],
+)
+def test_what_cannot_be_is_told_with_what_to_do(
+    columns: list[str], said: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        column_mapping.guess(columns, said=said)
+    assert sentence in str(refused.value)
+
+
+def test_states_are_known_by_their_words() -> None:
+    assert statuses.state("Subscribed") == statuses.state("") == WANTED
+    assert statuses.state("spam_complaint") == "complained about mail there"
+    assert statuses.state("married") is None
+
+
+def test_the_tables_speak_of_nothing_that_is_not_there() -> None:
+    for tool in TOOLS:
+        assert set(tool.fields.values()) <= {*FIELDS, ""}
+        assert tool.source and 0 <= tool.least <= len(tool.signs)
+        for name in (*tool.fields, *tool.signs, *tool.files):
+            assert headings.plain(name) == name
+    assert set(USUAL.values()) <= set(FIELDS)
+    assert all(headings.key(name) == name for name in USUAL)
+    assert all(headings.plain(word) == word for word in STATES)
+    assert set(YES_WANTED) | set(YES_REFUSES) | set(ANYTHING_REFUSES) | {"state"} == ABOUT_MAIL
+
+
+@given(st.lists(st.text(max_size=12), max_size=6), st.text(max_size=20))
+def test_any_names_are_mapped_or_refused(columns: list[str], file_name: str) -> None:
+    try:
+        found = column_mapping.guess(columns, file_name=file_name)
+    except BadInput:
+        return
+    assert len(found.fields) == len(columns) and found.place("email") is not None

@@ -1,0 +1,204 @@
+"""Only a known yes is a yes: what people type, tick and draw into a column in which they agree."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lists.tables import consent_cells, headings
+from lists.tables.consent_cells import DOUBTS, NO, NOTHING, YES
+
+YESES = [
+    "yes",
+    "Yes",
+    "YES!",
+    " y ",
+    "sí",
+    "SI",
+    "Si.",
+    "s",
+    "x",
+    "X",
+    "✓",
+    "✔",
+    "☑",
+    "☑️",
+    "✅",
+    "true",
+    "TRUE",
+    "VERDADERO",
+    "verdadero",
+    "1",
+    "on",
+    "agree",
+    "I agree",
+    "i agree.",
+    "de acuerdo",
+    "De Acuerdo",
+    "acepto",
+    "WAHR",
+    "VRAI",
+    "t",
+    "[x]",
+    "Yes, please",
+    "I agree to receive emails from the campaign.",
+    "I agree to receive emails (one a month).",
+    "Acepto recibir correos de la campaña",
+    "Sí, quiero recibir correos",
+    "Estoy de acuerdo con recibir correos",
+    "☑ Yes",
+]
+NOS = [
+    "no",
+    "No",
+    "NO.",
+    "false",
+    "FALSO",
+    "falso",
+    "FAUX",
+    "FALSCH",
+    "0",
+    "off",
+    "n",
+    "☐",
+    "✗",
+    "✘",
+    "❌",
+    "⬜",
+    "nope",
+    "No estoy de acuerdo",
+    "no acepto",
+    "do not",
+    "don't",
+    "I do not agree",
+    "I don’t agree",
+    "f",
+    "[ ]",
+    "never",
+    "nunca",
+    "declined",
+    "❌ No",
+]
+NOTHINGS = ["", " ", "n/a", "N/A", "none", "NULL", "-", "—", "ninguno", "\u200b"]
+UNKNOWNS = [
+    "maybe",
+    "yes?",
+    "☐ Yes",
+    "-1",
+    "2",
+    "¹",
+    "=TRUE()",
+    "yes/no",
+    "Y/N",
+    "asked by phone",
+    "Ana",
+    "I agree, but not by phone",
+    "I don't agree to that",
+    "Yes, unless it is weekly",
+    "Si cambio de parroquia",
+    "Sí, pero no por teléfono",
+    "I agree to nothing",
+    "Yes, remove me",
+    "I want to be removed",
+    "¿sí?",
+    "!yes",
+    "I agree and can unsubscribe at any time",
+    "Quiero darme de baja",
+    "👍",
+    "yes no",
+    "1.5",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (text, said)
+        for said, texts in [("yes", YESES), ("no", NOS), ("nothing", NOTHINGS), ("unknown", UNKNOWNS)]
+        for text in texts
+    ],
+)
+def test_a_cell_says_yes_no_or_nothing_that_is_known(text: str, said: str) -> None:
+    assert consent_cells.answer(text) == said
+
+
+def test_the_lists_do_not_contradict_each_other() -> None:
+    assert YES.isdisjoint(NO) and YES.isdisjoint(NOTHING) and NO.isdisjoint(NOTHING)
+    assert all(headings.plain(word) == word for word in YES | NO | NOTHING | DOUBTS)
+
+
+@given(st.text(max_size=30))
+@example("ye\u0301s")
+@example("①")
+def test_every_text_is_one_of_four_and_only_a_listed_one_is_a_yes(text: str) -> None:
+    said = consent_cells.answer(text)
+    assert said in ("yes", "no", "nothing", "unknown")
+    if said == "yes" and headings.plain(text):
+        words = headings.plain(text)
+        listed = words in YES or consent_cells.AGREES.match(
+            " ".join(text.split()).lstrip(consent_cells.AROUND)
+        )
+        assert listed or text.casefold().strip() in consent_cells.BOXES
+
+
+@given(
+    begins=st.sampled_from(
+        ["", "Yes, ", "I agree to receive mail ", "Sí, ", "Acepto recibir correos ", "de acuerdo "]
+    ),
+    word=st.sampled_from(
+        [
+            "no",
+            "not",
+            "never",
+            "don't",
+            "don’t",
+            "doesn't",
+            "can't",
+            "cannot",
+            "without",
+            "nunca",
+            "ni",
+            "sin",
+            "jamás",
+            "nicht",
+            "kein",
+            "pas",
+            "não",
+            "non",
+            "none",
+            "nor",
+            "n't",
+        ]
+    ),
+    before=st.sampled_from(["", "by phone, ", "mail "]),
+    after=st.text(st.characters(codec="ascii", categories=["L", "Zs"]), max_size=20),
+)
+def test_no_text_with_a_negation_is_a_yes(begins: str, word: str, before: str, after: str) -> None:
+    for text in (f"{begins}{before}{word} {after}", f"{begins}{before}{word}", f"{word} {begins}".strip()):
+        assert consent_cells.answer(text) != "yes"
+        assert consent_cells.answer(text.upper()) != "yes"
+
+
+def test_what_staff_say_means_yes_is_a_yes() -> None:
+    means = {headings.plain("I want the monthly letter; no calls!")}
+    assert consent_cells.answer("i want the MONTHLY letter; no calls!", yes_means=means) == "yes"
+    assert consent_cells.answer("I want the monthly letter", yes_means=means) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("No", "no"),
+        ("0", "no"),
+        ("0.0", "no"),
+        ("☐", "no"),
+        ("", "nothing"),
+        ("yes", "yes"),
+        ("x", "yes"),
+        ("opted out", "unknown"),
+        ("do not", "unknown"),
+        ("✗", "unknown"),
+        ("never", "unknown"),
+    ],
+)
+def test_where_a_yes_is_a_refusal_a_no_must_be_plain(text: str, said: str) -> None:
+    assert consent_cells.boolean(text) == said

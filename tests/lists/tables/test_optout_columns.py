@@ -1,0 +1,91 @@
+"""A heading or a cell that may say who wants no mail is noticed, in several languages, and little else is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lists.tables import headings, optout_columns
+
+SMELLS = """unsub|Unsubscribed|Opt-out|opted out|HasOptedOutOfEmail|Do not|Don't email|No bulk|blacklist
+Blocklist|Bounce count|On hold|hold|Suppressed|subscribed|Consent|Permission|GDPR|Status|Active
+Complaint|spam|Baja|Desuscrito|No contactar|Rebotado|Cancelado|Désabonné|Abgemeldet
+Descadastrado|email_disabled|isOptOut|E-mail status|Newsletter
+Do you agree to receive emails from us?|¿Acepta recibir correos?|dnc|unsubscribed_at
+Membership status|Suscripción|No Bulk Emails (User Opt Out)|Marketing emails bounced
+Contact preferences|Отписан|取消订阅|Cancel date|opt_in|Consentimiento RGPD|Subscriber
+Fecha de baja|Do Not Mail|OK to email|Statut|Einwilligung|Blacklisted?|Correo rebotado
+No longer wants email|Emailable|Estado de suscripción|Inscrit à la lettre|Zustimmung|Consenso
+Estatus"""
+HARMLESS = """Household|Threshold|Holder|Account holder|Activity|Job status|Marital status|First name|Phone
+Notes|Tags|Estado|Nombre|Contact No|Phone No.|House No|No. of children|Address|Mailing address
+Do Not Call|SMS Opt Out|can2_sms_status|Options|Adoption|Optical|Notebook|Donation amount
+Company|Region|TIMEZONE|Preferred language|Birthday|created_at|Ownership|Last activity date
+Baja California|Facebook|City|Role|Age|Attended|Nationality|Annotation|Notary|Comments|Pronouns
+Last active|Sun subtotal|Estado civil|Congregation|Denomination|Website|Lead Status|Stopwatch"""
+
+
+def listed(text: str) -> list[str]:
+    return [name for line in text.splitlines() for name in line.split("|")]
+
+
+@pytest.mark.parametrize("name", listed(SMELLS))
+def test_a_heading_that_smells_of_refusal_is_noticed_however_it_is_written(name: str) -> None:
+    for spelled in (name, name.upper(), name.lower(), name.replace(" ", "_"), f" {name}: "):
+        assert optout_columns.in_heading(spelled), spelled
+
+
+@pytest.mark.parametrize("name", listed(HARMLESS))
+def test_a_heading_that_only_looks_alike_is_not(name: str) -> None:
+    assert not optout_columns.in_heading(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "anywhere", "in_a_group"),
+    [
+        ("unsubscribed", True, True),
+        ("Opted out - 2024", True, True),
+        ("choir, unsubscribed", True, True),
+        ("asked: do not email", True, True),
+        ("dado de baja", True, True),
+        ("Cleaned", True, True),
+        ("bounced", True, True),
+        ("baja", True, True),
+        ("cancelado", False, True),
+        ("vip;inactive", False, True),
+        ("Arizona", False, False),
+        ("Baja California", False, False),
+        ("choir, vigil", False, False),
+        ("Subscribed", False, False),
+        ("no", False, False),
+        ("the house was cleaned", False, False),
+    ],
+)
+def test_a_cell_says_it(text: str, anywhere: bool, in_a_group: bool) -> None:
+    assert optout_columns.in_cell(text, group=False) is anywhere
+    assert optout_columns.in_cell(text, group=True) is in_a_group
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("unsubscribed_email_audience_export_1.csv", "unsubscribed"),
+        ("Copia de cleaned_x (1).csv", "cleaned"),
+        ("suppression_bounces.csv", "suppression"),
+        ("bajas-2024.csv", "bajas"),
+        ("Do not email.csv", "do not email"),
+        ("subscribed_email_audience_export_1.csv", ""),
+        ("people.csv", ""),
+        ("Baja California.csv", ""),
+    ],
+)
+def test_the_name_of_a_file_says_it(name: str, words: str) -> None:
+    assert optout_columns.in_file_name(name) == words
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_plain_and_stays_so(text: str) -> None:
+    words = headings.plain(text)
+    assert headings.plain(words) == words
+    for group in (False, True):
+        assert optout_columns.in_cell(text, group=group) in (False, True)
+    assert optout_columns.in_heading(text) in (False, True)

@@ -1,0 +1,118 @@
+"""A backup holds everything, shows nothing, and nobody waits for it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lists.db import Base
+from lists.errors import Conflict, StorageTrouble
+from mailer.backup import backup
+from mailer.service import Service
+from tests import commands
+from tests.people import Person
+
+PASSPHRASE = b"five plain words in a row"
+
+
+def made(service: Service, target: Path) -> backup.Made:
+    return backup.make(
+        target,
+        PASSPHRASE,
+        database=service.database,
+        home=service.settings.home,
+        now=service.clock.now(),
+        progress=lambda _: None,
+    )
+
+
+def parts(target: Path) -> dict[str, bytes]:
+    with target.open("rb") as file, backup.reading(file, PASSPHRASE) as tar:
+        found = {}
+        for member in tar:
+            data = tar.extractfile(member)
+            assert data is not None
+            found[member.name] = data.read()
+        return found
+
+
+def test_a_backup_holds_the_rows_the_keys_the_settings_and_the_journals(
+    service: Service, ana: Person, ben: Person, cleo: Person, tmp_path: Path
+) -> None:
+    commands.mailer(service)("deliver")
+    (tmp_path / "mailer.toml").write_text('motto.en = "Hello"\n')
+    (tmp_path / "secrets" / "database_url").write_text("postgresql://another.example.org/mailer")
+    (tmp_path / "resources").mkdir()
+    (tmp_path / "resources" / "guide.pdf").write_bytes(b"%PDF")
+    told = made(service, tmp_path / "monday")
+    found = parts(tmp_path / "monday")
+    contacts = json.loads(found["tables/contacts/000000"])
+    assert [row[1] for row in contacts] == [ana.email, ben.email, cleo.email]
+    for name in ("secrets/pepper", "secrets/links", "mailer.toml", "departures", "resources/guide.pdf"):
+        assert found[f"files/{name}"] == (tmp_path / name).read_bytes()
+    assert any(name.startswith("files/journals/") for name in found)
+    assert "files/secrets/database_url" not in found  # or a restored house would write into the old one
+    end = json.loads(found["end.json"])
+    assert (end["contacts"], sum(end.values())) == (3, told.rows)
+    assert told.octets == (tmp_path / "monday").stat().st_size
+
+
+def test_nobody_else_can_read_it(service: Service, ben: Person, tmp_path: Path) -> None:
+    target = tmp_path / "monday"
+    made(service, target)
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert b"vecinos" not in target.read_bytes()
+    assert not [path for path in tmp_path.iterdir() if path.suffix == backup.UNFINISHED]
+
+
+def test_a_backup_never_overwrites_anything(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "monday").write_text("precious")
+    with pytest.raises(Conflict, match="is there already"):
+        made(service, tmp_path / "monday")
+    assert (tmp_path / "monday").read_text() == "precious"
+
+
+def test_what_fails_in_the_middle_leaves_nothing_behind(
+    service: Service, ben: Person, tmp_path: Path
+) -> None:
+    def fail(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        backup.make(
+            tmp_path / "monday", PASSPHRASE, database=service.database, home=tmp_path,
+            now=service.clock.now(), progress=fail,
+        )  # fmt: skip
+    assert not [path.name for path in tmp_path.iterdir() if "monday" in path.name]
+    with pytest.raises(StorageTrouble, match="cannot be written"):
+        made(service, tmp_path / "no folder" / "monday")
+
+
+def test_people_write_while_a_backup_reads_and_it_shows_one_moment(
+    service: Service, ana: Person, ben: Person, tmp_path: Path
+) -> None:
+    def write(_: int) -> None:
+        with service.database.write() as session:
+            session.execute(Base.metadata.tables["subscriptions"].delete())
+
+    told = backup.make(
+        tmp_path / "monday", PASSPHRASE, database=service.database, home=tmp_path,
+        now=service.clock.now(), progress=write,
+    )  # fmt: skip
+    assert told.rows
+    assert json.loads(parts(tmp_path / "monday")["end.json"])["subscriptions"] == 2
+
+
+def test_a_backup_by_command(service: Service, ben: Person, tmp_path: Path) -> None:
+    mailer = commands.mailer(service)
+    words = tmp_path / "words"
+    words.touch(mode=0o600)
+    words.write_text("short\n")
+    target = tmp_path / "monday"
+    assert "too short" in mailer("db", "backup", target, "--passphrase-file", words).refusal
+    words.write_bytes(PASSPHRASE + b"\n")
+    assert mailer("db", "backup", target, "--passphrase-file", words, "--json").json["files"] == 2
+    assert parts(target)["files/secrets/pepper"]
+    words.chmod(0o644)
+    assert "chmod 600" in mailer("db", "backup", tmp_path / "b", "--passphrase-file", words).refusal
+    assert "--passphrase-file" in mailer("db", "backup", tmp_path / "b").refusal

@@ -1,0 +1,198 @@
+"""`mailer outbox unknown` and `resolve`: what nobody can know is decided by a person, once."""
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from lists import subscriptions
+from lists.audit import AuditEntry
+from mailer.cli.outbox import resolving
+from mailer.outbox import in_doubt
+from mailer.outbox.outbox import OutboxRow
+from mailer.service import Service
+from mailer.smtp import doubt
+from tests import commands, people
+from tests.commands import Mailer
+from tests.people import Person
+from tests.relays import World, broadcast, crowd, deliver, rows, states
+
+
+@pytest.fixture
+def mailer(service: Service) -> Mailer:
+    return commands.mailer(service)
+
+
+def make_unknown(service: Service) -> None:
+    broadcast(service)
+    with service.database.write() as session:
+        session.execute(update(OutboxRow).values(state="unknown", why="its worker died at the last byte"))
+
+
+def test_staff_see_what_is_unknown_and_decide_once(
+    service: Service, mailer: Mailer, ben: Person, cleo: Person
+) -> None:
+    assert "Nothing is unknown." in mailer("outbox", "unknown").out
+    make_unknown(service)
+    (row,) = mailer("outbox", "unknown", "--json").json
+    assert (row["email"], row["why"]) == (ben.email, "its worker died at the last byte")
+    undecided = mailer("outbox", "resolve", str(row["id"]))
+    assert (undecided.status, "--sent if it arrived" in undecided.refusal) == (2, True)
+    assert mailer("outbox", "resolve", str(row["id"]), "--sent").status == 0
+    assert states(service) == {"sent": 1}
+    again = mailer("outbox", "resolve", str(row["id"]), "--resend")
+    assert (again.status, "only an unknown one waits" in again.refusal) == (2, True)
+
+
+def test_what_is_sent_once_more_leaves_and_cleo_gets_nothing(
+    service: Service, mailer: Mailer, ben: Person, cleo: Person
+) -> None:
+    make_unknown(service)
+    (row,) = mailer("outbox", "unknown", "--json").json
+    assert "leaves once more" in mailer("outbox", "resolve", str(row["id"]), "--resend").out
+    assert "2 messages are sent." in mailer("deliver", "--until-empty").out  # with his first follow-up letter
+    assert states(service) == {"sent": 2}
+
+
+# Many at once
+
+
+def make_many_unknown(service: Service, world: World) -> None:
+    """Two updates are unknown, the first two days old; a third has left."""
+    crowd(service, 3)
+    for hours in (48, 2, 0):
+        broadcast(service)
+        world.clock.advance(hours=hours)
+    lost = update(OutboxRow).where(OutboxRow.ref < 3)
+    left = update(OutboxRow).where(OutboxRow.ref == 3)
+    with service.database.write() as session:
+        session.execute(lost.values(state="unknown", why=doubt.LOST, worker="lost", attempt=1))
+        session.execute(left.values(state="sent", sent_at=service.clock.now()))
+
+
+def decided(service: Service) -> list[tuple[int, str]]:
+    return sorted({(row.ref, row.state) for row in rows(service)})
+
+
+def acts(service: Service) -> list[tuple[str, str]]:
+    with service.database.read() as session:
+        return [
+            (act.action, act.subject)
+            for act in session.scalars(select(AuditEntry))
+            if act.action[:3] == "res"
+        ]
+
+
+def test_a_look_counts_by_kind_reason_and_age_and_decides_nothing(
+    service: Service, world: World, mailer: Mailer, ben: Person, cleo: Person
+) -> None:
+    make_many_unknown(service, world)
+    seen = mailer("outbox", "resolve", "--all", "--json").json
+    row = {"kind": "broadcast", "why": doubt.LOST, "number": 4}
+    assert seen == {
+        "unknown": [{**row, "age": "under a day"}, {**row, "age": "under a week"}],
+        "decision": None,
+        "decided": 0,
+    }
+    told = mailer("outbox", "resolve", "--kind", "broadcast").out
+    assert "its worker was lost" in told and "8 messages of this. Nothing was decided." in told
+    assert decided(service) == [(1, "unknown"), (2, "unknown"), (3, "sent")]
+    assert acts(service) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "which", "subject"),
+    [
+        (["--broadcast", 2], [2], "broadcast 2: 4 messages"),
+        (["--older-than", "1d"], [1], "older than 1d: 4 messages"),
+        (["--older-than", "1h", "--kind", "broadcast"], [1, 2], "kind broadcast, older than 1h: 8 messages"),
+        (["--all"], [1, 2], "all: 8 messages"),
+    ],
+)
+@pytest.mark.parametrize(("decision", "state"), [("--sent", "sent"), ("--resend", "queued")])
+def test_staff_decide_about_many_at_once_after_a_question(
+    service: Service,
+    world: World,
+    mailer: Mailer,
+    ben: Person,
+    cleo: Person,
+    words: list[object],
+    which: list[int],
+    subject: str,
+    decision: str,
+    state: str,
+) -> None:
+    make_many_unknown(service, world)
+    before = decided(service)
+    assert mailer("outbox", "resolve", *words, decision, typed="n\n").refusal == "Stopped."
+    assert (decided(service), acts(service)) == (before, [])
+    ran = mailer("outbox", "resolve", *words, decision, typed="y\n")
+    assert f"Decided about {4 * len(which)} messages" in ran.out
+    assert decided(service) == [
+        (1, state if 1 in which else "unknown"),
+        (2, state if 2 in which else "unknown"),
+        (3, "sent"),
+    ]
+    assert all((row.worker is None) == (row.state != "unknown") for row in rows(service))
+    assert acts(service) == [(f"resolve {decision[2:]}", subject)]
+    again = mailer("outbox", "resolve", *words, decision, "--yes", "--json").json
+    assert (again["unknown"], again["decided"]) == ([], 0)
+
+
+def test_who_left_since_then_gets_nothing_though_all_is_sent_once_more(
+    service: Service, world: World, mailer: Mailer, ben: Person
+) -> None:
+    """Cleo was written to; then she left."""
+    with service.database.write() as session:
+        here = people.add(
+            session, name="Cleo", email="cleo@left.example.org", language="en", zip="90012", list="interest",
+            now=service.clock.now(),
+        )  # fmt: skip
+    make_many_unknown(service, world)
+    with service.database.write() as session:
+        subscriptions.leave(session, contact_id=here.id, list="interest", now=service.clock.now())
+    assert mailer("outbox", "resolve", "--all", "--resend", "--yes", "--json").json["decided"] == 10
+    deliver(service, world)
+    assert len(world.arrived) == 8
+    assert here.email not in world.arrived
+    assert states(service) == {"sent": 13, "cancelled": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "Name one message by its number, or many"),
+        ([12, "--all"], "Name one message by its number, or many"),
+        (["--all", "--kind", "broadcast"], "Name one message by its number, or many"),
+        (["--older-than", "soon", "--sent"], "write hours or days, such as 6h or 2d"),
+        (["--restored"], "Say what you decided"),
+        (["--all", "--sent", "--json"], "add --yes to decide"),
+        (["--broadcast", 77], "77"),
+    ],
+)
+def test_what_cannot_be_decided_is_a_sentence(mailer: Mailer, words: list[object], sentence: str) -> None:
+    ran = mailer("outbox", "resolve", *words)
+    assert (ran.status, sentence in ran.refusal) == (2, True), ran.refusal
+
+
+def test_ten_thousand_are_decided_in_batches_that_each_are_short(
+    service: Service, world: World, mailer: Mailer, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broadcast(service)
+    (row,) = rows(service)
+    copied = [column for column in OutboxRow.__table__.columns if column.key not in ("id", "key")]
+    with service.database.write() as session:
+        same = {column.key: getattr(row, column.key) for column in copied} | {
+            "state": "unknown",
+            "why": doubt.LOST,
+        }
+        session.execute(insert(OutboxRow), [{**same, "key": f"copy/{each}"} for each in range(10_000)])
+    limits: list[int] = []
+    some = in_doubt.resolve_some
+
+    def counted(*args: object, limit: int, **more: object) -> int:
+        limits.append(limit)
+        return some(*args, limit=limit, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(in_doubt, "resolve_some", counted)
+    done = mailer("outbox", "resolve", "--all", "--sent", "--yes", "--json").json
+    assert (done["decided"], len(limits), max(limits)) == (10_000, 5, resolving.AT_ONCE)
+    assert states(service) == {"sent": 10_000, "queued": 1}

@@ -1,0 +1,87 @@
+"""All go by the database's clock, however wrong that of a machine is."""
+
+import time
+from collections.abc import MutableMapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from lists.clock import Clock
+from lists.db import Database
+from mailer.coordination import clock_skew, heartbeat
+from mailer.outbox import outbox
+from tests.races import on_postgresql
+
+NEARLY = timedelta(seconds=1)
+
+
+class WrongClock(Clock):
+    """The clock of a machine that nobody keeps right."""
+
+    def __init__(self, wrong: timedelta) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def machine(self) -> datetime:
+        return super().machine() + self.wrong
+
+
+def told(logs: list[MutableMapping[str, Any]]) -> list[Any]:
+    return [line["seconds"] for line in logs]
+
+
+@on_postgresql
+@pytest.mark.parametrize("minutes", [10, -10, 60 * 24])
+def test_a_wrong_clock_is_corrected_and_told_once(database: Database, minutes: int) -> None:
+    clock = WrongClock(timedelta(minutes=minutes))
+    with capture_logs() as logs:
+        for _ in range(3):
+            clock_skew.compare(database, clock)
+    assert abs(clock.real() - Clock().real()) < NEARLY
+    assert abs(clock.now() - Clock().now()) < NEARLY
+    assert told(logs) == [pytest.approx(-60 * minutes, abs=1)]
+    clock.wrong = timedelta(0)
+    clock_skew.compare(database, clock)
+    assert clock.correction == timedelta(0), "it was set right"
+
+
+@on_postgresql
+def test_a_clock_that_is_set_while_the_process_runs_is_noticed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock_skew, "COMPARE_SECONDS", 0.05)
+    clock = WrongClock(timedelta(0))
+    with capture_logs(), clock_skew.followed(database, clock):
+        clock.wrong = timedelta(hours=-1)
+        end = time.monotonic() + 10
+        while abs(clock.real() - Clock().real()) > NEARLY and time.monotonic() < end:
+            time.sleep(0.02)
+        assert abs(clock.real() - Clock().real()) < NEARLY
+
+
+@on_postgresql
+def test_a_clock_that_is_right_stays_as_it_is(database: Database) -> None:
+    clock = Clock()
+    clock_skew.compare(database, clock)
+    assert clock.correction == timedelta(0)
+
+
+def test_a_beat_says_how_wrong_the_clock_is(database: Database, clock: Clock) -> None:
+    for by in (timedelta(minutes=-10), timedelta(0)):
+        with database.write() as session:
+            heartbeat.beat(session, "worker", real=clock.real(), skew=by)
+        with database.read() as session:
+            found = session.get(heartbeat.Pulse, "worker")
+            assert found is not None
+            assert timedelta(microseconds=found.skew) == by
+            assert heartbeat.last_beats(session) == {"worker": clock.real()}
+            assert outbox.holders(session) == {}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_with_a_database_in_a_file_the_machine_is_believed(database: Database) -> None:
+    clock = WrongClock(timedelta(minutes=10))
+    with clock_skew.followed(database, clock):
+        assert clock.correction == timedelta(0)

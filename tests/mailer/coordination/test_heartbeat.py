@@ -1,0 +1,151 @@
+"""Whoever works leaves signs in the database: workers beat, the scheduler writes down each run."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from lists.db import Database
+from lists.errors import StorageTrouble
+from mailer.coordination import counters, heartbeat, job_runs
+from mailer.coordination.job_runs import Ran, Run
+from mailer.jobs import Job
+from mailer.processes.scheduler import Scheduler
+from mailer.service import Service
+from tests.clocks import StoppedClock
+
+
+class OneJob:
+    """A table of jobs with one job that does as it is told."""
+
+    def __init__(self, work: Callable[[], int]) -> None:
+        self.job = Job(name="expire", about="a job", every=timedelta(seconds=5), run=work)
+
+    def all(self) -> list[Job]:
+        return [self.job]
+
+    def stop(self) -> None:
+        """It is too short to be ended."""
+
+
+def scheduler(service: Service, work: Callable[[], int]) -> tuple[Scheduler, Job]:
+    jobs = OneJob(work)
+    made = Scheduler(
+        jobs,  # type: ignore[arg-type]
+        database=service.database,
+        clock=service.clock,
+        owner="us",
+    )
+    return made, jobs.job
+
+
+def noted(service: Service) -> list[tuple[str, int, str]]:
+    with service.database.read() as session:
+        return [(run.job, run.moved, run.fault) for run in job_runs.last(session)]
+
+
+async def test_a_worker_beats_while_it_lives_and_is_gone_when_it_ends(
+    database: Database, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+
+    def alive() -> int:
+        with database.read() as session:
+            return heartbeat.alive(session, real=clock.real())
+
+    async with (
+        heartbeat.beating(database, clock, worker="one"),
+        heartbeat.beating(database, clock, worker="two"),
+    ):
+        for _ in range(200):
+            if alive() == 2:
+                break
+            await asyncio.sleep(0.01)
+        assert alive() == 2
+    assert alive() == 0
+
+
+async def test_a_database_that_is_locked_stops_no_worker(
+    database: Database, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def locked(*_: object, **__: object) -> None:
+        tried.append("in vain")
+        raise StorageTrouble("busy")
+
+    monkeypatch.setattr(heartbeat, "beat", locked)
+    monkeypatch.setattr(heartbeat, "end", locked)
+    async with heartbeat.beating(database, clock, worker="one"):
+        await asyncio.sleep(0.05)
+        worked = bool(tried)
+    assert worked
+    assert len(tried) >= 2, "the beat and the end were both tried"
+
+
+def test_a_run_is_written_down_with_the_next_look_at_the_duty(service: Service, clock: StoppedClock) -> None:
+    def work() -> int:
+        clock.advance(seconds=2)
+        return 7
+
+    metronome, job = scheduler(service, work)
+    metronome._tick(job)
+    assert noted(service) == []  # a commit for each run would double the writes of an idle house
+    metronome._tick(job)
+    assert noted(service) == [("expire", 7, "")]
+    with service.database.read() as session:
+        (run,) = job_runs.last(session)
+        assert (run.at, run.seconds) == (clock.real() - timedelta(seconds=4), 2.0)
+
+
+def test_a_run_that_failed_is_written_down_by_the_kind_of_its_error(service: Service) -> None:
+    def work() -> int:
+        raise KeyError("ana@stmark.example.org")
+
+    metronome, job = scheduler(service, work)
+    metronome._tick(job)
+    metronome._tick(replace(job, run=lambda: 0))
+    assert noted(service) == [("expire", 0, "KeyError")]
+    metronome._tick(job)
+    assert noted(service) == [("expire", 0, "")]
+
+
+def test_what_ran_last_is_written_down_at_the_stop(service: Service) -> None:
+    metronome, job = scheduler(service, lambda: 3)
+    metronome._ticker.start(paused=True)
+    metronome._tick(job)
+    metronome.stop()
+    assert noted(service) == [("expire", 3, "")]
+
+
+def test_a_job_that_was_put_off_says_nothing_about_its_last_run(service: Service) -> None:
+    def busy() -> int:
+        raise StorageTrouble("busy")
+
+    metronome, job = scheduler(service, busy)
+    metronome._tick(job)
+    metronome._tick(job)
+    assert noted(service) == []
+
+
+def test_many_runs_are_one_row_a_job(service: Service, clock: StoppedClock) -> None:
+    for moved in range(3):
+        with service.database.write() as session:
+            done = [Ran(job=name, at=clock.real(), seconds=0.0, moved=moved) for name in ("b", "a")]
+            job_runs.note(session, done)
+    assert noted(service) == [("a", 2, ""), ("b", 2, "")]
+    assert Run.__tablename__ == "runs"
+
+
+def test_tallies_add_up_over_slots_and_steps(database: Database, clock: StoppedClock) -> None:
+    for slot in range(20):
+        with database.write() as session:
+            counters.add(session, {"sent": 2, "refused": 1}, slot=slot, now=clock.now())
+            counters.add(session, {}, slot=slot, now=clock.now())
+        clock.advance(seconds=10)
+    with database.read() as session:
+        assert counters.in_all(session) == {"sent": 40, "refused": 20}
+        assert counters.lately(session, "sent", since=clock.now() - timedelta(seconds=60)) == 12
+        assert counters.lately(session, "nothing", since=clock.now() - timedelta(days=1)) == 0

@@ -1,0 +1,112 @@
+"""Slots of several relays, and of relays and domains together: none waits for ever for the other."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from lists.contacts import Contact
+from mailer.delivery.relay_pool import Lane
+from mailer.service import Service
+from mailer.smtp.rate import Rate
+from tests.loops import run
+from tests.people import Person
+from tests.relays import World, broadcast, confirmation, crowd, elsewhere, lane, most, rows, states, worker
+
+
+def test_a_limited_relay_goes_on_beside_a_limited_one_that_only_stands_by(
+    service: Service, world: World
+) -> None:
+    other = World(world.clock, logs=world.logs)
+    crowd(service, 8)
+    broadcast(service)
+    standing_by = lane(other, name="b.standing-by.example:25", weight=0, rate="5/second")
+    lasting = lane(world, name="a.relay.example:25", rate="5/second")
+
+    async def a_minute(lanes: Sequence[Lane]) -> None:
+        made = worker(service, world, lanes=lanes)
+        asyncio.get_running_loop().call_later(60.0, made.stop)
+        await made.run(until_empty=True)
+
+    run(world.clock, a_minute([lasting, standing_by]))
+    assert states(service) == {"sent": 8}
+    assert not other.arrived
+
+
+def test_a_relay_of_few_slots_and_a_domain_of_short_ones_do_not_miss_each_other_for_ever(
+    service: Service, world: World
+) -> None:
+    """The slot of the domain would be void each time before the relay's begins, a little later."""
+    crowd(service, 8)
+    broadcast(service)
+    lanes = [lane(world, rate="40/minute")]
+    made = worker(service, world, lanes=lanes, domains=["crowd.example=2/second"])
+
+    async def a_minute() -> None:
+        asyncio.get_running_loop().call_later(60.0, made.stop)
+        await made.run(until_empty=True)
+
+    run(world.clock, a_minute())
+    assert states(service) == {"sent": 8}
+
+
+def test_who_waits_for_a_slot_of_their_domain_finds_one_of_a_limited_relay_then(
+    service: Service, world: World, ben: Person
+) -> None:
+    """A relay's slot lasts a moment; taken half a second before the domain's, it would be void each time."""
+    for number in crowd(service, 4):
+        confirmation(service, replace(ben, id=number))
+    made = worker(service, world, lanes=[lane(world, rate="5/second")], domains=["crowd.example=10/minute"])
+
+    async def a_minute() -> None:
+        asyncio.get_running_loop().call_later(60.0, made.stop)
+        await made.run()
+
+    run(world.clock, a_minute())
+    assert states(service) == {"sent": 4}
+
+
+def test_a_message_whose_slot_is_over_takes_none_from_those_that_come_after(
+    service: Service, world: World
+) -> None:
+    """Else each slot of the relay goes to a message too late for its domain, one after another."""
+    people = crowd(service, 12)
+    with service.database.write() as session:
+        for number in people:
+            person = session.get_one(Contact, number)
+            person.email = person.email_key = f"n{number}@place{number % 4}.example"
+    broadcast(service)
+    world.opening = 0.15  # longer than a slot lasts: the first message of a connection comes too late
+    lanes = [lane(world, rate="5/second", connections=2)]
+    made = worker(service, world, lanes=lanes, domains=["*=2/second"])
+
+    async def a_minute() -> None:
+        asyncio.get_running_loop().call_later(60.0, made.stop)
+        await made.run()
+
+    run(world.clock, a_minute())
+    assert states(service) == {"sent": 12}
+
+
+@pytest.mark.parametrize("relay", ["3/second", "5/second"])
+@pytest.mark.parametrize("domain", ["2/second", "31/minute"])
+def test_where_relay_and_domain_are_limited_each_message_finds_a_moment_that_is_right_for_both(
+    service: Service, world: World, relay: str, domain: str
+) -> None:
+    ids = crowd(service, 24)
+    elsewhere(service, ids[:8], "one.example")
+    elsewhere(service, ids[8:16], "two.example")
+    broadcast(service)
+    limited = lane(world, rate=relay)
+    made = worker(service, world, lanes=[limited], domains=[f"one.example={domain}", f"two.example={domain}"])
+
+    async def seconds() -> None:
+        asyncio.get_running_loop().call_later(40.0, made.stop)
+        await made.run()
+
+    run(world.clock, seconds())
+    assert states(service) == {"sent": 24}
+    rate = Rate.parse(relay)
+    assert most([moment for _, moment in world.begun], rate.period.total_seconds()) <= rate.limit
+    assert sum(row.attempt for row in rows(service)) < 24 * 4  # nobody is taken again and again in vain

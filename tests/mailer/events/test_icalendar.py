@@ -1,0 +1,239 @@
+"""An invitation is read alike by the library and by a strict reader that shares no line with the writer.
+
+The strict reader below follows RFC 5545 to the letter: line breaks, folding, grammar, escapes.
+"""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import icalendar
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lists.errors import BadInput
+from mailer.events.icalendar import Invitation, request, uid
+
+SECRET = b"a secret of this test"
+ANA = ("Ana Ruiz", "ana@example.org")
+CALL = Invitation(
+    uid=uid(7, 41, secret=SECRET, domain="example.org"),
+    sequence=0,
+    stamp=datetime(2026, 11, 20, 15, 30, 12, 345678, tzinfo=UTC),
+    modified=datetime(2026, 11, 19, 9, 0, tzinfo=UTC),
+    starts=datetime(2026, 12, 9, 1, 0, tzinfo=UTC),
+    ends=datetime(2026, 12, 9, 2, 0, tzinfo=UTC),
+    title="December call; leaders, partners",
+    description="Join here:\nhttps://meet.example.org/call\n\nSee you there.",
+    url="https://meet.example.org/call?room=1;2,3",
+    organizer=("Restoring Trust", "calls@campaign.example"),
+    attendee=ANA,
+)
+
+
+class Line(NamedTuple):
+    name: str
+    params: dict[str, str]
+    value: str
+
+
+def read(data: bytes) -> list[Line]:
+    """Read strictly: CRLF only, no line over 75 octets, whole characters in each line, known grammar."""
+    assert data.endswith(b"\r\n")
+    raw = data.split(b"\r\n")[:-1]
+    assert all(b"\n" not in line and b"\r" not in line for line in raw)
+    assert all(len(line) <= 75 for line in raw)
+    unfolded: list[str] = []
+    for line in raw:
+        text = line.decode("utf-8", errors="strict")
+        assert text, "an empty line has no place in a calendar"
+        if text[0] in " \t":
+            unfolded[-1] += text[1:]
+        else:
+            unfolded.append(text)
+    return [_line(text) for text in unfolded]
+
+
+PARAM = r';([A-Z0-9-]+)=("[^"\x00-\x08\x0a-\x1f\x7f]*"|[^";:,\x00-\x08\x0a-\x1f\x7f]*)'
+
+
+def _line(text: str) -> Line:
+    shape = re.fullmatch(rf"([A-Z0-9-]+)((?:{PARAM})*):(.*)", text)
+    assert shape is not None, text
+    params = {name: value.strip('"') for name, value in re.findall(PARAM, shape[2])}
+    return Line(shape[1], params, shape[5])
+
+
+def unescaped(value: str) -> str:
+    """Undo the escapes of RFC 5545 3.3.11 and refuse anything that is none."""
+    assert not re.search(r"(?<!\\)(?:\\\\)*(?:[;,]|\\[^\\;,nN])", value), value
+    return re.sub(r"\\(.)", lambda found: "\n" if found[1] in "nN" else found[1], value)
+
+
+def only(lines: list[Line], name: str) -> Line:
+    (found,) = [line for line in lines if line.name == name]
+    return found
+
+
+def test_the_strict_reader_finds_every_property_that_calendars_need() -> None:
+    lines = read(request(CALL))
+    assert [line.value for line in lines if line.name == "BEGIN"] == ["VCALENDAR", "VEVENT"]
+    assert [line.value for line in lines if line.name == "END"] == ["VEVENT", "VCALENDAR"]
+    values = {line.name: line.value for line in lines}
+    assert values["VERSION"] == "2.0"
+    assert values["METHOD"] == "REQUEST"
+    assert values["PRODID"]
+    assert values["UID"] == CALL.uid
+    assert values["SEQUENCE"] == "0"
+    assert values["STATUS"] == "CONFIRMED"
+    assert values["DTSTAMP"] == "20261120T153012Z"
+    assert values["LAST-MODIFIED"] == "20261119T090000Z"
+    assert values["DTSTART"] == "20261209T010000Z"
+    assert values["DTEND"] == "20261209T020000Z"
+    assert unescaped(values["SUMMARY"]) == CALL.title
+    assert unescaped(values["DESCRIPTION"]) == CALL.description
+    assert values["URL"] == CALL.url
+    assert values["X-MICROSOFT-DISALLOW-COUNTER"] == "TRUE"
+    names = [line.name for line in lines]
+    assert len(names) - len(set(names)) == 2  # BEGIN and END come twice, nothing else does
+
+
+def test_exactly_one_attendee_is_asked_and_the_organizer_is_another() -> None:
+    lines = read(request(CALL))
+    attendee, organizer = only(lines, "ATTENDEE"), only(lines, "ORGANIZER")
+    assert attendee.value == "mailto:ana@example.org"
+    assert attendee.params == {
+        "CUTYPE": "INDIVIDUAL",
+        "ROLE": "REQ-PARTICIPANT",
+        "PARTSTAT": "NEEDS-ACTION",
+        "RSVP": "TRUE",
+        "CN": "Ana Ruiz",
+    }
+    assert organizer.value == "mailto:calls@campaign.example"
+    assert organizer.params == {"CN": "Restoring Trust"}
+
+
+def test_the_library_reads_the_same() -> None:
+    calendar = icalendar.Calendar.from_ical(request(CALL))
+    (event,) = calendar.walk("VEVENT")
+    assert str(calendar["METHOD"]) == "REQUEST"
+    assert event["DTSTART"].dt == CALL.starts
+    assert event["DTEND"].dt == CALL.ends
+    assert str(event["SUMMARY"]) == CALL.title
+    assert str(event["DESCRIPTION"]) == CALL.description
+    assert event["ATTENDEE"].params["PARTSTAT"] == "NEEDS-ACTION"
+
+
+def test_times_of_any_zone_are_written_in_utc_and_never_float() -> None:
+    eastern = timezone(timedelta(hours=-5))
+    moved = replace(CALL, starts=CALL.starts.astimezone(eastern), ends=CALL.ends.astimezone(eastern))
+    assert request(moved) == request(CALL)
+    assert b"TZID" not in request(moved)
+    with pytest.raises(AssertionError):
+        request(replace(CALL, stamp=datetime(2026, 11, 20)))  # noqa: DTZ001
+
+
+def test_the_same_invitation_is_the_same_bytes() -> None:
+    assert request(CALL) == request(replace(CALL))
+
+
+def test_a_person_without_a_name_is_shown_by_address() -> None:
+    lines = read(request(replace(CALL, attendee=("", "ben@example.com"))))
+    assert only(lines, "ATTENDEE").params["CN"] == "ben@example.com"
+
+
+def test_a_call_without_a_link_has_no_url() -> None:
+    assert b"\nURL" not in request(replace(CALL, url=""))
+
+
+def test_a_backslash_before_an_n_stays_one() -> None:
+    lines = read(request(replace(CALL, title=r"The folder C:\New, \new; and \\N")))
+    assert unescaped(only(lines, "SUMMARY").value) == r"The folder C:\New, \new; and \\N"
+
+
+def test_a_name_cannot_add_a_property() -> None:
+    name = 'Ben"\r\nATTENDEE:mailto:all@example.org\n;X="'
+    lines = read(request(replace(CALL, attendee=(name, "ben@example.com"))))
+    assert only(lines, "ATTENDEE").value == "mailto:ben@example.com"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.example/\r\nATTENDEE:mailto:x@y.example", "https://a.example/\n", "https://a.example/\ra",
+        "javascript:alert(1)", "ftp://a.example", "meet.example.org/call", "https://", "https://a b.example/",
+        "https://[1/", 'https://a.example/"x', "https://a.example/\u202e", "https://a.example/\ud800",
+    ],
+)  # fmt: skip
+def test_a_link_that_could_break_the_calendar_is_refused(url: str) -> None:
+    with pytest.raises(BadInput, match="link to join"):
+        request(replace(CALL, url=url))
+
+
+@pytest.mark.parametrize(
+    "address", ["", "ana", "a@b@c.example", "a\r\n@example.org", "a b@example.org", "<a@example.org>"]
+)
+def test_an_address_that_could_break_the_calendar_is_refused(address: str) -> None:
+    with pytest.raises(BadInput):
+        request(replace(CALL, attendee=("", address)))
+    with pytest.raises(BadInput):
+        request(replace(CALL, organizer=("", address)))
+
+
+def test_the_organizer_never_invites_herself() -> None:
+    with pytest.raises(BadInput, match="cannot be invited"):
+        request(replace(CALL, attendee=("Calls", "Calls@Campaign.example")))
+
+
+def test_a_call_ends_after_it_starts() -> None:
+    with pytest.raises(BadInput, match="at least one minute"):
+        request(replace(CALL, ends=CALL.starts))
+
+
+def test_a_uid_names_one_event_and_one_invitee_for_ever() -> None:
+    same = {uid(7, 41, secret=SECRET, domain="example.org") for _ in range(3)}
+    assert same == {CALL.uid}
+    assert re.fullmatch(r"7-[0-9a-f]{32}@example\.org", CALL.uid)
+    others = {
+        uid(7, 42, secret=SECRET, domain="example.org"),
+        uid(8, 41, secret=SECRET, domain="example.org"),
+        uid(7, 41, secret=b"another", domain="example.org"),
+        uid(74, 1, secret=SECRET, domain="example.org"),
+    }
+    assert len(others | same) == 5
+
+
+def shown(text: str) -> str:
+    """Say what a calendar may show of a text: line breaks made one, control characters gone."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", text)
+
+
+@given(
+    title=st.text(max_size=120).filter(lambda text: not re.search("[\ud800-\udfff]", text)),
+    description=st.text(max_size=400).filter(lambda text: not re.search("[\ud800-\udfff]", text)),
+    name=st.text(max_size=60),
+)
+@example(
+    title="Llamada de diciembre: ¿qué sigue? 🕊️" * 3, description="é" * 200, name="José 'Pepe' Núñez; ^n, Jr."
+)
+@example(title="\\" * 90, description=";,\\n" * 90, name='"' * 60)
+def test_any_text_survives_folding_and_escaping(title: str, description: str, name: str) -> None:
+    data = request(replace(CALL, title=title, description=description, attendee=(name, "ben@example.com")))
+    lines = read(data)
+    assert unescaped(only(lines, "SUMMARY").value) == " ".join(shown(title).split())
+    assert unescaped(only(lines, "DESCRIPTION").value) == shown(description)
+    assert only(lines, "ATTENDEE").value == "mailto:ben@example.com"
+    (event,) = icalendar.Calendar.from_ical(data).walk("VEVENT")
+    assert event["UID"] == CALL.uid
+
+
+@given(st.emails())
+def test_any_address_comes_back_from_its_uri(address: str) -> None:
+    lines = read(request(replace(CALL, attendee=("", address))))
+    value = only(lines, "ATTENDEE").value
+    assert re.fullmatch(r"mailto:[!-~]+", value)
+    assert unquote(value.removeprefix("mailto:")) == address

@@ -1,0 +1,132 @@
+"""What is held waits for its reason to end, and what is too late is given up, however much there is of it."""
+
+import re
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from lists import subscriptions
+from lists.contacts import Contact
+from lists.db import Database
+from mailer import jobs
+from mailer.compose import tokens
+from mailer.compose.composer import Ready
+from mailer.jobs import Jobs
+from mailer.outbox import held_messages, outbox, stats
+from mailer.outbox.outbox import Result
+from mailer.service import Service
+from tests import crowd
+from tests.clocks import StoppedClock
+from tests.desk import Desk, read
+from tests.people import Person
+from tests.statements import recorded
+
+
+@pytest.fixture
+def desk(database: Database, clock: StoppedClock) -> Desk:
+    return Desk(database, clock)
+
+
+@pytest.fixture
+def table(service: Service) -> Jobs:
+    return service.jobs
+
+
+def _hold(desk: Desk) -> None:
+    """Put an update into the outbox, find at the last moment that nobody may get it now, and hold it."""
+    desk.update()
+    _pause(desk, until=desk.clock.now() + timedelta(days=2))
+    results = [result for result in desk.compose(desk.claim()) if isinstance(result, outbox.Result)]
+    with desk.database.write() as session:
+        outbox.record(session, results, now=desk.clock.now())
+    assert results
+
+
+def _pause(desk: Desk, *, until: datetime) -> None:
+    with desk.database.write() as session:
+        for number in session.scalars(select(Contact.id)).all():
+            subscriptions.pause(session, contact_id=number, until=until)
+
+
+def _states(desk: Desk) -> dict[str, int]:
+    with desk.database.read() as session:
+        return {state: number for (_, state), number in stats.counts(session).items()}
+
+
+def _release(table: Jobs) -> int:
+    return table.named("release-held").run()
+
+
+def test_what_was_held_for_a_pause_leaves_when_the_pause_is_over(
+    desk: Desk, table: Jobs, clock: StoppedClock, ben: Person
+) -> None:
+    _hold(desk)
+    clock.advance(days=2, microseconds=-1)
+    assert (_release(table), _states(desk)) == (0, {"held": 1})
+    clock.advance(microseconds=1)
+    assert (_release(table), _states(desk)) == (1, {"queued": 1})
+
+
+def test_what_was_held_for_somebody_who_left_is_cancelled(
+    desk: Desk, table: Jobs, clock: StoppedClock, ben: Person
+) -> None:
+    _hold(desk)
+    with desk.database.write() as session:
+        subscriptions.leave(session, contact_id=ben.id, now=clock.now())
+    assert (_release(table), _states(desk)) == (1, {"cancelled": 1})
+
+
+def test_releasing_takes_as_many_statements_for_many_as_for_one(
+    desk: Desk, table: Jobs, clock: StoppedClock, ben: Person
+) -> None:
+    counted = []
+    for number in (0, 30):
+        with desk.database.write() as session:
+            crowd.add(session, number, list="interest", now=clock.now())
+        _hold(desk)
+        with recorded(desk.database) as sent:
+            assert _release(table) == 0
+        counted.append(len(sent))
+        clock.advance(days=2)
+        _release(table)
+        desk.claim()
+    assert counted[0] == counted[1]
+
+
+def test_everything_that_is_too_late_is_given_up_in_one_run(
+    desk: Desk, table: Jobs, clock: StoppedClock, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "EXPIRE_AT_ONCE", 4)
+    with desk.database.write() as session:
+        crowd.add(session, 9, list="interest", now=clock.now())
+    desk.update()
+    clock.advance(days=5)
+    assert table.named("expire").run() == 10
+    assert _states(desk) == {"expired": 10}
+
+
+def test_a_mail_whose_own_link_to_leave_would_fail_is_held_until_a_version_that_reads_it(
+    service: Service, desk: Desk, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "clergy-az"
+    with desk.database.write() as session:
+        asked = subscriptions.ask(session, contact_id=ben.id, list=name, now=desk.clock.now())
+        subscriptions.confirm(session, subscription_id=asked.id, round=0, now=desk.clock.now())
+    desk.update()
+    desk.update(audience=name)
+    service.jobs.named("release-held").run()
+    with monkeypatch.context() as older:
+        older.setitem(tokens._PAYLOADS, "unsubscribe", re.compile(r"[0-9]+\.[a-z][a-z_]{0,29}"))
+        composed = desk.compose(desk.claim())
+    ready, held = composed
+    assert isinstance(ready, Ready) and isinstance(held, Result)
+    assert held.state == "held" and held.why.startswith("a fault of ours: ") and name in held.why
+    with desk.database.write() as session:
+        outbox.record(session, [held], now=desk.clock.now())
+    assert service.jobs.named("release-held").run() == 0
+    with desk.database.write() as session:  # as `mailer serve` does when it starts
+        assert held_messages.retry_held(session) == 1
+    (letter,) = [read(each) for each in desk.compose(desk.claim())]
+    assert f"<{name}.{desk.composer.sender.domain}>" in letter["List-Id"]
+    assert desk.service.links.unsubscribe(ben.id, name) in letter["List-Unsubscribe"]

@@ -1,0 +1,184 @@
+"""What a fault of ours keeps back is held, seen by staff, and leaves once it is mended; nobody is blamed."""
+
+import pytest
+from sqlalchemy import select, update
+
+from lists.contacts import Contact
+from mailer.monitoring import health
+from mailer.outbox import held_messages
+from mailer.outbox.outbox import OutboxRow
+from mailer.service import Service
+from mailer.sources import staff_digest
+from mailer.sources.journeys import Journey
+from tests import commands
+from tests.clocks import StoppedClock
+from tests.commands import Mailer
+from tests.people import Person
+from tests.relays import World, broadcast, crowd, deliver, rows, states
+
+SMUGGLED = "Ben\r\nBcc: everybody@example.org"
+
+
+@pytest.fixture
+def mailer(service: Service) -> Mailer:
+    return commands.mailer(service)
+
+
+def name(service: Service, person: Person, text: str) -> None:
+    with service.database.write() as session:
+        session.execute(update(Contact).where(Contact.id == person.id).values(name=text))
+
+
+def waiting(service: Service) -> list[str]:
+    with service.database.read() as session:
+        return [notice.name for notice in staff_digest.what_waits(session, now=service.clock.now())]
+
+
+def level(service: Service) -> str:
+    found = health.look(service.database, service.clock, home=service.settings.home)
+    return next(finding.level for finding in found if finding.name == "texts")
+
+
+def fail(service: Service, why: str) -> None:
+    with service.database.write() as session:
+        session.execute(update(OutboxRow).values(state="failed", why=why))
+
+
+def test_one_that_cannot_be_written_waits_while_all_others_of_its_batch_leave(
+    service: Service, world: World, ben: Person, cleo: Person
+) -> None:
+    crowd(service, 49)
+    name(service, ben, SMUGGLED)
+    broadcast(service)
+    deliver(service, world)
+    assert states(service) == {"held": 1, "sent": 49}
+    assert ben.email not in world.arrived and cleo.email not in world.arrived
+    assert waiting(service) == ["faults"] and level(service) == "trouble"
+
+
+def test_staff_read_why_and_what_to_do_and_it_leaves_once_mended(
+    service: Service, world: World, mailer: Mailer, ben: Person, cleo: Person
+) -> None:
+    name(service, ben, SMUGGLED)
+    broadcast(service)
+    deliver(service, world)
+    (shown,) = mailer("outbox", "retry", "--json").json
+    assert (shown["number"], shown["state"]) == (1, "held")
+    assert "control character" in shown["why"] and "Mend the text or the name" in shown["advice"]
+    assert "mailer outbox retry" in mailer("status").out
+    name(service, ben, "Ben")
+    assert "1 message is queued again" in mailer("outbox", "retry", "--all").out
+    deliver(service, world)
+    assert states(service) == {"sent": 1} and world.arrived == [ben.email]
+    assert waiting(service) == [] and level(service) == "ok"
+    assert "Nothing is kept back" in mailer("outbox", "retry").out
+
+
+def test_a_start_of_the_service_tries_all_again(service: Service, world: World, ben: Person) -> None:
+    name(service, ben, SMUGGLED)
+    broadcast(service)
+    deliver(service, world)
+    with service.database.write() as session:
+        assert held_messages.retry_held(session) == 1
+    deliver(service, world)
+    assert states(service) == {"held": 1}  # it is not mended yet
+
+
+def test_newer_words_of_a_letter_free_what_could_not_be_written(
+    service: Service, world: World, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service.database.write() as session:
+        service.confirmations.give_access(session, ben.id, now=service.clock.now())
+        session.execute(
+            update(OutboxRow).values(state="held", why=f"{held_messages.OURS}it cannot be written: x")
+        )
+    release = service.jobs.named("release-held")
+    assert (release.run(), states(service)) == (0, {"held": 1})
+    monkeypatch.setitem(service.editions.shared["es"], "motto", "Otras palabras")
+    assert (release.run(), states(service)) == (1, {"queued": 1})
+    deliver(service, world)
+    assert states(service) == {"sent": 1}
+
+
+@pytest.mark.parametrize("why", [f"{held_messages.OURS}it cannot be written: x", held_messages.NO_SMTPUTF8])
+def test_what_failed_in_an_earlier_version_waits_for_staff_and_gets_its_time_anew(
+    service: Service, clock: StoppedClock, world: World, mailer: Mailer, ben: Person, cleo: Person, why: str
+) -> None:
+    broadcast(service)
+    fail(service, why)
+    clock.advance(days=9)
+    with service.database.write() as session:
+        assert held_messages.retry_held(session) == 0
+    assert states(service) == {"failed": 1} and waiting(service) in (["faults"], ["servers"])
+    assert mailer("outbox", "retry", "--broadcast", 1, "--json").json == {"queued": 1}
+    deliver(service, world)
+    assert states(service) == {"sent": 1} and world.arrived == [ben.email]
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_not_sent(
+    service: Service, clock: StoppedClock, mailer: Mailer, ben: Person
+) -> None:
+    with service.database.write() as session:
+        service.confirmations.give_access(session, ben.id, now=clock.now())
+    fail(service, f"{held_messages.OURS}it cannot be written: x")
+    clock.advance(days=1)
+    assert mailer("outbox", "retry", "--all", "--json").json == {"queued": 0}
+    assert mailer("outbox", "retry", "--all", "--give-up", "--json").json == {"given_up": 1}
+    (row,) = rows(service)
+    assert (row.state, row.why) == ("expired", "given up by staff") and waiting(service) == []
+
+
+@pytest.mark.parametrize(("words", "then"), [((), "waiting"), (("--give-up",), "waiting")])
+def test_letters_that_ended_by_a_fault_of_ours_go_on(
+    service: Service,
+    clock: StoppedClock,
+    world: World,
+    mailer: Mailer,
+    ben: Person,
+    ana: Person,
+    words: tuple[str, ...],
+    then: str,
+) -> None:
+    with service.database.write() as session:
+        service.sequences.fill(session, now=clock.now(), limit=100)
+        session.execute(update(Journey).values(state="stopped"))
+        session.execute(
+            update(OutboxRow).values(state="failed", why=f"{held_messages.OURS}it cannot be written: x")
+        )
+        session.execute(
+            update(OutboxRow).where(OutboxRow.contact_id == ana.id).values(why="their server refused it")
+        )
+    assert mailer("outbox", "retry", "--all", *words).status == 0
+    deliver(service, world)
+    with service.database.read() as session:
+        found = dict(session.execute(select(Journey.contact_id, Journey.state)).all())
+    assert found == {ben.id: then, **({ana.id: "stopped"} if ana.id in found else {})}
+    assert ana.email not in world.arrived
+
+
+def test_one_update_is_tried_again_and_another_stays(
+    service: Service, world: World, mailer: Mailer, ben: Person
+) -> None:
+    broadcast(service)
+    broadcast(service)
+    fail(service, f"{held_messages.OURS}it cannot be written: x")
+    assert mailer("outbox", "retry", "--broadcast", 2, "--json").json == {"queued": 1}
+    assert [(row.ref, row.state) for row in rows(service)] == [(1, "failed"), (2, "queued")]
+    nobody = mailer("outbox", "retry", "--broadcast", 9)
+    assert nobody.status == 2 and "no broadcast number 9" in nobody.refusal
+
+
+def test_it_is_said_what_to_name(mailer: Mailer) -> None:
+    for words in (["1", "--all"], ["--give-up"], ["--all", "--broadcast", "1"]):
+        assert mailer("outbox", "retry", *words).status == 2
+
+
+def test_held_mail_comes_to_an_end_when_it_is_too_late(
+    service: Service, clock: StoppedClock, world: World, ben: Person
+) -> None:
+    name(service, ben, SMUGGLED)
+    broadcast(service)
+    deliver(service, world)
+    clock.advance(days=6)
+    service.jobs.named("expire").run()
+    assert states(service) == {"expired": 1}

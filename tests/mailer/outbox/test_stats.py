@@ -1,0 +1,124 @@
+"""The outbox is counted from indexes: what waits, since when, what left, when it will be done."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from lists.db import Database
+from mailer.coordination import counters
+from mailer.outbox import stats
+from mailer.outbox.outbox import Result
+from mailer.outbox.stats import Census
+from tests.clocks import StoppedClock
+from tests.ledger import Ledger, edition
+from tests.people import Person
+from tests.statements import recorded
+
+
+@pytest.fixture
+def ledger(database: Database, clock: StoppedClock, ana: Person, ben: Person, cleo: Person) -> Ledger:
+    with database.write() as session:
+        made = edition(session)
+    return Ledger(database=database, clock=clock, edition_id=made, people=[ana, ben, cleo])
+
+
+def counted(database: Database, clock: StoppedClock) -> Census:
+    with database.read() as session:
+        return stats.take(session, now=clock.now())
+
+
+def sent(ledger: Ledger, number: int) -> None:
+    entries = ledger.claim(limit=number)
+    assert len(entries) == number
+    ledger.record(
+        *(
+            Result(entry=entry, state="sent", tried=True, address="a@b.example", outcome="sent")
+            for entry in entries
+        )
+    )
+
+
+def test_an_empty_outbox_is_finished(database: Database, clock: StoppedClock) -> None:
+    empty = counted(database, clock)
+    assert (empty.waiting, empty.later, empty.oldest, empty.next_due, empty.pace) == (0, 0, None, None, 0.0)
+    assert empty.finish == clock.now()
+
+
+def test_nobody_knows_when_it_ends_while_nothing_moves(
+    ledger: Ledger, database: Database, clock: StoppedClock
+) -> None:
+    ledger.put("a", "b")
+    put = clock.now()
+    clock.advance(minutes=7)
+    found = counted(database, clock)
+    assert (found.waiting, found.oldest, found.age) == (2, put, timedelta(minutes=7))
+    assert found.finish is None
+
+
+def test_the_end_follows_from_the_pace_of_the_last_minute(
+    ledger: Ledger, database: Database, clock: StoppedClock
+) -> None:
+    ledger.put(*(str(number) for number in range(180)))
+    clock.advance(seconds=30)
+    sent(ledger, 60)
+    clock.advance(seconds=30)
+    found = counted(database, clock)
+    assert (found.last_minute, found.last_hour, found.waiting, found.pace) == (60, 60, 120, 1.0)
+    assert found.finish == clock.now() + timedelta(minutes=2)
+    clock.advance(minutes=5)
+    found = counted(database, clock)
+    assert (found.last_minute, found.last_hour, found.finish) == (0, 60, None)
+    clock.advance(hours=1)
+    assert counted(database, clock).last_hour == 0
+
+
+def test_what_is_due_later_does_not_wait_yet(ledger: Ledger, database: Database, clock: StoppedClock) -> None:
+    ledger.put("a", "b")
+    first, second = ledger.claim()
+    later = clock.now() + timedelta(minutes=5)
+    ledger.record(Result(entry=first, state="queued", why="try later", due_at=later))
+    found = counted(database, clock)
+    assert (found.waiting, found.later, found.next_due, found.oldest) == (1, 1, later, None)
+    assert found.counts == {("broadcast", "queued"): 1, ("broadcast", "sending"): 1}
+    assert (found.state("queued"), second.key) == (1, "b")
+
+
+def test_a_census_takes_as_many_statements_for_many_rows_as_for_one(
+    ledger: Ledger, database: Database, clock: StoppedClock
+) -> None:
+    def statements(*keys: str) -> int:
+        ledger.put(*keys)
+        with recorded(database) as sent_statements:
+            counted(database, clock)
+        return len(sent_statements)
+
+    assert statements("a") == statements(*(str(number) for number in range(300)))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # whose plans say so in words
+def test_no_figure_reads_the_rows_themselves(database: Database, clock: StoppedClock) -> None:
+    with recorded(database) as statements:
+        counted(database, clock)
+        with database.read() as session:
+            stats.counts(session, kind="broadcast", ref=7)
+    with database.read() as session:
+        for statement in [each for each in statements if "FROM outbox" in each]:
+            asked = statement.replace("?", "1")
+            plan = [str(row[-1]) for row in session.execute(text(f"EXPLAIN QUERY PLAN {asked}"))]
+            reads = [step for step in plan if "outbox" in step]
+            assert reads
+            assert all("COVERING INDEX" in step or "ix_outbox_queued" in step for step in reads), plan
+
+
+def test_sums_outlive_the_people_they_were_sent_to(
+    ledger: Ledger, database: Database, clock: StoppedClock
+) -> None:
+    ledger.put("a", "b")
+    sent(ledger, 2)
+    clock.advance(days=2)
+    with database.write() as session:
+        session.execute(text("DELETE FROM contacts"))
+        assert counters.clear(session, now=clock.now()) == 1
+        assert counters.in_all(session) == {"sent": 2}
+        assert counters.lately(session, "sent", since=clock.now() - timedelta(days=3)) == 0

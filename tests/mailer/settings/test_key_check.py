@@ -1,0 +1,110 @@
+"""A key that is lost or changed while people depend on it is noticed before anything happens with another."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lists import erasure
+from lists.db import Database
+from lists.errors import BadSettings, Conflict
+from mailer.settings import key_check, keys
+from mailer.settings.keys import Keys
+from mailer.settings.loading import Settings, secret_folder
+from tests.clocks import StoppedClock
+from tests.people import Person
+
+Opened = Callable[[], Keys]
+
+
+@pytest.fixture
+def opened(settings: Settings, database: Database, keys: Keys) -> Opened:
+    """Read the keys as a start does, of a database that says which they are."""
+    with database.write() as session:
+        key_check.note(session, keys, secret_folder(settings))
+    return lambda: key_check.keys_of(database, secret_folder(settings))
+
+
+def test_the_first_start_on_an_empty_database_makes_both_keys(
+    empty_database: Database, tmp_path: Path
+) -> None:
+    with pytest.raises(BadSettings, match="pepper is missing"):
+        key_check.keys_of(empty_database, tmp_path / "data" / "secrets")
+    assert not (tmp_path / "data").exists()
+    made = key_check.keys_of(empty_database, tmp_path / "data" / "secrets", making=True)
+    assert made == keys.kept_in(tmp_path / "data" / "secrets", making=False)
+
+
+@pytest.mark.parametrize("name", ["pepper", "links"])
+def test_a_lost_key_is_never_made_anew_while_somebody_is_known(
+    opened: Opened, settings: Settings, ben: Person, name: str
+) -> None:
+    (secret_folder(settings) / name).unlink()
+    with pytest.raises(BadSettings, match=f"secrets/{name} is missing.*Put the file back from a backup"):
+        opened()
+    assert not (secret_folder(settings) / name).exists()
+
+
+def test_a_lost_pepper_is_noticed_when_only_the_forgotten_are_left(
+    opened: Opened, settings: Settings, database: Database, clock: StoppedClock, cleo: Person
+) -> None:
+    with database.write() as session:
+        erasure.forget(session, cleo.address, now=clock.now(), actor="test")
+    (secret_folder(settings) / "pepper").unlink()
+    with pytest.raises(BadSettings, match="which addresses must never be written to"):
+        opened()
+
+
+@pytest.mark.parametrize("name", ["pepper", "links"])
+def test_another_key_is_noticed(opened: Opened, settings: Settings, ben: Person, name: str) -> None:
+    (secret_folder(settings) / name).write_text("ab" * 32)
+    with pytest.raises(
+        BadSettings, match=f"secrets/{name} is not the key that the database was written with"
+    ):
+        opened()
+
+
+def test_a_database_from_before_there_were_fingerprints_keeps_its_keys(
+    settings: Settings, database: Database, keys: Keys, ben: Person
+) -> None:
+    assert key_check.keys_of(database, secret_folder(settings)) == keys
+    (secret_folder(settings) / "pepper").unlink()
+    with pytest.raises(BadSettings, match="is missing"):
+        key_check.keys_of(database, secret_folder(settings))
+
+
+def test_a_database_that_knows_nobody_yet_keeps_the_keys_it_was_noted_with(
+    opened: Opened, settings: Settings, database: Database
+) -> None:
+    folder = secret_folder(settings)
+    for name in ("pepper", "links"):
+        (folder / name).unlink()
+    with pytest.raises(BadSettings, match="copy secrets/pepper from the machine that served this database"):
+        key_check.keys_of(database, folder, making=True)
+    assert not list(folder.iterdir())
+    keys.kept_in(folder)  # as a second machine has made some of its own
+    with pytest.raises(BadSettings) as refused:
+        opened()
+    assert len(refused.value.mistakes) == 2
+
+
+def test_noting_never_overwrites(opened: Opened, settings: Settings, database: Database, keys: Keys) -> None:
+    other = Keys(pepper=b"p" * 32, links=keys.links)
+    with pytest.raises(BadSettings, match="pepper is not the key"), database.write() as session:
+        key_check.note(session, other, secret_folder(settings))
+    assert opened() == keys
+
+
+def test_a_database_that_says_no_keys_is_worked_on_by_nobody_but_the_first_start(
+    settings: Settings, database: Database, keys: Keys
+) -> None:
+    with database.read() as session, pytest.raises(Conflict, match="Start “mailer serve” once"):
+        key_check.require_noted(session, keys, secret_folder(settings))
+
+
+def test_a_fingerprint_tells_nothing_of_the_key(keys: Keys) -> None:
+    for name, key in (("pepper", keys.pepper), ("links", keys.links)):
+        digest = key_check.of(keys)[name]
+        assert len(digest) == key_check.OCTETS
+        assert digest not in key and key[:8] not in digest
+    assert key_check.of(keys)["pepper"] != key_check.of(keys)["links"]

@@ -1,0 +1,271 @@
+"""What waits for staff is told in sentences that name nobody, and mailed no more often than is read."""
+
+import quopri
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete, insert, select
+
+from lists import suppressions
+from lists.contacts import Contact
+from lists.directory import Listing
+from lists.tables import exporting
+from mailer import service as composition
+from mailer.coordination import send_hold, signup_throttle, suspensions
+from mailer.library import law_cards
+from mailer.outbox.outbox import OutboxRow
+from mailer.people import eligibility
+from mailer.policy import NOTICE_FIELDS
+from mailer.service import Service
+from mailer.settings.model import Settings
+from mailer.sources import staff_digest
+from mailer.sources.staff_digest import MATTERS
+from tests.clocks import StoppedClock
+from tests.people import Person
+from tests.relays import REFUSED, World, confirmation, deliver
+
+STAFF = "office@example.org"
+CARD = {"en": "A made-up rule.", "es": "Una regla inventada."}
+
+
+@pytest.fixture
+def house(settings: Settings, service: Service, clock: StoppedClock) -> Iterator[Service]:
+    """The same service with an address of staff."""
+    built = composition.build(settings.model_copy(update={"staff_address": STAFF}), clock=clock)
+    yield built
+    built.close()
+
+
+def apply(service: Service, person: Person) -> None:
+    """Let a congregation wait for staff."""
+    with service.database.write() as session:
+        row = {"contact_id": person.id, "state": "waiting", "organization": "St. Mark", "name": "Ana"}
+        session.execute(insert(Listing), [row | {"asked_at": service.clock.now()}])
+
+
+def decide(service: Service) -> None:
+    """Let staff decide about every application."""
+    with service.database.write() as session:
+        session.execute(delete(Listing))
+
+
+def names(service: Service) -> list[str]:
+    with service.database.read() as session:
+        return [notice.name for notice in staff_digest.what_waits(session, now=service.clock.now())]
+
+
+def sentences(service: Service, language: str = "en") -> list[str]:
+    with service.database.read() as session:
+        waiting = staff_digest.what_waits(session, now=service.clock.now())
+    return [notice.sentence[language] for notice in waiting]
+
+
+def tell(service: Service, world: World) -> list[str]:
+    """Run the job and the delivery; returns who was written to."""
+    before = len(world.arrived)
+    service.jobs.named("fill-notice").run()
+    deliver(service, world)
+    return world.arrived[before:]
+
+
+def said(world: World) -> str:
+    return quopri.decodestring(world.letters[-1]).decode("utf-8", "replace")
+
+
+def test_nothing_waits_in_a_house_where_all_is_done(
+    house: Service, world: World, ana: Person, ben: Person, cleo: Person
+) -> None:
+    assert (names(house), tell(house, world)) == ([], [])
+
+
+def test_each_thing_that_waits_is_counted_and_goes_when_it_is_done(
+    house: Service, clock: StoppedClock, ana: Person, ben: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signup_throttle, "SIGN_UPS_PER_SOURCE", 0)
+    now = clock.now()
+    for person in (ana, ben):
+        apply(house, person)
+        confirmation(house, person)
+    with house.database.write() as session:
+        send_hold.begin(session, backup_at=now - timedelta(days=1), run="a", now=now)
+        suspensions.begin_by_staff(session, "domain/strict.example", real=now)
+        law_cards.add(session, state="NY", text=CARD, source="https://example.org/", checked_on="",
+                  checked_by="us", now=now, actor="staff")  # fmt: skip
+        signup_throttle.sign_up(session, b"n" * 16, now=now)
+        one, other = session.scalars(select(OutboxRow).order_by(OutboxRow.id))
+        one.state, one.why = "held", "missing link: toolkit_url"
+        other.state = "unknown"
+    assert names(house) == ["restore", "pauses", "resources", "unknown", "applications", "sign_ups"]
+    assert "2 congregations or organizations wait to be approved for the map." in sentences(house)
+    assert "Un correo espera un recurso que nadie ha dado." in sentences(house, "es")
+    decide(house)
+    clock.advance(days=75)
+    assert names(house) == ["restore", "pauses", "resources", "unknown"]
+    clock.advance(days=1)
+    assert names(house)[-1] == "expiring"
+    clock.advance(days=14)
+    assert names(house)[-1] == "expiring"  # on its ninetieth day it is still shown
+    clock.advance(days=1)
+    assert names(house)[-1] == "expired"
+
+
+def test_staff_are_mailed_what_waits_and_what_to_type_and_nobody_is_named(
+    house: Service, world: World, ana: Person, ben: Person, cleo: Person
+) -> None:
+    apply(house, ana)
+    assert tell(house, world) == [STAFF]
+    mail = said(world)
+    assert "One congregation or organization waits to be approved for the map." in mail
+    assert "mailer organizer list" in mail and "resource" not in mail
+    assert not [word for word in ("Ana", "St. Mark", ana.email, "Ben", "Cleo", cleo.email) if word in mail]
+
+
+def test_the_same_list_is_told_once_a_week_and_a_changed_one_the_next_day(
+    house: Service, world: World, clock: StoppedClock, ana: Person, ben: Person
+) -> None:
+    apply(house, ana)
+    assert tell(house, world) == [STAFF]
+    apply(house, ben)
+    clock.advance(days=1, microseconds=-1)
+    assert tell(house, world) == []
+    clock.advance(microseconds=1)
+    assert tell(house, world) == [STAFF]
+    clock.advance(days=7, microseconds=-1)
+    assert tell(house, world) == []
+    clock.advance(microseconds=1)
+    assert tell(house, world) == [STAFF]
+    clock.advance(days=1)
+    decide(house)
+    apply(house, ana)
+    apply(house, ben)  # as many as before, and others
+    assert tell(house, world) == [STAFF]
+
+
+def test_what_is_done_before_the_mail_leaves_is_not_told(house: Service, world: World, ana: Person) -> None:
+    apply(house, ana)
+    house.jobs.named("fill-notice").run()
+    decide(house)
+    deliver(house, world)
+    (row,) = mails(house)
+    assert (row.state, row.why, world.arrived) == ("cancelled", staff_digest.NOTHING_WAITS, [])
+
+
+def test_a_mail_that_was_refused_is_tried_again_the_next_day(
+    house: Service, world: World, clock: StoppedClock, ana: Person
+) -> None:
+    apply(house, ana)
+    world.answer = lambda _: REFUSED
+    assert tell(house, world) == []
+    world.answer = World(clock).answer
+    assert tell(house, world) == []
+    clock.advance(days=1)
+    assert tell(house, world) == [STAFF]
+
+
+def test_without_an_address_nobody_is_mailed_and_the_job_still_runs(
+    service: Service, world: World, clock: StoppedClock, ana: Person
+) -> None:
+    apply(service, ana)
+    assert (names(service), tell(service, world)) == (["applications"], [])
+    assert mails(service) == []
+
+
+def test_an_address_that_must_not_be_written_to_is_not(house: Service, world: World, ana: Person) -> None:
+    apply(house, ana)
+    assert house.notices.staff is not None
+    with house.database.write() as session:
+        suppressions.add(session, house.notices.staff.digest, reason="forgotten", now=house.clock.now())
+    assert tell(house, world) == []
+    assert known(house) == {ana.email}
+    with house.database.read() as session:
+        assert house.notices.next_due(session, now=house.clock.now()) is None
+
+
+def test_the_address_of_staff_is_on_no_list_and_in_no_export(
+    house: Service, world: World, ana: Person, cleo: Person
+) -> None:
+    apply(house, ana)
+    assert tell(house, world) == [STAFF]
+    with house.database.read() as session:
+        for kind in exporting.KINDS:
+            assert STAFF not in {cell for row in exporting.rows(session, kind) for cell in row}
+        staff = session.scalars(select(Contact).where(Contact.email == STAFF)).one()
+        answers = eligibility.of(session, staff, schedules=house.schedules, relays=[], now=house.clock.now())
+    assert {answer.rule for answer in answers if answer.list} == {"never joined"}
+    assert "notice" not in {answer.kind for answer in answers}
+
+
+def test_an_address_that_is_no_longer_the_staffs_is_forgotten_unless_a_person_has_it(
+    house: Service, world: World, ana: Person
+) -> None:
+    apply(house, ana)
+    assert tell(house, world) == [STAFF]
+    moved = replace(house.notices, staff=ana.address)
+    fill(house, moved)
+    assert known(house) == {ana.email}
+    fill(house, replace(house.notices, staff=None))
+    assert known(house) == {ana.email}
+    assert [row.contact_id for row in mails(house)] == [ana.id]
+
+
+def test_a_person_of_staff_who_reads_spanish_is_told_in_spanish(
+    house: Service, world: World, ben: Person
+) -> None:
+    apply(house, ben)
+    fill(house, replace(house.notices, staff=ben.address))
+    deliver(house, world)
+    assert world.arrived == [ben.email]
+    assert "espera su aprobación para el mapa. → mailer organizer list" in said(world)
+
+
+def test_the_time_machine_knows_when_staff_are_told_next(
+    house: Service, world: World, clock: StoppedClock, ana: Person
+) -> None:
+    def due() -> object:
+        with house.database.read() as session:
+            return house.notices.next_due(session, now=clock.now())
+
+    assert due() is None
+    apply(house, ana)
+    assert due() == clock.now()
+    first = clock.now()
+    tell(house, world)
+    assert due() == first + staff_digest.AGAIN
+
+
+def test_in_a_try_out_the_time_machine_tells_staff_each_week(
+    house: Service, world: World, clock: StoppedClock, ana: Person
+) -> None:
+    apply(house, ana)
+    house.time_machine(drain=lambda: deliver(house, world)).advance(timedelta(days=15))
+    assert world.arrived.count(STAFF) == 3
+
+
+def test_every_notice_has_its_field_and_both_languages() -> None:
+    assert {f"waits_{matter.name}" for matter in MATTERS} == NOTICE_FIELDS
+    for matter in MATTERS:
+        for said in (matter.one, matter.several or matter.one):
+            assert set(said) == {"en", "es"} and said["en"] != said["es"]
+        assert all("{number}" in words for words in matter.several.values())
+
+
+def test_an_address_that_cannot_be_written_to_is_a_mistake_of_the_settings(settings: Settings) -> None:
+    with pytest.raises(ValueError, match="an email address that staff read"):
+        Settings(home=settings.home, staff_address="office")
+
+
+def fill(service: Service, source: staff_digest.Notices) -> None:
+    with service.database.write() as session:
+        source.fill(session, now=service.clock.now(), limit=10)
+
+
+def known(service: Service) -> set[str]:
+    with service.database.read() as session:
+        return set(session.scalars(select(Contact.email)))
+
+
+def mails(service: Service) -> list[OutboxRow]:
+    with service.database.read() as session:
+        return list(session.scalars(select(OutboxRow).where(OutboxRow.kind == "notice")))
