@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    CursorResult,
     Index,
     LargeBinary,
     String,
@@ -18,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.addresses import Address
-from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
+from lists.db import Base, Instant, Moment, PrimaryKey, count_changed, insert_or_nothing
 from lists.errors import BadInput, Conflict, NotFound
 from lists.geography import Place
 
@@ -170,9 +169,8 @@ def amend(session: Session, contact_id: int, *, version: int | None = None, **va
         changed = changed.where(Contact.version == version)
     if not SEARCHED.isdisjoint(values):
         changed = changed.values(searchable=False)
-    done = session.execute(changed.values(**values, version=Contact.version + 1))
-    assert isinstance(done, CursorResult)
-    if version is not None and not done.rowcount:
+    number = count_changed(session, changed.values(**values, version=Contact.version + 1), synchronize=True)
+    if version is not None and not number:
         raise Conflict("Somebody else has changed this meanwhile. Look at it again, then change it.")
 
 

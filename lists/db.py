@@ -20,6 +20,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     CursorResult,
+    Delete,
     Dialect,
     Engine,
     Index,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     Select,
     Table,
     TypeDecorator,
+    Update,
     create_engine,
     event,
     literal_column,
@@ -373,6 +375,17 @@ def _insert(table: Table) -> Insert:
 def _insert_or_nothing(table: Table) -> Insert:
     """Return the statement for rows as parameters, made once for each table."""
     return _insert(table).on_conflict_do_nothing()
+
+
+def count_changed(session: Session, statement: Update | Delete, *, synchronize: bool = False) -> int:
+    """Run an UPDATE or DELETE and return how many rows it changed.
+
+    Objects that the session has loaded follow the change only where `synchronize` is true.
+    """
+    options = {} if synchronize else {"synchronize_session": False}
+    result = session.execute(statement, execution_options=options)
+    assert isinstance(result, CursorResult)
+    return result.rowcount
 
 
 def once(rows: Select[int]) -> Select[int]:

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, CursorResult, ForeignKey, String, Text, delete, select, update
+from sqlalchemy import CheckConstraint, ForeignKey, String, Text, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import audit, consents, contacts, geography, subscriptions
 from lists.contacts import DETAIL_LENGTH, NAME_LENGTH
-from lists.db import Base, Instant, Moment, PrimaryKey
+from lists.db import Base, Instant, Moment, PrimaryKey, count_changed
 from lists.errors import BadInput, Conflict, NotFound
 
 OFFER_LENGTH = 1000
@@ -152,16 +152,15 @@ def reject(session: Session, listing_id: int, *, now: datetime, actor: str) -> L
 
 def _decided(session: Session, listing_id: int, *, state: str, now: datetime, actor: str) -> Listing:
     waiting = update(Listing).where(Listing.id == listing_id, Listing.state == "waiting")
-    decided = session.execute(waiting.values(state=state, decided_at=now))
-    assert isinstance(decided, CursorResult)
+    number = count_changed(session, waiting.values(state=state, decided_at=now))
     listing = session.get(Listing, listing_id, populate_existing=True)
     if listing is None:
         raise NotFound(f"There is no application number {listing_id}. “mailer organizer list” shows them.")
-    if decided.rowcount == 0 and listing.state == "asked":
+    if number == 0 and listing.state == "asked":
         raise Conflict(
             "This person has not confirmed the address yet. Wait until they press the button in their mail."
         )
-    if decided.rowcount == 0:
+    if number == 0:
         raise Conflict(f"This application is already {listing.state}.")
     audit.note(session, actor=actor, action=f"listing {state}", subject=f"listing {listing_id}", now=now)
     return listing

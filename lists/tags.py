@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import CursorResult, ForeignKey, String, delete, select, update
+from sqlalchemy import ForeignKey, String, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import Contact
-from lists.db import Base, Moment, insert_or_nothing
+from lists.db import Base, Moment, count_changed, insert_or_nothing
 from lists.errors import BadInput
 
 LONGEST = 40
@@ -67,9 +67,7 @@ def put(session: Session, found: Sequence[tuple[int, Sequence[str]]], *, now: da
 
 def take(session: Session, contact_id: int, tag: str) -> bool:
     """Take a tag off a contact; False when it was not there."""
-    gone = session.execute(delete(Tag).where(Tag.contact_id == contact_id, Tag.tag == tag))
-    assert isinstance(gone, CursorResult)
-    return gone.rowcount == 1
+    return count_changed(session, delete(Tag).where(Tag.contact_id == contact_id, Tag.tag == tag)) == 1
 
 
 def with_tag(session: Session, tag: str, *, limit: int) -> Sequence[Contact]:

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import BigInteger, CursorResult, String, delete, func, select
+from sqlalchemy import BigInteger, String, delete, func, select
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import EPOCH, Base, Moment
+from lists.db import EPOCH, Base, Moment, count_changed
 
 SLOTS = 8
 STEP = timedelta(seconds=10)
@@ -69,6 +69,4 @@ def lately(session: Session, what: str, *, since: datetime) -> int:
 
 def clear(session: Session, *, now: datetime) -> int:
     """Delete the steps of past days and keep the sums in all; returns how many rows went."""
-    gone = session.execute(delete(Tally).where(Tally.since > IN_ALL, Tally.since < now - KEEP))
-    assert isinstance(gone, CursorResult)
-    return gone.rowcount
+    return count_changed(session, delete(Tally).where(Tally.since > IN_ALL, Tally.since < now - KEEP))

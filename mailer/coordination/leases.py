@@ -2,10 +2,10 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import CursorResult, String, case, or_, select, update
+from sqlalchemy import String, case, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment, insert_or_nothing
+from lists.db import Base, Moment, count_changed, insert_or_nothing
 
 SCHEDULER = "scheduler"  # the duty of whoever ticks the jobs
 
@@ -26,11 +26,8 @@ def hold(session: Session, name: str, *, owner: str, real: datetime, length: tim
     if insert_or_nothing(session, Lease, [{"name": name, "owner": owner, "until": until}]):
         return True
     mine_or_over = or_(Lease.owner == owner, Lease.until <= real)
-    taken = session.execute(
-        update(Lease).where(Lease.name == name, mine_or_over).values(owner=owner, until=until)
-    )
-    assert isinstance(taken, CursorResult)
-    return taken.rowcount == 1
+    taken = update(Lease).where(Lease.name == name, mine_or_over).values(owner=owner, until=until)
+    return count_changed(session, taken) == 1
 
 
 def hold_places(

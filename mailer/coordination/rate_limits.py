@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import CursorResult, String, bindparam, delete, select, update
+from sqlalchemy import String, bindparam, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment, insert_or_nothing
+from lists.db import Base, Moment, count_changed, insert_or_nothing
 from mailer.smtp.rate import Rate
 
 AHEAD = timedelta(seconds=0.5)  # slots are taken so long before, so that what is more urgent waits no longer
@@ -116,9 +116,7 @@ def queue_up(
 
 def clear(session: Session, *, real: datetime) -> int:
     """Delete limits that were not reached for a day, which is the same as none; returns how many."""
-    gone = session.execute(delete(Limit).where(Limit.free_at < real - KEEP))
-    assert isinstance(gone, CursorResult)
-    return gone.rowcount
+    return count_changed(session, delete(Limit).where(Limit.free_at < real - KEEP))
 
 
 def _apart(moments: Sequence[datetime], *, first: datetime, spacing: timedelta) -> list[datetime]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, LargeBinary, Table, bindparam, delete, exi
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment
+from lists.db import Base, Moment, count_changed
 from mailer.coordination import counters
 from mailer.coordination.counters import Tally
 
@@ -66,8 +66,7 @@ def closed(what: str, *, now: datetime) -> ColumnElement[bool]:
 
 def clear(session: Session, *, now: datetime) -> int:
     """Delete the counts of past days; returns how many."""
-    gone = session.execute(delete(Brake).where(Brake.hour < now - KEEP))
-    return int(gone.rowcount)  # type: ignore[attr-defined]
+    return count_changed(session, delete(Brake).where(Brake.hour < now - KEEP))
 
 
 def _hour(now: datetime) -> datetime:

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import CursorResult, String, delete, select, update
+from sqlalchemy import String, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Instant, Moment, insert_or_nothing
+from lists.db import Base, Instant, Moment, count_changed, insert_or_nothing
 from mailer.policy import is_urgent
 
 FIRST_TRY, LONGEST = timedelta(minutes=15), timedelta(hours=4)
@@ -96,7 +96,7 @@ def try_one(session: Session, pause: Pause, *, real: datetime) -> datetime | Non
     mine = update(Pause).where(Pause.scope == pause.scope, Pause.try_at == pause.try_at)
     wait = min(FIRST_TRY * 2 ** (pause.tries + 1), LONGEST)
     tries = mine.values(try_at=real + wait, tries=min(pause.tries + 1, MOST_TRIES))
-    return real + wait if _changed(session, tries) else None
+    return real + wait if count_changed(session, tries) else None
 
 
 def try_again(session: Session, scope: str, *, real: datetime) -> None:
@@ -107,15 +107,9 @@ def try_again(session: Session, scope: str, *, real: datetime) -> None:
 
 def end(session: Session, scope: str) -> bool:
     """Let a scope's mail go again; False when it was not paused."""
-    return _changed(session, delete(Pause).where(Pause.scope == scope))
+    return count_changed(session, delete(Pause).where(Pause.scope == scope)) == 1
 
 
 def _begin(session: Session, scope: str, *, why: str, real: datetime, try_at: datetime | None) -> bool:
     row = {"scope": scope, "since": real, "try_at": try_at, "tries": 0, "why": why[:WHY_LENGTH]}
     return insert_or_nothing(session, Pause, [row]) == 1
-
-
-def _changed(session: Session, statement: object) -> bool:
-    result = session.execute(statement.execution_options(synchronize_session=False))  # type: ignore[attr-defined]
-    assert isinstance(result, CursorResult)
-    return result.rowcount == 1

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import ColumnElement, CursorResult, Update, case, func, select, update
+from sqlalchemy import ColumnElement, Update, case, func, select, update
 from sqlalchemy.orm import Session
 
-from lists.db import once
+from lists.db import count_changed, once
 from lists.errors import Conflict, NotFound
 from mailer.outbox.outbox import ENTRY, UNKNOWN, Entry, OutboxRow, Result
 from mailer.policy import POLICY
@@ -89,7 +89,7 @@ def resolve(session: Session, row_id: int, decision: Decision, *, now: datetime)
     if row is None:
         raise NotFound(f"There is no message number {row_id} in the outbox.")
     mine = update(OutboxRow).where(OutboxRow.id == row_id, OutboxRow.state == "unknown")
-    if not _changed(session, _decided(mine, decision, now=now)):
+    if not count_changed(session, _decided(mine, decision, now=now)):
         raise Conflict(f"Message {row_id} is {row.state}; only an unknown one waits for a decision.")
 
 
@@ -117,16 +117,10 @@ def restored(session: Session) -> int:
 
 def resolve_restored(session: Session, decision: Decision, *, now: datetime) -> int:
     """Decide about all messages that may have left from a lost machine; returns how many."""
-    return _changed(session, _decided(update(OutboxRow).where(*OF_A_RESTORE), decision, now=now))
+    return count_changed(session, _decided(update(OutboxRow).where(*OF_A_RESTORE), decision, now=now))
 
 
 def _decided(these: Update, decision: Decision, *, now: datetime) -> Update:
     if decision == "sent":
         return these.values(state="sent", why="staff say it arrived", sent_at=now, worker=None)
     return these.values(state="queued", why="staff want it sent again", due_at=now, worker=None)
-
-
-def _changed(session: Session, statement: object) -> int:
-    result = session.execute(statement.execution_options(synchronize_session=False))  # type: ignore[attr-defined]
-    assert isinstance(result, CursorResult)
-    return result.rowcount

@@ -27,7 +27,6 @@ from sqlalchemy import (
     BindParameter,
     CheckConstraint,
     ColumnElement,
-    CursorResult,
     Executable,
     ForeignKey,
     Index,
@@ -45,7 +44,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import EPOCH, Base, Id, Instant, Moment, PrimaryKey, index_where, insert_or_nothing, once
+from lists.db import (
+    EPOCH,
+    Base,
+    Id,
+    Instant,
+    Moment,
+    PrimaryKey,
+    count_changed,
+    index_where,
+    insert_or_nothing,
+    once,
+)
 from lists.permission import LASTING
 from mailer.coordination import send_hold
 from mailer.outbox import attempts
@@ -221,7 +231,7 @@ def claim(
 def renew(session: Session, *, worker: str, lease_until: datetime) -> int:
     """Keep what this worker has claimed for longer (machine time); returns how many rows that is."""
     mine = update(OutboxRow).where(OutboxRow.state == SENDING, OutboxRow.worker == worker)
-    return _count(session, mine.values(lease_until=lease_until))
+    return count_changed(session, mine.values(lease_until=lease_until))
 
 
 def claimed_by(session: Session, worker: str) -> Sequence[Entry]:
@@ -288,7 +298,7 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
         more = [row_id for row_id, tries in changed if tries > group[row_id].entry.tries + tried]
         if more and (doubted := attempts.retract(session, more, attempt=attempt)):
             fewer = update(OutboxRow).where(OutboxRow.id.in_(doubted))
-            _count(session, fewer.values(tries=OutboxRow.tries - 1))
+            count_changed(session, fewer.values(tries=OutboxRow.tries - 1))
     attempts.add_all(session, [_attempt(result) for result in kept if result.outcome], now=now)
     return kept
 
@@ -318,14 +328,14 @@ def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int
     """Let held rows go for which `condition` holds, with a newer edition where one is given."""
     back = update(OutboxRow).where(OutboxRow.state == HELD, condition)
     newer = {} if edition_id is None else {"edition_id": edition_id}
-    return _count(session, back.values(state="queued", why="", **newer))
+    return count_changed(session, back.values(state="queued", why="", **newer))
 
 
 def revive(session: Session, which: ColumnElement[bool], *, kind: str, edition_id: int, now: datetime) -> int:
     """Put back, as new, what was cancelled unsent because its reader had left; not what staff recalled."""
     again = update(OutboxRow).where(OutboxRow.state == "cancelled", OutboxRow.why.in_(LEFT), which)
     fresh = {"queued_at": now, "due_at": now, "expires_at": now + POLICY[kind].expires_after}
-    return _count(session, again.values(state="queued", why="", edition_id=edition_id, **fresh))
+    return count_changed(session, again.values(state="queued", why="", edition_id=edition_id, **fresh))
 
 
 def anything_due(session: Session, *, now: datetime, least: int = LAST) -> bool:
@@ -394,9 +404,3 @@ def _close(session: Session, condition: ColumnElement[bool], *, state: str, why:
     ).all()
     entries = sorted((Entry(**found._mapping) for found in closed), key=lambda entry: entry.id)
     return [Result(entry=entry, state=state, why=why) for entry in entries]
-
-
-def _count(session: Session, statement: Any) -> int:
-    result = session.execute(statement.execution_options(synchronize_session=False))
-    assert isinstance(result, CursorResult)
-    return result.rowcount

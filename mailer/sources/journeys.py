@@ -31,7 +31,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import subscriptions, topic_optouts
 from lists.contacts import Contact
-from lists.db import Base, Instant, Moment, PrimaryKey, index_where, insert_or_nothing, once
+from lists.db import Base, Instant, Moment, PrimaryKey, count_changed, index_where, insert_or_nothing, once
 from lists.subscriptions import Subscription
 from mailer.policy import POLICY
 
@@ -162,9 +162,7 @@ def take_due(
 
 def move(session: Session, *where: ColumnElement[bool], to: str, **values: Any) -> int:
     """Move journeys for which the conditions hold to another state; returns how many."""
-    moved = update(Journey).where(*where).values(state=to, **values)
-    result = session.execute(moved.execution_options(synchronize_session=False))
-    return int(result.rowcount)  # type: ignore[attr-defined]
+    return count_changed(session, update(Journey).where(*where).values(state=to, **values))
 
 
 def zones(session: Session) -> Sequence[str]:
