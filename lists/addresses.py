@@ -156,6 +156,11 @@ def suggestion(text: str) -> str | None:
     return f"{local}@{mended}"
 
 
+def domain_of(email: str) -> str:
+    """Return the domain of an address."""
+    return email.rpartition("@")[2]
+
+
 def mailbox(key: str) -> str:
     """Return the key of the mailbox that mail to this key probably lands in.
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import lists.tags  # noqa: F401  (only commands use it, and every process knows every table)
 from lists import addresses
-from lists.addresses import Address
+from lists.addresses import Address, domain_of
 from lists.clock import Clock
+from lists.contacts import LANGUAGES
 from lists.db import Database
 from mailer.compose import dkim_keys, editions
 from mailer.compose.composer import SIGNING_PARTS, Composer, Sender
@@ -46,7 +47,6 @@ from mailer.sources.staff_digest import Notices
 from mailer.templates import templates
 from mailer.templates.discreet import Neutral
 from mailer.templates.rendering import Frame
-from mailer.templates.templates import LANGUAGES
 from mailer.tryout import postoffice, time_machine
 from mailer.tryout.postoffice import PostOffice
 from mailer.tryout.time_machine import TimeMachine
@@ -140,7 +140,7 @@ class Service:
             )
 
     def _lane(self, relay: Relay) -> Lane:
-        helo = self.settings.from_address.rpartition("@")[2]
+        helo = domain_of(self.settings.from_address)
         bearer = Bearer(relay.token_command) if relay.token_command else None
         return Lane(
             name=relay.name,

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from lists import addresses, catalog, contacts, subscriptions
 from lists.catalog import OURS
+from lists.contacts import LANGUAGES
 from lists.directory import Application
 from mailer.compose import source
 from mailer.compose.composer import Ready
@@ -19,7 +20,7 @@ from mailer.service import Service
 from mailer.sources import broadcasts
 from mailer.sources.confirmations import Asked
 from mailer.templates import templates
-from mailer.templates.templates import LANGUAGES, Edition, Template
+from mailer.templates.templates import Edition, Template
 from tests import people
 from tests.clocks import StoppedClock
 from tests.people import PEPPER, Person

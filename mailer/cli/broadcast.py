@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from lists import catalog
+from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
 from mailer.cli import opening, output, progress
@@ -20,7 +21,7 @@ from mailer.sources import broadcasts
 from mailer.sources.broadcasts import Broadcast, HeadCount
 from mailer.templates import templates
 from mailer.templates.rendering import Rendered
-from mailer.templates.templates import LANGUAGES, Edition, Template
+from mailer.templates.templates import Edition, Template
 
 KIND = "broadcast"
 SAMPLE_NAME = "Alex"

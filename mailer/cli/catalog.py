@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 
 from lists import catalog
 from lists.catalog import MailingList
+from lists.contacts import LANGUAGES
 from lists.errors import BadInput
 from mailer.cli import opening, output
 from mailer.service import Service
 from mailer.templates import rendering, templates
-from mailer.templates.templates import LANGUAGES
 from mailer.web.public import added_list
 
 COLUMNS = {

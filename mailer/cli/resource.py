@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 from sqlalchemy.orm import Session
 
+from lists.contacts import LANGUAGES
 from lists.errors import BadInput
 from mailer.cli import opening, output
 from mailer.cli.lists.group import LANGUAGE
@@ -13,7 +14,6 @@ from mailer.library.resources import MISSING_LINK, ResourceVersion, Version
 from mailer.outbox import stats
 from mailer.policy import RESOURCES
 from mailer.service import Service
-from mailer.templates.templates import LANGUAGES
 
 COLUMNS = {
     "number": "Number",

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lists import permission
+from lists.addresses import domain_of
 from lists.errors import BadInput, DeadLink
 from lists.permission import LASTING, Reader
 from mailer.compose import mime
@@ -64,7 +65,7 @@ class Sender:
     @property
     def domain(self) -> str:
         """Return the domain of the From address."""
-        return self.address.rpartition("@")[2]
+        return domain_of(self.address)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from lists.contacts import LANGUAGES
 from lists.errors import BadInput
 from mailer.library.resources import Shelf
 from mailer.policy import POLICY
 from mailer.templates import rendering, templates
 from mailer.templates.rendering import Frame, Rendered
-from mailer.templates.templates import LANGUAGES, Edition, Template, renderer
+from mailer.templates.templates import Edition, Template, renderer
 
 
 @dataclass(frozen=True, kw_only=True)

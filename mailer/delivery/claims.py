@@ -19,6 +19,7 @@ from typing import cast
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
+from lists.addresses import domain_of
 from lists.clock import Clock
 from lists.contacts import Contact
 from lists.db import Database
@@ -240,10 +241,10 @@ class _Claiming:
         emails = select(Contact.id, Contact.email).where(
             Contact.id.in_([entry.contact_id for entry in entries])
         )
-        domain_of = {row.id: row.email.rpartition("@")[2] for row in self.session.execute(emails)}
+        domains = {row.id: domain_of(row.email) for row in self.session.execute(emails)}
         by_domain: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in entries:
-            by_domain[domain_of.get(entry.contact_id, "")].append(entry)
+            by_domain[domains.get(entry.contact_id, "")].append(entry)
         for domain, same in sorted(by_domain.items()):
             if (pause := self.paused.get(f"{DOMAIN}{domain}")) is not None:
                 same = self._paused(domain, same, pause)

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lists.addresses import domain_of
 from mailer.delivery.relay_pool import Connection, Lane
 
 STALL_SECONDS = 1.0  # without an answer, or longer where the relay usually takes longer
@@ -83,7 +84,7 @@ class Concurrency:
         before = self._recipients.get(recipient)
         if before is not None:
             return "later" if before.stalled else "soon"
-        domain = self._domains.get(recipient.rpartition("@")[2])
+        domain = self._domains.get(domain_of(recipient))
         if self._is_slow(recipient, now):
             busy = domain is not None and (domain.running or domain.stalled)
             return "later" if busy or self._alone >= ALONE_MOST else "now"
@@ -95,7 +96,7 @@ class Concurrency:
 
     def begin(self, lane: Lane, recipient: str, *, urgent: bool, now: float) -> Flight:
         """Note that a message is handed to a lane; `end` follows."""
-        name = recipient.rpartition("@")[2]
+        name = domain_of(recipient)
         alone, probes = self._is_slow(recipient, now), lane.probed_by(urgent=urgent)
         flight = Flight(lane, recipient, name, urgent, now, alone, probes)
         domain = self._domains.get(name)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from lists.addresses import domain_of
 from mailer.compose.composer import Ready
 from mailer.coordination.rate_limits import Turn
 from mailer.delivery.concurrency import STALL_SECONDS, Concurrency, Flight
@@ -236,7 +237,7 @@ class Handout:
         place, full = 0, set[str]()
         while place < len(queue):
             recipient = queue[place].letter.recipient
-            domain = recipient.rpartition("@")[2] if full else ""
+            domain = domain_of(recipient) if full else ""
             admission = "soon" if domain in full else self._concurrency.admit(recipient, now=now)
             if admission == "now":
                 return place
@@ -245,7 +246,7 @@ class Handout:
                 del queue[place]
                 self.put_off(composed.letter)
             else:
-                full.add(recipient.rpartition("@")[2])
+                full.add(domain_of(recipient))
                 place += 1
         return None
 

@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+from lists.addresses import domain_of
 from lists.clock import Clock
 from lists.db import Database
 from mailer.compose.composer import Letters, Ready
@@ -43,7 +44,7 @@ class _Answer:
 
     @property
     def domain(self) -> str:
-        return self.address.rpartition("@")[2]
+        return domain_of(self.address)
 
 
 _Watched = partial(deque[_Answer], maxlen=WATCHED)
@@ -97,7 +98,7 @@ class Recorder:
         """Put back what goes to a domain that was paused meanwhile, but for what tries if that is over."""
 
         def waits(letter: Ready | Result) -> bool:
-            domain = letter.recipient.rpartition("@")[2] if isinstance(letter, Ready) else ""
+            domain = domain_of(letter.recipient) if isinstance(letter, Ready) else ""
             pause = paused.get(f"{suspensions.DOMAIN}{domain}")
             held = pause is not None and pause.holds(letter.entry.kind)
             return held and letter.entry.id not in self._trials
@@ -158,7 +159,7 @@ class Recorder:
             log.warning("a pause is over, our mail is taken again", what=scope.partition("/")[0])
 
     def _watch(self, result: Result) -> None:
-        domain, now = result.address.rpartition("@")[2], self.clock.monotonic()
+        domain, now = domain_of(result.address), self.clock.monotonic()
         here, there = f"{suspensions.RELAY}{result.relay}", f"{suspensions.DOMAIN}{domain}"
         if now < self._looks_away.get(here, 0.0):
             return

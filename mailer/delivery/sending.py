@@ -7,6 +7,7 @@ from functools import partial
 
 import structlog
 
+from lists.addresses import domain_of
 from lists.errors import StorageTrouble
 from mailer.compose.composer import Ready
 from mailer.delivery import results
@@ -63,7 +64,7 @@ class HandOver:
             last = min(deadline(), asked + BEGIN_SECONDS, turn.until)
             return not self._gives_back(flight) and self.time() <= last
 
-        moved = turn.domain is not None and letter.recipient.rpartition("@")[2] != turn.domain
+        moved = turn.domain is not None and domain_of(letter.recipient) != turn.domain
         if moved or not may_begin():  # who has a new address may have moved to another limit
             return results.back(letter.entry)
         began = self.time()

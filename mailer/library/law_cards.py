@@ -15,10 +15,10 @@ from sqlalchemy import JSON, ColumnElement, String, and_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import audit, contacts
+from lists.contacts import LANGUAGES
 from lists.db import Base, Instant, Moment, PrimaryKey
 from lists.errors import BadInput, Conflict, NotFound
 from mailer.library import resources, us_states
-from mailer.templates.templates import LANGUAGES
 
 GOOD_FOR = timedelta(days=90)
 WARNED_BEFORE = timedelta(days=14)

@@ -22,12 +22,12 @@ from sqlalchemy import BigInteger, CheckConstraint, Select, String, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import audit, contacts
+from lists.contacts import LANGUAGES
 from lists.db import Base, Instant, Moment, PrimaryKey
 from lists.errors import BadInput, Conflict, NotFound
 from mailer.library.file_store import Deposit
 from mailer.policy import RESOURCES
 from mailer.settings.loading import Resources
-from mailer.templates.templates import LANGUAGES
 
 SEVERAL = frozenset({"allies"})  # slots that hold one version for each title, and so have a page of their own
 TITLE_LENGTH, NOTE_LENGTH, LINK_LENGTH = 120, 300, 1_000  # characters

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lists import catalog, permission, suppressions
+from lists.addresses import domain_of
 from lists.contacts import Contact
 from lists.permission import SENTENCES
 from mailer.coordination import send_hold, suspensions
@@ -115,7 +116,7 @@ def _pause(asked: Question) -> Kept:
     """Mail waits when every server that it could leave by is paused, or the domain it goes to."""
     every = suspensions.all_of_them(asked.session)
     paused = {scope: pause for scope, pause in every.items() if pause.holds(asked.kind)}
-    domain = asked.contact.email.rpartition("@")[2]
+    domain = domain_of(asked.contact.email)
     if (pause := paused.get(f"{DOMAIN}{domain}")) is not None:
         return "domain paused", f"Mail to {domain} waits: {pause.why}."
     ours = [paused.get(f"{RELAY}{name}") for name in asked.relays]

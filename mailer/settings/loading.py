@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lists.addresses import domain_of
 from lists.errors import BadSettings
 from mailer.settings.layers import Layer, merged, of_environment, of_file, of_last_start, of_secrets
 from mailer.settings.model import SMTP_FORMS, PerLanguage, Resources, Settings, default_home, known_keys
@@ -151,7 +152,7 @@ def _missing_for_real_mail(settings: Settings) -> list[tuple[set[str], str]]:
             "postal_address is missing, and no mail may leave without one; write a street or box address."
         )
         found.append(({"postal_address", "smtp_url"}, sentence))
-    domain = settings.from_address.rpartition("@")[2].lower()
+    domain = domain_of(settings.from_address).lower()
     if not domain:
         sentence = "from_address is missing; write the email address your mail comes from."
         found.append(({"from_address", "smtp_url"}, sentence))

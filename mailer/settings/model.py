@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from lists import addresses
+from lists.addresses import domain_of
 from lists.errors import BadAddress, BadSettings
 from mailer.smtp.rate import DOMAIN_FORMS, per_domain
 from mailer.smtp.relay import Relay
@@ -288,7 +289,7 @@ class Settings(BaseModel):
     sending_domains: Annotated[tuple[str, ...], BeforeValidator(_several), AfterValidator(_domains)] = _key(
         "the domains the mail server may send for",
         write="domains separated by commas, such as example.org",
-        default=lambda data: () if data["smtp_url"] else (data["from_address"].rpartition("@")[2],),
+        default=lambda data: () if data["smtp_url"] else (domain_of(data["from_address"]),),
     )
     default_zone: Annotated[str, AfterValidator(_zone)] = _key(
         "the time zone of people whose ZIP code is not known",

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from lists.addresses import domain_of
 from lists.contacts import Contact
 from lists.db import Base, Id, Moment, PrimaryKey, insert_or_nothing
 from lists.errors import BadInput, Conflict, NotFound
@@ -120,7 +121,7 @@ class Invitations:
 
         Asking twice is asking once. Raises NotFound, and Conflict for a call that is over or cancelled.
         """
-        domain = self.organizer[1].rpartition("@")[2]
+        domain = domain_of(self.organizer[1])
         return events.open_invitations(session, event_id, domain=domain, now=now, actor=actor)
 
     def head_count(self, session: Session, event: Event, *, now: datetime) -> HeadCount:

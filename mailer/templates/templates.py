@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, bindparam, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from lists.contacts import LANGUAGES
 from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
 from lists.errors import BadInput, BrokenTemplate, NotFound
 from mailer.templates import front_matter, rendering
 from mailer.templates.rendering import Compiled, Frame, Renderer, Source
 
-LANGUAGES = ("en", "es")
 MOST_BYTES = 200_000
 LAYOUT = "_layout"
 

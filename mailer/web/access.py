@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from lists.contacts import LANGUAGES
 from mailer.settings.loading import Settings
-from mailer.web.words import LANGUAGES
 
 ACCESS = ("public", "token", "loopback", "operator")
 ONE_CLICK = ("List-Unsubscribe", "One-Click")  # RFC 8058, section 3.2

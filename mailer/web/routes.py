@@ -16,12 +16,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict, HouseError, NotFound, StorageTrouble
 from mailer.service import Service
 from mailer.web import access, forms
 from mailer.web.renderer import Press
 from mailer.web.visit import Answer, Away, Download, Elsewhere, File, Page, Visit
-from mailer.web.words import LANGUAGES
 
 TOLD = (400, 403, 404, 405, 408, 409, 413, 429, 500, 503)  # statuses that have words of their own
 STATUS_OF = {BadInput: 400, NotFound: 404, Conflict: 409, StorageTrouble: 503}

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lists.contacts import LANGUAGES
 from mailer.service import Service
 from mailer.web import forms, words
 from mailer.web.forms import Stamps
@@ -41,7 +42,7 @@ class Visit:
 
     def speaking(self, language: str) -> "Visit":
         """Return the visit in the language of the person it is about, unless the visitor chose another."""
-        return self if self.chosen or language not in words.LANGUAGES else replace(self, language=language)
+        return self if self.chosen or language not in LANGUAGES else replace(self, language=language)
 
     def switched(self, language: str) -> "Visit":
         """Return the visit in a language that its visitor has just chosen for good."""

@@ -8,8 +8,6 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-LANGUAGES = ("en", "es")
-
 
 class Phrase(str):
     """One text of a page; called with values it fills its `{braces}`, escaping both itself and the values."""

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from lists import addresses, catalog
-from lists.contacts import Contact
+from lists.contacts import LANGUAGES, Contact
 from lists.directory import Listing
 from lists.subscriptions import Subscription
 from mailer.events.events import Event
 from mailer.policy import POLICY
 from mailer.service import Service
 from mailer.settings.loading import Settings
-from mailer.templates.templates import LANGUAGES
 from tests import fixtures, links, mails
 from tests.clocks import START, StoppedClock
 from tests.following import EFFECTS, Addressee, Follower

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from lists import addresses, catalog, consents, contacts, geography, subscriptions
-from lists.contacts import DETAIL_LENGTH, NAME_LENGTH
+from lists.contacts import DETAIL_LENGTH, LANGUAGES, NAME_LENGTH
 from lists.directory import Application
 from mailer.compose.composer import Ready
 from mailer.outbox import outbox
@@ -21,7 +21,6 @@ from mailer.people import address_change
 from mailer.policy import POLICY
 from mailer.service import Service
 from mailer.sources.confirmations import Asked
-from mailer.templates.templates import LANGUAGES
 from tests.people import PEPPER, Person
 
 MARK = "Evilness"  # whatever is typed holds it, so that it is found again however it is encoded

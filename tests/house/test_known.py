@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Table
 
 from lists.consents import ACTIONS
-from lists.contacts import Contact
+from lists.contacts import LANGUAGES, Contact
 from lists.suppressions import REASONS
 from lists.topic_optouts import TOPICS
 from mailer.outbox.outbox import STATES as MESSAGE_STATES
@@ -33,7 +33,7 @@ VALUES = {
     "topic": TOPICS,
     "answer": ANSWERS,
     "kind": tuple(POLICY),
-    "language": words.LANGUAGES,
+    "language": LANGUAGES,
 }
 
 
@@ -49,7 +49,7 @@ def test_every_table_that_holds_something_of_a_person_is_on_their_page() -> None
     assert set(data_page.SHOWN) - kept == {"contact", "posted"}
 
 
-@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_each_kind_says_why_it_is_kept_and_when_it_goes(language: str) -> None:
     told = words.load(TEMPLATES, language).known
     for name, columns in data_page.SHOWN.items():
@@ -58,7 +58,7 @@ def test_each_kind_says_why_it_is_kept_and_when_it_goes(language: str) -> None:
     assert all(told.barred[reason] for reason in REASONS)
 
 
-@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("column", VALUES)
 def test_each_state_has_words(language: str, column: str) -> None:
     told = words.load(TEMPLATES, language).known.value

@@ -4,10 +4,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lists.contacts import LANGUAGES
 from mailer import service
 from mailer.settings import keys
 from mailer.settings.loading import Settings
-from mailer.web.words import LANGUAGES
 from tests import databases, people
 from tests.clocks import StoppedClock
 from tests.house import test_texts as letters

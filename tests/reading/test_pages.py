@@ -2,8 +2,8 @@
 
 import pytest
 
+from lists.contacts import LANGUAGES
 from mailer.service import Service
-from mailer.web import words
 from mailer.web.renderer import Press
 from mailer.web.visit import TEMPLATES, Page
 from tests.clocks import StoppedClock
@@ -20,7 +20,7 @@ def database_url(sqlite_url: str) -> str:
     return sqlite_url  # the words are the same
 
 
-@pytest.fixture(params=words.LANGUAGES)
+@pytest.fixture(params=LANGUAGES)
 def walked(
     request: pytest.FixtureRequest, service: Service, clock: StoppedClock
 ) -> tuple[str, dict[str, Response]]:

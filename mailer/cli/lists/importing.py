@@ -13,6 +13,7 @@ from typing import BinaryIO
 import click
 
 from lists import catalog, fields, imports, subscriptions
+from lists.contacts import LANGUAGES
 from lists.errors import BadInput, NotFound
 from lists.fields import Field
 from lists.tables import (
@@ -32,7 +33,6 @@ from mailer.cli import opening, output, progress
 from mailer.cli.lists import import_report
 from mailer.service import Service
 from mailer.web import signup_sheet
-from mailer.web.words import LANGUAGES
 
 ANNOUNCED = 2_000  # people whom the sequences are told of at once
 REST_SECONDS = 0.01  # between batches; whoever waits to sign up looks for the free database every 4 ms

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
 from mailer.cli import opening, output
 from mailer.web import signup_sheet
-from mailer.web.words import LANGUAGES
 
 
 @click.command(name="sheet")

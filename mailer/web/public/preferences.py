@@ -7,14 +7,13 @@ from sqlalchemy.orm import Session
 
 from lists import catalog, consents, contacts, merge_redirects
 from lists import subscriptions as subs
-from lists.contacts import Contact
+from lists.contacts import LANGUAGES, Contact
 from lists.errors import BadInput, NotFound
 from lists.subscriptions import Subscription
 from mailer.templates import local_time
 from mailer.templates.local_time import known
 from mailer.web.public import added_list, leaving
 from mailer.web.visit import Page, Visit
-from mailer.web.words import LANGUAGES
 
 PAGE = "/preferences"
 PAUSES = {"pause-30": timedelta(days=30), "pause-90": timedelta(days=90)}

@@ -12,13 +12,12 @@ from sqlalchemy.orm import Session
 
 from lists import addresses, geography
 from lists.addresses import Address
-from lists.contacts import NAME_LENGTH
+from lists.contacts import LANGUAGES, NAME_LENGTH
 from lists.errors import BadAddress, BadZip
 from lists.geography import Place
 from mailer.coordination import signup_throttle
 from mailer.smtp import capabilities
 from mailer.web.visit import Page, Visit
-from mailer.web.words import LANGUAGES
 
 LONGEST_SEEN = 4_000  # characters of a field that are shown again
 
