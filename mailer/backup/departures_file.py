@@ -8,7 +8,6 @@ A line is what happened, the list, when (UTC), the keyed hash of the address, an
 everything. Lines are only ever added, several processes at once may, and what is damaged is passed over.
 """
 
-import fcntl
 import os
 import re
 import zlib
@@ -22,6 +21,7 @@ from lists.db import Database
 from lists.departures import LEFT, Departed
 from lists.errors import BadInput, StorageTrouble
 from lists.suppressions import REASONS
+from mailer import file_lock
 
 FILE = "departures"  # in the data folder
 AT_ONCE = 1_000
@@ -99,7 +99,7 @@ def _append(path: Path, lines: Sequence[str], *, fingerprint: bytes, now: dateti
     try:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            file_lock.acquire(file)
             end = os.lseek(file, 0, os.SEEK_END)
             tail = os.pread(file, LONGEST_LINE, max(end - LONGEST_LINE, 0)).decode("ascii", errors="replace")
             newest = _read(tail.rstrip("\n").rpartition("\n")[2])

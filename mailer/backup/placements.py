@@ -10,7 +10,6 @@ taken away. The marker, which every other command refuses, names the run and its
 made. It is a JSON object a line: the run, then where its rows go, then that all is in place.
 """
 
-import fcntl
 import json
 import os
 import secrets
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lists.errors import Conflict, StorageTrouble
+from mailer import file_lock
 from mailer.settings.data_folder import MARKER
 
 UNFINISHED = ".unfinished"  # backups leave such files out
@@ -185,10 +185,8 @@ def sync(folder: Path) -> None:
 
 
 def _lock(handle: int, home: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Conflict(f"Another restore into {home} is under way. Wait for its end.") from None
+    if not file_lock.try_acquire(handle):
+        raise Conflict(f"Another restore into {home} is under way. Wait for its end.")
 
 
 def _append(path: Path, line: object) -> None:

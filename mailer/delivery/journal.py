@@ -11,7 +11,6 @@ death, and one that cannot its life. The header holds the machine's boot id: aft
 lines that were never flushed, and then only what it does say counts.
 """
 
-import fcntl
 import mmap
 import os
 import secrets
@@ -24,6 +23,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lists.errors import BadInput, StorageTrouble
+from mailer import file_lock
 
 FOLDER = "journals"
 SUFFIX, SETTLED, UNFINISHED = ".journal", ".settled", ".unfinished"
@@ -106,7 +106,7 @@ class _File:
         """Make the file with these first bytes; nobody ever sees it without them, or unlocked."""
         unfinished = place.with_name(place.name + UNFINISHED)
         self._handle = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file_lock.acquire(self._handle)
         self._allocated = self.size = 0
         self._piece: mmap.mmap | None = None
         for first in range(0, len(begin), LINE_BYTES):
@@ -197,9 +197,7 @@ def of_the_living(folder: Path) -> frozenset[str]:
     alive = set()
     for path in folder.glob(f"*{SUFFIX}"):
         with suppress(FileNotFoundError), path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if file_lock.is_held(file.fileno()):
                 _, _, worker = HEADER.unpack(file.read(HEADER.size).ljust(HEADER.size, b"\0"))
                 alive.add(worker.rstrip(b"\0").decode())
     return frozenset(alive)
@@ -239,12 +237,7 @@ def _take(path: Path) -> int | None:
         handle = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return None  # settled by somebody else just now
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    if path.exists():
+    if file_lock.try_acquire(handle) and path.exists():
         return handle
     os.close(handle)
     return None

@@ -4,14 +4,13 @@ On an embedded database only one process may deliver, and the lock of mailer/pro
 of them would take each other's claims for those of the dead, and mail people twice.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from lists.errors import Conflict
+from mailer import file_lock
 from mailer.outbox import outbox, stats
 from mailer.people import messages
 from mailer.processes.serve import wait_until_drained
@@ -39,16 +38,8 @@ def lead(service: Service) -> Iterator[bool]:
     if service.database.dialect != "sqlite":
         yield not (service.settings.tryout and postoffice.running(service.settings.home))
         return
-    handle = os.open(service.settings.home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(handle)
+    with file_lock.holding(service.settings.home / LOCK) as leads:
+        yield leads
 
 
 def drain(service: Service, *, leads: bool) -> str:

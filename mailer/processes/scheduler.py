@@ -1,6 +1,5 @@
 """Scheduler: a metronome. It ticks jobs in the one process that holds the duty, and remembers nothing."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
+from mailer import file_lock
 from mailer.coordination import job_runs, leases
 from mailer.coordination.job_runs import Ran
 from mailer.jobs import Job, Jobs
@@ -108,7 +108,7 @@ def inheriting(database: Database, clock: Clock, *, folder: Path, owner: str) ->
     """
     handle = os.open(folder / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if _locked(handle):
+        if file_lock.try_acquire(handle):
             before = os.pread(handle, OWNER_BYTES, 0).decode().rstrip()
             with database.write() as session:
                 leases.release(session, DUTY, owner=before, real=clock.real())
@@ -116,11 +116,3 @@ def inheriting(database: Database, clock: Clock, *, folder: Path, owner: str) ->
         yield
     finally:
         os.close(handle)
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,15 +1,14 @@
 """The life of a delivery process: alone on an embedded database, ended by a signal or by its parent's end."""
 
 import asyncio
-import fcntl
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from lists.errors import Conflict
+from mailer import file_lock
 from mailer.coordination import clock_skew, heartbeat
 from mailer.service import Service
 
@@ -52,24 +51,13 @@ def _alone(service: Service, *, wait: bool) -> Iterator[None]:
     if service.database.dialect != "sqlite":
         yield
         return
-    with _lock(service.settings.home / LOCK, wait=wait):
-        yield
-
-
-@contextmanager
-def _lock(path: Path, *, wait: bool) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with file_lock.holding(service.settings.home / LOCK, wait=wait) as alone:
+        if not alone:
             raise Conflict(
                 "Another process delivers from this data folder already, probably “mailer serve”."
                 " Stop it first."
-            ) from None
+            )
         yield
-    finally:
-        os.close(handle)
 
 
 def _at_end_of_input(then: Callable[[], object]) -> None:

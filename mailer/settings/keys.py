@@ -3,7 +3,6 @@
 mailer/settings/key_check.py notices when one is lost or changed while the database still depends on it.
 """
 
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lists.errors import BadSettings, StorageTrouble
+from mailer import file_lock
 
 KEY_BYTES = 32
 WITHOUT = {
@@ -66,7 +66,7 @@ def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         _refuse_open(folder, mode="700")
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        file_lock.acquire(handle)
         yield
         os.fsync(handle)
     finally:

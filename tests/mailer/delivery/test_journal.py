@@ -133,7 +133,7 @@ def test_a_damaged_line_is_passed_over_and_the_others_are_read(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mailer.journal import Journal
+from mailer.delivery.journal import Journal
 book = Journal(Path(sys.argv[1]), worker="killed")
 for row in range(1, 1001):
     book.about(row, 1)

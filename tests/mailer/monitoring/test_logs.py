@@ -15,7 +15,7 @@ from mailer.monitoring import logs
 ANA, BEN, CLEO = "ana@stmark.example.org", "ben.o'hara+x@vecinos.example.org", '"Cleo left"@left.example.org'
 PROGRAM = """
 import logging, threading, warnings
-from mailer import logs
+from mailer.monitoring import logs
 logs.configure()
 import structlog
 log = structlog.get_logger()

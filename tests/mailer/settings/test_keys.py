@@ -11,7 +11,7 @@ from mailer.settings import keys
 
 MAKE = """
 import sys, pathlib
-from mailer import keys
+from mailer.settings import keys
 sys.stdin.readline()
 print(keys.kept_in(pathlib.Path(sys.argv[1])).pepper.hex())
 """

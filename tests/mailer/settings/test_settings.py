@@ -222,7 +222,7 @@ def test_reading_the_settings_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_reading_the_settings_loads_no_heavy_library() -> None:
-    code = "import sys, mailer.settings; print(*sys.modules)"
+    code = "import sys, mailer.settings.loading; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
