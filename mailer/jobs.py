@@ -5,7 +5,7 @@ The scheduler ticks them, `mailer jobs run NAME` does the same by hand.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,9 +18,10 @@ from lists import search
 from lists.clock import Clock
 from lists.contacts import Contact
 from lists.db import Database
-from lists.errors import NotFound
+from lists.errors import Conflict, NotFound
 from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
 from mailer.backup import departures_file
+from mailer.batches import PAUSE_SECONDS, write_in_batches
 from mailer.compose.editions import Editions
 from mailer.compose.source import Source, settle_all
 from mailer.coordination import counters, rate_limits, send_hold, signup_throttle
@@ -34,13 +35,13 @@ from mailer.people import retention
 from mailer.people.retention import Rule
 from mailer.policy import POLICY, RESOURCE_FIELDS
 from mailer.sources import broadcasts
+from mailer.sources.broadcasts import Broadcasts
 from mailer.sources.confirmations import Confirmations
 from mailer.sources.sequences import Sequences
 from mailer.templates.templates import Edition
 
 SEARCHABLE_AT_ONCE = 250  # people, with about five words each: short enough for who waits to write
 BATCH = 2_500  # rows in one transaction: a web write waits no longer than one takes
-PAUSE_SECONDS = 0.02  # between batches, so that a person's web request gets its turn at the database
 EXPIRE_AT_ONCE = 1_000
 STAFF_ARE_TOLD = timedelta(minutes=10)  # how often to look whether something waits: staff are in no hurry
 JOURNALS_KEPT = timedelta(days=30)
@@ -66,6 +67,7 @@ class Jobs:
     clock: Clock
     sources: Mapping[str, Source]
     confirmations: Confirmations
+    broadcasts: Broadcasts
     sequences: Sequences
     editions: Editions
     rescue: Rescue
@@ -213,20 +215,10 @@ class Jobs:
         """Let each job that runs end after its batch: whatever is left is done by who starts next."""
         self._stopping.set()
 
-    def _rests(self) -> bool:
-        """Rest between two batches, so that web requests get their turn; False when this must end."""
-        self.clock.sleep(PAUSE_SECONDS)
-        return not self._stopping.is_set()
-
     def _in_batches(self, work: Callable[[Session], int], limit: int) -> int:
-        """Do this in one transaction after the other, until one finds less than `limit` to do."""
-        total = 0
-        while True:
-            with self.database.write() as session:
-                done = work(session)
-            total += done
-            if done < limit or not self._rests():
-                return total
+        """Run `work` in batches of `limit` rows; returns how many rows it changed."""
+        sums = write_in_batches(self.database, self.clock, work, limit=limit, stopped=self._stopping.is_set)
+        return max(sums)
 
     def _fill(self, source: Source) -> int:
         def fill(session: Session) -> int:
@@ -236,9 +228,39 @@ class Jobs:
 
         return self._in_batches(fill, BATCH)
 
-    def _withdraw(self) -> int:
+    def fill_broadcast(self, number: int) -> Iterator[int]:
+        """Put an update into the outbox batch by batch; gives how many messages were put so far.
+
+        Raises Conflict when it is recalled meanwhile. `mailer serve` may be doing the same at the same time.
+        """
+        put = 0
+        while True:
+            with self.database.write() as session:
+                broadcast = broadcasts.get(session, number)
+                session.refresh(broadcast, with_for_update=True)
+                if broadcast.state == "filling":
+                    put += self.broadcasts.fill_batch(session, broadcast, now=self.clock.now(), limit=BATCH)
+                filled, recalled = broadcast.state == "filled", broadcast.recalled_at is not None
+            yield put
+            if recalled:
+                raise Conflict(f"Update {number} was recalled meanwhile.")
+            if filled:
+                return
+            self.clock.sleep(PAUSE_SECONDS)
+
+    def withdraw_broadcasts(self) -> Iterator[int]:
+        """Take recalled updates out of the outbox batch by batch; gives how many messages so far."""
         limit = broadcasts.WITHDRAWN
-        return self._in_batches(lambda session: broadcasts.withdraw(session, limit=limit), limit)
+        return write_in_batches(
+            self.database,
+            self.clock,
+            lambda session: broadcasts.withdraw(session, limit=limit),
+            limit=limit,
+            stopped=self._stopping.is_set,
+        )
+
+    def _withdraw(self) -> int:
+        return max(self.withdraw_broadcasts())
 
     def _release(self) -> int:
         moved = 0
@@ -330,7 +352,8 @@ class Jobs:
             with self.database.write() as session:
                 rule.erase(session, ids, now)
             total, last = total + len(ids), ids[-1]
-            if not self._rests():
+            self.clock.sleep(PAUSE_SECONDS)
+            if self._stopping.is_set():
                 return total
 
     def _make_searchable(self) -> int:

@@ -240,6 +240,7 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
             clock=clock,
             sources=sources,
             confirmations=confirmations,
+            broadcasts=broadcasts,
             sequences=sequences,
             editions=texts,
             rescue=rescue,

@@ -13,7 +13,6 @@ from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
 from mailer.cli import opening, output, progress
 from mailer.cli.lists.group import LANGUAGE
-from mailer.jobs import BATCH, PAUSE_SECONDS
 from mailer.outbox import outbox, stats
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
@@ -209,17 +208,9 @@ def _question(broadcast: Broadcast, sent: int, waiting: int) -> str:
 
 
 def _withdraw(service: Service, waiting: int) -> None:
-    """Clear the outbox batch by batch; “mailer serve” may be doing the same meanwhile."""
-    done = 0
-    with progress.bar("Out of the outbox", total=waiting) as told:
-        while True:
-            with service.database.write() as session:
-                gone = broadcasts.withdraw(session, limit=broadcasts.WITHDRAWN)
-            done += gone
-            told(done)
-            if gone < broadcasts.WITHDRAWN:
-                return
-            service.clock.sleep(PAUSE_SECONDS)
+    with progress.bar("Out of the outbox", total=waiting) as report:
+        for withdrawn in service.jobs.withdraw_broadcasts():
+            report(withdrawn)
 
 
 def _counts(session: Session, number: int) -> dict[str, int]:
@@ -320,24 +311,10 @@ def _create(service: Service, template: Template, audience: str, segment: str, *
 
 
 def _fill(service: Service, number: int, readers: int) -> int:
-    """Put the update into the outbox batch by batch; “mailer serve” may be doing the same meanwhile."""
-    done = 0
-    with progress.bar("Into the outbox", total=readers) as told:
-        while True:
-            with service.database.write() as session:
-                broadcast = broadcasts.get(session, number)
-                session.refresh(broadcast, with_for_update=True)
-                if broadcast.state == "filling":
-                    done += service.broadcasts.fill_batch(
-                        session, broadcast, now=service.clock.now(), limit=BATCH
-                    )
-                filled, recalled = broadcast.state == "filled", broadcast.recalled_at
-            told(done)
-            if recalled is not None:
-                raise Conflict(f"Update {number} was recalled meanwhile.")
-            if filled:
-                break
-            service.clock.sleep(PAUSE_SECONDS)
+    """Put the update into the outbox; returns for how many people it is there now."""
+    with progress.bar("Into the outbox", total=readers) as report:
+        for put in service.jobs.fill_broadcast(number):
+            report(put)
     with service.database.read() as session:
         return sum(_counts(session, number).values())
 

@@ -6,8 +6,8 @@ from lists import audit, imports
 from lists.errors import NotFound
 from lists.imports import Arrival
 from lists.tables import undoing
+from mailer.batches import PAUSE_SECONDS
 from mailer.cli import opening, output, progress
-from mailer.cli.lists.importing import REST_SECONDS
 from mailer.people import import_undo as mail_undoing
 from mailer.people.import_undo import Look
 from mailer.service import Service
@@ -83,7 +83,7 @@ def _take_back(service: Service, arrival: Arrival, looked: Look) -> int:
     while after is not None:
         with database.write() as session:
             after = undoing.let_stay(session, arrival, after=after)
-        clock.sleep(REST_SECONDS)
+        clock.sleep(PAUSE_SECONDS)
     with database.write() as session:
         arrival = imports.begin_undo(session, number, now=clock.now())
     sequences = [each.name for each in service.sequences.schedules if each.list == arrival.list]
@@ -97,7 +97,7 @@ def _take_back(service: Service, arrival: Arrival, looked: Look) -> int:
                 )
             back, gone = back + people, gone + deleted
             told(back)
-            clock.sleep(REST_SECONDS)
+            clock.sleep(PAUSE_SECONDS)
     with database.write() as session:
         imports.end(session, number, state="undone", now=clock.now())
         subject = f"import {number}, {back} off {arrival.list}"

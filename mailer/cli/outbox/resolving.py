@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 import click
+from sqlalchemy.orm import Session
 
 from lists import audit
 from lists.errors import BadInput
+from mailer.batches import write_in_batches
 from mailer.cli import opening, output
 from mailer.outbox import in_doubt
 from mailer.outbox.in_doubt import Decision, Which
@@ -16,7 +18,6 @@ from mailer.service import Service
 from mailer.sources import broadcasts
 
 AT_ONCE = 2_500  # rows in one transaction
-PAUSE_SECONDS = 0.02  # between two, so that others get their turn at the database
 AGE = re.compile(r"([1-9][0-9]{0,3})\s*([hd])")
 UNITS = {"h": "hours", "d": "days"}
 COUNTED = {"kind": "Kind", "why": "Why", "age": "In the outbox for", "number": "Messages"}
@@ -121,18 +122,18 @@ def _resolve_many(
 
 def _decide(service: Service, which: Which, decision: Decision, *, subject: str) -> int:
     """Decide about all of them, some at a time; the act is written down with the first."""
-    decided = 0
-    while True:
-        with service.database.write() as session:
-            now = service.clock.now()
-            some = in_doubt.resolve_some(session, which, decision, now=now, limit=AT_ONCE)
-            if some and not decided:
-                action = f"resolve {decision}"
-                audit.note(session, actor=opening.ACTOR, action=action, subject=subject, now=now)
-        decided += some
-        if not some:
-            return decided
-        service.clock.sleep(PAUSE_SECONDS)
+    noted = False
+
+    def decide(session: Session) -> int:
+        nonlocal noted
+        now = service.clock.now()
+        some = in_doubt.resolve_some(session, which, decision, now=now, limit=AT_ONCE)
+        if some and not noted:
+            audit.note(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
+            noted = True
+        return some
+
+    return max(write_in_batches(service.database, service.clock, decide, limit=1))
 
 
 def _question(total: int, decision: Decision) -> str:

@@ -8,7 +8,6 @@ from sqlalchemy import func, select, update
 
 from lists import subscriptions
 from mailer import jobs
-from mailer.cli import broadcast as noun
 from mailer.outbox import stats
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
@@ -187,7 +186,7 @@ def test_many_are_filled_in_batches_and_a_stop_is_gone_on_with(
                 list="interest",
                 now=service.clock.now(),
             )
-    monkeypatch.setattr(noun, "BATCH", 3)
+    monkeypatch.setattr(jobs, "BATCH", 3)
     pauses: list[float] = []
 
     def stopped(seconds: float) -> None:
@@ -254,7 +253,7 @@ def test_a_recall_that_was_stopped_is_gone_on_with_by_the_service(
 def test_an_update_that_is_recalled_while_it_is_put_into_the_outbox_goes_no_further(
     service: Service, mailer: Mailer, file: Path, dora: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(noun, "BATCH", 1)
+    monkeypatch.setattr(jobs, "BATCH", 1)
 
     def recalled(_: float) -> None:
         with service.database.write() as session:
