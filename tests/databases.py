@@ -28,7 +28,7 @@ def make_tables(database: Database) -> None:
     """Make every table by the migrations, as in earnest.
 
     A table whose migration is not written yet is made as well, so that it can be tried at once;
-    tests/house/test_migrations.py insists on the migration.
+    tests/guards/test_migrations.py insists on the migration.
     """
     migrations.upgrade(database)
     Base.metadata.create_all(database.engine, tables=TABLES)

@@ -108,7 +108,7 @@ def furnish(home: Path, kind: str, *, boot: bytes = BOOT) -> None:
 
 
 @dataclass(kw_only=True)
-class House:
+class Installation:
     """The installation at work: its service on a clock that stands at the moment it was left."""
 
     home: Path
@@ -192,7 +192,7 @@ class House:
         return self._read
 
 
-def opened(home: Path, url: str, **more: str) -> House:
+def opened(home: Path, url: str, **more: str) -> Installation:
     """Build the service on a folder, a database and more of an environment; the caller closes it."""
     environ = {"MAILER_HOME": str(home), "MAILER_DATABASE_URL": url, **more}
     clock = StoppedClock()
@@ -200,7 +200,7 @@ def opened(home: Path, url: str, **more: str) -> House:
     if service.database.dialect == "sqlite":
         quick = "PRAGMA synchronous=OFF"  # no machine loses its power in these tests
         event.listen(service.database.engine, "connect", lambda made, _: made.execute(quick))
-    return House(
+    return Installation(
         home=home,
         url=url,
         clock=clock,

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import command, past
-from tests.bench.house import house
 from tests.bench.importing import ALONE_SECONDS, SigningUp, noticed
+from tests.bench.installation import installation
 from tests.bench.table import Line, at_most
 
 SECONDS = 60.0
@@ -16,7 +16,7 @@ PASSPHRASE = "five words for a benchmark"
 
 def backed_up(people: int) -> Iterator[Line]:
     """Back up so many people while somebody signs up twenty times a second; put that into an empty folder."""
-    with house(people=people) as service:
+    with installation(people=people) as service:
         past.give(service, consents=1, messages=0)
         past.give(service, consents=0, messages=1, one_in=WRITTEN_TO)
         home = service.settings.home

@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from tests.bench import past
-from tests.bench.house import JOURNEYS, house, micros
+from tests.bench.installation import JOURNEYS, installation, micros
 from tests.bench.table import Line, at_most
 from tests.commands import mailer
 
@@ -25,7 +25,7 @@ SELECT id, 'organizers', 'left', 1, :now, :now, :now FROM contacts WHERE id % :o
 def forgotten(people: int) -> Iterator[Line]:
     """Forget twenty of so many people, one after the other, by the command as it runs in this process."""
     one_in = people // FORGOTTEN
-    with house(people=people) as service:
+    with installation(people=people) as service:
         now, schedule = service.clock.now(), service.schedules[0]
         way = {"sequence": schedule.name, "step": schedule.steps[0].name, "steps": 1, "place": 0}
         due = micros(now + timedelta(days=7))

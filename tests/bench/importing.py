@@ -9,7 +9,7 @@ from lists import addresses
 from mailer.service import Service
 from mailer.sources.confirmations import Asked
 from tests.bench import command
-from tests.bench.house import house
+from tests.bench.installation import installation
 from tests.bench.table import Line, at, at_most, megabytes
 
 SECONDS, MEMORY, WRITE = 30.0, 150.0, 0.25
@@ -19,7 +19,7 @@ ALONE_SECONDS = 5.0
 
 def imported(people: int) -> Iterator[Line]:
     """Import so many people, confirmed, while somebody signs up twenty times a second."""
-    with house(people=0) as service:
+    with installation(people=0) as service:
         file = service.settings.home / "people.csv"
         _write(file, people)
         with SigningUp(service) as alone:

@@ -1,11 +1,11 @@
-"""What lies behind the people of a house: the evidence of their consent, and the mail they were sent."""
+"""What lies behind the people of an installation: evidence of their consent, and the mail they were sent."""
 
 from sqlalchemy import func, select, text
 
 from mailer.outbox.outbox import OutboxRow
 from mailer.policy import POLICY
 from mailer.service import Service
-from tests.bench.house import micros
+from tests.bench.installation import micros
 
 KIND = "already"
 WORDING = (
@@ -37,15 +37,15 @@ FROM outbox JOIN contacts ON contacts.id = outbox.contact_id WHERE outbox.id > :
 """
 
 
-def give(house: Service, *, consents: int, messages: int, one_in: int = 1) -> None:
+def give(installation: Service, *, consents: int, messages: int, one_in: int = 1) -> None:
     """Let one in so many people have said yes, and been sent a message, each so many times."""
-    now = house.clock.now()
-    with house.database.write() as session:
+    now = installation.clock.now()
+    with installation.database.write() as session:
         who = {"one_in": one_in, "now": micros(now)}
         session.execute(text(CONSENTS), {**who, "each": consents, "wording": WORDING})
         last = session.scalar(select(func.max(OutboxRow.id))) or 0
-        edition = house.editions.current(session, KIND, KIND, now=now)
+        edition = installation.editions.current(session, KIND, KIND, now=now)
         what = {"kind": KIND, "edition": edition, "priority": POLICY[KIND].priority}
         session.execute(text(MESSAGES), {**who, **what, "each": messages})
         session.execute(text(ATTEMPTS), {"now": micros(now), "last": last})
-    house.database.empty_log()  # or whoever does so next pays for all of this
+    installation.database.empty_log()  # or whoever does so next pays for all of this

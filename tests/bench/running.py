@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailer.service import Service
-from tests.bench.house import broadcast, house
+from tests.bench.installation import broadcast, installation
 from tests.peers.counting import Counting, counting
 
 PATIENCE_SECONDS = 120.0
@@ -59,7 +59,7 @@ class Running:
 @contextmanager
 def running(*, people: int, proxies: Sequence[str] = ()) -> Iterator[Running]:
     """A running service on SQLite with an update filled for so many people; these proxies are trusted."""
-    with counting() as peer, house(people=people, smtp_port=peer.port) as built:
+    with counting() as peer, installation(people=people, smtp_port=peer.port) as built:
         broadcast(built, paragraphs=1)
         while built.jobs.named("fill-broadcast").run():
             pass

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from lists import search
 from mailer.service import Service
-from tests.bench.house import house
+from tests.bench.installation import installation
 from tests.bench.table import Line, at, at_most
 
 SECONDS = 0.2
@@ -30,7 +30,7 @@ UPDATE contacts SET
 
 def searched(people: int) -> Iterator[Line]:
     """Note the words of so many people; then ask five hundred questions of all sorts, one after the other."""
-    with house(people=people) as service:
+    with installation(people=people) as service:
         _name(service)
         begun = time.perf_counter()
         if service.jobs.named("make-searchable").run() != people:

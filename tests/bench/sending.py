@@ -15,7 +15,7 @@ from mailer.outbox.outbox import Entry, OutboxRow
 from mailer.service import Service
 from mailer.smtp.connection import Connection
 from mailer.smtp.relay import Relay
-from tests.bench.house import broadcast, house
+from tests.bench.installation import broadcast, installation
 from tests.bench.sink import CONNECTIONS, OCTETS, sink, source
 from tests.bench.table import Line, at_least
 
@@ -39,7 +39,7 @@ def bare(messages: int) -> Iterator[Line]:
 def delivered(messages: int) -> Iterator[Line]:
     """Personalised messages of 8 kB, claimed, composed, sent and recorded in SQLite."""
     for name, factory in _loops():
-        with sink() as port, house(people=messages, smtp_port=port) as built:
+        with sink() as port, installation(people=messages, smtp_port=port) as built:
             broadcast(built, paragraphs=PARAGRAPHS)
             _fill(built)
             octets = _octets(built)
@@ -68,7 +68,7 @@ def by_turns(messages: int, ways: Mapping[str, Way]) -> Mapping[str, float]:
     (_, factory) = list(_loops())[-1]
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for name, way in [*ways.items()] * ROUNDS:
-        with sink() as port, house(people=messages, smtp_port=port) as built:
+        with sink() as port, installation(people=messages, smtp_port=port) as built:
             broadcast(built, paragraphs=PARAGRAPHS)
             _fill(built)
             begun = time.process_time()

@@ -23,7 +23,7 @@ from mailer.outbox import outbox
 from mailer.outbox.outbox import Entry
 from mailer.service import Service
 from tests.bench import table
-from tests.bench.house import broadcast, house
+from tests.bench.installation import broadcast, installation
 from tests.bench.sending import Way, by_turns, run
 from tests.bench.table import Line, at_least
 
@@ -44,7 +44,7 @@ def lines() -> Iterator[Line]:
             for kind in dkim_keys.KINDS
         )
         both = Signer(selectors=[*rsa.selectors, *ed25519.selectors])
-    with house(people=MESSAGES, smtp_port=9) as built:
+    with installation(people=MESSAGES, smtp_port=9) as built:
         entries = _claimed(built)
         finished = [letter.message for letter in _composed(built, built.composer, entries)]
         octets = len(finished[0])

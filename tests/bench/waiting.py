@@ -15,7 +15,7 @@ from lists import addresses, contacts, subscriptions
 from lists.errors import StorageTrouble
 from mailer.outbox import stats
 from mailer.service import Service
-from tests.bench.house import JOURNEYS, broadcast, house, micros
+from tests.bench.installation import JOURNEYS, broadcast, installation, micros
 from tests.bench.table import Line, at_most, octets
 
 TICK, WEB_WRITE, HELP = 0.05, 0.25, 0.4
@@ -27,7 +27,7 @@ BETWEEN_WRITES = 0.03  # seconds: about thirty sign-ups a second, far more than 
 
 def ticks(people: int) -> Iterator[Line]:
     """One look at a million journeys of which none is due."""
-    with house(people=people) as built:
+    with installation(people=people) as built:
         now = built.clock.now()
         schedule = built.schedules[0]
         values = {"sequence": schedule.name, "steps": len(schedule.steps), "now": micros(now)}
@@ -48,7 +48,7 @@ def ticks(people: int) -> Iterator[Line]:
 
 def filling(people: int) -> Iterator[Line]:
     """An update to a million people is put into the outbox while others sign up on the web."""
-    with house(people=people) as built:
+    with installation(people=people) as built:
         broadcast(built, paragraphs=1)
         before = _size(built)
         filled = threading.Event()

@@ -1,7 +1,7 @@
 """A restore that is killed at any step is refused by everything, or whole; the same command again ends it.
 
-Steps are counted in the process itself (tests/crash/steps.py). After each kill the house is looked at as a
-command does, and in the end it is compared, row by row and file by file, with one that was never killed.
+Steps are counted in the process itself (tests/crash/steps.py). After each kill the installation is looked at
+as a command does, and in the end it is compared, row by row and file by file, with one that was never killed.
 """
 
 import os

@@ -26,7 +26,7 @@ STAFF = "office@example.org"
 
 
 @pytest.fixture
-def house(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[Service]:
+def installation(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[Service]:
     """The service for real mail, with empty slots and an address of staff."""
     built = composition.build(earnest(settings, staff_address=STAFF), clock=clock)
     yield built
@@ -51,23 +51,23 @@ def states(service: Service) -> dict[tuple[str, str], int]:
 
 
 async def test_an_empty_slot_is_told_to_staff_once_and_filling_it_lets_the_letter_go(
-    house: Service, clock: StoppedClock, ben: Person, cleo: Person
+    installation: Service, clock: StoppedClock, ben: Person, cleo: Person
 ) -> None:
-    mailer = commands.mailer(house)
-    update(house)
+    mailer = commands.mailer(installation)
+    update(installation)
     async with polite() as server:
 
         async def deliver() -> list[str]:
             before = len(server.letters)
             for job in ("release-held", "fill-notice"):
-                house.jobs.named(job).run()
-            with house.delivery([Relay(host="127.0.0.1", port=server.port, tls="none")]) as delivery:
+                installation.jobs.named(job).run()
+            with installation.delivery([Relay(host="127.0.0.1", port=server.port, tls="none")]) as delivery:
                 async with asyncio.timeout(30):
                     await delivery.run(until_empty=True)
             return [recipient for recipient, _ in server.letters[before:]]
 
         assert await deliver() == []
-        assert states(house) == {("broadcast", "held"): 1}
+        assert states(installation) == {("broadcast", "held"): 1}
         assert await deliver() == [STAFF]
         mail = quopri.decodestring(server.letters[-1][1]).decode()
         assert "One email waits for a resource that nobody has given." in mail
@@ -81,4 +81,4 @@ async def test_an_empty_slot_is_told_to_staff_once_and_filling_it_lets_the_lette
         clock.advance(days=9)
         assert await deliver() == []
     assert mailer("status", "--json").json == []
-    assert states(house) == {("broadcast", "sent"): 1, ("notice", "sent"): 1}
+    assert states(installation) == {("broadcast", "sent"): 1, ("notice", "sent"): 1}

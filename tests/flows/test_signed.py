@@ -16,7 +16,7 @@ from mailer.service import Service, build
 from mailer.settings.loading import Settings
 from mailer.smtp.connection import Connection
 from mailer.smtp.relay import Relay
-from tests.bench.house import broadcast
+from tests.bench.installation import broadcast
 from tests.clocks import StoppedClock
 from tests.dkim import dns, verified
 from tests.peers.polite import Polite, polite

@@ -34,7 +34,7 @@ def server() -> Iterator[Postfix]:
 
 
 @pytest.fixture
-def house(server: Postfix, database_url: str, tmp_path: Path) -> Iterator[Service]:
+def installation(server: Postfix, database_url: str, tmp_path: Path) -> Iterator[Service]:
     """A service in earnest: its mail server is that Postfix, and its links lead to a public address."""
     links = {
         f"MAILER_RESOURCES__{name}__EN": "https://example.org/" + name for name in ("TOOLKIT", "WEBINAR")
@@ -60,35 +60,39 @@ def house(server: Postfix, database_url: str, tmp_path: Path) -> Iterator[Servic
 
 
 def ask(
-    house: Service, who: str, *, list: str, language: str, application: Application | None = None
+    installation: Service, who: str, *, list: str, language: str, application: Application | None = None
 ) -> None:
     asked = Asked(
-        address=addresses.parse(who, pepper=house.keys.pepper),
+        address=addresses.parse(who, pepper=installation.keys.pepper),
         list=list,
         language=language,
         wording="Yes, write to me.",
         page="/join",
         name=who.partition("@")[0].title(),
     )
-    with house.database.write() as session:
-        house.confirmations.ask(session, asked, now=house.clock.now(), application=application)
+    with installation.database.write() as session:
+        installation.confirmations.ask(session, asked, now=installation.clock.now(), application=application)
 
 
-def confirm(house: Service, who: str, *, list: str) -> int:
-    with house.database.write() as session:
-        found = contacts.find(session, addresses.parse(who, pepper=house.keys.pepper))
+def confirm(installation: Service, who: str, *, list: str) -> int:
+    with installation.database.write() as session:
+        found = contacts.find(session, addresses.parse(who, pepper=installation.keys.pepper))
         assert found is not None
         standing = subscriptions.find(session, contact_id=found.id, list=list)
         assert standing is not None
-        house.confirmations.confirm(
-            session, subscription_id=standing.id, round=standing.round, page="/confirm", now=house.clock.now()
+        installation.confirmations.confirm(
+            session,
+            subscription_id=standing.id,
+            round=standing.round,
+            page="/confirm",
+            now=installation.clock.now(),
         )
         return found.id
 
 
-def deliver(house: Service) -> None:
-    house.jobs.tick()
-    worker = house.deliver_until_empty()
+def deliver(installation: Service) -> None:
+    installation.jobs.tick()
+    worker = installation.deliver_until_empty()
     assert worker.trouble == ""
 
 
@@ -105,36 +109,36 @@ def letters(server: Postfix, who: str, *subjects: str) -> dict[str, EmailMessage
 
 
 def test_every_kind_of_mail_reaches_its_mailbox_and_cleo_s_stays_as_it_was(
-    server: Postfix, house: Service
+    server: Postfix, installation: Service
 ) -> None:
     before = len(server.mailbox(CLEO))
-    ask(house, BEN, list="interest", language="es")
-    ask(house, CLEO, list="interest", language="en")
+    ask(installation, BEN, list="interest", language="es")
+    ask(installation, CLEO, list="interest", language="en")
     ask(
-        house,
+        installation,
         ANA,
         list="organizers",
         language="en",
         application=Application(organization="St. Mark's Church"),
     )
-    deliver(house)
-    confirm(house, BEN, list="interest")
-    cleo = confirm(house, CLEO, list="interest")
-    confirm(house, ANA, list="organizers")
-    with house.database.write() as session:
-        now = house.clock.now()
+    deliver(installation)
+    confirm(installation, BEN, list="interest")
+    cleo = confirm(installation, CLEO, list="interest")
+    confirm(installation, ANA, list="organizers")
+    with installation.database.write() as session:
+        now = installation.clock.now()
         subscriptions.leave(session, contact_id=cleo, now=now)
         (waiting,) = directory.applications(session, state="waiting")
         directory.approve(session, waiting.id, now=now, actor="test")
-        event = _call(house, session)
-        house.invitations.invite(session, event.id, now=now, actor="test")
+        event = _call(installation, session)
+        installation.invitations.invite(session, event.id, now=now, actor="test")
         sources = templates.parse_update(UPDATE, path="update.md")
         template = templates.Template(name="broadcast", sources=sources)
-        edition = house.editions.freeze(session, template, "broadcast", now=now)
+        edition = installation.editions.freeze(session, template, "broadcast", now=now)
         broadcasts.create(
             session, subject="A date", audience="interest", edition_id=edition.id, now=now, actor="test"
         )
-    deliver(house)
+    deliver(installation)
     ben = letters(server, BEN, "Por favor, confirme su dirección de correo", "A date")
     ana = letters(server, ANA, "Please confirm your sign-up", "Invitation: Winter call")
     assert ben["A date"]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
@@ -146,7 +150,7 @@ def test_every_kind_of_mail_reaches_its_mailbox_and_cleo_s_stays_as_it_was(
     assert len(server.mailbox(CLEO)) == before + 1  # the question whether she wants to join, no more
 
 
-def _call(house: Service, session: Session) -> events.Event:
+def _call(installation: Service, session: Session) -> events.Event:
     starts = (Clock().now() + timedelta(days=10)).strftime("%Y-%m-%d 20:00")
     return events.create(
         session,
@@ -156,6 +160,6 @@ def _call(house: Service, session: Session) -> events.Event:
         minutes=60,
         join_url="https://meet.example.org/winter",
         audience="organizers",
-        now=house.clock.now(),
+        now=installation.clock.now(),
         actor="test",
     )

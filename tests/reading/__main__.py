@@ -10,7 +10,7 @@ from mailer.settings import keys
 from mailer.settings.loading import Settings
 from tests import databases, people
 from tests.clocks import StoppedClock
-from tests.house import test_texts as letters
+from tests.guards import test_texts as letters
 from tests.mailer.web.visitor import Visitor
 from tests.reading import pages
 from tests.reading.readability import MOST_WORDS, Figures

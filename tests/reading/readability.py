@@ -38,7 +38,7 @@ class Figures:
 
     @property
     def easy(self) -> bool:
-        """Whether it is as easy as the house wants it."""
+        """Whether it is as easy as the installation wants it."""
         if self.language == "en":
             return self.ease <= HIGHEST_GRADE
         return self.ease >= LOWEST_FERNANDEZ_HUERTA

@@ -1,4 +1,4 @@
-"""The pages keep the house's rules about words, as the letters do (tests/house/test_texts.py)."""
+"""The pages keep the installation's rules about words, as the letters do (tests/guards/test_texts.py)."""
 
 import pytest
 

@@ -17,7 +17,7 @@ Fecha de baja|Do Not Mail|OK to email|Statut|Einwilligung|Blacklisted?|Correo re
 No longer wants email|Emailable|Estado de suscripción|Inscrit à la lettre|Zustimmung|Consenso
 Estatus"""
 HARMLESS = """Household|Threshold|Holder|Account holder|Activity|Job status|Marital status|First name|Phone
-Notes|Tags|Estado|Nombre|Contact No|Phone No.|House No|No. of children|Address|Mailing address
+Notes|Tags|Estado|Nombre|Contact No|Phone No.|Installation No|No. of children|Address|Mailing address
 Do Not Call|SMS Opt Out|can2_sms_status|Options|Adoption|Optical|Notebook|Donation amount
 Company|Region|TIMEZONE|Preferred language|Birthday|created_at|Ownership|Last activity date
 Baja California|Facebook|City|Role|Age|Attended|Nationality|Annotation|Notary|Comments|Pronouns
@@ -57,7 +57,7 @@ def test_a_heading_that_only_looks_alike_is_not(name: str) -> None:
         ("choir, vigil", False, False),
         ("Subscribed", False, False),
         ("no", False, False),
-        ("the house was cleaned", False, False),
+        ("the installation was cleaned", False, False),
     ],
 )
 def test_a_cell_says_it(text: str, anywhere: bool, in_a_group: bool) -> None:

@@ -51,7 +51,9 @@ def test_a_backup_holds_the_rows_the_keys_the_settings_and_the_journals(
     for name in ("secrets/pepper", "secrets/links", "mailer.toml", "departures", "resources/guide.pdf"):
         assert found[f"files/{name}"] == (tmp_path / name).read_bytes()
     assert any(name.startswith("files/journals/") for name in found)
-    assert "files/secrets/database_url" not in found  # or a restored house would write into the old one
+    assert (
+        "files/secrets/database_url" not in found
+    )  # or a restored installation would write into the old one
     end = json.loads(found["end.json"])
     assert (end["contacts"], sum(end.values())) == (3, told.rows)
     assert told.octets == (tmp_path / "monday").stat().st_size

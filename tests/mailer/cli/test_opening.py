@@ -14,7 +14,7 @@ from mailer.service import Service
 from mailer.settings import key_check
 from mailer.settings.loading import secret_folder
 from mailer.tryout import time_machine
-from tests.house import source
+from tests.guards import source
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -92,7 +92,7 @@ def test_a_run_is_written_down_with_the_next_look_at_the_duty(service: Service, 
 
     metronome, job = scheduler(service, work)
     metronome._tick(job)
-    assert noted(service) == []  # a commit for each run would double the writes of an idle house
+    assert noted(service) == []  # a commit for each run would double the writes of an idle installation
     metronome._tick(job)
     assert noted(service) == [("expire", 7, "")]
     with service.database.read() as session:

@@ -16,7 +16,7 @@ from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
 from tests import commands, ledger, people
 from tests.commands import Mailer
-from tests.house.source import ROOT
+from tests.guards.source import ROOT
 from tests.people import Person
 
 LIST, OTHER = "clergy-az", "drivers"

@@ -31,7 +31,7 @@ CARD = {"en": "A made-up rule.", "es": "Una regla inventada."}
 
 
 @pytest.fixture
-def house(settings: Settings, service: Service, clock: StoppedClock) -> Iterator[Service]:
+def installation(settings: Settings, service: Service, clock: StoppedClock) -> Iterator[Service]:
     """The same service with an address of staff."""
     built = composition.build(settings.model_copy(update={"staff_address": STAFF}), clock=clock)
     yield built
@@ -75,20 +75,20 @@ def said(world: World) -> str:
 
 
 def test_nothing_waits_in_a_house_where_all_is_done(
-    house: Service, world: World, ana: Person, ben: Person, cleo: Person
+    installation: Service, world: World, ana: Person, ben: Person, cleo: Person
 ) -> None:
-    assert (names(house), tell(house, world)) == ([], [])
+    assert (names(installation), tell(installation, world)) == ([], [])
 
 
 def test_each_thing_that_waits_is_counted_and_goes_when_it_is_done(
-    house: Service, clock: StoppedClock, ana: Person, ben: Person, monkeypatch: pytest.MonkeyPatch
+    installation: Service, clock: StoppedClock, ana: Person, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signup_throttle, "SIGN_UPS_PER_SOURCE", 0)
     now = clock.now()
     for person in (ana, ben):
-        apply(house, person)
-        confirmation(house, person)
-    with house.database.write() as session:
+        apply(installation, person)
+        confirmation(installation, person)
+    with installation.database.write() as session:
         send_hold.begin(session, backup_at=now - timedelta(days=1), run="a", now=now)
         suspensions.begin_by_staff(session, "domain/strict.example", real=now)
         law_cards.add(session, state="NY", text=CARD, source="https://example.org/", checked_on="",
@@ -97,25 +97,25 @@ def test_each_thing_that_waits_is_counted_and_goes_when_it_is_done(
         one, other = session.scalars(select(OutboxRow).order_by(OutboxRow.id))
         one.state, one.why = "held", "missing link: toolkit_url"
         other.state = "unknown"
-    assert names(house) == ["restore", "pauses", "resources", "unknown", "applications", "sign_ups"]
-    assert "2 congregations or organizations wait to be approved for the map." in sentences(house)
-    assert "Un correo espera un recurso que nadie ha dado." in sentences(house, "es")
-    decide(house)
+    assert names(installation) == ["restore", "pauses", "resources", "unknown", "applications", "sign_ups"]
+    assert "2 congregations or organizations wait to be approved for the map." in sentences(installation)
+    assert "Un correo espera un recurso que nadie ha dado." in sentences(installation, "es")
+    decide(installation)
     clock.advance(days=75)
-    assert names(house) == ["restore", "pauses", "resources", "unknown"]
+    assert names(installation) == ["restore", "pauses", "resources", "unknown"]
     clock.advance(days=1)
-    assert names(house)[-1] == "expiring"
+    assert names(installation)[-1] == "expiring"
     clock.advance(days=14)
-    assert names(house)[-1] == "expiring"  # on its ninetieth day it is still shown
+    assert names(installation)[-1] == "expiring"  # on its ninetieth day it is still shown
     clock.advance(days=1)
-    assert names(house)[-1] == "expired"
+    assert names(installation)[-1] == "expired"
 
 
 def test_staff_are_mailed_what_waits_and_what_to_type_and_nobody_is_named(
-    house: Service, world: World, ana: Person, ben: Person, cleo: Person
+    installation: Service, world: World, ana: Person, ben: Person, cleo: Person
 ) -> None:
-    apply(house, ana)
-    assert tell(house, world) == [STAFF]
+    apply(installation, ana)
+    assert tell(installation, world) == [STAFF]
     mail = said(world)
     assert "One congregation or organization waits to be approved for the map." in mail
     assert "mailer organizer list" in mail and "resource" not in mail
@@ -123,45 +123,47 @@ def test_staff_are_mailed_what_waits_and_what_to_type_and_nobody_is_named(
 
 
 def test_the_same_list_is_told_once_a_week_and_a_changed_one_the_next_day(
-    house: Service, world: World, clock: StoppedClock, ana: Person, ben: Person
+    installation: Service, world: World, clock: StoppedClock, ana: Person, ben: Person
 ) -> None:
-    apply(house, ana)
-    assert tell(house, world) == [STAFF]
-    apply(house, ben)
+    apply(installation, ana)
+    assert tell(installation, world) == [STAFF]
+    apply(installation, ben)
     clock.advance(days=1, microseconds=-1)
-    assert tell(house, world) == []
+    assert tell(installation, world) == []
     clock.advance(microseconds=1)
-    assert tell(house, world) == [STAFF]
+    assert tell(installation, world) == [STAFF]
     clock.advance(days=7, microseconds=-1)
-    assert tell(house, world) == []
+    assert tell(installation, world) == []
     clock.advance(microseconds=1)
-    assert tell(house, world) == [STAFF]
+    assert tell(installation, world) == [STAFF]
     clock.advance(days=1)
-    decide(house)
-    apply(house, ana)
-    apply(house, ben)  # as many as before, and others
-    assert tell(house, world) == [STAFF]
+    decide(installation)
+    apply(installation, ana)
+    apply(installation, ben)  # as many as before, and others
+    assert tell(installation, world) == [STAFF]
 
 
-def test_what_is_done_before_the_mail_leaves_is_not_told(house: Service, world: World, ana: Person) -> None:
-    apply(house, ana)
-    house.jobs.named("fill-notice").run()
-    decide(house)
-    deliver(house, world)
-    (row,) = mails(house)
+def test_what_is_done_before_the_mail_leaves_is_not_told(
+    installation: Service, world: World, ana: Person
+) -> None:
+    apply(installation, ana)
+    installation.jobs.named("fill-notice").run()
+    decide(installation)
+    deliver(installation, world)
+    (row,) = mails(installation)
     assert (row.state, row.why, world.arrived) == ("cancelled", staff_digest.NOTHING_WAITS, [])
 
 
 def test_a_mail_that_was_refused_is_tried_again_the_next_day(
-    house: Service, world: World, clock: StoppedClock, ana: Person
+    installation: Service, world: World, clock: StoppedClock, ana: Person
 ) -> None:
-    apply(house, ana)
+    apply(installation, ana)
     world.answer = lambda _: REFUSED
-    assert tell(house, world) == []
+    assert tell(installation, world) == []
     world.answer = World(clock).answer
-    assert tell(house, world) == []
+    assert tell(installation, world) == []
     clock.advance(days=1)
-    assert tell(house, world) == [STAFF]
+    assert tell(installation, world) == [STAFF]
 
 
 def test_without_an_address_nobody_is_mailed_and_the_job_still_runs(
@@ -172,74 +174,80 @@ def test_without_an_address_nobody_is_mailed_and_the_job_still_runs(
     assert mails(service) == []
 
 
-def test_an_address_that_must_not_be_written_to_is_not(house: Service, world: World, ana: Person) -> None:
-    apply(house, ana)
-    assert house.notices.staff is not None
-    with house.database.write() as session:
-        suppressions.add(session, house.notices.staff.digest, reason="forgotten", now=house.clock.now())
-    assert tell(house, world) == []
-    assert known(house) == {ana.email}
-    with house.database.read() as session:
-        assert house.notices.next_due(session, now=house.clock.now()) is None
+def test_an_address_that_must_not_be_written_to_is_not(
+    installation: Service, world: World, ana: Person
+) -> None:
+    apply(installation, ana)
+    assert installation.notices.staff is not None
+    with installation.database.write() as session:
+        suppressions.add(
+            session, installation.notices.staff.digest, reason="forgotten", now=installation.clock.now()
+        )
+    assert tell(installation, world) == []
+    assert known(installation) == {ana.email}
+    with installation.database.read() as session:
+        assert installation.notices.next_due(session, now=installation.clock.now()) is None
 
 
 def test_the_address_of_staff_is_on_no_list_and_in_no_export(
-    house: Service, world: World, ana: Person, cleo: Person
+    installation: Service, world: World, ana: Person, cleo: Person
 ) -> None:
-    apply(house, ana)
-    assert tell(house, world) == [STAFF]
-    with house.database.read() as session:
+    apply(installation, ana)
+    assert tell(installation, world) == [STAFF]
+    with installation.database.read() as session:
         for kind in exporting.KINDS:
             assert STAFF not in {cell for row in exporting.rows(session, kind) for cell in row}
         staff = session.scalars(select(Contact).where(Contact.email == STAFF)).one()
-        answers = eligibility.of(session, staff, schedules=house.schedules, relays=[], now=house.clock.now())
+        answers = eligibility.of(
+            session, staff, schedules=installation.schedules, relays=[], now=installation.clock.now()
+        )
     assert {answer.rule for answer in answers if answer.list} == {"never joined"}
     assert "notice" not in {answer.kind for answer in answers}
 
 
 def test_an_address_that_is_no_longer_the_staffs_is_forgotten_unless_a_person_has_it(
-    house: Service, world: World, ana: Person
+    installation: Service, world: World, ana: Person
 ) -> None:
-    apply(house, ana)
-    assert tell(house, world) == [STAFF]
-    moved = replace(house.notices, staff=ana.address)
-    fill(house, moved)
-    assert known(house) == {ana.email}
-    fill(house, replace(house.notices, staff=None))
-    assert known(house) == {ana.email}
-    assert [row.contact_id for row in mails(house)] == [ana.id]
+    apply(installation, ana)
+    assert tell(installation, world) == [STAFF]
+    moved = replace(installation.notices, staff=ana.address)
+    fill(installation, moved)
+    assert known(installation) == {ana.email}
+    fill(installation, replace(installation.notices, staff=None))
+    assert known(installation) == {ana.email}
+    assert [row.contact_id for row in mails(installation)] == [ana.id]
 
 
 def test_a_person_of_staff_who_reads_spanish_is_told_in_spanish(
-    house: Service, world: World, ben: Person
+    installation: Service, world: World, ben: Person
 ) -> None:
-    apply(house, ben)
-    fill(house, replace(house.notices, staff=ben.address))
-    deliver(house, world)
+    apply(installation, ben)
+    fill(installation, replace(installation.notices, staff=ben.address))
+    deliver(installation, world)
     assert world.arrived == [ben.email]
     assert "espera su aprobación para el mapa. → mailer organizer list" in said(world)
 
 
 def test_the_time_machine_knows_when_staff_are_told_next(
-    house: Service, world: World, clock: StoppedClock, ana: Person
+    installation: Service, world: World, clock: StoppedClock, ana: Person
 ) -> None:
     def due() -> object:
-        with house.database.read() as session:
-            return house.notices.next_due(session, now=clock.now())
+        with installation.database.read() as session:
+            return installation.notices.next_due(session, now=clock.now())
 
     assert due() is None
-    apply(house, ana)
+    apply(installation, ana)
     assert due() == clock.now()
     first = clock.now()
-    tell(house, world)
+    tell(installation, world)
     assert due() == first + staff_digest.AGAIN
 
 
 def test_in_a_try_out_the_time_machine_tells_staff_each_week(
-    house: Service, world: World, clock: StoppedClock, ana: Person
+    installation: Service, world: World, clock: StoppedClock, ana: Person
 ) -> None:
-    apply(house, ana)
-    house.time_machine(drain=lambda: deliver(house, world)).advance(timedelta(days=15))
+    apply(installation, ana)
+    installation.time_machine(drain=lambda: deliver(installation, world)).advance(timedelta(days=15))
     assert world.arrived.count(STAFF) == 3
 
 

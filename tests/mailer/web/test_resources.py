@@ -22,7 +22,7 @@ PDF = b"%PDF-1.7\n" + bytes(range(256)) * 1_000
 
 @pytest.fixture
 def public(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[Visitor]:
-    """A visitor of a house that sends real mail, and has no resource yet."""
+    """A visitor of an installation that sends real mail, and has no resource yet."""
     built = composition.build(earnest(settings), clock=clock)
     yield Visitor(built, clock, client="192.0.2.7", host="mail.example.org")
     built.close()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import source
-from tests.house.test_texts import FIELD, TAG, TEMPLATES, read
+from tests.guards import source
+from tests.guards.test_texts import FIELD, TAG, TEMPLATES, read
 
 PAGES = source.ROOT / "templates" / "web"
 WEB = source.ROOT / "mailer" / "web"

@@ -2,7 +2,7 @@
 
 import ast
 
-from tests.house import source
+from tests.guards import source
 
 LOOPS = {
     "mailer/delivery/delivery.py": "one message that cannot be composed must not stop the others",

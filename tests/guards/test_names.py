@@ -2,7 +2,7 @@
 
 import re
 
-from tests.house import source
+from tests.guards import source
 
 HOSTS = re.compile(
     "|".join(("py" + "pi", "python" + "hosted", "npm" + "js", "arti" + "factory")), re.IGNORECASE

@@ -2,7 +2,7 @@
 
 import ast
 
-from tests.house import source
+from tests.guards import source
 
 CLOCK = "lists/clock.py"
 ASKING = {

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.house import source
+from tests.guards import source
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 SPEAKS_AS_A_LIBRARY = {"mailer/tryout/postoffice.py"}

@@ -4,7 +4,7 @@ import ast
 import re
 import tomllib
 
-from tests.house import source
+from tests.guards import source
 
 MOST_FILES = 25
 ROW = re.compile(r"\| (\d+) \| `(\w+)` \| ")

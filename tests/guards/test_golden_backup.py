@@ -68,16 +68,16 @@ def test_the_old_backup_is_put_back(kind: str, empty_url: str, tmp_path: Path) -
 
 
 def test_what_was_put_back_is_held_until_the_departures_of_then_are_merged(
-    kind: str, house: golden.House
+    kind: str, installation: golden.Installation
 ) -> None:
-    before = len(house.messages())
+    before = len(installation.messages())
     held = {"how": "''", "ended_at": "NULL", "reckoned_at": "NULL"}
     values = ", ".join(f"{key} = {value}" for key, value in held.items())
-    golden.change(house.url, f"UPDATE restores SET {values} WHERE how = 'departures'")
-    house.run("deliver", status=2)
-    house.settle()
-    assert not house.letters()
-    merged = house.run("db", "merge", house.home / "departures", "--json").json
+    golden.change(installation.url, f"UPDATE restores SET {values} WHERE how = 'departures'")
+    installation.run("deliver", status=2)
+    installation.settle()
+    assert not installation.letters()
+    merged = installation.run("db", "merge", installation.home / "departures", "--json").json
     assert merged["gap_settled"] and merged["damaged"] == 0 and merged["read"] > 0
-    assert not house.run("db", "status", "--json").json["held"]
-    assert len(house.messages()) >= before
+    assert not installation.run("db", "status", "--json").json["held"]
+    assert len(installation.messages()) >= before

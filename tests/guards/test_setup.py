@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.house.source import ROOT
+from tests.guards.source import ROOT
 
 NO_VENV = """#!/bin/sh
 case "$2" in

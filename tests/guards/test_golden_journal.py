@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import golden
-from tests.golden import BOOT, House
+from tests.golden import BOOT, Installation
 
 DEAD = "golden.4711.deadbeef"
 # What becomes of each message that the dead worker had claimed, by what its journal says of it.
@@ -38,53 +38,57 @@ ELSEWHERE = ("broadcast-sending-silent", "broadcast-sending-distant")  # claimed
 
 
 @pytest.fixture
-def same_boot(kind: str, tmp_path: Path, house: House) -> None:
+def same_boot(kind: str, tmp_path: Path, installation: Installation) -> None:
     """Let the machine not have been started anew since."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     for path in (tmp_path / "journals").iterdir():
         path.write_bytes(path.read_bytes().replace(BOOT, boot))
 
 
-def states(house: House) -> Mapping[str, str]:
+def states(installation: Installation) -> Mapping[str, str]:
     """Return the state of each message that was claimed, by the first part of its reader's address."""
     claimed = {"confirmation", "already", "access", "received", "invitation", "sequence", "broadcast"}
     found = {}
-    for row in house.messages().values():
+    for row in installation.messages().values():
         name = str(row["email"]).partition("@")[0]
         if "-sending" in name and name.partition("-")[0] == row["kind"] and row["kind"] in claimed:
             found[name] = str(row["state"])
     return found
 
 
-def test_the_old_journal_settles_what_its_worker_had_claimed(house: House, same_boot: None) -> None:
-    assert set(states(house).values()) == {"sending"}
-    house.run("jobs", "run", "rescue")
-    now = states(house)
+def test_the_old_journal_settles_what_its_worker_had_claimed(
+    installation: Installation, same_boot: None
+) -> None:
+    assert set(states(installation).values()) == {"sending"}
+    installation.run("jobs", "run", "rescue")
+    now = states(installation)
     assert {name: now[name] for name in SETTLED} == SETTLED
-    assert [path.suffix for path in (house.home / "journals").glob(f"{DEAD}.*")] == [".settled"]
+    assert [path.suffix for path in (installation.home / "journals").glob(f"{DEAD}.*")] == [".settled"]
 
 
-def test_after_a_reboot_what_the_old_journal_does_not_say_is_unknown(house: House) -> None:
-    house.run("jobs", "run", "rescue")
-    now = states(house)
+def test_after_a_reboot_what_the_old_journal_does_not_say_is_unknown(installation: Installation) -> None:
+    installation.run("jobs", "run", "rescue")
+    now = states(installation)
     assert {name: now[name] for name in SETTLED} == {**SETTLED, **dict.fromkeys(NOTHING_SAID, "unknown")}
 
 
-def test_what_workers_elsewhere_had_claimed_waits_for_the_end_of_their_leases(house: House) -> None:
-    house.run("jobs", "run", "rescue")
-    assert {name: states(house)[name] for name in ELSEWHERE} == {
+def test_what_workers_elsewhere_had_claimed_waits_for_the_end_of_their_leases(
+    installation: Installation,
+) -> None:
+    installation.run("jobs", "run", "rescue")
+    assert {name: states(installation)[name] for name in ELSEWHERE} == {
         "broadcast-sending-silent": "unknown",
         "broadcast-sending-distant": "sending",
     }
-    house.clock.advance(minutes=11)
-    house.run("jobs", "run", "rescue")
-    assert states(house)["broadcast-sending-distant"] == "unknown"
+    installation.clock.advance(minutes=11)
+    installation.run("jobs", "run", "rescue")
+    assert states(installation)["broadcast-sending-distant"] == "unknown"
 
 
-def test_todays_worker_writes_the_bytes_of_then(house: House) -> None:
-    house.world.seconds, house.world.dotted_after = 0.1, 0.05
-    house.deliver(worker="golden.3.00000003")
-    (path,) = (house.home / "journals").glob("golden.3.00000003.*.settled")
+def test_todays_worker_writes_the_bytes_of_then(installation: Installation) -> None:
+    installation.world.seconds, installation.world.dotted_after = 0.1, 0.05
+    installation.deliver(worker="golden.3.00000003")
+    (path,) = (installation.home / "journals").glob("golden.3.00000003.*.settled")
     data = path.read_bytes()
     (then,) = (golden.FOLDER / "sqlite" / "journals").glob("golden.1.*")
     old = then.read_bytes()
@@ -95,7 +99,7 @@ def test_todays_worker_writes_the_bytes_of_then(house: House) -> None:
     lines = [data[place : place + 16] for place in range(128, len(data), 16)]
     begun = {line[1:13] for line in lines if line[:1] == b">"}
     sent = {line[1:13] for line in lines if line[:1] == b"S"}
-    rows = {golden.row_of(letter) for letter in house.letters()}
+    rows = {golden.row_of(letter) for letter in installation.letters()}
     assert begun == sent
     assert {int.from_bytes(each[:8], "little") for each in sent} == rows
     # Of lines of the old worker the last three bytes are this checksum; of ours they must be, too.

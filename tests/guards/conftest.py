@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from tests import golden
 from tests.databases import PostgresServer
-from tests.golden import House
+from tests.golden import Installation
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def golden_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Ite
 
 
 @pytest.fixture
-def house(kind: str, golden_url: str, tmp_path: Path) -> Iterator[House]:
+def installation(kind: str, golden_url: str, tmp_path: Path) -> Iterator[Installation]:
     """The golden installation at work, its machine started anew since."""
     golden.furnish(tmp_path, kind)
     with capture_logs():

@@ -3,7 +3,7 @@
 import re
 
 from mailer.settings.model import known_keys
-from tests.house import source
+from tests.guards import source
 
 TEXT = (source.ROOT / "docs" / "settings.md").read_text("utf-8")
 EXPLAINED = set(re.findall(r"^\| `([a-z_.]+)`", TEXT, re.MULTILINE))

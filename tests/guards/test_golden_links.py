@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests import golden
-from tests.golden import URL, House
+from tests.golden import URL, Installation
 
 CHANGED_BY_LINKS = (
     "contacts",
@@ -20,14 +20,14 @@ CHANGED_BY_LINKS = (
 Link = Mapping[str, Any]
 
 
-def true_of(house: House, after: dict[str, Any]) -> list[str]:
+def true_of(installation: Installation, after: dict[str, Any]) -> list[str]:
     """Say what of this is not true now."""
     if "forgotten" in after:
-        ran = house.mailer("contact", "show", after["forgotten"])
+        ran = installation.mailer("contact", "show", after["forgotten"])
         return [] if ran.status == 2 and "forgotten" in ran.refusal else ["is not forgotten"]
     if "address" not in after:
         return []
-    person, wrong = house.person(after["address"]), []
+    person, wrong = installation.person(after["address"]), []
     standing = {each["list"]: each for each in person["subscriptions"]}
     wrong += [
         f"{name} is {standing[name]['state']}"
@@ -50,38 +50,38 @@ def true_of(house: House, after: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def looked_at(house: House, links: Sequence[Link]) -> dict[str, str]:
+def looked_at(installation: Installation, links: Sequence[Link]) -> dict[str, str]:
     """Open every link as scanners of mail do, and say what is not answered as it must be."""
-    answers = {link["about"]: (house.get(link["url"]).status_code, link["get"]) for link in links}
+    answers = {link["about"]: (installation.get(link["url"]).status_code, link["get"]) for link in links}
     return {about: f"a look answers {now}" for about, (now, then) in answers.items() if now != then}
 
 
-def pressed(house: House, link: Link) -> list[str]:
+def pressed(installation: Installation, link: Link) -> list[str]:
     """Press the button of a link, and say what is not as it must be."""
     wrong = []
     if link["form"] is not None:
-        answered = house.post(link["url"], link["form"]).status_code
+        answered = installation.post(link["url"], link["form"]).status_code
         wrong += [] if answered == link["post"] else [f"a press answers {answered}"]
-    return wrong + true_of(house, link["after"])
+    return wrong + true_of(installation, link["after"])
 
 
-def test_the_links_of_old_mails_do_what_they_promised(house: House) -> None:
+def test_the_links_of_old_mails_do_what_they_promised(installation: Installation) -> None:
     """Among them are those that were dead then, because tokens knew no digits and no - in names of lists."""
     links = golden.told("links.json")
-    before = {table: golden.rows(house.url, table) for table in CHANGED_BY_LINKS}
-    assert not looked_at(house, links)
-    assert {table: golden.rows(house.url, table) for table in CHANGED_BY_LINKS} == before
-    assert not {link["about"]: found for link in links if (found := pressed(house, link))}
+    before = {table: golden.rows(installation.url, table) for table in CHANGED_BY_LINKS}
+    assert not looked_at(installation, links)
+    assert {table: golden.rows(installation.url, table) for table in CHANGED_BY_LINKS} == before
+    assert not {link["about"]: found for link in links if (found := pressed(installation, link))}
 
 
-def test_a_form_that_was_opened_before_the_upgrade_is_taken_after_it(house: House) -> None:
+def test_a_form_that_was_opened_before_the_upgrade_is_taken_after_it(installation: Installation) -> None:
     opened = golden.told("present.json")["opened"]
     form = {"email": "late@neighbors.example.org", "name": "", "zip": "", "language": "en", "opened": opened}
-    house.clock.advance(seconds=30)
-    refused = house.post(
+    installation.clock.advance(seconds=30)
+    refused = installation.post(
         f"{URL}/join", {**form, "opened": f"{opened[:-1]}{'1' if opened[-1] == '0' else '0'}"}
     )
     assert refused.status_code == 200
-    assert house.mailer("contact", "show", form["email"]).status == 2
-    assert house.post(f"{URL}/join", form).status_code == 200
-    assert house.lists(form["email"]) == {"interest": "pending"}
+    assert installation.mailer("contact", "show", form["email"]).status == 2
+    assert installation.post(f"{URL}/join", form).status_code == 200
+    assert installation.lists(form["email"]) == {"interest": "pending"}

@@ -1,8 +1,8 @@
-"""Nothing in the house gets too big to read in one sitting."""
+"""Nothing in the installation gets too big to read in one sitting."""
 
 import ast
 
-from tests.house import source
+from tests.guards import source
 
 LINES_OF_A_FILE = 400
 LINES_OF_A_FUNCTION = 70

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, inspect
 from structlog.testing import capture_logs
 
 from tests import golden
-from tests.golden import House
+from tests.golden import Installation
 
 TOKEN = "golden-metrics-token-0123456789"
 LABELS = re.compile(r'="[^"]*"')
@@ -33,7 +33,9 @@ Noticias de luego.
 
 
 @pytest.fixture
-def nowhere(monkeypatch: pytest.MonkeyPatch, kind: str, golden_url: str, tmp_path: Path) -> Iterator[House]:
+def nowhere(
+    monkeypatch: pytest.MonkeyPatch, kind: str, golden_url: str, tmp_path: Path
+) -> Iterator[Installation]:
     """The installation, with a mail server that does not answer, and files to give to commands."""
     golden.furnish(tmp_path, kind)
     away = {"MAILER_SMTP_URL": "smtp://127.0.0.1:9"}
@@ -68,7 +70,7 @@ def missing(then: Any, now: Any, place: str = "") -> list[str]:
     ]
 
 
-def test_commands_answer_scripts_as_they_did(nowhere: House, tmp_path: Path) -> None:
+def test_commands_answer_scripts_as_they_did(nowhere: Installation, tmp_path: Path) -> None:
     wrong = {}
     for each in golden.told("words.json")["commands"]:
         words = [re.sub(r"\{(.*)\}", rf"{tmp_path}/\1", word) for word in each["line"].split()]
@@ -80,12 +82,12 @@ def test_commands_answer_scripts_as_they_did(nowhere: House, tmp_path: Path) -> 
     assert not wrong
 
 
-def test_figures_have_the_names_and_labels_they_had(house: House) -> None:
-    figures = house.visitor.get("/metrics", {"authorization": f"Bearer {TOKEN}"}).text
+def test_figures_have_the_names_and_labels_they_had(installation: Installation) -> None:
+    figures = installation.visitor.get("/metrics", {"authorization": f"Bearer {TOKEN}"}).text
     lines = [LABELS.sub("", line) for line in figures.splitlines() if line[0] != "#"]
     names = {re.sub(r" .*", "", line) for line in lines}
     assert set(golden.told("words.json")["metrics"]) <= names
-    health = json.loads(house.visitor.get("/health").text)
+    health = json.loads(installation.visitor.get("/health").text)
     assert not missing(golden.told("words.json")["health"], health)
 
 
@@ -96,31 +98,33 @@ def test_tables_have_the_names_they_had(golden_url: str) -> None:
     assert set(golden.told("words.json")["schema"]) <= names
 
 
-def test_every_setting_of_then_is_read_as_it_was(nowhere: House) -> None:
+def test_every_setting_of_then_is_read_as_it_was(nowhere: Installation) -> None:
     now = {row["key"]: row["value"] for row in nowhere.run("config", "show", "--json").json}
     then = golden.told("words.json")["settings"]
     assert {key: now.get(key) for key in then} == then
 
 
-def test_hashes_of_addresses_are_what_they_were(house: House) -> None:
+def test_hashes_of_addresses_are_what_they_were(installation: Installation) -> None:
     """Whoever was forgotten is not written to again, and the file of departures goes on."""
     fred, jane = "fred@neighbors.example.org", "jane@neighbors.example.org"
-    known = (house.home / "departures").read_text("ascii")
+    known = (installation.home / "departures").read_text("ascii")
     (digest,) = [
-        bytes(row["email_digest"]).hex() for row in golden.rows(house.url, "contacts") if row["email"] == jane
+        bytes(row["email_digest"]).hex()
+        for row in golden.rows(installation.url, "contacts")
+        if row["email"] == jane
     ]
-    assert house.visitor.join("/join", email=fred).status_code == 200
-    house.deliver()
-    assert fred not in {golden.address_of(letter) for letter in house.letters()}
-    house.run("contact", "forget", jane, "--yes")
-    now = (house.home / "departures").read_text("ascii")
+    assert installation.visitor.join("/join", email=fred).status_code == 200
+    installation.deliver()
+    assert fred not in {golden.address_of(letter) for letter in installation.letters()}
+    installation.run("contact", "forget", jane, "--yes")
+    now = (installation.home / "departures").read_text("ascii")
     assert now.startswith(known)
     assert ("forgotten", digest) in {tuple(line.split()[:4:3]) for line in now.splitlines()}
 
 
-def test_an_import_that_was_interrupted_goes_on_with_the_same_command(house: House) -> None:
+def test_an_import_that_was_interrupted_goes_on_with_the_same_command(installation: Installation) -> None:
     consent = "signed the sheet at St. Mark on October 18, 2026"
     words = ("--list", "interest", "--consent", consent, "--confirmed")
-    house.run("list", "import", house.home / "arriving.csv", *words)
+    installation.run("list", "import", installation.home / "arriving.csv", *words)
     for number in (1, 2):
-        assert house.lists(f"arriving-{number}@import.example.org") == {"interest": "confirmed"}
+        assert installation.lists(f"arriving-{number}@import.example.org") == {"interest": "confirmed"}

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.house import source
+from tests.guards import source
 
 SCRIPTS = [
     path

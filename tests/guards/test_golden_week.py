@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import golden
-from tests.golden import House, address_of, row_of, uid_of
+from tests.golden import Installation, address_of, row_of, uid_of
 
 # Who gets nothing of a list, whatever is sent to it, and why.
 NEVER = {
@@ -47,19 +47,19 @@ DECLINED = "tom@neighbors.example.org"  # gets letters and calls, and wants no u
 
 
 @pytest.fixture
-def lived(house: House, kind: str) -> House:
+def lived(installation: Installation, kind: str) -> Installation:
     """The week is over; nobody's server refuses anything in it."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
-    for path in (house.home / "journals").iterdir():
+    for path in (installation.home / "journals").iterdir():
         path.write_bytes(path.read_bytes().replace(golden.BOOT, boot))
-    house.live()
-    return house
+    installation.live()
+    return installation
 
 
-def told(house: House, newest: int) -> list[dict[str, object]]:
+def told(installation: Installation, newest: int) -> list[dict[str, object]]:
     """Say of each letter what the golden file says of it."""
-    rows, keys, found = house.messages(), golden.keys(house.url), []
-    for letter in house.letters():
+    rows, keys, found = installation.messages(), golden.keys(installation.url), []
+    for letter in installation.letters():
         row = rows[row_of(letter)]
         found.append(
             {
@@ -80,7 +80,9 @@ def counted(rows: Sequence[dict[str, object]]) -> Counter[str]:
     return Counter(repr(sorted(row.items())) for row in rows)
 
 
-def test_in_the_week_after_the_upgrade_everybody_gets_what_they_should(lived: House, kind: str) -> None:
+def test_in_the_week_after_the_upgrade_everybody_gets_what_they_should(
+    lived: Installation, kind: str
+) -> None:
     arrived = told(lived, golden.told("present.json")["newest"])
     due = golden.told(f"{kind}/week.json")
     assert not counted(due) - counted(arrived), "these are missing"
@@ -92,8 +94,8 @@ def test_in_the_week_after_the_upgrade_everybody_gets_what_they_should(lived: Ho
     )
 
 
-def test_an_update_to_every_list_reaches_its_readers_and_nobody_else(house: House) -> None:
-    reached = house.readers()
+def test_an_update_to_every_list_reaches_its_readers_and_nobody_else(installation: Installation) -> None:
+    reached = installation.readers()
     assert reached == golden.told("readers.json")
     everybody = {address for addresses in reached.values() for address in addresses}
     assert not {address: why for address, why in NEVER.items() if address in everybody}
@@ -105,27 +107,27 @@ def pairs() -> list[tuple[str, str, str]]:
     return [("new", keep, other) for keep in states for other in states]
 
 
-def test_two_who_become_one_after_the_upgrade_get_nothing_twice(house: House) -> None:
+def test_two_who_become_one_after_the_upgrade_get_nothing_twice(installation: Installation) -> None:
     """Of two addresses, what either got, or may have, is not sent again; what both wait for is sent once."""
     for group, keep, other in pairs():
         one, two = (f"{group}-{keep}-{other}-{side}@twins.example.org" for side in ("keep", "goes"))
-        house.run("contact", "merge", one, two, "--yes")
-    house.live(golden.FIRST_HOURS)
-    got = Counter(address_of(letter) for letter in house.letters())
+        installation.run("contact", "merge", one, two, "--yes")
+    installation.live(golden.FIRST_HOURS)
+    got = Counter(address_of(letter) for letter in installation.letters())
     twins = {address: number for address, number in got.items() if address.endswith("@twins.example.org")}
     assert twins == {"old-waits-waits-keep@twins.example.org": 1, "new-waits-waits-keep@twins.example.org": 1}
 
 
-def resent(house: House) -> dict[str, tuple[str, str]]:
+def resent(installation: Installation) -> dict[str, tuple[str, str]]:
     """Have sent once more whatever is unknown; returns each Message-ID then and now, by address."""
-    left = golden.told(f"{house.service.database.dialect}/left.json")
-    for number, row in house.messages().items():
+    left = golden.told(f"{installation.service.database.dialect}/left.json")
+    for number, row in installation.messages().items():
         if row["state"] == "unknown" and str(number) in left:
-            house.run("outbox", "resolve", number, "--resend")
-    house.deliver()
+            installation.run("outbox", "resolve", number, "--resend")
+    installation.deliver()
     return {
         address_of(letter): (left[str(row_of(letter))], str(letter["Message-ID"]))
-        for letter in house.letters()
+        for letter in installation.letters()
         if str(row_of(letter)) in left
     }
 
@@ -134,14 +136,14 @@ def merged(address: str) -> bool:
     return address.startswith("old-") and address.endswith("@twins.example.org")
 
 
-def test_what_is_sent_once_more_has_the_message_id_it_left_with(house: House) -> None:
-    known = {address: pair for address, pair in resent(house).items() if not merged(address)}
+def test_what_is_sent_once_more_has_the_message_id_it_left_with(installation: Installation) -> None:
+    known = {address: pair for address, pair in resent(installation).items() if not merged(address)}
     assert len(known) >= 6
     assert not {address: pair for address, pair in known.items() if pair[0] != pair[1]}
 
 
 @pytest.mark.xfail(strict=True, reason="a merge changes the key that the Message-ID is made of; issue 12")
-def test_so_has_what_was_sent_before_two_became_one(house: House) -> None:
-    known = {address: pair for address, pair in resent(house).items() if merged(address)}
+def test_so_has_what_was_sent_before_two_became_one(installation: Installation) -> None:
+    known = {address: pair for address, pair in resent(installation).items() if merged(address)}
     assert known
     assert not {address: pair for address, pair in known.items() if pair[0] != pair[1]}

@@ -7,8 +7,8 @@ import pytest
 from lists.db import Database
 from mailer.policy import POLICY
 from mailer.service import KINDS, Service
-from tests.house import test_texts as texts
-from tests.house.source import ROOT
+from tests.guards import test_texts as texts
+from tests.guards.source import ROOT
 
 WRITTEN_BY_STAFF = {"broadcast"}
 

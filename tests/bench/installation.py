@@ -53,7 +53,7 @@ PARAGRAPH = (
 
 
 @contextmanager
-def house(*, people: int, smtp_port: int = 0) -> Iterator[Service]:
+def installation(*, people: int, smtp_port: int = 0) -> Iterator[Service]:
     """A built service on SQLite, `people` of whom are confirmed on the interest list."""
     with tempfile.TemporaryDirectory(prefix="mailer-bench-") as folder:
         values: dict[str, object] = {"home": Path(folder)}
@@ -79,22 +79,22 @@ def micros(moment: datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
-def populate(house: Service, people: int) -> None:
+def populate(installation: Service, people: int) -> None:
     """Put so many people on the interest list, confirmed now."""
-    now = micros(house.clock.now())
-    with house.database.write() as session:
+    now = micros(installation.clock.now())
+    with installation.database.write() as session:
         zones = dict(zip("abcde", ZONES, strict=True))
         session.execute(text(PEOPLE), {"people": people, "now": now, **zones})
         session.execute(text(SUBSCRIPTIONS), {"now": now})
 
 
-def broadcast(house: Service, *, paragraphs: int) -> int:
+def broadcast(installation: Service, *, paragraphs: int) -> int:
     """Create an update to the interest list, not filled yet; returns its number."""
     body = UPDATE.format(paragraphs="\n\n".join([PARAGRAPH] * paragraphs))
     template = Template(name="bench", sources=templates.parse_update(body, path="bench.md"))
-    now = house.clock.now()
-    with house.database.write() as session:
-        edition = house.editions.freeze(session, template, "broadcast", now=now)
+    now = installation.clock.now()
+    with installation.database.write() as session:
+        edition = installation.editions.freeze(session, template, "broadcast", now=now)
         made = broadcasts.create(
             session, subject="Bench", audience="interest", edition_id=edition.id, now=now, actor="bench"
         )

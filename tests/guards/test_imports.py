@@ -1,11 +1,11 @@
-"""Imports go downward only, and each foreign library has one door into the house."""
+"""Imports go downward only, and each foreign library has one door into the installation."""
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.house import source
+from tests.guards import source
 
 DOORS = {
     "aiosmtpd": ("mailer/tryout/postoffice.py",),
