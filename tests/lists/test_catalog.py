@@ -90,7 +90,7 @@ def test_a_closed_list_is_there_and_takes_nobody(database: Database) -> None:
 
 
 def test_the_lists_of_the_house_have_words_of_their_own(database: Database) -> None:
-    with database.write() as session, pytest.raises(BadInput, match="part of the installation"):
+    with database.write() as session, pytest.raises(BadInput, match="part of the house"):
         catalog.close(session, "interest", now=START, actor="staff")
     with database.read() as session, pytest.raises(NotFound, match="The lists are: interest, organizers"):
         catalog.check(session, "friends")

@@ -41,7 +41,7 @@ def dora(service: Service, clock: StoppedClock) -> int:
                 action="asked",
                 now=clock.now(),
             )
-        application = Application(organization="Dora's Installation", offer="Rooms and soup").cleaned()
+        application = Application(organization="Dora's House", offer="Rooms and soup").cleaned()
         directory.apply(session, application, contact_id=contact.id, now=clock.now())
         return contact.id
 
@@ -122,7 +122,7 @@ def test_what_was_written_in_own_words_goes_after_90_days(
     assert run(service, "forget-offers") == 1
     with service.database.read() as session:
         listing = session.scalars(select(Listing)).one()
-        assert (listing.offer, listing.organization) == ("", "Dora's Installation")
+        assert (listing.offer, listing.organization) == ("", "Dora's House")
 
 
 def test_of_an_old_call_stays_how_many_answered_and_not_who(

@@ -111,7 +111,7 @@ def test_nobody_is_brought_onto_a_closed_list(mailer: Mailer, ben: Person, tmp_p
         (("broadcast", "send", "--file", "FILE", "--audience", "friends"), "no list called “friends”"),
         (("list", "import", "FILE", "--list", "friends", "--consent", "a sheet of paper"), "no list called"),
         (("list", "export", "people", "NEW", "--list", "friends"), "no list called “friends”"),
-        (("list", "reword", "interest", "--title", "News"), "part of the installation"),
+        (("list", "reword", "interest", "--title", "News"), "part of the house"),
         (("list", "reword", "friends", "--title", "News"), "no list called “friends”"),
     ],
 )
