@@ -205,7 +205,7 @@ class Jobs:
         """Return when something next falls due by itself, at `now` or later; None if never."""
         with self.database.read() as session:
             moments = [source.next_due(session, now=now) for _, source in self._each_source()]
-            moments.append(stats.next_due(session, after=now))
+            moments.append(stats.find_next_due(session, after=now))
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _each_source(self) -> Sequence[tuple[str, Source]]:
@@ -222,7 +222,7 @@ class Jobs:
 
     def _fill(self, source: Source) -> int:
         def fill(session: Session) -> int:
-            if send_hold.held(session) is not None:
+            if send_hold.find_unsettled(session) is not None:
                 return 0  # what is due and what was sent is not known before the gap is reckoned
             return source.fill(session, now=self.clock.now(), limit=BATCH)
 
@@ -268,7 +268,7 @@ class Jobs:
             now = self.clock.now()
             moved += self._release_links(session, now)
             moved += self._release_reworded(session, now)
-            moved += held_messages.ask_again(session, now=now)
+            moved += held_messages.requeue_probe(session, now=now)
             held = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
             for kind, list_name in session.execute(held).all():
                 moved += self._release_kind(session, kind, POLICY[kind].purpose(list_name), now)
@@ -312,7 +312,7 @@ class Jobs:
 
     def _release_reworded(self, session: Session, now: datetime) -> int:
         """Try again what could not be written, once there is a newer edition of its text."""
-        broken = (OutboxRow.state == HELD) & held_messages.for_a_fault()
+        broken = (OutboxRow.state == HELD) & held_messages.is_stopped_by_fault()
         held = (
             select(OutboxRow.kind, OutboxRow.list, OutboxRow.edition_id, Edition.name)
             .join(Edition, Edition.id == OutboxRow.edition_id)
@@ -361,7 +361,7 @@ class Jobs:
         return self._in_batches(lambda session: search.put(session, limit=limit), limit)
 
     def _rescue(self) -> int:
-        return self.rescue.of_the_dead() + self.rescue.of_the_overdue()
+        return self.rescue.settle_dead() + self.rescue.settle_overdue()
 
     def _adopt(self) -> int:
         with self.database.write() as session:
@@ -379,7 +379,7 @@ class Jobs:
 
     def _watch_resources(self) -> int:
         with self.database.read() as session:
-            waiting = stats.held_for(session, MISSING_LINK)
+            waiting = stats.count_held_for(session, MISSING_LINK)
         for fields, messages in waiting.items():
             log.warning("mails wait for a resource that nobody has given", fields=fields, messages=messages)
         return 0
@@ -400,10 +400,12 @@ class Jobs:
         return file_store.clear(self.home, needed=needed, real=self.clock.real())
 
     def _clear_journals(self) -> int:
-        return journal.clear(self.rescue.folder, before=self.clock.real() - JOURNALS_KEPT)
+        return journal.delete_settled(self.rescue.folder, before=self.clock.real() - JOURNALS_KEPT)
 
     def _clear_brakes(self) -> int:
         with self.database.write() as session:
             now = self.clock.now()
-            passed = rate_limits.clear(session, real=self.clock.real())
-            return signup_throttle.clear(session, now=now) + counters.clear(session, now=now) + passed
+            passed = rate_limits.delete_unused(session, real=self.clock.real())
+            return (
+                signup_throttle.delete_old(session, now=now) + counters.delete_old(session, now=now) + passed
+            )

@@ -124,7 +124,7 @@ class Preflight:
                 for reader in _readers(language, [*names, *asked]):
                     said = contents(Addressed(entry=entry, reader=reader))
                     if isinstance(said, Refusal):
-                        raise BadInput(said.why.removeprefix(held_messages.OURS))
+                        raise BadInput(said.why.removeprefix(held_messages.OUR_FAULT))
                     self._write(entry, reader, said, edition)
             except BadInput as fault:
                 raise BadInput(f"The {SPOKEN[language]} text cannot be sent. {fault}") from fault

@@ -24,7 +24,7 @@ from mailer.compose.source import Source
 from mailer.compose.tokens import Links, Tokens
 from mailer.delivery import journal
 from mailer.delivery.delivery import Delivery
-from mailer.delivery.relay_pool import Lane
+from mailer.delivery.relay_pool import RelayPool
 from mailer.delivery.rescue import Rescue
 from mailer.jobs import Jobs
 from mailer.library.resources import Shelf
@@ -33,9 +33,9 @@ from mailer.preflight import Preflight
 from mailer.settings import key_check, public_url
 from mailer.settings.keys import Keys
 from mailer.settings.loading import Settings, secret_folder
-from mailer.smtp.connection import Connection
-from mailer.smtp.oauth_token import Bearer
-from mailer.smtp.rate import per_domain
+from mailer.smtp.connection import SmtpConnection
+from mailer.smtp.oauth_token import OAuthTokenProvider
+from mailer.smtp.rate import parse_per_domain
 from mailer.smtp.relay import Relay
 from mailer.sources import schedule
 from mailer.sources.broadcasts import Broadcasts
@@ -122,29 +122,29 @@ class Service:
     @contextmanager
     def delivery(self, relays: Sequence[Relay]) -> Iterator[Delivery]:
         """Return a worker that delivers to `relays`; database work has a thread of its own, signing two."""
-        self.rescue.of_the_dead()  # whoever delivered from here before, and died
+        self.rescue.settle_dead()  # whoever delivered from here before, and died
         with (
             ThreadPoolExecutor(SIGNING_PARTS, thread_name_prefix="signing") as signing,
             ThreadPoolExecutor(1, thread_name_prefix="ledger") as executor,
-            journal.writing(self.rescue.folder, worker=self.name) as book,
+            journal.open_new(self.rescue.folder, worker=self.name) as book,
         ):
             yield Delivery(
                 database=self.database,
                 clock=self.clock,
                 composer=replace(self.composer, spread=signing.map),
-                lanes=[self._lane(relay) for relay in relays],
+                pools=[self._lane(relay) for relay in relays],
                 executor=executor,
                 journal=book,
                 worker=self.name,
-                domains={} if self.settings.tryout else per_domain(self.settings.domain_limits),
+                domains={} if self.settings.tryout else parse_per_domain(self.settings.domain_limits),
             )
 
-    def _lane(self, relay: Relay) -> Lane:
+    def _lane(self, relay: Relay) -> RelayPool:
         helo = domain_of(self.settings.from_address)
-        bearer = Bearer(relay.token_command) if relay.token_command else None
-        return Lane(
+        bearer = OAuthTokenProvider(relay.token_command) if relay.token_command else None
+        return RelayPool(
             name=relay.name,
-            connect=lambda: Connection(relay, helo=helo, messages=relay.messages, bearer=bearer),
+            connect=lambda: SmtpConnection(relay, helo=helo, messages=relay.messages, tokens=bearer),
             connections=min(self.settings.connections, relay.connections or self.settings.connections),
             weight=relay.weight,
             rate=relay.rate,

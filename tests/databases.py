@@ -18,6 +18,7 @@ from lists.db import Base, Database
 from mailer import migrations
 from mailer.tables import TABLES
 
+ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
 PLAIN = ("max_connections=100", "listen_addresses=")
 PLAIN_ENVIRON: Mapping[str, str] = {}

@@ -157,9 +157,9 @@ class Installation:
 
     def deliver(self, *, worker: str = "golden.2.00000002") -> None:
         """Deliver what is due by the relay of the settings that is not suspended."""
-        lanes = [relays.lane(self.world, name=RELAY, connections=4)]
+        lanes = [relays.make_pool(self.world, name=RELAY, connections=4)]
         domains = self.service.settings.domain_limits
-        made = relays.worker(self.service, self.world, lanes=lanes, domains=domains, name=worker)
+        made = relays.worker(self.service, self.world, pools=lanes, domains=domains, name=worker)
         run(self.clock, made.run(until_empty=True))
         made.journal.close(settled=True)
 

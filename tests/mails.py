@@ -219,7 +219,9 @@ class Mailroom:
                 for discreet in (False, True):
                     yield self._composed(entry, discreet=discreet, now=now)
                 self._discreet(entry, discreet=False)
-            results = [Result(entry=entry, state="sent", tried=True, outcome="sent") for entry in entries]
+            results = [
+                Result(entry=entry, state="sent", costs_attempt=True, outcome="sent") for entry in entries
+            ]
             with service.database.write() as session:
                 outbox.record(session, results, now=now)
                 source.settle_all(session, service.sources, results, now=now)

@@ -8,10 +8,10 @@ from typing import Any
 from lists.clock import Clock
 from mailer.delivery.delivery import Delivery
 from mailer.delivery.journal import FOLDER, Journal
-from mailer.delivery.relay_pool import Lane
+from mailer.delivery.relay_pool import RelayPool
 from mailer.service import Service
-from mailer.smtp.connection import Connection, Patience
-from mailer.smtp.rate import Rate, per_domain
+from mailer.smtp.connection import SmtpConnection, Timeouts
+from mailer.smtp.rate import Rate, parse_per_domain
 from mailer.smtp.relay import Relay
 from tests.loops import LOOPS
 
@@ -38,13 +38,13 @@ def real_worker(
     rate: str | None = None,
     domains: Sequence[str] = (),
     name: str = "worker",
-    patience: Patience | None = None,
+    patience: Timeouts | None = None,
 ) -> Delivery:
     """Return a worker that delivers to the relay at this port."""
     relay = Relay(host="127.0.0.1", port=port, tls="none")
-    lane = Lane(
+    lane = RelayPool(
         name=relay.name,
-        connect=lambda: Connection(relay, helo="lists.example", patience=patience),
+        connect=lambda: SmtpConnection(relay, helo="lists.example", timeouts=patience),
         connections=connections,
         rate=Rate.parse(rate) if rate else None,
         shared=shared,
@@ -53,11 +53,11 @@ def real_worker(
         database=service.database,
         clock=RealTime(service),
         composer=service.composer,
-        lanes=[lane],
+        pools=[lane],
         executor=ThreadPoolExecutor(1),
         journal=Journal(service.settings.home / FOLDER, worker=name),
         worker=name,
-        domains=per_domain(domains),
+        domains=parse_per_domain(domains),
     )
 
 

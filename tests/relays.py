@@ -14,13 +14,13 @@ from lists.contacts import Contact
 from lists.subscriptions import Subscription
 from mailer.delivery.delivery import Delivery
 from mailer.delivery.journal import FOLDER, Journal
-from mailer.delivery.relay_pool import Lane
+from mailer.delivery.relay_pool import RelayPool
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
-from mailer.smtp.capabilities import Offers
+from mailer.smtp.capabilities import Capabilities
 from mailer.smtp.connection import Outcome
-from mailer.smtp.rate import Rate, per_domain
+from mailer.smtp.rate import Rate, parse_per_domain
 from mailer.sources import broadcasts
 from mailer.templates import templates
 from tests.clocks import StoppedClock
@@ -69,8 +69,8 @@ class Scripted:
     """One connection to that relay."""
 
     world: World
-    dotted: bool = False
-    offers: Offers | None = None
+    dot_written: bool = False
+    capabilities: Capabilities | None = None
     opened: bool = False
     given_up: "asyncio.Future[None] | None" = None
 
@@ -85,7 +85,7 @@ class Scripted:
         before_dot: Callable[[], None],
     ) -> Outcome | None:
         loop = asyncio.get_running_loop()
-        self.dotted = False
+        self.dot_written = False
         if self.world.opening and not self.opened:
             await asyncio.sleep(self.world.opening)
         self.opened = True
@@ -114,7 +114,7 @@ class Scripted:
             if loop.time() > deadline():
                 return LATER
             before_dot()
-            self.dotted = True
+            self.dot_written = True
             await asyncio.sleep(self.world.seconds - self.world.dotted_after)
         outcome = self.world.answer(recipient)
         if outcome.state in ("sent", "unknown"):
@@ -127,10 +127,10 @@ class Scripted:
         self.given_up = asyncio.get_running_loop().create_future()
         if self.world.stalls[recipient] == "dot":
             before_dot()
-            self.dotted = True
+            self.dot_written = True
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.given_up, 600.0 if self.dotted else 300.0)
-        return SILENT_DOT if self.dotted else SILENT
+            await asyncio.wait_for(self.given_up, 600.0 if self.dot_written else 300.0)
+        return SILENT_DOT if self.dot_written else SILENT
 
     async def close(self) -> None:
         pass
@@ -139,13 +139,13 @@ class Scripted:
         pass
 
     def give_up(self) -> bool:
-        if self.dotted or self.given_up is None or self.given_up.done():
+        if self.dot_written or self.given_up is None or self.given_up.done():
             return False
         self.given_up.set_result(None)
         return True
 
 
-def lane(
+def make_pool(
     world: World,
     *,
     name: str = "relay.example:25",
@@ -153,9 +153,9 @@ def lane(
     weight: int = 1,
     rate: str | None = None,
     shared: int | None = None,
-) -> Lane:
+) -> RelayPool:
     limit = Rate.parse(rate) if rate else None
-    return Lane(
+    return RelayPool(
         name=name,
         connect=world.connect,
         connections=connections,
@@ -171,26 +171,26 @@ def worker(
     *,
     connections: int = 10,
     name: str = "worker",
-    lanes: Sequence[Lane] | None = None,
+    pools: Sequence[RelayPool] | None = None,
     domains: Sequence[str] = (),
 ) -> Delivery:
     return Delivery(
         database=service.database,
         clock=world.clock,
         composer=service.composer,
-        lanes=lanes or [lane(world, connections=connections)],
+        pools=pools or [make_pool(world, connections=connections)],
         executor=Inline(),
         journal=Journal(service.settings.home / FOLDER, worker=name),
         worker=name,
-        domains=per_domain(domains),
+        domains=parse_per_domain(domains),
     )
 
 
 def deliver(
-    service: Service, world: World, *, connections: int = 10, lanes: Sequence[Lane] | None = None
+    service: Service, world: World, *, connections: int = 10, pools: Sequence[RelayPool] | None = None
 ) -> Delivery:
     """Deliver what is due, in no time but the relay's."""
-    made = worker(service, world, connections=connections, lanes=lanes)
+    made = worker(service, world, connections=connections, pools=pools)
     run(world.clock, made.run(until_empty=True))
     return made
 

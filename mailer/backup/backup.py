@@ -33,13 +33,13 @@ from lists.errors import BadInput, Conflict, StorageTrouble
 from lists.search import SearchWord
 from mailer.backup import departures_file
 from mailer.backup.encryption import Sealer, Unsealer
-from mailer.coordination.heartbeat import Pulse
-from mailer.coordination.job_runs import Run
+from mailer.coordination.heartbeat import Heartbeat
+from mailer.coordination.job_runs import JobRun
 from mailer.coordination.leases import Lease
 from mailer.delivery import journal
 from mailer.library import file_store
 from mailer.settings import loading
-from mailer.smtp.capabilities import RelayOffers
+from mailer.smtp.capabilities import RelayCapabilities
 from mailer.tables import TABLES
 
 FORMAT = 1
@@ -47,9 +47,9 @@ ROWS = 1_000  # in one part
 LEAST_PASSPHRASE = 12  # characters
 PIECE = 1 << 20  # octets
 COMPRESSION = 1  # the fastest: rows of one table are so alike that more gains little
-LEFT_OUT = {table.__tablename__ for table in (Lease, Pulse, Run)}  # processes are not restored
+LEFT_OUT = {table.__tablename__ for table in (Lease, Heartbeat, JobRun)}  # processes are not restored
 LEFT_OUT |= {SearchWord.__tablename__}  # made again of what is restored
-LEFT_OUT |= {RelayOffers.__tablename__}  # heard anew
+LEFT_OUT |= {RelayCapabilities.__tablename__}  # heard anew
 SECRETS, RESOURCES, SETTINGS = loading.SECRETS, file_store.FOLDER, loading.SETTINGS
 NEVER = {f"{SECRETS}/database_url"}  # the restored house has a database of its own
 UNFINISHED = file_store.UNFINISHED

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from mailer.compose.source import Source, settle_all
 from mailer.coordination.send_hold import Restore
 from mailer.delivery import results
-from mailer.delivery.journal import Testimony
+from mailer.delivery.journal import JournalContents
 from mailer.outbox import in_doubt, outbox
 from mailer.outbox.outbox import Entry, OutboxRow
 from mailer.sources.sequences import Sequences
@@ -31,26 +31,28 @@ def reckon(session: Session, restore: Restore, *, sources: Mapping[str, Source],
     for source in {id(each): each for each in sources.values()}.values():
         if source is not sequences:
             _fill(session, source, restore)
-    while doubted := in_doubt.doubt(session, limit=AT_ONCE):
+    while doubted := in_doubt.mark_unknown(session, limit=AT_ONCE):
         settle_all(session, sources, doubted, now=since)
     sequences.pass_over(session, since=since, until=until)
     restore.reckoned_at = until
     session.flush()
-    return in_doubt.restored(session)
+    return in_doubt.count_restored(session)
 
 
-def testify(session: Session, told: Iterable[Testimony], *, restore: Restore) -> int:
+def testify(session: Session, told: Iterable[JournalContents], *, restore: Restore) -> int:
     """Settle what the journals of the lost machine can say; returns how many messages that were."""
     ended: dict[int, str] = {}
     for testimony in told:
-        for (row, _), state in testimony.ended.items():
+        for (row, _), state in testimony.outcomes.items():
             if state in TESTIFIED and ended.get(row) != "sent":
                 ended[row] = state
     settled = 0
     for batch in _batches(sorted(ended)):
-        found = session.execute(select(*outbox.ENTRY).where(OutboxRow.id.in_(batch), *in_doubt.OF_A_RESTORE))
+        found = session.execute(
+            select(*outbox.ENTRY_COLUMNS).where(OutboxRow.id.in_(batch), *in_doubt.FROM_RESTORE)
+        )
         rows = [
-            results.told(entry, ended[entry.id], why=SAID)
+            results.from_outcome_state(entry, ended[entry.id], why=SAID)
             for entry in (Entry(**row._mapping) for row in found)
         ]
         settled += len(outbox.record(session, rows, now=restore.restored_at))

@@ -214,7 +214,10 @@ def _withdraw(service: Service, waiting: int) -> None:
 
 
 def _counts(session: Session, number: int) -> dict[str, int]:
-    return {state: count for (_, state), count in stats.counts(session, kind=KIND, ref=number).items()}
+    return {
+        state: count
+        for (_, state), count in stats.count_by_kind_and_state(session, kind=KIND, ref=number).items()
+    }
 
 
 def _look(

@@ -104,7 +104,7 @@ def list_(*, as_json: bool) -> None:
     with opening.service() as service, service.database.read() as session:
         rows = []
         for event in events.newest(session):
-            invited = sum(stats.counts(session, kind=KIND, ref=event.id).values())
+            invited = sum(stats.count_by_kind_and_state(session, kind=KIND, ref=event.id).values())
             rows.append({**_told(event), "invited": invited, **invitations.answers(session, event.id)})
     output.rows(rows, columns=COLUMNS, as_json=as_json, none="No call is planned.")
 
@@ -118,7 +118,7 @@ def show(*, number: int, as_json: bool) -> None:
         event = events.get(session, number)
         told = _told(event)
         answers = invitations.answers(session, number)
-        sent = stats.counts(session, kind=KIND, ref=number)
+        sent = stats.count_by_kind_and_state(session, kind=KIND, ref=number)
     counts = {state: count for (_, state), count in sent.items()}
     if as_json:
         output.print_json({**told, "answers": answers, "invitations": counts})
@@ -173,7 +173,7 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
             _try(service, session, service.invitations.invite(session, number, now=now, actor=opening.ACTOR))
         service.jobs.named(f"fill-{KIND}").run()
         with service.database.read() as session:
-            invited = sum(stats.counts(session, kind=KIND, ref=number).values())
+            invited = sum(stats.count_by_kind_and_state(session, kind=KIND, ref=number).values())
     if as_json:
         output.print_json({**told, "invited": invited})
         return

@@ -46,7 +46,7 @@ def run(*, name: str, as_json: bool) -> None:
     with opening.service() as service:
         moved = service.jobs.named(name).run()
         with service.database.read() as session:
-            restore = send_hold.held(session)
+            restore = send_hold.find_unsettled(session)
     held = "" if restore is None else restore.sentence
     if as_json:
         output.print_json({"name": name, "moved": moved, "held": held})

@@ -9,7 +9,7 @@ from lists import audit
 from lists.errors import NotFound
 from mailer.cli import opening, output
 from mailer.coordination import counters, suspensions
-from mailer.coordination.suspensions import BY_STAFF, DOMAIN, RELAY, Pause
+from mailer.coordination.suspensions import BY_STAFF, DOMAIN_SCOPE, RELAY_SCOPE, Suspension
 from mailer.outbox import attempts
 from mailer.service import Service
 from mailer.smtp.relay import Relay
@@ -38,11 +38,11 @@ def command() -> None:
 def list_(*, as_json: bool) -> None:
     """Show each mail server, what it took, and what is paused: “mailer relay list”."""
     with opening.service() as service, service.database.read() as session:
-        paused = suspensions.all_of_them(session)
-        sums = attempts.of_relays(counters.in_all(session))
+        paused = suspensions.read_all(session)
+        sums = attempts.select_relay_totals(counters.read_totals(session))
         lately = {
-            relay.name: counters.lately(
-                session, attempts.by_relay(relay.name, "sent"), since=service.clock.now() - HOUR
+            relay.name: counters.count_since(
+                session, attempts.build_counter_name(relay.name, "sent"), since=service.clock.now() - HOUR
             )
             for relay in configured(service)
         }
@@ -94,19 +94,19 @@ def configured(service: Service) -> Sequence[Relay]:
 def _scope(service: Service, name: str) -> str:
     """Return what a name stands for: one of our mail servers, else a domain."""
     if name in {relay.name for relay in configured(service)}:
-        return f"{RELAY}{name}"
+        return f"{RELAY_SCOPE}{name}"
     if ":" in name or "." not in name or "@" in name:
         raise NotFound(f"There is no mail server called {name}. “mailer relay list” shows them.")
-    return f"{DOMAIN}{name.lower()}"
+    return f"{DOMAIN_SCOPE}{name.lower()}"
 
 
 def _told(
-    relay: Relay, paused: Mapping[str, Pause], sums: Mapping[tuple[str, str], int]
+    relay: Relay, paused: Mapping[str, Suspension], sums: Mapping[tuple[str, str], int]
 ) -> Mapping[str, object]:
     told = [f"{relay.rate}"] if relay.rate else []
     told += [f"{relay.connections} connections"] if relay.connections else []
     counted = {outcome: sums.get((relay.name, outcome), 0) for outcome in attempts.OUTCOMES}
-    state = "paused" if f"{RELAY}{relay.name}" in paused else "takes mail"
+    state = "paused" if f"{RELAY_SCOPE}{relay.name}" in paused else "takes mail"
     return {
         "name": relay.name,
         "weight": relay.weight,
@@ -116,7 +116,7 @@ def _told(
     }
 
 
-def _pause(paused: Pause) -> Mapping[str, object]:
+def _pause(paused: Suspension) -> Mapping[str, object]:
     why = "staff paused it" if paused.why == BY_STAFF else paused.why
     return {
         "what": paused.scope.partition("/")[2],

@@ -46,7 +46,7 @@ def list_(*, every: bool, as_json: bool) -> None:
     """Show what stands in each slot, and how many mails wait for one that is empty."""
     with opening.service() as service, service.database.read() as session:
         rows = _rows(session, service)
-        waiting = stats.held_for(session, MISSING_LINK)
+        waiting = stats.count_held_for(session, MISSING_LINK)
     shown = [row for row in rows if every or row["state"] in STANDS]
     full = {row["slot"] for row in rows if row["state"] in STANDS}
     shown += [{"slot": slot, "state": "empty"} for slot in RESOURCES if slot not in full]
@@ -121,7 +121,7 @@ def add(
             number = added.id
         with service.database.read() as session:
             row = next(row for row in _rows(session, service) if row["number"] == number)
-            waiting = stats.held_for(session, MISSING_LINK)
+            waiting = stats.count_held_for(session, MISSING_LINK)
         address = service.editions.shelf.address(slot, language)
     if as_json:
         output.print_json({**row, "address": address})

@@ -70,7 +70,7 @@ def merge(*, file: Path, as_json: bool) -> None:
     with opening.service() as service:
         with service.database.write() as session:
             now = service.clock.now()
-            was_held = send_hold.held(session) is not None
+            was_held = send_hold.find_unsettled(session) is not None
             merged = restore_settlement.merge(session, service, file, now=now, actor=opening.ACTOR)
         service.database.empty_log()
         if as_json:
@@ -94,7 +94,7 @@ def accept_gap(*, yes: bool) -> None:
     """
     with opening.service() as service:
         with service.database.read() as session:
-            held = send_hold.held(session)
+            held = send_hold.find_unsettled(session)
         if held is None:
             output.say("There is no gap to accept: nothing is held back.")
             return
@@ -116,8 +116,8 @@ def accept_gap(*, yes: bool) -> None:
 def status(*, as_json: bool) -> None:
     """Say whether a restored backup holds the mail back, why, and what to do."""
     with opening.service() as service, service.database.read() as session:
-        held = send_hold.held(session)
-        waiting = in_doubt.restored(session)
+        held = send_hold.find_unsettled(session)
+        waiting = in_doubt.count_restored(session)
     told: dict[str, object] = {
         "held": held is not None,
         "backup_at": held.backup_at if held else None,
@@ -159,5 +159,5 @@ def _say_merged(merged: Merged) -> None:
 
 def _say_held(service: Service) -> None:
     with service.database.read() as session:
-        held = send_hold.held(session)
+        held = send_hold.find_unsettled(session)
     output.say(CAN_LEAVE if held is None else held.sentence)

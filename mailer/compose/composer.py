@@ -134,7 +134,7 @@ class Composer:
             return self.sources[kind].compose(session, letters, now=now)
         except DeadLink as fault:
             if len(letters) == 1:
-                return {letters[0].entry.id: Refusal(state="held", why=f"{held_messages.OURS}{fault}")}
+                return {letters[0].entry.id: Refusal(state="held", why=f"{held_messages.OUR_FAULT}{fault}")}
         each = [self._contents(session, kind, [letter], now=now) for letter in letters]
         return {row: content for contents in each for row, content in contents.items()}
 
@@ -149,7 +149,7 @@ class Composer:
             try:
                 message = self.signer.sign(letter.message, at=entry.queued_at)
             except BadInput as error:
-                signed.append(held_messages.ours(entry, f"it cannot be signed: {error}"))
+                signed.append(held_messages.hold_for_fault(entry, f"it cannot be signed: {error}"))
             else:
                 signed.append(Ready(entry=entry, recipient=letter.recipient, message=message))
         return signed
@@ -162,10 +162,10 @@ class Composer:
         try:
             return self._message(letter.entry, letter.reader, content, absent)
         except DeadLink as fault:
-            return held_messages.ours(letter.entry, str(fault))
+            return held_messages.hold_for_fault(letter.entry, str(fault))
         except BadInput as error:
             # One reader's data that no message can hold must stop neither the others nor the worker.
-            return held_messages.ours(letter.entry, f"it cannot be written: {error}")
+            return held_messages.hold_for_fault(letter.entry, f"it cannot be written: {error}")
 
     def _message(
         self, entry: Entry, reader: Reader, content: Content, absent: frozenset[str]

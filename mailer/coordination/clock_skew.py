@@ -17,22 +17,22 @@ from lists.db import Database
 from lists.errors import StorageTrouble
 
 COMPARE_SECONDS = 10.0
-TOLERATED = timedelta(seconds=0.5)  # less is no more than a slow answer may hide
-WORTH_TELLING = timedelta(seconds=5)
+TOLERANCE = timedelta(seconds=0.5)  # less is no more than a slow answer may hide
+WORTH_LOGGING = timedelta(seconds=5)
 
 log = structlog.get_logger()
 
 
-def compare(database: Database, clock: Clock) -> None:
+def correct_clock(database: Database, clock: Clock) -> None:
     """Correct this process's clock to the database's, where they differ by more than is tolerated.
 
     Raises StorageTrouble.
     """
     difference = database.clock_ahead_of(clock.machine)
-    if abs(difference - clock.correction) <= TOLERATED:
+    if abs(difference - clock.correction) <= TOLERANCE:
         return
-    correction = difference if abs(difference) > TOLERATED else timedelta(0)
-    if abs(correction - clock.correction) > WORTH_TELLING:
+    correction = difference if abs(difference) > TOLERANCE else timedelta(0)
+    if abs(correction - clock.correction) > WORTH_LOGGING:
         log.warning(
             "this machine's clock differs from the database's", seconds=round(difference.total_seconds())
         )
@@ -40,17 +40,17 @@ def compare(database: Database, clock: Clock) -> None:
 
 
 @contextmanager
-def followed(database: Database, clock: Clock) -> Iterator[None]:
+def follow_database_clock(database: Database, clock: Clock) -> Iterator[None]:
     """Go by the database's clock for as long as the block lasts; while it is away, by what was last known."""
     ended = threading.Event()
 
     def often() -> None:
         while not ended.wait(COMPARE_SECONDS):
             with suppress(StorageTrouble):
-                compare(database, clock)
+                correct_clock(database, clock)
 
     with suppress(StorageTrouble):
-        compare(database, clock)
+        correct_clock(database, clock)
     comparing = threading.Thread(target=often, name="skew", daemon=True)
     if database.dialect != "sqlite":
         comparing.start()

@@ -18,10 +18,10 @@ from lists.db import EPOCH, Base, Moment, count_changed
 SLOTS = 8
 STEP = timedelta(seconds=10)
 KEEP = timedelta(days=1)
-IN_ALL = EPOCH  # the sum in all stands beside the steps, as the step at the beginning of time
+TOTAL_SINCE = EPOCH  # the sum in all stands beside the steps, as the step at the beginning of time
 
 
-class Tally(Base):
+class StoredCounter(Base):
     """How often `what` happened in the ten seconds from `since` on, in one of the slots."""
 
     __tablename__ = "tallies"
@@ -37,36 +37,47 @@ def add(session: Session, numbers: Mapping[str, int], *, slot: int, now: datetim
     rows = [
         {"what": what, "since": since, "slot": slot % SLOTS, "number": number}
         for what, number in sorted(numbers.items())  # everybody in this order, so that nobody waits in a ring
-        for since in (IN_ALL, step(now))
+        for since in (TOTAL_SINCE, floor_to_step(now))
     ]
     if rows:
-        session.execute(_adding(), rows)
+        session.execute(_add_statement(), rows)
 
 
 @cache
-def _adding() -> Insert:
-    new = insert(Tally)
-    more = {"number": Tally.number + new.excluded.number}
-    return new.on_conflict_do_update(index_elements=[Tally.what, Tally.since, Tally.slot], set_=more)
+def _add_statement() -> Insert:
+    new = insert(StoredCounter)
+    more = {"number": StoredCounter.number + new.excluded.number}
+    return new.on_conflict_do_update(
+        index_elements=[StoredCounter.what, StoredCounter.since, StoredCounter.slot], set_=more
+    )
 
 
-def step(moment: datetime) -> datetime:
+def floor_to_step(moment: datetime) -> datetime:
     """Return the beginning of the ten seconds that this moment is in."""
     return moment - (moment - EPOCH) % STEP
 
 
-def in_all(session: Session) -> dict[str, int]:
+def read_totals(session: Session) -> dict[str, int]:
     """Return how often each thing ever happened."""
-    sums = select(Tally.what, func.sum(Tally.number)).where(Tally.since == IN_ALL).group_by(Tally.what)
+    sums = (
+        select(StoredCounter.what, func.sum(StoredCounter.number))
+        .where(StoredCounter.since == TOTAL_SINCE)
+        .group_by(StoredCounter.what)
+    )
     return {what: int(number) for what, number in session.execute(sums)}
 
 
-def lately(session: Session, what: str, *, since: datetime) -> int:
+def count_since(session: Session, name: str, *, since: datetime) -> int:
     """Return how often something happened since the ten seconds that `since` is in began."""
-    some = select(func.sum(Tally.number)).where(Tally.what == what, Tally.since >= step(since))
+    some = select(func.sum(StoredCounter.number)).where(
+        StoredCounter.what == name, StoredCounter.since >= floor_to_step(since)
+    )
     return int(session.scalar(some) or 0)
 
 
-def clear(session: Session, *, now: datetime) -> int:
+def delete_old(session: Session, *, now: datetime) -> int:
     """Delete the steps of past days and keep the sums in all; returns how many rows went."""
-    return count_changed(session, delete(Tally).where(Tally.since > IN_ALL, Tally.since < now - KEEP))
+    return count_changed(
+        session,
+        delete(StoredCounter).where(StoredCounter.since > TOTAL_SINCE, StoredCounter.since < now - KEEP),
+    )

@@ -14,13 +14,13 @@ from lists.db import MICROSECOND, Base, Database, Moment, insert_or_nothing
 from lists.errors import StorageTrouble
 
 BEAT_SECONDS = 10.0
-DEAD = timedelta(seconds=35)  # after three beats that nobody heard
-FORGOTTEN = timedelta(days=1)
+DEAD_AFTER = timedelta(seconds=35)  # after three beats that nobody heard
+FORGET_AFTER = timedelta(days=1)
 
 log = structlog.get_logger()
 
 
-class Pulse(Base):
+class Heartbeat(Base):
     """When a worker was last heard; `skew`: by how many microseconds the database's clock is ahead of its.
 
     `stalled`: all its connections have waited for answers for long.
@@ -39,29 +39,29 @@ def beat(
 ) -> None:
     """Say that this worker lives; the first beat clears away those unheard for a day."""
     row = {"worker": worker, "at": real, "skew": skew // MICROSECOND, "stalled": stalled}
-    if insert_or_nothing(session, Pulse, [row]):
-        session.execute(delete(Pulse).where(Pulse.at < real - FORGOTTEN))
+    if insert_or_nothing(session, Heartbeat, [row]):
+        session.execute(delete(Heartbeat).where(Heartbeat.at < real - FORGET_AFTER))
     else:
-        session.execute(update(Pulse).where(Pulse.worker == worker).values(row))
+        session.execute(update(Heartbeat).where(Heartbeat.worker == worker).values(row))
 
 
 def end(session: Session, worker: str) -> None:
     """Say that this worker has ended as it should."""
-    session.execute(delete(Pulse).where(Pulse.worker == worker))
+    session.execute(delete(Heartbeat).where(Heartbeat.worker == worker))
 
 
-def alive(session: Session, *, real: datetime) -> int:
+def count_alive(session: Session, *, real: datetime) -> int:
     """Return how many workers live."""
-    return session.scalar(select(func.count()).where(Pulse.at >= real - DEAD)) or 0
+    return session.scalar(select(func.count()).where(Heartbeat.at >= real - DEAD_AFTER)) or 0
 
 
-def last_beats(session: Session) -> Mapping[str, datetime]:
+def read_last_beats(session: Session) -> Mapping[str, datetime]:
     """Return when each worker was last heard."""
-    return {row.worker: row.at for row in session.execute(select(Pulse.worker, Pulse.at))}
+    return {row.worker: row.at for row in session.execute(select(Heartbeat.worker, Heartbeat.at))}
 
 
 @asynccontextmanager
-async def beating(
+async def keep_beating(
     database: Database, clock: Clock, *, worker: str, stalled: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[None]:
     """Beat for as long as the block lasts and its event loop turns; `stalled`: see `Delivery.stalled`."""

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from lists.db import Base, Moment
 
 
-class Run(Base):
+class JobRun(Base):
     """The last run of one job; `at` is the machine's time, `fault` the kind of error or ""."""
 
     __tablename__ = "runs"
@@ -24,7 +24,7 @@ class Run(Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ran:
+class FinishedRun:
     """One run that is over."""
 
     job: str
@@ -34,15 +34,15 @@ class Ran:
     fault: str = ""
 
 
-def note(session: Session, done: Iterable[Ran]) -> None:
+def record(session: Session, runs: Iterable[FinishedRun]) -> None:
     """Write down the runs that are over, each over the one before."""
-    rows = [asdict(each) for each in sorted(done, key=lambda ran: ran.job)]  # nobody waits in a ring
+    rows = [asdict(each) for each in sorted(runs, key=lambda ran: ran.job)]  # nobody waits in a ring
     if rows:
-        new = insert(Run)
+        new = insert(JobRun)
         values = {name: new.excluded[name] for name in ("at", "seconds", "moved", "fault")}
-        session.execute(new.on_conflict_do_update(index_elements=[Run.job], set_=values), rows)
+        session.execute(new.on_conflict_do_update(index_elements=[JobRun.job], set_=values), rows)
 
 
-def last(session: Session) -> Sequence[Run]:
+def list_latest(session: Session) -> Sequence[JobRun]:
     """Return the last run of every job, by name."""
-    return session.scalars(select(Run).order_by(Run.job)).all()
+    return session.scalars(select(JobRun).order_by(JobRun.job)).all()

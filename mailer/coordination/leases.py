@@ -20,7 +20,7 @@ class Lease(Base):
     until: Mapped[Moment]
 
 
-def hold(session: Session, name: str, *, owner: str, real: datetime, length: timedelta) -> bool:
+def acquire(session: Session, name: str, *, owner: str, real: datetime, length: timedelta) -> bool:
     """Take or keep a duty for `length` from `real`; False while somebody else holds it."""
     until = real + length
     if insert_or_nothing(session, Lease, [{"name": name, "owner": owner, "until": until}]):
@@ -30,7 +30,7 @@ def hold(session: Session, name: str, *, owner: str, real: datetime, length: tim
     return count_changed(session, taken) == 1
 
 
-def hold_places(
+def acquire_places(
     session: Session, name: str, *, places: int, most: int, owner: str, real: datetime, length: timedelta
 ) -> int:
     """Take or keep up to `most` of the places of a duty for `length` from `real`; returns how many."""
@@ -55,7 +55,7 @@ def release_places(session: Session, *, owner: str, real: datetime) -> None:
     session.execute(update(Lease).where(Lease.owner == owner, Lease.until > real).values(until=real))
 
 
-def held_by_another(session: Session, name: str, *, owner: str, real: datetime) -> bool:
+def is_held_by_another(session: Session, name: str, *, owner: str, real: datetime) -> bool:
     """Tell whether somebody else holds a duty at this moment."""
     lease = session.get(Lease, name)
     return lease is not None and lease.owner != owner and lease.until >= real

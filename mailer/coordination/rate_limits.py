@@ -23,12 +23,14 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from lists.db import Base, Moment, count_changed, insert_or_nothing
 from mailer.smtp.rate import Rate
 
-AHEAD = timedelta(seconds=0.5)  # slots are taken so long before, so that what is more urgent waits no longer
+LOOKAHEAD = timedelta(
+    seconds=0.5
+)  # slots are taken so long before, so that what is more urgent waits no longer
 KEEP = timedelta(days=2)
 SKEW = timedelta(minutes=2)  # no slot is honestly further away than this and one spacing
 
 
-class Limit(Base):
+class RateLimit(Base):
     """When the next slot of a scope is free: `relay/<host:port>`, `domain/<domain>`, `parked/…`."""
 
     __tablename__ = "limits"
@@ -38,16 +40,16 @@ class Limit(Base):
 
 
 # Made once: a claim asks for each limit.
-FREE_AT = select(Limit.free_at).where(Limit.scope == bindparam("wanted")).with_for_update()
-FREE_FROM = (
-    update(Limit)
-    .where(Limit.scope == bindparam("wanted"))
+SELECT_FREE_AT = select(RateLimit.free_at).where(RateLimit.scope == bindparam("wanted")).with_for_update()
+UPDATE_FREE_AT = (
+    update(RateLimit)
+    .where(RateLimit.scope == bindparam("wanted"))
     .values(free_at=bindparam("moment"))
     .execution_options(synchronize_session=False)
 )
 
 
-class Turn(NamedTuple):
+class SendWindow(NamedTuple):
     """When one message may begin, in the event loop's time, and the domain that this holds for, if any."""
 
     domain: str | None
@@ -55,14 +57,14 @@ class Turn(NamedTuple):
     until: float
 
 
-def take(
+def take_slots(
     session: Session,
     scope: str,
     *,
     rate: Rate,
     number: int,
     real: datetime,
-    among: Sequence[datetime] | None = None,
+    candidates: Sequence[datetime] | None = None,
     lead: timedelta = timedelta(0),
 ) -> Sequence[datetime]:
     """Take up to `number` slots that begin within half a second, and hold the row until the commit.
@@ -70,56 +72,56 @@ def take(
     None begins before `lead` is over, as a commit may take longer than a slot lasts. With `among`, in order,
     each is one of these moments: those of another limit that holds for them as well.
     """
-    free_at = known = hold(session, scope, real=real)
-    if free_at > real + AHEAD + rate.spacing + SKEW:
-        free_at = real + AHEAD + rate.spacing  # the clock was set back: what was taken lies before this
-    first = max(free_at, real + min(lead, AHEAD))
-    if among is None:
-        room = (real + AHEAD - first) // rate.spacing + 1 if first <= real + AHEAD else 0
+    free_at = known = lock_next_slot(session, scope, real=real)
+    if free_at > real + LOOKAHEAD + rate.spacing + SKEW:
+        free_at = real + LOOKAHEAD + rate.spacing  # the clock was set back: what was taken lies before this
+    first = max(free_at, real + min(lead, LOOKAHEAD))
+    if candidates is None:
+        room = (real + LOOKAHEAD - first) // rate.spacing + 1 if first <= real + LOOKAHEAD else 0
         slots = [first + each * rate.spacing for each in range(min(number, room))]
     else:
-        slots = _apart(among, first=first, spacing=rate.spacing)[:number]
+        slots = _select_spaced(candidates, first=first, spacing=rate.spacing)[:number]
     free_at = slots[-1] + rate.spacing if slots else free_at
     if free_at != known:
-        _free_from(session, scope, free_at)
+        _set_free_at(session, scope, free_at)
     return slots
 
 
-def hold(session: Session, scope: str, *, real: datetime) -> datetime:
+def lock_next_slot(session: Session, scope: str, *, real: datetime) -> datetime:
     """Return when a scope's next slot is free; nobody else takes one before the commit."""
     asked = {"wanted": scope}
-    found = session.scalar(FREE_AT, asked)
+    found = session.scalar(SELECT_FREE_AT, asked)
     if found is None:
-        insert_or_nothing(session, Limit, [{"scope": scope, "free_at": real}])
-        found = session.scalars(FREE_AT, asked).one()
+        insert_or_nothing(session, RateLimit, [{"scope": scope, "free_at": real}])
+        found = session.scalars(SELECT_FREE_AT, asked).one()
     return found
 
 
-def give_back(session: Session, scope: str, slot: datetime) -> None:
+def release_slots(session: Session, scope: str, slot: datetime) -> None:
     """Make this slot and all after it free again, in the transaction that took them."""
-    _free_from(session, scope, slot)
+    _set_free_at(session, scope, slot)
 
 
-def queue_up(
-    session: Session, scope: str, *, rate: Rate, number: int, real: datetime, after: datetime, anew: bool
+def plan_retry_times(
+    session: Session, scope: str, *, rate: Rate, number: int, real: datetime, after: datetime, restart: bool
 ) -> Sequence[datetime]:
     """Return moments, one spacing apart, at which those who found no slot may come again.
 
     They follow what was told before in this scope, or `after`; with `anew` nobody waits there any more.
     """
-    free_at = hold(session, scope, real=real)
-    first = after if anew else max(free_at, after)
+    free_at = lock_next_slot(session, scope, real=real)
+    first = after if restart else max(free_at, after)
     moments = [first + each * rate.spacing for each in range(number)]
-    _free_from(session, scope, moments[-1] + rate.spacing)
+    _set_free_at(session, scope, moments[-1] + rate.spacing)
     return moments
 
 
-def clear(session: Session, *, real: datetime) -> int:
+def delete_unused(session: Session, *, real: datetime) -> int:
     """Delete limits that were not reached for a day, which is the same as none; returns how many."""
-    return count_changed(session, delete(Limit).where(Limit.free_at < real - KEEP))
+    return count_changed(session, delete(RateLimit).where(RateLimit.free_at < real - KEEP))
 
 
-def _apart(moments: Sequence[datetime], *, first: datetime, spacing: timedelta) -> list[datetime]:
+def _select_spaced(moments: Sequence[datetime], *, first: datetime, spacing: timedelta) -> list[datetime]:
     """Choose of these moments, in order, the earliest that lie so far apart, none before `first`."""
     chosen: list[datetime] = []
     for moment in moments:
@@ -129,5 +131,5 @@ def _apart(moments: Sequence[datetime], *, first: datetime, spacing: timedelta) 
     return chosen
 
 
-def _free_from(session: Session, scope: str, moment: datetime) -> None:
-    session.execute(FREE_FROM, {"wanted": scope, "moment": moment})
+def _set_free_at(session: Session, scope: str, moment: datetime) -> None:
+    session.execute(UPDATE_FREE_AT, {"wanted": scope, "moment": moment})

@@ -39,8 +39,8 @@ class Restore(Base):
     def sentence(self) -> str:
         """Say why nothing is sent, and what to do."""
         return (
-            f"Nothing is sent: the backup of {_said(self.backup_at)} was put back at"
-            f" {_said(self.restored_at)}. Who left or asked to be forgotten in between is not known"
+            f"Nothing is sent: the backup of {_format_moment(self.backup_at)} was put back at"
+            f" {_format_moment(self.restored_at)}. Who left or asked to be forgotten in between is not known"
             " here. Merge the file of departures (“mailer db merge FILE”), or accept the gap"
             " (“mailer db accept-gap”)."
         )
@@ -54,17 +54,17 @@ def begin(session: Session, *, backup_at: datetime, run: str, now: datetime) -> 
     return restore
 
 
-def made_by(session: Session, run: str) -> Restore | None:
+def find_by_run(session: Session, run: str) -> Restore | None:
     """Return the restore that this run made, if it ever came to its end."""
     return session.scalars(select(Restore).where(Restore.run == run)).one_or_none()
 
 
-UNSETTLED = select(Restore).where(Restore.ended_at.is_(None)).limit(1)  # made once: each claim asks
+SELECT_UNSETTLED = select(Restore).where(Restore.ended_at.is_(None)).limit(1)  # made once: each claim asks
 
 
-def held(session: Session) -> Restore | None:
+def find_unsettled(session: Session) -> Restore | None:
     """Return the restore whose gap is not settled yet, or None."""
-    return session.scalars(UNSETTLED).one_or_none()
+    return session.scalars(SELECT_UNSETTLED).one_or_none()
 
 
 def is_held() -> ColumnElement[bool]:
@@ -74,7 +74,7 @@ def is_held() -> ColumnElement[bool]:
 
 def refuse_while_held(session: Session) -> None:
     """Raise Conflict, with what to do, while nothing may be sent."""
-    restore = held(session)
+    restore = find_unsettled(session)
     if restore is not None:
         raise Conflict(restore.sentence)
 
@@ -85,5 +85,5 @@ def end(session: Session, restore: Restore, *, how: str, now: datetime) -> None:
     session.flush()
 
 
-def _said(moment: datetime) -> str:
+def _format_moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -23,14 +23,14 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from lists.db import Base, Instant, Moment, count_changed, insert_or_nothing
 from mailer.policy import is_urgent
 
-FIRST_TRY, LONGEST = timedelta(minutes=15), timedelta(hours=4)
+FIRST_TRY, LONGEST_WAIT = timedelta(minutes=15), timedelta(hours=4)
 MOST_TRIES = 9  # counted; the wait is the longest long before
 WHY_LENGTH = 300
 BY_STAFF = "staff"
-RELAY, DOMAIN = "relay/", "domain/"
+RELAY_SCOPE, DOMAIN_SCOPE = "relay/", "domain/"
 
 
-class Pause(Base):
+class Suspension(Base):
     """One scope, `relay/<host:port>` or `domain/<domain>`; `try_at` is None where only staff resume it."""
 
     __tablename__ = "pauses"
@@ -42,39 +42,41 @@ class Pause(Base):
     why: Mapped[str] = mapped_column(String(WHY_LENGTH))
 
     @property
-    def suspends(self) -> bool:
+    def is_automatic(self) -> bool:
         """Whether it came by itself and ends by itself; then urgent mail goes on."""
         return self.try_at is not None
 
-    def holds(self, kind: str) -> bool:
+    def applies_to(self, kind: str) -> bool:
         """Tell whether messages of this kind wait for its end."""
-        return not (self.suspends and is_urgent(kind))
+        return not (self.is_automatic and is_urgent(kind))
 
 
-EVERY_ONE = select(Pause).order_by(Pause.scope)  # made once: each claim asks
+SELECT_ALL = select(Suspension).order_by(Suspension.scope)  # made once: each claim asks
 
 
-def all_of_them(session: Session) -> Mapping[str, Pause]:
+def read_all(session: Session) -> Mapping[str, Suspension]:
     """Return every pause by its scope."""
-    return {pause.scope: pause for pause in session.scalars(EVERY_ONE)}
+    return {pause.scope: pause for pause in session.scalars(SELECT_ALL)}
 
 
-class Halt(NamedTuple):
+class RelaySuspension(NamedTuple):
     """What a pause means to a relay: the sentence that says why, and whether urgent mail goes on."""
 
     why: str = ""
-    suspends: bool = False
+    is_automatic: bool = False
 
 
-NO_HALT = Halt()
+NOT_SUSPENDED = RelaySuspension()
 
 
-def of_relays(paused: Mapping[str, Pause]) -> Mapping[str, Halt]:
+def select_relays(suspensions: Mapping[str, Suspension]) -> Mapping[str, RelaySuspension]:
     """Return of many pauses those of relays, by the relay's name."""
     return {
-        scope.removeprefix(RELAY): Halt(f"Sending is paused: {pause.why}", pause.suspends)
-        for scope, pause in paused.items()
-        if scope.startswith(RELAY)
+        scope.removeprefix(RELAY_SCOPE): RelaySuspension(
+            f"Sending is paused: {pause.why}", pause.is_automatic
+        )
+        for scope, pause in suspensions.items()
+        if scope.startswith(RELAY_SCOPE)
     }
 
 
@@ -89,27 +91,31 @@ def begin_by_staff(session: Session, scope: str, *, real: datetime) -> None:
     _begin(session, scope, why=BY_STAFF, real=real, try_at=None)
 
 
-def try_one(session: Session, pause: Pause, *, real: datetime) -> datetime | None:
+def claim_trial(session: Session, suspension: Suspension, *, real: datetime) -> datetime | None:
     """Return when the next message may try, where one may try now whether the pause is over; else None."""
-    if pause.try_at is None or pause.try_at > real:
+    if suspension.try_at is None or suspension.try_at > real:
         return None
-    mine = update(Pause).where(Pause.scope == pause.scope, Pause.try_at == pause.try_at)
-    wait = min(FIRST_TRY * 2 ** (pause.tries + 1), LONGEST)
-    tries = mine.values(try_at=real + wait, tries=min(pause.tries + 1, MOST_TRIES))
+    mine = update(Suspension).where(
+        Suspension.scope == suspension.scope, Suspension.try_at == suspension.try_at
+    )
+    wait = min(FIRST_TRY * 2 ** (suspension.tries + 1), LONGEST_WAIT)
+    tries = mine.values(try_at=real + wait, tries=min(suspension.tries + 1, MOST_TRIES))
     return real + wait if count_changed(session, tries) else None
 
 
-def try_again(session: Session, scope: str, *, real: datetime) -> None:
+def reset_trial(session: Session, scope: str, *, real: datetime) -> None:
     """Let another message try at once, because the one that was to was never handed to a server."""
-    mine = update(Pause).where(Pause.scope == scope, Pause.try_at.is_not(None), Pause.tries > 0)
-    session.execute(mine.values(try_at=real, tries=Pause.tries - 1))
+    mine = update(Suspension).where(
+        Suspension.scope == scope, Suspension.try_at.is_not(None), Suspension.tries > 0
+    )
+    session.execute(mine.values(try_at=real, tries=Suspension.tries - 1))
 
 
 def end(session: Session, scope: str) -> bool:
     """Let a scope's mail go again; False when it was not paused."""
-    return count_changed(session, delete(Pause).where(Pause.scope == scope)) == 1
+    return count_changed(session, delete(Suspension).where(Suspension.scope == scope)) == 1
 
 
 def _begin(session: Session, scope: str, *, why: str, real: datetime, try_at: datetime | None) -> bool:
     row = {"scope": scope, "since": real, "try_at": try_at, "tries": 0, "why": why[:WHY_LENGTH]}
-    return insert_or_nothing(session, Pause, [row]) == 1
+    return insert_or_nothing(session, Suspension, [row]) == 1

@@ -10,7 +10,7 @@ import structlog
 
 from lists.errors import StorageTrouble
 
-REST_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 LAST_TRIES = 10
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class DatabaseThread:
     """Runs work in an executor with one thread; `stopped` tells whether its worker was told to stop."""
 
     executor: Executor
-    stopped: Callable[[], bool]
+    is_stopped: Callable[[], bool]
 
     async def run(self, work: Callable[..., T], *args: object) -> T:
         """Run work and return its result; while the disk is full or the database locked, try again.
@@ -38,6 +38,6 @@ class DatabaseThread:
             except StorageTrouble as trouble:
                 tries += 1
                 log.error("the database cannot be used, trying again", trouble=str(trouble), tries=tries)
-                if self.stopped() and tries >= LAST_TRIES:
+                if self.is_stopped() and tries >= LAST_TRIES:
                     raise
-                await asyncio.sleep(REST_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)

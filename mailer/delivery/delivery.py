@@ -22,16 +22,16 @@ from lists.db import Database
 from lists.errors import StorageTrouble
 from mailer.compose.composer import Composer, Ready
 from mailer.coordination import suspensions
-from mailer.coordination.suspensions import NO_HALT, Halt
+from mailer.coordination.suspensions import NOT_SUSPENDED, RelaySuspension
 from mailer.delivery import results
 from mailer.delivery.claims import Batch, Claims
 from mailer.delivery.database_thread import DatabaseThread
-from mailer.delivery.dispatcher import ANY_TIME, Composed, Handout
+from mailer.delivery.dispatcher import ANY_TIME, Dispatcher, WaitingMessage
 from mailer.delivery.journal import Journal
 from mailer.delivery.recorder import Recorder
-from mailer.delivery.relay_pool import REST_FIRST, REST_LONGEST, Lane, in_turn
-from mailer.delivery.sending import HandOver
-from mailer.delivery.worker_lease import LEASE, Tenure
+from mailer.delivery.relay_pool import BACKOFF_FIRST, BACKOFF_LONGEST, RelayPool, select_active
+from mailer.delivery.sending import MessageSender
+from mailer.delivery.worker_lease import LEASE, WorkerLease
 from mailer.outbox import held_messages
 from mailer.outbox.outbox import Entry, Result
 from mailer.policy import is_urgent
@@ -60,7 +60,7 @@ class Delivery:
     database: Database
     clock: Clock
     composer: Composer
-    lanes: Sequence[Lane]
+    pools: Sequence[RelayPool]
     executor: Executor
     journal: Journal
     worker: str
@@ -68,49 +68,51 @@ class Delivery:
     _thread: DatabaseThread = field(init=False, repr=False)
     _claims: Claims = field(init=False, repr=False)
     _claim_size: float = field(default=0.0, init=False)
-    _tenure: Tenure = field(init=False, repr=False)
-    _handout: Handout = field(init=False, repr=False)
-    _hand_over: HandOver = field(init=False, repr=False)
+    _lease: WorkerLease = field(init=False, repr=False)
+    _dispatcher: Dispatcher = field(init=False, repr=False)
+    _message_sender: MessageSender = field(init=False, repr=False)
     _recorder: Recorder = field(init=False, repr=False)
     _stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    _fed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    _known: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    _moved: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _feeding_over: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _result_ready: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _progress: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _time: Callable[[], float] = field(init=False, repr=False)
-    _paused: Mapping[str, Halt] = field(default_factory=dict, init=False)  # relays, as last seen
+    _relay_suspensions: Mapping[str, RelaySuspension] = field(
+        default_factory=dict, init=False
+    )  # relays, as last seen
 
     @property
     def sent(self) -> int:
         """How many messages were sent."""
-        return sum(lane.sent for lane in self.lanes)
+        return sum(lane.sent for lane in self.pools)
 
     @property
     def trouble(self) -> str:
         """Why nothing can leave by any relay, "" while something can."""
-        return self.lanes[0].closed if all(lane.closed for lane in self.lanes) else ""
+        return self.pools[0].closed_reason if all(lane.closed_reason for lane in self.pools) else ""
 
     @property
     def stalled(self) -> bool:
         """Whether messages wait, and all connections have waited for answers for long."""
-        return self._handout.stuck
+        return self._dispatcher.is_stuck
 
     @property
-    def _away(self) -> bool:
-        return all(lane.trouble for lane in self.lanes)
+    def _all_unreachable(self) -> bool:
+        return all(lane.trouble for lane in self.pools)
 
     @property
     def _connections(self) -> int:
-        return sum(lane.connections for lane in self.lanes)
+        return sum(lane.connections for lane in self.pools)
 
     @property
-    def _busy(self) -> bool:
-        return any(lane.busy for lane in self.lanes) or not self._handout.empty
+    def _is_busy(self) -> bool:
+        return any(lane.busy for lane in self.pools) or not self._dispatcher.empty
 
     def stop(self) -> None:
         """Start nothing new; `run` returns once what was begun is recorded."""
         self._stop.set()
-        self._fed.set()
-        self._moved.set()
+        self._feeding_over.set()
+        self._progress.set()
 
     async def run(self, *, until_empty: bool = False) -> None:
         """Deliver until `stop()`, or until nothing is due any more, and record what became of it all.
@@ -122,62 +124,66 @@ class Delivery:
         try:
             async with asyncio.TaskGroup() as group:  # a fault in one ends all; the process is started anew
                 senders = [
-                    group.create_task(self._send(lane)) for lane in self.lanes for _ in range(lane.most)
+                    group.create_task(self._send(lane))
+                    for lane in self.pools
+                    for _ in range(lane.connections_most)
                 ]
-                group.create_task(self._record_often(over))
-                group.create_task(self._keep(over, held))
-                patience = group.create_task(self._lose_patience(senders))
+                group.create_task(self._record_repeatedly(over))
+                group.create_task(self._renew_lease(over, held))
+                patience = group.create_task(self._cancel_late_senders(senders))
                 await held.wait()
                 await self._feed(until_empty=until_empty)
-                self._fed.set()
-                self._handout.close()
+                self._feeding_over.set()
+                self._dispatcher.close()
                 await asyncio.wait(senders)
                 patience.cancel()
                 over.set()
-                self._known.set()
+                self._result_ready.set()
         finally:
-            self._take_back()
+            self._withdraw()
             await self._record()
-        if any(lane.shared for lane in self.lanes):
-            await self._thread.run(self._tenure.end)
+        if any(lane.shared for lane in self.pools):
+            await self._thread.run(self._lease.end)
 
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
         self._time = loop.time
         self._claim_size = float(self._connections)
-        self._thread = DatabaseThread(executor=self.executor, stopped=self._stop.is_set)
+        self._thread = DatabaseThread(executor=self.executor, is_stopped=self._stop.is_set)
         self._claims = Claims(
             database=self.database, clock=self.clock, worker=self.worker, lease=LEASE, domains=self.domains
         )
-        self._tenure = Tenure(
+        self._lease = WorkerLease(
             database=self.database,
             clock=self.clock,
             worker=self.worker,
-            renewed=self._claims.look_for_more,
-            lanes=self.lanes,
+            on_renewed=self._claims.compare_count,
+            pools=self.pools,
         )
         self._recorder = Recorder(
             database=self.database,
             clock=self.clock,
             sources=self.composer.sources,
-            told=self._known.set,
-            recorded=self._claims.end,
+            on_result=self._result_ready.set,
+            on_recorded=self._claims.end,
         )
-        put_off = lambda letter: self._recorder.note(results.put_off(letter.entry))  # noqa: E731
-        self._handout = Handout(lanes=self.lanes, loop=loop, moved=self._moved.set, put_off=put_off)
-        self._hand_over = HandOver(
+        put_off = lambda letter: self._recorder.note(results.postpone(letter.entry))  # noqa: E731
+        self._dispatcher = Dispatcher(
+            pools=self.pools, loop=loop, on_progress=self._progress.set, postpone=put_off
+        )
+        self._message_sender = MessageSender(
             sender=self.composer.sender.address,
             journal=self.journal,
             compose=self._compose_again,
-            stops=self._gives_back,
-            deadline=self._tenure.until,
+            is_stopping=self._must_give_back,
+            deadline=self._lease.find_dot_deadline,
             time=self._time,
-            lack=self._handout.lack,
-            hears=self._recorder.hears,
+            find_unsupported_reason=self._dispatcher.find_unsupported_reason,
+            record_capabilities=self._recorder.record_capabilities,
             note=self._recorder.note,
         )
 
-    async def _lose_patience(self, senders: Sequence[asyncio.Task[None]]) -> None:
+    async def _cancel_late_senders(self, senders: Sequence[asyncio.Task[None]]) -> None:
         await self._stop.wait()
         _, late = await asyncio.wait(senders, timeout=DRAIN_SECONDS)
         for sender in late:
@@ -185,48 +191,48 @@ class Delivery:
 
     async def _feed(self, *, until_empty: bool) -> None:
         while not self._stop.is_set():
-            if self._away:
+            if self._all_unreachable:
                 if until_empty:
                     return
-                await self._rest()
-            if self._tenure.lapsed:
-                await self._begin_anew()
-            self._take_back_slotless()
+                await self._wait_for_relay()
+            if self._lease.lapsed:
+                await self._restart()
+            self._withdraw_slotless()
             batch = await self._thread.run(self._claim)
-            self._heed(batch)
-            under_way = self._busy or self._recorder.knows
+            self._apply_batch(batch)
+            under_way = self._is_busy or self._recorder.has_pending
             if batch.entries:
-                await self._hand_on(batch)
-            elif until_empty and self.trouble and not self._busy:
+                await self._dispatch_batch(batch)
+            elif until_empty and self.trouble and not self._is_busy:
                 return
-            elif not self._handout.empty or (until_empty and under_way and not batch.waits):
-                await self._something_moved()  # what is under way may come back
-            elif not until_empty or batch.waits:
+            elif not self._dispatcher.empty or (until_empty and under_way and not batch.waits_for_slot):
+                await self._wait_for_progress()  # what is under way may come back
+            elif not until_empty or batch.waits_for_slot:
                 await _wait(self._stop, POLL_SECONDS)
-            elif not self._tenure.lapsed:
+            elif not self._lease.lapsed:
                 return
 
-    def _heed(self, batch: Batch) -> None:
+    def _apply_batch(self, batch: Batch) -> None:
         for row, scope in batch.row_trials.items():
-            self._recorder.tries(row, scope)
-        for lane in self.lanes:
+            self._recorder.note_trial(row, scope)
+        for lane in self.pools:
             lane.slots.extend(batch.slots.get(lane.name, ()))
             if batch.paused is not None:
-                lane.paused, lane.suspended = batch.paused.get(lane.name, NO_HALT)
+                lane.paused, lane.urgent_exempt = batch.paused.get(lane.name, NOT_SUSPENDED)
                 lane.trial = bool(lane.paused) and (lane.trial or lane.name in batch.relay_trials)
         for urgent in (True, False):
-            if not self._reachable(urgent=urgent):
-                self._take_back(urgent=urgent)
+            if not self._is_reachable(urgent=urgent):
+                self._withdraw(urgent=urgent)
 
-    async def _rest(self) -> None:
+    async def _wait_for_relay(self) -> None:
         """While no relay can be reached, hold nothing and wait until one may be tried, or was."""
-        self._take_back()
-        while not self._gives_back() and not self._reachable(urgent=True):
-            self._moved.clear()
-            left_to_rest = min(lane.rests_until for lane in self.lanes) - self._time()
-            await _wait(self._moved, left_to_rest if left_to_rest > 0 else RENEW_SECONDS)
+        self._withdraw()
+        while not self._must_give_back() and not self._is_reachable(urgent=True):
+            self._progress.clear()
+            left_to_rest = min(lane.backoff_until for lane in self.pools) - self._time()
+            await _wait(self._progress, left_to_rest if left_to_rest > 0 else RENEW_SECONDS)
 
-    async def _hand_on(self, batch: Batch) -> None:
+    async def _dispatch_batch(self, batch: Batch) -> None:
         """Compose claimed rows, a few at a time, as senders take them, for CLAIM_SECONDS; give back the rest.
 
         The claims grow while there is nothing left, and shrink to what was handed on.
@@ -236,155 +242,171 @@ class Delivery:
         step = max(1, min(COMPOSE_MOST, int(self._claim_size / 5)))
         for first in range(0, len(entries), step):
             late = self._time() - began > CLAIM_SECONDS
-            if late or self._gives_back() or not self._reachable(urgent=True):
+            if late or self._must_give_back() or not self._is_reachable(urgent=True):
                 if late:
                     self._claim_size = max(float(first), float(self._connections))
                 await self._thread.run(self._claims.give_back, entries[first:])
-                self._recorder.gives_back(entries[first:])
+                self._recorder.release_trials(entries[first:])
                 return
             asked = self._time()
             these = entries[first : first + step]
-            for letter in await self._composed(these):
+            for letter in await self._compose_in_thread(these):
                 if not isinstance(letter, Ready):
                     self._recorder.note(letter)
-                elif lack := self._handout.lack(letter):
-                    self._recorder.note(results.uncarried(letter.entry, lack))
+                elif lack := self._dispatcher.find_unsupported_reason(letter):
+                    self._recorder.note(results.hold_unsupported(letter.entry, lack))
                 else:
-                    self._handout.put(Composed(letter, asked, batch.turns.get(letter.entry.id, ANY_TIME)))
+                    self._dispatcher.put(
+                        WaitingMessage(letter, asked, batch.windows.get(letter.entry.id, ANY_TIME))
+                    )
             for urgent in {is_urgent(entry.kind) for entry in these}:
-                await self._until_fewer(urgent=urgent)
+                await self._wait_until_fewer(urgent=urgent)
         if full:
             self._claim_size = min(self._claim_size * 1.25, CLAIM_MOST)
 
-    async def _until_fewer(self, *, urgent: bool) -> None:
+    async def _wait_until_fewer(self, *, urgent: bool) -> None:
         """Wait until few messages wait for a connection, but no longer than for as much as a claim holds."""
         until = self._time() + CLAIM_SECONDS
-        while self._enough_wait(urgent=urgent) and not self._gives_back() and self._time() < until:
-            for entry in self._handout.take_back_stranded():
-                self._recorder.note(results.elsewhere(entry, now=self.clock.now()))
-            await self._something_moved()
+        while self._has_enough_waiting(urgent=urgent) and not self._must_give_back() and self._time() < until:
+            for entry in self._dispatcher.withdraw_stranded():
+                self._recorder.note(results.requeue_for_capable_relay(entry, now=self.clock.now()))
+            await self._wait_for_progress()
 
-    def _enough_wait(self, *, urgent: bool) -> bool:
+    def _has_enough_waiting(self, *, urgent: bool) -> bool:
         """Tell whether so many messages wait for a connection that no more need be claimed."""
         ahead = max(1, min(self._connections, int(self._claim_size / 10)))
-        return self._handout.ripe(urgent=urgent) >= ahead
+        return self._dispatcher.count_waiting(urgent=urgent) >= ahead
 
-    def _take_back(self, *, before: float = float("inf"), urgent: bool = True) -> None:
+    def _withdraw(self, *, before: float = float("inf"), urgent: bool = True) -> None:
         """Give back what was composed before this moment and nobody has taken."""
-        for left in self._handout.take_back(before=before, urgent=urgent):
-            self._recorder.note(results.back(left.letter.entry))
+        for left in self._dispatcher.withdraw(before=before, urgent=urgent):
+            self._recorder.note(results.give_back(left.ready.entry))
 
-    def _take_back_slotless(self) -> None:
+    def _withdraw_slotless(self) -> None:
         """Give back what no slot was left for, as all connections were busy when it came."""
-        if any(lane.rate for lane in self.lanes):
-            self._take_back(before=self._time() - 2 * CLAIM_SECONDS)
+        if any(lane.rate for lane in self.pools):
+            self._withdraw(before=self._time() - 2 * CLAIM_SECONDS)
 
-    def _gives_back(self) -> bool:
+    def _must_give_back(self) -> bool:
         """Tell whether what is claimed and not begun must not be begun now."""
-        return self._stop.is_set() or self._tenure.lapsed
+        return self._stop.is_set() or self._lease.lapsed
 
-    def _reachable(self, *, urgent: bool) -> bool:
+    def _is_reachable(self, *, urgent: bool) -> bool:
         """Tell whether some lane works for such mail, or may be tried by a message now."""
-        return any(lane.works(self._time(), urgent=urgent) for lane in self.lanes)
+        return any(lane.is_usable(self._time(), urgent=urgent) for lane in self.pools)
 
-    async def _begin_anew(self) -> None:
+    async def _restart(self) -> None:
         """Give back what was not begun before the lease was over, and go on once it is renewed."""
-        self._take_back()
-        while self._tenure.late and not self._stop.is_set():
-            await self._something_moved()
+        self._withdraw()
+        while self._lease.may_have_expired and not self._stop.is_set():
+            await self._wait_for_progress()
         if not self._stop.is_set():
-            self._tenure.begin_anew(self._time())
+            self._lease.restart(self._time())
             await _wait(self._stop, TICK_SECONDS)  # what is composed from here on is later by the loop's time
 
-    async def _something_moved(self) -> None:
+    async def _wait_for_progress(self) -> None:
         """Wait until a message was taken or done, but only for a moment: slots pass, urgent mail comes."""
-        self._moved.clear()
-        await _wait(self._moved, POLL_SECONDS)
+        self._progress.clear()
+        await _wait(self._progress, POLL_SECONDS)
 
-    async def _send(self, lane: Lane) -> None:
-        connection = lane.connect()
-        rest = REST_FIRST
+    async def _send(self, pool: RelayPool) -> None:
+        connection = pool.connect()
+        rest = BACKOFF_FIRST
         try:
-            while (handed := await self._handout.take(lane)) is not None:
-                if lane.paused and handed.flight.probes:
-                    self._recorder.tries(handed.composed.letter.entry.id, f"{suspensions.RELAY}{lane.name}")
+            while (handed := await self._dispatcher.take(pool)) is not None:
+                if pool.paused and handed.in_flight.is_probe:
+                    self._recorder.note_trial(
+                        handed.message.ready.entry.id, f"{suspensions.RELAY_SCOPE}{pool.name}"
+                    )
                 result = None
                 try:
-                    result = await self._hand_over.give(connection, lane, handed)
+                    result = await self._message_sender.send(connection, pool, handed)
                 finally:
-                    self._handout.over(handed.flight, answered=results.answered(result))
+                    self._dispatcher.finish(handed.in_flight, answered=results.was_answered(result))
                 self._recorder.note(result)
                 if result.outcome != "unreachable":
-                    rest = REST_FIRST
-                elif not lane.trouble:
-                    lane.resting += 1  # its place rests, too: else the next connection tries in vain at once
-                    await _wait(self._fed, rest)
-                    lane.resting -= 1
-                    rest = min(rest * 2, REST_LONGEST)
+                    rest = BACKOFF_FIRST
+                elif not pool.trouble:
+                    pool.backing_off += (
+                        1  # its place rests, too: else the next connection tries in vain at once
+                    )
+                    await _wait(self._feeding_over, rest)
+                    pool.backing_off -= 1
+                    rest = min(rest * 2, BACKOFF_LONGEST)
         finally:
             await connection.close()
 
     async def _compose_again(self, entry: Entry) -> Ready | Result:
-        return (await self._composed([entry]))[0]
+        return (await self._compose_in_thread([entry]))[0]
 
-    async def _composed(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
+    async def _compose_in_thread(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
         """Compose, and heed pauses once more: nothing begins later than a second after one."""
         letters = await self._thread.run(self._compose, entries)
-        for lane in self.lanes:
-            if not lane.paused or lane.suspended:
-                lane.paused, lane.suspended = self._paused.get(lane.name, (lane.paused, lane.suspended))
+        for lane in self.pools:
+            if not lane.paused or lane.urgent_exempt:
+                lane.paused, lane.urgent_exempt = self._relay_suspensions.get(
+                    lane.name, (lane.paused, lane.urgent_exempt)
+                )
         return letters
 
-    async def _record_often(self, over: asyncio.Event) -> None:
+    async def _record_repeatedly(self, over: asyncio.Event) -> None:
         while not over.is_set():
-            await self._known.wait()
-            self._known.clear()
+            await self._result_ready.wait()
+            self._result_ready.clear()
             await _wait(over, RECORD_SECONDS)
             await self._record()
 
     async def _record(self) -> None:
-        if self._recorder.knows:
-            await self._thread.run(self._recorder.write_down)
+        if self._recorder.has_pending:
+            await self._thread.run(self._recorder.flush)
 
-    async def _keep(self, over: asyncio.Event, held: asyncio.Event) -> None:
+    async def _renew_lease(self, over: asyncio.Event, held: asyncio.Event) -> None:
         while not over.is_set():
-            for lane, places in (await self._thread.run(self._tenure.renew)).items():
+            for lane, places in (await self._thread.run(self._lease.renew)).items():
                 lane.places = places
-            self._handout.share_out()
-            self._tenure.lapsed |= self._tenure.late
-            self._tenure.extend()
-            self._moved.set()
+            self._dispatcher.dispatch_waiting()
+            self._lease.lapsed |= self._lease.may_have_expired
+            self._lease.extend()
+            self._progress.set()
             held.set()
             await _wait(over, RENEW_SECONDS)
 
     def _claim(self) -> Batch:
         """Claim due rows; none while one of ours may have been rescued before its outcome was recorded."""
-        self._recorder.write_down()
-        if self._tenure.lapsed or self._tenure.late:
-            self._tenure.lapsed = True
+        self._recorder.flush()
+        if self._lease.lapsed or self._lease.may_have_expired:
+            self._lease.lapsed = True
             return Batch()
-        if self._enough_wait(urgent=True):
+        if self._has_enough_waiting(urgent=True):
             return Batch()
-        urgent = self._enough_wait(urgent=False)
-        size = 1 if self._away else int(self._claim_size)  # one message tries what could not be reached
-        relays = {lane.name: lane.rate for lane in in_turn(self.lanes) if lane.can_be_reached(self._time())}
-        trying = {lane.name for lane in self.lanes if lane.trial}
+        urgent = self._has_enough_waiting(urgent=False)
+        size = (
+            1 if self._all_unreachable else int(self._claim_size)
+        )  # one message tries what could not be reached
+        relays = {
+            lane.name: lane.rate for lane in select_active(self.pools) if lane.can_be_reached(self._time())
+        }
+        trying = {lane.name for lane in self.pools if lane.trial}
         return self._claims.take(size, relays=relays, trying=trying, time=self._time, urgent=urgent)
 
     def _compose(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
         try:
             with self.database.read() as session:
                 letters = self.composer.compose(session, entries, now=self.clock.now())
-                paused = suspensions.all_of_them(session)
-            self._paused = suspensions.of_relays(paused)
-            return self._recorder.unless_paused(letters, paused) if paused else letters
+                paused = suspensions.read_all(session)
+            self._relay_suspensions = suspensions.select_relays(paused)
+            return self._recorder.give_back_paused(letters, paused) if paused else letters
         except StorageTrouble:
             raise
         except Exception as fault:
             # A fault of ours in one message must not stop the others, nor the worker again and again.
             if len(entries) == 1:
                 log.exception("a message cannot be composed", row=entries[0].id)
-                return [held_messages.ours(entries[0], f"the program failed at it: {type(fault).__name__}")]
+                return [
+                    held_messages.hold_for_fault(
+                        entries[0], f"the program failed at it: {type(fault).__name__}"
+                    )
+                ]
         return [letter for entry in entries for letter in self._compose([entry])]
 
 

@@ -31,11 +31,11 @@ HEADER = struct.Struct("<8s36s84s")  # magic, boot id, worker; as long as eight 
 LINE = struct.Struct("<cqI")  # mark, row, attempt; followed by three bytes of CRC-32
 LINE_BYTES = LINE.size + 3
 MAGIC = b"mailer\x002"
-AHEAD = 1 << 20  # octets allocated and mapped at a time, 65,536 lines: none lies across two pieces
-LONGEST = 16 * AHEAD  # octets, half a million messages
-CARRIED = 1 << 18  # octets, 8,192 messages: several times what a worker ever claims at once
+CHUNK_OCTETS = 1 << 20  # octets allocated and mapped at a time, 65,536 lines: none lies across two pieces
+JOURNAL_OCTETS_MOST = 16 * CHUNK_OCTETS  # octets, half a million messages
+CARRY_OVER_OCTETS = 1 << 18  # octets, 8,192 messages: several times what a worker ever claims at once
 
-ABOUT = b">"  # the final dot is written next
+BEFORE_DOT = b">"  # the final dot is written next
 MARKS = {"sent": b"S", "deferred": b"D", "refused": b"R", "unreachable": b"N", "unknown": b"U"}
 STATES = {mark: state for state, mark in MARKS.items()}
 
@@ -51,23 +51,23 @@ class Journal:
     def __init__(self, folder: Path, *, worker: str, boot: str | None = None) -> None:
         """Begin a new file; raises StorageTrouble when it cannot be written."""
         self._folder, self._worker = folder, worker
-        self._header = HEADER.pack(MAGIC, (boot or boot_id()).encode(), worker.encode())
+        self._header = HEADER.pack(MAGIC, (boot or read_boot_id()).encode(), worker.encode())
         self._unanswered: dict[int, int] = {}  # the attempt of each row that was begun and not answered
-        self._file = self._begun()
+        self._file = self._new_file()
 
     @property
     def path(self) -> Path:
         """Return where the present file is."""
         return self._file.path
 
-    def about(self, row: int, attempt: int) -> None:
+    def record_dot(self, row: int, attempt: int) -> None:
         """Write down that the final dot of this attempt is written next; raises OSError when it cannot be."""
-        if self._file.size >= LONGEST:
-            self._go_on_in_another()
-        self._line(ABOUT, row, attempt)
+        if self._file.size >= JOURNAL_OCTETS_MOST:
+            self._rotate()
+        self._line(BEFORE_DOT, row, attempt)
         self._unanswered[row] = attempt
 
-    def answered(self, row: int, attempt: int, state: str) -> None:
+    def record_outcome(self, row: int, attempt: int, state: str) -> None:
         """Write down what became of this attempt (an Outcome's state); raises OSError when it cannot be."""
         self._line(MARKS[state], row, attempt)
         self._unanswered.pop(row, None)
@@ -80,9 +80,9 @@ class Journal:
         self._file.close(settled=settled)
 
     def _line(self, mark: bytes, row: int, attempt: int) -> None:
-        self._file.write(_packed(mark, row, attempt))
+        self._file.write(_pack(mark, row, attempt))
 
-    def _begun(self, lines: bytes = b"") -> "_File":
+    def _new_file(self, lines: bytes = b"") -> "_File":
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             name = f"{self._worker}.{secrets.token_hex(4)}"  # a worker may have one file after another
@@ -92,10 +92,13 @@ class Journal:
                 f"The journal in {self._folder} cannot be written: {trouble.strerror}."
             ) from trouble
 
-    def _go_on_in_another(self) -> None:
-        opened = b"".join(_packed(ABOUT, row, attempt) for row, attempt in self._unanswered.items())
+    def _rotate(self) -> None:
+        opened = b"".join(_pack(BEFORE_DOT, row, attempt) for row, attempt in self._unanswered.items())
         with suppress(StorageTrouble):  # then this one grows, and the next line tries again
-            before, self._file = self._file, self._begun(opened + self._file.newest(CARRIED))
+            before, self._file = (
+                self._file,
+                self._new_file(opened + self._file.read_newest(CARRY_OVER_OCTETS)),
+            )
             before.close(settled=True)
 
 
@@ -117,11 +120,11 @@ class _File:
         """Write down as much as a line; raises OSError when it cannot be."""
         if self._piece is None or self.size == self._allocated:
             self._piece = self._next_piece()
-        place = self.size % AHEAD
+        place = self.size % CHUNK_OCTETS
         self._piece[place : place + len(line)] = line
         self.size += len(line)
 
-    def newest(self, octets: int) -> bytes:
+    def read_newest(self, octets: int) -> bytes:
         """Return the newest lines, at most so many octets of them."""
         return os.pread(self._handle, octets, max(self.size - octets, HEADER.size))
 
@@ -134,16 +137,16 @@ class _File:
         os.close(self._handle)
 
     def _next_piece(self) -> mmap.mmap:
-        os.posix_fallocate(self._handle, self._allocated, AHEAD)
-        piece = mmap.mmap(self._handle, AHEAD, offset=self._allocated)
+        os.posix_fallocate(self._handle, self._allocated, CHUNK_OCTETS)
+        piece = mmap.mmap(self._handle, CHUNK_OCTETS, offset=self._allocated)
         if self._piece is not None:
             self._piece.close()
-        self._allocated += AHEAD
+        self._allocated += CHUNK_OCTETS
         return piece
 
 
 @contextmanager
-def writing(folder: Path, *, worker: str) -> Iterator[Journal]:
+def open_new(folder: Path, *, worker: str) -> Iterator[Journal]:
     """Begin a journal for the block; it is settled when the block ends well, else left for the rescue."""
     book = Journal(folder, worker=worker)
     try:
@@ -155,20 +158,20 @@ def writing(folder: Path, *, worker: str) -> Iterator[Journal]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Testimony:
+class JournalContents:
     """What a dead worker's journal says: which attempts were begun, and how those answered ended.
 
     `complete` is True where nothing can be missing: the machine has not been started anew since.
     """
 
     worker: str
-    complete: bool
-    begun: frozenset[tuple[int, int]] = field(repr=False)
-    ended: Mapping[tuple[int, int], str] = field(repr=False)
+    is_complete: bool
+    started_attempts: frozenset[tuple[int, int]] = field(repr=False)
+    outcomes: Mapping[tuple[int, int], str] = field(repr=False)
 
 
 @contextmanager
-def of_the_dead(folder: Path, *, boot: str | None = None) -> Iterator[list[Testimony]]:
+def settle_dead(folder: Path, *, boot: str | None = None) -> Iterator[list[JournalContents]]:
     """Read the journals whose owners are dead; when the block ends well they are marked as settled.
 
     While the block lasts their locks are held, so that no other process settles the same ones.
@@ -177,10 +180,10 @@ def of_the_dead(folder: Path, *, boot: str | None = None) -> Iterator[list[Testi
     try:
         told = []
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            handle = _take(path)
+            handle = _open_locked(path)
             if handle is None:
                 continue
-            testimony, size = _read(handle, boot or boot_id())
+            testimony, size = _read(handle, boot or read_boot_id())
             taken.append((handle, path, size))
             if testimony is not None:
                 told.append(testimony)
@@ -192,7 +195,7 @@ def of_the_dead(folder: Path, *, boot: str | None = None) -> Iterator[list[Testi
             os.close(handle)
 
 
-def of_the_living(folder: Path) -> frozenset[str]:
+def list_living_workers(folder: Path) -> frozenset[str]:
     """Return the workers whose journals here are held locked: they live, though they may stand still."""
     alive = set()
     for path in folder.glob(f"*{SUFFIX}"):
@@ -203,7 +206,7 @@ def of_the_living(folder: Path) -> frozenset[str]:
     return frozenset(alive)
 
 
-def read_all(folder: Path) -> Iterator[Testimony]:
+def read_all(folder: Path) -> Iterator[JournalContents]:
     """Read every journal in a folder, as a lost machine left them; nothing is changed.
 
     Raises BadInput for a folder that holds none: it is probably another one than was meant.
@@ -213,12 +216,12 @@ def read_all(folder: Path) -> Iterator[Testimony]:
         raise BadInput(f"{folder} holds no journals. Give the folder {FOLDER} of the lost machine.")
     for path in found:
         with path.open("rb") as file:
-            testimony, _ = _read(file.fileno(), boot_id())
+            testimony, _ = _read(file.fileno(), read_boot_id())
         if testimony is not None:
             yield testimony
 
 
-def clear(folder: Path, *, before: datetime) -> int:
+def delete_settled(folder: Path, *, before: datetime) -> int:
     """Delete settled journals, and those never begun, last written before this moment; returns how many."""
     gone = [*folder.glob(f"*{SETTLED}"), *folder.glob(f"*{UNFINISHED}")]
     old = [path for path in gone if path.stat().st_mtime < before.timestamp()]
@@ -227,12 +230,12 @@ def clear(folder: Path, *, before: datetime) -> int:
     return len(old)
 
 
-def boot_id() -> str:
+def read_boot_id() -> str:
     """Return what names this run of the machine, 36 characters."""
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
-def _take(path: Path) -> int | None:
+def _open_locked(path: Path) -> int | None:
     try:
         handle = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -252,7 +255,7 @@ def _settle(handle: int, path: Path, size: int) -> None:
     path.rename(path.with_suffix(SETTLED))
 
 
-def _read(handle: int, boot: str) -> tuple[Testimony | None, int]:
+def _read(handle: int, boot: str) -> tuple[JournalContents | None, int]:
     """Read one journal, and how many octets of it are written.
 
     None for one whose owner died before its header was whole, so before it sent.
@@ -274,25 +277,25 @@ def _read(handle: int, boot: str) -> tuple[Testimony | None, int]:
         if mark == b"\0":
             size = place
             break
-        if check != _check(line):
+        if check != _checksum(line):
             continue  # a line that was cut short when it was written
-        if mark == ABOUT:
+        if mark == BEFORE_DOT:
             begun.add((row, attempt))
         elif mark in STATES:
             ended[row, attempt] = STATES[mark]
-    testimony = Testimony(
+    testimony = JournalContents(
         worker=worker.rstrip(b"\0").decode(),
-        complete=its_boot.decode() == boot,
-        begun=frozenset(begun),
-        ended=ended,
+        is_complete=its_boot.decode() == boot,
+        started_attempts=frozenset(begun),
+        outcomes=ended,
     )
     return testimony, size
 
 
-def _packed(mark: bytes, row: int, attempt: int) -> bytes:
+def _pack(mark: bytes, row: int, attempt: int) -> bytes:
     line = LINE.pack(mark, row, attempt)
-    return line + _check(line)
+    return line + _checksum(line)
 
 
-def _check(line: bytes) -> bytes:
+def _checksum(line: bytes) -> bytes:
     return zlib.crc32(line).to_bytes(4, "little")[:3]

@@ -20,34 +20,37 @@ from lists.db import Database
 from mailer.compose.composer import Letters, Ready
 from mailer.compose.source import Source
 from mailer.coordination import suspensions
-from mailer.coordination.suspensions import Pause
+from mailer.coordination.suspensions import Suspension
 from mailer.delivery import results
 from mailer.outbox import held_messages
 from mailer.outbox.outbox import Entry, Result
-from mailer.smtp.capabilities import Offers
+from mailer.smtp.capabilities import Capabilities
 
-WATCHED, WINDOW_SECONDS = 200, 3_600.0  # answers, and how long one counts
-ENOUGH, SHARE = 5, 0.2  # so many people refused for what we are, and more than this part, are a suspension
-DOMAINS = 3  # at least, of those whom a relay refuses
+REPLIES_MOST, WINDOW_SECONDS = 200, 3_600.0  # answers, and how long one counts
+REFUSALS_LEAST, REFUSAL_SHARE = (
+    5,
+    0.2,
+)  # so many people refused for what we are, and more than this part, are a suspension
+DOMAINS_LEAST = 3  # at least, of those whom a relay refuses
 AFTERMATH_SECONDS = 60.0  # after a pause, for answers to what had begun before it
-ONE_DOMAIN = 0.8  # where one domain refuses more than this part of them, it is that domain alone
+ONE_DOMAIN_SHARE = 0.8  # where one domain refuses more than this part of them, it is that domain alone
 DOMAINS_MOST = 1_000  # watched; the one that refused us first is forgotten first
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answer:
+class _ServerReply:
     at: float
     address: str
-    ours: bool
+    is_about_us: bool
 
     @property
     def domain(self) -> str:
         return domain_of(self.address)
 
 
-_Watched = partial(deque[_Answer], maxlen=WATCHED)
+_ReplyHistory = partial(deque[_ServerReply], maxlen=REPLIES_MOST)
 
 
 @dataclass(kw_only=True)
@@ -60,86 +63,99 @@ class Recorder:
     database: Database
     clock: Clock
     sources: Mapping[str, Source]
-    told: Callable[[], None]
-    recorded: Callable[[Iterable[Entry]], None]
+    on_result: Callable[[], None]
+    on_recorded: Callable[[Iterable[Entry]], None]
     _results: list[Result] = field(default_factory=list, init=False)
-    _answers: defaultdict[str, deque[_Answer]] = field(
-        default_factory=lambda: defaultdict(_Watched), init=False
+    _replies: defaultdict[str, deque[_ServerReply]] = field(
+        default_factory=lambda: defaultdict(_ReplyHistory), init=False
     )
-    _looks_away: dict[str, float] = field(default_factory=dict, init=False)
+    _ignored_until: dict[str, float] = field(default_factory=dict, init=False)
     _trials: dict[int, str] = field(default_factory=dict, init=False)
-    _pausing: dict[str, str] = field(default_factory=dict, init=False)
-    _said: dict[str, Offers] = field(default_factory=dict, init=False)
-    _over: list[str] = field(default_factory=list, init=False)
-    _untried: list[str] = field(default_factory=list, init=False)
+    _new_suspensions: dict[str, str] = field(default_factory=dict, init=False)
+    _new_capabilities: dict[str, Capabilities] = field(default_factory=dict, init=False)
+    _ended_suspensions: list[str] = field(default_factory=list, init=False)
+    _unused_trials: list[str] = field(default_factory=list, init=False)
 
     @property
-    def knows(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether something is to be written down."""
-        return bool(self._results or self._pausing or self._over or self._untried or self._said)
+        return bool(
+            self._results
+            or self._new_suspensions
+            or self._ended_suspensions
+            or self._unused_trials
+            or self._new_capabilities
+        )
 
     def note(self, result: Result) -> None:
         """Take down what became of a claimed row."""
         self._results.append(result)
         if result.outcome in ("sent", "deferred", "refused"):
-            self._watch(result)
-        self.told()
+            self._track_refusals(result)
+        self.on_result()
 
-    def hears(self, relay: str, offers: Offers) -> None:
+    def record_capabilities(self, relay: str, capabilities: Capabilities) -> None:
         """Take down what a relay said it can carry."""
-        self._said[relay] = offers
-        self.told()
+        self._new_capabilities[relay] = capabilities
+        self.on_result()
 
-    def tries(self, row: int, scope: str) -> None:
+    def note_trial(self, row: int, scope: str) -> None:
         """Note that this row's message tries whether the pause of a scope is over."""
         self._trials[row] = scope
 
-    def unless_paused(self, letters: Letters, paused: Mapping[str, Pause]) -> Letters:
+    def give_back_paused(self, letters: Letters, active_suspensions: Mapping[str, Suspension]) -> Letters:
         """Put back what goes to a domain that was paused meanwhile, but for what tries if that is over."""
 
         def waits(letter: Ready | Result) -> bool:
             domain = domain_of(letter.recipient) if isinstance(letter, Ready) else ""
-            pause = paused.get(f"{suspensions.DOMAIN}{domain}")
-            held = pause is not None and pause.holds(letter.entry.kind)
+            pause = active_suspensions.get(f"{suspensions.DOMAIN_SCOPE}{domain}")
+            held = pause is not None and pause.applies_to(letter.entry.kind)
             return held and letter.entry.id not in self._trials
 
-        return [results.back(letter.entry) if waits(letter) else letter for letter in letters]
+        return [results.give_back(letter.entry) if waits(letter) else letter for letter in letters]
 
-    def gives_back(self, entries: Iterable[Entry]) -> None:
+    def release_trials(self, entries: Iterable[Entry]) -> None:
         """Note that these rows go back before any server was asked, so that others may try for them."""
-        self._untried += [scope for entry in entries if (scope := self._trials.pop(entry.id, ""))]
+        self._unused_trials += [scope for entry in entries if (scope := self._trials.pop(entry.id, ""))]
 
-    def write_down(self) -> None:
+    def flush(self) -> None:
         """Record every outcome known by now, and forget it once that is committed."""
-        if self._said:  # before the results, which were made with what was said
-            self._write_offers()
+        if self._new_capabilities:  # before the results, which were made with what was said
+            self._write_capabilities()
         known = self._results[:]
         if known:
-            results.write_down(self.database, self.clock, self.sources, known)
+            results.record_and_settle(self.database, self.clock, self.sources, known)
             del self._results[: len(known)]
-            self.recorded(result.entry for result in known)
+            self.on_recorded(result.entry for result in known)
         for result in known:
             scope = self._trials.pop(result.entry.id, "")
             if scope and result.outcome == "sent":
-                self._over.append(scope)
+                self._ended_suspensions.append(scope)
             elif scope and not result.outcome:
-                self._untried.append(scope)
-        if self._pausing or self._over or self._untried:
-            self._write_pauses()
+                self._unused_trials.append(scope)
+        if self._new_suspensions or self._ended_suspensions or self._unused_trials:
+            self._write_suspensions()
 
-    def _write_offers(self) -> None:
-        said = dict(self._said)
+    def _write_capabilities(self) -> None:
+        said = dict(self._new_capabilities)
         with self.database.write() as session:
             now = self.clock.now()
-            freed = sum(held_messages.heard(session, relay, said[relay], now=now) for relay in sorted(said))
+            freed = sum(
+                held_messages.record_capabilities(session, relay, said[relay], now=now)
+                for relay in sorted(said)
+            )
         for relay, offers in said.items():
-            if self._said.get(relay) is offers:
-                del self._said[relay]
+            if self._new_capabilities.get(relay) is offers:
+                del self._new_capabilities[relay]
         if freed:
             log.info("mail that no server could carry is tried again", rows=freed)
 
-    def _write_pauses(self) -> None:
-        pausing, over, untried = dict(self._pausing), list(self._over), list(self._untried)
+    def _write_suspensions(self) -> None:
+        pausing, over, untried = (
+            dict(self._new_suspensions),
+            list(self._ended_suspensions),
+            list(self._unused_trials),
+        )
         with self.database.write() as session:
             real = self.clock.real()
             begun = [
@@ -149,35 +165,39 @@ class Recorder:
             ]
             ended = [scope for scope in over if suspensions.end(session, scope)]
             for scope in untried:
-                suspensions.try_again(session, scope, real=real)
+                suspensions.reset_trial(session, scope, real=real)
         for scope in pausing:
-            self._pausing.pop(scope)
-        del self._over[: len(over)], self._untried[: len(untried)]
+            self._new_suspensions.pop(scope)
+        del self._ended_suspensions[: len(over)], self._unused_trials[: len(untried)]
         for scope in begun:
             log.error("paused, because servers refuse our mail", what=scope.partition("/")[0])
         for scope in ended:
             log.warning("a pause is over, our mail is taken again", what=scope.partition("/")[0])
 
-    def _watch(self, result: Result) -> None:
+    def _track_refusals(self, result: Result) -> None:
         domain, now = domain_of(result.address), self.clock.monotonic()
-        here, there = f"{suspensions.RELAY}{result.relay}", f"{suspensions.DOMAIN}{domain}"
-        if now < self._looks_away.get(here, 0.0):
+        here, there = f"{suspensions.RELAY_SCOPE}{result.relay}", f"{suspensions.DOMAIN_SCOPE}{domain}"
+        if now < self._ignored_until.get(here, 0.0):
             return
-        answer = _Answer(at=now, address=result.address, ours=result.ours)
-        self._answers[here].append(answer)
-        if result.ours or there in self._answers:
-            self._answers[there].append(answer)
-        if not result.ours:
+        answer = _ServerReply(at=now, address=result.address, is_about_us=result.is_about_us)
+        self._replies[here].append(answer)
+        if result.is_about_us or there in self._replies:
+            self._replies[there].append(answer)
+        if not result.is_about_us:
             return
-        for scope, domains, most_by_one in ((here, DOMAINS, ONE_DOMAIN), (there, 1, 1.0)):
-            last = {each.address: each for each in self._answers[scope] if each.at > now - WINDOW_SECONDS}
-            refused = Counter(each.domain for each in last.values() if each.ours)
+        for scope, domains, most_by_one in ((here, DOMAINS_LEAST, ONE_DOMAIN_SHARE), (there, 1, 1.0)):
+            last = {each.address: each for each in self._replies[scope] if each.at > now - WINDOW_SECONDS}
+            refused = Counter(each.domain for each in last.values() if each.is_about_us)
             number = refused.total()
-            enough = number >= ENOUGH and number > SHARE * len(last) and len(refused) >= domains
+            enough = (
+                number >= REFUSALS_LEAST and number > REFUSAL_SHARE * len(last) and len(refused) >= domains
+            )
             if enough and max(refused.values()) <= most_by_one * number:
-                self._pausing[scope] = result.reply
-                self._answers.clear()
-                self._looks_away[here] = now + AFTERMATH_SECONDS
+                self._new_suspensions[scope] = result.reply
+                self._replies.clear()
+                self._ignored_until[here] = now + AFTERMATH_SECONDS
                 return
-        if len(self._answers) > DOMAINS_MOST:
-            del self._answers[next(each for each in self._answers if each.startswith(suspensions.DOMAIN))]
+        if len(self._replies) > DOMAINS_MOST:
+            del self._replies[
+                next(each for each in self._replies if each.startswith(suspensions.DOMAIN_SCOPE))
+            ]

@@ -46,21 +46,21 @@ from lists.db import Database
 from mailer.compose.source import Source
 from mailer.coordination import heartbeat
 from mailer.delivery import journal, results
-from mailer.delivery.journal import Testimony
+from mailer.delivery.journal import JournalContents
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Entry, Result
 from mailer.smtp import doubt
 
 AT_ONCE = 1_000
 SILENT_SECONDS = 20.0  # twice as long as a worker takes between two signs of life
-GLANCE_SECONDS = 5.0  # what one look may count for: as often as the job runs
-IN_VAIN_SECONDS = 600.0  # a worker that beats, but cannot renew its lease for so long, is lost as well
+OBSERVED_SECONDS_MOST = 5.0  # what one look may count for: as often as the job runs
+UNRENEWED_SECONDS = 600.0  # a worker that beats, but cannot renew its lease for so long, is lost as well
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Watched:
+class _SignsOfLife:
     """The last signs of life of a worker, and for how many seconds of watching it gave no newer ones."""
 
     until: datetime
@@ -78,72 +78,78 @@ class Rescue:
     clock: Clock
     sources: Mapping[str, Source]
     folder: Path
-    _watched: dict[str, _Watched] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _signs_of_life: dict[str, _SignsOfLife] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def of_the_dead(self) -> int:
+    def settle_dead(self) -> int:
         """Settle the claims of each worker of this machine whose journal proves it dead; returns how many."""
         moved = 0
-        with journal.of_the_dead(self.folder) as told:
+        with journal.settle_dead(self.folder) as told:
             for testimony in told:
                 with self.database.read() as session:
-                    claimed = outbox.claimed_by(session, testimony.worker)
-                moved += self._settle([_told(entry, testimony) for entry in claimed])
+                    claimed = outbox.list_claimed_by(session, testimony.worker)
+                moved += self._settle([_result_from_journal(entry, testimony) for entry in claimed])
         return moved
 
-    def of_the_overdue(self) -> int:
+    def settle_overdue(self) -> int:
         """Settle claims whose lease is over and whose worker is lost with its machine; returns how many."""
-        real, alive = self.clock.real(), journal.of_the_living(self.folder)
+        real, alive = self.clock.real(), journal.list_living_workers(self.folder)
         with self.database.read() as session:
-            holders = outbox.holders(session)
-            beats = heartbeat.last_beats(session)
+            holders = outbox.list_holders(session)
+            beats = heartbeat.read_last_beats(session)
             elsewhere = {worker: until for worker, until in holders.items() if worker not in alive}
-            workers = list(self._lost(elsewhere, beats, real=real))
-            overdue = outbox.overdue(session, real=real, limit=AT_ONCE, workers=workers) if workers else ()
-        return self._settle([results.told(entry, "unknown", why=doubt.LOST) for entry in overdue])
+            workers = list(self._find_lost(elsewhere, beats, real=real))
+            overdue = (
+                outbox.list_overdue(session, real=real, limit=AT_ONCE, workers=workers) if workers else ()
+            )
+        return self._settle(
+            [results.from_outcome_state(entry, "unknown", why=doubt.LOST) for entry in overdue]
+        )
 
-    def _lost(
+    def _find_lost(
         self, holders: Mapping[str, datetime], beats: Mapping[str, datetime], *, real: datetime
     ) -> Iterator[str]:
         """Yield those that are lost; who never beat, or ended as it should, needs no watching."""
-        for gone in self._watched.keys() - holders.keys():
-            del self._watched[gone]
+        for gone in self._signs_of_life.keys() - holders.keys():
+            del self._signs_of_life[gone]
         for worker, until in holders.items():
             if worker not in beats:
                 if until < real:
                     yield worker
                 continue
-            watched = self._watch(worker, until, beats[worker])
-            silent = watched.silent >= SILENT_SECONDS or watched.unrenewed >= IN_VAIN_SECONDS
+            watched = self._observe(worker, until, beats[worker])
+            silent = watched.silent >= SILENT_SECONDS or watched.unrenewed >= UNRENEWED_SECONDS
             if until < real and silent:
                 yield worker
 
-    def _watch(self, worker: str, until: datetime, beat: datetime) -> _Watched:
+    def _observe(self, worker: str, until: datetime, beat: datetime) -> _SignsOfLife:
         """Compare the signs of life of a worker with those that were last seen."""
-        now = _Watched(until=until, beat=beat, at=self.clock.monotonic())
-        before = self._watched.get(worker, now)
-        passed = min(now.at - before.at, GLANCE_SECONDS)
+        now = _SignsOfLife(until=until, beat=beat, at=self.clock.monotonic())
+        before = self._signs_of_life.get(worker, now)
+        passed = min(now.at - before.at, OBSERVED_SECONDS_MOST)
         if until == before.until:
             now = replace(now, unrenewed=before.unrenewed + passed)
             if beat == before.beat:
                 now = replace(now, silent=before.silent + passed)
-        self._watched[worker] = now
+        self._signs_of_life[worker] = now
         return now
 
     def _settle(self, rows: Sequence[Result]) -> int:
         if rows:
-            results.write_down(self.database, self.clock, self.sources, rows)
+            results.record_and_settle(self.database, self.clock, self.sources, rows)
             states = [row.state for row in rows]
             log.warning("rescued", **{state: states.count(state) for state in sorted(set(states))})
         return len(rows)
 
 
-def _told(entry: Entry, testimony: Testimony) -> Result:
+def _result_from_journal(entry: Entry, contents: JournalContents) -> Result:
     """Say what became of one claimed row, as far as its worker's journal can tell."""
     attempt = (entry.id, entry.attempt)
-    if attempt in testimony.ended:
-        return results.told(entry, testimony.ended[attempt])
-    if attempt in testimony.begun:
-        return results.told(entry, "unknown", why=doubt.DIED)
-    if not testimony.complete:
-        return results.told(entry, "unknown", why=doubt.STOPPED)
-    return results.back(entry)
+    if attempt in contents.outcomes:
+        return results.from_outcome_state(entry, contents.outcomes[attempt])
+    if attempt in contents.started_attempts:
+        return results.from_outcome_state(entry, "unknown", why=doubt.DIED)
+    if not contents.is_complete:
+        return results.from_outcome_state(entry, "unknown", why=doubt.STOPPED)
+    return results.give_back(entry)

@@ -24,13 +24,15 @@ from mailer.smtp.outcome import Outcome
 
 FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=5), timedelta(minutes=66)  # Postfix's schedule, doubling
 MOST_DOUBLINGS = 10  # beyond the longest, and far below what a timedelta can hold
-AGAIN = timedelta(seconds=10)  # until a message that failed while others got through is tried again
-LOOKED_AGAIN = timedelta(minutes=1)
-ELSEWHERE = "waits for a mail server of ours that can carry it"
-ALONE = "its connection failed, while others got through"
+RETRY_CONNECTION_AFTER = timedelta(
+    seconds=10
+)  # until a message that failed while others got through is tried again
+RECHECK_AFTER = timedelta(minutes=1)
+WAITS_FOR_RELAY = "waits for a mail server of ours that can carry it"
+CONNECTION_FAILED = "its connection failed, while others got through"
 
 # What the relay said → the row's next state, and why. Connections that fail cost no message an attempt.
-AFTER = {
+NEXT_STATES = {
     "sent": ("sent", ""),
     "deferred": ("queued", "their server asked us to try again later"),
     "refused": ("failed", "their server refused it"),
@@ -39,72 +41,74 @@ AFTER = {
     "unsupported": ("held", ""),
 }
 
-OURS = "their server refuses us, not this person; tried again"
+REFUSES_US = "their server refuses us, not this person; tried again"
 NO_ANSWER = "their server did not answer in time; tried again"
-PUT_OFF = "their server lets others wait; tried in a while"
-PUT_OFF_URGENT, PUT_OFF_LEAST = timedelta(seconds=30), timedelta(minutes=3)
-PUT_OFF_PART = 4  # of how long it has waited, but at least the above
+POSTPONED = "their server lets others wait; tried in a while"
+POSTPONE_URGENT, POSTPONE_LEAST = timedelta(seconds=30), timedelta(minutes=3)
+POSTPONE_PART = 4  # of how long it has waited, but at least the above
 
 log = structlog.get_logger()
 
 
-def back(entry: Entry) -> Result:
+def give_back(entry: Entry) -> Result:
     """Return what gives a claimed row back that was never handed to a server."""
     return Result(entry=entry, state="queued")
 
 
-def uncarried(entry: Entry, lack: str) -> Result:
+def hold_unsupported(entry: Entry, reason: str) -> Result:
     """Return what keeps a claimed row back that no mail server of ours can carry, and why."""
-    return Result(entry=entry, state="held", why=f"{held_messages.SERVER}{lack}")
+    return Result(entry=entry, state="held", why=f"{held_messages.SERVER_LIMIT}{reason}")
 
 
-def elsewhere(entry: Entry, *, now: datetime) -> Result:
+def requeue_for_capable_relay(entry: Entry, *, now: datetime) -> Result:
     """Return what puts a claimed row back until a mail server that can carry it works again."""
-    return Result(entry=entry, state="queued", why=ELSEWHERE, due_at=now + LOOKED_AGAIN)
+    return Result(entry=entry, state="queued", why=WAITS_FOR_RELAY, due_at=now + RECHECK_AFTER)
 
 
-def put_off(entry: Entry) -> Result:
+def postpone(entry: Entry) -> Result:
     """Return what puts a claimed row off that was not begun, because its recipient's server stalls."""
-    return Result(entry=entry, state="queued", why=PUT_OFF)
+    return Result(entry=entry, state="queued", why=POSTPONED)
 
 
-def answered(result: Result | None) -> bool | None:
+def was_answered(result: Result | None) -> bool | None:
     """Tell whether a server answered a message that was handed to it; None where none was asked."""
     if result is None or result.outcome not in ("sent", "deferred", "refused", "unknown"):
         return None
     return result.code is not None
 
 
-def of(letter: Ready, outcome: Outcome, *, relay: str = "", alone: bool = False) -> Result:
+def from_outcome(
+    ready: Ready, outcome: Outcome, *, relay: str = "", only_this_connection: bool = False
+) -> Result:
     """Return what the answer of a relay, by its name, means to the row of this message.
 
     `alone`: only this connection failed, while others got through.
     """
     if outcome.state == "unsupported":
-        return uncarried(letter.entry, outcome.reply)
-    state, why = AFTER[outcome.state]
+        return hold_unsupported(ready.entry, outcome.reply)
+    state, why = NEXT_STATES[outcome.state]
     why = outcome.doubt or why
     if outcome.too_large:
-        state, why = "held", f"{held_messages.SERVER}{outcome.code} {outcome.reply}"
-    if alone:
-        why = ALONE
+        state, why = "held", f"{held_messages.SERVER_LIMIT}{outcome.code} {outcome.reply}"
+    if only_this_connection:
+        why = CONNECTION_FAILED
     if outcome.state == "deferred" and outcome.code is None:
         why = NO_ANSWER
     ours = refuses_us(outcome)
     if ours:
-        state, why = "queued", OURS
+        state, why = "queued", REFUSES_US
         log.warning("refused for what we are", code=outcome.code, reply=outcome.reply)
     return Result(
-        entry=letter.entry,
+        entry=ready.entry,
         state=state,
         why=why,
-        tried=outcome.state != "unreachable",
-        address=letter.recipient,
+        costs_attempt=outcome.state != "unreachable",
+        address=ready.recipient,
         relay=relay,
         outcome=outcome.state,
         code=outcome.code,
         reply=outcome.reply,
-        ours=ours,
+        is_about_us=ours,
     )
 
 
@@ -113,14 +117,16 @@ def refuses_us(outcome: Outcome) -> bool:
     return outcome.about == "ours" and not outcome.too_large
 
 
-def told(entry: Entry, outcome: str, *, why: str = "") -> Result:
+def from_outcome_state(entry: Entry, outcome_state: str, *, why: str = "") -> Result:
     """Return what an outcome means to a claimed row when only a journal, or nobody, can tell it."""
-    state, usual = AFTER[outcome]
-    tried = outcome != "unreachable"
-    return Result(entry=entry, state=state, why=why or usual, tried=tried, outcome=outcome, reply=why)
+    state, usual = NEXT_STATES[outcome_state]
+    tried = outcome_state != "unreachable"
+    return Result(
+        entry=entry, state=state, why=why or usual, costs_attempt=tried, outcome=outcome_state, reply=why
+    )
 
 
-def write_down(
+def record_and_settle(
     database: Database, clock: Clock, sources: Mapping[str, Source], results: Sequence[Result]
 ) -> None:
     """Record results, each with what it means to its source, in one transaction.
@@ -132,7 +138,7 @@ def write_down(
     def recorded(these: Sequence[Result], *, settled: bool = True) -> None:
         with database.write() as session:
             now = clock.now()
-            kept = outbox.record(session, _decided(session, these, now=now), now=now)
+            kept = outbox.record(session, _schedule_retries(session, these, now=now), now=now)
             if settled:
                 settle_all(session, sources, kept, now=now)
 
@@ -143,31 +149,31 @@ def write_down(
     except Exception:
         if len(results) > 1:
             for result in results:
-                write_down(database, clock, sources, [result])
+                record_and_settle(database, clock, sources, [result])
             return
         log.exception("an outcome is recorded, but its source does not know", row=results[0].entry.id)
         recorded(results, settled=False)
 
 
-def _decided(session: Session, results: Sequence[Result], *, now: datetime) -> Sequence[Result]:
+def _schedule_retries(session: Session, results: Sequence[Result], *, now: datetime) -> Sequence[Result]:
     """Say when each is tried again; what nobody can be sure about leaves once more if its policy says so."""
     doubtful = {
         result.entry.id
         for result in results
         if result.state == "unknown" and POLICY[result.entry.kind].on_unknown == "resend"
     }
-    resend = doubtful - attempts.with_outcome(session, doubtful, outcome="unknown")
+    resend = doubtful - attempts.find_with_outcome(session, doubtful, outcome="unknown")
 
     def decided(result: Result) -> Result:
-        if result.outcome == "deferred" or result.ours:
+        if result.outcome == "deferred" or result.is_about_us:
             wait = FIRST_RETRY * 2 ** min(result.entry.tries, MOST_DOUBLINGS)
             return replace(result, due_at=now + min(wait, LONGEST_RETRY))
-        if result.why == PUT_OFF:
-            least = PUT_OFF_URGENT if is_urgent(result.entry.kind) else PUT_OFF_LEAST
-            waited = (now - result.entry.queued_at) / PUT_OFF_PART
+        if result.why == POSTPONED:
+            least = POSTPONE_URGENT if is_urgent(result.entry.kind) else POSTPONE_LEAST
+            waited = (now - result.entry.queued_at) / POSTPONE_PART
             return replace(result, due_at=now + min(max(waited, least), LONGEST_RETRY))
-        if result.why == ALONE:
-            return replace(result, due_at=now + AGAIN)
+        if result.why == CONNECTION_FAILED:
+            return replace(result, due_at=now + RETRY_CONNECTION_AFTER)
         if result.entry.id in resend:
             return replace(result, state="queued", why="nobody can say whether it arrived; once more")
         return result

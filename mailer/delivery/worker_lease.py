@@ -16,7 +16,7 @@ from datetime import timedelta
 from lists.clock import Clock
 from lists.db import Database
 from mailer.coordination import leases
-from mailer.delivery.relay_pool import Lane
+from mailer.delivery.relay_pool import RelayPool
 from mailer.outbox import outbox
 
 LEASE = timedelta(seconds=45)
@@ -24,7 +24,7 @@ SAFETY_SECONDS = 5.0  # before the lease is over no final dot is written any mor
 
 
 @dataclass(kw_only=True)
-class Tenure:
+class WorkerLease:
     """The lease of one worker, which is renewed before `deadline`, by the clock's `elapsed`.
 
     `renewed` is told how many claims the database knows of.
@@ -33,18 +33,18 @@ class Tenure:
     database: Database
     clock: Clock
     worker: str
-    renewed: Callable[[int], None]
-    lanes: Sequence[Lane]
+    on_renewed: Callable[[int], None]
+    pools: Sequence[RelayPool]
     lapsed: bool = field(default=False, init=False)
     deadline: float = field(init=False)
     _void_until: float = field(default=-math.inf, init=False)  # by the loop's time
-    _asked: float = field(init=False)
+    _asked_at: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._asked = self.clock.elapsed()
+        self._asked_at = self.clock.elapsed()
         self.extend()
 
-    def until(self, composed_at: float) -> float:
+    def find_dot_deadline(self, composed_at: float) -> float:
         """Return until when what was composed then, by the loop's time, may write its final dot.
 
         That is always, or never any more once the lease was over.
@@ -52,27 +52,27 @@ class Tenure:
         void = self.lapsed or composed_at <= self._void_until
         return -math.inf if void or self.clock.elapsed() > self.deadline else math.inf
 
-    def begin_anew(self, now: float) -> None:
+    def restart(self, now: float) -> None:
         """Go on after a lapse: what was composed until now, by the loop's time, is void for good."""
         self.lapsed = False
         self._void_until = now
 
     @property
-    def late(self) -> bool:
+    def may_have_expired(self) -> bool:
         """Whether the lease may be over: then others may have taken what this worker had claimed."""
         return self.clock.elapsed() > self.deadline + SAFETY_SECONDS
 
     def extend(self) -> None:
         """Note that the lease was renewed, as of the moment that the question was asked."""
-        self.deadline = self._asked + LEASE.total_seconds() - SAFETY_SECONDS
+        self.deadline = self._asked_at + LEASE.total_seconds() - SAFETY_SECONDS
 
-    def renew(self) -> Mapping[Lane, int]:
+    def renew(self) -> Mapping[RelayPool, int]:
         """Keep what is claimed; returns the places at relays that take so many connections and no more."""
         with self.database.write() as session:
-            self._asked, real = self.clock.elapsed(), self.clock.real()
+            self._asked_at, real = self.clock.elapsed(), self.clock.real()
             claims = outbox.renew(session, worker=self.worker, lease_until=real + LEASE)
             places = {
-                lane: leases.hold_places(
+                lane: leases.acquire_places(
                     session,
                     f"connection/{lane.name}",
                     places=lane.shared,
@@ -81,10 +81,10 @@ class Tenure:
                     real=real,
                     length=LEASE,
                 )
-                for lane in self.lanes
+                for lane in self.pools
                 if lane.shared
             }
-        self.renewed(claims)
+        self.on_renewed(claims)
         return places
 
     def end(self) -> None:

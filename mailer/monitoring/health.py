@@ -18,12 +18,12 @@ from lists.clock import Clock
 from lists.db import MICROSECOND, Database
 from lists.errors import StorageTrouble
 from mailer.coordination import counters, heartbeat, leases, send_hold, signup_throttle
-from mailer.coordination.counters import Tally
-from mailer.coordination.heartbeat import Pulse
-from mailer.coordination.job_runs import Run
+from mailer.coordination.counters import StoredCounter
+from mailer.coordination.heartbeat import Heartbeat
+from mailer.coordination.job_runs import JobRun
 from mailer.coordination.leases import Lease
-from mailer.coordination.rate_limits import Limit
-from mailer.coordination.suspensions import RELAY, Pause
+from mailer.coordination.rate_limits import RateLimit
+from mailer.coordination.suspensions import RELAY_SCOPE, Suspension
 from mailer.delivery.worker_lease import LEASE
 from mailer.library import law_cards
 from mailer.library.resources import MISSING_LINK
@@ -196,7 +196,9 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         return exists().where(Lease.name == name, Lease.until >= real)
 
     def answered(*outcomes: str) -> ColumnElement[bool]:
-        return exists().where(Tally.what.in_(outcomes), Tally.since >= counters.step(now - LATELY))
+        return exists().where(
+            StoredCounter.what.in_(outcomes), StoredCounter.since >= counters.floor_to_step(now - LATELY)
+        )
 
     waits = and_(
         OutboxRow.state == QUEUED, OutboxRow.priority == PERSONS_WAIT, OutboxRow.kind == "confirmation"
@@ -206,19 +208,25 @@ def _questions(*, now: datetime, real: datetime) -> Any:
     due = and_(
         OutboxRow.priority.in_(PRIORITIES), OutboxRow.due_at <= now - STILL, OutboxRow.expires_at > now
     )
-    for_slots = exists().where(Limit.scope.startswith(RELAY), Limit.free_at > real)
-    paused = exists().where(Pause.scope.startswith(RELAY))
+    for_slots = exists().where(RateLimit.scope.startswith(RELAY_SCOPE), RateLimit.free_at > real)
+    paused = exists().where(Suspension.scope.startswith(RELAY_SCOPE))
     under_way = and_(OutboxRow.state == SENDING, OutboxRow.due_at <= now - PATIENCE)
-    newest_beat = select(func.max(Pulse.at)).scalar_subquery()
+    newest_beat = select(func.max(Heartbeat.at)).scalar_subquery()
     newest_lease = select(func.max(Lease.until)).where(Lease.name == leases.SCHEDULER).scalar_subquery()
     return select(
-        signup_throttle.closed(signup_throttle.SOMEWHERE, now=now).label("turned_away_somewhere"),
-        signup_throttle.closed(signup_throttle.EVERYWHERE, now=now).label("turned_away_everywhere"),
-        (~exists().where(Pulse.at >= real - heartbeat.DEAD)).label("silent"),
+        signup_throttle.is_limit_reached(signup_throttle.NETWORK_LIMIT_REACHED, now=now).label(
+            "turned_away_somewhere"
+        ),
+        signup_throttle.is_limit_reached(signup_throttle.TOTAL_LIMIT_REACHED, now=now).label(
+            "turned_away_everywhere"
+        ),
+        (~exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER)).label("silent"),
         exists().where(OutboxRow.state == SENDING, OutboxRow.lease_until < real - STUCK).label("stuck"),
         and_(
             exists().where(OutboxRow.state == QUEUED, due),
-            ~exists().where(Tally.what.in_(OUTCOMES), Tally.since >= counters.step(now - STILL)),
+            ~exists().where(
+                StoredCounter.what.in_(OUTCOMES), StoredCounter.since >= counters.floor_to_step(now - STILL)
+            ),
             ~exists().where(OutboxRow.state == SENDING, OutboxRow.lease_until > real + LEASE - RENEWED),
             ~or_(for_slots, paused, send_hold.is_held()),
         ).label("still"),
@@ -227,20 +235,20 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         .where(waits, in_time, (OutboxRow.due_at <= now - PATIENCE) | untried)
         .label("late_confirmation"),
         exists().where(under_way, OutboxRow.kind == "confirmation").label("unanswered_confirmation"),
-        exists().where(Pulse.at >= real - heartbeat.DEAD, Pulse.stalled).label("stalled"),
+        exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER, Heartbeat.stalled).label("stalled"),
         (~or_(has_lease(leases.SCHEDULER), has_lease(time_machine.MOVING))).label("unscheduled"),
-        exists().where(Pause.try_at.is_not(None)).label("paused"),
+        exists().where(Suspension.try_at.is_not(None)).label("paused"),
         send_hold.is_held().label("held"),
         exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(MISSING_LINK)).label("linkless"),
-        exists().where(OutboxRow.state == HELD, held_messages.for_a_fault()).label("unwritten"),
-        exists().where(OutboxRow.state == HELD, held_messages.for_a_server()).label("uncarried"),
+        exists().where(OutboxRow.state == HELD, held_messages.is_stopped_by_fault()).label("unwritten"),
+        exists().where(OutboxRow.state == HELD, held_messages.is_stopped_by_server()).label("uncarried"),
         exists().where(law_cards.has_expired(now)).label("expired"),
-        exists().where(Run.fault != "").label("failing"),
+        exists().where(JobRun.fault != "").label("failing"),
         newest_beat.label("newest_beat"),
         newest_lease.label("newest_lease"),
         *(
-            exists().where(Pulse.at >= real - heartbeat.DEAD, wrong).label(label)
-            for label, wrong in (("slow", Pulse.skew > SKEW_MOST), ("fast", Pulse.skew < -SKEW_MOST))
+            exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER, wrong).label(label)
+            for label, wrong in (("slow", Heartbeat.skew > SKEW_MOST), ("fast", Heartbeat.skew < -SKEW_MOST))
         ),
     )
 

@@ -17,12 +17,12 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from lists.clock import Clock
 from lists.db import Database
 from mailer.coordination import counters, heartbeat, job_runs, suspensions
-from mailer.coordination.job_runs import Run
+from mailer.coordination.job_runs import JobRun
 from mailer.monitoring.health import Finding
 from mailer.outbox import attempts, stats
 from mailer.outbox.attempts import OUTCOMES
 from mailer.outbox.outbox import STATES
-from mailer.outbox.stats import Census
+from mailer.outbox.stats import OutboxStats
 from mailer.policy import POLICY
 
 KIND = CONTENT_TYPE_PLAIN_0_0_4
@@ -32,10 +32,10 @@ KIND = CONTENT_TYPE_PLAIN_0_0_4
 class Figures:
     """Everything that is told, read in one transaction."""
 
-    census: Census
+    census: OutboxStats
     handed_over: Mapping[str, int]
     pauses: Sequence[str]
-    runs: Sequence[Run]
+    runs: Sequence[JobRun]
     workers: int
     findings: Sequence[Finding]
     dialect: str
@@ -46,11 +46,11 @@ def read(database: Database, clock: Clock, *, findings: Sequence[Finding]) -> Fi
     now, real = clock.now(), clock.real()
     with database.read() as session:
         return Figures(
-            census=stats.take(session, now=now),
-            handed_over=counters.in_all(session),
-            pauses=list(suspensions.all_of_them(session)),
-            runs=job_runs.last(session),
-            workers=heartbeat.alive(session, real=real),
+            census=stats.collect(session, now=now),
+            handed_over=counters.read_totals(session),
+            pauses=list(suspensions.read_all(session)),
+            runs=job_runs.list_latest(session),
+            workers=heartbeat.count_alive(session, real=real),
             findings=findings,
             dialect=database.dialect,
         )
@@ -72,7 +72,7 @@ def text(figures: Figures) -> bytes:
     return generate_latest(registry)
 
 
-def _messages(counted: Census) -> Iterable[Metric]:
+def _messages(counted: OutboxStats) -> Iterable[Metric]:
     messages = GaugeMetricFamily(
         "mailer_messages", "Messages in the outbox by kind and state", labels=("kind", "state")
     )
@@ -100,7 +100,7 @@ def _deliveries(figures: Figures) -> Iterable[Metric]:
     by_relay = CounterMetricFamily(
         "mailer_relay_handed_over", "What each mail server answered, ever", labels=("relay", "outcome")
     )
-    for (relay, outcome), number in sorted(attempts.of_relays(figures.handed_over).items()):
+    for (relay, outcome), number in sorted(attempts.select_relay_totals(figures.handed_over).items()):
         by_relay.add_metric((relay, outcome), number)
     yield by_relay
     paused = GaugeMetricFamily("mailer_paused", "Mail servers and domains that are paused", labels=("what",))
@@ -110,7 +110,7 @@ def _deliveries(figures: Figures) -> Iterable[Metric]:
     yield GaugeMetricFamily("mailer_workers", "Delivery processes that live", value=figures.workers)
 
 
-def _jobs(last: Sequence[Run]) -> Iterable[Metric]:
+def _jobs(last: Sequence[JobRun]) -> Iterable[Metric]:
     def family(name: str, about: str, values: Iterable[float]) -> Metric:
         metric = GaugeMetricFamily(f"mailer_job_{name}", about, labels=("job",))
         for run, value in zip(last, values, strict=True):

@@ -12,7 +12,7 @@ from lists.db import Base, Moment, PrimaryKey
 from mailer.coordination import counters
 
 REPLY_LENGTH = 500
-RELAY = "relay/"
+RELAY_COUNTER = "relay/"
 OUTCOMES = ("sent", "deferred", "refused", "unreachable", "unknown")
 
 
@@ -32,7 +32,7 @@ class Attempt(Base):
     reply: Mapped[str] = mapped_column(Text)
 
 
-class HandedOver(NamedTuple):
+class NewAttempt(NamedTuple):
     """What there is to write down about one hand-over."""
 
     outbox_id: int
@@ -44,44 +44,48 @@ class HandedOver(NamedTuple):
     reply: str
 
 
-def add_all(session: Session, handed_over: Sequence[HandedOver], *, now: datetime) -> None:
+def add_all(session: Session, new_attempts: Sequence[NewAttempt], *, now: datetime) -> None:
     """Write down many hand-overs at once, and count them; the server's words are cut at 500 characters."""
-    rows = [{**each._asdict(), "at": now, "reply": each.reply[:REPLY_LENGTH]} for each in handed_over]
+    rows = [{**each._asdict(), "at": now, "reply": each.reply[:REPLY_LENGTH]} for each in new_attempts]
     if rows:
         session.execute(_INSERT, rows)
-        outcomes = Counter(each.outcome for each in handed_over)
-        outcomes.update(by_relay(each.relay, each.outcome) for each in handed_over if each.relay)
-        counters.add(session, outcomes, slot=handed_over[0].outbox_id, now=now)
+        outcomes = Counter(each.outcome for each in new_attempts)
+        outcomes.update(build_counter_name(each.relay, each.outcome) for each in new_attempts if each.relay)
+        counters.add(session, outcomes, slot=new_attempts[0].outbox_id, now=now)
 
 
 # Of the table and not of the class: half the time for each row, and nothing here is an object afterwards.
 _INSERT = insert(cast(Table, Attempt.__table__))
 
 
-def retract(session: Session, outbox_ids: Collection[int], *, attempt: int) -> Sequence[int]:
+def retract_unknown(session: Session, outbox_ids: Collection[int], *, attempt: int) -> Sequence[int]:
     """Take back that nobody could say what became of this attempt of these rows; returns those it was of."""
     doubted = delete(Attempt).where(Attempt.outbox_id.in_(outbox_ids), Attempt.attempt == attempt)
     gone = doubted.where(Attempt.outcome == "unknown").returning(Attempt.outbox_id)
     return session.scalars(gone.execution_options(synchronize_session=False)).all()
 
 
-def by_relay(relay: str, outcome: str) -> str:
+def build_counter_name(relay: str, outcome: str) -> str:
     """Return what a relay's answers are counted as, in mailer/coordination/counters.py."""
-    return f"{RELAY}{relay}/{outcome}"
+    return f"{RELAY_COUNTER}{relay}/{outcome}"
 
 
-def of_relays(sums: Mapping[str, int]) -> Mapping[tuple[str, str], int]:
+def select_relay_totals(totals: Mapping[str, int]) -> Mapping[tuple[str, str], int]:
     """Return of many sums those of relays, by (relay, outcome)."""
-    mine = {what.removeprefix(RELAY): number for what, number in sums.items() if what.startswith(RELAY)}
+    mine = {
+        what.removeprefix(RELAY_COUNTER): number
+        for what, number in totals.items()
+        if what.startswith(RELAY_COUNTER)
+    }
     return {(what.rpartition("/")[0], what.rpartition("/")[2]): number for what, number in mine.items()}
 
 
-def of_row(session: Session, outbox_id: int) -> Sequence[Attempt]:
+def list_for_row(session: Session, outbox_id: int) -> Sequence[Attempt]:
     """Return each hand-over of one row, oldest first."""
     return session.scalars(select(Attempt).where(Attempt.outbox_id == outbox_id).order_by(Attempt.id)).all()
 
 
-def with_outcome(session: Session, outbox_ids: Collection[int], *, outcome: str) -> set[int]:
+def find_with_outcome(session: Session, outbox_ids: Collection[int], *, outcome: str) -> set[int]:
     """Return those of these rows that ever had this outcome."""
     if not outbox_ids:
         return set()

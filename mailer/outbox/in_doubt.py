@@ -15,22 +15,22 @@ from sqlalchemy.orm import Session
 
 from lists.db import count_changed, once
 from lists.errors import Conflict, NotFound
-from mailer.outbox.outbox import ENTRY, UNKNOWN, Entry, OutboxRow, Result
+from mailer.outbox.outbox import ENTRY_COLUMNS, UNKNOWN, Entry, OutboxRow, Result
 from mailer.policy import POLICY
 from mailer.smtp.doubt import MAY_HAVE_LEFT
 
-Decision = Literal["sent", "resend"]
+Resolution = Literal["sent", "resend"]
 AGES: Mapping[str, timedelta] = {
     "under an hour": timedelta(hours=1),
     "under a day": timedelta(days=1),
     "under a week": timedelta(days=7),
 }
 OLDER = "a week or more"
-OF_A_RESTORE = (OutboxRow.state == UNKNOWN, OutboxRow.why == MAY_HAVE_LEFT)
+FROM_RESTORE = (OutboxRow.state == UNKNOWN, OutboxRow.why == MAY_HAVE_LEFT)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Which:
+class Selection:
     """Some of the messages that wait for a decision: all that are so, by default every one.
 
     `before`: put into the outbox before this moment; `broadcast` is an update's number.
@@ -56,12 +56,16 @@ class Which:
         return these
 
 
-def look(session: Session, which: Which, *, now: datetime) -> Sequence[Mapping[str, object]]:
+def count_unresolved(
+    session: Session, selection: Selection, *, now: datetime
+) -> Sequence[Mapping[str, object]]:
     """Count what waits for a decision by `kind`, `why` and `age`: for how long it has been in the outbox."""
     ages = [(OutboxRow.queued_at > now - length, age) for age, length in AGES.items()]
     age = case(*ages, else_=OLDER)
     by = (OutboxRow.kind, OutboxRow.why, age.label("age"))
-    found = session.execute(select(*by, func.count().label("number")).where(which.condition).group_by(*by))
+    found = session.execute(
+        select(*by, func.count().label("number")).where(selection.condition).group_by(*by)
+    )
     order = [*AGES, OLDER]
     return sorted(
         (dict(row._mapping) for row in found),
@@ -69,18 +73,24 @@ def look(session: Session, which: Which, *, now: datetime) -> Sequence[Mapping[s
     )
 
 
-def resolve_some(session: Session, which: Which, decision: Decision, *, now: datetime, limit: int) -> int:
+def resolve_some(
+    session: Session, selection: Selection, resolution: Resolution, *, now: datetime, limit: int
+) -> int:
     """Decide about at most `limit` of them; returns how many, 0 when none is left.
 
     What is sent once more is composed anew, so nobody who left meanwhile gets it.
     """
-    some = once(select(OutboxRow.id).where(which.condition).limit(limit).with_for_update(skip_locked=True))
+    some = once(
+        select(OutboxRow.id).where(selection.condition).limit(limit).with_for_update(skip_locked=True)
+    )
     mine = update(OutboxRow).where(OutboxRow.id.in_(some), OutboxRow.state == UNKNOWN)
-    done = _decided(mine, decision, now=now).returning(OutboxRow.id)  # SQLite counts no rows after a WITH
+    done = _apply_resolution(mine, resolution, now=now).returning(
+        OutboxRow.id
+    )  # SQLite counts no rows after a WITH
     return len(session.scalars(done.execution_options(synchronize_session=False)).all())
 
 
-def resolve(session: Session, row_id: int, decision: Decision, *, now: datetime) -> None:
+def resolve(session: Session, row_id: int, resolution: Resolution, *, now: datetime) -> None:
     """Decide about one row: it was sent after all, or it is sent once more.
 
     Raises NotFound, and Conflict for a row that does not wait for a decision.
@@ -89,11 +99,11 @@ def resolve(session: Session, row_id: int, decision: Decision, *, now: datetime)
     if row is None:
         raise NotFound(f"There is no message number {row_id} in the outbox.")
     mine = update(OutboxRow).where(OutboxRow.id == row_id, OutboxRow.state == "unknown")
-    if not count_changed(session, _decided(mine, decision, now=now)):
+    if not count_changed(session, _apply_resolution(mine, resolution, now=now)):
         raise Conflict(f"Message {row_id} is {row.state}; only an unknown one waits for a decision.")
 
 
-def doubt(session: Session, *, limit: int) -> Sequence[Result]:
+def mark_unknown(session: Session, *, limit: int) -> Sequence[Result]:
     """Make unknown what waits in a database that was put back: it may have left from the lost machine.
 
     Takes at most `limit` rows at a time; returns a result for each, for the sources to settle.
@@ -103,24 +113,26 @@ def doubt(session: Session, *, limit: int) -> Sequence[Result]:
         update(OutboxRow)
         .where(OutboxRow.id.in_(once(waiting)))
         .values(state="unknown", why=MAY_HAVE_LEFT, worker=None, lease_until=None)
-        .returning(*ENTRY)
+        .returning(*ENTRY_COLUMNS)
         .execution_options(synchronize_session=False)
     ).all()
     entries = sorted((Entry(**row._mapping) for row in found), key=lambda entry: entry.id)
     return [Result(entry=entry, state="unknown", why=MAY_HAVE_LEFT) for entry in entries]
 
 
-def restored(session: Session) -> int:
+def count_restored(session: Session) -> int:
     """Count the messages that may have left from a lost machine, and wait for a decision."""
-    return session.scalar(select(func.count()).select_from(OutboxRow).where(*OF_A_RESTORE)) or 0
+    return session.scalar(select(func.count()).select_from(OutboxRow).where(*FROM_RESTORE)) or 0
 
 
-def resolve_restored(session: Session, decision: Decision, *, now: datetime) -> int:
+def resolve_restored(session: Session, resolution: Resolution, *, now: datetime) -> int:
     """Decide about all messages that may have left from a lost machine; returns how many."""
-    return count_changed(session, _decided(update(OutboxRow).where(*OF_A_RESTORE), decision, now=now))
+    return count_changed(
+        session, _apply_resolution(update(OutboxRow).where(*FROM_RESTORE), resolution, now=now)
+    )
 
 
-def _decided(these: Update, decision: Decision, *, now: datetime) -> Update:
-    if decision == "sent":
-        return these.values(state="sent", why="staff say it arrived", sent_at=now, worker=None)
-    return these.values(state="queued", why="staff want it sent again", due_at=now, worker=None)
+def _apply_resolution(statement: Update, resolution: Resolution, *, now: datetime) -> Update:
+    if resolution == "sent":
+        return statement.values(state="sent", why="staff say it arrived", sent_at=now, worker=None)
+    return statement.values(state="queued", why="staff want it sent again", due_at=now, worker=None)

@@ -67,17 +67,17 @@ STATES = (
     "failed", "expired", "unknown", "bounced", "complained",
 )  # fmt: skip
 PRIORITIES = tuple(sorted({policy.priority for policy in POLICY.values()}))
-LAST = PRIORITIES[-1]
+LEAST_URGENT = PRIORITIES[-1]
 
 LEFT_WHILE_HELD = "left while it was held"
-LEFT = (*sorted(LASTING), LEFT_WHILE_HELD)
+DEPARTURE_REASONS = (*sorted(LASTING), LEFT_WHILE_HELD)
 
 # A partial index is used only where the query states its condition as a constant, not as a bound value.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 SENDING: ColumnElement[str] = literal_column("'sending'")
 UNKNOWN: ColumnElement[str] = literal_column("'unknown'")
 HELD: ColumnElement[str] = literal_column("'held'")
-REASON: ColumnElement[bool] = literal_column("why <> ''")
+HAS_REASON: ColumnElement[bool] = literal_column("why <> ''")
 
 
 class OutboxRow(Base):
@@ -91,7 +91,7 @@ class OutboxRow(Base):
         index_where("ix_outbox_sending", "lease_until", state="sending"),
         index_where("ix_outbox_held", "kind", "list", state="held"),
         Index("ix_outbox_kind", "kind", "state", "ref"),  # counts need nothing else
-        Index("ix_outbox_why", "state", "why", sqlite_where=REASON, postgresql_where=REASON),
+        Index("ix_outbox_why", "state", "why", sqlite_where=HAS_REASON, postgresql_where=HAS_REASON),
         {"sqlite_autoincrement": True},
     )
 
@@ -115,7 +115,7 @@ class OutboxRow(Base):
     sent_at: Mapped[datetime | None] = mapped_column(Instant)
 
 
-ENTRY = (
+ENTRY_COLUMNS = (
     OutboxRow.id,
     OutboxRow.key,
     OutboxRow.kind,
@@ -129,12 +129,12 @@ ENTRY = (
     OutboxRow.expires_at,
 )
 
-ENTRY_NAMES = tuple(column.key for column in ENTRY)
+ENTRY_NAMES = tuple(column.key for column in ENTRY_COLUMNS)
 
 # Which rows take what their worker says: those it holds, or held when it was given up for lost …
-_HELD = OutboxRow.state == SENDING
-_LOST = and_(OutboxRow.state == UNKNOWN, REASON, OutboxRow.why.in_(doubt.CORRECTABLE))
-_FINALLY = OutboxRow.state.in_((SENDING, QUEUED, UNKNOWN))  # … and what is certain for good, all of these.
+_IS_CLAIMED = OutboxRow.state == SENDING
+_IS_LOST = and_(OutboxRow.state == UNKNOWN, HAS_REASON, OutboxRow.why.in_(doubt.CORRECTABLE))
+_IS_OPEN = OutboxRow.state.in_((SENDING, QUEUED, UNKNOWN))  # … and what is certain for good, all of these.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,13 +162,13 @@ class Result:
     state: str
     why: str = ""
     due_at: datetime | None = None
-    tried: bool = False
+    costs_attempt: bool = False
     address: str = ""
     relay: str = ""
     outcome: str = ""
     code: int | None = None
     reply: str = ""
-    ours: bool = False
+    is_about_us: bool = False
 
 
 def fill(
@@ -181,7 +181,7 @@ def fill(
     what the kind's policy says. Returns how many rows are new.
     """
     found, columns = people.subquery(), OutboxRow.__table__.c
-    same = _fresh(kind, list=list, edition_id=edition_id, now=now, expires_at=expires_at)
+    same = _new_row_values(kind, list=list, edition_id=edition_id, now=now, expires_at=expires_at)
     alike = {name: literal(value, columns[name].type) for name, value in same.items()}
     values = {"key": found.c.key, "contact_id": found.c.contact_id, "ref": found.c.ref, **alike}
     rows = select(*values.values()).select_from(found).where(true())
@@ -200,12 +200,14 @@ def put(
     ref: int = 0,
 ) -> bool:
     """Put one message to one contact into the outbox; False when it is there already."""
-    same = _fresh(kind, list=list, edition_id=edition_id, now=now)
+    same = _new_row_values(kind, list=list, edition_id=edition_id, now=now)
     row = {"key": key, "contact_id": contact_id, "ref": ref, **same}
     return insert_or_nothing(session, OutboxRow, [row]) == 1
 
 
-def _fresh(kind: str, *, list: str, edition_id: int, now: datetime, expires_at: Any = None) -> dict[str, Any]:
+def _new_row_values(
+    kind: str, *, list: str, edition_id: int, now: datetime, expires_at: Any = None
+) -> dict[str, Any]:
     policy = POLICY[kind]
     fixed = {"kind": kind, "list": list, "edition_id": edition_id, "priority": policy.priority}
     times = {"queued_at": now, "due_at": now, "expires_at": expires_at or now + policy.expires_after}
@@ -213,15 +215,21 @@ def _fresh(kind: str, *, list: str, edition_id: int, now: datetime, expires_at: 
 
 
 def claim(
-    session: Session, *, worker: str, limit: int, now: datetime, lease_until: datetime, least: int = LAST
+    session: Session,
+    *,
+    worker: str,
+    limit: int,
+    now: datetime,
+    lease_until: datetime,
+    least: int = LEAST_URGENT,
 ) -> Sequence[Entry]:
     """Take up to `limit` due rows, most urgent first and none after `least`, until `lease_until` (real)."""
-    if send_hold.held(session) is not None:
+    if send_hold.find_unsettled(session) is not None:
         return []
     taken: list[Any] = []
     for priority in PRIORITIES[: PRIORITIES.index(least) + 1]:
         wanted = {"now": now, "room": limit - len(taken), "by": worker, "until": lease_until}
-        found = session.execute(_claiming(priority), wanted)
+        found = session.execute(_claim_statement(priority), wanted)
         taken += sorted(found, key=lambda each: (each.due_at, each.id))
         if len(taken) == limit:
             break
@@ -234,25 +242,25 @@ def renew(session: Session, *, worker: str, lease_until: datetime) -> int:
     return count_changed(session, mine.values(lease_until=lease_until))
 
 
-def claimed_by(session: Session, worker: str) -> Sequence[Entry]:
+def list_claimed_by(session: Session, worker: str) -> Sequence[Entry]:
     """Return every row that this worker holds, or held until it was given up for lost, by row."""
-    held = [_entries(session, these, OutboxRow.worker == worker) for these in (_HELD, _LOST)]
+    held = [_select_entries(session, these, OutboxRow.worker == worker) for these in (_IS_CLAIMED, _IS_LOST)]
     return sorted((entry for some in held for entry in some), key=lambda entry: entry.id)
 
 
-def holders(session: Session) -> Mapping[str, datetime]:
+def list_holders(session: Session) -> Mapping[str, datetime]:
     """Return each worker that holds rows, and until when its lease is."""
     last = select(OutboxRow.worker, func.max(OutboxRow.lease_until)).where(OutboxRow.state == SENDING)
     found = session.execute(last.group_by(OutboxRow.worker))
     return {worker: until for worker, until in found if worker and until}
 
 
-def overdue(
+def list_overdue(
     session: Session, *, real: datetime, limit: int, workers: Collection[str] | None = None
 ) -> Sequence[Entry]:
     """Return at most `limit` claimed rows (of these workers) whose lease is over by the machine's time."""
     of = true() if workers is None else OutboxRow.worker.in_(workers)
-    return _entries(session, OutboxRow.state == SENDING, OutboxRow.lease_until < real, of, limit=limit)
+    return _select_entries(session, OutboxRow.state == SENDING, OutboxRow.lease_until < real, of, limit=limit)
 
 
 def give_back(session: Session, entries: Iterable[Entry]) -> None:
@@ -271,7 +279,7 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
 
     def alike(result: Result) -> tuple[str, str, int, bool, int]:
         due = 0 if result.due_at is None else int(result.due_at.timestamp() * 1_000_000)
-        return (result.state, result.why, result.entry.attempt, result.tried, due)
+        return (result.state, result.why, result.entry.attempt, result.costs_attempt, due)
 
     for (state, why, attempt, tried, _), same in groupby(sorted(results, key=alike), key=alike):
         group = {result.entry.id: result for result in same}
@@ -288,7 +296,7 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
         changed = session.execute(
             update(OutboxRow)
             .where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt)
-            .where(_FINALLY if tried and state in ("sent", "failed") else _HELD | _LOST)
+            .where(_IS_OPEN if tried and state in ("sent", "failed") else _IS_CLAIMED | _IS_LOST)
             .values(**values)
             .returning(OutboxRow.id, OutboxRow.tries)
             .execution_options(synchronize_session=False)
@@ -296,10 +304,10 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
         kept += [group[row_id] for row_id in sorted(row_id for row_id, _ in changed)]
         # Whoever gave the row up for lost counted a try, which was none.
         more = [row_id for row_id, tries in changed if tries > group[row_id].entry.tries + tried]
-        if more and (doubted := attempts.retract(session, more, attempt=attempt)):
+        if more and (doubted := attempts.retract_unknown(session, more, attempt=attempt)):
             fewer = update(OutboxRow).where(OutboxRow.id.in_(doubted))
             count_changed(session, fewer.values(tries=OutboxRow.tries - 1))
-    attempts.add_all(session, [_attempt(result) for result in kept if result.outcome], now=now)
+    attempts.add_all(session, [_new_attempt(result) for result in kept if result.outcome], now=now)
     return kept
 
 
@@ -331,26 +339,30 @@ def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int
     return count_changed(session, back.values(state="queued", why="", **newer))
 
 
-def revive(session: Session, which: ColumnElement[bool], *, kind: str, edition_id: int, now: datetime) -> int:
+def revive(
+    session: Session, condition: ColumnElement[bool], *, kind: str, edition_id: int, now: datetime
+) -> int:
     """Put back, as new, what was cancelled unsent because its reader had left; not what staff recalled."""
-    again = update(OutboxRow).where(OutboxRow.state == "cancelled", OutboxRow.why.in_(LEFT), which)
+    again = update(OutboxRow).where(
+        OutboxRow.state == "cancelled", OutboxRow.why.in_(DEPARTURE_REASONS), condition
+    )
     fresh = {"queued_at": now, "due_at": now, "expires_at": now + POLICY[kind].expires_after}
     return count_changed(session, again.values(state="queued", why="", edition_id=edition_id, **fresh))
 
 
-def anything_due(session: Session, *, now: datetime, least: int = LAST) -> bool:
+def is_anything_due(session: Session, *, now: datetime, least: int = LEAST_URGENT) -> bool:
     """Tell whether some queued row of at least this priority is due, without taking anything."""
-    return session.scalar(_any_due(least), {"now": now}) is not None
+    return session.scalar(_any_due_statement(least), {"now": now}) is not None
 
 
-def waiting(session: Session, *, now: datetime) -> int:
+def count_waiting(session: Session, *, now: datetime) -> int:
     """Return how many rows are due or being sent at `now`."""
-    due = select(func.count()).where(_due(now))
+    due = select(func.count()).where(_is_due(now))
     sending = select(func.count()).where(OutboxRow.state == SENDING)
     return sum(session.scalar(these) or 0 for these in (due, sending))
 
 
-def _due(now: datetime | BindParameter[Any], *priorities: int) -> ColumnElement[bool]:
+def _is_due(now: datetime | BindParameter[Any], *priorities: int) -> ColumnElement[bool]:
     """Return the condition that a row may leave at `now`: what is too late waits only to be given up.
 
     It names the priorities, all by default, so that what is not due yet is not looked through.
@@ -361,35 +373,39 @@ def _due(now: datetime | BindParameter[Any], *priorities: int) -> ColumnElement[
 
 
 @cache
-def _any_due(least: int) -> Executable:
+def _any_due_statement(least: int) -> Executable:
     wanted = PRIORITIES[: PRIORITIES.index(least) + 1]
-    return select(OutboxRow.id).where(_due(bindparam("now", type_=Instant), *wanted)).limit(1)
+    return select(OutboxRow.id).where(_is_due(bindparam("now", type_=Instant), *wanted)).limit(1)
 
 
 @cache
-def _claiming(priority: int) -> Executable:
+def _claim_statement(priority: int) -> Executable:
     """Return the statement that claims `room` due rows of a priority; made once, as it is asked so often."""
     row = OutboxRow
-    due = select(row.id).where(_due(bindparam("now", type_=Instant), priority)).order_by(row.due_at, row.id)
+    due = (
+        select(row.id).where(_is_due(bindparam("now", type_=Instant), priority)).order_by(row.due_at, row.id)
+    )
     first = once(due.limit(bindparam("room", type_=Integer)).with_for_update(skip_locked=True))
     claimed = {"state": "sending", "worker": bindparam("by"), "lease_until": bindparam("until")}
     return (
         update(row)
         .where(row.id.in_(first), row.state == QUEUED)
         .values(attempt=row.attempt + 1, **claimed)
-        .returning(*ENTRY, row.due_at)
+        .returning(*ENTRY_COLUMNS, row.due_at)
         .execution_options(synchronize_session=False)
     )
 
 
-def _entries(session: Session, *where: ColumnElement[bool], limit: int | None = None) -> Sequence[Entry]:
-    found = select(*ENTRY).where(*where).order_by(OutboxRow.id).limit(limit)
+def _select_entries(
+    session: Session, *where: ColumnElement[bool], limit: int | None = None
+) -> Sequence[Entry]:
+    found = select(*ENTRY_COLUMNS).where(*where).order_by(OutboxRow.id).limit(limit)
     return [Entry(**row._mapping) for row in session.execute(found)]
 
 
-def _attempt(result: Result) -> attempts.HandedOver:
+def _new_attempt(result: Result) -> attempts.NewAttempt:
     entry = result.entry
-    return attempts.HandedOver(
+    return attempts.NewAttempt(
         entry.id, entry.attempt, result.address, result.relay, result.outcome, result.code, result.reply
     )
 
@@ -399,7 +415,7 @@ def _close(session: Session, condition: ColumnElement[bool], *, state: str, why:
         update(OutboxRow)
         .where(condition)
         .values(state=state, why=why)
-        .returning(*ENTRY)
+        .returning(*ENTRY_COLUMNS)
         .execution_options(synchronize_session=False)
     ).all()
     entries = sorted((Entry(**found._mapping) for found in closed), key=lambda entry: entry.id)

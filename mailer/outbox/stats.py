@@ -18,7 +18,7 @@ LATER_MOST = 100_000  # what is due later is counted up to here
 
 
 @dataclass(frozen=True, kw_only=True)
-class Census:
+class OutboxStats:
     """The outbox at one moment.
 
     `counts` is by (kind, state). `later` are the queued ones that are not due yet, counted up to 100,000,
@@ -35,14 +35,14 @@ class Census:
     last_hour: int
     pace: float
 
-    def state(self, name: str) -> int:
+    def count_in_state(self, name: str) -> int:
         """Return how many are in one state."""
         return sum(number for (_, state), number in self.counts.items() if state == name)
 
     @property
     def waiting(self) -> int:
         """How many are due or being handed over."""
-        return self.state("queued") - self.later + self.state("sending")
+        return self.count_in_state("queued") - self.later + self.count_in_state("sending")
 
     @property
     def age(self) -> timedelta | None:
@@ -57,31 +57,31 @@ class Census:
         return self.at + timedelta(seconds=self.waiting / self.pace) if self.pace else None
 
 
-def take(session: Session, *, now: datetime) -> Census:
+def collect(session: Session, *, now: datetime) -> OutboxStats:
     """Count the outbox at `now`, in a handful of statements."""
-    oldest, next_due, later = _queue(session, now)
-    begun = counters.step(now - MINUTE)
-    last_minute = counters.lately(session, "sent", since=begun)
-    return Census(
+    oldest, next_due, later = _read_queue(session, now)
+    begun = counters.floor_to_step(now - MINUTE)
+    last_minute = counters.count_since(session, "sent", since=begun)
+    return OutboxStats(
         at=now,
-        counts=counts(session),
+        counts=count_by_kind_and_state(session),
         later=later,
         next_due=next_due,
         oldest=oldest,
         last_minute=last_minute,
-        last_hour=counters.lately(session, "sent", since=now - HOUR),
+        last_hour=counters.count_since(session, "sent", since=now - HOUR),
         pace=last_minute / (now - begun).total_seconds(),
     )
 
 
-def next_due(session: Session, *, after: datetime) -> datetime | None:
+def find_next_due(session: Session, *, after: datetime) -> datetime | None:
     """Return when the next queued row that is not due at `after` falls due, or None."""
     return session.scalar(
         select(func.min(OutboxRow.due_at)).where(OutboxRow.state == QUEUED, OutboxRow.due_at > after)
     )
 
 
-def counts(
+def count_by_kind_and_state(
     session: Session, *, kind: str | None = None, ref: int | None = None
 ) -> dict[tuple[str, str], int]:
     """Return how many rows there are by (kind, state), of one kind and reference or of all."""
@@ -93,7 +93,7 @@ def counts(
     return {(found_kind, state): number for found_kind, state, number in session.execute(rows)}
 
 
-def held_for(session: Session, reason: str) -> dict[str, int]:
+def count_held_for(session: Session, reason: str) -> dict[str, int]:
     """Return how many rows are held for a reason that begins like this, by what follows in it."""
     rows = (
         select(OutboxRow.why, func.count())
@@ -104,7 +104,7 @@ def held_for(session: Session, reason: str) -> dict[str, int]:
     return {why.removeprefix(reason): number for why, number in session.execute(rows)}
 
 
-def _queue(session: Session, now: datetime) -> tuple[datetime | None, datetime | None, int]:
+def _read_queue(session: Session, now: datetime) -> tuple[datetime | None, datetime | None, int]:
     """Return since when the oldest is due, when the next will be, and how many are due later.
 
     One small question to each priority: the index of the queue begins with it.

@@ -15,7 +15,7 @@ from lists.addresses import domain_of
 from lists.contacts import Contact
 from lists.permission import SENTENCES
 from mailer.coordination import send_hold, suspensions
-from mailer.coordination.suspensions import DOMAIN, RELAY
+from mailer.coordination.suspensions import DOMAIN_SCOPE, RELAY_SCOPE
 from mailer.events import events
 from mailer.outbox.outbox import OutboxRow
 from mailer.policy import POLICY
@@ -108,18 +108,18 @@ def _permission(asked: Question) -> Kept:
 
 
 def _restore(asked: Question) -> Kept:
-    restore = send_hold.held(asked.session)
+    restore = send_hold.find_unsettled(asked.session)
     return None if restore is None else ("restore", restore.sentence)
 
 
 def _pause(asked: Question) -> Kept:
     """Mail waits when every server that it could leave by is paused, or the domain it goes to."""
-    every = suspensions.all_of_them(asked.session)
-    paused = {scope: pause for scope, pause in every.items() if pause.holds(asked.kind)}
+    every = suspensions.read_all(asked.session)
+    paused = {scope: pause for scope, pause in every.items() if pause.applies_to(asked.kind)}
     domain = domain_of(asked.contact.email)
-    if (pause := paused.get(f"{DOMAIN}{domain}")) is not None:
+    if (pause := paused.get(f"{DOMAIN_SCOPE}{domain}")) is not None:
         return "domain paused", f"Mail to {domain} waits: {pause.why}."
-    ours = [paused.get(f"{RELAY}{name}") for name in asked.relays]
+    ours = [paused.get(f"{RELAY_SCOPE}{name}") for name in asked.relays]
     if ours and all(ours):
         return "relays paused", "Every mail server of ours is paused. “mailer relay list” says why."
     return None

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from lists.contacts import Contact
 from lists.errors import NotFound
 from mailer.outbox.attempts import Attempt
-from mailer.outbox.outbox import REASON, OutboxRow
+from mailer.outbox.outbox import HAS_REASON, OutboxRow
 from mailer.templates.templates import Edition
 
 Message = dict[str, object]
@@ -93,7 +93,7 @@ def reasons(session: Session) -> dict[tuple[str, str], int]:
     """Return how many messages wait or are held for a reason, by (state, why)."""
     rows = session.execute(
         select(OutboxRow.state, OutboxRow.why, func.count())
-        .where(OutboxRow.state.in_(("queued", "sending", "held")), REASON)
+        .where(OutboxRow.state.in_(("queued", "sending", "held")), HAS_REASON)
         .group_by(OutboxRow.state, OutboxRow.why)
     )
     return {(state, why): number for state, why, number in rows}

@@ -45,7 +45,7 @@ def lead(service: Service) -> Iterator[bool]:
 def drain(service: Service, *, leads: bool) -> str:
     """Deliver what is due, or wait until it is delivered; returns what stands in the way, "" for nothing."""
     with service.database.read() as session:
-        if not outbox.waiting(session, now=service.clock.now()):
+        if not outbox.count_waiting(session, now=service.clock.now()):
             return ""
     if leads:
         return service.deliver_until_empty().trouble
@@ -69,12 +69,12 @@ def deliver(service: Service) -> Delivered:
                 break
         with service.database.read() as session:
             now = service.clock.now()
-            counts = stats.counts(session)
+            counts = stats.count_by_kind_and_state(session)
             left = {"queued", "sending"}
             return Delivered(
                 sent=max(messages.sent(session) - before, 0),
                 waiting=sum(number for (_, state), number in counts.items() if state in left),
                 trouble=trouble,
-                next_due=stats.next_due(session, after=now),
+                next_due=stats.find_next_due(session, after=now),
                 held=sum(number for (_, state), number in counts.items() if state == "held"),
             )

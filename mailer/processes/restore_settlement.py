@@ -16,7 +16,7 @@ from lists.erasure import Reapplied
 from mailer.backup import departures_file, restore_gap
 from mailer.coordination import send_hold
 from mailer.coordination.send_hold import Restore
-from mailer.delivery.journal import Testimony
+from mailer.delivery.journal import JournalContents
 from mailer.outbox import in_doubt
 from mailer.people.erasure import erase
 from mailer.service import Service
@@ -50,7 +50,7 @@ def settle(
     service: Service,
     *,
     departures: Path | None,
-    journals: Iterable[Testimony] | None,
+    journals: Iterable[JournalContents] | None,
     now: datetime,
     actor: str,
 ) -> Settled:
@@ -58,7 +58,7 @@ def settle(
 
     Raises BadInput for a file of departures that cannot be read or was written with other keys.
     """
-    held = send_hold.held(session)
+    held = send_hold.find_unsettled(session)
     if held is not None:
         _reckon(session, service, held)
     by_journals = merged = None
@@ -66,10 +66,10 @@ def settle(
         by_journals = restore_gap.testify(session, journals, restore=held)
     if held is not None and departures is not None:
         merged = merge(session, service, departures, now=now, actor=actor)
-    still = send_hold.held(session)
+    still = send_hold.find_unsettled(session)
     return Settled(
         held=still.sentence if still else "",
-        may_have_left=in_doubt.restored(session),
+        may_have_left=in_doubt.count_restored(session),
         by_journals=by_journals,
         merged=merged,
     )
@@ -82,7 +82,7 @@ def merge(session: Session, service: Service, file: Path, *, now: datetime, acto
     """
     read = departures_file.read(file, fingerprint=key_check.of(service.keys)["pepper"])
     done = erasure.reapply(session, read.departed, erase=erase, now=now, actor=actor)
-    held = send_hold.held(session)
+    held = send_hold.find_unsettled(session)
     settles = held is not None and read.until is not None and read.until >= held.backup_at
     if settles:
         end(session, service, how=send_hold.MERGED, now=now, actor=actor)
@@ -91,7 +91,7 @@ def merge(session: Session, service: Service, file: Path, *, now: datetime, acto
 
 def end(session: Session, service: Service, *, how: str, now: datetime, actor: str) -> None:
     """Let mail leave again, if anything holds it; `how` is restores.MERGED or restores.ACCEPTED."""
-    held = send_hold.held(session)
+    held = send_hold.find_unsettled(session)
     if held is not None:
         _reckon(session, service, held)
         send_hold.end(session, held, how=how, now=now)

@@ -30,7 +30,7 @@ from mailer.backup.placements import BESIDE_SQLITE, Run
 from mailer.coordination import send_hold
 from mailer.coordination.send_hold import Restore
 from mailer.delivery import journal
-from mailer.delivery.journal import Testimony
+from mailer.delivery.journal import JournalContents
 from mailer.processes import restore_settlement, restored_rows
 from mailer.processes.restore_settlement import Settled
 from mailer.service import Service
@@ -75,7 +75,7 @@ class Order:
     clock: Clock
     progress: Callable[[int], None]
     departures: Path | None
-    journals: Sequence[Testimony] | None
+    journals: Sequence[JournalContents] | None
 
 
 def restore(
@@ -135,7 +135,7 @@ def made_by(run: Run, environ: Mapping[str, str]) -> Restore | None:
             migrations.wait_turn(
                 session
             )  # a server may still be about to commit for a process that was killed
-            return send_hold.made_by(session, run.name) if migrations.are_there(session) else None
+            return send_hold.find_by_run(session, run.name) if migrations.are_there(session) else None
     finally:
         database.dispose()
 
@@ -305,7 +305,7 @@ def _url_aside(run: Run, place: Path) -> str:
     return URL.create("sqlite", database=str(aside)).render_as_string()
 
 
-def _testimony(journals: Path) -> list[Testimony]:
+def _testimony(journals: Path) -> list[JournalContents]:
     try:
         return list(journal.read_all(journals))
     except OSError as trouble:

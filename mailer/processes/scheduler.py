@@ -14,7 +14,7 @@ from lists.db import Database
 from lists.errors import StorageTrouble
 from mailer import file_lock
 from mailer.coordination import job_runs, leases
-from mailer.coordination.job_runs import Ran
+from mailer.coordination.job_runs import FinishedRun
 from mailer.jobs import Job, Jobs
 from mailer.tryout import time_machine
 
@@ -35,7 +35,7 @@ class Scheduler:
         self._database = database
         self._clock = clock
         self._owner = owner
-        self._ended: dict[str, Ran] = {}  # to write down with the next look at the duty
+        self._ended: dict[str, FinishedRun] = {}  # to write down with the next look at the duty
         self._ticker = BackgroundScheduler(
             timezone=UTC,
             job_defaults={"coalesce": True, "misfire_grace_time": MISSED_SECONDS, "max_instances": 1},
@@ -58,7 +58,7 @@ class Scheduler:
         try:
             with self._database.write() as session:
                 leases.release(session, DUTY, owner=self._owner, real=self._clock.real())
-                job_runs.note(session, self._ended.values())
+                job_runs.record(session, self._ended.values())
         except StorageTrouble as trouble:
             log.warning("the duty is kept until its lease is over", trouble=str(trouble))
 
@@ -70,10 +70,10 @@ class Scheduler:
         real = self._clock.real()
         ended = dict(self._ended)
         with self._database.write() as session:
-            if leases.held_by_another(session, time_machine.MOVING, owner=self._owner, real=real):
+            if leases.is_held_by_another(session, time_machine.MOVING, owner=self._owner, real=real):
                 return False
-            held = leases.hold(session, DUTY, owner=self._owner, real=real, length=DUTY_LENGTH)
-            job_runs.note(session, ended.values())
+            held = leases.acquire(session, DUTY, owner=self._owner, real=real, length=DUTY_LENGTH)
+            job_runs.record(session, ended.values())
         for name, ran in ended.items():
             if self._ended.get(name) is ran:
                 self._ended.pop(name, None)
@@ -84,7 +84,9 @@ class Scheduler:
 
         def ran(*, moved: int = 0, fault: str = "") -> None:
             seconds = self._clock.monotonic() - began
-            self._ended[job.name] = Ran(job=job.name, at=at, seconds=seconds, moved=moved, fault=fault)
+            self._ended[job.name] = FinishedRun(
+                job=job.name, at=at, seconds=seconds, moved=moved, fault=fault
+            )
 
         try:
             if self._on_duty():

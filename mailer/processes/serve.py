@@ -37,7 +37,7 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
         service.preflight.shipped(session, now=service.clock.now())
         session.rollback()  # an edition is frozen when it is first used
     with service.database.read() as session:
-        if send_hold.held(session) is not None:
+        if send_hold.find_unsettled(session) is not None:
             log.warning("nothing is sent until the gap of a restored backup is settled")
     with service.database.write() as session:
         held_messages.retry_held(session)  # another program, or other settings, may be what it waited for
@@ -51,7 +51,7 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
             office = PostOffice(service.database, service.clock, home=service.settings.home)
             office.start()
             running.callback(office.stop)
-        running.enter_context(clock_skew.followed(service.database, service.clock))
+        running.enter_context(clock_skew.follow_database_clock(service.database, service.clock))
         child = Supervisor(environ=environ)
         child.start()
         running.callback(child.stop)
@@ -99,7 +99,7 @@ def wait_until_drained(service: Service) -> None:
     left, since = -1, service.clock.monotonic()
     while True:
         with service.database.read() as session:
-            waiting = outbox.waiting(session, now=service.clock.now())
+            waiting = outbox.count_waiting(session, now=service.clock.now())
         if not waiting:
             return
         if waiting != left:

@@ -22,7 +22,7 @@ def run(service: Service, *, attached: bool) -> None:
     """
     with (
         _alone(service, wait=attached),
-        clock_skew.followed(service.database, service.clock),
+        clock_skew.follow_database_clock(service.database, service.clock),
         service.relays() as relays,
         service.delivery(relays) as delivery,
     ):
@@ -38,7 +38,7 @@ def run(service: Service, *, attached: bool) -> None:
                 loop.add_signal_handler(signal.SIGINT, delivery.stop)
             loop.add_signal_handler(signal.SIGTERM, delivery.stop)
             name, stalled = service.name, lambda: delivery.stalled
-            async with heartbeat.beating(service.database, service.clock, worker=name, stalled=stalled):
+            async with heartbeat.keep_beating(service.database, service.clock, worker=name, stalled=stalled):
                 await delivery.run()
 
         with asyncio.Runner(loop_factory=_fast_loop()) as runner:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from lists import addresses
 from lists.addresses import domain_of
 from lists.errors import BadAddress, BadSettings
-from mailer.smtp.rate import DOMAIN_FORMS, per_domain
+from mailer.smtp.rate import DOMAIN_FORMS, parse_per_domain
 from mailer.smtp.relay import Relay
 from mailer.templates import characters
 
@@ -129,7 +129,7 @@ def _domains(domains: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _rates(texts: tuple[str, ...]) -> tuple[str, ...]:
-    per_domain(texts)
+    parse_per_domain(texts)
     return texts
 
 

@@ -21,7 +21,7 @@ TOO_LARGE = "it takes no message of more than {octets} octets"
 _SIZE = re.compile(r"[0-9]{1,18}")
 
 
-class RelayOffers(Base):
+class RelayCapabilities(Base):
     """The last answer of one relay, by the name that people call it; `size` 0 is no limit."""
 
     __tablename__ = "relay_offers"
@@ -34,7 +34,7 @@ class RelayOffers(Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offers:
+class Capabilities:
     """What a relay can carry; `size` is the most octets of a message, 0 for no limit that it told."""
 
     smtputf8: bool
@@ -42,7 +42,7 @@ class Offers:
     size: int
 
     @classmethod
-    def of(cls, extensions: Mapping[str, str]) -> Self:
+    def from_extensions(cls, extensions: Mapping[str, str]) -> Self:
         """Read the extensions that an answer to EHLO names in small letters, each with its parameters."""
         size = extensions.get("size", "").strip()
         return cls(
@@ -51,7 +51,7 @@ class Offers:
             size=int(size) if _SIZE.fullmatch(size) else 0,
         )
 
-    def lack(self, address: str, message: bytes) -> str:
+    def find_unsupported_reason(self, address: str, message: bytes) -> str:
         """Return why a relay with these offers cannot carry this message to this address, "" where it can."""
         if not address.isascii() and not self.smtputf8:
             return NO_SMTPUTF8
@@ -60,7 +60,7 @@ class Offers:
         return self._too_large if 0 < self.size < len(message) else ""
 
     @property
-    def lacks(self) -> frozenset[str]:
+    def unsupported_reasons(self) -> frozenset[str]:
         """Every reason for which a relay with these offers cannot carry some messages."""
         reasons = {NO_SMTPUTF8: not self.smtputf8, NO_8BITMIME: not self.eightbit, self._too_large: self.size}
         return frozenset(reason for reason, holds in reasons.items() if holds)
@@ -70,29 +70,34 @@ class Offers:
         return TOO_LARGE.format(octets=f"{self.size:,}")
 
 
-def note(session: Session, relay: str, said: Offers, *, now: datetime) -> bool:
+def record(session: Session, relay: str, relay_capabilities: Capabilities, *, now: datetime) -> bool:
     """Keep what a relay has just said; tells whether it said something else before, or was never asked."""
-    row = {"smtputf8": said.smtputf8, "eightbit": said.eightbit, "size": said.size, "heard_at": now}
-    if insert_or_nothing(session, RelayOffers, [{"relay": relay, **row}]) == 1:
+    row = {
+        "smtputf8": relay_capabilities.smtputf8,
+        "eightbit": relay_capabilities.eightbit,
+        "size": relay_capabilities.size,
+        "heard_at": now,
+    }
+    if insert_or_nothing(session, RelayCapabilities, [{"relay": relay, **row}]) == 1:
         return True
-    before = session.get_one(RelayOffers, relay, with_for_update=True, populate_existing=True)
-    news = _offers(before) != said
+    before = session.get_one(RelayCapabilities, relay, with_for_update=True, populate_existing=True)
+    news = _from_row(before) != relay_capabilities
     for name, value in row.items():
         setattr(before, name, value)
     session.flush()
     return news
 
 
-def known(session: Session) -> dict[str, Offers]:
+def read_all(session: Session) -> dict[str, Capabilities]:
     """Return the last answer of each relay that was ever asked."""
-    return {row.relay: _offers(row) for row in session.scalars(select(RelayOffers))}
+    return {row.relay: _from_row(row) for row in session.scalars(select(RelayCapabilities))}
 
 
-def takes_smtputf8(session: Session, relays: Collection[str]) -> bool:
+def can_carry_smtputf8(session: Session, relays: Collection[str]) -> bool:
     """Tell whether one of these relays takes addresses beyond ASCII, or has not said yet that it does not."""
-    answers = known(session)
+    answers = read_all(session)
     return not relays or any(relay not in answers or answers[relay].smtputf8 for relay in relays)
 
 
-def _offers(row: RelayOffers) -> Offers:
-    return Offers(smtputf8=row.smtputf8, eightbit=row.eightbit, size=row.size)
+def _from_row(row: RelayCapabilities) -> Capabilities:
+    return Capabilities(smtputf8=row.smtputf8, eightbit=row.eightbit, size=row.size)

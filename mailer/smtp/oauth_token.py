@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 
-SECONDS = 30.0  # the program's time
-KEPT_SECONDS = 45 * 60.0  # providers let them live for an hour
+TIMEOUT_SECONDS = 30.0  # the program's time
+CACHE_SECONDS = 45 * 60.0  # providers let them live for an hour
 OCTETS_MOST = 16_384
 _TOKEN = re.compile(rb"[\x21-\x7e]+")
 
@@ -19,29 +19,29 @@ class NoToken(OSError):
     """The program gave no token: our trouble with the relay, and nobody else's."""
 
 
-class Bearer:
+class OAuthTokenProvider:
     """Tokens from one program, for all connections to one relay."""
 
     def __init__(self, command: str, *, time: Callable[[], float] | None = None) -> None:
         self._command = command
         self._time = time
-        self._token, self._until = "", float("-inf")
-        self._one_at_a_time = asyncio.Lock()
+        self._token, self._expires_at = "", float("-inf")
+        self._lock = asyncio.Lock()
 
-    async def token(self) -> str:
+    async def get_token(self) -> str:
         """Return a token, from the program where none is kept; raises NoToken."""
-        async with self._one_at_a_time:
+        async with self._lock:
             now = self._time or asyncio.get_running_loop().time
-            if now() > self._until:
-                self._token, self._until = await self._ask(), now() + KEPT_SECONDS
+            if now() > self._expires_at:
+                self._token, self._expires_at = await self._run_command(), now() + CACHE_SECONDS
             return self._token
 
-    def refused(self, token: str) -> None:
+    def discard(self, token: str) -> None:
         """Forget a token that the relay did not take."""
         if token == self._token:
-            self._until = float("-inf")
+            self._expires_at = float("-inf")
 
-    async def _ask(self) -> str:
+    async def _run_command(self) -> str:
         quiet = asyncio.subprocess.DEVNULL
         try:
             program = await asyncio.create_subprocess_exec(
@@ -51,7 +51,7 @@ class Bearer:
             raise NoToken(f"The program of token_command= cannot be run: {error.strerror}.") from None
         assert program.stdout is not None
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 said = await program.stdout.read(OCTETS_MOST)
                 while more := await program.stdout.read(OCTETS_MOST):
                     said += more[: OCTETS_MOST - len(said)]

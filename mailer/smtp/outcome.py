@@ -25,7 +25,7 @@ class Outcome:
     doubt: str = ""
 
     @property
-    def enhanced(self) -> str:
+    def enhanced_code(self) -> str:
         """The enhanced status code of RFC 3463, such as "5.1.1", or "" when the server gave none."""
         found = _ENHANCED.match(self.reply)
         return found.group() if found else ""
@@ -33,15 +33,15 @@ class Outcome:
     @property
     def too_large(self) -> bool:
         """Whether the message is larger than a server takes (RFC 3463, x.2.3 and x.3.4)."""
-        return self.state == "refused" and self.enhanced in ("5.2.3", "5.3.4")
+        return self.state == "refused" and self.enhanced_code in ("5.2.3", "5.3.4")
 
     @property
     def about(self) -> About | None:
         """Whom a server's refusal is about; None where no server refused anything."""
         refused = self.code is not None and self.state in ("deferred", "refused")
-        return reply.about(self.code, self.enhanced, self.reply) if refused else None
+        return reply.classify_refusal(self.code, self.enhanced_code, self.reply) if refused else None
 
     @property
-    def ours(self) -> bool:
+    def is_about_us(self) -> bool:
         """Whether the sender's side is to blame: policy, reputation, protocol, or the relay itself."""
         return self.state == "unreachable" or self.about == "ours"

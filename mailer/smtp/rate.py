@@ -12,12 +12,12 @@ PERIODS = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
 }
-FORMS = "5/second, 20/minute, 600/hour or 50000/day"
+RATE_FORMS = "5/second, 20/minute, 600/hour or 50000/day"
 
 GRACE_MOST = timedelta(seconds=1)
 MICROSECOND = timedelta(microseconds=1)
 
-EVERY_OTHER = "*"
+ANY_OTHER_DOMAIN = "*"
 DOMAIN_FORMS = "gmail.com=100/minute, outlook.com=20/minute or *=1000/hour"
 
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(second|minute|hour|day)")
@@ -36,7 +36,7 @@ class Rate:
         """Read `600/hour`; raises ValueError with what to write."""
         found = _RATE.fullmatch(text)
         if not found:
-            raise ValueError(f"write a rate such as {FORMS}")
+            raise ValueError(f"write a rate such as {RATE_FORMS}")
         return cls(limit=int(found[1]), period=PERIODS[found[2]])
 
     @property
@@ -54,7 +54,7 @@ class Rate:
         return f"{self.limit}/{unit}"
 
 
-def per_domain(texts: Sequence[str]) -> Mapping[str, Rate]:
+def parse_per_domain(texts: Sequence[str]) -> Mapping[str, Rate]:
     """Read `gmail.com=100/minute` and the like, by domain; raises ValueError with what to write.
 
     `*` is every domain that is not named, each for itself.

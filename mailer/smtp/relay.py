@@ -9,7 +9,7 @@ from typing import Literal, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from lists.errors import BadSettings
-from mailer.smtp.rate import FORMS, Rate
+from mailer.smtp.rate import RATE_FORMS, Rate
 
 Tls = Literal["none", "opportunistic", "required", "verified", "implicit"]
 
@@ -91,7 +91,7 @@ class Relay:
         wrong: list[str] = []
         weight = _number(query, "weight", 0, WEIGHT_MOST, wrong)
         implicit = parts.scheme == "smtps"
-        trusting = _loopback(host) and "ca_file" not in query
+        trusting = _is_loopback(host) and "ca_file" not in query
         default = "implicit" if implicit else "opportunistic" if trusting else "verified"
         relay = cls(
             host=host,
@@ -124,9 +124,9 @@ class Relay:
     @property
     def loopback(self) -> bool:
         """Whether the relay runs on this very machine."""
-        return _loopback(self.host)
+        return _is_loopback(self.host)
 
-    def scrubbed(self, words: str) -> str:
+    def scrub(self, words: str) -> str:
         """A server's words without our password, which some servers repeat when a login fails."""
         secret = self.password.encode()
         plain = b"\0" + self.username.encode() + b"\0" + secret
@@ -178,7 +178,7 @@ def tls_context(verify: bool, ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def _loopback(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
@@ -233,7 +233,7 @@ def _rate(query: dict[str, str], wrong: list[str]) -> Rate | None:
     try:
         return Rate.parse(query["rate"])
     except ValueError:
-        wrong.append(f"In the SMTP address, rate= must be a rate such as {FORMS}.")
+        wrong.append(f"In the SMTP address, rate= must be a rate such as {RATE_FORMS}.")
         return None
 
 

@@ -24,7 +24,7 @@ from typing import Literal
 About = Literal["person", "domain", "ours", "temporary"]
 
 # What no server says of a recipient: our address, our name or our mail has a bad name, or proves it badly.
-BLAME = (
+BLAME_WORDS = (
     "spamhaus", "spamcop", "barracudacentral", "sorbs", "uceprotect", "surbl", "uribl", "abusix",
     "invaluement", "blocklist", "block list", "blacklist", "black list", "denylist", "dnsbl", "rbl",
     "blocked using", "listed at", "listed in", "on our block",
@@ -47,11 +47,11 @@ POLICY_WORDS = (
     "rejected by an organization", "service refused",
 )  # fmt: skip
 # What Google says of people who get too much is about them, and what greylisting says about nobody.
-DENIED = "access denied"  # with 5.7.x it is said to a client without a login, with 5.4.1 of a mailbox
-NOT_BLAME = (
+ACCESS_DENIED = "access denied"  # with 5.7.x it is said to a client without a login, with 5.4.1 of a mailbox
+NOT_BLAME_WORDS = (
     "receiving mail at a rate", "receiving mail too quickly", "greylist", "graylist", "grey list", "postgrey",
 )  # fmt: skip
-PERSON = (
+PERSON_WORDS = (
     "user unknown", "unknown user", "no such user", "no such recipient", "no such mailbox", "no such address",
     "no such person", "unknown recipient", "recipient unknown", "unknown address", "address unknown",
     "unknown local part", "unknown mailbox", "mailbox unavailable", "mailbox not found", "mailbox unknown",
@@ -65,7 +65,7 @@ PERSON = (
     "no longer available", "address no longer", "not listed in", "usuario desconocido", "no existe",
     "blocked by the recipient", "recipient has blocked", "recipient preferences", "not our customer",
 )  # fmt: skip
-DOMAIN = (
+DOMAIN_WORDS = (
     "domain not found", "domain does not exist", "host not found", "host or domain name not found", "null mx",
     "nullmx", "unrouteable address", "unroutable address", "no mx record", "bad destination system",
     "mail for this domain", "domain is not hosted", "domain isn't in my list",
@@ -79,7 +79,7 @@ CODES: Mapping[str, About] = {
     "2.0": "person", "2.1": "person", "2.2": "person", "2.3": "person",
     "7.13": "person", "7.17": "person", "7.18": "domain",
 }  # fmt: skip
-TALK_CODES = frozenset({500, 502, 503, 504})  # the server did not understand us, whoever the recipient
+PROTOCOL_CODES = frozenset({500, 502, 503, 504})  # the server did not understand us, whoever the recipient
 
 
 def _pattern(words: Sequence[str]) -> re.Pattern[str]:
@@ -87,11 +87,11 @@ def _pattern(words: Sequence[str]) -> re.Pattern[str]:
 
 
 _BLAME, _POLICY, _NOT_BLAME, _PERSON, _DOMAIN = map(
-    _pattern, (BLAME, POLICY_WORDS, NOT_BLAME, PERSON, DOMAIN)
+    _pattern, (BLAME_WORDS, POLICY_WORDS, NOT_BLAME_WORDS, PERSON_WORDS, DOMAIN_WORDS)
 )
 
 
-def about(code: int | None, enhanced: str, words: str) -> About:
+def classify_refusal(code: int | None, enhanced: str, words: str) -> About:
     """Tell whom a refusal (4xx or 5xx) is about; `enhanced` is its code of RFC 3463, or ""."""
     blame = _BLAME.search(words) and not _NOT_BLAME.search(words)
     subject = enhanced.partition(".")[2]
@@ -102,10 +102,10 @@ def about(code: int | None, enhanced: str, words: str) -> About:
         return "ours"
     if subject in CODES:
         return CODES[subject]
-    if _POLICY.search(words) or (subject.startswith("7.") and DENIED in words.lower()):
+    if _POLICY.search(words) or (subject.startswith("7.") and ACCESS_DENIED in words.lower()):
         return "ours"
     if _PERSON.search(words):
         return "person"
     if _DOMAIN.search(words):
         return "domain"
-    return "ours" if subject.startswith(("7.", "5.")) or code in TALK_CODES else "person"
+    return "ours" if subject.startswith(("7.", "5.")) or code in PROTOCOL_CODES else "person"

@@ -344,7 +344,7 @@ def answers_today(session: Session, contact_id: int, *, now: datetime) -> int:
 
 def _has_room(session: Session, mailbox: bytes, *, now: datetime) -> bool:
     """Count one more address that is answered for the first time today: ana+1, ana+2 are of one mailbox."""
-    return signup_throttle.press(session, mailbox, now=_midnight(now)) <= PER_ADDRESS_AND_DAY
+    return signup_throttle.increment(session, mailbox, now=_midnight(now)) <= PER_ADDRESS_AND_DAY
 
 
 def _midnight(now: datetime) -> datetime:

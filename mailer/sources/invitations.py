@@ -259,7 +259,7 @@ class Invitations:
         try:
             calendar = icalendar.request(self._entry(event, entry, reader, in_words))
         except BadInput as trouble:
-            return Refusal(state="held", why=f"{held_messages.OURS}it cannot be written: {trouble}")
+            return Refusal(state="held", why=f"{held_messages.OUR_FAULT}it cannot be written: {trouble}")
         fields = {
             "event_title": event.titled(language),
             "event_when": in_words,

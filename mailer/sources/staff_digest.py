@@ -26,9 +26,9 @@ from lists.subscriptions import Subscription
 from mailer.compose.editions import Editions
 from mailer.compose.source import Addressed, Content, Refusal
 from mailer.coordination import counters, signup_throttle
-from mailer.coordination.counters import Tally
+from mailer.coordination.counters import StoredCounter
 from mailer.coordination.send_hold import Restore
-from mailer.coordination.suspensions import Pause
+from mailer.coordination.suspensions import Suspension
 from mailer.library import law_cards
 from mailer.library.law_cards import FactCard
 from mailer.library.resources import MISSING_LINK
@@ -90,7 +90,7 @@ MATTERS: Sequence[Matter] = (
     ),
     Matter(
         name="pauses",
-        question=lambda _now: _all(Pause.since),
+        question=lambda _now: _all(Suspension.since),
         one={
             "en": "Mail to one server or domain is paused.",
             "es": "El correo a un servidor o dominio está en pausa.",
@@ -118,7 +118,7 @@ MATTERS: Sequence[Matter] = (
     ),
     Matter(
         name="faults",
-        question=lambda _now: _all(OutboxRow.id, held_messages.for_a_fault()),
+        question=lambda _now: _all(OutboxRow.id, held_messages.is_stopped_by_fault()),
         one={
             "en": "One email waits because of a fault of ours.",
             "es": "Un correo espera por una falla nuestra.",
@@ -131,7 +131,7 @@ MATTERS: Sequence[Matter] = (
     ),
     Matter(
         name="servers",
-        question=lambda _now: _all(OutboxRow.id, held_messages.for_a_server()),
+        question=lambda _now: _all(OutboxRow.id, held_messages.is_stopped_by_server()),
         one={
             "en": "One email waits for a mail server that can send it.",
             "es": "Un correo espera un servidor que lo pueda enviar.",
@@ -197,9 +197,11 @@ MATTERS: Sequence[Matter] = (
     Matter(
         name="sign_ups",
         question=lambda now: _all(
-            Tally.since,
-            Tally.what.in_((signup_throttle.SOMEWHERE, signup_throttle.EVERYWHERE)),
-            Tally.since >= counters.step(now - LATELY),
+            StoredCounter.since,
+            StoredCounter.what.in_(
+                (signup_throttle.NETWORK_LIMIT_REACHED, signup_throttle.TOTAL_LIMIT_REACHED)
+            ),
+            StoredCounter.since >= counters.floor_to_step(now - LATELY),
         ),
         one={
             "en": "So many sign-ups came at once that some were turned away in the last day.",

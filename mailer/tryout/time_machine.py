@@ -115,7 +115,7 @@ class TimeMachine:
         """Let no schedule tick and no second machine move: what falls due meanwhile would leave too late."""
         owner = secrets.token_hex(8)
         with self.database.write() as session:
-            if not leases.hold(session, MOVING, owner=owner, real=self.clock.real(), length=MOVING_LENGTH):
+            if not leases.acquire(session, MOVING, owner=owner, real=self.clock.real(), length=MOVING_LENGTH):
                 raise Conflict("The clock is being moved already. Please wait until it stands still.")
         try:
             yield
@@ -148,4 +148,4 @@ class TimeMachine:
 
     def _anything_due(self) -> bool:
         with self.database.read() as session:
-            return outbox.anything_due(session, now=self.clock.now())
+            return outbox.is_anything_due(session, now=self.clock.now())

@@ -13,7 +13,7 @@ from mailer.outbox import outbox, stats
 from mailer.outbox.attempts import Attempt
 from mailer.outbox.outbox import Entry, OutboxRow
 from mailer.service import Service
-from mailer.smtp.connection import Connection
+from mailer.smtp.connection import SmtpConnection
 from mailer.smtp.relay import Relay
 from tests.bench.installation import broadcast, installation
 from tests.bench.sink import CONNECTIONS, OCTETS, sink, source
@@ -104,10 +104,10 @@ def run(built: Service, factory: Loop, *, journaled: bool = True) -> None:
 class Forgetful(Journal):
     """A journal that writes nothing down."""
 
-    def about(self, row: int, attempt: int) -> None:
+    def record_dot(self, row: int, attempt: int) -> None:
         """Forget it."""
 
-    def answered(self, row: int, attempt: int, state: str) -> None:
+    def record_outcome(self, row: int, attempt: int, state: str) -> None:
         """Forget it."""
 
 
@@ -134,7 +134,7 @@ async def _push(port: int, messages: int) -> None:
     numbers = iter(range(messages))
 
     async def one() -> None:
-        door = Connection(relay, helo="lists.example")
+        door = SmtpConnection(relay, helo="lists.example")
         for _ in numbers:
             outcome = await door.send(
                 sender="campaign@lists.example", recipient="ben@neighbor.example", message=message
@@ -154,7 +154,7 @@ def _fill(built: Service) -> None:
 def _octets(built: Service) -> int:
     """How large the first message is, as it will leave."""
     with built.database.read() as session:
-        row = session.execute(select(*outbox.ENTRY).order_by(OutboxRow.id).limit(1)).one()
+        row = session.execute(select(*outbox.ENTRY_COLUMNS).order_by(OutboxRow.id).limit(1)).one()
         letter = built.composer.compose(session, [Entry(**row._mapping)], now=built.clock.now())[0]
     assert isinstance(letter, Ready), letter
     return len(letter.message)
@@ -162,5 +162,5 @@ def _octets(built: Service) -> int:
 
 def _check(built: Service, messages: int) -> None:
     with built.database.read() as session:
-        assert stats.counts(session) == {("broadcast", "sent"): messages}
+        assert stats.count_by_kind_and_state(session) == {("broadcast", "sent"): messages}
         assert session.scalar(select(func.count(Attempt.id))) == messages

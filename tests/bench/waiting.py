@@ -67,7 +67,7 @@ def filling(people: int) -> Iterator[Line]:
         thread.join()
         took = time.perf_counter() - begun
         with built.database.read() as session:
-            assert stats.counts(session) == {("broadcast", "queued"): people}
+            assert stats.count_by_kind_and_state(session) == {("broadcast", "queued"): people}
         about = f"the longest of {len(waits)}, median {statistics.median(waits) * 1000:.0f} ms"
         about += f", {refused} gave up" if refused else ""
         yield at_most(f"a web write while {people:,} rows are filled", max(waits), WEB_WRITE, about=about)

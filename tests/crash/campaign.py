@@ -225,7 +225,7 @@ class Campaign:
     def waiting(self) -> int:
         """How many rows are not settled yet."""
         with self.built.database.read() as session:
-            return outbox.waiting(session, now=self.built.clock.now())
+            return outbox.count_waiting(session, now=self.built.clock.now())
 
     def let_one_expire(self) -> str:
         """Make it too late for one waiting message of the update; returns its reader."""

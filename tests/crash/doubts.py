@@ -26,8 +26,8 @@ def stranded(campaign: Campaign) -> list[str]:
     for home in (campaign.home, *campaign.elsewhere):
         with suppress(BadInput):  # a worker that sent nothing leaves no journal
             for testimony in journal.read_all(home / journal.FOLDER):
-                begun |= testimony.begun
-                answered |= {attempt for attempt, state in testimony.ended.items() if state != STAYS}
+                begun |= testimony.started_attempts
+                answered |= {attempt for attempt, state in testimony.outcomes.items() if state != STAYS}
     return list(_stranded(campaign, begun, answered))
 
 

@@ -48,12 +48,12 @@ ASK = "mailer.sources.confirmations.Confirmations.ask"
 LEAVE = "mailer.web.public.leaving.leave"
 SETTLE = "mailer.sources.sequences.Sequences.settle"
 COMPOSE = "mailer.compose.composer.Composer.compose"
-SEND = "mailer.smtp.connection.Connection.send"
-ABOUT = "mailer.delivery.journal.Journal.about"
-ANSWERED = "mailer.delivery.journal.Journal.answered"
-WRITE_DOWN = "mailer.delivery.results.write_down"
+SEND = "mailer.smtp.connection.SmtpConnection.send"
+ABOUT = "mailer.delivery.journal.Journal.record_dot"
+ANSWERED = "mailer.delivery.journal.Journal.record_outcome"
+WRITE_DOWN = "mailer.delivery.results.record_and_settle"
 RECORD = "mailer.outbox.outbox.record"
-RESCUE = "mailer.delivery.rescue.Rescue.of_the_dead"
+RESCUE = "mailer.delivery.rescue.Rescue.settle_dead"
 
 DOT = Point(name="dot: written, not answered", where=ABOUT, moment="soon after")
 
@@ -93,7 +93,7 @@ POINTS: tuple[Point, ...] = (
         moment="after",
         scene="stop",
     ),
-    Point(name="rescue: read", where="mailer.outbox.outbox.claimed_by", moment="after", scene="rescue"),
+    Point(name="rescue: read", where="mailer.outbox.outbox.list_claimed_by", moment="after", scene="rescue"),
     *_both("rescue: written", RECORD, "rescue", within=RESCUE),
     Point(name="rescue: done", where=RESCUE, moment="after", scene="rescue"),
     Point(

@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from mailer.outbox import in_doubt
 from mailer.outbox.outbox import OutboxRow
-from mailer.outbox.stats import counts
+from mailer.outbox.stats import count_by_kind_and_state
 from tests.crash import chance, doubts, scenes, verdict
 from tests.crash.campaign import WAIT_SECONDS, Campaign, campaign
 from tests.crash.points import POINTS, Point
@@ -63,7 +63,7 @@ def _decide(made: Campaign) -> None:
     there = made.tape.distinct()
     with made.built.database.write() as session:
         for number, email in made.unknown():
-            decision: in_doubt.Decision = "sent" if there[email] >= made.expected[email] else "resend"
+            decision: in_doubt.Resolution = "sent" if there[email] >= made.expected[email] else "resend"
             in_doubt.resolve(session, number, decision, now=made.built.clock.now())
 
 
@@ -73,7 +73,7 @@ def until_settled(made: Campaign, *, seconds: float = FINISH_SECONDS) -> None:
     end = time.monotonic() + seconds
     while True:
         with made.built.database.read() as session:
-            states = {state for _, state in counts(session)}
+            states = {state for _, state in count_by_kind_and_state(session)}
         if states <= SETTLED:
             return
         assert time.monotonic() < end, f"not everything is settled: {states}\n{made.log()}"

@@ -130,7 +130,7 @@ def _resolve(campaign: Campaign, point: Point) -> None:
     """Staff look at what nobody is sure about, and decide."""
     if not campaign.unknown():
         _work(campaign, DOT)
-        campaign.built.rescue.of_the_dead()
+        campaign.built.rescue.settle_dead()
     number, email = campaign.unknown()[0]
     decision = "--sent" if email in campaign.tape.distinct() else "--resend"
     campaign.die(campaign.victim(point, "outbox", "resolve", str(number), decision))

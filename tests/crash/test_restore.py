@@ -226,7 +226,7 @@ def test_of_a_restore_whose_end_was_killed_nothing_that_came_later_is_lost(
     number = steps.run(lambda: restore(unharmed, lost, clock, departures=None))[1]
     assert steps.run(lambda: restore(harmed, lost, clock, departures=None), die_at=number - 4)[0] == -9
     with harmed.database.write() as session:
-        assert send_hold.held(session) is not None
+        assert send_hold.find_unsettled(session) is not None
         subscriptions.leave(session, contact_id=1, list="organizers", now=clock.now())
     with pytest.raises(Conflict, match="was put back into"):
         second = Lost(backup=another(lost, clock, harmed), departures=lost.departures, journals=lost.journals)

@@ -35,7 +35,7 @@ HELD = 10  # claimed rows at least, when a worker is stopped
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Watch for as long as the short lease of these workers needs."""
     monkeypatch.setattr(rescue, "SILENT_SECONDS", LEASE / 2)
-    monkeypatch.setattr(rescue, "GLANCE_SECONDS", 1.0)
+    monkeypatch.setattr(rescue, "OBSERVED_SECONDS_MOST", 1.0)
 
 
 @contextmanager
@@ -78,8 +78,8 @@ def rescued(made: Campaign, *, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(1.0)
-        made.built.rescue.of_the_dead()
-        made.built.rescue.of_the_overdue()
+        made.built.rescue.settle_dead()
+        made.built.rescue.settle_overdue()
 
 
 def drained(made: Campaign) -> None:

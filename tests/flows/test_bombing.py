@@ -83,8 +83,8 @@ def test_a_thousand_addresses_from_one_network_make_sixty_mails(service: Service
             [("/join", "203.0.113.9", {"email": f"p{each}@example.org"}) for each in range(TRIES)],
         )
     assert statuses == {
-        200: signup_throttle.SIGN_UPS_PER_SOURCE,
-        429: TRIES - signup_throttle.SIGN_UPS_PER_SOURCE,
+        200: signup_throttle.SIGNUPS_PER_NETWORK,
+        429: TRIES - signup_throttle.SIGNUPS_PER_NETWORK,
     }
     assert mails(service) == {"interest": 60}
     assert [line["event"] for line in logs] == ["sign-ups from one network are turned away for this hour"]
@@ -130,7 +130,7 @@ def test_hundreds_of_spellings_of_one_mailbox_from_everywhere_make_three_mails(
 def test_hundreds_of_addresses_from_everywhere_are_stopped_by_the_brake_of_all(
     service: Service, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signup_throttle, "SIGN_UPS_ALTOGETHER", 100)  # 3,000 in earnest, which takes long
+    monkeypatch.setattr(signup_throttle, "SIGNUPS_TOTAL", 100)  # 3,000 in earnest, which takes long
     with capture_logs() as logs:
         statuses = send(
             port, [("/join", network(each), {"email": f"p{each}@example.org"}) for each in range(300)]

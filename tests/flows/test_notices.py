@@ -47,7 +47,7 @@ def update(service: Service) -> None:
 
 def states(service: Service) -> dict[tuple[str, str], int]:
     with service.database.read() as session:
-        return stats.counts(session)
+        return stats.count_by_kind_and_state(session)
 
 
 async def test_an_empty_slot_is_told_to_staff_once_and_filling_it_lets_the_letter_go(

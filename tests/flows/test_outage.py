@@ -36,7 +36,9 @@ from tests.relays import (
 def test_a_relay_down_for_48_hours_costs_no_attempt_and_everything_leaves_afterwards_once(
     embedded: Service, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_pool, "REST_LONGEST", 600.0)  # as it is, a minute, but ten times as many looks
+    monkeypatch.setattr(
+        relay_pool, "BACKOFF_LONGEST", 600.0
+    )  # as it is, a minute, but ten times as many looks
     monkeypatch.setattr(delivery, "RENEW_SECONDS", 30.0)
     monkeypatch.setattr(delivery, "POLL_SECONDS", 5.0)
     crowd(embedded, 30)

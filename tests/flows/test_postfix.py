@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailer.smtp.connection import Connection, Relay
+from mailer.smtp.connection import Relay, SmtpConnection
 from tests.peers.certificates import Authority
 from tests.peers.postfix import as_sent, postfix
 
@@ -27,7 +27,7 @@ def server():
 
 
 async def send(url, recipient, *letters):
-    door = Connection(Relay.parse(url), helo="mailer.lists.example")
+    door = SmtpConnection(Relay.parse(url), helo="mailer.lists.example")
     outcomes = [await door.send(sender=SENDER, recipient=recipient, message=letter) for letter in letters]
     await door.close()
     return outcomes if len(outcomes) > 1 else outcomes[0]
@@ -54,7 +54,12 @@ async def test_implicit_tls_reaches_ben_as_well(server):
 
 async def test_cleo_is_unknown_there_and_refused_by_name(server):
     outcome = await send(server.url(), CLEO, LETTERS[0])
-    assert (outcome.state, outcome.code, outcome.enhanced, outcome.ours) == ("refused", 550, "5.1.1", False)
+    assert (outcome.state, outcome.code, outcome.enhanced_code, outcome.is_about_us) == (
+        "refused",
+        550,
+        "5.1.1",
+        False,
+    )
     assert CLEO in outcome.reply
     assert server.mailbox(CLEO) == []
 
@@ -71,7 +76,7 @@ async def test_a_server_with_another_authority_s_certificate_is_unreachable(serv
 
 async def test_a_wrong_password_is_the_relay_s_trouble_and_stays_out_of_the_reply(server):
     outcome = await send(server.url(password="wrong-sesame"), ANA, LETTERS[0])
-    assert (outcome.state, outcome.code, outcome.enhanced) == ("unreachable", 535, "5.7.8")
+    assert (outcome.state, outcome.code, outcome.enhanced_code) == ("unreachable", 535, "5.7.8")
     assert "authentication" in outcome.reply.lower()
     assert "sesame" not in outcome.reply
     assert "sesame" not in server.log()
@@ -80,7 +85,7 @@ async def test_a_wrong_password_is_the_relay_s_trouble_and_stays_out_of_the_repl
 async def test_without_a_login_nothing_is_taken_and_nobody_is_blamed(server):
     url = f"smtp://localhost:{server.port}?tls=required"
     outcome = await send(url, ANA, LETTERS[0])
-    assert (outcome.state, outcome.ours) == ("refused", True)
+    assert (outcome.state, outcome.is_about_us) == ("refused", True)
 
 
 async def test_too_large_a_letter_is_refused_before_it_is_sent(server):

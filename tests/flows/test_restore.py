@@ -166,7 +166,7 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
         assert contacts.find(session, finn.address) is None
         assert suppressions.reason(session, finn.address.digest) == "forgotten"
         assert not session.scalars(select(Posted.id).where(Posted.to == finn.email)).all()
-        assert in_doubt.restored(session) == 2  # the update to Ben and to Eva; Finn's row is gone
+        assert in_doubt.count_restored(session) == 2  # the update to Ben and to Eva; Finn's row is gone
     restored.close()
 
 
@@ -225,7 +225,7 @@ def test_the_journals_of_the_lost_machine_say_what_left(
     service.deliver_until_empty()
     restored = put_back(second, file, clock)
     with restored.database.write() as session:
-        held = send_hold.held(session)
+        held = send_hold.find_unsettled(session)
         assert held is not None
         assert restore_gap.testify(session, journal.read_all(service.rescue.folder), restore=held) == 1
         states = {row.contact_id: row.state for row in session.scalars(select(OutboxRow))}

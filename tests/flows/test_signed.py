@@ -14,7 +14,7 @@ from mailer.outbox import outbox
 from mailer.outbox.outbox import Result
 from mailer.service import Service, build
 from mailer.settings.loading import Settings
-from mailer.smtp.connection import Connection
+from mailer.smtp.connection import SmtpConnection
 from mailer.smtp.relay import Relay
 from tests.bench.installation import broadcast
 from tests.clocks import StoppedClock
@@ -109,7 +109,7 @@ async def test_dots_and_empty_lines_survive_the_way(signing: Service, clock: Sto
     message += b".\r\n..\r\n.x\r\n\r\n \r\nx \t y\r\n\r\n\r\n"
     signed = Signer(selectors=keys).sign(message, at=clock.now())
     async with polite() as peer:
-        connection = Connection(Relay(host="127.0.0.1", port=peer.port, tls="none"), helo=DOMAIN)
+        connection = SmtpConnection(Relay(host="127.0.0.1", port=peer.port, tls="none"), helo=DOMAIN)
         to = "ana@stmark.example.org"
         outcome = await connection.send(sender=f"campaign@{DOMAIN}", recipient=to, message=signed)
         await connection.close()

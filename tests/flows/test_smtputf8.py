@@ -9,7 +9,7 @@ from mailer.delivery.delivery import Delivery
 from mailer.outbox.held_messages import NO_SMTPUTF8
 from mailer.service import Service
 from mailer.smtp import capabilities
-from mailer.smtp.capabilities import Offers
+from mailer.smtp.capabilities import Capabilities
 from mailer.smtp.relay import Relay
 from mailer.sources import staff_digest
 from tests import people
@@ -147,13 +147,13 @@ async def test_who_left_meanwhile_gets_nothing(service: Service, clock: StoppedC
 
 
 def test_what_servers_said_is_known_to_other_processes(service: Service, clock: StoppedClock) -> None:
-    able = Offers(smtputf8=True, eightbit=True, size=0)
-    unable = Offers(smtputf8=False, eightbit=True, size=1_000)
+    able = Capabilities(smtputf8=True, eightbit=True, size=0)
+    unable = Capabilities(smtputf8=False, eightbit=True, size=1_000)
     with service.database.write() as session:
-        assert capabilities.takes_smtputf8(session, ["a:25"])  # not known yet
-        assert capabilities.note(session, "a:25", unable, now=clock.now())
-        assert not capabilities.note(session, "a:25", unable, now=clock.now() + timedelta(minutes=1))
-        assert not capabilities.takes_smtputf8(session, ["a:25"])
-        assert capabilities.takes_smtputf8(session, ["a:25", "b:25"])
-        capabilities.note(session, "b:25", able, now=clock.now())
-        assert capabilities.known(session) == {"a:25": unable, "b:25": able}
+        assert capabilities.can_carry_smtputf8(session, ["a:25"])  # not known yet
+        assert capabilities.record(session, "a:25", unable, now=clock.now())
+        assert not capabilities.record(session, "a:25", unable, now=clock.now() + timedelta(minutes=1))
+        assert not capabilities.can_carry_smtputf8(session, ["a:25"])
+        assert capabilities.can_carry_smtputf8(session, ["a:25", "b:25"])
+        capabilities.record(session, "b:25", able, now=clock.now())
+        assert capabilities.read_all(session) == {"a:25": unable, "b:25": able}

@@ -54,7 +54,7 @@ async def test_the_other_relay_takes_over_from_one_that(
     assert set(arrived.values()) == {1} and len(arrived) == 41
     assert broken.letters == [] and cleo.email not in arrived
     assert {row.tries for row in rows(service)} == {1}  # none of it cost anybody an attempt
-    assert delivery.lanes[0].trouble and not delivery.trouble
+    assert delivery.pools[0].trouble and not delivery.trouble
 
 
 async def test_a_relay_that_is_gone_in_the_middle_hands_over_to_the_other(

@@ -90,7 +90,7 @@ def leaving(service: Service, session: Session) -> dict[str, bytes]:
     fresh = replace(service.composer)  # it remembers no edition of an example that was taken back
     composed = fresh.compose(session, entries, now=now)
     sent = [each for each in composed if isinstance(each, Ready)]
-    results = [Result(entry=each.entry, state="sent", tried=True, outcome="sent") for each in sent]
+    results = [Result(entry=each.entry, state="sent", costs_attempt=True, outcome="sent") for each in sent]
     outbox.record(session, results, now=now)
     return {f"{each.entry.kind} {each.entry.list}".strip(): each.message for each in sent}
 

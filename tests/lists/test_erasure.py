@@ -91,7 +91,9 @@ def test_forgetting_erases_every_row_of_every_table_that_speaks_of_the_person(
             session, worker="w", limit=9, now=clock.now(), lease_until=clock.advance(seconds=45)
         )
         results = [
-            outbox.Result(entry=entry, state="sent", tried=True, address=zenobia.email, outcome="sent")
+            outbox.Result(
+                entry=entry, state="sent", costs_attempt=True, address=zenobia.email, outcome="sent"
+            )
             for entry in taken
             if entry.contact_id == zenobia.id
         ]

@@ -74,7 +74,7 @@ class Work(Process):
         self.loop.wake()
 
     async def _deliver(self, *, until_empty: bool) -> None:
-        async with heartbeat.beating(self.service.database, self.service.clock, worker=self.name):
+        async with heartbeat.keep_beating(self.service.database, self.service.clock, worker=self.name):
             await self.delivery.run(until_empty=until_empty)
 
     def turn(self) -> None:

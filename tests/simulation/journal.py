@@ -17,20 +17,20 @@ class SimulatedJournal(Journal):
         super().__init__(folder, worker=process.name)
         self._open = True
 
-    def about(self, row: int, attempt: int) -> None:
+    def record_dot(self, row: int, attempt: int) -> None:
         self.process.world.witness.dot(self.process, row, attempt)
         self.process.step("journal: before the line")
         if self.process.world.faults.refuses_journal():
             raise OSError(errno.ENOSPC, "No space left on device")
-        super().about(row, attempt)
+        super().record_dot(row, attempt)
         self.process.world.witness.journals.begin(row, attempt)
         self.process.step("journal: after the line")
 
-    def answered(self, row: int, attempt: int, state: str) -> None:
+    def record_outcome(self, row: int, attempt: int, state: str) -> None:
         self.process.step("answer: before its line")
         if self.process.world.faults.refuses_journal():
             raise OSError(errno.ENOSPC, "No space left on device")
-        super().answered(row, attempt, state)
+        super().record_outcome(row, attempt, state)
         self.process.world.witness.journals.answer(row, attempt, state)
         self.process.step("answer: after its line")
 

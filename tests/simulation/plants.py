@@ -46,7 +46,7 @@ class Plant:
 
 
 BUFFERED = """kept = self.__dict__.setdefault("kept", [])
-    kept.append(_packed(mark, row, attempt))
+    kept.append(_pack(mark, row, attempt))
     if len(kept) == 64:
         self._file.write(b"".join(kept))
         kept.clear()"""
@@ -57,7 +57,7 @@ PLANTS: Mapping[str, Plant] = {
         module=journal,
         owner=journal.Journal,
         function="_line",
-        written="self._file.write(_packed(mark, row, attempt))",
+        written="self._file.write(_pack(mark, row, attempt))",
         instead=BUFFERED,
         found_by=("never was unknown",),
         provoked={"kill_often": 1.0, "kill_within": 150, "calm": 0.0, "people": 30, "locked": 0.0},
@@ -84,8 +84,8 @@ PLANTS: Mapping[str, Plant] = {
         module=outbox,
         owner=outbox,
         function="record",
-        written="else _HELD | _LOST)",
-        instead="else _HELD)",
+        written="else _IS_CLAIMED | _IS_LOST)",
+        instead="else _IS_CLAIMED)",
         found_by=("its final dot was never written",),
         provoked={
             "workers": 2,
@@ -102,8 +102,8 @@ PLANTS: Mapping[str, Plant] = {
     "no sleep": Plant(
         sentence="the lease does not count the sleep of the machine",
         module=worker_lease,
-        owner=worker_lease.Tenure,
-        function="until",
+        owner=worker_lease.WorkerLease,
+        function="find_dot_deadline",
         written="self.clock.elapsed()",
         instead="self.clock.monotonic()",
         found_by=("which it holds no more", "after its lease is over"),
@@ -121,7 +121,7 @@ PLANTS: Mapping[str, Plant] = {
     "places kept": Plant(
         sentence="stalled messages keep their places, and none is reserved for urgent mail",
         module=relay_pool,
-        owner=relay_pool.Lane,
+        owner=relay_pool.RelayPool,
         function="has_room",
         written="self.busy + self.resting - self.stalled < usually + (self.reserve if urgent else 0)",
         instead="self.busy + self.resting < usually",
@@ -161,8 +161,8 @@ PLANTS: Mapping[str, Plant] = {
         sentence="a pause of a domain is asked only when rows are claimed",
         module=recorder,
         owner=recorder.Recorder,
-        function="unless_paused",
-        written="verdicts.back(letter.entry) if waits(letter) else letter",
+        function="give_back_paused",
+        written="results.give_back(letter.entry) if waits(letter) else letter",
         instead="letter",
         found_by=("after a pause of",),
         provoked={

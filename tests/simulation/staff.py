@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from mailer.coordination import suspensions
-from mailer.coordination.suspensions import DOMAIN, RELAY
+from mailer.coordination.suspensions import DOMAIN_SCOPE, RELAY_SCOPE
 from mailer.service import Service
 from tests.simulation.neighbors import DOMAINS
 
@@ -31,8 +31,8 @@ class Staff:
 
     def pause(self) -> None:
         """Let mail to a relay, or to a domain of recipients, wait."""
-        scopes = [f"{RELAY}{relay.name}:25" for relay in self.world.relays]
-        scope = self._chance.choice([*scopes, *(f"{DOMAIN}{domain}" for domain in DOMAINS)])
+        scopes = [f"{RELAY_SCOPE}{relay.name}:25" for relay in self.world.relays]
+        scope = self._chance.choice([*scopes, *(f"{DOMAIN_SCOPE}{domain}" for domain in DOMAINS)])
         length = self._chance.uniform(0.5, LONGEST)
 
         def work(session: Session, service: Service) -> Callable[[], None]:

@@ -122,10 +122,10 @@ class Stage:
         compiled: Compiled = known[0]
         return compiled
 
-    def anything_due(self, session: Session, *, now: datetime, least: int = outbox.LAST) -> bool:
+    def anything_due(self, session: Session, *, now: datetime, least: int = outbox.LEAST_URGENT) -> bool:
         """Look whether a row is due, but not again before the database or the hour has changed."""
         assert self.world is not None
-        if least != outbox.LAST:
+        if least != outbox.LEAST_URGENT:
             return _anything_due(session, now=now, least=least)
         known, until = self._idle
         if known == self.world.witness.commits and now < until:
@@ -142,7 +142,7 @@ class Stage:
         raise structlog.DropEvent
 
 
-_load, _compile, _anything_due = editions.load, rendering.compile, outbox.anything_due
+_load, _compile, _anything_due = editions.load, rendering.compile, outbox.is_anything_due
 
 
 @cache

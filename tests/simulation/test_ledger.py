@@ -17,7 +17,7 @@ from lists import contacts
 from lists.contacts import Contact
 from lists.db import Database
 from mailer.outbox import in_doubt, outbox, stats
-from mailer.outbox.in_doubt import Decision
+from mailer.outbox.in_doubt import Resolution
 from mailer.outbox.outbox import STATES, Entry, OutboxRow, Result
 from mailer.policy import POLICY
 from mailer.smtp import doubt
@@ -138,7 +138,7 @@ class Ledger(RuleBasedStateMachine):
             return
         some = data.draw(st.lists(st.sampled_from(self.claims), max_size=4, unique_by=lambda entry: entry.id))
         due_at = self.now + later if outcome == "queued" else None
-        results = [Result(entry=entry, state=outcome, tried=tried, due_at=due_at) for entry in some]
+        results = [Result(entry=entry, state=outcome, costs_attempt=tried, due_at=due_at) for entry in some]
         with self.database.write() as session:
             kept = outbox.record(session, results, now=self.now)
         mine = {entry.id for entry in some if self._is_mine(entry, tried and outcome in ("sent", "failed"))}
@@ -169,7 +169,7 @@ class Ledger(RuleBasedStateMachine):
     def rescue(self) -> None:
         dead = [row for _, row in self._in("sending") if row.lease_until and row.lease_until < self.real]
         with self.database.write() as session:
-            lost = outbox.overdue(session, real=self.real, limit=1_000)
+            lost = outbox.list_overdue(session, real=self.real, limit=1_000)
             outbox.give_back(session, lost)
         assert len(lost) == len(dead)
         for row in dead:
@@ -179,7 +179,7 @@ class Ledger(RuleBasedStateMachine):
     def give_up_for_lost(self, worker: str) -> None:
         dead = [row for _, row in self._in("sending") if row.worker == worker and row.lease_until < self.real]
         with self.database.write() as session:
-            gone = outbox.overdue(session, real=self.real, limit=1_000, workers=[worker])
+            gone = outbox.list_overdue(session, real=self.real, limit=1_000, workers=[worker])
             lost = {"state": "unknown", "why": doubt.LOST, "outcome": "unknown", "tried": True}
             outbox.record(session, [Result(entry=entry, **lost) for entry in gone], now=self.now)
         assert len(gone) == len(dead)
@@ -187,7 +187,7 @@ class Ledger(RuleBasedStateMachine):
             row.give_up()
 
     @rule(data=st.data(), decision=st.sampled_from(["sent", "resend"]))
-    def decide(self, data: st.DataObject, decision: Decision) -> None:
+    def decide(self, data: st.DataObject, decision: Resolution) -> None:
         """Staff decide about a row of which nobody can say whether it arrived."""
         doubtful = sorted(number for number, _ in self._in("unknown"))
         if not doubtful:
@@ -204,7 +204,7 @@ class Ledger(RuleBasedStateMachine):
     def rescue_from_one(self, worker: str) -> None:
         dead = [row for _, row in self._in("sending", "unknown") if row.worker == worker]
         with self.database.write() as session:
-            lost = outbox.claimed_by(session, worker)
+            lost = outbox.list_claimed_by(session, worker)
             outbox.give_back(session, lost)
         assert len(lost) == len(dead)
         for row in dead:
@@ -261,8 +261,8 @@ class Ledger(RuleBasedStateMachine):
         columns = ("key", "contact_id", "state", "attempt", "tries", "worker", "lease_until", "due_at")
         with self.database.read() as session:
             found = {row.id: row for row in session.scalars(select(OutboxRow))}
-            sums = stats.counts(session)
-            due = outbox.anything_due(session, now=self.now)
+            sums = stats.count_by_kind_and_state(session)
+            due = outbox.is_anything_due(session, now=self.now)
         for row in found.values():
             assert row.state in STATES
             assert (row.state == "sending") == (row.lease_until is not None)

@@ -9,7 +9,7 @@ from mailer.cli.outbox import resolving, retrying
 from mailer.coordination import counters, suspensions
 from mailer.outbox import attempts, stats
 from mailer.outbox.outbox import STATES
-from mailer.outbox.stats import Census
+from mailer.outbox.stats import OutboxStats
 from mailer.people import message_history, messages
 from mailer.policy import POLICY
 
@@ -93,10 +93,10 @@ command.add_command(retrying.command)
 def show_stats(*, as_json: bool) -> None:
     """Count messages by kind and state, and say what waits, why, and when it will have left."""
     with opening.service() as service, service.database.read() as session:
-        counted = stats.take(session, now=service.clock.now())
+        counted = stats.collect(session, now=service.clock.now())
         reasons = messages.reasons(session)
-        relays = _by_relay(attempts.of_relays(counters.in_all(session)))
-        paused = sorted(suspensions.all_of_them(session))
+        relays = _by_relay(attempts.select_relay_totals(counters.read_totals(session)))
+        paused = sorted(suspensions.read_all(session))
     kinds = [
         {"kind": kind, **{state: counted.counts.get((kind, state), 0) for state in STATES}}
         for kind in sorted({kind for kind, _ in counted.counts})
@@ -134,10 +134,10 @@ def _sum(kinds: Sequence[Mapping[str, object]], used: Sequence[str]) -> Sequence
     return [{"kind": "all", **sums}] if len(kinds) > 1 else []
 
 
-def _figures(counted: Census) -> dict[str, object]:
+def _figures(counted: OutboxStats) -> dict[str, object]:
     age = counted.age
     return {
-        "states": {state: counted.state(state) for state in STATES},
+        "states": {state: counted.count_in_state(state) for state in STATES},
         "due": counted.waiting,
         "later": counted.later,
         "next_due": counted.next_due,
@@ -149,7 +149,7 @@ def _figures(counted: Census) -> dict[str, object]:
     }
 
 
-def _spoken(counted: Census) -> dict[str, object]:
+def _spoken(counted: OutboxStats) -> dict[str, object]:
     finish = counted.finish
     if not counted.waiting:
         done = "nothing waits"

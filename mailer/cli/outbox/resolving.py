@@ -12,7 +12,7 @@ from lists.errors import BadInput
 from mailer.batches import write_in_batches
 from mailer.cli import opening, output
 from mailer.outbox import in_doubt
-from mailer.outbox.in_doubt import Decision, Which
+from mailer.outbox.in_doubt import Resolution, Selection
 from mailer.policy import POLICY
 from mailer.service import Service
 from mailer.sources import broadcasts
@@ -43,7 +43,7 @@ def command(
     kind: str | None,
     age: str | None,
     restored: bool,
-    decision: Decision | None,
+    decision: Resolution | None,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -70,13 +70,15 @@ def command(
             assert decision is not None
             _resolve_one(service, number, decision)
             return
-        which = Which(kind=kind, broadcast=broadcast, before=service.clock.now() - _age(age) if age else None)
+        which = Selection(
+            kind=kind, broadcast=broadcast, before=service.clock.now() - _age(age) if age else None
+        )
         words = {"broadcast": broadcast, "kind": kind, "older than": age}
         subject = ", ".join(f"{name} {word}" for name, word in words.items() if word is not None)
         _resolve_many(service, which, decision, subject=subject or "all", yes=yes, as_json=as_json)
 
 
-def _resolve_one(service: Service, number: int | None, decision: Decision) -> None:
+def _resolve_one(service: Service, number: int | None, decision: Resolution) -> None:
     """Decide about one message, or about all of a restore."""
     with service.database.write() as session:
         now = service.clock.now()
@@ -93,7 +95,7 @@ def _resolve_one(service: Service, number: int | None, decision: Decision) -> No
 
 
 def _resolve_many(
-    service: Service, which: Which, decision: Decision | None, *, subject: str, yes: bool, as_json: bool
+    service: Service, which: Selection, decision: Resolution | None, *, subject: str, yes: bool, as_json: bool
 ) -> None:
     if as_json and decision is not None and not yes:
         raise BadInput(
@@ -102,7 +104,7 @@ def _resolve_many(
     with service.database.read() as session:
         if which.broadcast is not None:
             broadcasts.get(session, which.broadcast)
-        counted = in_doubt.look(session, which, now=service.clock.now())
+        counted = in_doubt.count_unresolved(session, which, now=service.clock.now())
     total = _sum(counted)
     if not as_json:
         output.rows(counted, columns=COUNTED, as_json=False, none="Nothing of this waits for a decision.")
@@ -120,7 +122,7 @@ def _resolve_many(
         output.say(f"Decided about {_messages(decided)}: they {done}.")
 
 
-def _decide(service: Service, which: Which, decision: Decision, *, subject: str) -> int:
+def _decide(service: Service, which: Selection, decision: Resolution, *, subject: str) -> int:
     """Decide about all of them, some at a time; the act is written down with the first."""
     noted = False
 
@@ -136,7 +138,7 @@ def _decide(service: Service, which: Which, decision: Decision, *, subject: str)
     return max(write_in_batches(service.database, service.clock, decide, limit=1))
 
 
-def _question(total: int, decision: Decision) -> str:
+def _question(total: int, decision: Resolution) -> str:
     if decision == "sent":
         return f"Count {_messages(total)} as sent?"
     return f"Send {_messages(total)} once more? Whoever has it already will get it twice."

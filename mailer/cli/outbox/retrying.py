@@ -16,9 +16,9 @@ from mailer.sources.journeys import Journey
 
 COLUMNS = {"number": "Messages", "kind": "Kind", "state": "State", "why": "Why", "advice": "What to do"}
 ADVICE = {
-    held_messages.OURS: "Mend the text or the name that it tells of; then --all."
+    held_messages.OUR_FAULT: "Mend the text or the name that it tells of; then --all."
     " For an update, send a mended text.",
-    held_messages.SERVER: "It leaves by itself once a mail server says it can; see docs/operating.md.",
+    held_messages.SERVER_LIMIT: "It leaves by itself once a mail server says it can; see docs/operating.md.",
 }
 
 
@@ -69,7 +69,7 @@ def _show(service: Service, *, as_json: bool) -> None:
                 "why": each.why,
                 "advice": next(said for prefix, said in ADVICE.items() if each.why.startswith(prefix)),
             }
-            for each in held_messages.kept(session)
+            for each in held_messages.count_by_reason(session)
         ]
     none = "Nothing is kept back by a fault of ours or a limit of our mail servers."
     output.rows(rows, columns=COLUMNS, as_json=as_json, none=none)

@@ -57,7 +57,7 @@ class Reading:
         """Tell whether a mail server of ours may take addresses with letters beyond ASCII before the @."""
         service = self.visit.service
         with service.database.read() as session:
-            return capabilities.takes_smtputf8(session, service.relay_names)
+            return capabilities.can_carry_smtputf8(session, service.relay_names)
 
     def place(self, *, needed: bool) -> Place | None:
         """Read the ZIP code; one that is not needed may be empty."""
@@ -121,7 +121,7 @@ def mended(reading: Reading, template: str, own: Mapping[str, object] | None = N
 
 def braked(session: Session, visit: Visit) -> bool:
     """Count this sign-up and tell whether there are too many, from this network or from everywhere."""
-    return not signup_throttle.sign_up(session, visit.source, now=visit.now)
+    return not signup_throttle.admit_signup(session, visit.source, now=visit.now)
 
 
 def mailbox(visit: Visit, address: Address) -> bytes:

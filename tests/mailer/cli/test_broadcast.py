@@ -75,7 +75,7 @@ def updates(service: Service) -> list[str]:
 
 def rows(service: Service) -> int:
     with service.database.read() as session:
-        return sum(stats.counts(session, kind="broadcast").values())
+        return sum(stats.count_by_kind_and_state(session, kind="broadcast").values())
 
 
 def test_a_look_shows_who_gets_it_and_who_does_not_and_changes_nothing(

@@ -41,7 +41,7 @@ def test_a_call_is_planned_and_nobody_is_invited_yet(service: Service, mailer: M
     assert (told["starts_at"], told["local"]) == ("2026-12-09T01:00:00+00:00", "2026-12-08T20:00:00-05:00")
     service.jobs.tick()
     with service.database.read() as session:
-        assert stats.counts(session, kind="invitation") == {}
+        assert stats.count_by_kind_and_state(session, kind="invitation") == {}
 
 
 def test_a_look_shows_the_words_and_the_count_and_changes_nothing(service: Service, mailer: Mailer) -> None:

@@ -32,7 +32,7 @@ def test_filling_by_hand_reaches_ben_and_not_cleo(
     assert ran.json == {"name": "fill-sequence", "moved": 1, "held": ""}
     assert mailer("jobs", "run", "fill-sequence").out == "Done: there was nothing to do.\n"
     with service.database.read() as session:
-        assert stats.counts(session) == {("sequence", "queued"): 1}
+        assert stats.count_by_kind_and_state(session) == {("sequence", "queued"): 1}
 
 
 def test_after_a_restore_a_job_says_why_nothing_is_sent(
@@ -48,7 +48,7 @@ def test_after_a_restore_a_job_says_why_nothing_is_sent(
     told = mailer("jobs", "run", "fill-sequence", "--json").json
     assert (told["moved"], told["held"]) == (0, ran.out.strip())
     with service.database.read() as session:
-        assert stats.counts(session) == {}
+        assert stats.count_by_kind_and_state(session) == {}
 
 
 def test_an_unknown_job_is_told(mailer: Mailer) -> None:

@@ -47,11 +47,11 @@ def test_ben_applies_is_approved_and_is_an_organizer(service: Service, mailer: M
 def test_a_rejection_sends_nothing(service: Service, mailer: Mailer, ben: Person) -> None:
     number = apply(service, ben)
     with service.database.read() as session:
-        before = stats.counts(session)
+        before = stats.count_by_kind_and_state(session)
     assert mailer("organizer", "reject", number, "--json").json["state"] == "rejected"
     service.jobs.tick()
     with service.database.read() as session:
-        after = stats.counts(session)
+        after = stats.count_by_kind_and_state(session)
         assert subscriptions.counts(session).get(("organizers", "confirmed")) is None
     assert {kind: number for kind, number in after.items() if kind[0] != "sequence"} == before
 

@@ -12,7 +12,7 @@ from mailer.settings.loading import Settings
 from tests import commands
 from tests.commands import Mailer
 from tests.people import Person
-from tests.relays import REFUSED, World, broadcast, deliver, lane
+from tests.relays import REFUSED, World, broadcast, deliver, make_pool
 
 URL = "smtp://ann:secret@a.example.org:2525?rate=600/hour smtp://b.example.org?weight=0&connections=4"
 
@@ -39,7 +39,7 @@ def test_each_mail_server_is_shown_with_what_it_took_and_without_its_password(
     service: Service, mailer: Mailer, world: World, ben: Person
 ) -> None:
     broadcast(service)
-    deliver(service, world, lanes=[lane(world, name="a.example.org:2525")])
+    deliver(service, world, pools=[make_pool(world, name="a.example.org:2525")])
     shown = mailer("relay", "list").out
     assert "a.example.org:2525" in shown and "600/hour" in shown and "4 connections" in shown
     assert "secret" not in shown
@@ -52,7 +52,7 @@ def test_staff_pause_a_mail_server_or_a_domain_and_resume_it(service: Service, m
     for name, scope in (("b.example.org:587", "relay/b.example.org:587"), ("Gmail.com", "domain/gmail.com")):
         assert mailer("relay", "pause", name).status == 0
         with service.database.read() as session:
-            assert suspensions.all_of_them(session)[scope].try_at is None
+            assert suspensions.read_all(session)[scope].try_at is None
         assert "staff paused it" in mailer("relay", "list").out
         assert "Paused: " in mailer("outbox", "stats").out
         assert mailer("relay", "resume", name).status == 0
@@ -67,6 +67,6 @@ def test_stats_tell_what_each_mail_server_answered(
 ) -> None:
     broadcast(service)
     world.answer = lambda recipient: REFUSED
-    deliver(service, world, lanes=[lane(world, name="a.example.org:2525")])
+    deliver(service, world, pools=[make_pool(world, name="a.example.org:2525")])
     (told,) = mailer("outbox", "stats", "--json").json["relays"]
     assert (told["relay"], told["sent"], told["refused"]) == ("a.example.org:2525", 0, 1)

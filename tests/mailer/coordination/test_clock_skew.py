@@ -38,12 +38,12 @@ def test_a_wrong_clock_is_corrected_and_told_once(database: Database, minutes: i
     clock = WrongClock(timedelta(minutes=minutes))
     with capture_logs() as logs:
         for _ in range(3):
-            clock_skew.compare(database, clock)
+            clock_skew.correct_clock(database, clock)
     assert abs(clock.real() - Clock().real()) < NEARLY
     assert abs(clock.now() - Clock().now()) < NEARLY
     assert told(logs) == [pytest.approx(-60 * minutes, abs=1)]
     clock.wrong = timedelta(0)
-    clock_skew.compare(database, clock)
+    clock_skew.correct_clock(database, clock)
     assert clock.correction == timedelta(0), "it was set right"
 
 
@@ -53,7 +53,7 @@ def test_a_clock_that_is_set_while_the_process_runs_is_noticed(
 ) -> None:
     monkeypatch.setattr(clock_skew, "COMPARE_SECONDS", 0.05)
     clock = WrongClock(timedelta(0))
-    with capture_logs(), clock_skew.followed(database, clock):
+    with capture_logs(), clock_skew.follow_database_clock(database, clock):
         clock.wrong = timedelta(hours=-1)
         end = time.monotonic() + 10
         while abs(clock.real() - Clock().real()) > NEARLY and time.monotonic() < end:
@@ -64,7 +64,7 @@ def test_a_clock_that_is_set_while_the_process_runs_is_noticed(
 @on_postgresql
 def test_a_clock_that_is_right_stays_as_it_is(database: Database) -> None:
     clock = Clock()
-    clock_skew.compare(database, clock)
+    clock_skew.correct_clock(database, clock)
     assert clock.correction == timedelta(0)
 
 
@@ -73,15 +73,15 @@ def test_a_beat_says_how_wrong_the_clock_is(database: Database, clock: Clock) ->
         with database.write() as session:
             heartbeat.beat(session, "worker", real=clock.real(), skew=by)
         with database.read() as session:
-            found = session.get(heartbeat.Pulse, "worker")
+            found = session.get(heartbeat.Heartbeat, "worker")
             assert found is not None
             assert timedelta(microseconds=found.skew) == by
-            assert heartbeat.last_beats(session) == {"worker": clock.real()}
-            assert outbox.holders(session) == {}
+            assert heartbeat.read_last_beats(session) == {"worker": clock.real()}
+            assert outbox.list_holders(session) == {}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_with_a_database_in_a_file_the_machine_is_believed(database: Database) -> None:
     clock = WrongClock(timedelta(minutes=10))
-    with clock_skew.followed(database, clock):
+    with clock_skew.follow_database_clock(database, clock):
         assert clock.correction == timedelta(0)

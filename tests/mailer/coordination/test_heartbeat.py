@@ -10,7 +10,7 @@ import pytest
 from lists.db import Database
 from lists.errors import StorageTrouble
 from mailer.coordination import counters, heartbeat, job_runs
-from mailer.coordination.job_runs import Ran, Run
+from mailer.coordination.job_runs import FinishedRun, JobRun
 from mailer.jobs import Job
 from mailer.processes.scheduler import Scheduler
 from mailer.service import Service
@@ -43,7 +43,7 @@ def scheduler(service: Service, work: Callable[[], int]) -> tuple[Scheduler, Job
 
 def noted(service: Service) -> list[tuple[str, int, str]]:
     with service.database.read() as session:
-        return [(run.job, run.moved, run.fault) for run in job_runs.last(session)]
+        return [(run.job, run.moved, run.fault) for run in job_runs.list_latest(session)]
 
 
 async def test_a_worker_beats_while_it_lives_and_is_gone_when_it_ends(
@@ -53,11 +53,11 @@ async def test_a_worker_beats_while_it_lives_and_is_gone_when_it_ends(
 
     def alive() -> int:
         with database.read() as session:
-            return heartbeat.alive(session, real=clock.real())
+            return heartbeat.count_alive(session, real=clock.real())
 
     async with (
-        heartbeat.beating(database, clock, worker="one"),
-        heartbeat.beating(database, clock, worker="two"),
+        heartbeat.keep_beating(database, clock, worker="one"),
+        heartbeat.keep_beating(database, clock, worker="two"),
     ):
         for _ in range(200):
             if alive() == 2:
@@ -78,7 +78,7 @@ async def test_a_database_that_is_locked_stops_no_worker(
 
     monkeypatch.setattr(heartbeat, "beat", locked)
     monkeypatch.setattr(heartbeat, "end", locked)
-    async with heartbeat.beating(database, clock, worker="one"):
+    async with heartbeat.keep_beating(database, clock, worker="one"):
         await asyncio.sleep(0.05)
         worked = bool(tried)
     assert worked
@@ -96,7 +96,7 @@ def test_a_run_is_written_down_with_the_next_look_at_the_duty(service: Service, 
     metronome._tick(job)
     assert noted(service) == [("expire", 7, "")]
     with service.database.read() as session:
-        (run,) = job_runs.last(session)
+        (run,) = job_runs.list_latest(session)
         assert (run.at, run.seconds) == (clock.real() - timedelta(seconds=4), 2.0)
 
 
@@ -133,10 +133,10 @@ def test_a_job_that_was_put_off_says_nothing_about_its_last_run(service: Service
 def test_many_runs_are_one_row_a_job(service: Service, clock: StoppedClock) -> None:
     for moved in range(3):
         with service.database.write() as session:
-            done = [Ran(job=name, at=clock.real(), seconds=0.0, moved=moved) for name in ("b", "a")]
-            job_runs.note(session, done)
+            done = [FinishedRun(job=name, at=clock.real(), seconds=0.0, moved=moved) for name in ("b", "a")]
+            job_runs.record(session, done)
     assert noted(service) == [("a", 2, ""), ("b", 2, "")]
-    assert Run.__tablename__ == "runs"
+    assert JobRun.__tablename__ == "runs"
 
 
 def test_tallies_add_up_over_slots_and_steps(database: Database, clock: StoppedClock) -> None:
@@ -146,6 +146,6 @@ def test_tallies_add_up_over_slots_and_steps(database: Database, clock: StoppedC
             counters.add(session, {}, slot=slot, now=clock.now())
         clock.advance(seconds=10)
     with database.read() as session:
-        assert counters.in_all(session) == {"sent": 40, "refused": 20}
-        assert counters.lately(session, "sent", since=clock.now() - timedelta(seconds=60)) == 12
-        assert counters.lately(session, "nothing", since=clock.now() - timedelta(days=1)) == 0
+        assert counters.read_totals(session) == {"sent": 40, "refused": 20}
+        assert counters.count_since(session, "sent", since=clock.now() - timedelta(seconds=60)) == 12
+        assert counters.count_since(session, "nothing", since=clock.now() - timedelta(days=1)) == 0

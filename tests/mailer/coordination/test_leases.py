@@ -16,7 +16,7 @@ LENGTH = timedelta(seconds=30)
 
 def _hold(database: Database, owner: str, real: datetime, *, name: str = "scheduler") -> bool:
     with database.write() as session:
-        return leases.hold(session, name, owner=owner, real=real, length=LENGTH)
+        return leases.acquire(session, name, owner=owner, real=real, length=LENGTH)
 
 
 def test_the_first_holds_a_duty_and_the_second_does_not(database: Database, clock: StoppedClock) -> None:
@@ -61,7 +61,7 @@ def test_of_many_who_ask_at_once_one_holds_the_duty(database: Database, clock: S
 
     def ask(owner: str) -> int:
         def hold(session: Session) -> bool:
-            return leases.hold(session, "scheduler", owner=owner, real=clock.real(), length=LENGTH)
+            return leases.acquire(session, "scheduler", owner=owner, real=clock.real(), length=LENGTH)
 
         return hold  # type: ignore[return-value]
 

@@ -12,16 +12,27 @@ from sqlalchemy import select
 
 from lists.db import Database
 from mailer.coordination import leases, rate_limits
-from mailer.coordination.rate_limits import AHEAD, Limit
+from mailer.coordination.rate_limits import LOOKAHEAD, RateLimit
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
-from mailer.smtp.rate import Rate, per_domain
+from mailer.smtp.rate import Rate, parse_per_domain
 from tests.clocks import START, StoppedClock
 from tests.loops import run
 from tests.people import Person
 from tests.races import at_once
-from tests.relays import World, broadcast, confirmation, crowd, elsewhere, lane, most, rows, states, worker
+from tests.relays import (
+    World,
+    broadcast,
+    confirmation,
+    crowd,
+    elsewhere,
+    make_pool,
+    most,
+    rows,
+    states,
+    worker,
+)
 
 RATES = ["1/second", "5/second", "7/minute", "100/minute", "600/hour", "50000/day"]
 
@@ -55,12 +66,12 @@ def test_whatever_workers_do_and_whenever_they_die_the_limit_holds(
     rate, now = Rate.parse(text), START
     begun: list[datetime] = []
     with database.write() as session:
-        session.query(Limit).delete()
+        session.query(RateLimit).delete()
     for wait, number, way in steps:
         now += timedelta(microseconds=wait)
         with database.write() as session:
-            slots = rate_limits.take(session, "relay/x:25", rate=rate, number=number, real=now)
-        assert all(now <= slot <= now + AHEAD for slot in slots) and len(slots) <= number
+            slots = rate_limits.take_slots(session, "relay/x:25", rate=rate, number=number, real=now)
+        assert all(now <= slot <= now + LOOKAHEAD for slot in slots) and len(slots) <= number
         late = {"first": timedelta(0), "last": rate.grace, "some": rate.grace * seed.random()}  # type: ignore[attr-defined]
         begun += [slot + late[way] for slot in slots if way != "killed"]
     if begun:
@@ -72,7 +83,11 @@ def test_all_who_ask_at_once_get_different_slots(database: Database, clock: Stop
     rate = Rate.parse("50/second")
     taken = at_once(
         database,
-        *[lambda session: rate_limits.take(session, "relay/x:25", rate=rate, number=4, real=clock.real())]
+        *[
+            lambda session: rate_limits.take_slots(
+                session, "relay/x:25", rate=rate, number=4, real=clock.real()
+            )
+        ]
         * 4,
     )
     every = sorted(slot for slots in taken for slot in slots)
@@ -85,10 +100,12 @@ def test_a_clock_that_was_set_back_by_an_hour_stops_nothing_for_longer_than_a_mo
 ) -> None:
     rate = Rate.parse("60/minute")
     with database.write() as session:
-        assert rate_limits.take(session, "relay/x:25", rate=rate, number=9, real=START)
+        assert rate_limits.take_slots(session, "relay/x:25", rate=rate, number=9, real=START)
         back = START - timedelta(hours=1)
-        assert not rate_limits.take(session, "relay/x:25", rate=rate, number=9, real=back)
-        assert rate_limits.take(session, "relay/x:25", rate=rate, number=9, real=back + 2 * rate.spacing)
+        assert not rate_limits.take_slots(session, "relay/x:25", rate=rate, number=9, real=back)
+        assert rate_limits.take_slots(
+            session, "relay/x:25", rate=rate, number=9, real=back + 2 * rate.spacing
+        )
 
 
 def test_what_was_not_reached_for_days_is_forgotten_and_nothing_else(
@@ -96,12 +113,12 @@ def test_what_was_not_reached_for_days_is_forgotten_and_nothing_else(
 ) -> None:
     with database.write() as session:
         for scope in ("relay/x:25", "domain/y.example"):
-            rate_limits.take(session, scope, rate=Rate.parse("9/day"), number=1, real=START)
-        rate_limits.take(
+            rate_limits.take_slots(session, scope, rate=Rate.parse("9/day"), number=1, real=START)
+        rate_limits.take_slots(
             session, "relay/x:25", rate=Rate.parse("9/day"), number=1, real=START + timedelta(days=2)
         )
-        assert rate_limits.clear(session, real=START + timedelta(days=3)) == 1
-        assert session.scalars(select(Limit.scope)).all() == ["relay/x:25"]
+        assert rate_limits.delete_unused(session, real=START + timedelta(days=3)) == 1
+        assert session.scalars(select(RateLimit.scope)).all() == ["relay/x:25"]
 
 
 # Relays
@@ -116,7 +133,7 @@ def test_two_workers_together_keep_the_limit_of_a_relay_over_a_restart(
 
     async def both(names: str, seconds: float) -> None:
         made = [
-            worker(service, each, name=name, lanes=[lane(each, rate="5/second")])
+            worker(service, each, name=name, pools=[make_pool(each, rate="5/second")])
             for name, each in zip(names, (world, other), strict=True)
         ]
         for each in made:
@@ -139,7 +156,7 @@ def test_a_confirmation_takes_the_next_slot_of_a_limited_relay(
 ) -> None:
     crowd(service, 300)
     broadcast(service)
-    made = worker(service, world, lanes=[lane(world, rate="60/minute")])
+    made = worker(service, world, pools=[make_pool(world, rate="60/minute")])
     put: list[float] = []
 
     async def asking() -> None:
@@ -165,8 +182,8 @@ def test_a_limited_relay_beside_another_takes_what_it_may_and_the_other_the_rest
     crowd(service, 1_000)
     broadcast(service)
     world.seconds = other.seconds = 0.05
-    lanes = [lane(world, rate="60/minute"), lane(other, name="other.example:25")]
-    made = worker(service, world, lanes=lanes)
+    lanes = [make_pool(world, rate="60/minute"), make_pool(other, name="other.example:25")]
+    made = worker(service, world, pools=lanes)
     began = world.clock.now()
     run(world.clock, made.run(until_empty=True))
     assert states(service) == {"sent": 1_000}
@@ -180,7 +197,7 @@ def test_a_slot_that_was_missed_while_all_connections_were_busy_stops_nothing(
     crowd(service, 30)
     broadcast(service)
     world.seconds = 4.0
-    made = worker(service, world, lanes=[lane(world, rate="5/second", connections=2)])
+    made = worker(service, world, pools=[make_pool(world, rate="5/second", connections=2)])
     run(world.clock, made.run(until_empty=True))
     assert states(service) == {"sent": 30}
     assert {row.tries for row in rows(service)} == {1}
@@ -195,7 +212,7 @@ def test_all_workers_together_open_no_more_connections_than_a_relay_allows(
     crowd(service, 200)
     broadcast(service)
     world.seconds = 0.1
-    made = [worker(service, world, name=name, lanes=[lane(world, shared=6, connections=4)]) for name in "abc"]
+    made = [worker(service, world, name=name, pools=[lane(world, shared=6, connections=4)]) for name in "abc"]
 
     async def all_three() -> None:
         asyncio.get_running_loop().call_later(10.0, made[0].stop)
@@ -206,7 +223,7 @@ def test_all_workers_together_open_no_more_connections_than_a_relay_allows(
     run(world.clock, all_three())
     assert states(service) == {"sent": 200}
     assert 4 <= world.most_at_once <= 6  # a quarter of what a worker has is kept for urgent mail
-    assert [lane.places for each in made for lane in each.lanes] == [4, 2, 4]  # one waited
+    assert [lane.places for each in made for lane in each.pools] == [4, 2, 4]  # one waited
 
 
 def test_the_connections_of_a_dead_worker_are_free_when_its_lease_is_over(
@@ -214,7 +231,7 @@ def test_the_connections_of_a_dead_worker_are_free_when_its_lease_is_over(
 ) -> None:
     def places(owner: str) -> int:
         with database.write() as session:
-            return leases.hold_places(
+            return leases.acquire_places(
                 session,
                 "connection/x:25",
                 places=5,
@@ -237,8 +254,8 @@ def test_a_worker_that_gets_no_connection_says_so_and_claims_nothing(service: Se
     with service.database.write() as session:
         real, hour = world.clock.real(), timedelta(hours=1)
         name = "connection/relay.example:25"
-        leases.hold_places(session, name, places=1, most=1, owner="other", real=real, length=hour)
-    made = worker(service, world, lanes=[lane(world, shared=1, connections=1)])
+        leases.acquire_places(session, name, places=1, most=1, owner="other", real=real, length=hour)
+    made = worker(service, world, pools=[make_pool(world, shared=1, connections=1)])
     run(world.clock, made.run(until_empty=True))
     assert "Other workers have all the connections" in made.trouble
     assert {(row.state, row.attempt) for row in rows(service)} == {("queued", 0)}
@@ -364,4 +381,4 @@ def test_who_gets_another_address_meanwhile_is_counted_where_the_message_goes(
 )
 def test_a_limit_that_cannot_be_read_is_refused_with_what_to_write(wrong: list[str]) -> None:
     with pytest.raises(ValueError, match="write"):
-        per_domain(wrong)
+        parse_per_domain(wrong)

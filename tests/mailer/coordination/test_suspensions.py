@@ -8,7 +8,7 @@ import pytest
 from lists import subscriptions
 from lists.db import Database
 from mailer.coordination import suspensions
-from mailer.coordination.suspensions import Pause
+from mailer.coordination.suspensions import Suspension
 from mailer.monitoring import health
 from mailer.service import Service
 from mailer.smtp.connection import Outcome
@@ -25,7 +25,7 @@ from tests.relays import (
     confirmation,
     crowd,
     deliver,
-    lane,
+    make_pool,
     rows,
     states,
     worker,
@@ -41,9 +41,9 @@ def other(world: World) -> World:
     return World(world.clock, logs=world.logs)
 
 
-def paused(service: Service) -> dict[str, Pause]:
+def paused(service: Service) -> dict[str, Suspension]:
     with service.database.read() as session:
-        return dict(suspensions.all_of_them(session))
+        return dict(suspensions.read_all(session))
 
 
 def hours(service: Service, world: World, length: float, **more: object) -> None:
@@ -71,12 +71,12 @@ def test_a_pause_is_tried_after_15_minutes_then_twice_as_long_up_to_four_hours(d
         assert not suspensions.begin(session, "relay/x:25", why="again", real=now)
     for _ in range(7):
         with database.write() as session:
-            pause = suspensions.all_of_them(session)["relay/x:25"]
+            pause = suspensions.read_all(session)["relay/x:25"]
             assert pause.try_at is not None
             waits.append((pause.try_at - now) // timedelta(minutes=1))
-            assert suspensions.try_one(session, pause, real=pause.try_at - timedelta(seconds=1)) is None
+            assert suspensions.claim_trial(session, pause, real=pause.try_at - timedelta(seconds=1)) is None
             now = pause.try_at
-            assert suspensions.try_one(session, pause, real=now)
+            assert suspensions.claim_trial(session, pause, real=now)
     assert waits == [15, 30, 60, 120, 240, 240, 240]
 
 
@@ -165,7 +165,7 @@ def test_while_one_relay_is_paused_the_other_takes_its_mail(
     broadcast(service)
     with service.database.write() as session:
         suspensions.begin_by_staff(session, "relay/relay.example:25", real=world.clock.real())
-    deliver(service, world, lanes=[lane(world), lane(other, name="other.example:25")])
+    deliver(service, world, pools=[make_pool(world), make_pool(other, name="other.example:25")])
     assert (len(world.arrived), len(other.arrived)) == (0, 100)
 
 
@@ -176,8 +176,8 @@ def test_a_relay_that_is_paused_while_it_is_away_is_not_even_tried(
     broadcast(service)
     other.seconds = world.seconds = 0.05
     world.answer = lambda recipient: DOWN
-    lanes = [lane(world), lane(other, name="other.example:25")]
-    made = worker(service, other, lanes=lanes)
+    lanes = [make_pool(world), make_pool(other, name="other.example:25")]
+    made = worker(service, other, pools=lanes)
 
     def pause() -> None:
         with service.database.write() as session:
@@ -239,7 +239,7 @@ def test_a_pause_of_a_relay_with_a_low_rate_is_over_all_the_same(embedded: Servi
     broadcast(embedded)
     with embedded.database.write() as session:
         suspensions.begin(session, "relay/relay.example:25", why="5.7.1 no", real=world.clock.real())
-    hours(embedded, world, 0.4, lanes=[lane(world, rate="12/hour")])
+    hours(embedded, world, 0.4, pools=[make_pool(world, rate="12/hour")])
     assert paused(embedded) == {} and len(world.arrived) == 2
 
 
@@ -251,7 +251,7 @@ def test_who_misses_the_slot_while_the_connection_opens_leaves_the_try_to_the_ne
     with embedded.database.write() as session:
         suspensions.begin(session, "relay/relay.example:25", why="5.7.1 no", real=world.clock.real())
     world.opening = 0.5  # longer than a slot of five a second lasts
-    hours(embedded, world, 0.3, lanes=[lane(world, rate="5/second", connections=1)])
+    hours(embedded, world, 0.3, pools=[make_pool(world, rate="5/second", connections=1)])
     assert paused(embedded) == {} and states(embedded) == {"sent": 3}
 
 
@@ -270,10 +270,10 @@ def test_a_try_that_a_server_answered_is_not_given_back(database: Database) -> N
     now = START
     with database.write() as session:
         suspensions.begin(session, "relay/x:25", why="5.7.1 no", real=now)
-        suspensions.try_again(session, "relay/x:25", real=now)  # nobody has tried yet
+        suspensions.reset_trial(session, "relay/x:25", real=now)  # nobody has tried yet
         suspensions.begin_by_staff(session, "relay/y:25", real=now)
-        suspensions.try_again(session, "relay/y:25", real=now)
-        known = suspensions.all_of_them(session)
+        suspensions.reset_trial(session, "relay/y:25", real=now)
+        known = suspensions.read_all(session)
         assert known["relay/x:25"].try_at == now + timedelta(minutes=15)
         assert known["relay/y:25"].try_at is None
 

@@ -69,7 +69,7 @@ def test_what_a_lost_worker_had_claimed_is_unknown_when_its_lease_is_over_and_no
     deliver(service, world)
     assert states(service) == {"sent": 6, "unknown": 15}
     with service.database.write() as session:  # the lost one comes back from the dead
-        assert len(outbox.record(session, [results.back(entry) for entry in lost], now=now)) == 15
+        assert len(outbox.record(session, [results.give_back(entry) for entry in lost], now=now)) == 15
     deliver(service, world)
     assert states(service) == {"sent": 21}
 
@@ -83,7 +83,7 @@ def test_the_outcome_of_a_rescued_message_counts_until_somebody_claims_it_anew(
         (entry,) = outbox.claim(session, worker="slow", limit=1, now=now, lease_until=now)
     world.clock.advance(seconds=1)
     assert rescue(service) == 1
-    sent = Result(entry=entry, state="sent", tried=True, address=ben.email, outcome="sent")
+    sent = Result(entry=entry, state="sent", costs_attempt=True, address=ben.email, outcome="sent")
     with service.database.write() as session:
         assert outbox.record(session, [sent], now=now) == [sent]
     deliver(service, world)

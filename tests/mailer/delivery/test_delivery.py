@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from lists import subscriptions
-from mailer.delivery.relay_pool import Lane
+from mailer.delivery.relay_pool import RelayPool
 from mailer.outbox import attempts, outbox
 from mailer.service import Service
 from mailer.smtp.connection import Outcome
@@ -59,7 +59,7 @@ def test_ben_gets_the_update_in_his_language_and_cleo_gets_nothing(
     assert row.sent_at == world.clock.now()
     assert row.worker is None and row.lease_until is None
     with service.database.read() as session:
-        (attempt,) = attempts.of_row(session, row.id)
+        (attempt,) = attempts.list_for_row(session, row.id)
     assert (attempt.address, attempt.outcome, attempt.code) == (ben.email, "sent", 250)
 
 
@@ -116,7 +116,7 @@ def test_what_is_too_late_never_leaves_even_when_nobody_has_given_it_up_yet(
     deliver(service, world)
     assert world.begun == []
     with service.database.read() as session:
-        assert outbox.waiting(session, now=world.clock.now()) == 0
+        assert outbox.count_waiting(session, now=world.clock.now()) == 0
     service.jobs.tick()
     assert states(service)["expired"] == 1
 
@@ -181,8 +181,8 @@ def test_a_relay_that_takes_fewer_connections_than_we_have_slows_but_stops_nobod
                 busy -= 1
 
     world.seconds = 0.05
-    narrow = Lane(name="narrow.example:25", connect=lambda: Narrow(world), connections=10)
-    made = replace(worker(service, world), lanes=[narrow])
+    narrow = RelayPool(name="narrow.example:25", connect=lambda: Narrow(world), connections=10)
+    made = replace(worker(service, world), pools=[narrow])
     began = world.clock.now()
 
     async def hour() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lists.errors import StorageTrouble
 from mailer.delivery import journal
-from mailer.delivery.journal import Journal, Testimony
+from mailer.delivery.journal import Journal, JournalContents
 
 BOOT = "11111111-2222-3333-4444-555555555555"
 OTHER_BOOT = "99999999-2222-3333-4444-555555555555"
@@ -25,8 +25,8 @@ LINES = st.lists(
 )
 
 
-def told(folder: Path, *, boot: str = BOOT) -> list[Testimony]:
-    with journal.of_the_dead(folder, boot=boot) as found:
+def told(folder: Path, *, boot: str = BOOT) -> list[JournalContents]:
+    with journal.settle_dead(folder, boot=boot) as found:
         return list(found)
 
 
@@ -35,9 +35,9 @@ def written(folder: Path, lines: list[tuple[str, int, int]], *, worker: str = "w
     book = Journal(folder, worker=worker, boot=BOOT)
     for mark, row, attempt in lines:
         if mark == "about":
-            book.about(row, attempt)
+            book.record_dot(row, attempt)
         else:
-            book.answered(row, attempt, mark)
+            book.record_outcome(row, attempt, mark)
     book.close(settled=False)
     return book.path
 
@@ -46,14 +46,14 @@ def test_a_dead_worker_s_journal_says_what_was_begun_and_how_it_ended(tmp_path: 
     written(tmp_path, [("about", 41, 1), ("sent", 41, 1), ("about", 42, 3)])
     (testimony,) = told(tmp_path)
     assert testimony.worker == "worker"
-    assert testimony.complete
-    assert testimony.begun == {(41, 1), (42, 3)}
-    assert testimony.ended == {(41, 1): "sent"}
+    assert testimony.is_complete
+    assert testimony.started_attempts == {(41, 1), (42, 3)}
+    assert testimony.outcomes == {(41, 1): "sent"}
 
 
 def test_the_journal_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
     book = Journal(tmp_path, worker="alive", boot=BOOT)
-    book.about(1, 1)
+    book.record_dot(1, 1)
     assert told(tmp_path) == []
     book.close(settled=False)
     assert [testimony.worker for testimony in told(tmp_path)] == ["alive"]
@@ -68,14 +68,14 @@ def test_a_journal_is_settled_once(tmp_path: Path) -> None:
 
 def test_a_journal_stays_unsettled_when_settling_fails(tmp_path: Path) -> None:
     written(tmp_path, [("about", 1, 1)])
-    with pytest.raises(StorageTrouble), journal.of_the_dead(tmp_path, boot=BOOT):
+    with pytest.raises(StorageTrouble), journal.settle_dead(tmp_path, boot=BOOT):
         raise StorageTrouble("The disk is full.")
     assert len(told(tmp_path)) == 1
 
 
 def test_two_who_settle_at_once_do_not_settle_the_same(tmp_path: Path) -> None:
     written(tmp_path, [("about", 1, 1)])
-    with journal.of_the_dead(tmp_path, boot=BOOT) as mine:
+    with journal.settle_dead(tmp_path, boot=BOOT) as mine:
         assert len(mine) == 1
         assert told(tmp_path) == []
 
@@ -83,8 +83,8 @@ def test_two_who_settle_at_once_do_not_settle_the_same(tmp_path: Path) -> None:
 def test_after_a_reboot_the_journal_is_not_complete(tmp_path: Path) -> None:
     written(tmp_path, [("about", 1, 1), ("sent", 1, 1)])
     (testimony,) = told(tmp_path, boot=OTHER_BOOT)
-    assert not testimony.complete
-    assert testimony.ended == {(1, 1): "sent"}
+    assert not testimony.is_complete
+    assert testimony.outcomes == {(1, 1): "sent"}
 
 
 def test_a_worker_that_closed_in_order_left_nothing_to_settle(tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ def test_a_file_torn_anywhere_makes_nothing_up(
         assert found == []
         return
     (testimony,) = found
-    assert testimony.begun == {(row, attempt) for mark, row, attempt in kept if mark == "about"}
-    assert set(testimony.ended) == {(row, attempt) for mark, row, attempt in kept if mark != "about"}
+    assert testimony.started_attempts == {(row, attempt) for mark, row, attempt in kept if mark == "about"}
+    assert set(testimony.outcomes) == {(row, attempt) for mark, row, attempt in kept if mark != "about"}
 
 
 @hypothesis_settings(deadline=None)
@@ -127,7 +127,7 @@ def test_a_damaged_line_is_passed_over_and_the_others_are_read(
     path.write_bytes(whole)
     (testimony,) = told(folder)
     others = [line for place, line in enumerate(lines) if place != broken]
-    assert testimony.begun == {(row, attempt) for mark, row, attempt in others if mark == "about"}
+    assert testimony.started_attempts == {(row, attempt) for mark, row, attempt in others if mark == "about"}
 
 
 KILLED = """
@@ -146,31 +146,31 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_every_line_survives_kill_9(tmp_path: Path) -> None:
     process = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert process.returncode == -signal.SIGKILL
-    with journal.of_the_dead(tmp_path) as found:
+    with journal.settle_dead(tmp_path) as found:
         (testimony,) = found
-    assert testimony.complete
-    assert testimony.begun == {(row, 1) for row in range(1, 1001)}
-    assert set(testimony.ended) == {(row, 1) for row in range(1, 1001, 2)}
+    assert testimony.is_complete
+    assert testimony.started_attempts == {(row, 1) for row in range(1, 1001)}
+    assert set(testimony.outcomes) == {(row, 1) for row in range(1, 1001, 2)}
 
 
 def test_a_journal_longer_than_what_is_allocated_at_a_time_is_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "AHEAD", mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(journal, "CHUNK_OCTETS", mmap.ALLOCATIONGRANULARITY)
     lines = mmap.ALLOCATIONGRANULARITY // journal.LINE_BYTES * 3
     written(tmp_path, [("about", row, 1) for row in range(1, lines)])
     (testimony,) = told(tmp_path)
-    assert testimony.begun == {(row, 1) for row in range(1, lines)}
+    assert testimony.started_attempts == {(row, 1) for row in range(1, lines)}
 
 
 def test_a_journal_that_cannot_grow_says_so_before_anything_is_sent(tmp_path: Path) -> None:
     book = Journal(tmp_path, worker="full", boot=BOOT)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.AHEAD, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.CHUNK_OCTETS, hard))
     try:
         with pytest.raises(OSError, match="large"):
-            for row in range(1, journal.AHEAD // journal.LINE_BYTES + 2):
-                book.about(row, 1)
+            for row in range(1, journal.CHUNK_OCTETS // journal.LINE_BYTES + 2):
+                book.record_dot(row, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         book.close(settled=False)
@@ -178,7 +178,7 @@ def test_a_journal_that_cannot_grow_says_so_before_anything_is_sent(tmp_path: Pa
 
 def test_a_dead_worker_s_journal_takes_no_more_room_than_its_lines_once_it_is_settled(tmp_path: Path) -> None:
     path = written(tmp_path, [("about", 1, 1), ("sent", 1, 1)])
-    assert path.stat().st_size == journal.AHEAD
+    assert path.stat().st_size == journal.CHUNK_OCTETS
     assert len(told(tmp_path)) == 1
     settled = path.with_suffix(journal.SETTLED)
     assert settled.stat().st_size == journal.HEADER.size + 2 * journal.LINE_BYTES
@@ -193,53 +193,53 @@ def test_of_a_worker_that_died_before_it_sent_anything_no_journal_is_kept(tmp_pa
 def test_what_a_worker_left_that_died_while_it_began_its_journal_is_cleared(tmp_path: Path) -> None:
     left = tmp_path / f"worker.1234{journal.UNFINISHED}"
     left.touch()
-    assert journal.clear(tmp_path, before=datetime.fromtimestamp(left.stat().st_mtime - 1, UTC)) == 0
-    assert journal.clear(tmp_path, before=datetime.fromtimestamp(left.stat().st_mtime + 1, UTC)) == 1
+    assert journal.delete_settled(tmp_path, before=datetime.fromtimestamp(left.stat().st_mtime - 1, UTC)) == 0
+    assert journal.delete_settled(tmp_path, before=datetime.fromtimestamp(left.stat().st_mtime + 1, UTC)) == 1
     assert not left.exists()
 
 
 def test_a_long_lived_worker_goes_on_in_a_new_journal_that_holds_what_is_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "AHEAD", mmap.ALLOCATIONGRANULARITY)
-    monkeypatch.setattr(journal, "LONGEST", 2 * mmap.ALLOCATIONGRANULARITY)
-    monkeypatch.setattr(journal, "CARRIED", 10 * journal.LINE_BYTES)
+    monkeypatch.setattr(journal, "CHUNK_OCTETS", mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(journal, "JOURNAL_OCTETS_MOST", 2 * mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(journal, "CARRY_OVER_OCTETS", 10 * journal.LINE_BYTES)
     many = mmap.ALLOCATIONGRANULARITY // journal.LINE_BYTES
     book = Journal(tmp_path, worker="long", boot=BOOT)
     first = book.path
-    book.about(1, 1)  # answered after ten minutes only
+    book.record_dot(1, 1)  # answered after ten minutes only
     for row in range(2, 2 * many):
-        book.about(row, 1)
-        book.answered(row, 1, "sent")
+        book.record_dot(row, 1)
+        book.record_outcome(row, 1, "sent")
     assert book.path != first
     assert first.with_suffix(journal.SETTLED).exists()
     last = row
-    book.about(last + 1, 1)
+    book.record_dot(last + 1, 1)
     assert told(tmp_path) == [], "it lives"
     book.close(settled=False)
     (testimony,) = told(tmp_path)
     assert testimony.worker == "long"
-    assert testimony.begun >= {(1, 1), (last + 1, 1)}
-    assert testimony.ended[last, 1] == "sent"
-    assert (1, 1) not in testimony.ended
-    assert len(testimony.begun) < many
+    assert testimony.started_attempts >= {(1, 1), (last + 1, 1)}
+    assert testimony.outcomes[last, 1] == "sent"
+    assert (1, 1) not in testimony.outcomes
+    assert len(testimony.started_attempts) < many
 
 
 def test_a_journal_that_cannot_be_begun_anew_goes_on_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "AHEAD", mmap.ALLOCATIONGRANULARITY)
-    monkeypatch.setattr(journal, "LONGEST", mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(journal, "CHUNK_OCTETS", mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(journal, "JOURNAL_OCTETS_MOST", mmap.ALLOCATIONGRANULARITY)
     folder = tmp_path / "journals"
     book = Journal(folder, worker="long", boot=BOOT)
     folder.rename(tmp_path / "elsewhere")
     folder.write_text("no folder any more")
     lines = range(1, mmap.ALLOCATIONGRANULARITY // journal.LINE_BYTES + 2)
     for row in lines:
-        book.about(row, 1)
+        book.record_dot(row, 1)
     book.close(settled=False)
     (testimony,) = told(tmp_path / "elsewhere")
-    assert testimony.begun == {(row, 1) for row in lines}
+    assert testimony.started_attempts == {(row, 1) for row in lines}
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mailer.delivery.relay_pool import Lane
+from mailer.delivery.relay_pool import RelayPool
 from mailer.service import Service
 from mailer.smtp.outcome import Outcome
 from tests.loops import run
@@ -40,7 +40,7 @@ def test_no_final_dot_is_written_for_a_message_that_others_may_have_taken_over(
             return LATER
 
     made = worker(service, world)
-    made.lanes = [Lane(name="relay", connect=lambda: Stopped(world), connections=1)]
+    made.pools = [RelayPool(name="relay", connect=lambda: Stopped(world), connections=1)]
     run(world.clock, made.run(until_empty=True))
     assert may_dot == [False]
 
@@ -71,7 +71,7 @@ def test_after_a_standstill_nobody_waits_for_a_server_that_does_not_answer(
             return outcome
 
     made = worker(service, world)
-    made.lanes = [Lane(name="relay", connect=lambda: Stalls(world), connections=4)]
+    made.pools = [RelayPool(name="relay", connect=lambda: Stalls(world), connections=4)]
     began = 0.0
 
     async def works() -> None:

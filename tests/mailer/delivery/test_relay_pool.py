@@ -17,7 +17,7 @@ from tests.relays import (
     confirmation,
     crowd,
     deliver,
-    lane,
+    make_pool,
     rows,
     states,
     worker,
@@ -47,7 +47,7 @@ def test_relays_that_work_get_their_shares_by_weight(
     crowd(service, 400)
     broadcast(service)
     world.seconds = other.seconds = 0.05
-    deliver(service, world, lanes=[lane(world, weight=3), lane(other, name="other.example:25")])
+    deliver(service, world, pools=[make_pool(world, weight=3), make_pool(other, name="other.example:25")])
     assert everybody_once(400, world, other)
     assert cleo.email not in world.arrived + other.arrived
     assert (len(world.arrived), len(other.arrived)) == (300, 100)
@@ -56,11 +56,11 @@ def test_relays_that_work_get_their_shares_by_weight(
 def test_the_shares_hold_for_a_few_messages_at_a_time_too(
     service: Service, world: World, other: World
 ) -> None:
-    lanes = [lane(world, weight=2), lane(other, name="other.example:25")]
+    lanes = [make_pool(world, weight=2), make_pool(other, name="other.example:25")]
     crowd(service, 30)
     broadcast(service)
     world.seconds = other.seconds = 0.01
-    deliver(service, world, lanes=lanes, connections=1)
+    deliver(service, world, pools=lanes, connections=1)
     assert (len(world.arrived), len(other.arrived)) == (20, 10)
 
 
@@ -71,9 +71,9 @@ def test_a_relay_that_is_down_costs_no_attempt_and_the_other_takes_all_of_it_as_
     broadcast(service)
     world.seconds, other.seconds, other.answer = 0.05, 0.02, lambda recipient: DOWN
     began = world.clock.now()
-    made = deliver(service, world, lanes=[lane(world), lane(other, name="other.example:25")])
+    made = deliver(service, world, pools=[make_pool(world), make_pool(other, name="other.example:25")])
     assert everybody_once(600, world)
-    assert made.trouble == "" and made.lanes[1].trouble == "connection refused"
+    assert made.trouble == "" and made.pools[1].trouble == "connection refused"
     assert {(row.state, row.tries) for row in rows(service)} == {("sent", 1)}
     assert len(other.begun) <= 13  # each of its connections once, and then a look after 1, 2, 4 … seconds
     assert world.clock.now() - began < timedelta(seconds=600 * 0.05 / 10 * 1.3)
@@ -83,7 +83,7 @@ def test_a_relay_that_hangs_holds_up_only_what_it_has(service: Service, world: W
     crowd(service, 600)
     broadcast(service)
     world.seconds, other.seconds, other.dotted_after = 0.05, 1e6, 1e6
-    made = worker(service, world, lanes=[lane(world), lane(other, name="other.example:25")])
+    made = worker(service, world, pools=[make_pool(world), make_pool(other, name="other.example:25")])
 
     async def stopped() -> None:
         asyncio.get_running_loop().call_later(5.0, made.stop)
@@ -105,7 +105,7 @@ def test_a_relay_that_is_back_is_tried_by_one_message_and_then_gets_its_share_ag
     began = world.clock.monotonic()
     back = world.clock.now() + timedelta(seconds=4)
     other.answer = lambda recipient: SENT if world.clock.now() >= back else DOWN
-    deliver(service, world, lanes=[lane(world), lane(other, name="other.example:25")])
+    deliver(service, world, pools=[make_pool(world), make_pool(other, name="other.example:25")])
     assert everybody_once(2_000, world, other)
     looks = [round(at - began - 0.05) for _, at in other.begun if at > began + 0.5][:3]
     assert looks == [1, 3, 7]  # it was back at 4, and one message found out
@@ -117,10 +117,10 @@ def test_nobody_who_waits_is_used_to_try_a_relay_while_another_works(
 ) -> None:
     world.seconds, other.seconds = 0.05, 60.0
     other.answer, other.dotted_after = lambda recipient: DOWN, 60.0
-    lanes = [lane(world), lane(other, name="other.example:25")]
+    lanes = [make_pool(world), make_pool(other, name="other.example:25")]
     lanes[1].trouble = "connection refused"
     confirmation(service, ben)
-    deliver(service, world, lanes=lanes)
+    deliver(service, world, pools=lanes)
     assert world.arrived == [ben.email] and other.begun == []
 
 
@@ -130,19 +130,19 @@ def test_a_backup_gets_mail_only_while_all_others_are_down(
     crowd(service, 100)
     broadcast(service)
     world.seconds = other.seconds = 0.05
-    lanes = [lane(world), lane(other, name="backup.example:25", weight=0)]
-    deliver(service, world, lanes=lanes)
+    lanes = [make_pool(world), make_pool(other, name="backup.example:25", weight=0)]
+    deliver(service, world, pools=lanes)
     assert other.begun == []
     world.clock.advance(minutes=2)
     broadcast(service)
     world.answer = lambda recipient: DOWN
-    deliver(service, world, lanes=lanes)
+    deliver(service, world, pools=lanes)
     assert len(other.arrived) == 100
     assert states(service) == {"sent": 200}
     world.answer = lambda recipient: SENT
     world.clock.advance(minutes=2)
     broadcast(service)
-    deliver(service, world, lanes=lanes)
+    deliver(service, world, pools=lanes)
     assert len(other.arrived) <= 110  # while one message tried the other relay, 0.05 s long
     assert states(service) == {"sent": 300}
 
@@ -155,7 +155,7 @@ def test_when_all_are_down_the_worker_rests_and_goes_on_with_the_first_that_is_b
     back = world.clock.now() + timedelta(minutes=30)
     world.answer = lambda recipient: DOWN
     other.answer = lambda recipient: SENT if world.clock.now() >= back else DOWN
-    made = worker(service, world, lanes=[lane(world), lane(other, name="other.example:25")])
+    made = worker(service, world, pools=[make_pool(world), make_pool(other, name="other.example:25")])
 
     async def hour() -> None:
         asyncio.get_running_loop().call_later(3600.0, made.stop)

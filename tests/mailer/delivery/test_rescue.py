@@ -32,7 +32,7 @@ def given_up(service: Service, world: World) -> list[Entry]:
     """Let a worker on another machine claim everything that is due, and be given up for lost."""
     entries = claimed(service, world, worker="elsewhere")
     world.clock.advance(seconds=LEASE.total_seconds() + 1)
-    assert service.rescue.of_the_overdue() == len(entries)
+    assert service.rescue.settle_overdue() == len(entries)
     return entries
 
 
@@ -43,7 +43,9 @@ def says(service: Service, world: World, *results: Result) -> Sequence[Result]:
 
 
 def answered(entry: Entry) -> Result:
-    return Result(entry=entry, state="sent", tried=True, outcome="sent", code=SENT.code, reply=SENT.reply)
+    return Result(
+        entry=entry, state="sent", costs_attempt=True, outcome="sent", code=SENT.code, reply=SENT.reply
+    )
 
 
 def beats(service: Service, world: World, worker: str) -> None:
@@ -59,9 +61,9 @@ def renews(service: Service, world: World, worker: str) -> None:
 def watch(service: Service, world: World, *, seconds: float) -> int:
     """Let the scheduler run the job for so long; returns how many rows it moved."""
     moved = 0
-    for _ in range(int(seconds / rescue.GLANCE_SECONDS)):
-        world.clock.advance(seconds=rescue.GLANCE_SECONDS)
-        moved += service.rescue.of_the_overdue()
+    for _ in range(int(seconds / rescue.OBSERVED_SECONDS_MOST)):
+        world.clock.advance(seconds=rescue.OBSERVED_SECONDS_MOST)
+        moved += service.rescue.settle_overdue()
     return moved
 
 
@@ -81,12 +83,12 @@ def test_the_journal_tells_what_was_sent_what_was_begun_and_what_was_not(
 
     def says(book: Journal) -> None:
         for entry, outcome in ((first, "sent"), (second, "refused")):
-            book.about(entry.id, entry.attempt)
-            book.answered(entry.id, entry.attempt, outcome)
-        book.about(third.id, third.attempt)
+            book.record_dot(entry.id, entry.attempt)
+            book.record_outcome(entry.id, entry.attempt, outcome)
+        book.record_dot(third.id, third.attempt)
 
     dies(service, says)
-    assert service.rescue.of_the_dead() == 10
+    assert service.rescue.settle_dead() == 10
     assert states(service) == {"sent": 1, "failed": 1, "unknown": 1, "queued": len(rest)}
     deliver(service, world)
     assert states(service) == {"sent": 1 + len(rest), "failed": 1, "unknown": 1}
@@ -98,8 +100,8 @@ def test_the_dead_are_settled_once(service: Service, world: World, ben: Person) 
     broadcast(service)
     claimed(service, world)
     dies(service, lambda book: None)
-    assert service.rescue.of_the_dead() == 1
-    assert service.rescue.of_the_dead() == 0
+    assert service.rescue.settle_dead() == 1
+    assert service.rescue.settle_dead() == 0
 
 
 def test_after_a_reboot_whatever_was_claimed_and_not_answered_is_unknown(
@@ -110,11 +112,11 @@ def test_after_a_reboot_whatever_was_claimed_and_not_answered_is_unknown(
     first, *_ = claimed(service, world)
 
     def says(book: Journal) -> None:
-        book.about(first.id, first.attempt)
-        book.answered(first.id, first.attempt, "sent")
+        book.record_dot(first.id, first.attempt)
+        book.record_outcome(first.id, first.attempt, "sent")
 
     dies(service, says, boot="00000000-0000-0000-0000-000000000000")
-    service.rescue.of_the_dead()
+    service.rescue.settle_dead()
     assert states(service) == {"sent": 1, "unknown": 4}
 
 
@@ -123,8 +125,8 @@ def test_what_the_journal_says_of_an_older_attempt_means_nothing_to_the_present_
 ) -> None:
     broadcast(service)
     (entry,) = claimed(service, world)
-    dies(service, lambda book: book.about(entry.id, entry.attempt - 1))
-    service.rescue.of_the_dead()
+    dies(service, lambda book: book.record_dot(entry.id, entry.attempt - 1))
+    service.rescue.settle_dead()
     assert states(service) == {"queued": 1}
 
 
@@ -134,20 +136,20 @@ def test_an_unknown_confirmation_is_sent_once_more_and_then_waits_for_staff(
     confirmation(service, ben)
     for state in ("queued", "unknown"):
         (entry,) = claimed(service, world)
-        dies(service, lambda book, entry=entry: book.about(entry.id, entry.attempt))  # type: ignore[misc]
-        service.rescue.of_the_dead()
+        dies(service, lambda book, entry=entry: book.record_dot(entry.id, entry.attempt))  # type: ignore[misc]
+        service.rescue.settle_dead()
         assert states(service) == {state: 1}
     with service.database.read() as session:
-        assert [attempt.outcome for attempt in attempts.of_row(session, entry.id)] == ["unknown"] * 2
+        assert [attempt.outcome for attempt in attempts.list_for_row(session, entry.id)] == ["unknown"] * 2
 
 
 def test_a_late_report_settles_what_was_unknown(service: Service, world: World, ben: Person) -> None:
     broadcast(service)
     (entry,) = claimed(service, world)
     world.clock.advance(seconds=LEASE.total_seconds() + 1)
-    assert service.rescue.of_the_overdue() == 1
+    assert service.rescue.settle_overdue() == 1
     assert states(service) == {"unknown": 1}
-    late = outbox.Result(entry=entry, state="sent", tried=True, address=ben.email, outcome="sent")
+    late = outbox.Result(entry=entry, state="sent", costs_attempt=True, address=ben.email, outcome="sent")
     with service.database.write() as session:
         outbox.record(session, [late], now=world.clock.now())
     assert states(service) == {"sent": 1}
@@ -155,12 +157,12 @@ def test_a_late_report_settles_what_was_unknown(service: Service, world: World, 
 
 @pytest.mark.parametrize(("decision", "arrives"), [("sent", 0), ("resend", 1)])
 def test_staff_decide_what_became_of_an_unknown_update(
-    service: Service, world: World, ben: Person, decision: in_doubt.Decision, arrives: int
+    service: Service, world: World, ben: Person, decision: in_doubt.Resolution, arrives: int
 ) -> None:
     broadcast(service)
     claimed(service, world)
     world.clock.advance(seconds=LEASE.total_seconds() + 1)
-    service.rescue.of_the_overdue()
+    service.rescue.settle_overdue()
     with service.database.write() as session:
         (row,) = rows(service)
         in_doubt.resolve(session, row.id, decision, now=world.clock.now())
@@ -197,11 +199,11 @@ def test_a_worker_that_is_killed_as_it_stands_still_is_settled_by_its_journal(
     broadcast(service)
     first, *_ = claimed(service, world)
     book = Journal(service.settings.home / FOLDER, worker="dead")
-    book.about(first.id, first.attempt)
+    book.record_dot(first.id, first.attempt)
     world.clock.advance(hours=1)
-    assert service.rescue.of_the_dead() + service.rescue.of_the_overdue() == 0
+    assert service.rescue.settle_dead() + service.rescue.settle_overdue() == 0
     book.close(settled=False)
-    assert service.rescue.of_the_dead() == 3
+    assert service.rescue.settle_dead() == 3
     assert states(service) == {"unknown": 1, "queued": 2}
 
 
@@ -215,13 +217,15 @@ def test_a_lost_worker_that_is_heard_again_gives_back_what_it_had_not_begun(
     broadcast(service)
     taken, refused, open_, *rest = given_up(service, world)
     assert {(row.state, row.why, row.tries) for row in rows(service)} == {("unknown", doubt.LOST, 1)}
-    gone = results.told(refused, "refused")
+    gone = results.from_outcome_state(refused, "refused")
     with service.database.write() as session:
         outbox.give_back(session, rest[:1])
-    assert len(says(service, world, answered(taken), gone, *map(results.back, rest[1:]))) == 4
+    assert len(says(service, world, answered(taken), gone, *map(results.give_back, rest[1:]))) == 4
     assert states(service) == {"sent": 1, "failed": 1, "unknown": 1, "queued": len(rest)}
     with service.database.read() as session:
-        told = {entry.id: attempts.of_row(session, entry.id) for entry in (taken, refused, open_, *rest)}
+        told = {
+            entry.id: attempts.list_for_row(session, entry.id) for entry in (taken, refused, open_, *rest)
+        }
     assert {number: [each.outcome for each in all_] for number, all_ in told.items()} == {
         taken.id: ["sent"],
         refused.id: ["refused"],
@@ -244,16 +248,16 @@ def test_a_lost_worker_that_died_meanwhile_is_heard_by_its_journal(
     broadcast(service)
     entries = claimed(service, world)
     world.clock.advance(seconds=LEASE.total_seconds() + 1)
-    assert service.rescue.of_the_overdue() == 4
+    assert service.rescue.settle_overdue() == 4
     taken, begun, *_ = entries
 
     def tells(book: Journal) -> None:
         for entry in (taken, begun):
-            book.about(entry.id, entry.attempt)
-        book.answered(taken.id, taken.attempt, "sent")
+            book.record_dot(entry.id, entry.attempt)
+        book.record_outcome(taken.id, taken.attempt, "sent")
 
     dies(service, tells)
-    service.rescue.of_the_dead()
+    service.rescue.settle_dead()
     assert states(service) == {"sent": 1, "unknown": 1, "queued": 2}
     assert [row.why for row in rows(service) if row.state == "unknown"] == [doubt.DIED]
     assert all(row.worker is None for row in rows(service))
@@ -261,15 +265,15 @@ def test_a_lost_worker_that_died_meanwhile_is_heard_by_its_journal(
 
 @pytest.mark.parametrize("decision", ["sent", "resend"])
 def test_what_staff_decided_is_changed_by_no_give_back(
-    service: Service, world: World, ben: Person, decision: in_doubt.Decision
+    service: Service, world: World, ben: Person, decision: in_doubt.Resolution
 ) -> None:
     broadcast(service)
     (entry,) = given_up(service, world)
     with service.database.write() as session:
         in_doubt.resolve(session, entry.id, decision, now=world.clock.now())
     (decided,) = rows(service)
-    assert says(service, world, results.back(entry)) == []
-    assert says(service, world, results.told(entry, "deferred")) == []
+    assert says(service, world, results.give_back(entry)) == []
+    assert says(service, world, results.from_outcome_state(entry, "deferred")) == []
     (after,) = rows(service)
     assert (after.state, after.why, after.due_at) == (decided.state, decided.why, decided.due_at)
 
@@ -293,9 +297,9 @@ def test_what_a_policy_sends_once_more_is_changed_by_no_give_back(
     (entry,) = given_up(service, world)
     (before,) = rows(service)
     assert before.state == "queued"
-    assert says(service, world, results.back(entry), results.told(entry, "unknown")) == []
+    assert says(service, world, results.give_back(entry), results.from_outcome_state(entry, "unknown")) == []
     deliver(service, world)
-    assert says(service, world, results.back(entry), answered(entry)) == []
+    assert says(service, world, results.give_back(entry), answered(entry)) == []
     assert (states(service), len(world.arrived)) == ({"sent": 1}, 1)
 
 
@@ -305,7 +309,7 @@ def test_the_same_outcome_recorded_twice_is_one(service: Service, world: World, 
     broadcast(service)
     outcomes = ("sent", "deferred", "refused", "unknown", "unreachable")
     answers = [
-        replace(results.told(entry, outcome), due_at=world.clock.now())
+        replace(results.from_outcome_state(entry, outcome), due_at=world.clock.now())
         for entry, outcome in zip(claimed(service, world), outcomes, strict=True)
     ]
     assert len(says(service, world, *answers)) == 5
@@ -313,7 +317,7 @@ def test_the_same_outcome_recorded_twice_is_one(service: Service, world: World, 
     assert says(service, world, *answers) == []
     assert [(row.state, row.why, row.tries) for row in rows(service)] == before
     with service.database.read() as session:
-        assert [len(attempts.of_row(session, row.id)) for row in rows(service)] == [1] * 5
+        assert [len(attempts.list_for_row(session, row.id)) for row in rows(service)] == [1] * 5
 
 
 # Whose lease is over, and who lives
@@ -353,7 +357,7 @@ def test_who_stood_still_gives_up_nobody_for_that_time(service: Service, world: 
     beats(service, world, "elsewhere")
     watch(service, world, seconds=RENEW_SECONDS)
     world.clock.advance(hours=1)
-    assert service.rescue.of_the_overdue() == 0
+    assert service.rescue.settle_overdue() == 0
     renews(service, world, "elsewhere")
     assert watch(service, world, seconds=30) == 0
 

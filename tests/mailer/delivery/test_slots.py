@@ -7,12 +7,23 @@ from dataclasses import replace
 import pytest
 
 from lists.contacts import Contact
-from mailer.delivery.relay_pool import Lane
+from mailer.delivery.relay_pool import RelayPool
 from mailer.service import Service
 from mailer.smtp.rate import Rate
 from tests.loops import run
 from tests.people import Person
-from tests.relays import World, broadcast, confirmation, crowd, elsewhere, lane, most, rows, states, worker
+from tests.relays import (
+    World,
+    broadcast,
+    confirmation,
+    crowd,
+    elsewhere,
+    make_pool,
+    most,
+    rows,
+    states,
+    worker,
+)
 
 
 def test_a_limited_relay_goes_on_beside_a_limited_one_that_only_stands_by(
@@ -21,11 +32,11 @@ def test_a_limited_relay_goes_on_beside_a_limited_one_that_only_stands_by(
     other = World(world.clock, logs=world.logs)
     crowd(service, 8)
     broadcast(service)
-    standing_by = lane(other, name="b.standing-by.example:25", weight=0, rate="5/second")
-    lasting = lane(world, name="a.relay.example:25", rate="5/second")
+    standing_by = make_pool(other, name="b.standing-by.example:25", weight=0, rate="5/second")
+    lasting = make_pool(world, name="a.relay.example:25", rate="5/second")
 
-    async def a_minute(lanes: Sequence[Lane]) -> None:
-        made = worker(service, world, lanes=lanes)
+    async def a_minute(lanes: Sequence[RelayPool]) -> None:
+        made = worker(service, world, pools=lanes)
         asyncio.get_running_loop().call_later(60.0, made.stop)
         await made.run(until_empty=True)
 
@@ -40,8 +51,8 @@ def test_a_relay_of_few_slots_and_a_domain_of_short_ones_do_not_miss_each_other_
     """The slot of the domain would be void each time before the relay's begins, a little later."""
     crowd(service, 8)
     broadcast(service)
-    lanes = [lane(world, rate="40/minute")]
-    made = worker(service, world, lanes=lanes, domains=["crowd.example=2/second"])
+    lanes = [make_pool(world, rate="40/minute")]
+    made = worker(service, world, pools=lanes, domains=["crowd.example=2/second"])
 
     async def a_minute() -> None:
         asyncio.get_running_loop().call_later(60.0, made.stop)
@@ -57,7 +68,9 @@ def test_who_waits_for_a_slot_of_their_domain_finds_one_of_a_limited_relay_then(
     """A relay's slot lasts a moment; taken half a second before the domain's, it would be void each time."""
     for number in crowd(service, 4):
         confirmation(service, replace(ben, id=number))
-    made = worker(service, world, lanes=[lane(world, rate="5/second")], domains=["crowd.example=10/minute"])
+    made = worker(
+        service, world, pools=[make_pool(world, rate="5/second")], domains=["crowd.example=10/minute"]
+    )
 
     async def a_minute() -> None:
         asyncio.get_running_loop().call_later(60.0, made.stop)
@@ -78,8 +91,8 @@ def test_a_message_whose_slot_is_over_takes_none_from_those_that_come_after(
             person.email = person.email_key = f"n{number}@place{number % 4}.example"
     broadcast(service)
     world.opening = 0.15  # longer than a slot lasts: the first message of a connection comes too late
-    lanes = [lane(world, rate="5/second", connections=2)]
-    made = worker(service, world, lanes=lanes, domains=["*=2/second"])
+    lanes = [make_pool(world, rate="5/second", connections=2)]
+    made = worker(service, world, pools=lanes, domains=["*=2/second"])
 
     async def a_minute() -> None:
         asyncio.get_running_loop().call_later(60.0, made.stop)
@@ -98,8 +111,8 @@ def test_where_relay_and_domain_are_limited_each_message_finds_a_moment_that_is_
     elsewhere(service, ids[:8], "one.example")
     elsewhere(service, ids[8:16], "two.example")
     broadcast(service)
-    limited = lane(world, rate=relay)
-    made = worker(service, world, lanes=[limited], domains=[f"one.example={domain}", f"two.example={domain}"])
+    limited = make_pool(world, rate=relay)
+    made = worker(service, world, pools=[limited], domains=[f"one.example={domain}", f"two.example={domain}"])
 
     async def seconds() -> None:
         asyncio.get_running_loop().call_later(40.0, made.stop)

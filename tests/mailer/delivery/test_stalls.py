@@ -10,7 +10,7 @@ from lists.contacts import Contact
 from mailer.service import Service
 from tests.loops import run
 from tests.people import Person
-from tests.relays import World, broadcast, confirmation, crowd, elsewhere, lane, rows, states, worker
+from tests.relays import World, broadcast, confirmation, crowd, elsewhere, make_pool, rows, states, worker
 
 MOMENTS = ["RCPT", "dot"]
 
@@ -146,7 +146,7 @@ def test_where_a_relay_allows_no_more_connections_who_stalls_is_given_up_for_tho
         confirmation(service, ben)
 
     deliver_for(
-        service, world, 240.0, (5.0, ask), lanes=[lane(world, shared=shared, connections=connections)]
+        service, world, 240.0, (5.0, ask), pools=[make_pool(world, shared=shared, connections=connections)]
     )
     assert world.most_at_once <= shared
     confirmed = [at for recipient, at in world.begun if recipient == ben.email and at >= asked[0]]
@@ -162,7 +162,7 @@ def test_after_the_final_dot_nobody_is_given_up(service: Service, world: World, 
     world.seconds, world.stalls = 0.02, dict.fromkeys(stalled, "dot")
     seen: list[dict[str, int]] = []
     look = (590.0, lambda: seen.append(states(service)))
-    deliver_for(service, world, 591.0, look, lanes=[lane(world, shared=4)])
+    deliver_for(service, world, 591.0, look, pools=[make_pool(world, shared=4)])
     assert seen[0].get("unknown", 0) == 0
     assert len(set(moments(world)) & set(stalled)) == 3  # and one connection is for what is urgent
     assert cleo.email not in moments(world)

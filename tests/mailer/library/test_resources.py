@@ -72,12 +72,12 @@ def note(service: Service, slot: str, language: str) -> str:
 
 def held(service: Service) -> dict[str, int]:
     with service.database.read() as session:
-        return stats.held_for(session, "missing link: ")
+        return stats.count_held_for(session, "missing link: ")
 
 
 def states(service: Service) -> dict[tuple[str, str], int]:
     with service.database.read() as session:
-        return stats.counts(session)
+        return stats.count_by_kind_and_state(session)
 
 
 def tick(service: Service, *names: str) -> None:

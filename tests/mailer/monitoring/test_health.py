@@ -12,8 +12,8 @@ from sqlalchemy import text
 from lists.db import EPOCH, MICROSECOND, Database
 from lists.errors import StorageTrouble
 from mailer.coordination import counters, heartbeat, job_runs, leases, send_hold, signup_throttle, suspensions
-from mailer.coordination.job_runs import Ran
-from mailer.coordination.rate_limits import Limit
+from mailer.coordination.job_runs import FinishedRun
+from mailer.coordination.rate_limits import RateLimit
 from mailer.delivery.worker_lease import LEASE
 from mailer.library import law_cards
 from mailer.monitoring import health
@@ -34,7 +34,7 @@ def at_work(service: Service) -> None:
     real = service.clock.real()
     with service.database.write() as session:
         heartbeat.beat(session, "worker", real=real)
-        leases.hold(session, leases.SCHEDULER, owner="us", real=real, length=timedelta(seconds=30))
+        leases.acquire(session, leases.SCHEDULER, owner="us", real=real, length=timedelta(seconds=30))
 
 
 def asked(visitor: Visitor) -> tuple[int, dict[str, Any]]:
@@ -123,7 +123,9 @@ def test_what_waits_for_a_reason_of_its_own_does_not_stand_still(
     due(service, clock, for_seconds=3_600)
     with service.database.write() as session:
         if why == "a slow rate":
-            session.add(Limit(scope="relay/relay.example:25", free_at=clock.real() + timedelta(minutes=20)))
+            session.add(
+                RateLimit(scope="relay/relay.example:25", free_at=clock.real() + timedelta(minutes=20))
+            )
         elif why == "a pause":
             suspensions.begin_by_staff(session, "relay/relay.example:25", real=clock.real())
         else:
@@ -165,7 +167,7 @@ def test_a_schedule_that_nobody_keeps_is_told_except_while_the_time_machine_move
         leases.release(session, leases.SCHEDULER, owner="us", real=clock.real() - timedelta(seconds=1))
     assert set(troubles(visitor)) == {"schedule"}
     with service.database.write() as session:
-        leases.hold(
+        leases.acquire(
             session, time_machine.MOVING, owner="machine", real=clock.real(), length=timedelta(minutes=10)
         )
     assert troubles(visitor) == {}
@@ -177,7 +179,7 @@ def test_a_job_that_failed_is_told_until_it_runs_well(
     at_work(service)
     for fault, names in [("KeyError", {"schedule"}), ("", set())]:
         with service.database.write() as session:
-            job_runs.note(session, [Ran(job="expire", at=clock.real(), seconds=0.1, fault=fault)])
+            job_runs.record(session, [FinishedRun(job="expire", at=clock.real(), seconds=0.1, fault=fault)])
         assert set(troubles(visitor)) == names
 
 
@@ -311,7 +313,7 @@ def test_beats_are_written_and_the_long_silent_are_forgotten(database: Database,
         heartbeat.beat(session, "one", real=clock.real())
         heartbeat.beat(session, "one", real=clock.advance(seconds=10))
         heartbeat.beat(session, "two", real=clock.real())
-        assert heartbeat.alive(session, real=clock.real()) == 2
+        assert heartbeat.count_alive(session, real=clock.real()) == 2
         assert set(session.scalars(text("SELECT worker FROM pulses"))) == {"one", "two"}
 
 
@@ -322,12 +324,12 @@ def _micros(moment: Any) -> int:
 def test_a_network_that_is_turned_away_is_told_of_and_all_who_are_turned_away_are_trouble(
     service: Service, visitor: Visitor, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signup_throttle, "SIGN_UPS_PER_SOURCE", 2)
-    monkeypatch.setattr(signup_throttle, "SIGN_UPS_ALTOGETHER", 4)
+    monkeypatch.setattr(signup_throttle, "SIGNUPS_PER_NETWORK", 2)
+    monkeypatch.setattr(signup_throttle, "SIGNUPS_TOTAL", 4)
 
     def sign_up(network: int) -> None:
         with service.database.write() as session:
-            signup_throttle.sign_up(session, bytes([network] * 16), now=clock.now())
+            signup_throttle.admit_signup(session, bytes([network] * 16), now=clock.now())
 
     at_work(service)
     assert asked(visitor)[1]["sign-ups"]["sentence"] == "Nobody who signs up is turned away."

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from lists.errors import BadSettings
-from mailer.coordination.job_runs import Ran, note
+from mailer.coordination.job_runs import FinishedRun, record
 from mailer.outbox.outbox import STATES
 from mailer.people import messages
 from mailer.policy import POLICY
@@ -87,8 +87,8 @@ def test_jobs_tell_when_they_ran_how_long_and_whether_it_went_well(
     service: Service, visitor: Visitor, clock: StoppedClock
 ) -> None:
     with service.database.write() as session:
-        note(session, [Ran(job="expire", at=clock.real(), seconds=0.5, moved=3)])
-        note(session, [Ran(job="expire", at=clock.real(), seconds=1.5, moved=4, fault="KeyError")])
+        record(session, [FinishedRun(job="expire", at=clock.real(), seconds=0.5, moved=3)])
+        record(session, [FinishedRun(job="expire", at=clock.real(), seconds=1.5, moved=4, fault="KeyError")])
     told = read(visitor)
     assert told.of("mailer_job_last_run_seconds", job="expire") == 1.5
     assert told.of("mailer_job_last_run_rows", job="expire") == 4

@@ -51,7 +51,7 @@ def _pause(desk: Desk, *, until: datetime) -> None:
 
 def _states(desk: Desk) -> dict[str, int]:
     with desk.database.read() as session:
-        return {state: number for (_, state), number in stats.counts(session).items()}
+        return {state: number for (_, state), number in stats.count_by_kind_and_state(session).items()}
 
 
 def _release(table: Jobs) -> int:

@@ -90,7 +90,7 @@ def test_newer_words_of_a_letter_free_what_could_not_be_written(
     with service.database.write() as session:
         service.confirmations.give_access(session, ben.id, now=service.clock.now())
         session.execute(
-            update(OutboxRow).values(state="held", why=f"{held_messages.OURS}it cannot be written: x")
+            update(OutboxRow).values(state="held", why=f"{held_messages.OUR_FAULT}it cannot be written: x")
         )
     release = service.jobs.named("release-held")
     assert (release.run(), states(service)) == (0, {"held": 1})
@@ -100,7 +100,9 @@ def test_newer_words_of_a_letter_free_what_could_not_be_written(
     assert states(service) == {"sent": 1}
 
 
-@pytest.mark.parametrize("why", [f"{held_messages.OURS}it cannot be written: x", held_messages.NO_SMTPUTF8])
+@pytest.mark.parametrize(
+    "why", [f"{held_messages.OUR_FAULT}it cannot be written: x", held_messages.NO_SMTPUTF8]
+)
 def test_what_failed_in_an_earlier_version_waits_for_staff_and_gets_its_time_anew(
     service: Service, clock: StoppedClock, world: World, mailer: Mailer, ben: Person, cleo: Person, why: str
 ) -> None:
@@ -120,7 +122,7 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_sent(
 ) -> None:
     with service.database.write() as session:
         service.confirmations.give_access(session, ben.id, now=clock.now())
-    fail(service, f"{held_messages.OURS}it cannot be written: x")
+    fail(service, f"{held_messages.OUR_FAULT}it cannot be written: x")
     clock.advance(days=1)
     assert mailer("outbox", "retry", "--all", "--json").json == {"queued": 0}
     assert mailer("outbox", "retry", "--all", "--give-up", "--json").json == {"given_up": 1}
@@ -143,7 +145,7 @@ def test_letters_that_ended_by_a_fault_of_ours_go_on(
         service.sequences.fill(session, now=clock.now(), limit=100)
         session.execute(update(Journey).values(state="stopped"))
         session.execute(
-            update(OutboxRow).values(state="failed", why=f"{held_messages.OURS}it cannot be written: x")
+            update(OutboxRow).values(state="failed", why=f"{held_messages.OUR_FAULT}it cannot be written: x")
         )
         session.execute(
             update(OutboxRow).where(OutboxRow.contact_id == ana.id).values(why="their server refused it")
@@ -161,7 +163,7 @@ def test_one_update_is_tried_again_and_another_stays(
 ) -> None:
     broadcast(service)
     broadcast(service)
-    fail(service, f"{held_messages.OURS}it cannot be written: x")
+    fail(service, f"{held_messages.OUR_FAULT}it cannot be written: x")
     assert mailer("outbox", "retry", "--broadcast", 2, "--json").json == {"queued": 1}
     assert [(row.ref, row.state) for row in rows(service)] == [(1, "failed"), (2, "queued")]
     nobody = mailer("outbox", "retry", "--broadcast", 9)

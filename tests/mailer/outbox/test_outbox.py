@@ -128,7 +128,7 @@ def test_an_outcome_ends_the_claim_and_says_why(ledger: Ledger, clock: StoppedCl
     ledger.put("a", "b")
     entries = ledger.claim()
     clock.advance(seconds=1)
-    results = [Result(entry=entry, state=state, why="y" * 300, tried=True) for entry in entries]
+    results = [Result(entry=entry, state=state, why="y" * 300, costs_attempt=True) for entry in entries]
     assert ledger.record(*results) == ["a", "b"]
     for row in ledger.rows().values():
         assert (row.state, row.why, row.worker, row.lease_until) == (state, "y" * 200, None, None)
@@ -152,10 +152,10 @@ def test_each_hand_over_is_kept_with_the_address_and_the_servers_words(
     for number, (state, code) in enumerate([("queued", 451), ("sent", 250)], 1):
         (entry,) = ledger.claim()
         said = {"address": "ana@stmark.example.org", "outcome": "x", "code": code, "reply": "r" * 600}
-        ledger.record(Result(entry=entry, state=state, tried=True, **said))  # type: ignore[arg-type]
+        ledger.record(Result(entry=entry, state=state, costs_attempt=True, **said))  # type: ignore[arg-type]
         assert entry.attempt == number
     with database.read() as session:
-        told = attempts.of_row(session, entry.id)
+        told = attempts.list_for_row(session, entry.id)
         assert [(each.attempt, each.code, each.address) for each in told] == [
             (1, 451, "ana@stmark.example.org"),
             (2, 250, "ana@stmark.example.org"),
@@ -165,7 +165,7 @@ def test_each_hand_over_is_kept_with_the_address_and_the_servers_words(
 
 def take_back(session: Session, *, real: datetime) -> int:
     """Put back what is overdue, as if it had never been begun."""
-    lost = outbox.overdue(session, real=real, limit=100)
+    lost = outbox.list_overdue(session, real=real, limit=100)
     outbox.give_back(session, lost)
     return len(lost)
 
@@ -198,7 +198,7 @@ def test_what_a_late_worker_knows_to_be_sent_is_not_sent_again(
     clock.advance(seconds=46)
     with database.write() as session:
         take_back(session, real=clock.real())
-    assert ledger.record(Result(entry=late, state="sent", tried=True)) == ["a"]
+    assert ledger.record(Result(entry=late, state="sent", costs_attempt=True)) == ["a"]
     assert ledger.claim() == []
     assert ledger.states() == {"a": "sent"}
 
@@ -219,8 +219,8 @@ def test_what_a_worker_holds_is_found_by_its_name(ledger: Ledger, database: Data
     ledger.claim(limit=1, worker="dead")
     ledger.claim(limit=1, worker="alive")
     with database.read() as session:
-        assert [entry.key for entry in outbox.claimed_by(session, "dead")] == ["a"]
-        assert outbox.claimed_by(session, "nobody") == []
+        assert [entry.key for entry in outbox.list_claimed_by(session, "dead")] == ["a"]
+        assert outbox.list_claimed_by(session, "nobody") == []
 
 
 def test_what_a_stopping_worker_did_not_begin_is_free(ledger: Ledger, database: Database) -> None:
@@ -319,19 +319,22 @@ def test_the_sums_and_the_next_moment_are_those_of_the_rows(
         Result(entry=entries["d"], state="queued", due_at=soon),
     )
     with database.read() as session:
-        assert stats.counts(session, kind="broadcast", ref=0) == {
+        assert stats.count_by_kind_and_state(session, kind="broadcast", ref=0) == {
             ("broadcast", "sent"): 1,
             ("broadcast", "queued"): 1,
             ("broadcast", "sending"): 1,
         }
-        assert sum(stats.counts(session).values()) == 4
-        assert stats.counts(session, kind="broadcast", ref=7) == {}
-        assert stats.next_due(session, after=clock.now()) == soon
-        assert stats.next_due(session, after=soon) == late
-        assert stats.next_due(session, after=late) is None
-        assert (outbox.waiting(session, now=clock.now()), outbox.waiting(session, now=late)) == (1, 3)
-        assert not outbox.anything_due(session, now=clock.now())
-        assert outbox.anything_due(session, now=soon)
+        assert sum(stats.count_by_kind_and_state(session).values()) == 4
+        assert stats.count_by_kind_and_state(session, kind="broadcast", ref=7) == {}
+        assert stats.find_next_due(session, after=clock.now()) == soon
+        assert stats.find_next_due(session, after=soon) == late
+        assert stats.find_next_due(session, after=late) is None
+        assert (outbox.count_waiting(session, now=clock.now()), outbox.count_waiting(session, now=late)) == (
+            1,
+            3,
+        )
+        assert not outbox.is_anything_due(session, now=clock.now())
+        assert outbox.is_anything_due(session, now=soon)
 
 
 def test_a_state_that_nobody_knows_is_refused_by_the_database(ledger: Ledger) -> None:

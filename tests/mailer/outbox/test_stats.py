@@ -9,7 +9,7 @@ from lists.db import Database
 from mailer.coordination import counters
 from mailer.outbox import stats
 from mailer.outbox.outbox import Result
-from mailer.outbox.stats import Census
+from mailer.outbox.stats import OutboxStats
 from tests.clocks import StoppedClock
 from tests.ledger import Ledger, edition
 from tests.people import Person
@@ -23,9 +23,9 @@ def ledger(database: Database, clock: StoppedClock, ana: Person, ben: Person, cl
     return Ledger(database=database, clock=clock, edition_id=made, people=[ana, ben, cleo])
 
 
-def counted(database: Database, clock: StoppedClock) -> Census:
+def counted(database: Database, clock: StoppedClock) -> OutboxStats:
     with database.read() as session:
-        return stats.take(session, now=clock.now())
+        return stats.collect(session, now=clock.now())
 
 
 def sent(ledger: Ledger, number: int) -> None:
@@ -33,7 +33,7 @@ def sent(ledger: Ledger, number: int) -> None:
     assert len(entries) == number
     ledger.record(
         *(
-            Result(entry=entry, state="sent", tried=True, address="a@b.example", outcome="sent")
+            Result(entry=entry, state="sent", costs_attempt=True, address="a@b.example", outcome="sent")
             for entry in entries
         )
     )
@@ -81,7 +81,7 @@ def test_what_is_due_later_does_not_wait_yet(ledger: Ledger, database: Database,
     found = counted(database, clock)
     assert (found.waiting, found.later, found.next_due, found.oldest) == (1, 1, later, None)
     assert found.counts == {("broadcast", "queued"): 1, ("broadcast", "sending"): 1}
-    assert (found.state("queued"), second.key) == (1, "b")
+    assert (found.count_in_state("queued"), second.key) == (1, "b")
 
 
 def test_a_census_takes_as_many_statements_for_many_rows_as_for_one(
@@ -101,7 +101,7 @@ def test_no_figure_reads_the_rows_themselves(database: Database, clock: StoppedC
     with recorded(database) as statements:
         counted(database, clock)
         with database.read() as session:
-            stats.counts(session, kind="broadcast", ref=7)
+            stats.count_by_kind_and_state(session, kind="broadcast", ref=7)
     with database.read() as session:
         for statement in [each for each in statements if "FROM outbox" in each]:
             asked = statement.replace("?", "1")
@@ -119,6 +119,6 @@ def test_sums_outlive_the_people_they_were_sent_to(
     clock.advance(days=2)
     with database.write() as session:
         session.execute(text("DELETE FROM contacts"))
-        assert counters.clear(session, now=clock.now()) == 1
-        assert counters.in_all(session) == {"sent": 2}
-        assert counters.lately(session, "sent", since=clock.now() - timedelta(days=3)) == 0
+        assert counters.delete_old(session, now=clock.now()) == 1
+        assert counters.read_totals(session) == {"sent": 2}
+        assert counters.count_since(session, "sent", since=clock.now() - timedelta(days=3)) == 0

@@ -11,7 +11,7 @@ from lists.contacts import Contact
 from lists.directory import Application, Listing
 from lists.subscriptions import Subscription
 from mailer.coordination import signup_throttle
-from mailer.coordination.signup_throttle import Brake
+from mailer.coordination.signup_throttle import ThrottleCount
 from mailer.events import events
 from mailer.outbox import stats
 from mailer.outbox.attempts import Attempt
@@ -106,13 +106,13 @@ def test_who_had_left_and_did_not_confirm_the_return_has_left_again(
 
 def test_which_network_a_sign_up_came_from_goes_after_a_day(service: Service, clock: StoppedClock) -> None:
     with service.database.write() as session:
-        signup_throttle.sign_up(session, b"a keyed hash 16b", now=clock.now())
+        signup_throttle.admit_signup(session, b"a keyed hash 16b", now=clock.now())
     clock.advance(days=1)
     run(service, "clear-brakes")
     clock.advance(hours=1)
     run(service, "clear-brakes")
     with service.database.read() as session:
-        assert session.scalars(select(Brake.what)).all() == []
+        assert session.scalars(select(ThrottleCount.what)).all() == []
 
 
 def test_what_was_written_in_own_words_goes_after_90_days(
@@ -157,7 +157,7 @@ def test_of_an_old_message_stays_what_became_of_it_and_when(
     with service.database.read() as session:
         attempt = session.scalars(select(Attempt)).one()
         assert (attempt.address, attempt.reply, attempt.outcome, attempt.code) == ("", "", "sent", 250)
-        assert stats.counts(session)["sequence", "sent"] == 1
+        assert stats.count_by_kind_and_state(session)["sequence", "sent"] == 1
     assert run(service, "forget-words") == 0
 
 

@@ -134,7 +134,7 @@ def test_nobody_ticks_while_a_time_machine_moves_the_clock(
     database: Database, clock: StoppedClock, table: Table
 ) -> None:
     with database.write() as session:
-        leases.hold(
+        leases.acquire(
             session,
             time_machine.MOVING,
             owner="machine",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.smtp.connection import Patience, _stuffed
+from mailer.smtp.connection import Timeouts, _dot_stuff
 from tests.loops import event_loop_policy  # noqa: F401
 from tests.peers.doors import ANA, BEN, CLEO, LETTER, connection, once, send
 from tests.peers.polite import Polite, polite
@@ -31,8 +31,18 @@ async def test_ana_and_ben_get_the_very_octets_and_cleo_is_refused_by_her_server
         refused = await send(door, CLEO)
         ben = await send(door, BEN)
         await door.close()
-    assert (ben.state, ben.code, ben.enhanced, ben.reply) == ("sent", 250, "2.0.0", "2.0.0 Ok: queued as 2")
-    assert (refused.state, refused.code, refused.enhanced, refused.ours) == ("refused", 550, "5.1.1", False)
+    assert (ben.state, ben.code, ben.enhanced_code, ben.reply) == (
+        "sent",
+        250,
+        "2.0.0",
+        "2.0.0 Ok: queued as 2",
+    )
+    assert (refused.state, refused.code, refused.enhanced_code, refused.is_about_us) == (
+        "refused",
+        550,
+        "5.1.1",
+        False,
+    )
     assert peer.letters == [(ANA, LETTER), (BEN, LETTER)]
     assert peer.connections == 1
 
@@ -48,14 +58,14 @@ async def test_4xx_is_deferred_and_5xx_refused_at_rcpt_and_at_the_dot():
         await door.close()
     assert (ana.state, ana.code) == ("deferred", 450)
     assert (ben.state, ben.code) == ("deferred", 451)
-    assert (cleo.state, cleo.enhanced, cleo.ours) == ("refused", "5.7.1", True)
+    assert (cleo.state, cleo.enhanced_code, cleo.is_about_us) == ("refused", "5.7.1", True)
     assert peer.connections == 1
 
 
 async def test_a_refusal_of_our_sender_punishes_no_recipient():
     async with polite(Polite(at_mail="550 5.7.1 you are not welcome")) as peer:
         outcome = await once(peer.port)
-    assert (outcome.state, outcome.code, outcome.ours) == ("unreachable", 550, True)
+    assert (outcome.state, outcome.code, outcome.is_about_us) == ("unreachable", 550, True)
 
 
 async def test_a_message_too_large_at_mail_is_that_message_alone():
@@ -69,7 +79,7 @@ async def test_the_server_s_words_are_kept_short_and_without_control_characters(
         outcome = await once(peer.port)
     assert outcome.reply.startswith("5.1.1 no [31msuch user 5.1.1 xxx")
     assert len(outcome.reply) == 500
-    assert outcome.enhanced == "5.1.1"
+    assert outcome.enhanced_code == "5.1.1"
 
 
 # What may be sent where
@@ -136,7 +146,7 @@ async def test_no_form_of_the_final_dot_smuggles_a_second_message(form):
 
 @given(st.binary() | st.lists(st.sampled_from([b".", b"\r", b"\n", b"\r\n", b"a"])).map(b"".join))
 def test_what_goes_over_the_wire_can_be_undone_and_holds_no_final_dot(message):
-    wire = _stuffed(message)
+    wire = _dot_stuff(message)
     assert wire.endswith(b"\r\n")
     assert b"\r\n.\r\n" not in b"\r\n" + wire
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", wire)
@@ -287,7 +297,7 @@ async def test_a_message_that_may_not_begin_once_the_connection_is_ready_is_neve
 
 async def test_a_cancelled_message_writes_no_final_dot():
     async with rude({"RCPT": HANG}) as peer:
-        door = connection(peer.port, patience=Patience())
+        door = connection(peer.port, patience=Timeouts())
         task = asyncio.ensure_future(send(door, ANA))
         await asyncio.sleep(0.1)
         task.cancel()
@@ -332,4 +342,4 @@ async def test_closing_and_aborting_twice_or_before_opening_is_allowed():
     door.abort()
     await door.close()
     await door.close()
-    assert not door.dotted
+    assert not door.dot_written

@@ -61,7 +61,7 @@ async def test_a_login_is_tried_once_and_its_failure_is_the_relay_s(authority, c
         settings = trusted(peer, authority, username="campaign")
         assert (await once(peer.port, **settings, password="open sesame")).state == "sent"
         outcome = await once(peer.port, **settings, password="wrong")
-    assert (outcome.state, outcome.code, outcome.enhanced) == ("unreachable", 535, "5.7.8")
+    assert (outcome.state, outcome.code, outcome.enhanced_code) == ("unreachable", 535, "5.7.8")
     assert peer.logins == [True, False]
 
 

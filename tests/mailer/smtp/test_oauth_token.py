@@ -7,8 +7,8 @@ import pytest
 
 from lists.errors import BadSettings
 from mailer.smtp import oauth_token
-from mailer.smtp.connection import Connection
-from mailer.smtp.oauth_token import Bearer
+from mailer.smtp.connection import SmtpConnection
+from mailer.smtp.oauth_token import OAuthTokenProvider
 from mailer.smtp.relay import Relay
 from tests.peers.doors import HASTE, once, send
 from tests.peers.polite import Polite, polite
@@ -37,7 +37,9 @@ def runs(tmp_path):
 
 def door(port, command):
     relay = Relay(host="127.0.0.1", port=port, tls="none", username="campaign", token_command=command)
-    return Connection(relay, helo="mailer.example", patience=HASTE, bearer=Bearer(command), messages=1)
+    return SmtpConnection(
+        relay, helo="mailer.example", timeouts=HASTE, tokens=OAuthTokenProvider(command), messages=1
+    )
 
 
 async def test_a_token_from_the_program_opens_the_relay_and_is_kept_for_the_next_connection(
@@ -78,7 +80,7 @@ async def test_a_token_that_is_refused_is_asked_for_once_more_and_then_it_is_the
     ],
 )
 async def test_a_program_that_gives_no_token_is_nobody_s_fault_but_ours(program, monkeypatch, lines, words):
-    monkeypatch.setattr(oauth_token, "SECONDS", 2.0)
+    monkeypatch.setattr(oauth_token, "TIMEOUT_SECONDS", 2.0)
     async with rude({"EHLO": OFFER}) as peer:
         outcome = await send(door(peer.port, program(lines)))
     assert outcome.state == "unreachable"

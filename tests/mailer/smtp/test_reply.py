@@ -106,7 +106,7 @@ def test_a_refusal_says_whose_fault_it_is(line: str, about: str) -> None:
     state = "deferred" if code.startswith("4") else "refused"
     outcome = Outcome(state=state, code=int(code), reply=reply)
     assert outcome.about == about
-    assert outcome.ours == (about == "ours")
+    assert outcome.is_about_us == (about == "ours")
 
 
 def test_there_are_enough_of_each() -> None:
@@ -117,6 +117,6 @@ def test_there_are_enough_of_each() -> None:
 
 
 def test_a_relay_that_cannot_be_reached_and_no_answer_are_nobodys_refusal() -> None:
-    assert Outcome(state="unreachable").ours
-    assert not Outcome(state="deferred", reply="Before the final dot: The connection was lost.").ours
-    assert not Outcome(state="sent", code=250, reply="2.0.0 no spam here").ours
+    assert Outcome(state="unreachable").is_about_us
+    assert not Outcome(state="deferred", reply="Before the final dot: The connection was lost.").is_about_us
+    assert not Outcome(state="sent", code=250, reply="2.0.0 no spam here").is_about_us

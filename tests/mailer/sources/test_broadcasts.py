@@ -190,7 +190,9 @@ def test_updates_are_filled_one_after_another_the_oldest_first(
         assert [each.id for each in broadcasts.newest(session)] == [second.id, first.id]
     with database.write() as session:
         assert SOURCE.fill(session, now=clock.now(), limit=9) == 1
-        assert stats.counts(session, kind="broadcast", ref=first.id) == {("broadcast", "queued"): 1}
+        assert stats.count_by_kind_and_state(session, kind="broadcast", ref=first.id) == {
+            ("broadcast", "queued"): 1
+        }
     _fill(database, clock, limit=9)
     assert _readers(database) == [ben.id, ben.id]
 
@@ -269,7 +271,7 @@ def test_a_recall_waits_for_the_batch_that_is_being_put_in_and_misses_none_of_it
     with database.write() as session:
         assert SOURCE.fill(session, now=clock.now(), limit=3) == 0
         assert broadcasts.withdraw(session, limit=10) == 3
-        assert stats.counts(session) == {("broadcast", "cancelled"): 3}
+        assert stats.count_by_kind_and_state(session) == {("broadcast", "cancelled"): 3}
 
 
 def test_a_recalled_update_is_cleared_up_in_batches_and_no_other_is_touched(

@@ -345,5 +345,5 @@ def test_the_ledger_counts_what_was_asked(
 ) -> None:
     with database.write() as session:
         confirmations.ask(session, _asked(), now=clock.now())
-        assert stats.counts(session) == {("confirmation", "queued"): 1}
+        assert stats.count_by_kind_and_state(session) == {("confirmation", "queued"): 1}
         assert confirmations.next_due(session, now=clock.now()) is None

@@ -47,7 +47,7 @@ def journey(service: Service, person: Person, *, sequence: str = "welcome") -> t
 
 def states(service: Service) -> dict[tuple[str, str], int]:
     with service.database.read() as session:
-        return stats.counts(session)
+        return stats.count_by_kind_and_state(session)
 
 
 def schedule(service: Service, *, without: str = "") -> Schedule:

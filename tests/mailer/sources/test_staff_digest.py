@@ -83,7 +83,7 @@ def test_nothing_waits_in_a_house_where_all_is_done(
 def test_each_thing_that_waits_is_counted_and_goes_when_it_is_done(
     installation: Service, clock: StoppedClock, ana: Person, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signup_throttle, "SIGN_UPS_PER_SOURCE", 0)
+    monkeypatch.setattr(signup_throttle, "SIGNUPS_PER_NETWORK", 0)
     now = clock.now()
     for person in (ana, ben):
         apply(installation, person)
@@ -93,7 +93,7 @@ def test_each_thing_that_waits_is_counted_and_goes_when_it_is_done(
         suspensions.begin_by_staff(session, "domain/strict.example", real=now)
         law_cards.add(session, state="NY", text=CARD, source="https://example.org/", checked_on="",
                   checked_by="us", now=now, actor="staff")  # fmt: skip
-        signup_throttle.sign_up(session, b"n" * 16, now=now)
+        signup_throttle.admit_signup(session, b"n" * 16, now=now)
         one, other = session.scalars(select(OutboxRow).order_by(OutboxRow.id))
         one.state, one.why = "held", "missing link: toolkit_url"
         other.state = "unknown"

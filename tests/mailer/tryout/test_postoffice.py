@@ -12,7 +12,7 @@ import pytest
 from lists.clock import Clock
 from lists.db import Base, Database
 from lists.errors import Conflict, NotFound, StorageTrouble
-from mailer.smtp.connection import Connection, Relay
+from mailer.smtp.connection import Relay, SmtpConnection
 from mailer.tryout import postoffice
 from mailer.tryout.postoffice import PostOffice, count, message, messages, running
 
@@ -48,7 +48,7 @@ def post(port, *, recipients=(BEN,), letter=LETTER):
 
 async def test_what_the_door_hands_over_is_kept_to_the_octet_with_the_service_s_date(office, database):
     relay = Relay.parse(f"smtp://127.0.0.1:{office.start()}")
-    door = Connection(relay, helo="mailer.example")
+    door = SmtpConnection(relay, helo="mailer.example")
     for recipient in (ANA, BEN, "señora@neighbor.example"):
         outcome = await door.send(sender=SENDER, recipient=recipient, message=LETTER)
         assert outcome.state == "sent"

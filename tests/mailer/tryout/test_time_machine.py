@@ -129,7 +129,7 @@ def test_to_the_next_mail_goes_on_until_something_happens(
 
 def test_two_cannot_move_the_clock_at_once(service: Service, agenda: Agenda, clock: StoppedClock) -> None:
     with service.database.write() as session:
-        leases.hold(
+        leases.acquire(
             session, time_machine.MOVING, owner="other", real=clock.real(), length=timedelta(minutes=1)
         )
     with pytest.raises(Conflict, match="being moved already"):

@@ -11,7 +11,7 @@ from lists.contacts import Contact
 from mailer.coordination import signup_throttle
 from mailer.outbox.outbox import OutboxRow
 from mailer.smtp import capabilities
-from mailer.smtp.capabilities import Offers
+from mailer.smtp.capabilities import Capabilities
 from mailer.web import routes
 from tests.mailer.web.visitor import Visitor, hidden, words
 
@@ -95,7 +95,7 @@ def test_one_address_signed_up_many_times_gets_one_mail_a_day_and_three_over_all
 
 
 def test_one_source_is_limited_and_another_is_not(visitor, service, clock, monkeypatch):
-    monkeypatch.setattr(signup_throttle, "SIGN_UPS_PER_SOURCE", 5)
+    monkeypatch.setattr(signup_throttle, "SIGNUPS_PER_NETWORK", 5)
     statuses = [visitor.join(email=f"p{n}@example.org", seconds=3).status_code for n in range(8)]
     assert statuses == [200] * 5 + [429] * 3
     assert len(people(service)) == 5
@@ -106,7 +106,7 @@ def test_one_source_is_limited_and_another_is_not(visitor, service, clock, monke
 
 
 def test_a_global_brake_holds_when_the_sources_are_many(service, clock, monkeypatch):
-    monkeypatch.setattr(signup_throttle, "SIGN_UPS_ALTOGETHER", 4)
+    monkeypatch.setattr(signup_throttle, "SIGNUPS_TOTAL", 4)
     statuses = [
         Visitor(service, clock, client=f"203.0.113.{n}")
         .join(email=f"p{n}@example.org", seconds=3)
@@ -282,8 +282,8 @@ def test_an_address_that_no_mail_server_of_ours_can_write_to_is_told_so_kindly(
 
     def hears(relay, *, smtputf8):
         with service.database.write() as session:
-            answer = Offers(smtputf8=smtputf8, eightbit=True, size=0)
-            capabilities.note(session, relay, answer, now=clock.now())
+            answer = Capabilities(smtputf8=smtputf8, eightbit=True, size=0)
+            capabilities.record(session, relay, answer, now=clock.now())
 
     assert visitor.join(email="muñoz@example.org").status_code == 200  # nobody knows yet
     hears("relay.example:25", smtputf8=False)

@@ -68,7 +68,7 @@ def test_vouched_people_are_asked_nothing(service: Service, mailer: Mailer, file
     assert "You have vouched" in ran.out
     service.jobs.named("fill-confirmation").run()
     with service.database.read() as session:
-        assert stats.counts(session) == {}
+        assert stats.count_by_kind_and_state(session) == {}
         assert session.scalars(select(AuditEntry.subject)).all() == ["2 to interest, confirmed"]
 
 
