@@ -40,11 +40,11 @@ from mailer.sources.confirmations import Confirmations
 from mailer.sources.sequences import Sequences
 from mailer.templates.templates import Edition
 
-SEARCHABLE_AT_ONCE = 250  # people, with about five words each: short enough for who waits to write
+SEARCH_BATCH = 250  # people, with about five words each: short enough for who waits to write
 BATCH = 2_500  # rows in one transaction: a web write waits no longer than one takes
-EXPIRE_AT_ONCE = 1_000
-STAFF_ARE_TOLD = timedelta(minutes=10)  # how often to look whether something waits: staff are in no hurry
-JOURNALS_KEPT = timedelta(days=30)
+EXPIRE_BATCH = 1_000
+DIGEST_INTERVAL = timedelta(minutes=10)  # how often to look whether something waits: staff are in no hurry
+JOURNAL_RETENTION = timedelta(days=30)
 
 log = structlog.get_logger()
 
@@ -81,19 +81,19 @@ class Jobs:
             Job(
                 name=f"fill-{kind}",
                 about=f"put every {kind} that is due into the outbox",
-                every=STAFF_ARE_TOLD if POLICY[kind].to_staff else timedelta(seconds=5),
+                every=DIGEST_INTERVAL if POLICY[kind].to_staff else timedelta(seconds=5),
                 run=lambda source=source: self._fill(source),  # type: ignore[misc]
             )
-            for kind, source in self._each_source()
+            for kind, source in self._list_sources()
         ]
         return [
             *fills,
-            *self._of_the_outbox(),
+            *self._outbox_jobs(),
             Job(
                 name="adopt",
                 about="start follow-ups that the queue of changes missed",
                 every=timedelta(days=1),
-                run=self._adopt,
+                run=self._start_missed_journeys,
             ),
             Job(
                 name="write-departures",
@@ -117,7 +117,7 @@ class Jobs:
                 name="clear-brakes",
                 about="delete the counts of past days, and the hashes of networks and mailboxes with them",
                 every=timedelta(hours=6),
-                run=self._clear_brakes,
+                run=self._clear_throttle_counts,
             ),
             Job(
                 name="make-searchable",
@@ -125,11 +125,11 @@ class Jobs:
                 every=timedelta(seconds=20),
                 run=self._make_searchable,
             ),
-            *self._of_resources(),
-            *self._retentions(),
+            *self._resource_jobs(),
+            *self._retention_jobs(),
         ]
 
-    def _of_the_outbox(self) -> Sequence[Job]:
+    def _outbox_jobs(self) -> Sequence[Job]:
         return [
             Job(
                 name="withdraw",
@@ -157,13 +157,13 @@ class Jobs:
             ),
         ]
 
-    def _of_resources(self) -> Sequence[Job]:
+    def _resource_jobs(self) -> Sequence[Job]:
         return [
             Job(
                 name="watch-resources",
                 about="tell staff when mails wait for a resource that nobody has given",
                 every=timedelta(hours=6),
-                run=self._watch_resources,
+                run=self._warn_of_missing_resources,
             ),
             Job(
                 name="clear-resources",
@@ -175,22 +175,22 @@ class Jobs:
                 name="watch-facts",
                 about="tell staff which cards on present law must be checked again",
                 every=timedelta(days=1),
-                run=self._watch_facts,
+                run=self._warn_of_expiring_cards,
             ),
         ]
 
-    def _retentions(self) -> Sequence[Job]:
+    def _retention_jobs(self) -> Sequence[Job]:
         return [
             Job(
                 name=rule.name,
                 about=rule.about,
                 every=timedelta(hours=6),
-                run=lambda rule=rule: self._retain(rule),  # type: ignore[misc]
+                run=lambda rule=rule: self._apply_retention(rule),  # type: ignore[misc]
             )
             for rule in retention.RULES
         ]
 
-    def named(self, name: str) -> Job:
+    def get(self, name: str) -> Job:
         """Return one job; raises NotFound."""
         for job in self.all():
             if job.name == name:
@@ -204,11 +204,11 @@ class Jobs:
     def next_due(self, now: datetime) -> datetime | None:
         """Return when something next falls due by itself, at `now` or later; None if never."""
         with self.database.read() as session:
-            moments = [source.next_due(session, now=now) for _, source in self._each_source()]
+            moments = [source.next_due(session, now=now) for _, source in self._list_sources()]
             moments.append(stats.find_next_due(session, after=now))
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def _each_source(self) -> Sequence[tuple[str, Source]]:
+    def _list_sources(self) -> Sequence[tuple[str, Source]]:
         return [(kind, source) for kind, source in self.sources.items() if kind == source.kinds[0]]
 
     def stop(self) -> None:
@@ -250,7 +250,7 @@ class Jobs:
 
     def withdraw_broadcasts(self) -> Iterator[int]:
         """Take recalled updates out of the outbox batch by batch; gives how many messages so far."""
-        limit = broadcasts.WITHDRAWN
+        limit = broadcasts.WITHDRAW_BATCH
         return write_in_batches(
             self.database,
             self.clock,
@@ -267,7 +267,7 @@ class Jobs:
         with self.database.write() as session:
             now = self.clock.now()
             moved += self._release_links(session, now)
-            moved += self._release_reworded(session, now)
+            moved += self._release_after_rewording(session, now)
             moved += held_messages.requeue_probe(session, now=now)
             held = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
             for kind, list_name in session.execute(held).all():
@@ -290,7 +290,7 @@ class Jobs:
 
         It goes with today's edition, which also says in which language a resource is.
         """
-        absent = self.editions.shelf.absent(session)
+        absent = self.editions.library.list_empty_fields(session)
         missing = (OutboxRow.state == HELD) & OutboxRow.why.startswith(MISSING_LINK)
         held = (
             select(OutboxRow.kind, OutboxRow.edition_id, OutboxRow.why, Edition.name)
@@ -302,7 +302,7 @@ class Jobs:
         for kind, edition_id, why, name in session.execute(held).all():
             current = edition_id
             if name in self.editions.templates:
-                current = self.editions.current(session, name, kind, now=now)
+                current = self.editions.get_current_id(session, name, kind, now=now)
             names = set(why.removeprefix(MISSING_LINK).split(", "))
             given = names.isdisjoint(absent) if names <= RESOURCE_FIELDS else current != edition_id
             if given:
@@ -310,7 +310,7 @@ class Jobs:
                 freed += outbox.requeue(session, these, edition_id=current)
         return freed
 
-    def _release_reworded(self, session: Session, now: datetime) -> int:
+    def _release_after_rewording(self, session: Session, now: datetime) -> int:
         """Try again what could not be written, once there is a newer edition of its text."""
         broken = (OutboxRow.state == HELD) & held_messages.is_stopped_by_fault()
         held = (
@@ -323,9 +323,9 @@ class Jobs:
         for kind, list_name, edition_id, name in session.execute(held).all():
             current = edition_id
             if kind == "confirmation" and name == f"confirm/{list_name}":
-                current = self.confirmations.sendable_question(session, list_name, now=now).id
+                current = self.confirmations.freeze_sendable_edition(session, list_name, now=now).id
             elif name in self.editions.templates:
-                current = self.editions.current(session, name, kind, now=now)
+                current = self.editions.get_current_id(session, name, kind, now=now)
             if current != edition_id:
                 these = broken & (OutboxRow.edition_id == edition_id) & (OutboxRow.list == list_name)
                 freed += outbox.requeue(session, these, edition_id=current)
@@ -334,13 +334,13 @@ class Jobs:
     def _expire(self) -> int:
         def expire(session: Session) -> int:
             now = self.clock.now()
-            late = outbox.expire(session, now=now, limit=EXPIRE_AT_ONCE)
+            late = outbox.expire(session, now=now, limit=EXPIRE_BATCH)
             settle_all(session, self.sources, late, now=now)
             return len(late)
 
-        return self._in_batches(expire, EXPIRE_AT_ONCE)
+        return self._in_batches(expire, EXPIRE_BATCH)
 
-    def _retain(self, rule: Rule) -> int:
+    def _apply_retention(self, rule: Rule) -> int:
         """Let one rule of retention do its work, a batch at a time; nobody waits while it looks."""
         total = last = 0
         while True:
@@ -357,15 +357,15 @@ class Jobs:
                 return total
 
     def _make_searchable(self) -> int:
-        limit = SEARCHABLE_AT_ONCE
+        limit = SEARCH_BATCH
         return self._in_batches(lambda session: search.put(session, limit=limit), limit)
 
     def _rescue(self) -> int:
         return self.rescue.settle_dead() + self.rescue.settle_overdue()
 
-    def _adopt(self) -> int:
+    def _start_missed_journeys(self) -> int:
         with self.database.write() as session:
-            return self.sequences.adopt(session, now=self.clock.now())
+            return self.sequences.start_missed(session, now=self.clock.now())
 
     def write_departures(self) -> int:
         """Write into the file of departures what it does not have yet; returns how many."""
@@ -377,18 +377,18 @@ class Jobs:
         self.database.empty_log()
         return 0
 
-    def _watch_resources(self) -> int:
+    def _warn_of_missing_resources(self) -> int:
         with self.database.read() as session:
             waiting = stats.count_held_for(session, MISSING_LINK)
         for fields, messages in waiting.items():
             log.warning("mails wait for a resource that nobody has given", fields=fields, messages=messages)
         return 0
 
-    def _watch_facts(self) -> int:
+    def _warn_of_expiring_cards(self) -> int:
         now = self.clock.now()
         with self.database.read() as session:
-            for card in law_cards.to_check(session, now=now):
-                left = card.days_left(now)
+            for card in law_cards.list_expiring(session, now=now):
+                left = card.days_remaining(now)
                 log.warning(
                     "a card on present law must be checked", card=card.id, state=card.state, days=left
                 )
@@ -396,13 +396,13 @@ class Jobs:
 
     def _clear_resources(self) -> int:
         with self.database.read() as session:
-            needed = resources.kept_files(session)
-        return file_store.clear(self.home, needed=needed, real=self.clock.real())
+            needed = resources.list_needed_files(session)
+        return file_store.delete_unneeded(self.home, needed_digests=needed, real=self.clock.real())
 
     def _clear_journals(self) -> int:
-        return journal.delete_settled(self.rescue.folder, before=self.clock.real() - JOURNALS_KEPT)
+        return journal.delete_settled(self.rescue.folder, before=self.clock.real() - JOURNAL_RETENTION)
 
-    def _clear_brakes(self) -> int:
+    def _clear_throttle_counts(self) -> int:
         with self.database.write() as session:
             now = self.clock.now()
             passed = rate_limits.delete_unused(session, real=self.clock.real())

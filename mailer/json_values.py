@@ -6,15 +6,15 @@ from datetime import datetime
 from pathlib import Path
 
 
-def written(value: object) -> str:
+def to_json(value: object) -> str:
     """Return a value as JSON (RFC 8259) in ASCII, so that no text in it can steer a terminal.
 
     Moments are ISO 8601 in UTC, octets hexadecimal, sets sorted lists. Raises TypeError for anything unknown.
     """
-    return json.dumps(value, default=_plain, indent=2)
+    return json.dumps(value, default=_to_plain, indent=2)
 
 
-def _plain(value: object) -> object:
+def _to_plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bytes):

@@ -15,8 +15,8 @@ RESOURCES = ("toolkit", "webinar", "powerpoint", "guide", "pledge", "allies")
 RESOURCE_FIELDS = frozenset(f"{name}_{part}" for name in RESOURCES for part in ("url", "note"))
 LIST_FIELDS = SERVICE_FIELDS | RESOURCE_FIELDS
 EVENT_FIELDS = frozenset({"event_title", "event_when", "event_note", "event_minutes", "join_url"})
-NAMED_FIELDS = frozenset({"list_title", "list_about"})  # of a list that staff added
-NOTICE_FIELDS = frozenset(
+CUSTOM_LIST_FIELDS = frozenset({"list_title", "list_about"})  # of a list that staff added
+DIGEST_FIELDS = frozenset(
     f"waits_{name}"
     for name in (
         "restore",
@@ -31,7 +31,7 @@ NOTICE_FIELDS = frozenset(
         "sign_ups",
     )
 )
-ANSWER_FIELDS = frozenset({"rsvp_yes_url", "rsvp_maybe_url", "rsvp_no_url"})
+RSVP_FIELDS = frozenset({"rsvp_yes_url", "rsvp_maybe_url", "rsvp_no_url"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ POLICY: Mapping[str, Policy] = {
         priority=0,
         expires_after=timedelta(days=2),
         on_unknown="resend",
-        fields=SERVICE_FIELDS | NAMED_FIELDS | {"confirm_url"},
+        fields=SERVICE_FIELDS | CUSTOM_LIST_FIELDS | {"confirm_url"},
     ),
     "already": Policy(
         needs="address",
@@ -105,7 +105,7 @@ POLICY: Mapping[str, Policy] = {
         priority=1,
         expires_after=timedelta(days=1),  # what waits is told anew the day after
         on_unknown="keep",
-        fields=SERVICE_FIELDS | NOTICE_FIELDS,
+        fields=SERVICE_FIELDS | DIGEST_FIELDS,
         to_staff=True,
     ),
     "invitation": Policy(
@@ -115,7 +115,7 @@ POLICY: Mapping[str, Policy] = {
         priority=1,
         expires_after=timedelta(days=5),
         on_unknown="resend",
-        fields=LIST_FIELDS | EVENT_FIELDS | ANSWER_FIELDS,
+        fields=LIST_FIELDS | EVENT_FIELDS | RSVP_FIELDS,
         topic="calls",
     ),
     "sequence": Policy(
@@ -140,9 +140,9 @@ POLICY: Mapping[str, Policy] = {
     ),
 }
 
-URGENT_MOST = max(POLICY[kind].priority for kind in ("confirmation", "invitation"))
+URGENT_PRIORITY = max(POLICY[kind].priority for kind in ("confirmation", "invitation"))
 
 
 def is_urgent(kind: str) -> bool:
     """Tell whether somebody waits for messages of this kind: they have connections of their own."""
-    return POLICY[kind].priority <= URGENT_MOST
+    return POLICY[kind].priority <= URGENT_PRIORITY

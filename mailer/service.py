@@ -17,7 +17,7 @@ from lists.clock import Clock
 from lists.contacts import LANGUAGES
 from lists.db import Database
 from mailer.compose import dkim_keys, editions
-from mailer.compose.composer import SIGNING_PARTS, Composer, Sender
+from mailer.compose.composer import SIGNING_THREADS, Composer, Sender
 from mailer.compose.dkim import Signer
 from mailer.compose.editions import Editions
 from mailer.compose.source import Source
@@ -27,7 +27,7 @@ from mailer.delivery.delivery import Delivery
 from mailer.delivery.relay_pool import RelayPool
 from mailer.delivery.rescue import Rescue
 from mailer.jobs import Jobs
-from mailer.library.resources import Shelf
+from mailer.library.resources import ResourceLibrary
 from mailer.policy import RESOURCES
 from mailer.preflight import Preflight
 from mailer.settings import key_check, public_url
@@ -43,9 +43,9 @@ from mailer.sources.confirmations import Confirmations
 from mailer.sources.invitations import Invitations
 from mailer.sources.schedule import Schedule
 from mailer.sources.sequences import Sequences
-from mailer.sources.staff_digest import Notices
+from mailer.sources.staff_digest import StaffDigest
 from mailer.templates import templates
-from mailer.templates.discreet import Neutral
+from mailer.templates.discreet import DiscreetWording
 from mailer.templates.rendering import Frame
 from mailer.tryout import postoffice, time_machine
 from mailer.tryout.postoffice import PostOffice
@@ -54,7 +54,7 @@ from mailer.tryout.time_machine import TimeMachine
 ROOT = Path(__file__).resolve().parents[1]
 EMAIL_TEMPLATES = ROOT / "templates" / "email"
 
-KINDS = {
+TEMPLATE_KINDS = {
     "confirm/interest": "confirmation",
     "confirm/organizers": "confirmation",
     "confirm/added": "confirmation",
@@ -83,7 +83,7 @@ class Service:
     sequences: Sequences
     invitations: Invitations
     broadcasts: Broadcasts
-    notices: Notices
+    staff_digest: StaffDigest
     sources: Mapping[str, Source]
     composer: Composer
     preflight: Preflight
@@ -106,16 +106,16 @@ class Service:
         """
         if self.settings.smtp_url is not None:
             with self.database.read() as session:
-                time_machine.refuse_in_earnest(session)
+                time_machine.refuse_real_mail(session)
             yield Relay.parse_all(self.settings.smtp_url.get_secret_value())
             return
-        port = postoffice.running(self.settings.home)
+        port = postoffice.find_port(self.settings.home)
         if port is not None:
-            yield [_local(port)]
+            yield [_local_relay(port)]
             return
         office = PostOffice(self.database, self.clock, home=self.settings.home)
         try:
-            yield [_local(office.start())]
+            yield [_local_relay(office.start())]
         finally:
             office.stop()
 
@@ -124,22 +124,22 @@ class Service:
         """Return a worker that delivers to `relays`; database work has a thread of its own, signing two."""
         self.rescue.settle_dead()  # whoever delivered from here before, and died
         with (
-            ThreadPoolExecutor(SIGNING_PARTS, thread_name_prefix="signing") as signing,
+            ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="signing") as signing,
             ThreadPoolExecutor(1, thread_name_prefix="ledger") as executor,
             journal.open_new(self.rescue.folder, worker=self.name) as book,
         ):
             yield Delivery(
                 database=self.database,
                 clock=self.clock,
-                composer=replace(self.composer, spread=signing.map),
-                pools=[self._lane(relay) for relay in relays],
+                composer=replace(self.composer, parallel_map=signing.map),
+                pools=[self._relay_pool(relay) for relay in relays],
                 executor=executor,
                 journal=book,
                 worker=self.name,
                 domains={} if self.settings.tryout else parse_per_domain(self.settings.domain_limits),
             )
 
-    def _lane(self, relay: Relay) -> RelayPool:
+    def _relay_pool(self, relay: Relay) -> RelayPool:
         helo = domain_of(self.settings.from_address)
         bearer = OAuthTokenProvider(relay.token_command) if relay.token_command else None
         return RelayPool(
@@ -194,13 +194,13 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
     secret = keys
     signing = dkim_keys.load(dkim_keys.folder(settings.home), domains=settings.sending_domains)
     if clock is None:
-        clock = time_machine.clock(database) if settings.tryout else Clock()
+        clock = time_machine.create_clock(database) if settings.tryout else Clock()
     tokens = Tokens(secret.links)
     links = Links(settings.public_url, tokens)
     schedules = schedule.load_all(EMAIL_TEMPLATES)
-    frames = {language: templates.frame(EMAIL_TEMPLATES, language) for language in LANGUAGES}
-    texts = _editions(settings, links, schedules, frames)
-    sender = _sender(settings, frames)
+    frames = {language: templates.load_frame(EMAIL_TEMPLATES, language) for language in LANGUAGES}
+    texts = _load_editions(settings, links, schedules, frames)
+    sender = _build_sender(settings, frames)
     confirmations = Confirmations(editions=texts, links=links)
     sequences = Sequences(editions=texts, schedules=schedules, default_zone=settings.default_zone)
     invitations = Invitations(
@@ -208,14 +208,14 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
         links=links,
         secret=secret.links,
         organizer=(sender.name, sender.address),
-        neutral=sender.neutral,
+        discreet_wordings=sender.discreet_wordings,
     )
     broadcasts = Broadcasts()
-    notices = Notices(editions=texts, staff=_staff(settings, secret))
+    notices = StaffDigest(editions=texts, staff=_staff_address(settings, secret))
     every: tuple[Source, ...] = (confirmations, sequences, invitations, broadcasts, notices)
     sources = {kind: source for source in every for kind in source.kinds}
     composer = Composer(
-        sources=sources, links=links, sender=sender, shelf=texts.shelf, signer=Signer(selectors=signing)
+        sources=sources, links=links, sender=sender, library=texts.library, signer=Signer(keys=signing)
     )
     rescue = Rescue(database=database, clock=clock, sources=sources, folder=settings.home / journal.FOLDER)
     return Service(
@@ -231,7 +231,7 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
         sequences=sequences,
         invitations=invitations,
         broadcasts=broadcasts,
-        notices=notices,
+        staff_digest=notices,
         sources=sources,
         composer=composer,
         preflight=Preflight(composer=composer, editions=texts, invitations=invitations),
@@ -252,45 +252,47 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
     )
 
 
-def _editions(
+def _load_editions(
     settings: Settings, links: Links, schedules: Sequence[Schedule], frames: Mapping[str, Frame]
 ) -> Editions:
-    steps = {each.template(step.name): "sequence" for each in schedules for step in each.steps}
-    shelf = Shelf(links=settings.resources, home=links.home, tryout=settings.tryout)
+    steps = {each.template_name(step.name): "sequence" for each in schedules for step in each.steps}
+    shelf = ResourceLibrary(links=settings.resources, home=links.home, tryout=settings.tryout)
     return editions.load(
         EMAIL_TEMPLATES,
-        kinds={**KINDS, **steps},
+        kinds={**TEMPLATE_KINDS, **steps},
         frames=frames,
         shared={
-            language: _shared(settings, links, shelf, frames[language].words, language)
+            language: _shared_values(settings, links, shelf, frames[language].words, language)
             for language in LANGUAGES
         },
-        shelf=shelf,
+        library=shelf,
     )
 
 
-def _sender(settings: Settings, frames: Mapping[str, Frame]) -> Sender:
+def _build_sender(settings: Settings, frames: Mapping[str, Frame]) -> Sender:
     return Sender(
         name=settings.from_name,
         address=settings.from_address,
         reply_to=settings.reply_to,
         campaign=settings.campaign_name.model_dump(),
-        neutral={language: Neutral.from_words(frame.words) for language, frame in frames.items()},
+        discreet_wordings={
+            language: DiscreetWording.from_words(frame.words) for language, frame in frames.items()
+        },
     )
 
 
-def _staff(settings: Settings, keys: Keys) -> Address | None:
+def _staff_address(settings: Settings, keys: Keys) -> Address | None:
     if not settings.staff_address:
         return None
     return addresses.parse(settings.staff_address, pepper=keys.pepper)
 
 
-def _local(port: int) -> Relay:
+def _local_relay(port: int) -> Relay:
     return Relay(host=postoffice.HOST, port=port, tls="none")
 
 
-def _shared(
-    settings: Settings, links: Links, shelf: Shelf, words: Mapping[str, str], language: str
+def _shared_values(
+    settings: Settings, links: Links, library: ResourceLibrary, words: Mapping[str, str], language: str
 ) -> dict[str, str]:
     """Return the values that are the same for all readers of a language; frozen in each edition."""
     values = {
@@ -306,4 +308,4 @@ def _shared(
         "greeting_plain": words["greeting"],
         "greeting_named": words["greeting_named"],
     }
-    return values | {f"{slot}_url": shelf.address(slot, language) for slot in RESOURCES}
+    return values | {f"{slot}_url": library.build_url(slot, language) for slot in RESOURCES}

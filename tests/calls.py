@@ -11,14 +11,14 @@ from typing import Any
 from sqlalchemy import select
 
 from lists.db import Database
-from mailer.compose.composer import Composer, Ready
+from mailer.compose.composer import Composer, ReadyMessage
 from mailer.events import events
 from mailer.events.events import Event
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow, Result
 from mailer.service import build
 from mailer.settings.loading import Settings
-from mailer.sources.invitations import HeadCount, Invitations
+from mailer.sources.invitations import Invitations, InviteeCount
 from tests import people
 from tests.clocks import StoppedClock
 from tests.people import Person
@@ -58,7 +58,7 @@ class Calls:
         with self.database.write() as session:
             return self.source.fill(session, now=self.clock.now(), limit=limit)
 
-    def compose(self) -> Sequence[Ready | Result]:
+    def compose(self) -> Sequence[ReadyMessage | Result]:
         """Claim what is due and say what would become of it."""
         now = self.clock.now()
         with self.database.write() as session:
@@ -69,7 +69,7 @@ class Calls:
     def letters(self) -> dict[str, EmailMessage]:
         """Fill, compose and return what would leave, by recipient."""
         self.fill()
-        ready = [letter for letter in self.compose() if isinstance(letter, Ready)]
+        ready = [letter for letter in self.compose() if isinstance(letter, ReadyMessage)]
         return {letter.recipient: read(letter.message) for letter in ready}
 
     def invited(self) -> list[int]:
@@ -82,10 +82,10 @@ class Calls:
         with self.database.read() as session:
             return self.source.next_due(session, now=self.clock.now())
 
-    def head_count(self, event: Event) -> HeadCount:
+    def count_invitees(self, event: Event) -> InviteeCount:
         """Return what a dry run shows."""
         with self.database.read() as session:
-            return self.source.head_count(session, event, now=self.clock.now())
+            return self.source.count_invitees(session, event, now=self.clock.now())
 
     def add(self, name: str) -> Person:
         """Add another organizer of New York."""
@@ -104,7 +104,7 @@ def opened(settings: Settings, database: Database, clock: StoppedClock) -> Calls
     sender = service.composer.sender
     service.close()
     composer = Composer(
-        sources={"invitation": source}, links=service.links, sender=sender, shelf=service.editions.shelf
+        sources={"invitation": source}, links=service.links, sender=sender, library=service.editions.library
     )
     return Calls(database=database, clock=clock, source=source, composer=composer)
 

@@ -132,7 +132,7 @@ def service(settings: Settings, database: Database, clock: StoppedClock) -> Iter
 
     def offset() -> timedelta:
         with database.read() as session:
-            return time_machine.offset(session)
+            return time_machine.get_offset(session)
 
     clock.follow(offset)
     built = composition.build(settings, clock=clock)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from email.message import Message
 
 from lists.db import Database
-from mailer.compose.composer import Composer, Ready
+from mailer.compose.composer import Composer, ReadyMessage
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Entry, Result
 from mailer.sources import broadcasts
@@ -48,7 +48,7 @@ class Desk:
     def fresh_composer(self) -> Composer:
         """Return a composer as another process has it, which remembers nothing."""
         known = self.service.composer
-        return Composer(sources=known.sources, links=known.links, sender=known.sender, shelf=known.shelf)
+        return Composer(sources=known.sources, links=known.links, sender=known.sender, library=known.library)
 
     def update(self, text: str = UPDATE, *, audience: str = "interest", toolkit: str | None = None) -> None:
         """Create an update to a list and put it into the outbox; `toolkit` is that link in Spanish."""
@@ -76,7 +76,7 @@ class Desk:
 
     def compose(
         self, entries: Sequence[Entry], *, composer: Composer | None = None
-    ) -> Sequence[Ready | Result]:
+    ) -> Sequence[ReadyMessage | Result]:
         with self.database.read() as session:
             return (composer or self.composer).compose(session, entries, now=self.clock.now())
 
@@ -94,6 +94,6 @@ class Desk:
         return [(result.state, result.why) for result in results if isinstance(result, Result)]
 
 
-def read(ready: Ready | Result) -> Message:
-    assert isinstance(ready, Ready), ready
+def read(ready: ReadyMessage | Result) -> Message:
+    assert isinstance(ready, ReadyMessage), ready
     return email.message_from_bytes(ready.message)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 
 import dkim
 
-from mailer.compose.dkim_keys import Selector
+from mailer.compose.dkim_keys import DkimKey
 from tests.conftest import missing
 
 Dns = Callable[..., str | None]
 
 
-def dns(selectors: Sequence[Selector], **others: str) -> Dns:
+def dns(selectors: Sequence[DkimKey], **others: str) -> Dns:
     """Return a DNS that knows these keys' records and `others`, by name with _ for each dot."""
     known = {f"{selector.record_name}.": selector.record for selector in selectors}
     known |= {f"{name.replace('__', '.')}.": value for name, value in others.items()}

@@ -151,7 +151,7 @@ class Follower:
         rows = links.changes(before, self.shelter.rows())["rsvps"]
         assert [(row["contact_id"], row["answer"]) for row in rows] == [(to.contact_id, chosen)]
 
-    def mine(self, link: str, to: Addressee) -> None:
+    def profile(self, link: str, to: Addressee) -> None:
         """See everything, take it along, and save another name."""
         page = self.hands.look(link)
         for more in ("/all", "/all.json"):
@@ -174,6 +174,6 @@ EFFECTS: Mapping[str, Effect] = {
     "/preferences/{token}": Follower.preferences,
     "/confirm/{token}": Follower.confirm,
     "/rsvp/{token}": Follower.rsvp,
-    "/mine/{token}": Follower.mine,
+    "/mine/{token}": Follower.profile,
 }
 PAGES = {"/", "/join", "/join/{list}", "/organize", "/privacy", "/resources", "/r/{slot}"}

@@ -11,14 +11,14 @@ from lists.catalog import OURS
 from lists.contacts import LANGUAGES
 from lists.directory import Application
 from mailer.compose import source
-from mailer.compose.composer import Ready
+from mailer.compose.composer import ReadyMessage
 from mailer.events import events
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Entry, Result
 from mailer.people import address_change
 from mailer.service import Service
 from mailer.sources import broadcasts
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from mailer.templates import templates
 from mailer.templates.templates import Edition, Template
 from tests import people
@@ -118,7 +118,7 @@ class Mailroom:
                 self._ask(session, "ben", language, list=name)
             self._sign_up(session, language)
             self._move(session, self._on(session, "gus", language, list="interest"), language)
-            self.service.confirmations.give_access(session, ana.id, now=self.clock.now())
+            self.service.confirmations.send_access_link(session, ana.id, now=self.clock.now())
         for name in (*OURS, *self.lists) if language == "en" else ():
             self._write_to(name)
 
@@ -136,14 +136,16 @@ class Mailroom:
     def _ask(
         self, session: Session, who: str, language: str, *, list: str, application: Application | None = None
     ) -> None:
-        asked = Asked(
+        asked = SignupRequest(
             address=addresses.parse(f"{who}.{language}@example.org", pepper=PEPPER),
             list=list,
             language=language,
             wording="Yes",
             page="/join",
         )
-        self.service.confirmations.ask(session, asked, now=self.clock.now(), application=application)
+        self.service.confirmations.record_signup(
+            session, asked, now=self.clock.now(), application=application
+        )
 
     def _sign_up(self, session: Session, language: str) -> None:
         """Let an organizer ask, confirm, and so be told that the sign-up was received."""
@@ -195,7 +197,7 @@ class Mailroom:
     def _change_events(self) -> None:
         """Move every call by a day, which its calendars are told."""
         with self.service.database.write() as session:
-            for event in events.newest(session):
+            for event in events.list_all(session):
                 event.starts_at += timedelta(days=1)
                 event.sequence += 1
                 event.changed_at = self.clock.now()
@@ -241,7 +243,7 @@ class Mailroom:
             (ready,) = self.service.composer.compose(session, [entry], now=now)
             edition = session.get(Edition, entry.edition_id)
             language = contacts.get(session, entry.contact_id).language
-        assert isinstance(ready, Ready), ready
+        assert isinstance(ready, ReadyMessage), ready
         assert edition is not None
         return Mail(
             kind=entry.kind,

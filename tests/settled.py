@@ -14,7 +14,7 @@ from lists import subscriptions as subs
 from lists.subscriptions import Subscription
 from mailer.events import events
 from mailer.library import law_cards, resources
-from mailer.library.file_store import Deposit
+from mailer.library.file_store import StoredFile
 from mailer.people import address_change
 from mailer.service import Service
 from tests import people
@@ -25,9 +25,9 @@ RESOURCES: Sequence[dict[str, Any]] = (
     {
         "slot": "powerpoint",
         "language": "en",
-        "deposit": Deposit(digest="0" * 64, kind="pptx", size=2_200_000),
+        "deposit": StoredFile(digest="0" * 64, kind="pptx", size=2_200_000),
     },
-    {"slot": "powerpoint", "language": "es", "deposit": Deposit(digest="1" * 64, kind="odp", size=900)},
+    {"slot": "powerpoint", "language": "es", "deposit": StoredFile(digest="1" * 64, kind="odp", size=900)},
     {"slot": "allies", "language": "en", "title": "A group of neighbors", "link": "https://example.org/"},
     {"slot": "allies", "language": "es", "title": "Un grupo vecino", "link": "https://example.org/es"},
 )
@@ -124,6 +124,6 @@ def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
         "unsubscribe": f"/unsubscribe/{tokens.unsubscribe(ben.id, 'interest')}",
         "unsubscribe-added": f"/unsubscribe/{tokens.unsubscribe(ana.id, 'clergy')}",
         "unsubscribe-left": f"/unsubscribe/{tokens.unsubscribe(cleo.id, 'interest')}",
-        "mine": f"/mine/{tokens.mine(ana.id, until=now + timedelta(days=1))}",
+        "mine": f"/mine/{tokens.profile(ana.id, until=now + timedelta(days=1))}",
         "rsvp": f"/rsvp/{tokens.rsvp(call.id, ana.id)}?answer=yes",
     }

@@ -33,7 +33,7 @@ def reckon(session: Session, restore: Restore, *, sources: Mapping[str, Source],
             _fill(session, source, restore)
     while doubted := in_doubt.mark_unknown(session, limit=AT_ONCE):
         settle_all(session, sources, doubted, now=since)
-    sequences.pass_over(session, since=since, until=until)
+    sequences.skip_restore_gap(session, since=since, until=until)
     restore.reckoned_at = until
     session.flush()
     return in_doubt.count_restored(session)

@@ -17,9 +17,9 @@ from mailer.outbox import outbox, stats
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
 from mailer.sources import broadcasts
-from mailer.sources.broadcasts import Broadcast, HeadCount
+from mailer.sources.broadcasts import Broadcast, RecipientCount
 from mailer.templates import templates
-from mailer.templates.rendering import Rendered
+from mailer.templates.rendering import RenderedMessage
 from mailer.templates.templates import Edition, Template
 
 KIND = "broadcast"
@@ -79,13 +79,17 @@ def send(
     with opening.sending() as service:
         edition, previews, head = _look(service, template, audience, segment)
         with service.database.read() as session:
-            absent = service.editions.shelf.absent(session)
+            absent = service.editions.library.list_empty_fields(session)
             now = service.clock.now()
-            named = broadcasts.readers(session, audience=audience, segment=segment, now=now) if people else ()
+            named = (
+                broadcasts.list_recipients(session, audience=audience, segment=segment, now=now)
+                if people
+                else ()
+            )
         notes = _notes(edition, head, absent)
-        told: dict[str, object] = {"audience": audience, "segment": segment, "readers": head.readers}
+        told: dict[str, object] = {"audience": audience, "segment": segment, "readers": head.total}
         told |= {"notes": notes} | ({"people": named} if people else {})
-        told |= {"languages": head.languages, "left_out": head.refused, "previews": previews}
+        told |= {"languages": head.languages, "left_out": head.exclusions, "previews": previews}
         if not as_json:
             _show(f"{audience}{PART_OF[segment]}", previews, head, notes)
             for email in named:
@@ -96,15 +100,15 @@ def send(
             else:
                 output.say("Nothing was sent. Leave out --dry-run to send it.")
             return
-        if not head.readers:
+        if not head.total:
             raise Conflict(
                 f"Nobody on the list {audience}{PART_OF[segment]} may be written to now, so there is nothing"
                 " to send."
             )
         if not yes:
-            click.confirm(f"Send it to {_people(head.readers)}?", abort=True, err=True)
+            click.confirm(f"Send it to {_people(head.total)}?", abort=True, err=True)
         number = _create(service, template, audience, segment, again=again)
-        put = _fill(service, number, head.readers)
+        put = _fill(service, number, head.total)
     if as_json:
         output.print_json({**told, "broadcast": number, "put": put})
         return
@@ -118,7 +122,7 @@ def send(
 def list_(*, as_json: bool) -> None:
     """Show every update, the newest first, and what became of its messages."""
     with opening.service() as service, service.database.read() as session:
-        found = broadcasts.newest(session)
+        found = broadcasts.list_all(session)
         rows = session.execute(
             select(OutboxRow.ref, OutboxRow.state, func.count())
             .where(OutboxRow.kind == KIND)
@@ -222,7 +226,7 @@ def _counts(session: Session, number: int) -> dict[str, int]:
 
 def _look(
     service: Service, template: Template, audience: str, segment: str
-) -> tuple[Edition, dict[str, dict[str, str]], HeadCount]:
+) -> tuple[Edition, dict[str, dict[str, str]], RecipientCount]:
     """Count the readers and render each language for a made-up one; nothing of it is kept."""
     now = service.clock.now()
     with service.database.write() as session:
@@ -231,9 +235,9 @@ def _look(
         edition = service.editions.freeze(session, template, KIND, now=now)
         session.expunge(edition)
         session.rollback()
-    service.preflight.update(edition, list=audience, now=now)
+    service.preflight.check_update(edition, list=audience, now=now)
     with service.database.read() as session:
-        head = broadcasts.head_count(session, audience=audience, now=now, segment=segment)
+        head = broadcasts.count_recipients(session, audience=audience, now=now, segment=segment)
     previews = {}
     for language in edition.content:
         read = _preview(service, edition, language, audience)
@@ -241,7 +245,7 @@ def _look(
     return edition, previews, head
 
 
-def _preview(service: Service, edition: Edition, language: str, audience: str) -> Rendered:
+def _preview(service: Service, edition: Edition, language: str, audience: str) -> RenderedMessage:
     """Render for Alex, whose links lead nowhere: contact number 0 is nobody's."""
     sample = {
         "name": SAMPLE_NAME,
@@ -251,7 +255,7 @@ def _preview(service: Service, edition: Edition, language: str, audience: str) -
     return service.editions.preview(edition, language, sample=sample)
 
 
-def _notes(edition: Edition, head: HeadCount, absent: frozenset[str]) -> list[str]:
+def _notes(edition: Edition, head: RecipientCount, absent: frozenset[str]) -> list[str]:
     """Say what staff would want to know before they send it."""
     spoken = list(edition.content)
     notes = []
@@ -274,15 +278,15 @@ def _notes(edition: Edition, head: HeadCount, absent: frozenset[str]) -> list[st
 
 
 def _show(
-    audience: str, previews: Mapping[str, Mapping[str, str]], head: HeadCount, notes: list[str]
+    audience: str, previews: Mapping[str, Mapping[str, str]], head: RecipientCount, notes: list[str]
 ) -> None:
     for language, read in previews.items():
         output.say(f"--- {LANGUAGE[language]}, as {SAMPLE_NAME} would read it ---")
         output.say(f"Subject: {read['subject']}\n\n{read['text'].rstrip()}\n")
-    output.say(f"--- Who gets it: {_people(head.readers)} of the list {audience} ---")
+    output.say(f"--- Who gets it: {_people(head.total)} of the list {audience} ---")
     for language in sorted(head.languages, key=LANGUAGES.index):
         output.say(f"{head.languages[language]:>7,}  read {LANGUAGE[language]}")
-    for reason, number in sorted(head.refused.items()):
+    for reason, number in sorted(head.exclusions.items()):
         output.say(f"{number:>7,}  do not get it: {SENTENCES[reason]}")
     for note in notes:
         output.say(f"Please note: {note}")

@@ -169,8 +169,8 @@ def _question(service: Service, session: Session, of: MailingList) -> Mapping[st
 
     Raises BadInput for one that could not be sent to everybody.
     """
-    edition = service.confirmations.question(session, of.name, now=service.clock.now())
-    service.preflight.question(edition, list=of.name, now=service.clock.now())
+    edition = service.confirmations.freeze_edition(session, of.name, now=service.clock.now())
+    service.preflight.check_confirmation(edition, list=of.name, now=service.clock.now())
     sample = {
         "name": "",  # nobody is called by a name before their yes
         "leave_url": "",

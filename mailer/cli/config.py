@@ -35,7 +35,7 @@ def check() -> None:
         output.say("Links in mail lead to this machine only; write public_url before you write to anybody.")
     if not data_folder.has_keys(found.home):
         output.say("This folder holds no keys and no people yet: “mailer serve” begins there.")
-    if sentence := dkim.unsigned(keys, domain=domain_of(found.from_address).lower()):
+    if sentence := dkim.describe_missing_keys(keys, domain=domain_of(found.from_address).lower()):
         output.say(sentence)
 
 

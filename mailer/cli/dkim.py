@@ -8,7 +8,7 @@ from lists.clock import Clock
 from lists.errors import BadInput, NotFound
 from mailer.cli import opening, output
 from mailer.compose import dkim, dkim_keys
-from mailer.compose.dkim_keys import KINDS, Selector
+from mailer.compose.dkim_keys import KINDS, DkimKey
 from mailer.settings.loading import Settings
 
 MOST_READ = 64 * 1024
@@ -52,7 +52,7 @@ def keygen(*, domain: str, name: str | None, kind: str, as_json: bool) -> None:
     """
     found, domain = _with(domain)
     named = name or f"{kind}-{Clock().now():%Y-%m}"
-    made = dkim_keys.make(dkim_keys.folder(found.home), domain=domain, name=named, kind=kind)
+    made = dkim_keys.generate(dkim_keys.folder(found.home), domain=domain, name=named, kind=kind)
     if as_json:
         output.print_json(_row(made))
         return
@@ -75,7 +75,7 @@ def list_(*, as_json: bool) -> None:
     for key in keys:
         output.say(f"\n{_record(key)}")
     for domain in found.sending_domains:
-        if sentence := dkim.unsigned(keys, domain=domain):
+        if sentence := dkim.describe_missing_keys(keys, domain=domain):
             output.say(f"\n{sentence}")
 
 
@@ -102,14 +102,14 @@ def check(*, domain: str, published: TextIO | None, as_json: bool) -> None:
     for key in keys:
         row = _row(key)
         if text is not None:
-            row["difference"] = dkim_keys.difference(key, text)
+            row["difference"] = dkim_keys.describe_difference(key, text)
         rows.append(row)
     if as_json:
         output.print_json(rows)
     else:
         for key, row in zip(keys, rows, strict=True):
             output.say(_told(key, row.get("difference")))
-        if sentence := dkim.unsigned(keys, domain=domain):
+        if sentence := dkim.describe_missing_keys(keys, domain=domain):
             output.say(sentence)
     if text is not None and all(row["difference"] for row in rows):
         raise BadInput(f"None of these records lets receivers verify mail from {domain}.")
@@ -124,11 +124,11 @@ def _with(domain: str) -> tuple[Settings, str]:
     return found, domain
 
 
-def _keys(found: Settings) -> tuple[Selector, ...]:
+def _keys(found: Settings) -> tuple[DkimKey, ...]:
     return dkim_keys.load(dkim_keys.folder(found.home), domains=found.sending_domains)
 
 
-def _row(key: Selector) -> dict[str, object]:
+def _row(key: DkimKey) -> dict[str, object]:
     return {
         "domain": key.domain,
         "selector": key.name,
@@ -140,12 +140,12 @@ def _row(key: Selector) -> dict[str, object]:
     }
 
 
-def _record(key: Selector) -> str:
+def _record(key: DkimKey) -> str:
     quoted = "\n".join(f'         "{string}"' for string in key.strings).lstrip()
     return f"  Name   {key.record_name}\n  Type   TXT\n  Value  {quoted}"
 
 
-def _told(key: Selector, difference: object) -> str:
+def _told(key: DkimKey, difference: object) -> str:
     name = f"{key.name} ({key.kind}, {key.bits} bits)"
     if difference is None:
         return (

@@ -15,7 +15,7 @@ from mailer.events.events import Event
 from mailer.outbox import outbox, stats
 from mailer.service import Service
 from mailer.sources import invitations
-from mailer.sources.invitations import ANSWERS, KIND, TEMPLATE, HeadCount
+from mailer.sources.invitations import ANSWERS, KIND, TEMPLATE, InviteeCount
 from mailer.templates import local_time
 
 SAMPLE_NAME = "Alex"
@@ -103,9 +103,9 @@ def list_(*, as_json: bool) -> None:
     """Show every call, the latest first, how many are invited, and what they answered."""
     with opening.service() as service, service.database.read() as session:
         rows = []
-        for event in events.newest(session):
+        for event in events.list_all(session):
             invited = sum(stats.count_by_kind_and_state(session, kind=KIND, ref=event.id).values())
-            rows.append({**_told(event), "invited": invited, **invitations.answers(session, event.id)})
+            rows.append({**_told(event), "invited": invited, **invitations.count_answers(session, event.id)})
     output.rows(rows, columns=COLUMNS, as_json=as_json, none="No call is planned.")
 
 
@@ -117,7 +117,7 @@ def show(*, number: int, as_json: bool) -> None:
     with opening.service() as service, service.database.read() as session:
         event = events.get(session, number)
         told = _told(event)
-        answers = invitations.answers(session, number)
+        answers = invitations.count_answers(session, number)
         sent = stats.count_by_kind_and_state(session, kind=KIND, ref=number)
     counts = {state: count for (_, state), count in sent.items()}
     if as_json:
@@ -154,13 +154,13 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
         now = service.clock.now()
         with service.database.read() as session:
             event = events.get(session, number)
-            head = service.invitations.head_count(session, event, now=now)
-        told: dict[str, object] = {"event": number, "readers": head.readers, "languages": head.languages}
-        told |= {"left_out": head.left_out}
+            head = service.invitations.count_invitees(session, event, now=now)
+        told: dict[str, object] = {"event": number, "readers": head.total, "languages": head.languages}
+        told |= {"left_out": head.exclusions}
         if dry_run:
             if event.is_over(now):
                 raise Conflict(
-                    f"The call “{event.titled('en')}” is over or cancelled. Nobody is invited to it."
+                    f"The call “{event.title_in('en')}” is over or cancelled. Nobody is invited to it."
                 )
             previews = {language: _preview(service, event, language) for language in LANGUAGE}
             if as_json:
@@ -171,7 +171,7 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
             return
         with service.database.write() as session:
             _try(service, session, service.invitations.invite(session, number, now=now, actor=opening.ACTOR))
-        service.jobs.named(f"fill-{KIND}").run()
+        service.jobs.get(f"fill-{KIND}").run()
         with service.database.read() as session:
             invited = sum(stats.count_by_kind_and_state(session, kind=KIND, ref=number).values())
     if as_json:
@@ -186,7 +186,7 @@ def _try(service: Service, session: Session, event: Event) -> None:
     """Compose the invitations for made-up readers of every kind; raises BadInput for a fault in the call."""
     now = service.clock.now()
     edition = service.editions.freeze(session, service.editions.templates[TEMPLATE], KIND, now=now)
-    service.preflight.call(edition, event, now=now)
+    service.preflight.check_invitations(edition, event, now=now)
 
 
 def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
@@ -201,9 +201,11 @@ def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
         "name": SAMPLE_NAME,
         "leave_url": links.unsubscribe(0, event.audience),
         "preferences_url": links.preferences(0),
-        "event_title": event.titled(language),
-        "event_when": local_time.in_words(event.starts_at, zone=event.zone, language=language),
-        "event_note": local_time.note(event.starts_at, sent_at=now, zone=event.zone, language=language),
+        "event_title": event.title_in(language),
+        "event_when": local_time.format_for_reader(event.starts_at, zone=event.zone, language=language),
+        "event_note": local_time.describe_clock_change(
+            event.starts_at, sent_at=now, zone=event.zone, language=language
+        ),
         "event_minutes": str(event.minutes),
         "join_url": event.join_url,
         **{f"rsvp_{answer}_url": links.rsvp(event.id, 0, answer=answer) for answer in ANSWERS},
@@ -212,25 +214,25 @@ def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
     return {"subject": read.subject, "text": read.text}
 
 
-def _show(previews: Mapping[str, Mapping[str, str]], head: HeadCount) -> None:
+def _show(previews: Mapping[str, Mapping[str, str]], head: InviteeCount) -> None:
     for language, read in previews.items():
         output.say(f"--- {LANGUAGE[language]}, as {SAMPLE_NAME} would read it ---")
         output.say(f"Subject: {read['subject']}\n\n{read['text'].rstrip()}\n")
     _say_count(head)
 
 
-def _say_count(head: HeadCount) -> None:
-    output.say(f"{_people(head.readers)} to be invited now.")
+def _say_count(head: InviteeCount) -> None:
+    output.say(f"{_people(head.total)} to be invited now.")
     for language, number in sorted(head.languages.items()):
         output.say(f"{number:>7,}  in {LANGUAGE[language]}")
-    for reason, number in sorted(head.left_out.items()):
+    for reason, number in sorted(head.exclusions.items()):
         output.say(f"{number:>7,}  not: {SENTENCES.get(reason, reason)}")
 
 
 def _told(event: Event) -> dict[str, object]:
     return {
         "id": event.id,
-        "title": event.titled("en"),
+        "title": event.title_in("en"),
         "title_es": event.title.get("es", ""),
         "description": event.description.get("en", ""),
         "description_es": event.description.get("es", ""),
@@ -249,7 +251,7 @@ def _told(event: Event) -> dict[str, object]:
 
 def _when(event: Event) -> str:
     year = event.starts_at.astimezone(ZoneInfo(event.zone)).year
-    return f"{local_time.in_words(event.starts_at, zone=event.zone, language='en')} ({year})"
+    return f"{local_time.format_for_reader(event.starts_at, zone=event.zone, language='en')} ({year})"
 
 
 def _people(number: int) -> str:

@@ -44,7 +44,7 @@ def run(*, name: str, as_json: bool) -> None:
     is settled, which is said here.
     """
     with opening.service() as service:
-        moved = service.jobs.named(name).run()
+        moved = service.jobs.get(name).run()
         with service.database.read() as session:
             restore = send_hold.find_unsettled(session)
     held = "" if restore is None else restore.sentence

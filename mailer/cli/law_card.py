@@ -6,7 +6,7 @@ import click
 
 from mailer.cli import opening, output
 from mailer.library import law_cards
-from mailer.library.law_cards import FactCard
+from mailer.library.law_cards import LawCard
 
 COLUMNS = {
     "number": "Number",
@@ -36,7 +36,7 @@ def list_(*, every: bool, as_json: bool) -> None:
     """Show every card, whether people see it, and for how many days more."""
     with opening.service() as service, service.database.read() as session:
         now = service.clock.now()
-        rows = [_row(card, now) for card in law_cards.standing(session, retired=every)]
+        rows = [_row(card, now) for card in law_cards.list_cards(session, include_retired=every)]
     output.rows(rows, columns=COLUMNS, as_json=as_json, none="There is no card.")
 
 
@@ -87,7 +87,7 @@ def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str
     with opening.service() as service:
         now = service.clock.now()
         with service.database.write() as session:
-            card = law_cards.check(
+            card = law_cards.record_check(
                 session,
                 number,
                 checked_on=on,
@@ -124,8 +124,8 @@ def _days(row: dict[str, object]) -> str:
     return "today only" if row["days_left"] == 0 else f"{row['days_left']} days more"
 
 
-def _row(card: FactCard, now: datetime) -> dict[str, object]:
-    left = card.days_left(now)
+def _row(card: LawCard, now: datetime) -> dict[str, object]:
+    left = card.days_remaining(now)
     known = {key: getattr(card, key) for key in ("state", "checked_on", "checked_by", "source", "retired_at")}
     return {
         "number": card.id,

@@ -72,7 +72,7 @@ def service() -> Iterator[Service]:
     with checked() as opened:
         if not opened.settings.tryout:
             with opened.database.read() as session:
-                time_machine.refuse_in_earnest(session)
+                time_machine.refuse_real_mail(session)
         yield opened
 
 

@@ -64,7 +64,7 @@ def say(sentence: str) -> None:
 
 def print_json(value: object) -> None:
     """Print a value as JSON, in ASCII."""
-    click.echo(json_values.written(value))
+    click.echo(json_values.to_json(value))
 
 
 def shown(value: object) -> str:

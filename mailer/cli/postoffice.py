@@ -32,7 +32,7 @@ def list_(*, limit: int, as_json: bool) -> None:
     with opening.service() as service:
         _require_tryout(service)
         with service.database.read() as session:
-            rows = [_row(message) for message in postoffice.messages(session, limit=limit)]
+            rows = [_row(message) for message in postoffice.list_messages(session, limit=limit)]
     output.rows(rows, columns=COLUMNS, as_json=as_json, none="No mail has come yet.")
 
 
@@ -45,8 +45,8 @@ def show(*, number: int, source: bool, as_json: bool) -> None:
     with opening.service() as service:
         _require_tryout(service)
         with service.database.read() as session:
-            message = postoffice.message(session, number)
-    held = postoffice.parts(message.raw)
+            message = postoffice.get_message(session, number)
+    held = postoffice.parse_message(message.raw)
     if as_json:
         told = {
             "headers": dict(held.headers),
@@ -83,7 +83,7 @@ def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool
     with opening.sending() as service:
         _require_tryout(service)
         with service.database.read() as session:
-            before = postoffice.count(session)
+            before = postoffice.count_messages(session)
         with draining.lead(service) as leads, service.relays():
             machine = service.time_machine(drain=_drain(service, leads=leads))
             if to_next:
@@ -91,7 +91,7 @@ def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool
             else:
                 now = machine.advance(timedelta(days=days or 0, hours=hours or 0))
         with service.database.read() as session:
-            came = postoffice.count(session) - before
+            came = postoffice.count_messages(session) - before
         present = now or service.clock.now()
     if as_json:
         output.print_json({"moved": now is not None, "now": present, "came": came})
@@ -116,5 +116,5 @@ def _require_tryout(service: Service) -> None:
         raise Conflict("A mail server is set, so there is no try-out: mail goes to the people it is for.")
 
 
-def _row(message: postoffice.Posted) -> dict[str, object]:
+def _row(message: postoffice.CapturedMessage) -> dict[str, object]:
     return {key: getattr(message, key) for key in COLUMNS}

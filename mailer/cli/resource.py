@@ -10,7 +10,7 @@ from lists.errors import BadInput
 from mailer.cli import opening, output
 from mailer.cli.lists.group import LANGUAGE
 from mailer.library import file_store, resources
-from mailer.library.resources import MISSING_LINK, ResourceVersion, Version
+from mailer.library.resources import MISSING_LINK, CurrentVersion, ResourceVersion
 from mailer.outbox import stats
 from mailer.policy import RESOURCES
 from mailer.service import Service
@@ -103,15 +103,15 @@ def add(
         raise BadInput("Give either --link or --file.")
     with opening.service() as service:
         with service.database.read() as session:
-            replaced = bool(service.editions.shelf.offered(session, language)[slot])
-        deposit = None if file is None else file_store.keep(file, home=service.settings.home)
+            replaced = bool(service.editions.library.list_for_language(session, language)[slot])
+        deposit = None if file is None else file_store.store_file(file, home=service.settings.home)
         with service.database.write() as session:
             added = resources.add(
                 session,
                 slot,
                 language=language,
                 link=link,
-                deposit=deposit,
+                stored_file=deposit,
                 title=title,
                 note=note,
                 dated=dated,
@@ -122,7 +122,7 @@ def add(
         with service.database.read() as session:
             row = next(row for row in _rows(session, service) if row["number"] == number)
             waiting = stats.count_held_for(session, MISSING_LINK)
-        address = service.editions.shelf.address(slot, language)
+        address = service.editions.library.build_url(slot, language)
     if as_json:
         output.print_json({**row, "address": address})
         return
@@ -171,16 +171,16 @@ def _say_how_to_announce(slot: str) -> None:
 
 def _rows(session: Session, service: Service) -> list[dict[str, object]]:
     """Return every version, the newest first, then the links in the settings, each with its state."""
-    standing = service.editions.shelf.standing(session)
+    standing = service.editions.library.list_current(session)
     current = {version.number for version in standing}
-    rows = [_row(version, service, current) for version in resources.history(session)]
+    rows = [_row(version, service, current) for version in resources.list_versions(session)]
     return rows + [_of_settings(version) for version in standing if version.number is None]
 
 
 def _row(version: ResourceVersion, service: Service, current: set[int | None]) -> dict[str, object]:
     state = "current" if version.id in current else "retired" if version.retired_at else "replaced"
     known = {key: getattr(version, key) for key in (*ABOUT, "file") if hasattr(version, key)}
-    kept = not version.file or file_store.place(version.file, home=service.settings.home)
+    kept = not version.file or file_store.find_path(version.file, home=service.settings.home)
     leads_to = version.link or (f"a file of {version.size:,} octets" if kept else "a file that is missing")
     return {
         **known,
@@ -192,6 +192,6 @@ def _row(version: ResourceVersion, service: Service, current: set[int | None]) -
     }
 
 
-def _of_settings(version: Version) -> dict[str, object]:
+def _of_settings(version: CurrentVersion) -> dict[str, object]:
     told = {"number": None, "slot": version.slot, "language": version.language, "state": "settings"}
     return {**told, "kind": "link", "leads_to": version.link}

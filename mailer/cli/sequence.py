@@ -27,7 +27,7 @@ def list_(*, as_json: bool) -> None:
     rows: list[dict[str, object]] = []
     with opening.service() as service, service.database.read() as session:
         for schedule in service.schedules:
-            counts = journeys.counts(session, schedule.name)
+            counts = journeys.count_by_step(session, schedule.name)
             underway = sum(number for (_, state), number in counts.items() if state not in ENDED)
             rows.append(
                 {
@@ -54,7 +54,7 @@ def show(*, name: str, as_json: bool) -> None:
     with opening.service() as service:
         schedule = _named(service, name)
         with service.database.read() as session:
-            counts = journeys.counts(session, name)
+            counts = journeys.count_by_step(session, name)
     steps = [_step(service, schedule, step, counts) for step in schedule.steps]
     ended = {state: sum(number for (_, found), number in counts.items() if found == state) for state in ENDED}
     if as_json:
@@ -82,7 +82,7 @@ def _named(service: Service, name: str) -> Schedule:
 def _step(
     service: Service, schedule: Schedule, step: Step, counts: dict[tuple[str, str], int]
 ) -> dict[str, object]:
-    text = service.editions.templates[schedule.template(step.name)].sources
+    text = service.editions.templates[schedule.template_name(step.name)].sources
     waiting = counts.get((step.name, "waiting"), 0) + counts.get((step.name, "due"), 0)
     return {
         "number": schedule.steps.index(step) + 1,

@@ -16,8 +16,8 @@ def command(*, as_json: bool) -> None:
     Nobody is named in it. The same list is mailed to the address of staff (staff_address in the settings).
     """
     with opening.service() as service, service.database.read() as session:
-        waiting = staff_digest.what_waits(session, now=service.clock.now())
-        mailed = service.notices.reachable(session)
+        waiting = staff_digest.list_items(session, now=service.clock.now())
+        mailed = service.staff_digest.is_reachable(session)
     rows = [
         {
             "name": notice.name,

@@ -20,25 +20,25 @@ from lists.errors import BadInput, DeadLink
 from lists.permission import LASTING, Reader
 from mailer.compose import mime
 from mailer.compose.dkim import Signer
-from mailer.compose.editions import personal
-from mailer.compose.mime import Letter
-from mailer.compose.source import Addressed, Content, Refusal, Source
+from mailer.compose.editions import add_greeting
+from mailer.compose.mime import MimeMessage
+from mailer.compose.source import AddressedMessage, MessageContent, Refusal, Source
 from mailer.compose.tokens import Links
-from mailer.library.resources import MISSING_LINK, Shelf
+from mailer.library.resources import MISSING_LINK, ResourceLibrary
 from mailer.outbox import held_messages
 from mailer.outbox.outbox import Entry, Result
 from mailer.policy import POLICY
 from mailer.templates import templates
-from mailer.templates.discreet import Neutral
+from mailer.templates.discreet import DiscreetWording
 from mailer.templates.templates import Edition
 
 MOST_EDITIONS = 256  # kept in memory; one is about 20 kB
-SIGNING_PARTS = 2  # an rsa key leaves the interpreter to others; more gain nothing on small machines
-OPTIONAL = ("leave_url",)  # frames show it only where there is one
+SIGNING_THREADS = 2  # an rsa key leaves the interpreter to others; more gain nothing on small machines
+OPTIONAL_LINKS = ("leave_url",)  # frames show it only where there is one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
+class ReadyMessage:
     """A message that may leave now: for whom, and its bytes (RFC 5322, CRLF)."""
 
     entry: Entry
@@ -46,7 +46,7 @@ class Ready:
     message: bytes
 
 
-Letters = Sequence[Ready | Result]
+ComposedBatch = Sequence[ReadyMessage | Result]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Sender:
     address: str
     reply_to: str
     campaign: Mapping[str, str]
-    neutral: Mapping[str, Neutral]
+    discreet_wordings: Mapping[str, DiscreetWording]
 
     @property
     def domain(self) -> str:
@@ -78,22 +78,24 @@ class Composer:
     sources: Mapping[str, Source]
     links: Links
     sender: Sender
-    shelf: Shelf
+    library: ResourceLibrary
     signer: Signer = field(default_factory=Signer)  # without keys: nothing is signed
-    spread: Callable[[Callable[[Letters], Letters], Sequence[Letters]], Iterable[Letters]] = map
+    parallel_map: Callable[
+        [Callable[[ComposedBatch], ComposedBatch], Sequence[ComposedBatch]], Iterable[ComposedBatch]
+    ] = map
     _editions: dict[int, Edition] = field(default_factory=dict, init=False, repr=False)
 
     def compose(
         self, session: Session, entries: Sequence[Entry], *, now: datetime
-    ) -> Sequence[Ready | Result]:
+    ) -> Sequence[ReadyMessage | Result]:
         """Compose claimed rows, at most 50 of them, in the order given.
 
         Each comes back as a message that may leave at once, or as the result that keeps it here: held where
         the reason may end, cancelled where it will not, expired where it is too late.
         """
-        done: dict[int, Ready | Result] = {}
+        done: dict[int, ReadyMessage | Result] = {}
         self._load_editions(session, {entry.edition_id for entry in entries})
-        absent = self.shelf.absent(session)
+        absent = self.library.list_empty_fields(session)
 
         def purpose(entry: Entry) -> tuple[str, str]:
             return (entry.kind, entry.list)
@@ -106,42 +108,42 @@ class Composer:
                 purpose=POLICY[kind].purpose(list_name),
                 now=now,
             )
-            allowed: list[Addressed] = []
+            allowed: list[AddressedMessage] = []
             for entry in group:
                 reader = readers.get(entry.contact_id)
                 why = "never joined" if reader is None else reader.refusal
                 if entry.expires_at <= now:
                     done[entry.id] = Result(entry=entry, state="expired", why="too late")
                 elif reader is None or why is not None:
-                    done[entry.id] = _kept(entry, why or "")
+                    done[entry.id] = _refuse_entry(entry, why or "")
                 else:
-                    allowed.append(Addressed(entry=entry, reader=reader))
-            contents = self._contents(session, kind, allowed, now=now) if allowed else {}
+                    allowed.append(AddressedMessage(entry=entry, recipient=reader))
+            contents = self._ask_source(session, kind, allowed, now=now) if allowed else {}
             for letter in allowed:
-                done[letter.entry.id] = self._written(letter, contents[letter.entry.id], absent)
+                done[letter.entry.id] = self._compose_message(letter, contents[letter.entry.id], absent)
         letters = [done[entry.id] for entry in entries]
-        if not self.signer.selectors:
+        if not self.signer.keys:
             return letters
-        size = -(-len(letters) // (SIGNING_PARTS if self.signer.slow else 1)) or 1
+        size = -(-len(letters) // (SIGNING_THREADS if self.signer.is_slow else 1)) or 1
         parts = [letters[first : first + size] for first in range(0, len(letters), size)]
-        return [letter for part in self.spread(self._signed, parts) for letter in part]
+        return [letter for part in self.parallel_map(self._sign_batch, parts) for letter in part]
 
-    def _contents(
-        self, session: Session, kind: str, letters: Sequence[Addressed], *, now: datetime
-    ) -> Mapping[int, Content | Refusal]:
+    def _ask_source(
+        self, session: Session, kind: str, messages: Sequence[AddressedMessage], *, now: datetime
+    ) -> Mapping[int, MessageContent | Refusal]:
         """Return what the source says; a dead link holds the message that would have it, and no other."""
         try:
-            return self.sources[kind].compose(session, letters, now=now)
+            return self.sources[kind].compose(session, messages, now=now)
         except DeadLink as fault:
-            if len(letters) == 1:
-                return {letters[0].entry.id: Refusal(state="held", why=f"{held_messages.OUR_FAULT}{fault}")}
-        each = [self._contents(session, kind, [letter], now=now) for letter in letters]
+            if len(messages) == 1:
+                return {messages[0].entry.id: Refusal(state="held", why=f"{held_messages.OUR_FAULT}{fault}")}
+        each = [self._ask_source(session, kind, [letter], now=now) for letter in messages]
         return {row: content for contents in each for row, content in contents.items()}
 
-    def _signed(self, letters: Letters) -> Letters:
+    def _sign_batch(self, batch: ComposedBatch) -> ComposedBatch:
         """Sign what may leave, whatever its source; all in a row, which is faster than one by one."""
-        signed: list[Ready | Result] = []
-        for letter in letters:
+        signed: list[ReadyMessage | Result] = []
+        for letter in batch:
             if isinstance(letter, Result):
                 signed.append(letter)
                 continue
@@ -151,64 +153,73 @@ class Composer:
             except BadInput as error:
                 signed.append(held_messages.hold_for_fault(entry, f"it cannot be signed: {error}"))
             else:
-                signed.append(Ready(entry=entry, recipient=letter.recipient, message=message))
+                signed.append(ReadyMessage(entry=entry, recipient=letter.recipient, message=message))
         return signed
 
-    def _written(
-        self, letter: Addressed, content: Content | Refusal, absent: frozenset[str]
-    ) -> Ready | Result:
+    def _compose_message(
+        self, message: AddressedMessage, content: MessageContent | Refusal, empty_fields: frozenset[str]
+    ) -> ReadyMessage | Result:
         if isinstance(content, Refusal):
-            return Result(entry=letter.entry, state=content.state, why=content.why)
+            return Result(entry=message.entry, state=content.state, why=content.why)
         try:
-            return self._message(letter.entry, letter.reader, content, absent)
+            return self._render_message(message.entry, message.recipient, content, empty_fields)
         except DeadLink as fault:
-            return held_messages.hold_for_fault(letter.entry, str(fault))
+            return held_messages.hold_for_fault(message.entry, str(fault))
         except BadInput as error:
             # One reader's data that no message can hold must stop neither the others nor the worker.
-            return held_messages.hold_for_fault(letter.entry, f"it cannot be written: {error}")
+            return held_messages.hold_for_fault(message.entry, f"it cannot be written: {error}")
 
-    def _message(
-        self, entry: Entry, reader: Reader, content: Content, absent: frozenset[str]
-    ) -> Ready | Result:
+    def _render_message(
+        self, entry: Entry, recipient: Reader, content: MessageContent, empty_fields: frozenset[str]
+    ) -> ReadyMessage | Result:
         edition = self._editions[entry.edition_id]
-        fields = self.fields(entry, reader, content)
-        missing = _missing(edition, _language(edition, reader), fields, absent)
+        fields = self.build_fields(entry, recipient, content)
+        missing = _find_missing_links(edition, _choose_language(edition, recipient), fields, empty_fields)
         if missing:
             return Result(entry=entry, state="held", why=MISSING_LINK + ", ".join(missing))
-        letter = self._letter(entry, reader, content, edition, fields)
-        return Ready(entry=entry, recipient=reader.email, message=mime.encode(letter))
+        letter = self._build_mime(entry, recipient, content, edition, fields)
+        return ReadyMessage(entry=entry, recipient=recipient.email, message=mime.encode(letter))
 
-    def letter(self, entry: Entry, reader: Reader, content: Content, edition: Edition) -> Letter:
+    def build_mime(
+        self, entry: Entry, recipient: Reader, content: MessageContent, edition: Edition
+    ) -> MimeMessage:
         """Return what a row says to a reader, to try whether it can be written, from any edition.
 
         Raises BadInput for what no message can hold.
         """
-        return self._letter(entry, reader, content, edition, self.fields(entry, reader, content))
+        return self._build_mime(
+            entry, recipient, content, edition, self.build_fields(entry, recipient, content)
+        )
 
-    def fields(self, entry: Entry, reader: Reader, content: Content) -> dict[str, str]:
+    def build_fields(self, entry: Entry, recipient: Reader, content: MessageContent) -> dict[str, str]:
         """Return what a text may use of its reader and of its source."""
-        leave = self.links.unsubscribe(reader.id, entry.list) if POLICY[entry.kind].list_mail else ""
+        leave = self.links.unsubscribe(recipient.id, entry.list) if POLICY[entry.kind].list_mail else ""
         return {
-            "name": reader.name,
+            "name": recipient.name,
             "leave_url": leave,
-            "preferences_url": self.links.preferences(reader.id),
-            "discreet": "yes" if reader.discreet else "",
+            "preferences_url": self.links.preferences(recipient.id),
+            "discreet": "yes" if recipient.discreet else "",
             **content.fields,
         }
 
-    def _letter(
-        self, entry: Entry, reader: Reader, content: Content, edition: Edition, fields: Mapping[str, str]
-    ) -> Letter:
-        policy, language = POLICY[entry.kind], _language(edition, reader)
-        rendered = templates.renderer(edition, language).render(personal(edition, language, fields))
-        neutral = self.sender.neutral[language] if reader.discreet else None
+    def _build_mime(
+        self,
+        entry: Entry,
+        recipient: Reader,
+        content: MessageContent,
+        edition: Edition,
+        fields: Mapping[str, str],
+    ) -> MimeMessage:
+        policy, language = POLICY[entry.kind], _choose_language(edition, recipient)
+        rendered = templates.get_renderer(edition, language).render(add_greeting(edition, language, fields))
+        neutral = self.sender.discreet_wordings[language] if recipient.discreet else None
         shown = neutral.sender if neutral else self.sender.campaign[language]
-        return Letter(
+        return MimeMessage(
             message_id=self._message_id(entry),
             date=entry.queued_at,
             sender=(neutral.sender if neutral else self.sender.name, self.sender.address),
             reply_to=self.sender.reply_to,
-            to=(reader.name, reader.email),
+            to=(recipient.name, recipient.email),
             # One that says nothing to a reader without a name is no reason not to write to them.
             subject=neutral.subject if neutral else rendered.subject[: mime.MOST_SUBJECT] or shown,
             text=rendered.text,
@@ -227,24 +238,26 @@ class Composer:
         named = f"{entry.key} {entry.queued_at.isoformat()}".encode()
         return f"<{entry.id}.{hashlib.sha256(named).hexdigest()[:20]}@{self.sender.domain}>"
 
-    def _load_editions(self, session: Session, wanted: set[int]) -> None:
-        absent = wanted - set(self._editions)
+    def _load_editions(self, session: Session, edition_ids: set[int]) -> None:
+        absent = edition_ids - set(self._editions)
         if not absent:
             return
         if len(self._editions) + len(absent) > MOST_EDITIONS:
             self._editions.clear()
-            absent = wanted
+            absent = edition_ids
         for edition in session.scalars(select(Edition).where(Edition.id.in_(sorted(absent)))):
             session.expunge(edition)
             self._editions[edition.id] = edition
 
 
-def _language(edition: Edition, reader: Reader) -> str:
+def _choose_language(edition: Edition, recipient: Reader) -> str:
     """Return the language of a reader's mail: their own where the text has it."""
-    return reader.language if reader.language in edition.content else next(iter(edition.content))
+    return recipient.language if recipient.language in edition.content else next(iter(edition.content))
 
 
-def _missing(edition: Edition, language: str, fields: Mapping[str, str], absent: frozenset[str]) -> list[str]:
+def _find_missing_links(
+    edition: Edition, language: str, fields: Mapping[str, str], empty_fields: frozenset[str]
+) -> list[str]:
     """Return the links this edition uses that nobody has given, or that would lead to an empty slot now.
 
     A dead link is never mailed.
@@ -254,10 +267,10 @@ def _missing(edition: Edition, language: str, fields: Mapping[str, str], absent:
         name
         for name in edition.content[language]["names"]
         if name.endswith("_url")
-        and name not in OPTIONAL
-        and (name in absent or not (fields.get(name) or shared.get(name)))
+        and name not in OPTIONAL_LINKS
+        and (name in empty_fields or not (fields.get(name) or shared.get(name)))
     ]
 
 
-def _kept(entry: Entry, why: str) -> Result:
-    return Result(entry=entry, state="cancelled" if why in LASTING else "held", why=why)
+def _refuse_entry(entry: Entry, reason: str) -> Result:
+    return Result(entry=entry, state="cancelled" if reason in LASTING else "held", why=reason)

@@ -17,13 +17,13 @@ from functools import lru_cache
 from hashlib import sha256
 
 from lists.errors import BadInput
-from mailer.compose.dkim_keys import Selector
+from mailer.compose.dkim_keys import DkimKey
 
 LONGEST_LINE = 78
-MISSING_TOO = (b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to")
-ONCE_MORE = frozenset(
+ALWAYS_SIGNED = (b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to")
+OVERSIGNED = frozenset(
     (
-        *MISSING_TOO,
+        *ALWAYS_SIGNED,
         b"mime-version",
         b"content-type",
         b"content-transfer-encoding",
@@ -31,32 +31,34 @@ ONCE_MORE = frozenset(
         b"list-unsubscribe-post",
     )
 )
-AS_THEY_ARE = (b"auto-submitted", b"list-id", b"list-help", b"list-owner", b"list-post")
-SIGNED = (*MISSING_TOO, *sorted(ONCE_MORE - set(MISSING_TOO)), *AS_THEY_ARE)
+SIGNED_IF_PRESENT = (b"auto-submitted", b"list-id", b"list-help", b"list-owner", b"list-post")
+SIGNED_HEADERS = (*ALWAYS_SIGNED, *sorted(OVERSIGNED - set(ALWAYS_SIGNED)), *SIGNED_IF_PRESENT)
 
 _NAME, _RELAXED_NAME = b"DKIM-Signature: ", b"dkim-signature:"
-_NEEDLESS = re.compile(rb" (?=[ \r])")  # a blank before a blank or a line's end; one pass, no backtracking
+_REDUNDANT_BLANK = re.compile(
+    rb" (?=[ \r])"
+)  # a blank before a blank or a line's end; one pass, no backtracking
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signer:
     """Signs with every key of the domain in From; a domain without keys leaves its mail unsigned."""
 
-    selectors: Sequence[Selector] = ()
-    _by_domain: Mapping[bytes, Sequence[Selector]] = field(
+    keys: Sequence[DkimKey] = ()
+    _by_domain: Mapping[bytes, Sequence[DkimKey]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        by_domain: dict[bytes, list[Selector]] = {}
-        for selector in self.selectors:
+        by_domain: dict[bytes, list[DkimKey]] = {}
+        for selector in self.keys:
             by_domain.setdefault(selector.domain.encode("ascii"), []).append(selector)
         object.__setattr__(self, "_by_domain", by_domain)
 
     @property
-    def slow(self) -> bool:
+    def is_slow(self) -> bool:
         """Some key is rsa, so that signing takes its time, and leaves the interpreter to other threads."""
-        return any(selector.kind == "rsa" for selector in self.selectors)
+        return any(selector.kind == "rsa" for selector in self.keys)
 
     def sign(self, message: bytes, *, at: datetime) -> bytes:
         """Return the message with a signature on top for each key of its From domain (`d=` is that domain).
@@ -69,71 +71,71 @@ class Signer:
         head, blank, body = message.partition(b"\r\n\r\n")
         if not blank:
             raise BadInput("A message must end its lines with CRLF before it is signed.")
-        fields = relaxed_head(head)
-        selectors = self._by_domain.get(_domain(fields))
+        fields = canonicalize_headers(head)
+        selectors = self._by_domain.get(_from_domain(fields))
         if not selectors:
             return message
-        names, signed = covered(fields)
+        names, signed = select_signed_headers(fields)
         above = sha256(signed)
-        body_hash = b2a_base64(sha256(relaxed_body(body)).digest(), newline=False)
-        own = b"t=%d;\r\n h=%s;\r\n bh=%s;\r\n b=" % (int(at.timestamp()), _listed(names), body_hash)
+        body_hash = b2a_base64(sha256(canonicalize_body(body)).digest(), newline=False)
+        own = b"t=%d;\r\n h=%s;\r\n bh=%s;\r\n b=" % (int(at.timestamp()), _fold_names(names), body_hash)
         pieces: list[bytes] = []
         for selector in selectors:
-            unfinished = _fixed(selector.kind, selector.domain, selector.name) + own
+            unfinished = _constant_tags(selector.kind, selector.domain, selector.name) + own
             digest = above.copy()
             digest.update(_RELAXED_NAME + unfinished.replace(b"\r\n ", b" "))
             signature = b2a_base64(selector.sign(digest.digest()), newline=False)
-            pieces += (_NAME, unfinished, _folded(signature), b"\r\n")
+            pieces += (_NAME, unfinished, _fold_signature(signature), b"\r\n")
         return b"".join((*pieces, message))
 
 
-def relaxed_head(head: bytes) -> dict[bytes, list[bytes]]:
+def canonicalize_headers(headers: bytes) -> dict[bytes, list[bytes]]:
     """Return the values of a head's headers in the relaxed form (RFC 6376, 3.4.2), by name, top first."""
     fields: dict[bytes, list[bytes]] = {}
-    unfolded = head.replace(b"\t", b" ").replace(b"\r\n ", b" ")
-    for line in _NEEDLESS.sub(b"", unfolded).split(b"\r\n"):
+    unfolded = headers.replace(b"\t", b" ").replace(b"\r\n ", b" ")
+    for line in _REDUNDANT_BLANK.sub(b"", unfolded).split(b"\r\n"):
         name, _, value = line.partition(b":")
         fields.setdefault(name.rstrip(b" ").lower(), []).append(value.strip(b" "))
     return fields
 
 
-def relaxed_body(body: bytes) -> bytes:
+def canonicalize_body(body: bytes) -> bytes:
     """Return a body of CRLF lines in the relaxed form (RFC 6376, 3.4.4)."""
-    narrow = _NEEDLESS.sub(b"", body.replace(b"\t", b" ")).rstrip(b" \r\n")
+    narrow = _REDUNDANT_BLANK.sub(b"", body.replace(b"\t", b" ")).rstrip(b" \r\n")
     return narrow + b"\r\n" if narrow else b""
 
 
-def covered(fields: Mapping[bytes, Sequence[bytes]]) -> tuple[tuple[bytes, ...], bytes]:
+def select_signed_headers(fields: Mapping[bytes, Sequence[bytes]]) -> tuple[tuple[bytes, ...], bytes]:
     """Return the names for `h=` in order, and the octets they stand for; the last of a name first."""
     names: list[bytes] = []
     octets: list[bytes] = []
-    for name in SIGNED:
+    for name in SIGNED_HEADERS:
         values = fields.get(name)
         if values is not None:
             for value in reversed(values):
                 names.append(name)
                 octets += (name, b":", value, b"\r\n")
-            if name in ONCE_MORE:
+            if name in OVERSIGNED:
                 names.append(name)
-        elif name in MISSING_TOO:
+        elif name in ALWAYS_SIGNED:
             names.append(name)
     return tuple(names), b"".join(octets)
 
 
-def _domain(fields: Mapping[bytes, Sequence[bytes]]) -> bytes:
+def _from_domain(fields: Mapping[bytes, Sequence[bytes]]) -> bytes:
     """Return the domain of the one From header, b"" when there is none."""
     values = fields.get(b"from", ())
     return values[0].rpartition(b"@")[2].rstrip(b"> ").lower() if len(values) == 1 else b""
 
 
 @lru_cache(maxsize=64)
-def _fixed(kind: str, domain: str, name: str) -> bytes:
+def _constant_tags(kind: str, domain: str, name: str) -> bytes:
     """Return the tags that are the same in every message of a key, folded with one blank."""
     return f"v=1; a={kind}-sha256; c=relaxed/relaxed;\r\n d={domain};\r\n s={name};\r\n ".encode("ascii")
 
 
 @lru_cache(maxsize=64)
-def _listed(names: tuple[bytes, ...]) -> bytes:
+def _fold_names(names: tuple[bytes, ...]) -> bytes:
     """Return what the tag `h=` holds, folded after colons."""
     lines = [b" h=" + names[0]]
     for name in names[1:]:
@@ -145,15 +147,15 @@ def _listed(names: tuple[bytes, ...]) -> bytes:
     return b"\r\n".join(lines)[len(b" h=") :]
 
 
-def _folded(signature: bytes) -> bytes:
+def _fold_signature(signature: bytes) -> bytes:
     """Return a signature in lines; blanks in it mean nothing."""
     step = LONGEST_LINE - 4
     return b"\r\n ".join([signature[start : start + step] for start in range(0, len(signature), step)])
 
 
-def unsigned(selectors: Iterable[Selector], *, domain: str) -> str:
+def describe_missing_keys(keys: Iterable[DkimKey], *, domain: str) -> str:
     """Say what is missing so that mail from this domain can be verified; "" when nothing is."""
-    kinds = {selector.kind for selector in selectors if selector.domain == domain}
+    kinds = {selector.kind for selector in keys if selector.domain == domain}
     if not kinds:
         return (
             f"Mail from {domain} leaves unsigned, because there is no DKIM key for it, and large receivers"

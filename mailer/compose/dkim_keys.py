@@ -34,7 +34,7 @@ RSA_BITS, LEAST_RSA_BITS, MOST_RSA_BITS = 2048, 2048, 4096  # what every receive
 MOST_SELECTORS = 4  # of one domain: two kinds, each old and new
 MOST_FILE = 64 * 1024
 MOST_NAME = 253  # octets of a DNS name
-STRING = 255  # octets of one string in a TXT record
+TXT_STRING_OCTETS = 255  # octets of one string in a TXT record
 SUFFIX = ".pem"
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -43,14 +43,14 @@ _PADDING, _HASH = PKCS1v15(), Prehashed(SHA256())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selector:
+class DkimKey:
     """One key of one domain: `kind` is rsa or ed25519, `bits` the length of the key, `p` its public half."""
 
     domain: str
     name: str
     kind: str
     bits: int
-    p: str
+    public_key: str
     key: RSAPrivateKey | Ed25519PrivateKey = field(repr=False, compare=False)
 
     def sign(self, digest: bytes) -> bytes:
@@ -67,12 +67,14 @@ class Selector:
     @property
     def record(self) -> str:
         """Return the value of the TXT record (RFC 6376, 3.6.1)."""
-        return f"v=DKIM1; k={self.kind}; p={self.p}"
+        return f"v=DKIM1; k={self.kind}; p={self.public_key}"
 
     @property
     def strings(self) -> tuple[str, ...]:
         """Return the record's value in the pieces a TXT record is made of, at most 255 octets each."""
-        return tuple(self.record[at : at + STRING] for at in range(0, len(self.record), STRING))
+        return tuple(
+            self.record[at : at + TXT_STRING_OCTETS] for at in range(0, len(self.record), TXT_STRING_OCTETS)
+        )
 
 
 def folder(home: Path) -> Path:
@@ -80,15 +82,15 @@ def folder(home: Path) -> Path:
     return home / "secrets" / "dkim"
 
 
-def load(where: Path, *, domains: Sequence[str]) -> tuple[Selector, ...]:
+def load(directory: Path, *, domains: Sequence[str]) -> tuple[DkimKey, ...]:
     """Read every key, by domain, rsa first; no folder means no key.
 
     BadSettings names each file that cannot be used: open to others, damaged, too short, or of a domain that
     is not among `domains`.
     """
-    found: list[Selector] = []
+    found: list[DkimKey] = []
     mistakes: list[str] = []
-    for path in _key_files(where, mistakes):
+    for path in _key_files(directory, mistakes):
         domain = path.parent.name
         if domain not in domains:
             mistakes.append(
@@ -97,12 +99,12 @@ def load(where: Path, *, domains: Sequence[str]) -> tuple[Selector, ...]:
             )
             continue
         try:
-            found.append(_read(path))
+            found.append(_read_key(path))
         except BadInput as refusal:
             mistakes.append(str(refusal))
     counts = Counter(selector.domain for selector in found)
     mistakes += [
-        f"{where / domain} holds {count} keys, and all would sign each mail; keep at most {MOST_SELECTORS}."
+        f"{directory / domain} holds {count} keys, and all would sign each mail; keep at most {MOST_SELECTORS}."
         for domain, count in counts.items()
         if count > MOST_SELECTORS
     ]
@@ -111,7 +113,7 @@ def load(where: Path, *, domains: Sequence[str]) -> tuple[Selector, ...]:
     return tuple(sorted(found, key=lambda each: (each.domain, KINDS.index(each.kind), each.name)))
 
 
-def make(where: Path, *, domain: str, name: str, kind: str) -> Selector:
+def generate(directory: Path, *, domain: str, name: str, kind: str) -> DkimKey:
     """Make a key of `kind` and write its file, whole and on the disk, or nothing.
 
     `where` is the folder of all domains, in a folder that is private already. BadInput for a name that
@@ -119,13 +121,13 @@ def make(where: Path, *, domain: str, name: str, kind: str) -> Selector:
     """
     if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{domain}") > MOST_NAME:
         raise BadInput(f"“{name[:60]}” cannot be a selector. Write lower-case letters, digits and hyphens.")
-    path = where / domain / f"{name}{SUFFIX}"
+    path = directory / domain / f"{name}{SUFFIX}"
     key = Ed25519PrivateKey.generate() if kind == "ed25519" else generate_private_key(65537, RSA_BITS)
     unfinished = path.with_name(f".{name}.{os.getpid()}.unfinished")
     try:
-        where.mkdir(mode=0o700, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        if sum(map(_named_like_a_key, path.parent.iterdir())) >= MOST_SELECTORS:
+        if sum(map(_is_key_file, path.parent.iterdir())) >= MOST_SELECTORS:
             raise Conflict(f"{path.parent} holds {MOST_SELECTORS} keys already. Take away one not in use.")
         handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -136,55 +138,53 @@ def make(where: Path, *, domain: str, name: str, kind: str) -> Selector:
             path.hardlink_to(unfinished)  # unlike a rename, this never replaces a key
         finally:
             unfinished.unlink()
-        _onto_the_disk(path.parent)
+        _sync_directory(path.parent)
     except OSError as trouble:
         if isinstance(trouble, FileExistsError) and path.exists():
             raise Conflict(
                 f"{path} is there already. Give the new key another name with --selector."
             ) from trouble
         raise StorageTrouble(f"{path} cannot be written: {trouble.strerror}.") from trouble
-    return _selector(domain, name, key)
+    return _build_key(domain, name, key)
 
 
-def difference(selector: Selector, published: str) -> str:
+def describe_difference(key: DkimKey, published: str) -> str:
     """Say how what DNS answered differs from this key's record; "" when it does not.
 
     `published` is what people can copy: the value, quoted strings, what dig prints, or lines of a zone file.
     """
-    records = [tags for line in _lines(published) if "p" in (tags := _tags(line))]
-    if any(tags["p"] == selector.p and tags.get("k", "rsa") == selector.kind for tags in records):
+    records = [tags for line in _parse_records(published) if "p" in (tags := _parse_tags(line))]
+    if any(tags["p"] == key.public_key and tags.get("k", "rsa") == key.kind for tags in records):
         return ""
     if not records:
         return "there is no DKIM record in it"
-    if any(tags["p"] == selector.p for tags in records):
-        return f"the record is this key's, but does not say k={selector.kind}"
-    cut = [tags["p"] for tags in records if tags["p"] and selector.p.startswith(tags["p"])]
+    if any(tags["p"] == key.public_key for tags in records):
+        return f"the record is this key's, but does not say k={key.kind}"
+    cut = [tags["p"] for tags in records if tags["p"] and key.public_key.startswith(tags["p"])]
     if cut:
-        return (
-            f"the record ends after {len(cut[0])} of {len(selector.p)} letters of the key; publish all of it"
-        )
+        return f"the record ends after {len(cut[0])} of {len(key.public_key)} letters of the key; publish all of it"
     if not any(tags["p"] for tags in records):
         return "the record is empty after p=, which withdraws the key"
     return "the record belongs to another key"
 
 
-def _key_files(where: Path, mistakes: list[str]) -> Iterator[Path]:
+def _key_files(directory: Path, mistakes: list[str]) -> Iterator[Path]:
     """Return the key files in order; folders and files with other names are none of ours."""
     try:
-        for entry in sorted(where.iterdir()) if where.is_dir() else ():
+        for entry in sorted(directory.iterdir()) if directory.is_dir() else ():
             if entry.is_dir():
-                yield from sorted(path for path in entry.iterdir() if _named_like_a_key(path))
-            elif _named_like_a_key(entry):
+                yield from sorted(path for path in entry.iterdir() if _is_key_file(path))
+            elif _is_key_file(entry):
                 mistakes.append(f"{entry} belongs into a folder named like its domain; move it there.")
     except OSError as trouble:
         mistakes.append(f"{trouble.filename} cannot be read ({trouble.strerror}); give it to this account.")
 
 
-def _named_like_a_key(path: Path) -> bool:
+def _is_key_file(path: Path) -> bool:
     return path.suffix == SUFFIX and not path.name.startswith(".")
 
 
-def _read(path: Path) -> Selector:
+def _read_key(path: Path) -> DkimKey:
     """Read one key file; BadInput says what is wrong with it and what to do."""
     name = path.name.removesuffix(SUFFIX)
     if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{path.parent.name}") > MOST_NAME:
@@ -212,7 +212,7 @@ def _read(path: Path) -> Selector:
         ) from None
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise BadInput(f"{path} is neither an rsa nor an ed25519 key; take it away and make a new one.")
-    selector = _selector(path.parent.name, name, key)
+    selector = _build_key(path.parent.name, name, key)
     if selector.kind == "rsa" and selector.bits < LEAST_RSA_BITS:
         raise BadInput(f"{path} has {selector.bits} bits; receivers want {LEAST_RSA_BITS}. Make a new one.")
     if selector.bits > MOST_RSA_BITS:
@@ -220,7 +220,7 @@ def _read(path: Path) -> Selector:
     return selector
 
 
-def _selector(domain: str, name: str, key: RSAPrivateKey | Ed25519PrivateKey) -> Selector:
+def _build_key(domain: str, name: str, key: RSAPrivateKey | Ed25519PrivateKey) -> DkimKey:
     public = key.public_key()
     if isinstance(key, RSAPrivateKey):
         kind, bits = "rsa", key.key_size
@@ -228,10 +228,12 @@ def _selector(domain: str, name: str, key: RSAPrivateKey | Ed25519PrivateKey) ->
     else:
         kind, bits = "ed25519", 256
         octets = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return Selector(domain=domain, name=name, kind=kind, bits=bits, p=b64encode(octets).decode(), key=key)
+    return DkimKey(
+        domain=domain, name=name, kind=kind, bits=bits, public_key=b64encode(octets).decode(), key=key
+    )
 
 
-def _onto_the_disk(directory: Path) -> None:
+def _sync_directory(directory: Path) -> None:
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -239,7 +241,7 @@ def _onto_the_disk(directory: Path) -> None:
         os.close(handle)
 
 
-def _lines(published: str) -> list[str]:
+def _parse_records(published: str) -> list[str]:
     """Return the records' values: brackets joined, quoted strings put together, escapes undone."""
     joined = re.sub(r"\([^()]*\)", lambda found: " ".join(found[0][1:-1].split()), published)
     values = []
@@ -249,7 +251,7 @@ def _lines(published: str) -> list[str]:
     return values
 
 
-def _tags(record: str) -> dict[str, str]:
+def _parse_tags(record: str) -> dict[str, str]:
     """Return the tags of a record (RFC 6376, 3.2), blanks within values left out."""
     parts = (part.partition("=") for part in record.split(";"))
     return {name.strip(): "".join(value.split()) for name, equals, value in parts if equals}

@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput
-from mailer.library.resources import Shelf
+from mailer.library.resources import ResourceLibrary
 from mailer.policy import POLICY
 from mailer.templates import rendering, templates
-from mailer.templates.rendering import Frame, Rendered
-from mailer.templates.templates import Edition, Template, renderer
+from mailer.templates.rendering import Frame, RenderedMessage
+from mailer.templates.templates import Edition, Template, get_renderer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Editions:
     kinds: Mapping[str, str]
     frames: Mapping[str, Frame]
     shared: Mapping[str, Mapping[str, str]]
-    shelf: Shelf
+    library: ResourceLibrary
 
     def check(self) -> None:
         """Try every template, for whoever serves: better now than when somebody is to be written to.
@@ -38,9 +38,9 @@ class Editions:
         for name, template in self.templates.items():
             for language, source in template.sources.items():
                 fields = POLICY[self.kinds[name]].fields
-                rendering.compile(source, frame=self.frames[language], fields=fields)
+                rendering.compile_template(source, frame=self.frames[language], fields=fields)
 
-    def current(self, session: Session, name: str, kind: str, *, now: datetime) -> int:
+    def get_current_id(self, session: Session, name: str, kind: str, *, now: datetime) -> int:
         """Return the number of the edition that a template of this name and kind has at present."""
         return self.freeze(session, self.templates[name], kind, now=now).id
 
@@ -58,8 +58,8 @@ class Editions:
         `values` are, by language, what is the same for all readers of this one template. Raises
         BrokenTemplate for a template that cannot be used for this kind.
         """
-        own, notes = values or {}, self._notes(session)
-        return templates.edition(
+        own, notes = values or {}, self._build_language_notes(session)
+        return templates.freeze_edition(
             session,
             template,
             frames=self.frames,
@@ -71,20 +71,20 @@ class Editions:
             now=now,
         )
 
-    def preview(self, edition: Edition, language: str, *, sample: Mapping[str, str]) -> Rendered:
+    def preview(self, edition: Edition, language: str, *, sample: Mapping[str, str]) -> RenderedMessage:
         """Render an edition for a made-up reader, who wants no discreet mail unless `sample` says so."""
-        fields = personal(edition, language, {"discreet": "", **sample})
-        return renderer(edition, language).render(fields)
+        fields = add_greeting(edition, language, {"discreet": "", **sample})
+        return get_renderer(edition, language).render(fields)
 
-    def _notes(self, session: Session) -> Mapping[str, Mapping[str, str]]:
+    def _build_language_notes(self, session: Session) -> Mapping[str, Mapping[str, str]]:
         words = {language: self.frames[language].words for language in self.shared}
         in_other = {
             language: {"en": said["in_english"], "es": said["in_spanish"]} for language, said in words.items()
         }
-        return self.shelf.notes(session, in_other=in_other)
+        return self.library.build_language_notes(session, in_other=in_other)
 
 
-def personal(edition: Edition, language: str, fields: Mapping[str, str]) -> dict[str, str]:
+def add_greeting(edition: Edition, language: str, fields: Mapping[str, str]) -> dict[str, str]:
     """Return the fields of one reader with the greeting that goes with the name."""
     shared = edition.shared.get(language) or next(iter(edition.shared.values()))
     name = fields.get("name", "")
@@ -98,7 +98,7 @@ def load(
     kinds: Mapping[str, str],
     frames: Mapping[str, Frame],
     shared: Mapping[str, Mapping[str, str]],
-    shelf: Shelf,
+    library: ResourceLibrary,
 ) -> Editions:
     """Load every template below `folder`; `kinds` says of what kind each name is.
 
@@ -112,4 +112,4 @@ def load(
                 raise BadInput(
                     f"The template {name} has no {language}.md; every template speaks both languages."
                 )
-    return Editions(templates=loaded, kinds=kinds, frames=frames, shared=shared, shelf=shelf)
+    return Editions(templates=loaded, kinds=kinds, frames=frames, shared=shared, library=library)

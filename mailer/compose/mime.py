@@ -28,7 +28,9 @@ MOST_BODY = 5_000_000
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
-_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]+")  # marks that turn the direction of the text after them
+_BIDI_CONTROLS = re.compile(
+    "[\u202a-\u202e\u2066-\u2069]+"
+)  # marks that turn the direction of the text after them
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _ATOM = r"[^\x00-\x20\x7f-\xa0()<>@,;:\\\"\[\].]+"
 _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
@@ -40,14 +42,16 @@ _URL = re.compile(r"https?://[!-;=?-~]+")
 _LIST_ID = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _METHOD = re.compile(r"[A-Z]+")
-_OTHER_DOMAIN = re.compile("[ßς\u200c\u200d]")  # the older rules for domains read these as other letters
-_PLAIN_IN_Q = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
-_Q = ["_" if byte == 0x20 else chr(byte) if byte in _PLAIN_IN_Q else f"={byte:02X}" for byte in range(256)]
-_LONGEST_KEPT = 64_000  # characters of a piece
+_IDNA_DEVIATIONS = re.compile("[ßς\u200c\u200d]")  # the older rules for domains read these as other letters
+_Q_LITERALS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+_Q_ENCODED = [
+    "_" if byte == 0x20 else chr(byte) if byte in _Q_LITERALS else f"={byte:02X}" for byte in range(256)
+]
+_LONGEST_CACHED = 64_000  # characters of a piece
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letter:
+class MimeMessage:
     """Everything one message says.
 
     People are (name, address) pairs, the name "" when there is none; `message_id` with its angle brackets;
@@ -73,57 +77,59 @@ class Letter:
     method: str = "REQUEST"
 
 
-def encode(letter: Letter) -> bytes:
+def encode(message: MimeMessage) -> bytes:
     """Return the message: CRLF lines, headers per RFC 5322, 2047, 2369, 2919, 3834, 8058, bodies in ASCII.
 
     An address whose local part is not ASCII stays UTF-8 (RFC 6532); the hand-over decides whether it can go.
     Raises BadInput for header values with line breaks, control characters or half characters, and for what is
     too long to be meant.
     """
-    mark = blake2b(letter.message_id.encode("ascii", "replace"), digest_size=9).hexdigest()
+    mark = blake2b(message.message_id.encode("ascii", "replace"), digest_size=9).hexdigest()
     head = [
-        _kept_mailbox("From", *letter.sender),
-        _mailbox("To", *letter.to),
-        _subject(letter.subject),
-        f"Date: {_date(letter.date)}\r\n",
-        _message_id(letter.message_id),
+        _cached_mailbox("From", *message.sender),
+        _mailbox("To", *message.to),
+        _subject(message.subject),
+        f"Date: {_date(message.date)}\r\n",
+        _message_id(message.message_id),
     ]
-    if letter.reply_to:
-        head.append(_kept_mailbox("Reply-To", "", letter.reply_to))
-    head += _list_headers(letter)
-    if letter.automatic:
+    if message.reply_to:
+        head.append(_cached_mailbox("Reply-To", "", message.reply_to))
+    head += _list_headers(message)
+    if message.automatic:
         head.append("Auto-Submitted: auto-generated\r\n")
     head.append("MIME-Version: 1.0\r\n")
-    return b"".join(_headers_then_parts("".join(head), letter, mark))
+    return b"".join(_build_pieces("".join(head), message, mark))
 
 
-def _headers_then_parts(head: str, letter: Letter, mark: str) -> list[bytes]:
+def _build_pieces(headers: str, message: MimeMessage, boundary_id: str) -> list[bytes]:
     """Return the pieces of the message in order.
 
     Boundaries begin with "=_", which neither quoted-printable nor base64 can hold, and differ by message, so
     that one message can carry another.
     """
-    inner = f"=_a{mark}"
+    inner = f"=_a{boundary_id}"
     alternative = f'Content-Type: multipart/alternative; boundary="{inner}"\r\n\r\n'
-    html = (letter.html,) if isinstance(letter.html, str) else letter.html
+    html = (message.html,) if isinstance(message.html, str) else message.html
     body = [
-        _part(inner, "text/plain", letter.text.splitlines(keepends=True)),
-        _part(inner, "text/html", html),
+        _text_part(inner, "text/plain", message.text.splitlines(keepends=True)),
+        _text_part(inner, "text/html", html),
     ]
-    if letter.calendar is None:
-        top = (head + alternative).encode()
+    if message.calendar is None:
+        top = (headers + alternative).encode()
         return [top, *body, f"--{inner}--\r\n".encode()]
-    if not _METHOD.fullmatch(letter.method):
-        raise BadInput(f"“{letter.method[:20]}” is no calendar method. Use REQUEST or CANCEL.")
-    if f"\r\nMETHOD:{letter.method}\r\n".encode() not in letter.calendar or _BARE_LF.search(letter.calendar):
-        raise BadInput(f"The calendar part must say METHOD:{letter.method} and end its lines with CRLF.")
-    outer = f"=_m{mark}"
-    event = b2a_base64(letter.calendar, newline=False)
+    if not _METHOD.fullmatch(message.method):
+        raise BadInput(f"“{message.method[:20]}” is no calendar method. Use REQUEST or CANCEL.")
+    if f"\r\nMETHOD:{message.method}\r\n".encode() not in message.calendar or _BARE_LF.search(
+        message.calendar
+    ):
+        raise BadInput(f"The calendar part must say METHOD:{message.method} and end its lines with CRLF.")
+    outer = f"=_m{boundary_id}"
+    event = b2a_base64(message.calendar, newline=False)
     lines = b"".join(event[start : start + 76] + b"\r\n" for start in range(0, len(event), 76))
     return [
-        f'{head}Content-Type: multipart/mixed; boundary="{outer}"\r\n\r\n--{outer}\r\n{alternative}'.encode(),
+        f'{headers}Content-Type: multipart/mixed; boundary="{outer}"\r\n\r\n--{outer}\r\n{alternative}'.encode(),
         *body,
-        f"--{inner}\r\nContent-Type: text/calendar; method={letter.method}; charset=utf-8\r\n"
+        f"--{inner}\r\nContent-Type: text/calendar; method={message.method}; charset=utf-8\r\n"
         "Content-Transfer-Encoding: base64\r\n\r\n".encode(),
         lines,
         f'--{inner}--\r\n\r\n--{outer}\r\nContent-Type: application/ics; name="invite.ics"\r\n'
@@ -134,12 +140,12 @@ def _headers_then_parts(head: str, letter: Letter, mark: str) -> list[bytes]:
     ]
 
 
-def _part(boundary: str, kind: str, pieces: Sequence[str]) -> bytes:
+def _text_part(boundary: str, kind: str, pieces: Sequence[str]) -> bytes:
     """Return one text part in quoted-printable (RFC 2045, 6.7): lines of at most 76, CRLF."""
     if sum(map(len, pieces)) > MOST_BODY:
         raise BadInput(f"A mail cannot be longer than {MOST_BODY:,} characters. Shorten its text.")
     head = f"--{boundary}\r\nContent-Type: {kind}; charset=utf-8\r\n"
-    write = _kept_qp if max(map(len, pieces), default=0) <= _LONGEST_KEPT else _qp
+    write = _cached_qp if max(map(len, pieces), default=0) <= _LONGEST_CACHED else _qp
     try:
         body = b"".join(map(write, pieces))
     except UnicodeEncodeError as error:
@@ -167,35 +173,35 @@ def _qp(piece: str) -> bytes:
     return b"\r\n".join([*lines, b""]).replace(b"=\n", b"=\r\n")
 
 
-_kept_qp = lru_cache(maxsize=1024)(_qp)  # most pieces are the same in every copy of a mail
+_cached_qp = lru_cache(maxsize=1024)(_qp)  # most pieces are the same in every copy of a mail
 
 
-def _list_headers(letter: Letter) -> list[str]:
+def _list_headers(message: MimeMessage) -> list[str]:
     """Return what makes list mail list mail; addresses in them are never encoded."""
     headers = []
-    if letter.list_id is not None:
-        headers.append(_list_id(*letter.list_id))
-    if letter.unsubscribe_url:
-        headers.append(_url_header("List-Unsubscribe", letter.unsubscribe_url))
+    if message.list_id is not None:
+        headers.append(_list_id(*message.list_id))
+    if message.unsubscribe_url:
+        headers.append(_url_header("List-Unsubscribe", message.unsubscribe_url))
         headers.append("List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
-    if letter.list_id is not None:
-        if letter.help_url:
-            headers.append(_url_header("List-Help", letter.help_url))
-        if letter.owner:
-            headers.append(_owner(letter.owner))
+    if message.list_id is not None:
+        if message.help_url:
+            headers.append(_url_header("List-Help", message.help_url))
+        if message.owner:
+            headers.append(_owner(message.owner))
         headers.append("List-Post: NO\r\n")
     return headers
 
 
-def _checked(value: str, what: str, *, most: int) -> str:
+def _check_value(value: str, label: str, *, most: int) -> str:
     """Return a header's value, or refuse it: line breaks would start a header of somebody else's."""
     if len(value) > most:
-        raise BadInput(f"The {what} has {len(value):,} characters; at most {most} are possible. Shorten it.")
+        raise BadInput(f"The {label} has {len(value):,} characters; at most {most} are possible. Shorten it.")
     if not value.isprintable():
         if _CONTROL.search(value):
-            raise BadInput(f"The {what} holds a line break or another control character. Take it out.")
+            raise BadInput(f"The {label} holds a line break or another control character. Take it out.")
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise BadInput(f"The {what} holds half a character, which cannot be sent. Write it anew.")
+            raise BadInput(f"The {label} holds half a character, which cannot be sent. Write it anew.")
     return value
 
 
@@ -211,10 +217,10 @@ def _message_id(value: str) -> str:
     """Return the Message-ID header."""
     if len(value) > MOST_ADDRESS or not _MESSAGE_ID.fullmatch(value):
         raise BadInput("The Message-ID must be of the form <letters-and-digits@domain>.")
-    return _after_colon("Message-ID", value)
+    return _unfolded_header("Message-ID", value)
 
 
-def _after_colon(name: str, value: str) -> str:
+def _unfolded_header(name: str, value: str) -> str:
     """Return a header whose value cannot be broken, on a line of its own where that keeps to 78 columns."""
     gap = "\r\n " if len(name) + len(value) + 2 > LONGEST_LINE and len(value) < LONGEST_LINE else " "
     return f"{name}:{gap}{value}\r\n"
@@ -226,7 +232,7 @@ def _url_header(name: str, url: str) -> str:
         raise BadInput(
             f"The address for {name} must begin with https:// and hold neither blanks nor accents."
         )
-    return _after_colon(name, f"<{url}>")
+    return _unfolded_header(name, f"<{url}>")
 
 
 @lru_cache(maxsize=64)
@@ -234,38 +240,38 @@ def _list_id(name: str, identifier: str) -> str:
     """Return the List-Id header (RFC 2919)."""
     if len(identifier) > 255 or not _LIST_ID.fullmatch(identifier):
         raise BadInput("The identifier of a list must look like interest.example.org.")
-    return _with_phrase("List-Id", _name(name, "name of the list"), f"<{identifier}>")
+    return _phrase_header("List-Id", _clean_name(name, "name of the list"), f"<{identifier}>")
 
 
 @lru_cache(maxsize=64)
 def _owner(address: str) -> str:
     """Return the List-Owner header (RFC 2369)."""
     escaped = quote(_address(address), safe="@!$*/~'")
-    return _after_colon("List-Owner", f"<mailto:{escaped}>")
+    return _unfolded_header("List-Owner", f"<mailto:{escaped}>")
 
 
 def _mailbox(header: str, name: str, address: str) -> str:
     """Return a header that holds exactly one mailbox."""
-    shown = _name(name, "name of a sender or recipient")
+    shown = _clean_name(name, "name of a sender or recipient")
     if not shown:
-        return _after_colon(header, _address(address))
-    return _with_phrase(header, shown, f"<{_address(address)}>")
+        return _unfolded_header(header, _address(address))
+    return _phrase_header(header, shown, f"<{_address(address)}>")
 
 
-_kept_mailbox = lru_cache(maxsize=64)(_mailbox)  # the sender is the same in every copy
+_cached_mailbox = lru_cache(maxsize=64)(_mailbox)  # the sender is the same in every copy
 
 
-def _name(name: str, what: str) -> str:
+def _clean_name(name: str, label: str) -> str:
     """Return a display name as it may be shown: one line, nothing that turns the direction of writing."""
-    name = _checked(name, what, most=MOST_NAME)
-    return " ".join((name if name.isprintable() else _TURNING.sub("", name)).split())
+    name = _check_value(name, label, most=MOST_NAME)
+    return " ".join((name if name.isprintable() else _BIDI_CONTROLS.sub("", name)).split())
 
 
 def _address(address: str) -> str:
     """Return an address as a header holds it, its domain in punycode."""
-    local, _, domain = _checked(address, "email address", most=MOST_ADDRESS).rpartition("@")
+    local, _, domain = _check_value(address, "email address", most=MOST_ADDRESS).rpartition("@")
     if not domain.isascii():
-        if _OTHER_DOMAIN.search(domain):
+        if _IDNA_DEVIATIONS.search(domain):
             raise BadInput("Write the domain of this email address in its form that begins with xn--.")
         try:
             domain = domain.encode("idna").decode("ascii")
@@ -280,14 +286,14 @@ def _address(address: str) -> str:
     return f"{local}@{domain}"
 
 
-def _with_phrase(header: str, name: str, tail: str) -> str:
+def _phrase_header(header: str, name: str, tail: str) -> str:
     """Return a header of a name and what stands in angle brackets, folded between them where it is long."""
     if not name:
-        return _after_colon(header, tail)
+        return _unfolded_header(header, tail)
     column = len(header) + 2
     if _ATOMS.fullmatch(name) and "=?" not in name and len(name) <= LONGEST_LINE - column:
         phrase = [name]
-    elif name.isascii() and "=?" not in name and len(quoted := _quoted(name)) <= LONGEST_LINE - column:
+    elif name.isascii() and "=?" not in name and len(quoted := _quote_name(name)) <= LONGEST_LINE - column:
         phrase = [quoted]
     else:
         phrase = _encoded_words(name, LONGEST_LINE - 2 - column)
@@ -299,7 +305,7 @@ def _with_phrase(header: str, name: str, tail: str) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
-def _quoted(name: str) -> str:
+def _quote_name(name: str) -> str:
     """Return a name as a quoted string."""
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
@@ -308,7 +314,7 @@ def _quoted(name: str) -> str:
 @lru_cache(maxsize=1024)
 def _subject(value: str) -> str:
     """Return the Subject header, folded at blanks, or in encoded words where it is not plain ASCII."""
-    value = _checked(value, "subject", most=MOST_SUBJECT).replace("\t", " ").strip()
+    value = _check_value(value, "subject", most=MOST_SUBJECT).replace("\t", " ").strip()
     if len(value) <= LONGEST_LINE - 9 and value.isascii() and "=?" not in value:
         return f"Subject: {value}\r\n"
     words = value.split(" ")
@@ -329,14 +335,18 @@ def _encoded_words(text: str, first: int) -> list[str]:
     No character is split between two of them.
     """
     data = text.encode()
-    q = "".join([_Q[byte] for byte in data])
+    q = "".join([_Q_ENCODED[byte] for byte in data])
     base64 = len(q) > 4 * ((len(data) + 2) // 3)
     if not base64 and len(q) + len("=?utf-8?q??=") <= first:
         return [f"=?utf-8?q?{q}?="]
     units = [character.encode() for character in text]
     words, now, room = [], b"", min(first, LONGEST_WORD) - len("=?utf-8?q??=")
     for unit in units:
-        size = 4 * ((len(now) + len(unit) + 2) // 3) if base64 else sum(len(_Q[byte]) for byte in now + unit)
+        size = (
+            4 * ((len(now) + len(unit) + 2) // 3)
+            if base64
+            else sum(len(_Q_ENCODED[byte]) for byte in now + unit)
+        )
         if size > room and now:
             end = now.rfind(b" ") + 1
             end = end if end > len(now) // 2 else len(now)  # some readers show a blank between two of them
@@ -346,4 +356,4 @@ def _encoded_words(text: str, first: int) -> list[str]:
     words.append(now)
     if base64:
         return [f"=?utf-8?b?{b2a_base64(word, newline=False).decode()}?=" for word in words]
-    return [f"=?utf-8?q?{''.join([_Q[byte] for byte in word])}?=" for word in words]
+    return [f"=?utf-8?q?{''.join([_Q_ENCODED[byte] for byte in word])}?=" for word in words]

@@ -17,15 +17,15 @@ from mailer.outbox.outbox import Entry, Result
 
 
 @dataclass(frozen=True, kw_only=True)
-class Addressed:
+class AddressedMessage:
     """A claimed row and its reader, whom the permission rule has just allowed us to write to."""
 
     entry: Entry
-    reader: Reader
+    recipient: Reader
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
+class MessageContent:
     """What a source adds to one message: the fields of its template, and a calendar part where it has one."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -51,8 +51,8 @@ class Source(Protocol):
         """Put into the outbox what is due at `now`, at most `limit`; returns how many rows are new."""
 
     def compose(
-        self, session: Session, letters: Sequence[Addressed], *, now: datetime
-    ) -> Mapping[int, Content | Refusal]:
+        self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
+    ) -> Mapping[int, MessageContent | Refusal]:
         """Say what these rows say (at most 50, of this source's kinds), by row id."""
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:

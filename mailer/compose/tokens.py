@@ -19,15 +19,15 @@ SIGNATURE_BYTES = 16
 LONGEST_TOKEN = 100
 
 _NUMBER = r"(?:[1-9][0-9]{0,17}|0)"
-_TWO = re.compile(rf"{_NUMBER}\.{_NUMBER}")
+_NUMBER_PAIR = re.compile(rf"{_NUMBER}\.{_NUMBER}")
 
 # What a verb's token may hold before its signature: asked when one is signed, and when one is read.
 _PAYLOADS: dict[str, re.Pattern[str]] = {
-    "confirm": _TWO,
+    "confirm": _NUMBER_PAIR,
     "preferences": re.compile(_NUMBER),
     "unsubscribe": re.compile(rf"{_NUMBER}\.{catalog.NAME}"),
-    "rsvp": _TWO,
-    "mine": _TWO,
+    "rsvp": _NUMBER_PAIR,
+    "mine": _NUMBER_PAIR,
 }
 
 
@@ -51,7 +51,7 @@ class Tokens:
 
     def read_confirm(self, token: str) -> tuple[int, int] | None:
         """Give (subscription id, round)."""
-        return _two_numbers(self._read("confirm", token))
+        return _parse_pair(self._read("confirm", token))
 
     def preferences(self, contact_id: int) -> str:
         """Allow changing language, pausing and leaving for this contact."""
@@ -77,34 +77,36 @@ class Tokens:
 
     def read_rsvp(self, token: str) -> tuple[int, int] | None:
         """Give (event id, contact id)."""
-        return _two_numbers(self._read("rsvp", token))
+        return _parse_pair(self._read("rsvp", token))
 
-    def mine(self, contact_id: int, *, until: datetime) -> str:
+    def profile(self, contact_id: int, *, until: datetime) -> str:
         """Allow seeing and changing what is known of this contact, until this moment."""
         return self._sign("mine", f"{contact_id}.{int(until.timestamp())}")
 
-    def read_mine(self, token: str, *, now: datetime) -> int | None:
+    def read_profile(self, token: str, *, now: datetime) -> int | None:
         """Give the contact id while the token is good."""
-        numbers = _two_numbers(self._read("mine", token))
+        numbers = _parse_pair(self._read("mine", token))
         return numbers[0] if numbers and now.timestamp() < numbers[1] else None
 
-    def _sign(self, verb: str, payload: str) -> str:
-        if not _PAYLOADS[verb].fullmatch(payload):
-            raise DeadLink(f"A link to {verb} would not be read: {payload[:LONGEST_TOKEN]}.")
-        return f"{payload}.{self._signature(verb, payload)}"
+    def _sign(self, purpose: str, payload: str) -> str:
+        if not _PAYLOADS[purpose].fullmatch(payload):
+            raise DeadLink(f"A link to {purpose} would not be read: {payload[:LONGEST_TOKEN]}.")
+        return f"{payload}.{self._signature(purpose, payload)}"
 
-    def _signature(self, verb: str, payload: str) -> str:
-        digest = hmac.digest(self._secret, f"mailer/{verb}/{payload}".encode(), hashlib.sha256)
+    def _signature(self, purpose: str, payload: str) -> str:
+        digest = hmac.digest(self._secret, f"mailer/{purpose}/{payload}".encode(), hashlib.sha256)
         return digest[:SIGNATURE_BYTES].hex()
 
-    def _read(self, verb: str, token: str) -> list[str] | None:
+    def _read(self, purpose: str, token: str) -> list[str] | None:
         """Return the parts of a token that we signed, in either case of its letters; None for all else."""
         if len(token) > LONGEST_TOKEN or not token.isascii():
             return None
         payload, _, signature = token.lower().rpartition(".")
-        if not _PAYLOADS[verb].fullmatch(payload):
+        if not _PAYLOADS[purpose].fullmatch(payload):
             return None
-        return payload.split(".") if hmac.compare_digest(self._signature(verb, payload), signature) else None
+        return (
+            payload.split(".") if hmac.compare_digest(self._signature(purpose, payload), signature) else None
+        )
 
 
 class Links:
@@ -137,9 +139,9 @@ class Links:
         """The page of language, pause and leaving."""
         return f"{self.home}/preferences/{self._tokens.preferences(contact_id)}"
 
-    def mine(self, contact_id: int, *, until: datetime) -> str:
+    def profile(self, contact_id: int, *, until: datetime) -> str:
         """The page of everything that is known of this contact; good until this moment."""
-        return f"{self.home}/mine/{self._tokens.mine(contact_id, until=until)}"
+        return f"{self.home}/mine/{self._tokens.profile(contact_id, until=until)}"
 
     def unsubscribe(self, contact_id: int, list: str) -> str:
         """The page, and the RFC 8058 target, for leaving one list."""
@@ -151,5 +153,5 @@ class Links:
         return f"{page}?answer={answer}" if answer else page
 
 
-def _two_numbers(parts: list[str] | None) -> tuple[int, int] | None:
+def _parse_pair(parts: list[str] | None) -> tuple[int, int] | None:
     return (int(parts[0]), int(parts[1])) if parts else None

@@ -28,7 +28,7 @@ from mailer.coordination.rate_limits import LOOKAHEAD, SendWindow
 from mailer.coordination.suspensions import DOMAIN_SCOPE, RELAY_SCOPE, RelaySuspension, Suspension
 from mailer.outbox import outbox
 from mailer.outbox.outbox import HAS_REASON, QUEUED, Entry, OutboxRow
-from mailer.policy import POLICY, URGENT_MOST
+from mailer.policy import POLICY, URGENT_PRIORITY
 from mailer.smtp.rate import ANY_OTHER_DOMAIN, Rate
 
 STAFF_PAUSE_RECHECK = timedelta(minutes=1)  # how often mail to a domain that staff paused is looked at
@@ -94,7 +94,7 @@ class Claims:
         if self._unsure:
             self._give_back_unknown()
         now = self.clock.now()
-        least = URGENT_MOST if urgent else LEAST_URGENT
+        least = URGENT_PRIORITY if urgent else LEAST_URGENT
         with self.database.read() as session:
             if not relays or not outbox.is_anything_due(session, now=now, least=least):
                 return Batch()
@@ -179,9 +179,9 @@ class _ClaimTransaction:
         going = {name: rate for name, rate in relays.items() if name not in paused or name in trials}
         if len(going) == len(trials):  # all are paused: of one message, or only of urgent ones
             size = len(trials) or size
-        if not going and outbox.is_anything_due(self.session, now=self.now, least=URGENT_MOST):
+        if not going and outbox.is_anything_due(self.session, now=self.now, least=URGENT_PRIORITY):
             going = {name: rate for name, rate in relays.items() if paused[name].is_automatic}
-            self.least = URGENT_MOST
+            self.least = URGENT_PRIORITY
         batch = self._claim_for(size, going) if going else Batch()
         why = suspensions.select_relays(self.paused)
         return replace(batch, paused=why, relay_trials=trials, row_trials=self.row_trials)

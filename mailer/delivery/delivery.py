@@ -20,7 +20,7 @@ import structlog
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer.compose.composer import Composer, Ready
+from mailer.compose.composer import Composer, ReadyMessage
 from mailer.coordination import suspensions
 from mailer.coordination.suspensions import NOT_SUSPENDED, RelaySuspension
 from mailer.delivery import results
@@ -251,7 +251,7 @@ class Delivery:
             asked = self._time()
             these = entries[first : first + step]
             for letter in await self._compose_in_thread(these):
-                if not isinstance(letter, Ready):
+                if not isinstance(letter, ReadyMessage):
                     self._recorder.note(letter)
                 elif lack := self._dispatcher.find_unsupported_reason(letter):
                     self._recorder.note(results.hold_unsupported(letter.entry, lack))
@@ -336,10 +336,10 @@ class Delivery:
         finally:
             await connection.close()
 
-    async def _compose_again(self, entry: Entry) -> Ready | Result:
+    async def _compose_again(self, entry: Entry) -> ReadyMessage | Result:
         return (await self._compose_in_thread([entry]))[0]
 
-    async def _compose_in_thread(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
+    async def _compose_in_thread(self, entries: Sequence[Entry]) -> Sequence[ReadyMessage | Result]:
         """Compose, and heed pauses once more: nothing begins later than a second after one."""
         letters = await self._thread.run(self._compose, entries)
         for lane in self.pools:
@@ -389,7 +389,7 @@ class Delivery:
         trying = {lane.name for lane in self.pools if lane.trial}
         return self._claims.take(size, relays=relays, trying=trying, time=self._time, urgent=urgent)
 
-    def _compose(self, entries: Sequence[Entry]) -> Sequence[Ready | Result]:
+    def _compose(self, entries: Sequence[Entry]) -> Sequence[ReadyMessage | Result]:
         try:
             with self.database.read() as session:
                 letters = self.composer.compose(session, entries, now=self.clock.now())

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lists.addresses import domain_of
-from mailer.compose.composer import Ready
+from mailer.compose.composer import ReadyMessage
 from mailer.coordination.rate_limits import SendWindow
 from mailer.delivery.concurrency import STALL_SECONDS, Concurrency, InFlightMessage
 from mailer.delivery.relay_pool import RelayPool, select_active
@@ -32,7 +32,7 @@ ANY_TIME = SendWindow(None, -math.inf, math.inf)
 class WaitingMessage(NamedTuple):
     """A message that waits for a sender, when its composing began, in the loop's time, and its turn."""
 
-    ready: Ready
+    ready: ReadyMessage
     composed_at: float
     window: SendWindow = ANY_TIME
 
@@ -55,7 +55,7 @@ class Dispatcher:
     pools: Sequence[RelayPool]
     loop: asyncio.AbstractEventLoop
     on_progress: Callable[[], None]
-    postpone: Callable[[Ready], None]
+    postpone: Callable[[ReadyMessage], None]
     _urgent: deque[WaitingMessage] = field(default_factory=deque, init=False)
     _others: deque[WaitingMessage] = field(default_factory=deque, init=False)
     _idle: "dict[RelayPool, list[asyncio.Future[DispatchedMessage | None]]]" = field(init=False)
@@ -151,7 +151,7 @@ class Dispatcher:
             heapq.heapify(self._early)
         return left
 
-    def find_unsupported_reason(self, ready: Ready) -> str:
+    def find_unsupported_reason(self, ready: ReadyMessage) -> str:
         """Return why no lane is known to carry a message, "" while one may."""
         now = self.loop.time()
         lacks = [lane.find_unsupported_reason(ready.recipient, ready.message, now) for lane in self.pools]

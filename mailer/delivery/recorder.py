@@ -17,7 +17,7 @@ import structlog
 from lists.addresses import domain_of
 from lists.clock import Clock
 from lists.db import Database
-from mailer.compose.composer import Letters, Ready
+from mailer.compose.composer import ComposedBatch, ReadyMessage
 from mailer.compose.source import Source
 from mailer.coordination import suspensions
 from mailer.coordination.suspensions import Suspension
@@ -103,11 +103,13 @@ class Recorder:
         """Note that this row's message tries whether the pause of a scope is over."""
         self._trials[row] = scope
 
-    def give_back_paused(self, letters: Letters, active_suspensions: Mapping[str, Suspension]) -> Letters:
+    def give_back_paused(
+        self, letters: ComposedBatch, active_suspensions: Mapping[str, Suspension]
+    ) -> ComposedBatch:
         """Put back what goes to a domain that was paused meanwhile, but for what tries if that is over."""
 
-        def waits(letter: Ready | Result) -> bool:
-            domain = domain_of(letter.recipient) if isinstance(letter, Ready) else ""
+        def waits(letter: ReadyMessage | Result) -> bool:
+            domain = domain_of(letter.recipient) if isinstance(letter, ReadyMessage) else ""
             pause = active_suspensions.get(f"{suspensions.DOMAIN_SCOPE}{domain}")
             held = pause is not None and pause.applies_to(letter.entry.kind)
             return held and letter.entry.id not in self._trials

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageTrouble
-from mailer.compose.composer import Ready
+from mailer.compose.composer import ReadyMessage
 from mailer.compose.source import Source, settle_all
 from mailer.outbox import attempts, held_messages, outbox
 from mailer.outbox.outbox import Entry, Result
@@ -78,7 +78,7 @@ def was_answered(result: Result | None) -> bool | None:
 
 
 def from_outcome(
-    ready: Ready, outcome: Outcome, *, relay: str = "", only_this_connection: bool = False
+    ready: ReadyMessage, outcome: Outcome, *, relay: str = "", only_this_connection: bool = False
 ) -> Result:
     """Return what the answer of a relay, by its name, means to the row of this message.
 

@@ -9,7 +9,7 @@ import structlog
 
 from lists.addresses import domain_of
 from lists.errors import StorageTrouble
-from mailer.compose.composer import Ready
+from mailer.compose.composer import ReadyMessage
 from mailer.delivery import results
 from mailer.delivery.concurrency import InFlightMessage
 from mailer.delivery.dispatcher import DispatchedMessage
@@ -38,11 +38,11 @@ class MessageSender:
 
     sender: str
     journal: Journal
-    compose: Callable[[Entry], Awaitable[Ready | Result]]
+    compose: Callable[[Entry], Awaitable[ReadyMessage | Result]]
     is_stopping: Callable[[], bool]
     deadline: Callable[[float], float]
     time: Callable[[], float]
-    find_unsupported_reason: Callable[[Ready], str]
+    find_unsupported_reason: Callable[[ReadyMessage], str]
     record_capabilities: Callable[[str, Capabilities], None]
     note: Callable[[Result], None]
 
@@ -89,7 +89,7 @@ class MessageSender:
         self,
         connection: RelayConnection,
         pool: RelayPool,
-        ready: Ready,
+        ready: ReadyMessage,
         may_begin: Callable[[], bool],
         deadline: Callable[[], float],
     ) -> Outcome | None:

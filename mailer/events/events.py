@@ -24,7 +24,7 @@ TITLE_LENGTH = 120
 DESCRIPTION_LENGTH = 2000
 URL_LENGTH = 1000
 LEAST_MINUTES, MOST_MINUTES = 5, 12 * 60
-FARTHEST = timedelta(days=2 * 366)  # a year mistyped is caught; nobody plans a call so far ahead
+MAX_LEAD_TIME = timedelta(days=2 * 366)  # a year mistyped is caught; nobody plans a call so far ahead
 
 
 class Event(Base):
@@ -65,11 +65,11 @@ class Event(Base):
         """Tell whether nothing may be sent for this call any more."""
         return self.ends_at <= now or self.status == "cancelled"
 
-    def titled(self, language: str) -> str:
+    def title_in(self, language: str) -> str:
         """Return the title in this language, else in any that there is."""
         return self.title.get(language) or next(iter(self.title.values()))
 
-    def described(self, language: str) -> str:
+    def description_in(self, language: str) -> str:
         """Return the description in this language, else in any that there is, else ""."""
         return self.description.get(language) or next(iter(self.description.values()), "")
 
@@ -92,10 +92,10 @@ def create(
     Raises BadInput with a sentence for whatever cannot be meant: an unknown zone, an hour that the clocks
     skip or repeat, the past, a length out of range, a link that is none, an unknown audience.
     """
-    starts_at = start(starts, zone=zone)
+    starts_at = parse_start(starts, zone=zone)
     if starts_at <= now:
         raise BadInput(f"{starts} is in the past. Give the call a time that is still to come.")
-    if starts_at > now + FARTHEST:
+    if starts_at > now + MAX_LEAD_TIME:
         raise BadInput(f"{starts} is more than two years away. Please check the year.")
     if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
         raise BadInput(f"A call takes {LEAST_MINUTES} to {MOST_MINUTES} minutes, not {minutes}.")
@@ -104,8 +104,8 @@ def create(
         raise BadInput(f"The link to join is longer than {URL_LENGTH} characters.")
     icalendar.check_url(join_url)
     event = Event(
-        title=_titles(title),
-        description=_descriptions(description or {}),
+        title=_clean_titles(title),
+        description=_clean_descriptions(description or {}),
         starts_at=starts_at,
         zone=zone,
         minutes=minutes,
@@ -120,13 +120,13 @@ def create(
     return event
 
 
-def start(local: str, *, zone: str) -> datetime:
+def parse_start(local: str, *, zone: str) -> datetime:
     """Return the moment, in UTC, of a local time such as "2026-12-08 20:00" in an IANA zone.
 
     Raises BadInput for an unknown zone, another form, and the hours that do not exist or come twice when
     the clocks change: nobody but the organizer can know what was meant.
     """
-    tz = _zone(zone)
+    tz = _parse_zone(zone)
     try:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d", local, re.ASCII):
             raise ValueError
@@ -163,18 +163,18 @@ def find(session: Session, event_id: int) -> Event | None:
     return session.get(Event, event_id)
 
 
-def of_ids(session: Session, event_ids: Sequence[int]) -> dict[int, Event]:
+def find_by_ids(session: Session, event_ids: Sequence[int]) -> dict[int, Event]:
     """Return events by number in one query; one that is gone is missing."""
     found = session.scalars(select(Event).where(Event.id.in_(set(event_ids))))
     return {event.id: event for event in found}
 
 
-def newest(session: Session) -> Sequence[Event]:
+def list_all(session: Session) -> Sequence[Event]:
     """Return every event, the latest to take place first."""
     return session.scalars(select(Event).order_by(Event.starts_at.desc(), Event.id.desc())).all()
 
 
-def upcoming(session: Session, *, now: datetime, audience: str | None = None) -> Sequence[Event]:
+def list_upcoming(session: Session, *, now: datetime, audience: str | None = None) -> Sequence[Event]:
     """Return the events that are not over at `now`, the next one first, for one list or for all."""
     wanted = select(Event).where(
         Event.starts_at > now - timedelta(minutes=MOST_MINUTES), Event.status == "planned"
@@ -193,9 +193,9 @@ def open_invitations(session: Session, event_id: int, *, domain: str, now: datet
     """
     event = get(session, event_id)
     if event.status == "cancelled":
-        raise Conflict(f"The call “{event.titled('en')}” is cancelled. Nobody is invited to it.")
+        raise Conflict(f"The call “{event.title_in('en')}” is cancelled. Nobody is invited to it.")
     if event.is_over(now):
-        raise Conflict(f"The call “{event.titled('en')}” is over. Nobody is invited to it any more.")
+        raise Conflict(f"The call “{event.title_in('en')}” is over. Nobody is invited to it any more.")
     if event.invited_at is None:
         event.invited_at = now
         event.uid_domain = domain
@@ -204,7 +204,7 @@ def open_invitations(session: Session, event_id: int, *, domain: str, now: datet
     return event
 
 
-def _zone(zone: str) -> ZoneInfo:
+def _parse_zone(zone: str) -> ZoneInfo:
     zones = available_timezones()
     if zone in zones:
         return ZoneInfo(zone)
@@ -215,11 +215,11 @@ def _zone(zone: str) -> ZoneInfo:
     raise BadInput(f"There is no time zone called “{zone[:40]}”. Did you mean {meant}?")
 
 
-def _titles(title: Mapping[str, str]) -> dict[str, str]:
+def _clean_titles(title: Mapping[str, str]) -> dict[str, str]:
     cleaned = {
         language: contacts.clean(text, what="title", limit=TITLE_LENGTH)
         for language, text in title.items()
-        if _spoken(language)
+        if _check_language(language)
     }
     kept = {language: text for language, text in cleaned.items() if text}
     if not kept:
@@ -227,8 +227,8 @@ def _titles(title: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def _descriptions(description: Mapping[str, str]) -> dict[str, str]:
-    kept = {language: text.strip() for language, text in description.items() if _spoken(language)}
+def _clean_descriptions(description: Mapping[str, str]) -> dict[str, str]:
+    kept = {language: text.strip() for language, text in description.items() if _check_language(language)}
     for text in kept.values():
         if len(text) > DESCRIPTION_LENGTH:
             raise BadInput(
@@ -239,7 +239,7 @@ def _descriptions(description: Mapping[str, str]) -> dict[str, str]:
     return {language: text for language, text in kept.items() if text}
 
 
-def _spoken(language: str) -> bool:
+def _check_language(language: str) -> bool:
     if language not in LANGUAGES:
         raise BadInput(f"There is no language called “{language}” here. The languages are: en, es.")
     return True

@@ -30,7 +30,7 @@ MAILTO_SAFE = "@!$&'*+-./=_~"  # what RFC 6068 lets stand in a mailto URI and an
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invitation:
+class CalendarInvitation:
     """What one person's calendar entry says; all moments are aware, and are written in UTC.
 
     `stamp` is the DTSTAMP and belongs to the message, so a resend has the same bytes; `modified` is when the
@@ -50,7 +50,7 @@ class Invitation:
     attendee: tuple[str, str]
 
 
-def uid(event_id: int, contact_id: int, *, secret: bytes, domain: str) -> str:
+def build_uid(event_id: int, contact_id: int, *, secret: bytes, domain: str) -> str:
     """Return the UID of one event for one invitee: the same for ever, and not to be guessed by another.
 
     It names the invitee even where a calendar answers from another address or leaves the organizer out.
@@ -60,7 +60,7 @@ def uid(event_id: int, contact_id: int, *, secret: bytes, domain: str) -> str:
     return f"{event_id}-{digest}@{domain}"
 
 
-def request(invitation: Invitation) -> bytes:
+def build_request(invitation: CalendarInvitation) -> bytes:
     """Return the VCALENDAR with METHOD:REQUEST: UTF-8, CRLF, folded at 75 octets, the same bytes each time.
 
     Raises BadInput for a URL that is not http(s) or holds spaces or line breaks, for an address that could
@@ -78,8 +78,10 @@ def request(invitation: Invitation) -> bytes:
     event.add("last-modified", _utc(invitation.modified))
     event.add("dtstart", _utc(invitation.starts))
     event.add("dtend", _utc(invitation.ends))
-    event["summary"] = _Text(_line(invitation.title, MAX_TITLE), icalendar.Parameters())
-    event["description"] = _Text(_plain(invitation.description)[:MAX_DESCRIPTION], icalendar.Parameters())
+    event["summary"] = _TextValue(_line(invitation.title, MAX_TITLE), icalendar.Parameters())
+    event["description"] = _TextValue(
+        _plain(invitation.description)[:MAX_DESCRIPTION], icalendar.Parameters()
+    )
     event.add("organizer", _mailbox(icalendar.vCalAddress, invitation.organizer))
     attendee = _mailbox(icalendar.vCalAddress, invitation.attendee)
     for name, value in (
@@ -101,7 +103,7 @@ def request(invitation: Invitation) -> bytes:
     return bytes(calendar.to_ical())
 
 
-class _Text:
+class _TextValue:
     """A TEXT value of our own: icalendar 7.3 turns a backslash before an N into a line break."""
 
     def __init__(self, text: str, params: Any) -> None:
@@ -113,12 +115,16 @@ class _Text:
         return escaped.replace("\n", "\\n").encode()
 
 
-def _check(invitation: Invitation) -> None:
+def _check(invitation: CalendarInvitation) -> None:
     organizer, attendee = invitation.organizer[1], invitation.attendee[1]
     if organizer.casefold() == attendee.casefold():
         raise BadInput("The organizer's address cannot be invited: calendars put such a mail aside.")
     for address in (organizer, attendee):
-        if address.count("@") != 1 or not _unbroken(address) or any(letter in address for letter in '<>",;'):
+        if (
+            address.count("@") != 1
+            or not _has_no_blanks(address)
+            or any(letter in address for letter in '<>",;')
+        ):
             raise BadInput("An address in the invitation is not one bare email address.")
     if invitation.url:
         check_url(invitation.url)
@@ -137,11 +143,11 @@ def check_url(url: str) -> None:
         known = False
     if not known:
         raise BadInput("The link to join must begin with https:// or http:// and name a site.")
-    if not _unbroken(url) or any(letter in url for letter in '<>"\\^`{|}'):
+    if not _has_no_blanks(url) or any(letter in url for letter in '<>"\\^`{|}'):
         raise BadInput("The link to join holds a space, a line break or another character no link can have.")
 
 
-def _unbroken(text: str) -> bool:
+def _has_no_blanks(text: str) -> bool:
     return all(letter.isprintable() and not letter.isspace() for letter in text)
 
 

@@ -23,9 +23,9 @@ from lists.errors import BadInput, NotFound, StorageTrouble
 FOLDER = "resources"  # in the data folder; backups carry it
 UNFINISHED = ".unfinished"  # backups leave these out
 MOST_OCTETS = 500 * 1024 * 1024
-LEADING = 4_096  # octets that tell what a file is
-PIECE = 1024 * 1024
-SPARED = timedelta(days=1)
+HEAD_OCTETS = 4_096  # octets that tell what a file is
+CHUNK_OCTETS = 1024 * 1024
+MIN_AGE = timedelta(days=1)
 
 log = structlog.get_logger()
 
@@ -34,24 +34,24 @@ _ODF = b"mimetypeapplication/vnd.oasis.opendocument."  # OpenDocument 1.3, part 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class FileType:
     """A type of file: how it is announced to browsers, and whether content with this beginning is one."""
 
-    media: str
-    begins: Callable[[bytes], bool]
+    media_type: str
+    matches: Callable[[bytes], bool]
     part: str = ""  # what must be inside, where it is a ZIP archive
 
 
-def _office(name: str) -> str:
+def _office_type(name: str) -> str:
     return f"application/vnd.openxmlformats-officedocument.{name}"
 
 
-def _zipped(head: bytes) -> bool:
+def _is_zip(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
-def _text(head: bytes) -> bool:
-    whole = head if len(head) < LEADING else head[:-3]  # a letter may be cut at the end
+def _is_text(head: bytes) -> bool:
+    whole = head if len(head) < HEAD_OCTETS else head[:-3]  # a letter may be cut at the end
     try:
         whole.decode("utf-8")
     except UnicodeDecodeError:
@@ -59,28 +59,32 @@ def _text(head: bytes) -> bool:
     return not any(octet < 32 and octet not in b"\t\n\r\f" for octet in whole)
 
 
-KINDS: Mapping[str, Kind] = {
-    "pdf": Kind(media="application/pdf", begins=lambda head: head.startswith(b"%PDF-")),
-    "pptx": Kind(media=_office("presentationml.presentation"), begins=_zipped, part="ppt/presentation.xml"),
-    "docx": Kind(media=_office("wordprocessingml.document"), begins=_zipped, part="word/document.xml"),
-    "odp": Kind(
-        media="application/vnd.oasis.opendocument.presentation",
-        begins=lambda head: _zipped(head) and head[30:].startswith(_ODF + b"presentation"),
+FILE_TYPES: Mapping[str, FileType] = {
+    "pdf": FileType(media_type="application/pdf", matches=lambda head: head.startswith(b"%PDF-")),
+    "pptx": FileType(
+        media_type=_office_type("presentationml.presentation"), matches=_is_zip, part="ppt/presentation.xml"
     ),
-    "odt": Kind(
-        media="application/vnd.oasis.opendocument.text",
-        begins=lambda head: _zipped(head) and head[30:].startswith(_ODF + b"text"),
+    "docx": FileType(
+        media_type=_office_type("wordprocessingml.document"), matches=_is_zip, part="word/document.xml"
     ),
-    "mp4": Kind(media="video/mp4", begins=lambda head: head[4:8] == b"ftyp"),
-    "png": Kind(media="image/png", begins=lambda head: head.startswith(b"\x89PNG\r\n\x1a\n")),
-    "jpg": Kind(media="image/jpeg", begins=lambda head: head.startswith(b"\xff\xd8\xff")),
-    "txt": Kind(media="text/plain; charset=utf-8", begins=_text),
+    "odp": FileType(
+        media_type="application/vnd.oasis.opendocument.presentation",
+        matches=lambda head: _is_zip(head) and head[30:].startswith(_ODF + b"presentation"),
+    ),
+    "odt": FileType(
+        media_type="application/vnd.oasis.opendocument.text",
+        matches=lambda head: _is_zip(head) and head[30:].startswith(_ODF + b"text"),
+    ),
+    "mp4": FileType(media_type="video/mp4", matches=lambda head: head[4:8] == b"ftyp"),
+    "png": FileType(media_type="image/png", matches=lambda head: head.startswith(b"\x89PNG\r\n\x1a\n")),
+    "jpg": FileType(media_type="image/jpeg", matches=lambda head: head.startswith(b"\xff\xd8\xff")),
+    "txt": FileType(media_type="text/plain; charset=utf-8", matches=_is_text),
 }
-SAME = {"jpeg": "jpg"}
+TYPE_ALIASES = {"jpeg": "jpg"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deposit:
+class StoredFile:
     """A file that is kept: the SHA-256 of its content in hexadecimal, its kind and its octets."""
 
     digest: str
@@ -88,66 +92,66 @@ class Deposit:
     size: int
 
 
-def keep(path: Path, *, home: Path) -> Deposit:
+def store_file(path: Path, *, home: Path) -> StoredFile:
     """Check a file and keep a copy of it in the data folder.
 
     Raises NotFound where there is none, BadInput for a type that is not allowed, an ending that its content
     belies, and what is empty or larger than MOST_OCTETS; StorageTrouble when it cannot be written.
     """
     ending = path.suffix.lower().removeprefix(".")
-    kind = SAME.get(ending, ending)
-    if kind not in KINDS:
-        raise BadInput(f"A file of the type “{ending[:10]}” is not kept. These are: {', '.join(KINDS)}.")
+    kind = TYPE_ALIASES.get(ending, ending)
+    if kind not in FILE_TYPES:
+        raise BadInput(f"A file of the type “{ending[:10]}” is not kept. These are: {', '.join(FILE_TYPES)}.")
     folder = home / FOLDER
     aside = folder / f"{os.getpid()}-{os.urandom(4).hex()}{UNFINISHED}"
-    source = _opened(path)
+    source = _open_file(path)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        digest, size = _copied(source, aside)
-        _check(aside, kind)
+        digest, size = _copy_file(source, aside)
+        _check_content(aside, kind)
         aside.replace(folder / digest)
-        _flush(folder)
+        _sync_directory(folder)
     except OSError as trouble:
         raise StorageTrouble(f"The file cannot be kept in {folder}: {trouble.strerror}.") from trouble
     finally:
         os.close(source)
         with suppress(OSError):
             aside.unlink(missing_ok=True)
-    return Deposit(digest=digest, kind=kind, size=size)
+    return StoredFile(digest=digest, kind=kind, size=size)
 
 
-def place(digest: str, *, home: Path) -> Path | None:
+def find_path(digest: str, *, home: Path) -> Path | None:
     """Return where the content with this hash is kept; None where it is not there."""
     assert _DIGEST.fullmatch(digest), "what leads to a file is a hash from a row, never a visitor's word"
     path = home / FOLDER / digest
     return path if path.is_file() and not path.is_symlink() else None
 
 
-def find(digest: str, *, home: Path) -> Path:
+def require_path(digest: str, *, home: Path) -> Path:
     """Return where the content with this hash is kept; where it is gone, tell operators; raises NotFound."""
-    path = place(digest, home=home)
+    path = find_path(digest, home=home)
     if path is None:
         log.error("the file of a resource is missing", file=digest)
         raise NotFound("The file is not there.")
     return path
 
 
-def clear(home: Path, *, needed: frozenset[str], real: datetime) -> int:
+def delete_unneeded(home: Path, *, needed_digests: frozenset[str], real: datetime) -> int:
     """Delete what no version needs and nobody has just handed in; returns how many files."""
     gone = 0
     folder = home / FOLDER
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         ours = _DIGEST.fullmatch(path.name) or path.suffix == UNFINISHED
-        if not ours or path.name in needed:
+        if not ours or path.name in needed_digests:
             continue
         with suppress(FileNotFoundError):
-            if path.lstat().st_mtime < (real - SPARED).timestamp():
+            if path.lstat().st_mtime < (real - MIN_AGE).timestamp():
                 path.unlink()
                 gone += 1
     return gone
 
 
-def _opened(path: Path) -> int:
+def _open_file(path: Path) -> int:
     """Open a plain file, and nothing that could block or never end."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -172,12 +176,12 @@ def _opened(path: Path) -> int:
 _TOO_LARGE = f"The file is larger than {MOST_OCTETS // 1024**2} MB. Put it on another site and give its link."
 
 
-def _copied(source: int, aside: Path) -> tuple[str, int]:
+def _copy_file(source: int, unfinished: Path) -> tuple[str, int]:
     """Copy a file and return the hash and the length of what was copied."""
     told, size = hashlib.sha256(), 0
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as target:
-        while piece := os.read(source, PIECE):
+        while piece := os.read(source, CHUNK_OCTETS):
             told.update(piece)
             size += target.write(piece)
             if size > MOST_OCTETS:  # it grew while it was read
@@ -187,11 +191,11 @@ def _copied(source: int, aside: Path) -> tuple[str, int]:
     return told.hexdigest(), size
 
 
-def _check(path: Path, kind: str) -> None:
+def _check_content(path: Path, kind: str) -> None:
     """Raise BadInput unless the content is of the kind that the ending promises."""
-    wanted = KINDS[kind]
+    wanted = FILE_TYPES[kind]
     with path.open("rb") as file:
-        good = wanted.begins(file.read(LEADING))
+        good = wanted.matches(file.read(HEAD_OCTETS))
     if good and wanted.part:
         try:
             with zipfile.ZipFile(path) as archive:
@@ -204,7 +208,7 @@ def _check(path: Path, kind: str) -> None:
         )
 
 
-def _flush(folder: Path) -> None:
+def _sync_directory(folder: Path) -> None:
     """Make sure that the new name survives a loss of power."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

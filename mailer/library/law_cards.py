@@ -20,13 +20,13 @@ from lists.db import Base, Instant, Moment, PrimaryKey
 from lists.errors import BadInput, Conflict, NotFound
 from mailer.library import resources, us_states
 
-GOOD_FOR = timedelta(days=90)
-WARNED_BEFORE = timedelta(days=14)
+VALIDITY = timedelta(days=90)
+WARNING_PERIOD = timedelta(days=14)
 TEXT_LENGTH, NAME_LENGTH = 400, 80  # characters
 MOST_CARDS = 300  # that are not retired
 
 
-class FactCard(Base):
+class LawCard(Base):
     """One statement about present law; `text` is by language, `checked_on` a day such as "2026-11-22"."""
 
     __tablename__ = "fact_cards"
@@ -41,9 +41,9 @@ class FactCard(Base):
     added_at: Mapped[Moment]
     retired_at: Mapped[datetime | None] = mapped_column(Instant)
 
-    def days_left(self, now: datetime) -> int:
+    def days_remaining(self, now: datetime) -> int:
         """Return for how many days it is still shown; 0 on the last one, below 0 when it has expired."""
-        return (date.fromisoformat(self.checked_on) + GOOD_FOR - now.date()).days
+        return (date.fromisoformat(self.checked_on) + VALIDITY - now.date()).days
 
 
 def add(
@@ -56,16 +56,16 @@ def add(
     checked_by: str,
     now: datetime,
     actor: str,
-) -> FactCard:
+) -> LawCard:
     """Add a card about a state (two letters, or “federal”), in both languages; raises BadInput, Conflict."""
-    if len(standing(session)) >= MOST_CARDS:
+    if len(list_cards(session)) >= MOST_CARDS:
         raise Conflict(f"There are {MOST_CARDS} cards. “mailer fact retire” makes room.")
-    card = FactCard(
-        state=state_of(state),
-        text={language: _sentence(text.get(language, ""), language) for language in LANGUAGES},
-        source=resources.checked_link(source),
-        checked_on=_recent(checked_on, now),
-        checked_by=_person(checked_by),
+    card = LawCard(
+        state=parse_state(state),
+        text={language: _clean_text(text.get(language, ""), language) for language in LANGUAGES},
+        source=resources.check_link(source),
+        checked_on=_parse_check_day(checked_on, now),
+        checked_by=_clean_name(checked_by),
         added_at=now,
     )
     session.add(card)
@@ -74,7 +74,7 @@ def add(
     return card
 
 
-def check(
+def record_check(
     session: Session,
     number: int,
     *,
@@ -84,66 +84,66 @@ def check(
     actor: str,
     text: Mapping[str, str] | None = None,
     source: str = "",
-) -> FactCard:
+) -> LawCard:
     """Say that a card was checked again, and mend what has changed; raises NotFound, BadInput, Conflict."""
-    card = _unretired(session, number)
+    card = _get_unretired(session, number)
     newer = {language: words for language, words in (text or {}).items() if words}
-    day = _recent(checked_on, now)
+    day = _parse_check_day(checked_on, now)
     if day < card.checked_on:
         raise BadInput(f"Card {number} was checked later than that already, on {card.checked_on}.")
-    card.checked_on, card.checked_by = day, _person(checked_by)
-    card.text = card.text | {language: _sentence(words, language) for language, words in newer.items()}
-    card.source = resources.checked_link(source) if source else card.source
+    card.checked_on, card.checked_by = day, _clean_name(checked_by)
+    card.text = card.text | {language: _clean_text(words, language) for language, words in newer.items()}
+    card.source = resources.check_link(source) if source else card.source
     audit.note(session, actor=actor, action="fact check", subject=f"fact {number}", now=now)
     return card
 
 
-def retire(session: Session, number: int, *, now: datetime, actor: str) -> FactCard:
+def retire(session: Session, number: int, *, now: datetime, actor: str) -> LawCard:
     """Take a card out for good; raises NotFound, Conflict."""
-    card = _unretired(session, number)
+    card = _get_unretired(session, number)
     card.retired_at = now
     audit.note(session, actor=actor, action="fact retire", subject=f"fact {number}", now=now)
     return card
 
 
-def get(session: Session, number: int) -> FactCard:
+def get(session: Session, number: int) -> LawCard:
     """Return one card; raises NotFound."""
-    card = session.get(FactCard, number)
+    card = session.get(LawCard, number)
     if card is None:
         raise NotFound(f"There is no card {number}. “mailer fact list --all” shows them.")
     return card
 
 
-def standing(session: Session, *, retired: bool = False) -> Sequence[FactCard]:
+def list_cards(session: Session, *, include_retired: bool = False) -> Sequence[LawCard]:
     """Return the cards that are not retired, expired ones too, or really all; federal law first."""
-    found = select(FactCard) if retired else select(FactCard).where(FactCard.retired_at.is_(None))
-    cards = session.scalars(found.order_by(FactCard.state, FactCard.id)).all()
+    found = select(LawCard) if include_retired else select(LawCard).where(LawCard.retired_at.is_(None))
+    cards = session.scalars(found.order_by(LawCard.state, LawCard.id)).all()
     return sorted(cards, key=lambda card: card.state != us_states.FEDERAL)
 
 
-def shown(session: Session, *, now: datetime) -> Sequence[FactCard]:
+def list_valid(session: Session, *, now: datetime) -> Sequence[LawCard]:
     """Return the cards that people may see at `now`."""
-    return [card for card in standing(session) if card.days_left(now) >= 0]
+    return [card for card in list_cards(session) if card.days_remaining(now) >= 0]
 
 
-def to_check(session: Session, *, now: datetime) -> Sequence[FactCard]:
+def list_expiring(session: Session, *, now: datetime) -> Sequence[LawCard]:
     """Return the cards that have expired or will within two weeks, the oldest first."""
-    soon = [card for card in standing(session) if card.days_left(now) <= WARNED_BEFORE.days]
+    soon = [card for card in list_cards(session) if card.days_remaining(now) <= WARNING_PERIOD.days]
     return sorted(soon, key=lambda card: card.checked_on)
 
 
-def has_expired(now: datetime) -> ColumnElement[bool]:
+def is_expired(now: datetime) -> ColumnElement[bool]:
     """Return the condition that a card is left out because nobody has checked it."""
-    return and_(FactCard.retired_at.is_(None), FactCard.checked_on < (now - GOOD_FOR).date().isoformat())
+    return and_(LawCard.retired_at.is_(None), LawCard.checked_on < (now - VALIDITY).date().isoformat())
 
 
-def expires_soon(now: datetime) -> ColumnElement[bool]:
+def is_expiring(now: datetime) -> ColumnElement[bool]:
     """Return the condition that a card is shown today and will be left out within two weeks."""
-    last = (now - GOOD_FOR + WARNED_BEFORE).date().isoformat()
-    return and_(FactCard.retired_at.is_(None), FactCard.checked_on <= last, ~has_expired(now))
+    last = (now - VALIDITY + WARNING_PERIOD).date().isoformat()
+    return and_(LawCard.retired_at.is_(None), LawCard.checked_on <= last, ~is_expired(now))
 
 
-def state_of(text: str) -> str:
+def parse_state(text: str) -> str:
     """Return the two letters of a state, “US” for federal law; raises BadInput."""
     letters = us_states.FEDERAL if text.strip().lower() == "federal" else text.strip().upper()
     if letters not in us_states.NAMES:
@@ -151,14 +151,14 @@ def state_of(text: str) -> str:
     return letters
 
 
-def _unretired(session: Session, number: int) -> FactCard:
+def _get_unretired(session: Session, number: int) -> LawCard:
     card = get(session, number)
     if card.retired_at is not None:
         raise Conflict(f"Card {number} was retired on {card.retired_at:%B %-d, %Y}. Add a new one.")
     return card
 
 
-def _sentence(text: str, language: str) -> str:
+def _clean_text(text: str, language: str) -> str:
     named = {"en": "English", "es": "Spanish"}[language]
     clean = contacts.clean(text, what=f"{named} text", limit=TEXT_LENGTH)
     if not clean:
@@ -166,15 +166,15 @@ def _sentence(text: str, language: str) -> str:
     return clean
 
 
-def _person(text: str) -> str:
+def _clean_name(text: str) -> str:
     clean = contacts.clean(text, what="name of who checked it", limit=NAME_LENGTH)
     if not clean:
         raise BadInput("Say who has checked it; an office such as “legal team” is enough.")
     return clean
 
 
-def _recent(text: str, now: datetime) -> str:
-    day = resources.day(text, now=now) if text else now.date().isoformat()
-    if date.fromisoformat(day) + GOOD_FOR < now.date():
-        raise BadInput(f"{day} is more than {GOOD_FOR.days} days ago, so nobody would see it. Check it anew.")
+def _parse_check_day(text: str, now: datetime) -> str:
+    day = resources.parse_day(text, now=now) if text else now.date().isoformat()
+    if date.fromisoformat(day) + VALIDITY < now.date():
+        raise BadInput(f"{day} is more than {VALIDITY.days} days ago, so nobody would see it. Check it anew.")
     return day

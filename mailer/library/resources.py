@@ -25,15 +25,17 @@ from lists import audit, contacts
 from lists.contacts import LANGUAGES
 from lists.db import Base, Instant, Moment, PrimaryKey
 from lists.errors import BadInput, Conflict, NotFound
-from mailer.library.file_store import Deposit
+from mailer.library.file_store import StoredFile
 from mailer.policy import RESOURCES
 from mailer.settings.loading import Resources
 
-SEVERAL = frozenset({"allies"})  # slots that hold one version for each title, and so have a page of their own
+MULTIPLE_SLOTS = frozenset(
+    {"allies"}
+)  # slots that hold one version for each title, and so have a page of their own
 TITLE_LENGTH, NOTE_LENGTH, LINK_LENGTH = 120, 300, 1_000  # characters
 MOST_VERSIONS = 500  # that are not retired
 MISSING_LINK = "missing link: "  # why a message is held that would lead to nothing; the fields follow
-EARLIEST = "1990-01-01"  # a date before this is a slip of the hand
+EARLIEST_DAY = "1990-01-01"  # a date before this is a slip of the hand
 
 _LINK = re.compile(r"[!#$%&'()*+,./0-9:;=?@A-Z_a-z~-]+")  # RFC 3986, section 2, without what hosts need
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", re.IGNORECASE)
@@ -67,7 +69,7 @@ class ResourceVersion(Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Version:
+class CurrentVersion:
     """What stands in a slot in one language; `number` is None for a link in the settings."""
 
     slot: str
@@ -88,7 +90,7 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shelf:
+class ResourceLibrary:
     """All slots as this installation has them: `links` are those of the settings, `home` the public address.
 
     In a try-out no slot is empty: a page marked SAMPLE stands in for what is missing.
@@ -98,31 +100,31 @@ class Shelf:
     home: str
     tryout: bool
 
-    def address(self, slot: str, language: str) -> str:
+    def build_url(self, slot: str, language: str) -> str:
         """Return the address that always leads to what stands in a slot at the time of the visit."""
         return f"{self.home}/r/{slot}?lang={language}"
 
-    def standing(self, session: Session) -> Sequence[Version]:
+    def list_current(self, session: Session) -> Sequence[CurrentVersion]:
         """Return what stands in every slot, in every language, in the order of the slots and then of age."""
-        found = {_place(each): each for each in self._of_settings()}
-        for row in session.scalars(_STANDING):
-            version = _version(row)
-            found[_place(version)] = version
+        found = {_replacement_key(each): each for each in self._versions_from_settings()}
+        for row in session.scalars(_SELECT_CURRENT):
+            version = _build_version(row)
+            found[_replacement_key(version)] = version
         return sorted(found.values(), key=lambda each: (RESOURCES.index(each.slot), each.number or 0))
 
-    def offered(self, session: Session, language: str) -> Mapping[str, Sequence[Version]]:
+    def list_for_language(self, session: Session, language: str) -> Mapping[str, Sequence[CurrentVersion]]:
         """Return what a reader of a language finds in each slot: in that language where there is one."""
-        return _offered(self.standing(session), language)
+        return _choose_for_language(self.list_current(session), language)
 
-    def absent(self, session: Session) -> frozenset[str]:
+    def list_empty_fields(self, session: Session) -> frozenset[str]:
         """Return the fields of templates, such as `toolkit_url`, that would lead to nothing now."""
         if self.tryout:
             return frozenset()
-        filled = set(session.scalars(_FILLED))
-        filled |= {version.slot for version in self._of_settings()}
+        filled = set(session.scalars(_SELECT_FILLED_SLOTS))
+        filled |= {version.slot for version in self._versions_from_settings()}
         return frozenset(f"{slot}_url" for slot in RESOURCES if slot not in filled)
 
-    def notes(
+    def build_language_notes(
         self, session: Session, *, in_other: Mapping[str, Mapping[str, str]]
     ) -> dict[str, dict[str, str]]:
         """Return, by the reader's language, the fields that say in which other language a resource is.
@@ -130,20 +132,22 @@ class Shelf:
         `in_other` is what to tell such a reader for each language. The page of a slot with several says it
         for each of them.
         """
-        standing = self.standing(session)
+        standing = self.list_current(session)
         noted: dict[str, dict[str, str]] = {language: {} for language in in_other}
         for language, said in in_other.items():
-            for slot, versions in _offered(standing, language).items():
-                foreign = slot not in SEVERAL and any(version.language != language for version in versions)
+            for slot, versions in _choose_for_language(standing, language).items():
+                foreign = slot not in MULTIPLE_SLOTS and any(
+                    version.language != language for version in versions
+                )
                 noted[language][f"{slot}_note"] = said[versions[0].language] if foreign else ""
         return noted
 
-    def _of_settings(self) -> Iterable[Version]:
+    def _versions_from_settings(self) -> Iterable[CurrentVersion]:
         for slot in RESOURCES:
             for language in LANGUAGES:
                 link = getattr(self.links[slot], language)
                 if link:
-                    yield Version(slot=slot, language=language, link=link)
+                    yield CurrentVersion(slot=slot, language=language, link=link)
 
 
 def add(
@@ -154,7 +158,7 @@ def add(
     now: datetime,
     actor: str,
     link: str = "",
-    deposit: Deposit | None = None,
+    stored_file: StoredFile | None = None,
     title: str = "",
     note: str = "",
     dated: str = "",
@@ -165,16 +169,18 @@ def add(
     """
     if slot not in RESOURCES:
         raise BadInput(f"There is no resource called “{slot[:40]}”. They are: {', '.join(RESOURCES)}.")
-    if bool(link) == (deposit is not None):
+    if bool(link) == (stored_file is not None):
         raise BadInput("Give either a link or a file.")
     if language not in LANGUAGES:
         raise BadInput(f"“{language[:10]}” is not a language of this service. Write en or es.")
     title = contacts.clean(title, what="title", limit=TITLE_LENGTH)
-    if slot in SEVERAL and not title:
+    if slot in MULTIPLE_SLOTS and not title:
         raise BadInput(f"{slot} holds many links, so each needs a title: add --title.")
-    if slot in SEVERAL and deposit is not None:
+    if slot in MULTIPLE_SLOTS and stored_file is not None:
         raise BadInput(f"What others wrote is linked and not copied: {slot} takes links only.")
-    if (session.scalar(select(func.count()).select_from(_unretired().subquery())) or 0) >= MOST_VERSIONS:
+    if (
+        session.scalar(select(func.count()).select_from(_select_unretired().subquery())) or 0
+    ) >= MOST_VERSIONS:
         raise Conflict(
             f"There are {MOST_VERSIONS} versions. Retire old ones first: “mailer resource retire”."
         )
@@ -183,11 +189,11 @@ def add(
         language=language,
         title=title,
         note=contacts.clean(note, what="note", limit=NOTE_LENGTH),
-        link=checked_link(link) if link else "",
-        file=deposit.digest if deposit else "",
-        kind=deposit.kind if deposit else "",
-        size=deposit.size if deposit else 0,
-        dated=day(dated, now=now) if dated else now.date().isoformat(),
+        link=check_link(link) if link else "",
+        file=stored_file.digest if stored_file else "",
+        kind=stored_file.kind if stored_file else "",
+        size=stored_file.size if stored_file else 0,
+        dated=parse_day(dated, now=now) if dated else now.date().isoformat(),
         added_at=now,
     )
     session.add(version)
@@ -214,19 +220,19 @@ def get(session: Session, number: int) -> ResourceVersion:
     return version
 
 
-def history(session: Session, slot: str | None = None) -> Sequence[ResourceVersion]:
+def list_versions(session: Session, slot: str | None = None) -> Sequence[ResourceVersion]:
     """Return every version there ever was, of one slot or of all, the newest first."""
     newest = select(ResourceVersion).order_by(ResourceVersion.id.desc())
     return session.scalars(newest if slot is None else newest.where(ResourceVersion.slot == slot)).all()
 
 
-def kept_files(session: Session) -> frozenset[str]:
+def list_needed_files(session: Session) -> frozenset[str]:
     """Return the hashes of the files that some version still needs."""
-    needed = _unretired().with_only_columns(ResourceVersion.file).where(ResourceVersion.file != "")
+    needed = _select_unretired().with_only_columns(ResourceVersion.file).where(ResourceVersion.file != "")
     return frozenset(session.scalars(needed.distinct()))
 
 
-def checked_link(link: str) -> str:
+def check_link(link: str) -> str:
     """Return a link that people can be sent to; raises BadInput.
 
     Only https, so that nobody on the way learns or changes what is read; the host in plain letters, because
@@ -247,7 +253,7 @@ def checked_link(link: str) -> str:
     return link
 
 
-def day(text: str, *, now: datetime) -> str:
+def parse_day(text: str, *, now: datetime) -> str:
     """Return a day such as “2026-11-22” as it was typed; raises BadInput for another form and the future."""
     try:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
@@ -255,30 +261,34 @@ def day(text: str, *, now: datetime) -> str:
         date.fromisoformat(text)
     except ValueError:
         raise BadInput(f"“{text[:20]}” is not a date. Write year-month-day, like 2026-11-22.") from None
-    if not EARLIEST <= text <= now.date().isoformat():
-        raise BadInput(f"{text} is not a day between {EARLIEST} and today. Please check it.")
+    if not EARLIEST_DAY <= text <= now.date().isoformat():
+        raise BadInput(f"{text} is not a day between {EARLIEST_DAY} and today. Please check it.")
     return text
 
 
-def _unretired() -> Select[ResourceVersion]:
+def _select_unretired() -> Select[ResourceVersion]:
     return select(ResourceVersion).where(ResourceVersion.retired_at.is_(None))
 
 
-_STANDING = _unretired().order_by(ResourceVersion.id)
-_FILLED = _unretired().with_only_columns(ResourceVersion.slot).distinct()  # asked for each few messages
+_SELECT_CURRENT = _select_unretired().order_by(ResourceVersion.id)
+_SELECT_FILLED_SLOTS = (
+    _select_unretired().with_only_columns(ResourceVersion.slot).distinct()
+)  # asked for each few messages
 
 
-def _offered(standing: Sequence[Version], language: str) -> Mapping[str, Sequence[Version]]:
-    chosen: dict[tuple[str, str], Version] = {}
-    for version in standing:
-        slot, _, title = _place(version)
+def _choose_for_language(
+    versions: Sequence[CurrentVersion], language: str
+) -> Mapping[str, Sequence[CurrentVersion]]:
+    chosen: dict[tuple[str, str], CurrentVersion] = {}
+    for version in versions:
+        slot, _, title = _replacement_key(version)
         if (slot, title) not in chosen or version.language == language:
             chosen[slot, title] = version
     return {slot: [each for each in chosen.values() if each.slot == slot] for slot in RESOURCES}
 
 
-def _version(row: ResourceVersion) -> Version:
-    return Version(
+def _build_version(row: ResourceVersion) -> CurrentVersion:
+    return CurrentVersion(
         slot=row.slot,
         language=row.language,
         link=row.link,
@@ -292,6 +302,6 @@ def _version(row: ResourceVersion) -> Version:
     )
 
 
-def _place(version: Version) -> tuple[str, str, str]:
+def _replacement_key(version: CurrentVersion) -> tuple[str, str, str]:
     """Return what a newer version must share to replace this one."""
-    return (version.slot, version.language, version.title if version.slot in SEVERAL else "")
+    return (version.slot, version.language, version.title if version.slot in MULTIPLE_SLOTS else "")

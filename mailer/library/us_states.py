@@ -15,7 +15,7 @@ NAMES = {
     "WV": "West Virginia", "WI": "Wisconsin", "WY": "Wyoming", "PR": "Puerto Rico", "GU": "Guam",
     "VI": "U.S. Virgin Islands", "AS": "American Samoa", "MP": "Northern Mariana Islands",
 }  # fmt: skip
-IN_SPANISH = {
+SPANISH_NAMES = {
     FEDERAL: "Estados Unidos",
     "DC": "Distrito de Columbia",
     "HI": "Hawái",
@@ -40,6 +40,6 @@ IN_SPANISH = {
 }
 
 
-def name(state: str, *, language: str) -> str:
+def get_name(state: str, *, language: str) -> str:
     """Return the name of a state, "en" or "es", by its two letters."""
-    return IN_SPANISH.get(state, NAMES[state]) if language == "es" else NAMES[state]
+    return SPANISH_NAMES.get(state, NAMES[state]) if language == "es" else NAMES[state]

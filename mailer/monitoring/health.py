@@ -236,13 +236,13 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         .label("late_confirmation"),
         exists().where(under_way, OutboxRow.kind == "confirmation").label("unanswered_confirmation"),
         exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER, Heartbeat.stalled).label("stalled"),
-        (~or_(has_lease(leases.SCHEDULER), has_lease(time_machine.MOVING))).label("unscheduled"),
+        (~or_(has_lease(leases.SCHEDULER), has_lease(time_machine.LEASE_NAME))).label("unscheduled"),
         exists().where(Suspension.try_at.is_not(None)).label("paused"),
         send_hold.is_held().label("held"),
         exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(MISSING_LINK)).label("linkless"),
         exists().where(OutboxRow.state == HELD, held_messages.is_stopped_by_fault()).label("unwritten"),
         exists().where(OutboxRow.state == HELD, held_messages.is_stopped_by_server()).label("uncarried"),
-        exists().where(law_cards.has_expired(now)).label("expired"),
+        exists().where(law_cards.is_expired(now)).label("expired"),
         exists().where(JobRun.fault != "").label("failing"),
         newest_beat.label("newest_beat"),
         newest_lease.label("newest_lease"),
@@ -266,7 +266,7 @@ def _clock(found: Row[Any], real: datetime, correction: timedelta) -> Finding:
         sentence = "This machine's clock is behind what was already written down."
         return Finding(name="clock", level="trouble", sentence=sentence)
     for wrong, by in (
-        (found.slow or correction > SKEW, "behind"),
+        (found.is_slow or correction > SKEW, "behind"),
         (found.fast or correction < -SKEW, "ahead of"),
     ):
         if wrong:

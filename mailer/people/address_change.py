@@ -22,7 +22,7 @@ from mailer.outbox.outbox import UNKNOWN, OutboxRow
 from mailer.people import merging
 from mailer.people.merging import LIST_MAIL, WAITING
 from mailer.sources import confirmations, invitations
-from mailer.sources.confirmations import PER_ADDRESS_AND_DAY, Confirmations
+from mailer.sources.confirmations import ANSWERS_PER_DAY, Confirmations
 from mailer.sources.invitations import Rsvp
 
 ACTION = "readdressed"
@@ -53,8 +53,8 @@ def preview(session: Session, old: Contact, new: Address, *, now: datetime) -> P
     gone = select(func.count()).where(
         OutboxRow.contact_id == old.id, OutboxRow.state.in_(WAITING), OutboxRow.kind.not_in(KEEPS_WAITING)
     )
-    today = confirmations.answers_today(session, old.id, now=now)
-    enough = ENOUGH.format(number=today) if today >= PER_ADDRESS_AND_DAY else ""
+    today = confirmations.count_answers_today(session, old.id, now=now)
+    enough = ENOUGH.format(number=today) if today >= ANSWERS_PER_DAY else ""
     return Preview(
         old=old.email,
         new=new.email,
@@ -93,7 +93,7 @@ def readdress(
     merging.merge(session, contact.id, old_id, versions=versions, now=now, actor=actor, action=ACTION)
     _invite_anew(session, contact.id, now=now)
     _ask_nobody_again(session, contact.id)
-    source.ask_at_new_address(session, contact.id, now=now)
+    source.ask_new_address(session, contact.id, now=now)
     return done
 
 
@@ -109,7 +109,7 @@ def _invite_anew(session: Session, contact_id: int, *, now: datetime) -> None:
     declined = exists().where(
         Rsvp.contact_id == contact_id, Rsvp.event_id == OutboxRow.ref, Rsvp.answer == "no"
     )
-    calls = [event.id for event in events.upcoming(session, now=now)]
+    calls = [event.id for event in events.list_upcoming(session, now=now)]
     mine = (OutboxRow.contact_id == contact_id, OutboxRow.kind == invitations.KIND, OutboxRow.ref.in_(calls))
     own = literal("/", String) + cast(OutboxRow.id, String)
     _change(session, *mine, ~declined, key=OutboxRow.key + own)

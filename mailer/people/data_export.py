@@ -18,7 +18,7 @@ from mailer.people import messages
 from mailer.policy import POLICY
 from mailer.tables import TABLES
 from mailer.tryout import postoffice
-from mailer.tryout.postoffice import Posted
+from mailer.tryout.postoffice import CapturedMessage
 
 ALL_MESSAGES = 1_000_000
 OWNER = "contacts.id"
@@ -76,6 +76,6 @@ def _rows(session: Session, table: Table, contact_id: int) -> Sequence[Mapping[s
 
 def _posted(session: Session, contact: Contact) -> Sequence[Facts]:
     """Return what the try-out's post office holds for this person, the oldest first."""
-    mine = postoffice.sent_to({contact.email, contact.email_key})
-    kept = session.scalars(select(Posted).where(mine).order_by(Posted.id))
+    mine = postoffice.is_sent_to({contact.email, contact.email_key})
+    kept = session.scalars(select(CapturedMessage).where(mine).order_by(CapturedMessage.id))
     return [{"date": row.date, "to": row.to, "subject": row.subject} for row in kept]

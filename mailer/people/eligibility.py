@@ -126,8 +126,8 @@ def _pause(asked: Question) -> Kept:
 
 
 def _brake(asked: Question) -> Kept:
-    today = confirmations.answers_today(asked.session, asked.contact.id, now=asked.now)
-    if today < confirmations.PER_ADDRESS_AND_DAY:
+    today = confirmations.count_answers_today(asked.session, asked.contact.id, now=asked.now)
+    if today < confirmations.ANSWERS_PER_DAY:
         return None
     return "brake", f"{today} questions went to this address today; no more do."
 
@@ -164,7 +164,7 @@ def _journey(asked: Question) -> Kept:
 def _call(asked: Question) -> Kept:
     opened = [
         event
-        for event in events.upcoming(asked.session, now=asked.now, audience=asked.list)
+        for event in events.list_upcoming(asked.session, now=asked.now, audience=asked.list)
         if event.invited_at is not None
     ]
     if not opened:

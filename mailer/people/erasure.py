@@ -12,7 +12,7 @@ from mailer.tryout import postoffice
 
 def forget(session: Session, address: Address, *, now: datetime, actor: str) -> bool:
     """Erase whoever has this address and never write there again; tells whether there was somebody."""
-    postoffice.forget(session, spellings(session, address))
+    postoffice.delete_messages_to(session, spellings(session, address))
     return erasure.forget(session, address, now=now, actor=actor)
 
 
@@ -20,7 +20,7 @@ def erase(session: Session, contact_id: int) -> None:
     """Erase a contact everywhere; whether it may be written to again is said elsewhere."""
     contact = contacts.get(session, contact_id)
     used = messages.addresses_used(session, contact_id=contact_id)
-    postoffice.forget(session, {contact.email, contact.email_key, *used})
+    postoffice.delete_messages_to(session, {contact.email, contact.email_key, *used})
     contacts.erase(session, contact_id)
 
 

@@ -80,7 +80,7 @@ def merge(
     merging.merge(session, done.plan, now=now, actor=actor, action=action)
     kept = contacts.get(session, keep_id)
     if kept.zone:
-        journeys.move_house(session, keep_id, zone=kept.zone)
+        journeys.change_zone(session, keep_id, zone=kept.zone)
     _go_on(session, keep_id, now=now)
     return done
 
@@ -135,7 +135,7 @@ def _go_on(session: Session, keep: int, *, now: datetime) -> None:
         OutboxRow.kind == "sequence", OutboxRow.ref == Journey.id, OutboxRow.state.in_(LIVE)
     )
     stuck = (Journey.contact_id == keep, Journey.state == "sending", ~live)
-    journeys.move(session, *stuck, to="waiting", due_at=now)
+    journeys.change_state(session, *stuck, to="waiting", due_at=now)
 
 
 def _hand_over_answers(session: Session, keep: int, other: int) -> None:

@@ -22,7 +22,7 @@ from lists.notes import Note
 from lists.subscriptions import Subscription
 from mailer.events.events import Event
 from mailer.outbox.attempts import Attempt
-from mailer.sources.invitations import HeardFrom, Rsvp
+from mailer.sources.invitations import Rsvp, RsvpCount
 
 UNCONFIRMED = timedelta(days=14)
 WORDS = timedelta(days=90)  # free text, attendance, what servers said
@@ -93,10 +93,10 @@ def _count_answers(session: Session, ids: Sequence[int], _now: datetime) -> None
     ).all()
     pairs = [(row.event_id, row.answer) for row in gone]
     for event_id, answer in sorted(set(pairs)):
-        insert_or_nothing(session, HeardFrom, [{"event_id": event_id, "answer": answer, "number": 0}])
-        mine = (HeardFrom.event_id == event_id) & (HeardFrom.answer == answer)
-        more = HeardFrom.number + pairs.count((event_id, answer))
-        _run(session, update(HeardFrom).where(mine).values(number=more))
+        insert_or_nothing(session, RsvpCount, [{"event_id": event_id, "answer": answer, "number": 0}])
+        mine = (RsvpCount.event_id == event_id) & (RsvpCount.answer == answer)
+        more = RsvpCount.number + pairs.count((event_id, answer))
+        _run(session, update(RsvpCount).where(mine).values(number=more))
 
 
 def _erase_notes(session: Session, ids: Sequence[int], _now: datetime) -> None:

@@ -97,7 +97,7 @@ def _applied(session: Session, contact: Contact) -> Iterator[Happening]:
 def _answered(session: Session, contact: Contact) -> Iterator[Happening]:
     answers = select(Rsvp, Event).join(Event, Event.id == Rsvp.event_id).where(Rsvp.contact_id == contact.id)
     for row, event in session.execute(answers):
-        call = f"call {event.id}, {event.titled('en')}"
+        call = f"call {event.id}, {event.title_in('en')}"
         yield Happening(at=row.answered_at, what=f"Answered “{row.answer}” to {call}.")
 
 

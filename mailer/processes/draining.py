@@ -36,7 +36,7 @@ class Delivered:
 def lead(service: Service) -> Iterator[bool]:
     """Tell whether this process is the one to deliver, and keep it so for as long as the block lasts."""
     if service.database.dialect != "sqlite":
-        yield not (service.settings.tryout and postoffice.running(service.settings.home))
+        yield not (service.settings.tryout and postoffice.find_port(service.settings.home))
         return
     with file_lock.holding(service.settings.home / LOCK) as leads:
         yield leads

@@ -51,7 +51,7 @@ def require_empty(session: Session) -> None:
 
 def begin(session: Session, manifest: Manifest, *, run: str, clock: Clock) -> datetime:
     """Note which run put these rows back, so that nothing is sent; returns the present of the database."""
-    now = clock.real() + time_machine.offset(session)
+    now = clock.real() + time_machine.get_offset(session)
     send_hold.begin(session, backup_at=manifest.made_at, run=run, now=now)
     search.begin_anew(session)
     return now

@@ -219,7 +219,7 @@ def _finish(order: Order, run: Run, made: Restore) -> Restored:
     try:
         migrations.upgrade(built.database)  # the program may have been updated meanwhile
         with built.database.write() as session:
-            now = order.clock.real() + time_machine.offset(session)
+            now = order.clock.real() + time_machine.get_offset(session)
             settled = _settle(order, session, built, now=now)
     finally:
         built.close()

@@ -70,7 +70,7 @@ class Scheduler:
         real = self._clock.real()
         ended = dict(self._ended)
         with self._database.write() as session:
-            if leases.is_held_by_another(session, time_machine.MOVING, owner=self._owner, real=real):
+            if leases.is_held_by_another(session, time_machine.LEASE_NAME, owner=self._owner, real=real):
                 return False
             held = leases.acquire(session, DUTY, owner=self._owner, real=real, length=DUTY_LENGTH)
             job_runs.record(session, ended.values())

@@ -34,7 +34,7 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
     process delivers from the same embedded database, or when the port is taken.
     """
     with service.database.write() as session:
-        service.preflight.shipped(session, now=service.clock.now())
+        service.preflight.check_shipped(session, now=service.clock.now())
         session.rollback()  # an edition is frozen when it is first used
     with service.database.read() as session:
         if send_hold.find_unsettled(session) is not None:
@@ -44,7 +44,7 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
     remember_port(service.settings)
     if not service.settings.tryout:
         with service.database.read() as session:
-            time_machine.refuse_in_earnest(session)
+            time_machine.refuse_real_mail(session)
     pages = server(app.build(service, drain=lambda: wait_until_drained(service)), service.settings, host=host)
     with ExitStack() as running:
         if service.settings.tryout:

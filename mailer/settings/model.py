@@ -43,7 +43,7 @@ _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]
 def _line(text: str) -> str:
     if any(ord(sign) < 32 or ord(sign) == 127 for sign in text):
         raise ValueError("write it on one line, without control characters")
-    if said := characters.refusal(text, "write it anew: it"):
+    if said := characters.describe_unsendable(text, "write it anew: it"):
         raise ValueError(said)
     return text.strip()
 

@@ -33,7 +33,7 @@ from lists.db import Base, Id, Instant, Moment, PrimaryKey
 from lists.errors import BadInput, NotFound
 from lists.permission import allowed, people, refusal
 from lists.subscriptions import Subscription
-from mailer.compose.source import Addressed, Content, Refusal
+from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow, Result
 from mailer.policy import POLICY
@@ -41,9 +41,14 @@ from mailer.policy import POLICY
 RECALLED = "recalled by staff"
 DEAD_LINKS = "dead-links"  # of a list: whoever was sent a mail of it while its links to leave were refused
 SEGMENTS = (DEAD_LINKS,)
-LIST_MAIL = tuple(kind for kind, policy in POLICY.items() if policy.list_mail)
-ARRIVED = ("sent", "unknown", "bounced", "complained")  # states of a message that somebody may have read
-WITHDRAWN = 2_000  # messages at once: a sign-up waits no longer for them than for a batch that is filled
+LIST_MAIL_KINDS = tuple(kind for kind, policy in POLICY.items() if policy.list_mail)
+DELIVERED_STATES = (
+    "sent",
+    "unknown",
+    "bounced",
+    "complained",
+)  # states of a message that somebody may have read
+WITHDRAW_BATCH = 2_000  # messages at once: a sign-up waits no longer for them than for a batch that is filled
 
 
 class Broadcast(Base):
@@ -71,20 +76,20 @@ class Broadcast(Base):
 
 
 # Made once: asked for each few messages.
-_RECALLED = select(Broadcast.id).where(
+_SELECT_RECALLED = select(Broadcast.id).where(
     Broadcast.id.in_(bindparam("these", expanding=True)), Broadcast.recalled_at.is_not(None)
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadCount:
+class RecipientCount:
     """Who would get an update now: by language, and how many would not, by reason."""
 
     languages: Mapping[str, int]
-    refused: Mapping[str, int]
+    exclusions: Mapping[str, int]
 
     @property
-    def readers(self) -> int:
+    def total(self) -> int:
         """Return how many people would get it."""
         return sum(self.languages.values())
 
@@ -113,7 +118,7 @@ class Broadcasts:
             )
             .select_from(people(purpose))
             .where(Subscription.contact_id > broadcast.cursor, allowed(purpose, now=now))
-            .where(*_within(broadcast.segment, broadcast.audience))
+            .where(*_segment_conditions(broadcast.segment, broadcast.audience))
         )
         batch = ahead.order_by(Subscription.contact_id).limit(limit).subquery()
         last = session.scalar(select(func.max(batch.c.contact_id)))
@@ -136,13 +141,13 @@ class Broadcasts:
         return new
 
     def compose(
-        self, session: Session, letters: Sequence[Addressed], *, now: datetime
-    ) -> Mapping[int, Content | Refusal]:
+        self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
+    ) -> Mapping[int, MessageContent | Refusal]:
         """Add nothing, as the text is frozen in the edition; refuse what was recalled meanwhile."""
-        refs = {letter.entry.ref for letter in letters}
-        recalled = set(session.scalars(_RECALLED, {"these": sorted(refs)}))
-        gone, text = Refusal(state="cancelled", why=RECALLED), Content()
-        return {letter.entry.id: gone if letter.entry.ref in recalled else text for letter in letters}
+        refs = {letter.entry.ref for letter in messages}
+        recalled = set(session.scalars(_SELECT_RECALLED, {"these": sorted(refs)}))
+        gone, text = Refusal(state="cancelled", why=RECALLED), MessageContent()
+        return {letter.entry.id: gone if letter.entry.ref in recalled else text for letter in messages}
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
         """Nothing follows: the ledger's own counts are the broadcast's state."""
@@ -153,11 +158,11 @@ class Broadcasts:
         return None if filling is None else now
 
 
-def head_count(session: Session, *, audience: str, now: datetime, segment: str = "") -> HeadCount:
+def count_recipients(session: Session, *, audience: str, now: datetime, segment: str = "") -> RecipientCount:
     """Count who would get an update to this audience at `now`, by language, and who would not, by reason."""
     purpose = POLICY["broadcast"].purpose(audience)
     why = refusal(purpose, now=now).label("why")
-    within = _within(segment, audience)
+    within = _segment_conditions(segment, audience)
     asked = select(Contact.language, why).select_from(people(purpose)).where(*within).subquery()
     found = session.execute(
         select(asked.c.language, asked.c.why, func.count()).group_by(asked.c.language, asked.c.why)
@@ -169,14 +174,14 @@ def head_count(session: Session, *, audience: str, now: datetime, segment: str =
             languages[language] = number
         else:
             refused[reason] = refused.get(reason, 0) + number
-    return HeadCount(languages=languages, refused=refused)
+    return RecipientCount(languages=languages, exclusions=refused)
 
 
-def readers(session: Session, *, audience: str, segment: str, now: datetime) -> Sequence[str]:
+def list_recipients(session: Session, *, audience: str, segment: str, now: datetime) -> Sequence[str]:
     """Return the addresses of whoever would get an update to this audience at `now`, in order."""
     purpose = POLICY["broadcast"].purpose(audience)
     may = select(Contact.email).select_from(people(purpose)).where(allowed(purpose, now=now))
-    return session.scalars(may.where(*_within(segment, audience)).order_by(Contact.email)).all()
+    return session.scalars(may.where(*_segment_conditions(segment, audience)).order_by(Contact.email)).all()
 
 
 def check_segment(session: Session, *, audience: str, segment: str) -> None:
@@ -188,7 +193,7 @@ def check_segment(session: Session, *, audience: str, segment: str) -> None:
         )
 
 
-def _within(segment: str, audience: str) -> Sequence[ColumnElement[bool]]:
+def _segment_conditions(segment: str, audience: str) -> Sequence[ColumnElement[bool]]:
     """Return the SQL conditions, over `people` of an audience, of belonging to a segment of it."""
     if not segment:
         return ()
@@ -197,8 +202,8 @@ def _within(segment: str, audience: str) -> Sequence[ColumnElement[bool]]:
     had = exists().where(
         OutboxRow.contact_id == Contact.id,
         OutboxRow.list == audience,
-        OutboxRow.kind.in_(LIST_MAIL),
-        OutboxRow.state.in_(ARRIVED),
+        OutboxRow.kind.in_(LIST_MAIL_KINDS),
+        OutboxRow.state.in_(DELIVERED_STATES),
         func.coalesce(OutboxRow.sent_at, OutboxRow.queued_at) < mended,
     )
     return (had.correlate(Contact),)
@@ -264,6 +269,6 @@ def get(session: Session, broadcast_id: int) -> Broadcast:
     return broadcast
 
 
-def newest(session: Session) -> Sequence[Broadcast]:
+def list_all(session: Session) -> Sequence[Broadcast]:
     """Return every broadcast, the newest first."""
     return session.scalars(select(Broadcast).order_by(Broadcast.id.desc())).all()

@@ -23,27 +23,29 @@ from lists.geography import Place
 from lists.permission import allowed, people
 from lists.subscriptions import Confirmation, Subscription
 from mailer.compose.editions import Editions
-from mailer.compose.source import Addressed, Content, Refusal
+from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.compose.tokens import Links
 from mailer.coordination import signup_throttle
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow, Result
 from mailer.policy import POLICY
 from mailer.templates import rendering
-from mailer.templates.rendering import Source
+from mailer.templates.rendering import TemplateSource
 from mailer.templates.templates import Edition, Template
 
-PER_ADDRESS_AND_DAY = 3
-ADDED = "confirm/added"  # the question of every list that staff added and gave no letter of its own
-NEW_ADDRESS = "confirm/readdressed"  # one question for all lists that the old address was confirmed for
-ACCESS_LASTS = timedelta(hours=1)
-ASK_WITHIN = timedelta(days=2)  # who asked longer ago and was never mailed is not surprised by a mail now
+ANSWERS_PER_DAY = 3
+SHARED_TEMPLATE = "confirm/added"  # the question of every list that staff added and gave no letter of its own
+NEW_ADDRESS_TEMPLATE = (
+    "confirm/readdressed"  # one question for all lists that the old address was confirmed for
+)
+ACCESS_LIFETIME = timedelta(hours=1)
+SIGNUP_MAX_AGE = timedelta(days=2)  # who asked longer ago and was never mailed is not surprised by a mail now
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SignupRequest:
     """What a form said, already parsed: who, for which list, and the exact wording of the page.
 
     `mailbox` is 16 bytes that stand for a mailbox with several addresses.
@@ -68,8 +70,13 @@ class Confirmations:
     links: Links
     kinds: tuple[str, ...] = field(default=("confirmation", "already", "received", "access"), init=False)
 
-    def ask(
-        self, session: Session, asked: Asked, *, now: datetime, application: Application | None = None
+    def record_signup(
+        self,
+        session: Session,
+        signup: SignupRequest,
+        *,
+        now: datetime,
+        application: Application | None = None,
     ) -> None:
         """Note that somebody asked to join a list, and put the mail that answers them into the outbox.
 
@@ -78,49 +85,49 @@ class Confirmations:
         the old link is dead), three per address and day over all lists, and no more than three addresses a
         day that probably lead to one mailbox. Raises BadInput for details that cannot be kept.
         """
-        name = contacts.clean(asked.name, what="name", limit=contacts.NAME_LENGTH)
+        name = contacts.clean(signup.name, what="name", limit=contacts.NAME_LENGTH)
         application = application.cleaned() if application else None
-        if suppressions.reason(session, asked.address.digest) is not None:
+        if suppressions.reason(session, signup.address.digest) is not None:
             return
         contact = contacts.find_or_add(
             session,
-            asked.address,
+            signup.address,
             now=now,
-            language=asked.language,
+            language=signup.language,
             name=name,
-            place=asked.place,
-            discreet=asked.discreet,
+            place=signup.place,
+            discreet=signup.discreet,
         )
         address_proof.dispute_name(session, contact.id, name=name)
-        if asked.discreet and not contact.discreet:
+        if signup.discreet and not contact.discreet:
             # The one thing a form changes of somebody known: who is wrong about it hides a name too many.
             contacts.amend(session, contact.id, discreet=True)
-        subscription = subs.ask(session, contact_id=contact.id, list=asked.list, now=now)
+        subscription = subs.ask(session, contact_id=contact.id, list=signup.list, now=now)
         consents.add(
             session,
             contact_id=contact.id,
-            list=asked.list,
+            list=signup.list,
             action="asked",
-            wording=asked.wording,
-            page=asked.page,
-            language=asked.language,
+            wording=signup.wording,
+            page=signup.page,
+            language=signup.language,
             now=now,
         )
         kind = "already" if subscription.state == "confirmed" else "confirmation"
         if application is not None and kind == "confirmation":
             directory.apply(session, application, contact_id=contact.id, now=now)
-        answered = answers_today(session, contact.id, now=now)
-        if not answered and asked.mailbox and not _has_room(session, asked.mailbox, now=now):
+        answered = count_answers_today(session, contact.id, now=now)
+        if not answered and signup.mailbox and not _admit_mailbox(session, signup.mailbox, now=now):
             return
-        if answered < PER_ADDRESS_AND_DAY:
-            self._put(session, kind, subscription, now=now)
+        if answered < ANSWERS_PER_DAY:
+            self._enqueue(session, kind, subscription, now=now)
 
-    def give_access(self, session: Session, contact_id: int, *, now: datetime) -> bool:
+    def send_access_link(self, session: Session, contact_id: int, *, now: datetime) -> bool:
         """Mail somebody a link to everything known of them, good for an hour; False after three in a day.
 
         A mail that was passed on shows others how somebody is written to; this goes to the address alone.
         """
-        if _today(session, contact_id, ("access",), now) >= PER_ADDRESS_AND_DAY:
+        if _count_today(session, contact_id, ("access",), now) >= ANSWERS_PER_DAY:
             return False
         outbox.put(
             session,
@@ -128,23 +135,23 @@ class Confirmations:
             kind="access",
             list="",
             contact_id=contact_id,
-            edition_id=self.editions.current(session, "access", "access", now=now),
+            edition_id=self.editions.get_current_id(session, "access", "access", now=now),
             now=now,
         )
         return True
 
-    def ask_at_new_address(self, session: Session, contact_id: int, *, now: datetime) -> None:
+    def ask_new_address(self, session: Session, contact_id: int, *, now: datetime) -> None:
         """Ask once for all lists that the old address was confirmed for, and for each one that it was not.
 
         The three answers a day count what went to the old address today, too.
         """
-        back = self.waiting_to_return(session, contact_id)
+        back = self.list_returning(session, contact_id)
         pending = [each for each in subs.of_contact(session, contact_id) if each.state == "pending"]
         first = [each for each in pending if each.list in back][:1]
         for each in (*first, *(each for each in pending if each.list not in back)):
-            if answers_today(session, contact_id, now=now) < PER_ADDRESS_AND_DAY:
-                template = NEW_ADDRESS if each.list in back else ""
-                self._put(session, "confirmation", each, now=now, template=template)
+            if count_answers_today(session, contact_id, now=now) < ANSWERS_PER_DAY:
+                template = NEW_ADDRESS_TEMPLATE if each.list in back else ""
+                self._enqueue(session, "confirmation", each, now=now, template=template)
         subs.asked(session, contact_id=contact_id, now=now)
 
     def confirm(
@@ -160,14 +167,14 @@ class Confirmations:
             return None
         contact_id, list_name = subscription.contact_id, subscription.list
         done: Confirmation | None
-        back = self._bring_back(session, contact_id, page=page, now=now)
+        back = self._restore_subscriptions(session, contact_id, page=page, now=now)
         if list_name in back or (list_name == "organizers" and subscription.state == "confirmed"):
             return Confirmation(contact_id=contact_id, list=list_name, changed=list_name in back, back=True)
         if list_name == "organizers":
             moved = directory.address_confirmed(session, contact_id=contact_id)
             done = Confirmation(contact_id=contact_id, list=list_name, changed=moved)
             if moved:
-                self._put(session, "received", subscription, now=now)
+                self._enqueue(session, "received", subscription, now=now)
         else:
             done = subs.confirm(session, subscription_id=subscription_id, round=round, now=now)
         if done is not None and done.changed:
@@ -176,13 +183,15 @@ class Confirmations:
             )
         return done
 
-    def waiting_to_return(self, session: Session, contact_id: int) -> Collection[str]:
+    def list_returning(self, session: Session, contact_id: int) -> Collection[str]:
         """Return the lists on which the yes from a new address brings its reader back."""
         if contacts.get(session, contact_id).readdressed_at is None:
             return ()
         return {each.list for each in subs.returning(session, contact_id)}
 
-    def _bring_back(self, session: Session, contact_id: int, *, page: str, now: datetime) -> Sequence[str]:
+    def _restore_subscriptions(
+        self, session: Session, contact_id: int, *, page: str, now: datetime
+    ) -> Sequence[str]:
         """Count a new address as confirmed; returns the lists on which its reader is again."""
         if contacts.get(session, contact_id).readdressed_at is None:
             return ()
@@ -209,7 +218,7 @@ class Confirmations:
                 session,
                 may.where(allowed(purpose, now=now)),
                 list=list_name,
-                since=now - ASK_WITHIN,
+                since=now - SIGNUP_MAX_AGE,
                 now=now,
                 limit=limit,
             )
@@ -223,14 +232,14 @@ class Confirmations:
             _key("confirmation", list, now).label("key"),
             literal(0).label("ref"),
         ).where(Subscription.list == list, Subscription.contact_id.in_(contact_ids))
-        edition_id = self.sendable_question(session, list, now=now).id
+        edition_id = self.freeze_sendable_edition(session, list, now=now).id
         return outbox.fill(session, wanted, kind="confirmation", list=list, edition_id=edition_id, now=now)
 
     def compose(
-        self, session: Session, letters: Sequence[Addressed], *, now: datetime
-    ) -> Mapping[int, Content | Refusal]:
+        self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
+    ) -> Mapping[int, MessageContent | Refusal]:
         """Give each confirmation and each access its link; the other kinds need nothing of their own."""
-        asking = [letter for letter in letters if letter.entry.kind == "confirmation"]
+        asking = [letter for letter in messages if letter.entry.kind == "confirmation"]
         ids = [letter.entry.contact_id for letter in asking]
         found = session.execute(
             select(Subscription.contact_id, Subscription.list, Subscription.id, Subscription.round).where(
@@ -238,43 +247,45 @@ class Confirmations:
             )
         )
         links = {(row.contact_id, row.list): self.links.confirm(row.id, row.round) for row in found}
-        contents: dict[int, Content | Refusal] = {letter.entry.id: Content() for letter in letters}
+        contents: dict[int, MessageContent | Refusal] = {
+            letter.entry.id: MessageContent() for letter in messages
+        }
         for letter in asking:
             url = links[letter.entry.contact_id, letter.entry.list]
-            contents[letter.entry.id] = Content(fields={"confirm_url": url})
-        for letter in letters:
+            contents[letter.entry.id] = MessageContent(fields={"confirm_url": url})
+        for letter in messages:
             if letter.entry.kind == "access":
-                until = letter.entry.queued_at + ACCESS_LASTS  # of the row, so a resend is the same mail
-                url = self.links.mine(letter.entry.contact_id, until=until)
-                contents[letter.entry.id] = Content(fields={"mine_url": url})
+                until = letter.entry.queued_at + ACCESS_LIFETIME  # of the row, so a resend is the same mail
+                url = self.links.profile(letter.entry.contact_id, until=until)
+                contents[letter.entry.id] = MessageContent(fields={"mine_url": url})
         return contents
 
-    def question(self, session: Session, list: str, *, now: datetime) -> Edition:
+    def freeze_edition(self, session: Session, list: str, *, now: datetime) -> Edition:
         """Return the mail that asks to confirm a list: its own, or the shared one with its own words.
 
         Raises BadInput for one of their own in which nobody could say yes.
         """
-        return self._question(session, list, own_letter=True, now=now)
+        return self._freeze_edition(session, list, own_text=True, now=now)
 
-    def sendable_question(self, session: Session, list: str, *, now: datetime) -> Edition:
+    def freeze_sendable_edition(self, session: Session, list: str, *, now: datetime) -> Edition:
         """Return the mail that asks to confirm a list; the shared one where its own cannot be used.
 
         Its own was tried when it was given; one that was given to an earlier version must strand nobody.
         """
         try:
-            return self.question(session, list, now=now)
+            return self.freeze_edition(session, list, now=now)
         except BadInput as fault:
             log.error(
                 "the letter of a list cannot be used, the shared one is sent", list=list, fault=str(fault)
             )
-            return self._question(session, list, own_letter=False, now=now)
+            return self._freeze_edition(session, list, own_text=False, now=now)
 
-    def _question(self, session: Session, list: str, *, own_letter: bool, now: datetime) -> Edition:
+    def _freeze_edition(self, session: Session, list: str, *, own_text: bool, now: datetime) -> Edition:
         own = catalog.find(session, list)
-        template = self.editions.templates[ADDED if own else f"confirm/{list}"]
+        template = self.editions.templates[SHARED_TEMPLATE if own else f"confirm/{list}"]
         values: dict[str, dict[str, str]] = {}
         if own is not None:
-            sources = (letter(own) if own_letter else None) or template.sources
+            sources = (build_template_sources(own) if own_text else None) or template.sources
             for source in sources.values():  # its edition may be older than this check
                 rendering.check_source(source)
             template = Template(name=f"confirm/{list}", sources=sources)
@@ -298,7 +309,7 @@ class Confirmations:
         """Never by itself: somebody has to ask first."""
         return None
 
-    def _put(
+    def _enqueue(
         self,
         session: Session,
         kind: str,
@@ -308,9 +319,9 @@ class Confirmations:
         template: str = "",
     ) -> None:
         if kind == "confirmation" and not template:
-            edition_id = self.sendable_question(session, subscription.list, now=now).id
+            edition_id = self.freeze_sendable_edition(session, subscription.list, now=now).id
         else:
-            edition_id = self.editions.current(session, template or kind, kind, now=now)
+            edition_id = self.editions.get_current_id(session, template or kind, kind, now=now)
         who = f"contact/{subscription.contact_id}/{subscription.round}"
         outbox.put(
             session,
@@ -323,37 +334,37 @@ class Confirmations:
         )
 
 
-def letter(of: MailingList) -> Mapping[str, Source]:
+def build_template_sources(mailing_list: MailingList) -> Mapping[str, TemplateSource]:
     """Return the mail of its own that asks to confirm a list, by language; empty where it has none."""
     return {
-        language: Source(
+        language: TemplateSource(
             subject=parts["subject"],
             preview=parts["preview"],
             body=parts["body"],
-            path=f"the letter of {of.name}",
+            path=f"the letter of {mailing_list.name}",
             first_line=1,
         )
-        for language, parts in of.letter.items()
+        for language, parts in mailing_list.letter.items()
     }
 
 
-def answers_today(session: Session, contact_id: int, *, now: datetime) -> int:
+def count_answers_today(session: Session, contact_id: int, *, now: datetime) -> int:
     """Return how many answers to sign-ups this contact was written since midnight UTC, over all lists."""
-    return _today(session, contact_id, ("confirmation", "already"), now)
+    return _count_today(session, contact_id, ("confirmation", "already"), now)
 
 
-def _has_room(session: Session, mailbox: bytes, *, now: datetime) -> bool:
+def _admit_mailbox(session: Session, mailbox: bytes, *, now: datetime) -> bool:
     """Count one more address that is answered for the first time today: ana+1, ana+2 are of one mailbox."""
-    return signup_throttle.increment(session, mailbox, now=_midnight(now)) <= PER_ADDRESS_AND_DAY
+    return signup_throttle.increment(session, mailbox, now=_midnight(now)) <= ANSWERS_PER_DAY
 
 
 def _midnight(now: datetime) -> datetime:
     return now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _today(session: Session, contact_id: int, kinds: Sequence[str], now: datetime) -> int:
+def _count_today(session: Session, contact_id: int, kinds: Sequence[str], now: datetime) -> int:
     asked = {"whose": contact_id, "kinds": kinds, "since": _midnight(now)}
-    return session.scalar(_SENT, asked) or 0
+    return session.scalar(_COUNT_MESSAGES, asked) or 0
 
 
 def _key(kind: str, list: str, now: datetime) -> ColumnElement[Any]:
@@ -362,7 +373,7 @@ def _key(kind: str, list: str, now: datetime) -> ColumnElement[Any]:
     return literal(f"{kind}/{list}/", String) + who + f"/{now:%Y-%m-%d}"
 
 
-_SENT = select(func.count()).where(  # made once, for every sign-up asks it
+_COUNT_MESSAGES = select(func.count()).where(  # made once, for every sign-up asks it
     OutboxRow.contact_id == bindparam("whose"),
     OutboxRow.kind.in_(bindparam("kinds", expanding=True)),
     OutboxRow.queued_at >= bindparam("since"),

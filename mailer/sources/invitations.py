@@ -34,7 +34,7 @@ from lists.errors import BadInput, Conflict, NotFound
 from lists.permission import Purpose, Reader, allowed, people, refusal
 from lists.subscriptions import Subscription
 from mailer.compose.editions import Editions
-from mailer.compose.source import Addressed, Content, Refusal
+from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.compose.tokens import Links
 from mailer.events import events, icalendar
 from mailer.events.events import Event
@@ -42,21 +42,23 @@ from mailer.outbox import held_messages, outbox
 from mailer.outbox.outbox import Entry, OutboxRow, Result
 from mailer.policy import POLICY
 from mailer.templates import local_time
-from mailer.templates.discreet import Neutral
+from mailer.templates.discreet import DiscreetWording
 
 KIND = "invitation"
 TEMPLATE = "invitation"
 ANSWERS = ("yes", "maybe", "no")
-REST = timedelta(minutes=15)  # after a walk of more than one batch; a short one costs a few milliseconds
+REST_BETWEEN_PASSES = timedelta(
+    minutes=15
+)  # after a walk of more than one batch; a short one costs a few milliseconds
 
 OWN_ADDRESS = "This is the address the invitations come from."
-INVITED = "This contact is invited already."
-TO_JOIN = {"en": "To join", "es": "Para entrar"}
-OVER = {
+ALREADY_INVITED = "This contact is invited already."
+JOIN_LABEL = {"en": "To join", "es": "Para entrar"}
+CALL_IS_OVER = {
     "en": "This call is over, so answers are no longer counted. Thank you all the same.",
     "es": "Esta llamada ya pasó y las respuestas ya no se cuentan. Gracias de todos modos.",
 }
-CANCELLED = {
+CALL_IS_CANCELLED = {
     "en": "This call was cancelled, so there is nothing to answer.",
     "es": "Esta llamada se canceló, así que no hay nada que responder.",
 }
@@ -78,7 +80,7 @@ class Rsvp(Base):
     answered_at: Mapped[Moment]
 
 
-class HeardFrom(Base):
+class RsvpCount(Base):
     """How many gave one answer to one call, of those whose own answers are deleted by now."""
 
     __tablename__ = "heard_from"
@@ -89,14 +91,14 @@ class HeardFrom(Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadCount:
+class InviteeCount:
     """Who would be invited now: by language, and how many would not, by reason."""
 
     languages: Mapping[str, int]
-    left_out: Mapping[str, int]
+    exclusions: Mapping[str, int]
 
     @property
-    def readers(self) -> int:
+    def total(self) -> int:
         """Return how many people would be invited."""
         return sum(self.languages.values())
 
@@ -113,7 +115,7 @@ class Invitations:
     links: Links
     secret: bytes = field(repr=False)
     organizer: tuple[str, str]
-    neutral: Mapping[str, Neutral]
+    discreet_wordings: Mapping[str, DiscreetWording]
     kinds: tuple[str, ...] = field(default=(KIND,), init=False)
 
     def invite(self, session: Session, event_id: int, *, now: datetime, actor: str) -> Event:
@@ -124,12 +126,12 @@ class Invitations:
         domain = domain_of(self.organizer[1])
         return events.open_invitations(session, event_id, domain=domain, now=now, actor=actor)
 
-    def head_count(self, session: Session, event: Event, *, now: datetime) -> HeadCount:
+    def count_invitees(self, session: Session, event: Event, *, now: datetime) -> InviteeCount:
         """Count who would be invited at `now` by language, and who would not by reason; changes nothing."""
         purpose = _purpose(event)
         why = case(
-            (self._own(), literal(OWN_ADDRESS, String)),
-            (_has_row(event), literal(INVITED, String)),
+            (self._is_own_address(), literal(OWN_ADDRESS, String)),
+            (_is_invited(event), literal(ALREADY_INVITED, String)),
             else_=refusal(purpose, now=now),
         ).label("why")
         asked = select(Contact.language, why).select_from(people(purpose)).subquery()
@@ -141,32 +143,35 @@ class Invitations:
                 languages[language] = number
             else:
                 left_out[reason] = left_out.get(reason, 0) + number
-        return HeadCount(languages=languages, left_out=left_out)
+        return InviteeCount(languages=languages, exclusions=left_out)
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
         """Invite the next batch of each open call's audience."""
         new = 0
-        for event in _open(session, now):
-            if new < limit and not _rests(event, now):
-                new += self._walk(session, event, now=now, limit=limit, room=limit - new)
+        for event in _list_open_events(session, now):
+            if new < limit and not _is_resting(event, now):
+                new += self._invite_batch(session, event, now=now, limit=limit, room=limit - new)
         return new
 
     def compose(
-        self, session: Session, letters: Sequence[Addressed], *, now: datetime
-    ) -> Mapping[int, Content | Refusal]:
+        self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
+    ) -> Mapping[int, MessageContent | Refusal]:
         """Give each invitation its time in words, its links and its calendar entry, or say why it is late."""
-        found = events.of_ids(session, [letter.entry.ref for letter in letters])
+        found = events.find_by_ids(session, [letter.entry.ref for letter in messages])
         return {
-            letter.entry.id: self._content(found.get(letter.entry.ref), letter, now=now) for letter in letters
+            letter.entry.id: self._build_content(found.get(letter.entry.ref), letter, now=now)
+            for letter in messages
         }
 
-    def content(self, event: Event, letter: Addressed, *, now: datetime) -> Content | Refusal:
+    def build_content(
+        self, event: Event, message: AddressedMessage, *, now: datetime
+    ) -> MessageContent | Refusal:
         """Return what an invitation to this call says to one reader, or why there is none."""
-        return self._content(event, letter, now=now)
+        return self._build_content(event, message, now=now)
 
-    def key(self, event: Event, contact_id: int) -> str:
+    def build_key(self, event: Event, contact_id: int) -> str:
         """Return the key of the invitation of one contact to this call."""
-        return f"{_prefix(event)}{contact_id}"
+        return f"{_key_prefix(event)}{contact_id}"
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
         """Nothing follows: what matters is the answer, or that none comes."""
@@ -174,11 +179,11 @@ class Invitations:
     def next_due(self, session: Session, *, now: datetime) -> datetime | None:
         """Now while somebody waits to be invited, else when the next pause of an invitee ends."""
         pauses: list[datetime] = []
-        for event in _open(session, now):
-            if _rests(event, now):
+        for event in _list_open_events(session, now):
+            if _is_resting(event, now):
                 continue
             long_walk = event.walked_to or event.rest_until is not None
-            if long_walk or session.scalar(self._uninvited(event, now=now).limit(1)) is not None:
+            if long_walk or session.scalar(self._select_uninvited(event, now=now).limit(1)) is not None:
                 return now
             ends = select(func.min(Subscription.paused_until)).where(
                 Subscription.list == event.audience,
@@ -190,38 +195,42 @@ class Invitations:
             pauses += [first] if first is not None else []
         return min(pauses, default=None)
 
-    def _walk(self, session: Session, event: Event, *, now: datetime, limit: int, room: int) -> int:
+    def _invite_batch(self, session: Session, event: Event, *, now: datetime, limit: int, room: int) -> int:
         """Look at the next `limit` people, invite at most `room`, move on; after a long walk, rest."""
-        batch = self._audience(event, now=now).order_by(Subscription.contact_id).limit(limit).subquery()
+        batch = (
+            self._select_audience(event, now=now).order_by(Subscription.contact_id).limit(limit).subquery()
+        )
         size, last = session.execute(select(func.count(), func.max(batch.c.contact_id))).one()
         new = 0
         if size:
-            wanted = self._uninvited(event, now=now).where(Subscription.contact_id <= last)
-            new = self._put(session, event, wanted.limit(room), now=now)
+            wanted = self._select_uninvited(event, now=now).where(Subscription.contact_id <= last)
+            new = self._enqueue(session, event, wanted.limit(room), now=now)
         if new == room < limit:
             return new  # another call took most of the room: go on from the same place
         if size == limit:
             event.walked_to = last
         elif event.walked_to:
             event.walked_to = 0
-            event.rest_until = now + REST
+            event.rest_until = now + REST_BETWEEN_PASSES
         session.flush()
         return new
 
-    def _put(self, session: Session, event: Event, wanted: Select[*tuple[Any, ...]], *, now: datetime) -> int:
-        if session.execute(wanted.limit(1)).first() is None:
+    def _enqueue(
+        self, session: Session, event: Event, recipients: Select[*tuple[Any, ...]], *, now: datetime
+    ) -> int:
+        if session.execute(recipients.limit(1)).first() is None:
             return 0  # nearly always: most ticks find nobody new
         return outbox.fill(
             session,
-            wanted,
+            recipients,
             kind=KIND,
             list=event.audience,
-            edition_id=self.editions.current(session, TEMPLATE, KIND, now=now),
+            edition_id=self.editions.get_current_id(session, TEMPLATE, KIND, now=now),
             now=now,
             expires_at=min(event.ends_at, now + POLICY[KIND].expires_after),
         )
 
-    def _audience(self, event: Event, *, now: datetime) -> Select[*tuple[Any, ...]]:
+    def _select_audience(self, event: Event, *, now: datetime) -> Select[*tuple[Any, ...]]:
         """Select, of those whom this walk has not passed yet, everyone who may be written to.
 
         The subscription's own contact number lets an index over (list, contact) give a batch in order.
@@ -232,64 +241,68 @@ class Invitations:
             _key(event).label("key"),
             literal(event.id, Id).label("ref"),
         )
-        may = (Subscription.contact_id > event.walked_to, allowed(purpose, now=now), ~self._own())
+        may = (Subscription.contact_id > event.walked_to, allowed(purpose, now=now), ~self._is_own_address())
         selected: Select[*tuple[Any, ...]] = select(*columns).select_from(people(purpose)).where(*may)
         return selected
 
-    def _uninvited(self, event: Event, *, now: datetime) -> Select[*tuple[Any, ...]]:
-        return self._audience(event, now=now).where(~_has_row(event))
+    def _select_uninvited(self, event: Event, *, now: datetime) -> Select[*tuple[Any, ...]]:
+        return self._select_audience(event, now=now).where(~_is_invited(event))
 
-    def _own(self) -> ColumnElement[bool]:
+    def _is_own_address(self) -> ColumnElement[bool]:
         return Contact.email_key == self.organizer[1].casefold()
 
-    def _content(self, event: Event | None, letter: Addressed, *, now: datetime) -> Content | Refusal:
-        entry, reader = letter.entry, letter.reader
+    def _build_content(
+        self, event: Event | None, message: AddressedMessage, *, now: datetime
+    ) -> MessageContent | Refusal:
+        entry, reader = message.entry, message.recipient
         if event is None or event.is_over(now):
             return Refusal(state="cancelled", why="the call is over or cancelled")
-        if entry.key != f"{_prefix(event)}{entry.contact_id}":
+        if entry.key != f"{_key_prefix(event)}{entry.contact_id}":
             return Refusal(state="cancelled", why="a newer invitation to this call takes its place")
         language = reader.language
         when = {"zone": event.zone, "language": language, "reader_zone": reader.zone, "city": reader.city}
-        in_words = local_time.in_words(event.starts_at, **when)
+        in_words = local_time.format_for_reader(event.starts_at, **when)
         rsvp = {
             f"rsvp_{answer}_url": self.links.rsvp(event.id, reader.id, answer=answer) for answer in ANSWERS
         }
         if reader.email.casefold() == self.organizer[1].casefold():
             return Refusal(state="cancelled", why=OWN_ADDRESS)
         try:
-            calendar = icalendar.request(self._entry(event, entry, reader, in_words))
+            calendar = icalendar.build_request(self._calendar_invitation(event, entry, reader, in_words))
         except BadInput as trouble:
             return Refusal(state="held", why=f"{held_messages.OUR_FAULT}it cannot be written: {trouble}")
         fields = {
-            "event_title": event.titled(language),
+            "event_title": event.title_in(language),
             "event_when": in_words,
-            "event_note": local_time.note(event.starts_at, sent_at=entry.queued_at, **when),
+            "event_note": local_time.describe_clock_change(event.starts_at, sent_at=entry.queued_at, **when),
             "event_minutes": str(event.minutes),
             "join_url": event.join_url,
             **rsvp,
         }
-        return Content(fields=fields, calendar=calendar)
+        return MessageContent(fields=fields, calendar=calendar)
 
-    def _entry(self, event: Event, entry: Entry, reader: Reader, in_words: str) -> icalendar.Invitation:
-        to_join = f"{TO_JOIN.get(reader.language, TO_JOIN['en'])}: {event.join_url}"
-        neutral = self.neutral[reader.language] if reader.discreet else None
-        parts = ["" if neutral else event.described(reader.language), in_words, to_join]
-        return icalendar.Invitation(
-            uid=icalendar.uid(event.id, reader.id, secret=self.secret, domain=event.uid_domain),
+    def _calendar_invitation(
+        self, event: Event, entry: Entry, recipient: Reader, in_words: str
+    ) -> icalendar.CalendarInvitation:
+        to_join = f"{JOIN_LABEL.get(recipient.language, JOIN_LABEL['en'])}: {event.join_url}"
+        neutral = self.discreet_wordings[recipient.language] if recipient.discreet else None
+        parts = ["" if neutral else event.description_in(recipient.language), in_words, to_join]
+        return icalendar.CalendarInvitation(
+            uid=icalendar.build_uid(event.id, recipient.id, secret=self.secret, domain=event.uid_domain),
             sequence=event.sequence,
             stamp=entry.queued_at,  # of the row, so a resend is the same entry
             modified=event.changed_at,
             starts=event.starts_at,
             ends=event.ends_at,
-            title=neutral.call if neutral else event.titled(reader.language),
+            title=neutral.event_title if neutral else event.title_in(recipient.language),
             description="\n\n".join(part for part in parts if part),
             url=event.join_url,
             organizer=(neutral.sender, self.organizer[1]) if neutral else self.organizer,
-            attendee=(reader.name, reader.email),
+            attendee=(recipient.name, recipient.email),
         )
 
 
-def answer(session: Session, *, event_id: int, contact_id: int, answer: str, now: datetime) -> Rsvp:
+def record_answer(session: Session, *, event_id: int, contact_id: int, answer: str, now: datetime) -> Rsvp:
     """Keep what somebody answered: "yes", "maybe" or "no"; the latest answer is the one that counts.
 
     The same answer twice is one answer. Raises BadInput for any other word, NotFound when the call or the
@@ -302,7 +315,7 @@ def answer(session: Session, *, event_id: int, contact_id: int, answer: str, now
     if event is None or contact is None:
         raise NotFound("This invitation is no longer here, so it cannot be answered.")
     if event.is_over(now):
-        sentences = CANCELLED if event.status == "cancelled" else OVER
+        sentences = CALL_IS_CANCELLED if event.status == "cancelled" else CALL_IS_OVER
         raise Conflict(sentences.get(contact.language, sentences["en"]))
     mine = (Rsvp.event_id == event_id) & (Rsvp.contact_id == contact_id)
     first = {"event_id": event_id, "contact_id": contact_id, "answer": answer, "answered_at": now}
@@ -316,27 +329,27 @@ def answer(session: Session, *, event_id: int, contact_id: int, answer: str, now
     return session.scalars(select(Rsvp).where(mine).execution_options(populate_existing=True)).one()
 
 
-def answer_of(session: Session, *, event_id: int, contact_id: int) -> str | None:
+def get_answer(session: Session, *, event_id: int, contact_id: int) -> str | None:
     """Return what this contact answered to this call so far, or None."""
     asked = select(Rsvp.answer).where(Rsvp.event_id == event_id, Rsvp.contact_id == contact_id)
     return session.scalar(asked)
 
 
-def answers(session: Session, event_id: int) -> dict[str, int]:
+def count_answers(session: Session, event_id: int) -> dict[str, int]:
     """Return how many answered yes, maybe and no to this call."""
     counted = select(Rsvp.answer, func.count()).where(Rsvp.event_id == event_id).group_by(Rsvp.answer)
-    earlier = select(HeardFrom.answer, HeardFrom.number).where(HeardFrom.event_id == event_id)
+    earlier = select(RsvpCount.answer, RsvpCount.number).where(RsvpCount.event_id == event_id)
     found = dict.fromkeys(ANSWERS, 0)
     for answer, number in [*session.execute(counted), *session.execute(earlier)]:
         found[answer] += number
     return found
 
 
-def _open(session: Session, now: datetime) -> Sequence[Event]:
-    return [event for event in events.upcoming(session, now=now) if event.invited_at is not None]
+def _list_open_events(session: Session, now: datetime) -> Sequence[Event]:
+    return [event for event in events.list_upcoming(session, now=now) if event.invited_at is not None]
 
 
-def _rests(event: Event, now: datetime) -> bool:
+def _is_resting(event: Event, now: datetime) -> bool:
     return event.rest_until is not None and now < event.rest_until
 
 
@@ -344,13 +357,13 @@ def _purpose(event: Event) -> Purpose:
     return POLICY[KIND].purpose(event.audience)
 
 
-def _prefix(event: Event) -> str:
+def _key_prefix(event: Event) -> str:
     return f"invitation/{event.id}/{event.sequence}/contact/"
 
 
 def _key(event: Event) -> ColumnElement[str]:
-    return literal(_prefix(event), String) + cast(Contact.id, String)
+    return literal(_key_prefix(event), String) + cast(Contact.id, String)
 
 
-def _has_row(event: Event) -> ColumnElement[bool]:
+def _is_invited(event: Event) -> ColumnElement[bool]:
     return exists().where(OutboxRow.key == _key(event)).correlate(Contact)

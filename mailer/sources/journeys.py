@@ -65,7 +65,7 @@ class Journey(Base):
 
 def start(
     session: Session,
-    who: ColumnElement[bool],
+    condition: ColumnElement[bool],
     *,
     sequence: str,
     list: str,
@@ -86,21 +86,23 @@ def start(
     }
     on_list = select(*values.values()).join(Subscription, Subscription.contact_id == Contact.id)
     confirmed = on_list.where(
-        Subscription.list == list, Subscription.state == "confirmed", ~subscriptions.arriving(), who
+        Subscription.list == list, Subscription.state == "confirmed", ~subscriptions.arriving(), condition
     )
     return insert_or_nothing(session, Journey, confirmed, columns=tuple(values))
 
 
-def resume(session: Session, who: ColumnElement[bool], *, sequence: str, list: str, now: datetime) -> int:
+def resume(
+    session: Session, condition: ColumnElement[bool], *, sequence: str, list: str, now: datetime
+) -> int:
     """Let those go on who had left, or wanted no letters, and are confirmed and want them again.
 
     What they were sent is not sent twice.
     """
     declined = topic_optouts.of_topic(POLICY["sequence"].topic, Subscription.contact_id.expression)
     again = select(Subscription.contact_id).where(
-        Subscription.list == list, Subscription.state == "confirmed", who, ~declined
+        Subscription.list == list, Subscription.state == "confirmed", condition, ~declined
     )
-    return move(
+    return change_state(
         session,
         Journey.sequence == sequence,
         Journey.state == "left",
@@ -110,10 +112,12 @@ def resume(session: Session, who: ColumnElement[bool], *, sequence: str, list: s
     )
 
 
-def end_for_leavers(session: Session, who: ColumnElement[bool], *, sequence: str, list: str) -> int:
+def end_for_leavers(session: Session, condition: ColumnElement[bool], *, sequence: str, list: str) -> int:
     """End the journeys of those who left the list."""
-    gone = select(Subscription.contact_id).where(Subscription.list == list, Subscription.state == "left", who)
-    return move(
+    gone = select(Subscription.contact_id).where(
+        Subscription.list == list, Subscription.state == "left", condition
+    )
+    return change_state(
         session,
         Journey.state == WAITING,
         Journey.sequence == sequence,
@@ -122,7 +126,7 @@ def end_for_leavers(session: Session, who: ColumnElement[bool], *, sequence: str
     )
 
 
-def move_house(session: Session, contact_id: int, *, zone: str) -> None:
+def change_zone(session: Session, contact_id: int, *, zone: str) -> None:
     """Let this contact's journeys go by the clocks of another zone from now on."""
     mine = update(Journey).where(Journey.contact_id == contact_id, Journey.zone != zone)
     session.execute(mine.values(zone=zone))
@@ -131,10 +135,10 @@ def move_house(session: Session, contact_id: int, *, zone: str) -> None:
 def end_pauses(session: Session, *, now: datetime, due_at: datetime | None = None) -> None:
     """Let those go on whose pause is over; they are due at once, or since `due_at`."""
     still = exists().where(Subscription.contact_id == Journey.contact_id, Subscription.paused_until > now)
-    move(session, Journey.state == PAUSED, ~still, to="waiting", due_at=due_at or now)
+    change_state(session, Journey.state == PAUSED, ~still, to="waiting", due_at=due_at or now)
 
 
-def next_pause_end(session: Session, *, now: datetime) -> datetime | None:
+def find_next_pause_end(session: Session, *, now: datetime) -> datetime | None:
     """Return when the first pause ends, after `now`, that holds a journey back, or None."""
     held = select(func.min(Subscription.paused_until)).join(
         Journey, Journey.contact_id == Subscription.contact_id
@@ -142,7 +146,7 @@ def next_pause_end(session: Session, *, now: datetime) -> datetime | None:
     return session.scalar(held.where(Journey.state == PAUSED, Subscription.paused_until > now))
 
 
-def take_due(
+def mark_due(
     session: Session, *, sequence: str, step: str, zones: Sequence[str], now: datetime, limit: int
 ) -> int:
     """Mark up to `limit` waiting journeys of a step, due at `now` in these zones; returns how many."""
@@ -160,12 +164,12 @@ def take_due(
     return len(session.scalars(taken.execution_options(synchronize_session=False)).all())
 
 
-def move(session: Session, *where: ColumnElement[bool], to: str, **values: Any) -> int:
+def change_state(session: Session, *where: ColumnElement[bool], to: str, **values: Any) -> int:
     """Move journeys for which the conditions hold to another state; returns how many."""
     return count_changed(session, update(Journey).where(*where).values(state=to, **values))
 
 
-def zones(session: Session) -> Sequence[str]:
+def list_waiting_zones(session: Session) -> Sequence[str]:
     """Return the zones in which somebody waits, by jumping from one to the next in the index."""
     smallest = select(func.min(Journey.zone).label("zone")).where(Journey.state == WAITING)
     found = smallest.cte("zones", recursive=True)
@@ -178,7 +182,7 @@ def zones(session: Session) -> Sequence[str]:
     return session.scalars(select(found.c.zone).where(found.c.zone.is_not(None)).order_by(found.c.zone)).all()
 
 
-def earliest(session: Session) -> Sequence[Row[str, str, str, datetime]]:
+def list_earliest_due(session: Session) -> Sequence[Row[str, str, str, datetime]]:
     """Return, for each sequence, step and zone in which somebody waits, the earliest moment due."""
     return session.execute(
         select(Journey.sequence, Journey.step, Journey.zone, func.min(Journey.due_at, type_=Instant))
@@ -187,7 +191,7 @@ def earliest(session: Session) -> Sequence[Row[str, str, str, datetime]]:
     ).all()
 
 
-def counts(session: Session, sequence: str) -> dict[tuple[str, str], int]:
+def count_by_step(session: Session, sequence: str) -> dict[tuple[str, str], int]:
     """Return how many journeys of a sequence there are by (step, state)."""
     rows = session.execute(
         select(Journey.step, Journey.state, func.count())

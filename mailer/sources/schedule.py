@@ -67,22 +67,22 @@ class Schedule:
     goal: str
     steps: Sequence[Step]
 
-    def template(self, step: str) -> str:
+    def template_name(self, step: str) -> str:
         """Return the name of a step's template."""
         return f"{self.name}/{step}"
 
-    def after(self, step: str) -> Step | None:
+    def next_step(self, step: str) -> Step | None:
         """Return the step that follows the one of this name; None after the last, and after one unknown."""
         names = [each.name for each in self.steps]
         place = names.index(step) + 1 if step in names else len(names)
         return self.steps[place] if place < len(names) else None
 
 
-def due_after(sent: datetime, *, days: int, zone: str) -> datetime:
+def due_after(sent_at: datetime, *, days: int, zone: str) -> datetime:
     """Return the same time of day, `days` later on the calendar of `zone`, across changes of the clock."""
     if days == 0:
-        return sent
-    local = sent.astimezone(ZoneInfo(zone)).replace(tzinfo=None) + timedelta(days=days)
+        return sent_at
+    local = sent_at.astimezone(ZoneInfo(zone)).replace(tzinfo=None) + timedelta(days=days)
     return local.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
@@ -91,10 +91,10 @@ def load_all(folder: Path) -> Sequence[Schedule]:
 
     Raises BrokenTemplate, with file and line, for anything that does not make a sequence.
     """
-    return [_File(path).schedule() for path in sorted(folder.glob(f"*/{FILE}"))]
+    return [_ScheduleFile(path).schedule() for path in sorted(folder.glob(f"*/{FILE}"))]
 
 
-class _File:
+class _ScheduleFile:
     """One sequence.toml, which can say on which line something in it stands."""
 
     def __init__(self, path: Path) -> None:
@@ -118,27 +118,27 @@ class _File:
         """Return what the file says, or raise BrokenTemplate with the line that is wrong."""
         data = self.data
         if not _NAME.fullmatch(self.name):
-            raise self._refusal(f"the folder's name “{self.name[:60]}” {_NAMES}")
+            raise self._broken(f"the folder's name “{self.name[:60]}” {_NAMES}")
         unknown = sorted(set(data) - {"list", "goal", "step"})
         if unknown:
-            raise self._refusal(f"nobody knows what “{unknown[0]}” means here.", key=unknown[0])
+            raise self._broken(f"nobody knows what “{unknown[0]}” means here.", key=unknown[0])
         if data.get("list") not in OURS:
-            raise self._refusal(f"“list” must be one of {', '.join(OURS)}.", key="list")
+            raise self._broken(f"“list” must be one of {', '.join(OURS)}.", key="list")
         if data.get("goal", "") not in ("", *CONDITIONS):
-            raise self._refusal(f"“goal” must be {_CONDITIONS}", key="goal")
+            raise self._broken(f"“goal” must be {_CONDITIONS}", key="goal")
         steps = data.get("step")
         if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
-            raise self._refusal("a sequence needs at least one [[step]].", key="step")
+            raise self._broken("a sequence needs at least one [[step]].", key="step")
         read = tuple(self._step(step, number) for number, step in enumerate(steps))
         names = [step.name for step in read]
         for number, name in enumerate(names):
             if name in names[:number]:
-                raise self._refusal(f"two steps are called “{name}”.", key="name", step=number)
+                raise self._broken(f"two steps are called “{name}”.", key="name", step=number)
         return Schedule(name=self.name, list=data["list"], goal=data.get("goal", ""), steps=read)
 
     def _step(self, data: Mapping[str, Any], number: int) -> Step:
         def refusal(sentence: str, key: str = "") -> BrokenTemplate:
-            return self._refusal(sentence, key=key, step=number)
+            return self._broken(sentence, key=key, step=number)
 
         unknown = sorted(set(data) - {"name", "delay_days", "window", "weekdays", "skip"})
         if unknown:
@@ -164,7 +164,7 @@ class _File:
         days_open = frozenset(DAYS.index(day) for day in weekdays)
         return Step(name=name, delay_days=days, opens=opens, closes=closes, weekdays=days_open, skip=skip)
 
-    def _refusal(self, sentence: str, *, key: str = "", step: int | None = None) -> BrokenTemplate:
+    def _broken(self, sentence: str, *, key: str = "", step: int | None = None) -> BrokenTemplate:
         """Point to a key of the file's head or of one step; to the head or the step where it has none."""
         lines = self.text.splitlines()
         starts = [number for number, line in enumerate(lines) if _STEP.match(line)]

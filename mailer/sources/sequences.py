@@ -18,7 +18,7 @@ from lists.directory import Listing
 from lists.permission import allowed, people, refusal
 from lists.subscriptions import Subscription, SubscriptionChange
 from mailer.compose.editions import Editions
-from mailer.compose.source import Addressed, Content, Refusal
+from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow, Result
 from mailer.policy import POLICY
@@ -27,12 +27,12 @@ from mailer.sources.journeys import Journey
 from mailer.sources.schedule import Schedule, Step, due_after
 
 CHANGES_AT_ONCE = 5_000
-PASSED_AT_ONCE = 5_000
-ADOPT_WITHIN = timedelta(days=3)  # a sequence new to an old list must not write to all its members
+SKIPPED_AT_ONCE = 5_000
+START_WITHIN = timedelta(days=3)  # a sequence new to an old list must not write to all its members
 
 # What the end of a message does to the journey it belongs to. While it is queued again or held, the journey
 # waits for it; a message nobody can be sure about counts as sent, because sending twice is worse here.
-AFTER: Mapping[str, str] = {
+AFTER_RESULT: Mapping[str, str] = {
     "sent": "advance",
     "unknown": "advance",
     "expired": "advance",
@@ -41,20 +41,20 @@ AFTER: Mapping[str, str] = {
 }
 
 
-def _organizer() -> ColumnElement[bool]:
+def _is_organizer() -> ColumnElement[bool]:
     other = aliased(Subscription)
     return exists().where(
         other.contact_id == Journey.contact_id, other.list == "organizers", other.state == "confirmed"
     )
 
 
-def _applied() -> ColumnElement[bool]:
+def _has_applied() -> ColumnElement[bool]:
     return exists().where(
         Listing.contact_id == Journey.contact_id, Listing.state.in_(("asked", "waiting", "approved"))
     )
 
 
-CONDITION = {"organizer": _organizer, "applied": _applied}
+CONDITION_BUILDERS = {"organizer": _is_organizer, "applied": _has_applied}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,35 +70,37 @@ class Sequences:
         """Start, resume and end journeys, then put whatever is due in an open window into the outbox."""
         self._follow_changes(session, now)
         journeys.end_pauses(session, now=now)
-        zones = journeys.zones(session)
+        zones = journeys.list_waiting_zones(session)
         new = 0
         for schedule in self.schedules:
             for step in schedule.steps:
                 new += self._fill_step(session, schedule, step, zones, now, limit)
         return new
 
-    def adopt(self, session: Session, *, now: datetime) -> int:
+    def start_missed(self, session: Session, *, now: datetime) -> int:
         """Start and resume journeys that the queue of changes missed: the nightly safety net.
 
         Whoever stands at a step that is gone goes on after the last one they were sent.
         """
-        recent = Subscription.confirmed_at > now - ADOPT_WITHIN
+        recent = Subscription.confirmed_at > now - START_WITHIN
         moved = 0
         for schedule in self.schedules:
             moved += self._start(session, schedule, recent, now)
             moved += journeys.resume(session, recent, sequence=schedule.name, list=schedule.list, now=now)
-            moved += _reseat(session, schedule, now=now)
+            moved += _repair_unknown_steps(session, schedule, now=now)
         return moved
 
     def compose(
-        self, session: Session, letters: Sequence[Addressed], *, now: datetime
-    ) -> Mapping[int, Content | Refusal]:
+        self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
+    ) -> Mapping[int, MessageContent | Refusal]:
         """Add nothing: a step's text is the same for everyone but for what every letter has."""
-        return {letter.entry.id: Content() for letter in letters}
+        return {letter.entry.id: MessageContent() for letter in messages}
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
         """Move each journey on as the table AFTER says, those of one step and zone in one UPDATE."""
-        ended = {result.entry.ref: AFTER[result.state] for result in results if result.state in AFTER}
+        ended = {
+            result.entry.ref: AFTER_RESULT[result.state] for result in results if result.state in AFTER_RESULT
+        }
         if not ended:
             return
         found = session.execute(
@@ -116,9 +118,9 @@ class Sequences:
             if what == "advance" and sequence in known:
                 _advance(session, known[sequence], step, these, now=now)
             else:
-                journeys.move(session, these, to="stopped" if what == "advance" else what)
+                journeys.change_state(session, these, to="stopped" if what == "advance" else what)
 
-    def pass_over(self, session: Session, *, since: datetime, until: datetime) -> None:
+    def skip_restore_gap(self, session: Session, *, since: datetime, until: datetime) -> None:
         """Count as sent every step that may have been sent between two moments in which we do not know.
 
         No step can have left earlier than it was due, so the next one counts from there: whoever could have
@@ -129,7 +131,7 @@ class Sequences:
         journeys.end_pauses(session, now=until, due_at=since)
         for schedule in self.schedules:
             for step in schedule.steps:
-                _pass_step(session, schedule, step.name, until)
+                _skip_step(session, schedule, step.name, until)
 
     def next_due(self, session: Session, *, now: datetime) -> datetime | None:
         """Return the first moment when some journey is both due and in its window."""
@@ -138,10 +140,10 @@ class Sequences:
         steps = {(schedule.name, step.name): step for schedule in self.schedules for step in schedule.steps}
         moments = [
             steps[sequence, step].next_open(max(due_at, now), zone)
-            for sequence, step, zone, due_at in journeys.earliest(session)
+            for sequence, step, zone, due_at in journeys.list_earliest_due(session)
             if (sequence, step) in steps
         ]
-        pause_ends = journeys.next_pause_end(session, now=now)
+        pause_ends = journeys.find_next_pause_end(session, now=now)
         return min([*moments, *([pause_ends] if pause_ends else [])], default=None)
 
     def _follow_changes(self, session: Session, now: datetime) -> None:
@@ -162,10 +164,12 @@ class Sequences:
             journeys.resume(session, who, now=now, **names)
             journeys.end_for_leavers(session, who, **names)
 
-    def _start(self, session: Session, schedule: Schedule, who: ColumnElement[bool], now: datetime) -> int:
+    def _start(
+        self, session: Session, schedule: Schedule, condition: ColumnElement[bool], now: datetime
+    ) -> int:
         return journeys.start(
             session,
-            who,
+            condition,
             sequence=schedule.name,
             list=schedule.list,
             step=schedule.steps[0].name,
@@ -183,21 +187,21 @@ class Sequences:
         limit: int,
     ) -> int:
         opened = [zone for zone in zones if step.is_open(now, zone)]
-        if not journeys.take_due(
+        if not journeys.mark_due(
             session, sequence=schedule.name, step=step.name, zones=opened, now=now, limit=limit
         ):
             return 0
         due = (Journey.state == journeys.DUE) & (Journey.sequence == schedule.name)
         if schedule.goal:
-            journeys.move(session, due, CONDITION[schedule.goal](), to="goal")
+            journeys.change_state(session, due, CONDITION_BUILDERS[schedule.goal](), to="goal")
         if step.skip:
-            _advance(session, schedule, step.name, due, CONDITION[step.skip](), now=now)
-        new = self._put(session, schedule, step, due, now)
-        _refuse(session, schedule, due, now)
+            _advance(session, schedule, step.name, due, CONDITION_BUILDERS[step.skip](), now=now)
+        new = self._enqueue(session, schedule, step, due, now)
+        _stop_refused(session, schedule, due, now)
         _advance(session, schedule, step.name, due, now=now)  # who had this step before they left
         return new
 
-    def _put(
+    def _enqueue(
         self, session: Session, schedule: Schedule, step: Step, due: ColumnElement[bool], now: datetime
     ) -> int:
         purpose = POLICY["sequence"].purpose(schedule.list)
@@ -208,14 +212,16 @@ class Sequences:
             .join(Journey, Journey.contact_id == Subscription.contact_id)
             .where(due, allowed(purpose, now=now))
         )
-        edition_id = self.editions.current(session, schedule.template(step.name), "sequence", now=now)
+        edition_id = self.editions.get_current_id(
+            session, schedule.template_name(step.name), "sequence", now=now
+        )
         new = outbox.fill(
             session, wanted, kind="sequence", list=schedule.list, edition_id=edition_id, now=now
         )
         again = OutboxRow.key.in_(wanted.with_only_columns(key))
         new += outbox.revive(session, again, kind="sequence", edition_id=edition_id, now=now)
         put = exists().where(OutboxRow.key == key, OutboxRow.state == "queued", OutboxRow.queued_at == now)
-        journeys.move(session, due, put, to="sending")
+        journeys.change_state(session, due, put, to="sending")
         return new
 
 
@@ -225,7 +231,7 @@ def _key(schedule: Schedule, step: Step) -> ColumnElement[str]:
     return prefix + cast(Journey.contact_id, String)
 
 
-def _reseat(session: Session, schedule: Schedule, *, now: datetime) -> int:
+def _repair_unknown_steps(session: Session, schedule: Schedule, *, now: datetime) -> int:
     lost = and_(
         Journey.state == journeys.WAITING,
         Journey.sequence == schedule.name,
@@ -236,32 +242,32 @@ def _reseat(session: Session, schedule: Schedule, *, now: datetime) -> int:
     moved = 0
     for step in reversed(schedule.steps):
         had = exists().where(OutboxRow.key == _key(schedule, step))
-        following = schedule.after(step.name)
+        following = schedule.next_step(step.name)
         if following is None:
-            moved += journeys.move(session, lost, had, to="done")
+            moved += journeys.change_state(session, lost, had, to="done")
         else:
-            moved += journeys.move(session, lost, had, to="waiting", step=following.name, due_at=now)
-    return moved + journeys.move(session, lost, to="waiting", step=schedule.steps[0].name, due_at=now)
+            moved += journeys.change_state(session, lost, had, to="waiting", step=following.name, due_at=now)
+    return moved + journeys.change_state(session, lost, to="waiting", step=schedule.steps[0].name, due_at=now)
 
 
-def _refuse(session: Session, schedule: Schedule, due: ColumnElement[bool], now: datetime) -> None:
+def _stop_refused(session: Session, schedule: Schedule, due: ColumnElement[bool], now: datetime) -> None:
     purpose = POLICY["sequence"].purpose(schedule.list)
     mine = (Subscription.contact_id == Journey.contact_id) & (Subscription.list == schedule.list)
     why = refusal(purpose, now=now)
     refused = select(Journey.id).select_from(people(purpose)).join(Journey, mine).where(due)
-    journeys.move(session, Journey.id.in_(refused.where(why == "paused")), to="paused")
+    journeys.change_state(session, Journey.id.in_(refused.where(why == "paused")), to="paused")
     final = Journey.id.in_(refused.where(why.is_not(None), why != "paused"))
-    journeys.move(session, due, final | ~exists().where(mine), to="left")
+    journeys.change_state(session, due, final | ~exists().where(mine), to="left")
 
 
-def _pass_step(session: Session, schedule: Schedule, step: str, until: datetime) -> None:
+def _skip_step(session: Session, schedule: Schedule, step: str, until: datetime) -> None:
     """Move on whoever waits for a step that is due by `until`, each from the moment it was due."""
     due = (Journey.state == journeys.WAITING, Journey.sequence == schedule.name, Journey.step == step)
     while True:
         found = session.execute(
             select(Journey.id, Journey.due_at, Journey.zone)
             .where(*due, Journey.due_at <= until)
-            .limit(PASSED_AT_ONCE)
+            .limit(SKIPPED_AT_ONCE)
         ).all()
 
         def alike(journey: Any) -> tuple[datetime, str]:
@@ -270,18 +276,20 @@ def _pass_step(session: Session, schedule: Schedule, step: str, until: datetime)
         for (due_at, _), same in groupby(sorted(found, key=alike), key=alike):
             these = Journey.id.in_([journey.id for journey in same])
             _advance(session, schedule, step, *due, these, now=due_at)
-        if len(found) < PASSED_AT_ONCE:
+        if len(found) < SKIPPED_AT_ONCE:
             return
 
 
 def _advance(
     session: Session, schedule: Schedule, step: str, *where: ColumnElement[bool], now: datetime
 ) -> None:
-    following = schedule.after(step)
+    following = schedule.next_step(step)
     if following is None:
-        journeys.move(session, *where, to="done")
+        journeys.change_state(session, *where, to="done")
         return
     for zone in session.scalars(select(Journey.zone).where(*where).distinct()).all():
         # The opening after the delay, so that no tick looks at whoever waits for Monday before Monday.
         due_at = following.next_open(due_after(now, days=following.delay_days, zone=zone), zone)
-        journeys.move(session, *where, Journey.zone == zone, to="waiting", step=following.name, due_at=due_at)
+        journeys.change_state(
+            session, *where, Journey.zone == zone, to="waiting", step=following.name, due_at=due_at
+        )

@@ -24,31 +24,31 @@ from lists.contacts import Contact
 from lists.directory import Listing
 from lists.subscriptions import Subscription
 from mailer.compose.editions import Editions
-from mailer.compose.source import Addressed, Content, Refusal
+from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.coordination import counters, signup_throttle
 from mailer.coordination.counters import StoredCounter
 from mailer.coordination.send_hold import Restore
 from mailer.coordination.suspensions import Suspension
 from mailer.library import law_cards
-from mailer.library.law_cards import FactCard
+from mailer.library.law_cards import LawCard
 from mailer.library.resources import MISSING_LINK
 from mailer.outbox import held_messages, outbox
 from mailer.outbox.outbox import HELD, UNKNOWN, OutboxRow, Result
 from mailer.policy import POLICY
 
 KIND = "notice"
-APART = timedelta(days=1)  # between two mails
-AGAIN = timedelta(days=7)  # before the same list is told once more
-LATELY = timedelta(days=1)  # as long as the counts of brakes are kept
+MAIL_INTERVAL = timedelta(days=1)  # between two mails
+REPEAT_INTERVAL = timedelta(days=7)  # before the same list is told once more
+SIGNUP_WINDOW = timedelta(days=1)  # as long as the counts of brakes are kept
 NOTHING_WAITS = "nothing waits any more"
-NOT_TOLD = ("cancelled", "expired", "failed")  # states of a mail that staff have not read
-TO_PEOPLE = [kind for kind, policy in POLICY.items() if not policy.to_staff]
+UNREAD_STATES = ("cancelled", "expired", "failed")  # states of a mail that staff have not read
+PEOPLE_KINDS = [kind for kind, policy in POLICY.items() if not policy.to_staff]
 
-Counted = Select[int, Any]
+CountQuery = Select[int, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matter:
+class DigestCheck:
     """One thing that can wait: how it is counted, how it is said of one and of several, and what to type.
 
     `question` selects how many there are and what tells these from others as many: their newest number or
@@ -56,184 +56,186 @@ class Matter:
     """
 
     name: str
-    question: Callable[[datetime], Counted]
-    one: Mapping[str, str]
-    several: Mapping[str, str]
+    query: Callable[[datetime], CountQuery]
+    singular: Mapping[str, str]
+    plural: Mapping[str, str]
     command: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notice:
+class DigestItem:
     """What waits now: how many, a sentence for each language, and the command that shows it."""
 
     name: str
     number: int
     sentence: Mapping[str, str]
     command: str
-    mark: str
+    fingerprint: str
 
 
-def _all(newest: Any, *where: Any) -> Counted:
+def _count_and_newest(newest: Any, *where: Any) -> CountQuery:
     return select(func.count(), func.max(newest)).where(*where)
 
 
-MATTERS: Sequence[Matter] = (
-    Matter(
+CHECKS: Sequence[DigestCheck] = (
+    DigestCheck(
         name="restore",
-        question=lambda _now: _all(Restore.id, Restore.ended_at.is_(None)),
-        one={
+        query=lambda _now: _count_and_newest(Restore.id, Restore.ended_at.is_(None)),
+        singular={
             "en": "A backup was put back, and nothing is sent until its gap is settled.",
             "es": "Se restauró una copia, y nada se envía hasta que se aclare lo que falta.",
         },
-        several={},
+        plural={},
         command="mailer db status",
     ),
-    Matter(
+    DigestCheck(
         name="pauses",
-        question=lambda _now: _all(Suspension.since),
-        one={
+        query=lambda _now: _count_and_newest(Suspension.since),
+        singular={
             "en": "Mail to one server or domain is paused.",
             "es": "El correo a un servidor o dominio está en pausa.",
         },
-        several={
+        plural={
             "en": "Mail to {number} servers or domains is paused.",
             "es": "El correo a {number} servidores o dominios está en pausa.",
         },
         command="mailer relay list",
     ),
-    Matter(
+    DigestCheck(
         name="resources",
-        question=lambda _now: _all(
+        query=lambda _now: _count_and_newest(
             OutboxRow.id, OutboxRow.state == HELD, OutboxRow.why.startswith(MISSING_LINK)
         ),
-        one={
+        singular={
             "en": "One email waits for a resource that nobody has given.",
             "es": "Un correo espera un recurso que nadie ha dado.",
         },
-        several={
+        plural={
             "en": "{number} emails wait for a resource that nobody has given.",
             "es": "{number} correos esperan un recurso que nadie ha dado.",
         },
         command="mailer resource list",
     ),
-    Matter(
+    DigestCheck(
         name="faults",
-        question=lambda _now: _all(OutboxRow.id, held_messages.is_stopped_by_fault()),
-        one={
+        query=lambda _now: _count_and_newest(OutboxRow.id, held_messages.is_stopped_by_fault()),
+        singular={
             "en": "One email waits because of a fault of ours.",
             "es": "Un correo espera por una falla nuestra.",
         },
-        several={
+        plural={
             "en": "{number} emails wait because of a fault of ours.",
             "es": "{number} correos esperan por una falla nuestra.",
         },
         command="mailer outbox retry",
     ),
-    Matter(
+    DigestCheck(
         name="servers",
-        question=lambda _now: _all(OutboxRow.id, held_messages.is_stopped_by_server()),
-        one={
+        query=lambda _now: _count_and_newest(OutboxRow.id, held_messages.is_stopped_by_server()),
+        singular={
             "en": "One email waits for a mail server that can send it.",
             "es": "Un correo espera un servidor que lo pueda enviar.",
         },
-        several={
+        plural={
             "en": "{number} emails wait for a mail server that can send them.",
             "es": "{number} correos esperan un servidor que los pueda enviar.",
         },
         command="mailer outbox retry",
     ),
-    Matter(
+    DigestCheck(
         name="unknown",
-        question=lambda _now: _all(OutboxRow.id, OutboxRow.state == UNKNOWN, OutboxRow.kind.in_(TO_PEOPLE)),
-        one={
+        query=lambda _now: _count_and_newest(
+            OutboxRow.id, OutboxRow.state == UNKNOWN, OutboxRow.kind.in_(PEOPLE_KINDS)
+        ),
+        singular={
             "en": "One email may have arrived or not, and you decide about it.",
             "es": "No se sabe si un correo llegó, y usted decide qué hacer.",
         },
-        several={
+        plural={
             "en": "{number} emails may have arrived or not, and you decide about them.",
             "es": "No se sabe si {number} correos llegaron, y usted decide qué hacer.",
         },
         command="mailer outbox unknown",
     ),
-    Matter(
+    DigestCheck(
         name="applications",
-        question=lambda _now: _all(Listing.id, Listing.state == "waiting"),
-        one={
+        query=lambda _now: _count_and_newest(Listing.id, Listing.state == "waiting"),
+        singular={
             "en": "One congregation or organization waits to be approved for the map.",
             "es": "Una congregación u organización espera su aprobación para el mapa.",
         },
-        several={
+        plural={
             "en": "{number} congregations or organizations wait to be approved for the map.",
             "es": "{number} congregaciones u organizaciones esperan su aprobación para el mapa.",
         },
         command="mailer organizer list",
     ),
-    Matter(
+    DigestCheck(
         name="expired",
-        question=lambda now: _all(FactCard.checked_on, law_cards.has_expired(now)),
-        one={
+        query=lambda now: _count_and_newest(LawCard.checked_on, law_cards.is_expired(now)),
+        singular={
             "en": "One card on present law was not checked in time and is left out.",
             "es": "Una ficha sobre la ley actual no se revisó a tiempo y ya no se muestra.",
         },
-        several={
+        plural={
             "en": "{number} cards on present law were not checked in time and are left out.",
             "es": "{number} fichas sobre la ley actual no se revisaron a tiempo y ya no se muestran.",
         },
         command="mailer fact list",
     ),
-    Matter(
+    DigestCheck(
         name="expiring",
-        question=lambda now: _all(FactCard.checked_on, law_cards.expires_soon(now)),
-        one={
+        query=lambda now: _count_and_newest(LawCard.checked_on, law_cards.is_expiring(now)),
+        singular={
             "en": "One card on present law must be checked within two weeks.",
             "es": "Una ficha sobre la ley actual se debe revisar dentro de dos semanas.",
         },
-        several={
+        plural={
             "en": "{number} cards on present law must be checked within two weeks.",
             "es": "{number} fichas sobre la ley actual se deben revisar dentro de dos semanas.",
         },
         command="mailer fact list",
     ),
-    Matter(
+    DigestCheck(
         name="sign_ups",
-        question=lambda now: _all(
+        query=lambda now: _count_and_newest(
             StoredCounter.since,
             StoredCounter.what.in_(
                 (signup_throttle.NETWORK_LIMIT_REACHED, signup_throttle.TOTAL_LIMIT_REACHED)
             ),
-            StoredCounter.since >= counters.floor_to_step(now - LATELY),
+            StoredCounter.since >= counters.floor_to_step(now - SIGNUP_WINDOW),
         ),
-        one={
+        singular={
             "en": "So many sign-ups came at once that some were turned away in the last day.",
             "es": "Llegaron tantas inscripciones a la vez que en el último día se rechazaron algunas.",
         },
-        several={},
+        plural={},
         command="mailer list",
     ),
 )
 
 
-def what_waits(session: Session, *, now: datetime) -> Sequence[Notice]:
+def list_items(session: Session, *, now: datetime) -> Sequence[DigestItem]:
     """Return what waits for staff at `now`, the most urgent first."""
     waiting = []
-    for matter in MATTERS:
-        number, newest = session.execute(matter.question(now)).one()
+    for matter in CHECKS:
+        number, newest = session.execute(matter.query(now)).one()
         if number:
-            said = matter.one if number == 1 else matter.several or matter.one
+            said = matter.singular if number == 1 else matter.plural or matter.singular
             waiting.append(
-                Notice(
+                DigestItem(
                     name=matter.name,
                     number=number,
                     sentence={lang: words.format(number=f"{number:,}") for lang, words in said.items()},
                     command=matter.command,
-                    mark=f"{matter.name} {number} {newest}",
+                    fingerprint=f"{matter.name} {number} {newest}",
                 )
             )
     return waiting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notices:
+class StaffDigest:
     """The source of the kind `notice`; `staff` is where it goes, None where nobody wants it by mail.
 
     The address has a contact as every reader has. It is on no list, so nothing else is ever sent to it and no
@@ -246,7 +248,7 @@ class Notices:
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
         """Put the mail that tells what waits into the outbox, when it is time for one."""
-        self._forget_former(session)
+        self._erase_former_contacts(session)
         due = self.next_due(session, now=now)
         if self.staff is None or due is None or due > now:
             return 0
@@ -257,28 +259,28 @@ class Notices:
             kind=KIND,
             list="",
             contact_id=contact.id,
-            edition_id=self.editions.current(session, KIND, KIND, now=now),
+            edition_id=self.editions.get_current_id(session, KIND, KIND, now=now),
             now=now,
-            ref=_marked(what_waits(session, now=now)),
+            ref=_hash_items(list_items(session, now=now)),
         )
 
     def compose(
-        self, session: Session, letters: Sequence[Addressed], *, now: datetime
-    ) -> Mapping[int, Content | Refusal]:
+        self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
+    ) -> Mapping[int, MessageContent | Refusal]:
         """Say what waits now, in the reader's language; what is done by now is not told any more."""
-        waiting = what_waits(session, now=now)
+        waiting = list_items(session, now=now)
         if not waiting:
-            return {each.entry.id: Refusal(state="cancelled", why=NOTHING_WAITS) for each in letters}
-        absent = {f"waits_{matter.name}": "" for matter in MATTERS}
+            return {each.entry.id: Refusal(state="cancelled", why=NOTHING_WAITS) for each in messages}
+        absent = {f"waits_{matter.name}": "" for matter in CHECKS}
         return {
-            each.entry.id: Content(
+            each.entry.id: MessageContent(
                 fields=absent
                 | {
-                    f"waits_{notice.name}": f"{notice.sentence[each.reader.language]} → {notice.command}"
+                    f"waits_{notice.name}": f"{notice.sentence[each.recipient.language]} → {notice.command}"
                     for notice in waiting
                 }
             )
-            for each in letters
+            for each in messages
         }
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
@@ -286,9 +288,9 @@ class Notices:
 
     def next_due(self, session: Session, *, now: datetime) -> datetime | None:
         """Return when staff are to be told next; None while nothing waits, or nobody is to be told."""
-        if not self.reachable(session):
+        if not self.is_reachable(session):
             return None
-        waiting = what_waits(session, now=now)
+        waiting = list_items(session, now=now)
         if not waiting:
             return None
         assert self.staff is not None
@@ -301,14 +303,14 @@ class Notices:
         ).one_or_none()
         if last is None:
             return now
-        unchanged = last.ref == _marked(waiting) and last.state not in NOT_TOLD
-        return last.queued_at + (AGAIN if unchanged else APART)  # type: ignore[no-any-return]
+        unchanged = last.ref == _hash_items(waiting) and last.state not in UNREAD_STATES
+        return last.queued_at + (REPEAT_INTERVAL if unchanged else MAIL_INTERVAL)  # type: ignore[no-any-return]
 
-    def reachable(self, session: Session) -> bool:
+    def is_reachable(self, session: Session) -> bool:
         """Tell whether there is an address of staff, and one that may be written to."""
         return self.staff is not None and suppressions.reason(session, self.staff.digest) is None
 
-    def _forget_former(self, session: Session) -> None:
+    def _erase_former_contacts(self, session: Session) -> None:
         """Erase the contact of an address that is no longer the staff's and was never anything else."""
         told = select(OutboxRow.contact_id).where(OutboxRow.kind == KIND).distinct()
         nobody_else = (
@@ -320,7 +322,7 @@ class Notices:
             contacts.erase(session, number)
 
 
-def _marked(waiting: Sequence[Notice]) -> int:
+def _hash_items(items: Sequence[DigestItem]) -> int:
     """Return a number that stands for this list of notices, and for no other."""
-    said = "\n".join(notice.mark for notice in waiting).encode()
+    said = "\n".join(notice.fingerprint for notice in items).encode()
     return int.from_bytes(hashlib.sha256(said).digest()[:7])

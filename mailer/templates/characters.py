@@ -7,7 +7,7 @@ _UNSENDABLE = re.compile(
 )
 
 
-def refusal(text: str, what: str) -> str:
+def describe_unsendable(text: str, label: str) -> str:
     """Return the sentence that says which character of a line must go and where it is, "" where none must.
 
     `what` begins the sentence, such as "The subject"; places are counted from 1.
@@ -16,15 +16,15 @@ def refusal(text: str, what: str) -> str:
     if found is None:
         return ""
     sign, place = found[0], found.start() + 1
-    kind = _kind(sign)
-    return f"{what} holds {kind} (U+{ord(sign):04X}) at place {place:,}; take it out."
+    kind = _name_kind(sign)
+    return f"{label} holds {kind} (U+{ord(sign):04X}) at place {place:,}; take it out."
 
 
-def _kind(sign: str) -> str:
-    if "\ud800" <= sign <= "\udfff":
+def _name_kind(character: str) -> str:
+    if "\ud800" <= character <= "\udfff":
         return "half a character"
-    if "\u202a" <= sign <= "\u202e" or "\u2066" <= sign <= "\u2069":
+    if "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069":
         return "a mark that turns the direction of writing"
-    if sign in "\n\r\x0b\x0c\x85\u2028\u2029":
+    if character in "\n\r\x0b\x0c\x85\u2028\u2029":
         return "a line break"
     return "a control character"

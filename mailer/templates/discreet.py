@@ -6,16 +6,18 @@ from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True)
-class Neutral:
+class DiscreetWording:
     """The name in From, the subject, and the title of a calendar entry, in one language."""
 
     sender: str
     subject: str
-    call: str
+    event_title: str
 
     @classmethod
     def from_words(cls, words: Mapping[str, str]) -> Self:
         """Read them from the words of a language's frame."""
         return cls(
-            sender=words["discreet_sender"], subject=words["discreet_subject"], call=words["discreet_call"]
+            sender=words["discreet_sender"],
+            subject=words["discreet_subject"],
+            event_title=words["discreet_call"],
         )

@@ -17,24 +17,24 @@ _BLOCK_VALUES = ("|", ">", "|-", ">-")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class FrontMatterValue:
     """What stands behind one key; either `value` or `inner` is filled, `line` counts from 1."""
 
     value: str
     line: int
-    inner: Mapping[str, "Entry"] = field(default_factory=dict)
+    nested: Mapping[str, "FrontMatterValue"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matter:
+class FrontMatter:
     """A text taken apart: its entries, and the body that starts at line `first_line` of the file."""
 
-    entries: Mapping[str, Entry]
+    values: Mapping[str, FrontMatterValue]
     body: str
     first_line: int
 
 
-def read(text: str, *, path: str, keys: tuple[str, ...]) -> Matter:
+def read(text: str, *, path: str, keys: tuple[str, ...]) -> FrontMatter:
     """Take the front matter off a text.
 
     Raises BrokenTemplate when there is none, it is not closed, a line cannot be read or a key not in `keys`.
@@ -50,17 +50,17 @@ def read(text: str, *, path: str, keys: tuple[str, ...]) -> Matter:
     end = next((number for number in range(top + 1, len(lines)) if lines[number].rstrip() == _FENCE), None)
     if end is None:
         raise BrokenTemplate('The "---" that ends the lines at the top is missing.', path=path, line=top + 1)
-    entries = _entries(lines[top + 1 : end], first=top + 2, path=path)
+    entries = _parse_values(lines[top + 1 : end], first=top + 2, path=path)
     for key, entry in entries.items():
         if key not in keys:
-            raise BrokenTemplate(_unknown(key, keys), path=path, line=entry.line)
-    return Matter(entries=entries, body="\n".join(lines[end + 1 :]), first_line=end + 2)
+            raise BrokenTemplate(_describe_unknown_key(key, keys), path=path, line=entry.line)
+    return FrontMatter(values=entries, body="\n".join(lines[end + 1 :]), first_line=end + 2)
 
 
-def _entries(lines: list[str], *, first: int, path: str) -> dict[str, Entry]:
+def _parse_values(lines: list[str], *, first: int, path: str) -> dict[str, FrontMatterValue]:
     """Read the lines between the fences."""
-    entries: dict[str, Entry] = {}
-    inner: dict[str, Entry] | None = None
+    entries: dict[str, FrontMatterValue] = {}
+    inner: dict[str, FrontMatterValue] | None = None
     for number, line in enumerate(lines, first):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -72,7 +72,7 @@ def _entries(lines: list[str], *, first: int, path: str) -> dict[str, Entry]:
         indented, key, value = (
             bool(match[1]),
             match[2].lower(),
-            _value(match[3] or "", path=path, line=number),
+            _unquote(match[3] or "", path=path, line=number),
         )
         if indented and inner is None:
             raise BrokenTemplate(
@@ -84,14 +84,16 @@ def _entries(lines: list[str], *, first: int, path: str) -> dict[str, Entry]:
         if key in place:
             raise BrokenTemplate(f"“{key}” stands here twice. Keep one.", path=path, line=number)
         if indented:
-            place[key] = Entry(value=value, line=number)
+            place[key] = FrontMatterValue(value=value, line=number)
         else:
             inner = {} if not value else None
-            entries[key] = Entry(value=value, line=number, inner=inner if inner is not None else {})
+            entries[key] = FrontMatterValue(
+                value=value, line=number, nested=inner if inner is not None else {}
+            )
     return entries
 
 
-def _value(text: str, *, path: str, line: int) -> str:
+def _unquote(text: str, *, path: str, line: int) -> str:
     """Return a value without the blanks and the one pair of quotes around it."""
     text = text.strip()
     if text in _BLOCK_VALUES:
@@ -101,7 +103,7 @@ def _value(text: str, *, path: str, line: int) -> str:
     return text
 
 
-def _unknown(key: str, keys: tuple[str, ...]) -> str:
+def _describe_unknown_key(key: str, keys: tuple[str, ...]) -> str:
     """Return the sentence for a key nobody knows."""
     near = get_close_matches(key, keys, n=1)
     instead = f"Did you mean “{near[0]}”?" if near else f"The keys are: {', '.join(keys)}."

@@ -13,7 +13,7 @@ from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
 from lists.errors import BrokenTemplate
-from mailer.templates.placeholders import Tags
+from mailer.templates.placeholders import Placeholders
 
 _ADDRESS = re.compile(r"https?://[^\s/]+\S*|mailto:[^\s@]+@[^\s@]+", re.IGNORECASE)
 _HTML = re.compile(r"</?[A-Za-z][^<>]*>|<!--|<\?|<![A-Z]")
@@ -23,14 +23,14 @@ _WIDTH_OF_A_FIELD = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Converted:
+class ConvertedBody:
     """One body in its two forms, tags still hidden."""
 
     html: str
     text: str
 
 
-def convert(body: str, *, tags: Tags, path: str, lines: Sequence[int]) -> Converted:
+def convert(body: str, *, placeholders: Placeholders, path: str, lines: Sequence[int]) -> ConvertedBody:
     """Turn Markdown into HTML and text.
 
     `lines[i]` is the line in the file of the body's line i. A paragraph that holds only one link becomes the
@@ -38,17 +38,21 @@ def convert(body: str, *, tags: Tags, path: str, lines: Sequence[int]) -> Conver
     """
     parser = _parser()
     tokens = parser.parse(body)
-    where = _Where(path=path, lines=lines)
-    _check(tokens, tags, where)
+    where = _SourceMap(path=path, lines=lines)
+    _check(tokens, placeholders, where)
     for number, token in enumerate(tokens):
-        if _stands_alone(tokens, number, tags):
+        if _is_statement_paragraph(tokens, number, placeholders):
             _unwrap(tokens, number)
-        elif token.type == "inline" and token.level == 1 and _only_link(token.children or (), tags):
+        elif (
+            token.type == "inline" and token.level == 1 and _is_only_link(token.children or (), placeholders)
+        ):
             tokens[number - 1].attrSet("class", "button")
         elif token.type == "fence":
             token.info = ""
     html = parser.renderer.render(tokens, parser.options, {})
-    return Converted(html=html, text=_Text(tags).blocks(SyntaxTreeNode(tokens).children))
+    return ConvertedBody(
+        html=html, text=_PlainTextWriter(placeholders).blocks(SyntaxTreeNode(tokens).children)
+    )
 
 
 def _parser() -> MarkdownIt:
@@ -59,7 +63,7 @@ def _parser() -> MarkdownIt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Where:
+class _SourceMap:
     """Where a piece of the body stands in its file."""
 
     path: str
@@ -71,16 +75,26 @@ class _Where:
         return BrokenTemplate(sentence, path=self.path, line=line)
 
 
-def _check(tokens: Sequence[Token], tags: Tags, where: _Where) -> None:
+def _check(tokens: Sequence[Token], placeholders: Placeholders, source_map: _SourceMap) -> None:
     """Refuse pictures, unsafe links, and conditions that begin in one paragraph and end in another."""
     open_blocks: list[int] = []
     conditions: list[tuple[int, ...]] = []
     for number, token in enumerate(tokens):
         if token.type == "inline":
-            inside = open_blocks[:-1] if _stands_alone(tokens, number, tags) else open_blocks
-            _check_inline(token, tags=tags, where=where, inside=inside, conditions=conditions)
+            inside = (
+                open_blocks[:-1] if _is_statement_paragraph(tokens, number, placeholders) else open_blocks
+            )
+            _check_inline(
+                token, placeholders=placeholders, source_map=source_map, inside=inside, conditions=conditions
+            )
         elif token.type == "fence":
-            _check_conditions(token.content, tags=tags, where=where, place=(number,), conditions=conditions)
+            _check_conditions(
+                token.content,
+                placeholders=placeholders,
+                source_map=source_map,
+                place=(number,),
+                conditions=conditions,
+            )
         elif token.nesting == 1:
             open_blocks.append(number)
         elif token.nesting == -1:
@@ -88,7 +102,12 @@ def _check(tokens: Sequence[Token], tags: Tags, where: _Where) -> None:
 
 
 def _check_inline(
-    inline: Token, *, tags: Tags, where: _Where, inside: Sequence[int], conditions: list[tuple[int, ...]]
+    inline: Token,
+    *,
+    placeholders: Placeholders,
+    source_map: _SourceMap,
+    inside: Sequence[int],
+    conditions: list[tuple[int, ...]],
 ) -> None:
     """Check one stretch of running text; `conditions` holds the place of each open `{% if %}`."""
     row = inline.map[0] if inline.map else 0
@@ -97,17 +116,19 @@ def _check_inline(
         if token.type in ("softbreak", "hardbreak"):
             row += 1
         elif token.type == "image":
-            raise where.broken("Pictures cannot be used in a mail. Link to a page that shows it.", row)
+            raise source_map.broken("Pictures cannot be used in a mail. Link to a page that shows it.", row)
         elif token.type == "link_open":
-            _check_link(str(token.attrGet("href") or ""), tags=tags, where=where, row=row)
+            _check_link(
+                str(token.attrGet("href") or ""), placeholders=placeholders, source_map=source_map, row=row
+            )
             token.attrs.pop("title", None)
         elif token.type == "text" and (html := _HTML.search(token.content)):
-            shown = tags.restore(html[0][:40])
-            raise where.broken(
+            shown = placeholders.restore(html[0][:40])
+            raise source_map.broken(
                 f"HTML cannot be used here ({shown}). Write Markdown; a note goes in {{# #}}.", row
             )
         elif token.type == "text" and "](" in token.content:
-            raise where.broken(
+            raise source_map.broken(
                 "This link cannot be read. Write [words](https://address), without blanks.", row
             )
         if token.nesting == 1:
@@ -115,14 +136,21 @@ def _check_inline(
         elif token.nesting == -1:
             place.pop()
         at = (*place, number) if token.type == "code_inline" else tuple(place)
-        _check_conditions(token.content, tags=tags, where=where, place=at, conditions=conditions)
+        _check_conditions(
+            token.content, placeholders=placeholders, source_map=source_map, place=at, conditions=conditions
+        )
 
 
 def _check_conditions(
-    text: str, *, tags: Tags, where: _Where, place: tuple[int, ...], conditions: list[tuple[int, ...]]
+    text: str,
+    *,
+    placeholders: Placeholders,
+    source_map: _SourceMap,
+    place: tuple[int, ...],
+    conditions: list[tuple[int, ...]],
 ) -> None:
     """Refuse a condition whose tags stand in different places of the page, which would tear its elements."""
-    for tag in tags.found(text):
+    for tag in placeholders.find_all(text):
         if tag.word == "if":
             conditions.append(place)
         elif tag.word and conditions and conditions[-1] != place:
@@ -130,30 +158,30 @@ def _check_conditions(
                 f"This {{% {tag.word} %}} stands in another paragraph, list or emphasis than its "
                 "{% if %}. Put both inside the same one, or each on a line of its own."
             )
-            raise BrokenTemplate(sentence, path=where.path, line=tag.line)
+            raise BrokenTemplate(sentence, path=source_map.path, line=tag.line)
         elif tag.word == "endif" and conditions:
             conditions.pop()
 
 
-def _check_link(target: str, *, tags: Tags, where: _Where, row: int) -> None:
+def _check_link(target: str, *, placeholders: Placeholders, source_map: _SourceMap, row: int) -> None:
     """Refuse a target that is neither one address field nor a plain web or mail address."""
-    tag = tags.at(target)
+    tag = placeholders.get(target)
     if tag is not None and tag.link:
         return
-    if tags.found(target):
-        raise where.broken(
+    if placeholders.find_all(target):
+        raise source_map.broken(
             "A link leads to one address field alone, such as {{ toolkit_url }}; its name ends in _url, and "
             "nothing stands before or after it.",
             row,
         )
     if not _ADDRESS.fullmatch(target):
-        raise where.broken(
+        raise source_map.broken(
             f"A link may lead to an address with https://, http:// or mailto:, not to “{target[:60]}”.",
             row,
         )
 
 
-def _only_link(children: Sequence[Token], tags: Tags) -> bool:
+def _is_only_link(children: Sequence[Token], placeholders: Placeholders) -> bool:
     """Tell whether a stretch of text is one link and nothing else but conditions around it."""
     depth = links = 0
     for token in children:
@@ -161,17 +189,17 @@ def _only_link(children: Sequence[Token], tags: Tags) -> bool:
             links += 1
         depth += token.nesting
         outside = depth == 0 and token.type not in ("link_close", "softbreak")
-        if outside and token.content.strip() and not tags.only_statements(token.content):
+        if outside and token.content.strip() and not placeholders.has_only_statements(token.content):
             return False
     return links == 1
 
 
-def _stands_alone(tokens: Sequence[Token], number: int, tags: Tags) -> bool:
+def _is_statement_paragraph(tokens: Sequence[Token], number: int, placeholders: Placeholders) -> bool:
     """Tell whether a stretch of text is a paragraph of statements alone."""
     return (
         tokens[number].type == "inline"
         and tokens[number - 1].type == "paragraph_open"
-        and tags.only_statements(tokens[number].content)
+        and placeholders.has_only_statements(tokens[number].content)
     )
 
 
@@ -183,11 +211,11 @@ def _unwrap(tokens: list[Token], number: int) -> None:
         tokens[edge] = Token("html_block", "", 0, content="")
 
 
-class _Text:
+class _PlainTextWriter:
     """Writes a parsed body as plain text: a line a paragraph, no marks of emphasis, addresses in full."""
 
-    def __init__(self, tags: Tags) -> None:
-        self._tags = tags
+    def __init__(self, placeholders: Placeholders) -> None:
+        self._placeholders = placeholders
 
     def blocks(self, nodes: Sequence[SyntaxTreeNode]) -> str:
         """Write blocks one below the other; statements between them add no line."""
@@ -219,8 +247,8 @@ class _Text:
     def _heading(self, node: SyntaxTreeNode) -> str:
         """Write a heading with a line under it, about as long as its words."""
         words = self._inline(node.children[0], button=False)
-        width = len(self._tags.pattern.sub("", words))
-        width += sum(_WIDTH_OF_A_FIELD for tag in self._tags.found(words) if not tag.word)
+        width = len(self._placeholders.pattern.sub("", words))
+        width += sum(_WIDTH_OF_A_FIELD for tag in self._placeholders.find_all(words) if not tag.word)
         line = ("=" if node.tag == "h1" else "-") * max(3, min(width, _WIDEST_UNDERLINE))
         return f"{words}\n{line}"
 
@@ -240,7 +268,9 @@ class _Text:
 
     def _inline(self, node: SyntaxTreeNode, *, button: bool) -> str:
         """Write running text; one link alone becomes `label: address`, or a button of two lines."""
-        alone = _only_link([token for child in node.children for token in child.to_tokens()], self._tags)
+        alone = _is_only_link(
+            [token for child in node.children for token in child.to_tokens()], self._placeholders
+        )
         return "".join(self._piece(child, alone=alone, button=button) for child in node.children)
 
     def _piece(self, node: SyntaxTreeNode, *, alone: bool, button: bool) -> str:

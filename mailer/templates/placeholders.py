@@ -14,7 +14,7 @@ _BRACE = '{{ "{" }}'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tag:
+class Placeholder:
     """One tag as written.
 
     `word` is "" for a field and the first word of a statement ("if", "else"); `link` is True when the tag is
@@ -27,7 +27,7 @@ class Tag:
     line: int
 
 
-class Tags:
+class Placeholders:
     """All tags of one template, each known by its mark."""
 
     def __init__(self, *, avoid: Iterable[str]) -> None:
@@ -37,26 +37,26 @@ class Tags:
         while word in texts:
             word += "k"
         self._word = word
-        self._all: list[Tag] = []
+        self._all: list[Placeholder] = []
         self.pattern = re.compile(rf"{word}(\d+)z")
 
-    def hide(self, tag: Tag) -> str:
+    def hide(self, placeholder: Placeholder) -> str:
         """Keep the tag and return the mark that stands for it."""
-        self._all.append(tag)
+        self._all.append(placeholder)
         return f"{self._word}{len(self._all) - 1}z"
 
-    def at(self, mark: str) -> Tag | None:
+    def get(self, mark: str) -> Placeholder | None:
         """Return the tag when the text is exactly one mark, else None."""
         match = self.pattern.fullmatch(mark)
         return self._all[int(match[1])] if match else None
 
-    def found(self, text: str) -> list[Tag]:
+    def find_all(self, text: str) -> list[Placeholder]:
         """Return the tags whose marks stand in the text, in order."""
         return [self._all[int(match[1])] for match in self.pattern.finditer(text)]
 
-    def only_statements(self, text: str) -> bool:
+    def has_only_statements(self, text: str) -> bool:
         """Tell whether the text holds statements, and nothing else but blanks."""
-        tags = self.found(text)
+        tags = self.find_all(text)
         return bool(tags) and all(tag.word for tag in tags) and not self.pattern.sub("", text).strip()
 
     def restore(self, text: str) -> str:

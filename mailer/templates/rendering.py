@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lists.errors import BadInput, BrokenTemplate
 from mailer.templates import characters, markdown, sandbox
-from mailer.templates.placeholders import Tag, Tags
+from mailer.templates.placeholders import Placeholder, Placeholders
 
 MOST_CHARACTERS = 50_000
 MOST_SUBJECT = (
@@ -35,12 +35,14 @@ _ELEMENT = re.compile(r"<[a-z](?:[^>\"']|\"[^\"]*\"|'[^']*')*>", re.I | re.S)
 _HREF = re.compile(r"\shref=\"([^\"]*)\"")
 _SAFE_ADDRESS = re.compile(r"(?:https?://|mailto:)[^\s<>\"'\\]+", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
-_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]+")  # marks that turn the direction of the text after them
+_BIDI_CONTROLS = re.compile(
+    "[\u202a-\u202e\u2066-\u2069]+"
+)  # marks that turn the direction of the text after them
 _BREAKS = re.compile(r"[\t\n]+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class TemplateSource:
     """One language of a template as read from `path`; the body starts at its line `first_line`."""
 
     subject: str
@@ -64,7 +66,7 @@ class Frame:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compiled:
+class CompiledTemplate:
     """Template sources with the frame included, ready to be kept; `names` holds every field used in them."""
 
     subject: str
@@ -74,7 +76,7 @@ class Compiled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rendered:
+class RenderedMessage:
     """What one recipient reads; lines end in a bare newline.
 
     `pieces` is the HTML as it was put together: the template's own text and, between, this reader's values.
@@ -90,7 +92,7 @@ class Rendered:
         return "".join(self.pieces)
 
 
-def compile(source: Source, *, frame: Frame, fields: frozenset[str]) -> Compiled:  # noqa: A001
+def compile_template(source: TemplateSource, *, frame: Frame, fields: frozenset[str]) -> CompiledTemplate:
     """Turn one language of a template into what is rendered for each recipient.
 
     Markdown becomes HTML and text, the frame is put around both, styles move to the elements.
@@ -103,8 +105,8 @@ def compile(source: Source, *, frame: Frame, fields: frozenset[str]) -> Compiled
             raise BrokenTemplate(
                 f"More than {MOST_CHARACTERS:,} characters. Shorten it.", path=source.path, line=1
             )
-    tags = Tags(avoid=[*parts, frame.css])
-    hide = _Hiding(tags=tags, fields=fields)
+    tags = Placeholders(avoid=[*parts, frame.css])
+    hide = _PlaceholderHider(placeholders=tags, fields=fields)
     subject = hide(source.subject.strip(), path=source.path, line=source.subject_line)
     preview = hide(source.preview.strip(), path=source.path, line=source.preview_line)
     if not subject:
@@ -113,24 +115,24 @@ def compile(source: Source, *, frame: Frame, fields: frozenset[str]) -> Compiled
         raise BrokenTemplate(
             "There is no text below the front matter.", path=source.path, line=source.first_line
         )
-    body = _body(source, tags=tags, hide=hide)
+    body = _convert_body(source, placeholders=tags, hide=hide)
     page, note = f"{frame.path}/frame.html", f"{frame.path}/frame.txt"
     words = {key: hide(word, path=f"{frame.path}/words", line=1) for key, word in frame.words.items()}
     plain = {**words, "subject": subject, "preview": preview}
     safe = {key: entities.escape(text) for key, text in plain.items()}
-    text = _worded(hide(frame.text, path=note, line=1), {**plain, "body": body.text}, path=note)
-    html = _worded(hide(frame.html, path=page, line=1), {**safe, "body": body.html}, path=page)
-    html = _styled(html, css=frame.css, tags=tags, path=page)
+    text = _fill_words(hide(frame.text, path=note, line=1), {**plain, "body": body.text}, path=note)
+    html = _fill_words(hide(frame.html, path=page, line=1), {**safe, "body": body.html}, path=page)
+    html = _inline_styles(html, css=frame.css, placeholders=tags, path=page)
     done = [tags.restore(part) for part in (subject, text, html)]
     # Asked again of what will be compiled: nothing that Markdown or the frame made can be a tag
     # that nobody wrote.
     trees = [_parse(part, path=source.path, line=1) for part in done]
     used = [sandbox.check(tree, fields=fields, path=source.path, line=1) for tree in trees]
     names = frozenset[str]().union(*used)
-    return Compiled(subject=done[0], text=done[1], html=done[2], names=names)
+    return CompiledTemplate(subject=done[0], text=done[1], html=done[2], names=names)
 
 
-def check_source(source: Source) -> None:
+def check_source(source: TemplateSource) -> None:
     """Raise BrokenTemplate for a subject that is too long, or a character that no mail can carry."""
     if len(source.subject) > MOST_SUBJECT:
         raise BrokenTemplate(
@@ -143,11 +145,11 @@ def check_source(source: Source) -> None:
     rows = enumerate(source.body.replace("\r\n", "\n").split("\n"), source.first_line)
     lines += [("This line", row, number) for number, row in rows]
     for what, text, number in lines:
-        if said := characters.refusal(text, what):
+        if said := characters.describe_unsendable(text, what):
             raise BrokenTemplate(said, path=source.path, line=number)
 
 
-def constants(compiled: str) -> frozenset[str]:
+def list_constants(compiled: str) -> frozenset[str]:
     """Return the texts in quotes that a compiled template compares with, or prints."""
     return frozenset(
         node.value
@@ -156,21 +158,23 @@ def constants(compiled: str) -> frozenset[str]:
     )
 
 
-class Renderer:
+class EditionRenderer:
     """One language of an edition, compiled; renders it for recipient after recipient, in any thread."""
 
-    def __init__(self, compiled: Compiled, shared: Mapping[str, str]) -> None:
+    def __init__(self, compiled: CompiledTemplate, shared: Mapping[str, str]) -> None:
         """Take the compiled sources and the values that are the same for everyone."""
         self._names = tuple(sorted(compiled.names))
         self._links = frozenset(name for name in self._names if name.endswith("_url"))
-        self._shared = {name: _shown(value) for name, value in shared.items() if name in compiled.names}
+        self._shared = {
+            name: _strip_controls(value) for name, value in shared.items() if name in compiled.names
+        }
         links = {name: value for name, value in self._shared.items() if value and name in self._links}
         self._unsafe = {name for name, value in links.items() if not _SAFE_ADDRESS.fullmatch(value)}
         self._subject = _TEXT.from_string(compiled.subject)
         self._text = _TEXT.from_string(compiled.text)
         self._html = _HTML.from_string(compiled.html)
 
-    def render(self, fields: Mapping[str, str]) -> Rendered:
+    def render(self, fields: Mapping[str, str]) -> RenderedMessage:
         """Return subject, text and HTML for one recipient.
 
         Every field used must be given, "" where it has no value. Values are shown as they are: never
@@ -181,7 +185,7 @@ class Renderer:
         for name in self._names:
             value = fields.get(name)
             if value is not None:
-                values[name] = value if value.isprintable() else _BREAKS.sub(" ", _shown(value))
+                values[name] = value if value.isprintable() else _BREAKS.sub(" ", _strip_controls(value))
                 if name in self._links and value and not _SAFE_ADDRESS.fullmatch(values[name]):
                     raise _unsafe(name)
             elif name not in values:
@@ -190,14 +194,14 @@ class Renderer:
                 raise _unsafe(name)
         plain = self._text.new_context(values, shared=True)
         safe = self._html.new_context(values, shared=True)
-        return Rendered(
+        return RenderedMessage(
             subject=" ".join("".join(self._subject.root_render_func(plain)).split()),
-            text=_tidied("".join(self._text.root_render_func(plain))),
+            text=_collapse_blank_lines("".join(self._text.root_render_func(plain))),
             pieces=tuple(map(str, self._html.root_render_func(safe))),  # and nothing that escapes again
         )
 
 
-def _tidied(text: str) -> str:
+def _collapse_blank_lines(text: str) -> str:
     """Return a text without blanks at the ends of lines and without two empty lines in a row."""
     lines: list[str] = []
     for line in text.split("\n"):
@@ -211,12 +215,12 @@ def _unsafe(name: str) -> BadInput:
     return BadInput(f"The field “{name}” must hold an address that begins with https:// or http://.")
 
 
-def _shown(value: str) -> str:
+def _strip_controls(value: str) -> str:
     """Return a value without control characters and marks that turn the direction of text."""
-    return _TURNING.sub("", _CONTROL.sub(" ", value.replace("\r\n", "\n")))
+    return _BIDI_CONTROLS.sub("", _CONTROL.sub(" ", value.replace("\r\n", "\n")))
 
 
-def pages(folder: Path) -> jinja2.Environment:
+def create_page_environment(folder: Path) -> jinja2.Environment:
     """Return the environment for the web pages of a folder: all escaped, an unknown field is an error."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
@@ -249,11 +253,11 @@ _TEXT = _environment(autoescape=False)
 _HTML = _environment(autoescape=True)
 
 
-class _Hiding:
+class _PlaceholderHider:
     """Hides the tags of one text after another, each text checked against the grammar first."""
 
-    def __init__(self, *, tags: Tags, fields: frozenset[str]) -> None:
-        self._tags = tags
+    def __init__(self, *, placeholders: Placeholders, fields: frozenset[str]) -> None:
+        self._placeholders = placeholders
         self._fields = fields
 
     def __call__(self, text: str, *, path: str, line: int) -> str:
@@ -263,9 +267,9 @@ class _Hiding:
     def rows(self, text: str, *, path: str, line: int) -> list[tuple[int, str]]:
         """Return each line with its number in the file, tags as marks, lines of mere comments left out."""
         rows: list[tuple[int, str]] = [(line, "")]
-        tags: list[Tag] = []
+        tags: list[Placeholder] = []
         now, commented = line, False
-        for kind, source in _units(text, path=path, line=line):
+        for kind, source in _tokenize(text, path=path, line=line):
             if kind == "data":
                 first, *others = source.split("\n")
                 rows[-1] = (rows[-1][0], rows[-1][1] + first)
@@ -279,8 +283,8 @@ class _Hiding:
             if kind == "comment":
                 commented = True
             else:
-                tags.append(self._tag(kind, source, line=now, path=path))
-                rows[-1] = (rows[-1][0], rows[-1][1] + self._tags.hide(tags[-1]))
+                tags.append(self._build_placeholder(kind, source, line=now, path=path))
+                rows[-1] = (rows[-1][0], rows[-1][1] + self._placeholders.hide(tags[-1]))
             now += source.count("\n")
         sandbox.check_balance(tags, path=path)
         longest = max(tags, key=lambda tag: len(tag.source), default=None)
@@ -288,16 +292,18 @@ class _Hiding:
         sandbox.check(tree, fields=self._fields, path=path, line=line)
         return rows
 
-    def _tag(self, kind: str, source: str, *, path: str, line: int) -> Tag:
+    def _build_placeholder(self, kind: str, source: str, *, path: str, line: int) -> Placeholder:
         """Return one tag; only conditions are allowed among the statements."""
         word = ""
         if kind == "block":
             word = (_FIRST_WORD.match(source) or ("",))[0].lstrip("{%+- \t\n")
             sandbox.check_statement(word, path=path, line=line)
-        return Tag(source=source, word=word, link=_LINK_FIELD.fullmatch(source) is not None, line=line)
+        return Placeholder(
+            source=source, word=word, link=_LINK_FIELD.fullmatch(source) is not None, line=line
+        )
 
 
-def _units(text: str, *, path: str, line: int) -> Iterator[tuple[str, str]]:
+def _tokenize(text: str, *, path: str, line: int) -> Iterator[tuple[str, str]]:
     """Yield plain text ("data"), fields ("variable"), statements ("block") and comments ("comment")."""
     unit = ""
     try:
@@ -312,44 +318,46 @@ def _units(text: str, *, path: str, line: int) -> Iterator[tuple[str, str]]:
                 yield kind.removesuffix("_end"), unit
                 unit = ""
     except jinja2.TemplateSyntaxError as error:
-        raise _unreadable(error, path=path, line=line) from error
+        raise _syntax_error(error, path=path, line=line) from error
 
 
-def _parse(text: str, *, path: str, line: int, suspect: Tag | None = None) -> jinja2.nodes.Template:
+def _parse(text: str, *, path: str, line: int, suspect: Placeholder | None = None) -> jinja2.nodes.Template:
     """Parse a text without compiling it; the suspect is the tag to name when one is beyond all measure."""
     try:
         return _TEXT.parse(text)
     except jinja2.TemplateSyntaxError as error:
-        raise _unreadable(error, path=path, line=line) from error
+        raise _syntax_error(error, path=path, line=line) from error
     except (RecursionError, ValueError, OverflowError, MemoryError) as error:
         sentence = "This tag is too long or too deep. Write a plain field or a short condition."
         raise BrokenTemplate(sentence, path=path, line=suspect.line if suspect else line) from error
 
 
-def _unreadable(error: jinja2.TemplateSyntaxError, *, path: str, line: int) -> BrokenTemplate:
+def _syntax_error(error: jinja2.TemplateSyntaxError, *, path: str, line: int) -> BrokenTemplate:
     """Return our error for one of the template language."""
     reason = (error.message or "it is not written as a template tag").rstrip(".")
     return BrokenTemplate(f"A tag cannot be read: {reason}.", path=path, line=line + error.lineno - 1)
 
 
-def _body(source: Source, *, tags: Tags, hide: _Hiding) -> markdown.Converted:
+def _convert_body(
+    source: TemplateSource, *, placeholders: Placeholders, hide: _PlaceholderHider
+) -> markdown.ConvertedBody:
     """Convert the body; a line of statements alone becomes a block of its own."""
     body: list[str] = []
     lines: list[int] = []
     for number, row in hide.rows(source.body, path=source.path, line=source.first_line):
-        row = _BRACKETED.sub(lambda match: _linked(match[1], tags), row)
-        block = ["", row, ""] if tags.only_statements(row) else [row]
+        row = _BRACKETED.sub(lambda match: _expand_autolink(match[1], placeholders), row)
+        block = ["", row, ""] if placeholders.has_only_statements(row) else [row]
         body += block
         lines += [number] * len(block)
-    return markdown.convert("\n".join(body), tags=tags, path=source.path, lines=lines)
+    return markdown.convert("\n".join(body), placeholders=placeholders, path=source.path, lines=lines)
 
 
-def _linked(mark: str, tags: Tags) -> str:
+def _expand_autolink(mark: str, placeholders: Placeholders) -> str:
     """Return `<{{ page_url }}>` as the link it is meant to be."""
-    return f"[{mark}]({mark})" if tags.at(mark) else f"<{mark}>"
+    return f"[{mark}]({mark})" if placeholders.get(mark) else f"<{mark}>"
 
 
-def _worded(frame: str, words: Mapping[str, str], *, path: str) -> str:
+def _fill_words(frame: str, words: Mapping[str, str], *, path: str) -> str:
     """Replace each `[[word]]` of a frame."""
 
     def word(match: re.Match[str]) -> str:
@@ -363,7 +371,7 @@ def _worded(frame: str, words: Mapping[str, str], *, path: str) -> str:
     return _WORD.sub(word, frame)
 
 
-def _styled(html: str, *, css: str, tags: Tags, path: str) -> str:
+def _inline_styles(html: str, *, css: str, placeholders: Placeholders, path: str) -> str:
     """Move the styles onto the elements, with every tag where it was.
 
     Between elements a tag travels as a comment, because text between the rows of a table would be moved out
@@ -371,24 +379,24 @@ def _styled(html: str, *, css: str, tags: Tags, path: str) -> str:
     """
     pieces, end = [], 0
     for match in _OPAQUE.finditer(html):
-        pieces += [tags.pattern.sub(r"<!--\g<0>-->", html[end : match.start()]), match[0]]
+        pieces += [placeholders.pattern.sub(r"<!--\g<0>-->", html[end : match.start()]), match[0]]
         end = match.end()
-    pieces.append(tags.pattern.sub(r"<!--\g<0>-->", html[end:]))
+    pieces.append(placeholders.pattern.sub(r"<!--\g<0>-->", html[end:]))
     inliner = CSSInliner(keep_at_rules=True, load_remote_stylesheets=False, extra_css=css)
     styled = inliner.inline("".join(pieces))
     for element in _ELEMENT.finditer(styled):
-        rest = _HREF.sub(lambda match: "" if _is_link(match[1], tags) else match[0], element[0])
-        for tag in tags.found(rest):
+        rest = _HREF.sub(lambda match: "" if _is_link(match[1], placeholders) else match[0], element[0])
+        for tag in placeholders.find_all(rest):
             raise BrokenTemplate(
                 f'In an HTML element only a whole address may be a field, as in href="{{{{ leave_url }}}}"; '
                 f"move {tag.source} out of it.",
                 path=path,
                 line=tag.line,
             )
-    return re.sub(rf"<!--({tags.pattern.pattern})-->", r"\1", styled)
+    return re.sub(rf"<!--({placeholders.pattern.pattern})-->", r"\1", styled)
 
 
-def _is_link(value: str, tags: Tags) -> bool:
+def _is_link(value: str, placeholders: Placeholders) -> bool:
     """Tell whether an attribute's value is one address field and nothing else."""
-    tag = tags.at(value)
+    tag = placeholders.get(value)
     return tag is not None and tag.link

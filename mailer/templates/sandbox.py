@@ -10,7 +10,7 @@ from typing import Any
 
 from lists.errors import BrokenTemplate
 from mailer.templates import characters
-from mailer.templates.placeholders import Tag
+from mailer.templates.placeholders import Placeholder
 
 FILTERS = ("capitalize", "default", "lower", "title", "trim", "upper")
 STATEMENTS = ("if", "elif", "else", "endif")
@@ -73,10 +73,10 @@ def check_statement(word: str, *, path: str, line: int) -> None:
     raise BrokenTemplate(f"“{word}” is not known here. {instead}", path=path, line=line)
 
 
-def check_balance(tags: Iterable[Tag], *, path: str) -> None:
+def check_balance(placeholders: Iterable[Placeholder], *, path: str) -> None:
     """Refuse a condition that is never closed, or closed without being opened."""
-    opened: list[Tag] = []
-    for tag in tags:
+    opened: list[Placeholder] = []
+    for tag in placeholders:
         if tag.word == "if":
             opened.append(tag)
         elif tag.word and not opened:
@@ -101,7 +101,7 @@ def check(tree: Any, *, fields: frozenset[str], path: str, line: int) -> frozens
     while waiting:
         node, depth, at = waiting.pop()
         at = line + node.lineno - 1 if node.lineno else at  # some nodes do not know their line
-        sentence = _refusal(node, fields) if depth <= _DEEPEST else _TOO_DEEP
+        sentence = _explain_node(node, fields) if depth <= _DEEPEST else _TOO_DEEP
         if sentence:
             raise BrokenTemplate(sentence, path=path, line=at)
         if type(node).__name__ == "Name":
@@ -110,15 +110,15 @@ def check(tree: Any, *, fields: frozenset[str], path: str, line: int) -> frozens
     return frozenset(names)
 
 
-def _refusal(node: Any, fields: frozenset[str]) -> str:
+def _explain_node(node: Any, fields: frozenset[str]) -> str:
     """Return why a node is refused, "" when it is allowed."""
     kind = type(node).__name__
     if kind == "Name":
-        return _unknown_field(node.name, fields)
+        return _explain_field(node.name, fields)
     if kind == "Const":
-        return _odd_constant(node.value)
+        return _explain_constant(node.value)
     if kind == "Filter":
-        return _odd_filter(node)
+        return _explain_filter(node)
     if kind == "Compare" and any(operand.op in _ORDERED for operand in node.ops):
         compared = (node.expr, *(operand.expr for operand in node.ops))
         return "" if all(map(_is_text, compared)) else _NOT_IN_ORDER
@@ -133,19 +133,21 @@ def _refusal(node: Any, fields: frozenset[str]) -> str:
     return _REFUSED_NODES.get(kind, f"This is not possible in a template. {_PLAIN_INSTEAD}.")
 
 
-def _unknown_field(name: str, fields: frozenset[str]) -> str:
+def _explain_field(name: str, fields: frozenset[str]) -> str:
     """Return what is wrong with a field's name."""
     if name in fields:
         return ""
     near = get_close_matches(name, sorted(fields), n=1)
-    instead = f"Did you mean {{{{ {near[0]} }}}}?" if near else f"The fields are: {_listed(sorted(fields))}."
+    instead = (
+        f"Did you mean {{{{ {near[0]} }}}}?" if near else f"The fields are: {_join_names(sorted(fields))}."
+    )
     return f"There is no field “{name}”. {instead}"
 
 
-def _odd_constant(value: object) -> str:
+def _explain_constant(value: object) -> str:
     """Return what is wrong with a constant."""
     if isinstance(value, str):
-        return characters.refusal(value.replace("\n", " "), "The text in quotes")
+        return characters.describe_unsendable(value.replace("\n", " "), "The text in quotes")
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, int) and abs(value) < _LONGEST_NUMBER:
@@ -153,11 +155,11 @@ def _odd_constant(value: object) -> str:
     return "Only words in quotes and small whole numbers can be written in a tag."
 
 
-def _odd_filter(node: Any) -> str:
+def _explain_filter(node: Any) -> str:
     """Return what is wrong with a filter."""
     if node.name not in FILTERS:
         near = get_close_matches(node.name, FILTERS, n=1)
-        instead = f"Did you mean {near[0]}?" if near else f"The filters are: {_listed(FILTERS)}."
+        instead = f"Did you mean {near[0]}?" if near else f"The filters are: {_join_names(FILTERS)}."
         return f"There is no filter “{node.name}”. {instead}"
     if node.node is None:
         return _REFUSED_STATEMENTS["filter"]
@@ -176,6 +178,6 @@ def _is_text(node: Any) -> bool:
     return kind == "Name" or (kind == "Const" and isinstance(node.value, str))
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     """Return names as a person lists them."""
     return ", ".join(names)

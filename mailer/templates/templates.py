@@ -18,7 +18,7 @@ from lists.contacts import LANGUAGES
 from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
 from lists.errors import BadInput, BrokenTemplate, NotFound
 from mailer.templates import front_matter, rendering
-from mailer.templates.rendering import Compiled, Frame, Renderer, Source
+from mailer.templates.rendering import CompiledTemplate, EditionRenderer, Frame, TemplateSource
 
 MOST_BYTES = 200_000
 LAYOUT = "_layout"
@@ -36,7 +36,7 @@ class Template:
     """An email text under its name, such as `welcome/toolkit`, in each language it is written in."""
 
     name: str
-    sources: Mapping[str, Source]
+    sources: Mapping[str, TemplateSource]
 
 
 class Edition(Base):
@@ -101,50 +101,50 @@ def load(folder: Path, name: str) -> Template:
         if path.is_file():
             if not path.resolve().is_relative_to(home):
                 raise BadInput(f"The template {name} leads out of its folder.")
-            sources[language] = parse(read(path), path=_shown(path))
+            sources[language] = parse(read(path), path=_display_path(path))
     if not sources:
         raise NotFound(f"There is no template {name} in {folder}.")
     return Template(name=name, sources=sources)
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     """Return a path as people know it: from the folder `templates` on, where it is in one."""
     parts = path.parts
     return "/".join(parts[parts.index("templates") :]) if "templates" in parts else path.as_posix()
 
 
-def parse(text: str, *, path: str) -> Source:
+def parse(text: str, *, path: str) -> TemplateSource:
     """Read a template in one language: front matter with subject and preview, then the body."""
-    matter = _matter(text, path=path, keys=("subject", "preview"))
-    for key, entry in matter.entries.items():
-        if entry.inner:
+    matter = _read_front_matter(text, path=path, keys=("subject", "preview"))
+    for key, entry in matter.values.items():
+        if entry.nested:
             raise BrokenTemplate(
                 f"This file has one language. Write the {key} on one line.", path=path, line=entry.line
             )
-    return _source(matter, path=path, body=matter.body, first_line=matter.first_line)
+    return _build_source(matter, path=path, body=matter.body, first_line=matter.first_line)
 
 
-def parse_update(text: str, *, path: str) -> dict[str, Source]:
+def parse_update(text: str, *, path: str) -> dict[str, TemplateSource]:
     """Read an update: one language, or a subject per language and a section for each under `<!-- es -->`.
 
     Raises BrokenTemplate with the line of whatever is missing or contradicts itself.
     """
-    matter = _matter(text, path=path, keys=("subject", "preview", "language"))
-    subject = matter.entries["subject"]
-    sections = _sections(matter, path=path)
-    if subject.inner:
-        languages = tuple(subject.inner)
-        if "language" in matter.entries:
-            line = matter.entries["language"].line
+    matter = _read_front_matter(text, path=path, keys=("subject", "preview", "language"))
+    subject = matter.values["subject"]
+    sections = _split_sections(matter, path=path)
+    if subject.nested:
+        languages = tuple(subject.nested)
+        if "language" in matter.values:
+            line = matter.values["language"].line
             raise BrokenTemplate(
                 'Take the line "language" out: the subject already names its languages.', path=path, line=line
             )
     else:
-        languages = (_language(matter, sections, path=path),)
+        languages = (_choose_language(matter, sections, path=path),)
         sections = sections or {languages[0]: (matter.body, matter.first_line)}
-    _agree(matter, languages, sections, path=path)
+    _check_languages(matter, languages, sections, path=path)
     return {
-        language: _source(
+        language: _build_source(
             matter, path=path, body=sections[language][0], first_line=sections[language][1], language=language
         )
         for language in LANGUAGES
@@ -152,7 +152,7 @@ def parse_update(text: str, *, path: str) -> dict[str, Source]:
     }
 
 
-def frame(folder: Path, language: str) -> Frame:
+def load_frame(folder: Path, language: str) -> Frame:
     """Read what every email of a language wears, from `_layout` in the folder of the email templates."""
     if language not in LANGUAGES:
         raise BadInput(f"“{language[:20]}” is not a language of this service. It has en and es.")
@@ -162,20 +162,22 @@ def frame(folder: Path, language: str) -> Frame:
         words = tomllib.loads(read(path))
     except tomllib.TOMLDecodeError as error:
         match = _TOML_LINE.search(str(error))
-        raise BrokenTemplate(f"{error}.", path=_shown(path), line=int(match[1]) if match else 1) from error
+        raise BrokenTemplate(
+            f"{error}.", path=_display_path(path), line=int(match[1]) if match else 1
+        ) from error
     for key, value in words.items():
         if not isinstance(value, str):
-            raise BrokenTemplate(f"“{key}” must be a text in quotes.", path=_shown(path), line=1)
+            raise BrokenTemplate(f"“{key}” must be a text in quotes.", path=_display_path(path), line=1)
     return Frame(
         html=read(layout / "frame.html"),
         text=read(layout / "frame.txt"),
         css=read(layout / "mail.css"),
         words=words,
-        path=_shown(layout),
+        path=_display_path(layout),
     )
 
 
-def edition(
+def freeze_edition(
     session: Session,
     template: Template,
     *,
@@ -191,12 +193,12 @@ def edition(
     """
     digest = _digest(template, frames=frames, shared=shared)
     wanted = {"called": template.name, "made_of": digest}
-    found = session.scalars(_EXACTLY, wanted).one_or_none()
+    found = session.scalars(_SELECT_EDITION, wanted).one_or_none()
     if found is not None:
         return found
     content = {}
     for language, source in template.sources.items():
-        compiled = rendering.compile(source, frame=frames[language], fields=fields)
+        compiled = rendering.compile_template(source, frame=frames[language], fields=fields)
         content[language] = {
             "subject": compiled.subject,
             "text": compiled.text,
@@ -211,10 +213,10 @@ def edition(
         "shared": {language: dict(shared.get(language, {})) for language in template.sources},
     }
     insert_or_nothing(session, Edition, [row])
-    return session.scalars(_EXACTLY, wanted).one()
+    return session.scalars(_SELECT_EDITION, wanted).one()
 
 
-def renderer(edition: Edition, language: str) -> Renderer:
+def get_renderer(edition: Edition, language: str) -> EditionRenderer:
     """Return what renders an edition in a language, else in English, else in its only one; kept once made."""
     content = edition.content
     chosen = next((wish for wish in (language, LANGUAGES[0]) if wish in content), next(iter(content)))
@@ -223,33 +225,35 @@ def renderer(edition: Edition, language: str) -> Renderer:
         made = _renderers.pop(key, None)
         if made is None:
             part = content[chosen]
-            compiled = Compiled(
+            compiled = CompiledTemplate(
                 subject=part["subject"], text=part["text"], html=part["html"], names=frozenset(part["names"])
             )
-            made = Renderer(compiled, edition.shared.get(chosen, {}))
+            made = EditionRenderer(compiled, edition.shared.get(chosen, {}))
         _renderers[key] = made
         if len(_renderers) > _MOST_RENDERERS:
             del _renderers[next(iter(_renderers))]
     return made
 
 
-_EXACTLY = select(Edition).where(Edition.name == bindparam("called"), Edition.digest == bindparam("made_of"))
-_renderers: dict[tuple[str, bytes, str], Renderer] = {}  # the one used longest ago comes first
+_SELECT_EDITION = select(Edition).where(
+    Edition.name == bindparam("called"), Edition.digest == bindparam("made_of")
+)
+_renderers: dict[tuple[str, bytes, str], EditionRenderer] = {}  # the one used longest ago comes first
 _lock = Lock()
 
 
-def _matter(text: str, *, path: str, keys: tuple[str, ...]) -> front_matter.Matter:
+def _read_front_matter(text: str, *, path: str, keys: tuple[str, ...]) -> front_matter.FrontMatter:
     """Take the front matter off, with a subject in it and a body below it."""
     if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise BrokenTemplate(_TOO_LARGE, path=path, line=1)
     matter = front_matter.read(text, path=path, keys=keys)
-    subject = matter.entries.get("subject")
-    if subject is None or not (subject.value or subject.inner):
+    subject = matter.values.get("subject")
+    if subject is None or not (subject.value or subject.nested):
         line = subject.line if subject else 1
         raise BrokenTemplate(
             'The subject is missing. Add a line "subject: …" at the top.', path=path, line=line
         )
-    for language, entry in subject.inner.items():
+    for language, entry in subject.nested.items():
         if language in LANGUAGES and not entry.value:
             raise BrokenTemplate("The subject is empty.", path=path, line=entry.line)
     if not matter.body.strip():
@@ -261,15 +265,15 @@ def _matter(text: str, *, path: str, keys: tuple[str, ...]) -> front_matter.Matt
     return matter
 
 
-def _source(
-    matter: front_matter.Matter, *, path: str, body: str, first_line: int, language: str = ""
-) -> Source:
+def _build_source(
+    matter: front_matter.FrontMatter, *, path: str, body: str, first_line: int, language: str = ""
+) -> TemplateSource:
     """Return one language of a text."""
-    subject = matter.entries["subject"]
-    subject = subject.inner.get(language, subject)
-    preview = matter.entries.get("preview", front_matter.Entry(value="", line=subject.line))
-    preview = preview.inner.get(language, preview)
-    return Source(
+    subject = matter.values["subject"]
+    subject = subject.nested.get(language, subject)
+    preview = matter.values.get("preview", front_matter.FrontMatterValue(value="", line=subject.line))
+    preview = preview.nested.get(language, preview)
+    return TemplateSource(
         subject=subject.value,
         preview=preview.value,
         body=body,
@@ -280,9 +284,11 @@ def _source(
     )
 
 
-def _language(matter: front_matter.Matter, sections: Mapping[str, tuple[str, int]], *, path: str) -> str:
+def _choose_language(
+    matter: front_matter.FrontMatter, sections: Mapping[str, tuple[str, int]], *, path: str
+) -> str:
     """Return the one language of an update whose subject stands alone: named, or that of its only section."""
-    entry = matter.entries.get("language")
+    entry = matter.values.get("language")
     if entry is None:
         return next(iter(sections)) if len(sections) == 1 else LANGUAGES[0]
     language = entry.value.lower()
@@ -293,7 +299,7 @@ def _language(matter: front_matter.Matter, sections: Mapping[str, tuple[str, int
     return language
 
 
-def _sections(matter: front_matter.Matter, *, path: str) -> dict[str, tuple[str, int]]:
+def _split_sections(matter: front_matter.FrontMatter, *, path: str) -> dict[str, tuple[str, int]]:
     """Return each language's part of the body and its first line; empty without any `<!-- en -->`."""
     lines = matter.body.split("\n")
     marks = [
@@ -326,17 +332,17 @@ def _sections(matter: front_matter.Matter, *, path: str) -> dict[str, tuple[str,
     return sections
 
 
-def _agree(
-    matter: front_matter.Matter,
+def _check_languages(
+    matter: front_matter.FrontMatter,
     languages: tuple[str, ...],
     sections: Mapping[str, tuple[str, int]],
     *,
     path: str,
 ) -> None:
     """Refuse subject, preview and sections that do not name the same languages."""
-    subject, preview = matter.entries["subject"], matter.entries.get("preview")
+    subject, preview = matter.values["subject"], matter.values.get("preview")
     for language in languages:
-        line = subject.inner[language].line if subject.inner else subject.line
+        line = subject.nested[language].line if subject.nested else subject.line
         if language not in LANGUAGES:
             raise BrokenTemplate(
                 f"“{language}” is not a language of this service. Write en or es.", path=path, line=line
@@ -358,7 +364,7 @@ def _agree(
             )
     if preview is None:
         return
-    other = bool(preview.inner) and set(preview.inner) != set(languages)
+    other = bool(preview.nested) and set(preview.nested) != set(languages)
     if other or (preview.value and len(languages) > 1):
         raise BrokenTemplate("Write the preview in the subject's languages.", path=path, line=preview.line)
 

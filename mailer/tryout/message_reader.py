@@ -46,7 +46,7 @@ class Attachment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class ParsedMessage:
     """What a message holds. `html`, `text` and `calendar` are "" where there is none.
 
     `method` is the calendar part's method parameter; `source` is the whole message, as text, cut when it is
@@ -63,36 +63,36 @@ class Parts:
     damage: str = ""
 
 
-def subject(raw: bytes) -> str:
+def read_subject(raw: bytes) -> str:
     """The subject line, decoded, on one line without control or direction marks, at most 200 characters."""
     end = _HEAD_END.search(raw, 0, 1_000_000)
     found = _SUBJECT.search(raw, 0, end.start() if end else len(raw))
-    return _line(_decoded(found.group(1)), SUBJECT_CHARACTERS) if found else ""
+    return _clean_line(_decode_header(found.group(1)), SUBJECT_CHARACTERS) if found else ""
 
 
-def parts(raw: bytes) -> Parts:
+def parse_message(raw: bytes) -> ParsedMessage:
     """Take a message apart for display; never raises, whatever the message is."""
     source = raw[:TEXT_CHARACTERS].decode("utf-8", "replace")
-    whole = _attempt(lambda: email.parser.BytesParser(policy=email.policy.compat32).parsebytes(raw))
+    whole = _read_or_none(lambda: email.parser.BytesParser(policy=email.policy.compat32).parsebytes(raw))
     if whole is None:
-        return Parts(source=source, damage="This message cannot be taken apart; its source is shown.")
+        return ParsedMessage(source=source, damage="This message cannot be taken apart; its source is shown.")
     shown: dict[str, str] = {}
     method, damage, attachments = "", "", []
-    for part in _leaves(whole):
-        kind = _attempt(part.get_content_type) or "application/octet-stream"
-        name = _line(str(_attempt(part.get_filename) or ""), SUBJECT_CHARACTERS)
+    for part in _list_leaf_parts(whole):
+        kind = _read_or_none(part.get_content_type) or "application/octet-stream"
+        name = _clean_line(str(_read_or_none(part.get_filename) or ""), SUBJECT_CHARACTERS)
         slot = {"text/plain": "text", "text/html": "html", "text/calendar": "calendar"}.get(kind)
-        content = _attempt(lambda part=part: part.get_payload(decode=True))  # type: ignore[misc]
+        content = _read_or_none(lambda part=part: part.get_payload(decode=True))  # type: ignore[misc]
         if not isinstance(content, bytes):
             damage, content = "Some part of this message cannot be read.", b""
         if slot is None or name or slot in shown:
-            attachments.append(Attachment(name=name, type=_line(kind, 100), size=len(content)))
+            attachments.append(Attachment(name=name, type=_clean_line(kind, 100), size=len(content)))
             continue
-        shown[slot] = _text(content, _attempt(part.get_content_charset))
+        shown[slot] = _decode_text(content, _read_or_none(part.get_content_charset))
         if slot == "calendar":
-            method = _line(str(_attempt(lambda part=part: part.get_param("method")) or ""), 40)  # type: ignore[misc]
-    return Parts(
-        headers=_headers(whole),
+            method = _clean_line(str(_read_or_none(lambda part=part: part.get_param("method")) or ""), 40)  # type: ignore[misc]
+    return ParsedMessage(
+        headers=_read_headers(whole),
         text=shown.get("text", ""),
         html=shown.get("html", ""),
         calendar=shown.get("calendar", ""),
@@ -103,9 +103,9 @@ def parts(raw: bytes) -> Parts:
     )
 
 
-def _leaves(whole: email.message.Message) -> Iterator[email.message.Message]:
+def _list_leaf_parts(message: email.message.Message) -> Iterator[email.message.Message]:
     """The parts that hold no parts, in order; at most PARTS of them, from at most DEPTH levels."""
-    waiting, found = [(whole, 0)], 0
+    waiting, found = [(message, 0)], 0
     while waiting and found < PARTS:
         part, depth = waiting.pop(0)
         inner = part.get_payload()
@@ -118,38 +118,38 @@ def _leaves(whole: email.message.Message) -> Iterator[email.message.Message]:
             yield part
 
 
-def _headers(whole: email.message.Message) -> tuple[tuple[str, str], ...]:
-    pairs = _attempt(lambda: list(whole.raw_items())) or []
+def _read_headers(message: email.message.Message) -> tuple[tuple[str, str], ...]:
+    pairs = _read_or_none(lambda: list(message.raw_items())) or []
     return tuple(
-        (_line(str(name), 100), _line(_decoded(str(value)), HEADER_CHARACTERS))
+        (_clean_line(str(name), 100), _clean_line(_decode_header(str(value)), HEADER_CHARACTERS))
         for name, value in pairs[:HEADERS]
     )
 
 
-def _decoded(value: bytes | str) -> str:
+def _decode_header(value: bytes | str) -> str:
     """A header's value with its encoded words (RFC 2047) read; as it stands where they cannot be."""
     octets = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
     plain = re.sub(r"\r?\n(?=[ \t])", "", octets.decode("utf-8", "replace"))
     if "=?" not in plain:
         return plain
-    decoded = _attempt(lambda: str(email.header.make_header(email.header.decode_header(plain))))
+    decoded = _read_or_none(lambda: str(email.header.make_header(email.header.decode_header(plain))))
     return plain if decoded is None else decoded
 
 
-def _text(content: bytes, charset: str | None) -> str:
-    decoded = _attempt(lambda: content[:TEXT_CHARACTERS].decode(charset or "utf-8", "replace"))
+def _decode_text(content: bytes, charset: str | None) -> str:
+    decoded = _read_or_none(lambda: content[:TEXT_CHARACTERS].decode(charset or "utf-8", "replace"))
     text = content[:TEXT_CHARACTERS].decode("utf-8", "replace") if decoded is None else decoded
     return text.replace("\r\n", "\n")
 
 
-def _line(words: str, limit: int) -> str:
+def _clean_line(words: str, limit: int) -> str:
     if not words.isprintable():
         words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     return words[:limit]
 
 
-def _attempt(ask: Callable[[], _T]) -> _T | None:
+def _read_or_none(read: Callable[[], _T]) -> _T | None:
     try:
-        return ask()
+        return read()
     except PARSER_ERRORS:
         return None

@@ -26,25 +26,34 @@ from sqlalchemy.orm import Mapped, mapped_column, undefer
 from lists.clock import Clock
 from lists.db import Base, Database, Moment, PrimaryKey
 from lists.errors import Conflict, NotFound, StorageTrouble
-from mailer.tryout.message_reader import Parts, parts, subject
+from mailer.tryout.message_reader import ParsedMessage, parse_message, read_subject
 
-__all__ = ["Parts", "PostOffice", "Posted", "count", "message", "messages", "parts", "running"]
+__all__ = [
+    "CapturedMessage",
+    "ParsedMessage",
+    "PostOffice",
+    "count_messages",
+    "find_port",
+    "get_message",
+    "list_messages",
+    "parse_message",
+]
 
 HOST = "127.0.0.1"
-NOTE = "postoffice.json"
+PORT_FILE = "postoffice.json"
 LARGEST_MESSAGE = 25 * 1024 * 1024  # octets
 MESSAGES_PER_COMMIT = 500
-MESSAGES_KEPT = 100_000  # the oldest beyond these are thrown away
+MOST_MESSAGES = 100_000  # the oldest beyond these are thrown away
 SWEEP_EVERY = 1_000  # messages between two looks at how many are kept
-FAREWELL_SECONDS = 5.0  # how long stop() waits for messages on their way in
-ANSWER_SECONDS = 0.05  # for the last answers to leave, so that no sender is left in doubt
+STOP_SECONDS = 5.0  # how long stop() waits for messages on their way in
+REPLY_SECONDS = 0.05  # for the last answers to leave, so that no sender is left in doubt
 GREETING_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd would write every address into our log
 
 
-class Posted(Base):
+class CapturedMessage(Base):
     """A message as it arrived. `raw` is loaded only by `message`; `date` is the service's time."""
 
     __tablename__ = "postoffice_messages"
@@ -56,45 +65,48 @@ class Posted(Base):
     raw: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
 
-def messages(session: orm.Session, *, limit: int, before: int | None = None) -> list[Posted]:
+def list_messages(session: orm.Session, *, limit: int, before: int | None = None) -> list[CapturedMessage]:
     """The newest `limit` messages (older than number `before`), ascending by id, without their octets."""
-    query = select(Posted).order_by(Posted.id.desc()).limit(limit)
+    query = select(CapturedMessage).order_by(CapturedMessage.id.desc()).limit(limit)
     if before is not None:
-        query = query.where(Posted.id < before)
+        query = query.where(CapturedMessage.id < before)
     return list(session.scalars(query))[::-1]
 
 
-def message(session: orm.Session, id: int) -> Posted:
+def get_message(session: orm.Session, message_id: int) -> CapturedMessage:
     """One message with its octets; raises NotFound."""
-    found = session.get(Posted, id, options=[undefer(Posted.raw)])
+    found = session.get(CapturedMessage, message_id, options=[undefer(CapturedMessage.raw)])
     if found is None:
-        raise NotFound(f"The post office has no message {id}.")
+        raise NotFound(f"The post office has no message {message_id}.")
     return found
 
 
-def count(session: orm.Session) -> int:
+def count_messages(session: orm.Session) -> int:
     """How many messages are kept."""
-    return session.scalar(select(func.count(Posted.id))) or 0
+    return session.scalar(select(func.count(CapturedMessage.id))) or 0
 
 
-def sent_to(written: Collection[str]) -> ColumnElement[bool]:
+def is_sent_to(spellings: Collection[str]) -> ColumnElement[bool]:
     """Return the condition that a message went to one of these spellings of an address, in any case."""
-    return or_(Posted.to.in_(written), func.lower(Posted.to).in_({text.lower() for text in written}))
+    return or_(
+        CapturedMessage.to.in_(spellings),
+        func.lower(CapturedMessage.to).in_({text.lower() for text in spellings}),
+    )
 
 
-def forget(session: orm.Session, written: Collection[str]) -> None:
+def delete_messages_to(session: orm.Session, spellings: Collection[str]) -> None:
     """Delete every message to this address, in whichever of these spellings."""
-    session.execute(delete(Posted).where(sent_to(written)))
+    session.execute(delete(CapturedMessage).where(is_sent_to(spellings)))
 
 
-def running(home: Path) -> int | None:
+def find_port(home: Path) -> int | None:
     """The port of the post office that runs on this data folder, or None.
 
     A note left behind by a process that died names a port where nobody, or somebody else, answers: the
     greeting must carry the name that the note has.
     """
     try:
-        note = json.loads((home / NOTE).read_text())
+        note = json.loads((home / PORT_FILE).read_text())
         port, name = int(note["port"]), str(note["name"])
         with socket.create_connection((HOST, port), timeout=GREETING_SECONDS) as line:
             line.settimeout(GREETING_SECONDS)
@@ -105,7 +117,7 @@ def running(home: Path) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Arrival:
+class _IncomingMessage:
     """One message that waits to be stored, and where its sender waits for the answer."""
 
     recipients: tuple[str, ...]
@@ -157,51 +169,51 @@ class PostOffice:
     async def _serve(self, port: int, ready: Future[int]) -> None:
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
         name = f"post-office-{secrets.token_hex(8)}"
-        counter = _Counter(name)
+        counter = _SmtpHandler(name)
         try:
             server = await self._loop.create_server(counter.connection, HOST, port)
             port = int(server.sockets[0].getsockname()[1])
-            self._leave_note(port, name)
+            self._write_port_file(port, name)
         except OSError as error:
             ready.set_exception(Conflict(f"The post office cannot listen on port {port}: {error.strerror}."))
             return
-        storing = asyncio.create_task(self._store_arrivals(counter.arrivals))
+        storing = asyncio.create_task(self._store_incoming(counter.queue))
         ready.set_result(port)
         await self._closing.wait()
         server.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(counter.arrivals.join(), FAREWELL_SECONDS)
-        await asyncio.sleep(ANSWER_SECONDS)
+            await asyncio.wait_for(counter.queue.join(), STOP_SECONDS)
+        await asyncio.sleep(REPLY_SECONDS)
         storing.cancel()
-        (self._home / NOTE).unlink(missing_ok=True)
+        (self._home / PORT_FILE).unlink(missing_ok=True)
 
-    def _leave_note(self, port: int, name: str) -> None:
-        draft = self._home / f"{NOTE}.{name}"
+    def _write_port_file(self, port: int, name: str) -> None:
+        draft = self._home / f"{PORT_FILE}.{name}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump({"port": port, "name": name}, file)
-        draft.replace(self._home / NOTE)
+        draft.replace(self._home / PORT_FILE)
 
-    async def _store_arrivals(self, arrivals: asyncio.Queue[_Arrival]) -> None:
+    async def _store_incoming(self, queue: asyncio.Queue[_IncomingMessage]) -> None:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="post office") as storeroom:
             while True:
-                batch = [await arrivals.get()]
-                while len(batch) < MESSAGES_PER_COMMIT and not arrivals.empty():
-                    batch.append(arrivals.get_nowait())
+                batch = [await queue.get()]
+                while len(batch) < MESSAGES_PER_COMMIT and not queue.empty():
+                    batch.append(queue.get_nowait())
                 answer = await loop.run_in_executor(storeroom, self._store, batch)
                 for arrival in batch:
-                    arrivals.task_done()
+                    queue.task_done()
                     if not arrival.answer.done():  # its sender may have hung up
                         arrival.answer.set_result(answer)
 
-    def _store(self, batch: Sequence[_Arrival]) -> str:
+    def _store(self, batch: Sequence[_IncomingMessage]) -> str:
         """Keep these messages in one transaction; returns the SMTP reply that all their senders get."""
         try:
             now = self._clock.now()
-            rows = [row for arrival in batch for row in _rows(arrival, now)]
+            rows = [row for arrival in batch for row in _build_rows(arrival, now)]
             with self._database.write() as session:
-                session.execute(insert(Posted), rows)
+                session.execute(insert(CapturedMessage), rows)
                 self._sweep(session, len(rows))
         except StorageTrouble as trouble:
             _log.warning("post office: %s", trouble)
@@ -213,24 +225,24 @@ class PostOffice:
         if self._since_sweep < SWEEP_EVERY:
             return
         self._since_sweep = 0
-        newest = session.scalar(select(func.max(Posted.id))) or 0
-        session.execute(delete(Posted).where(Posted.id <= newest - MESSAGES_KEPT))
+        newest = session.scalar(select(func.max(CapturedMessage.id))) or 0
+        session.execute(delete(CapturedMessage).where(CapturedMessage.id <= newest - MOST_MESSAGES))
 
 
-def _rows(arrival: _Arrival, now: datetime) -> list[dict[str, object]]:
-    title = subject(arrival.raw)
+def _build_rows(message: _IncomingMessage, now: datetime) -> list[dict[str, object]]:
+    title = read_subject(message.raw)
     return [
-        {"to": recipient, "subject": title, "date": now, "raw": arrival.raw}
-        for recipient in arrival.recipients
+        {"to": recipient, "subject": title, "date": now, "raw": message.raw}
+        for recipient in message.recipients
     ]
 
 
-class _Counter:
+class _SmtpHandler:
     """Where letters are handed in: answers each SMTP command, and DATA when the message is stored."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.arrivals: asyncio.Queue[_Arrival] = asyncio.Queue()
+        self.queue: asyncio.Queue[_IncomingMessage] = asyncio.Queue()
 
     def connection(self) -> SMTP:
         return SMTP(
@@ -246,5 +258,5 @@ class _Counter:
         raw = envelope.original_content
         assert isinstance(raw, bytes)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.arrivals.put_nowait(_Arrival(tuple(envelope.rcpt_tos), raw, answer))
+        self.queue.put_nowait(_IncomingMessage(tuple(envelope.rcpt_tos), raw, answer))
         return await answer

@@ -20,10 +20,10 @@ from lists.errors import BadInput, Conflict
 from mailer.coordination import leases
 from mailer.outbox import outbox
 
-LONGEST = timedelta(days=400)
-LEAST = timedelta(minutes=1)
-MOVING = "time machine"  # the duty of whoever moves the clock
-MOVING_LENGTH = timedelta(minutes=10)
+MAX_ADVANCE = timedelta(days=400)
+MIN_STEP = timedelta(minutes=1)
+LEASE_NAME = "time machine"  # the duty of whoever moves the clock
+LEASE_LENGTH = timedelta(minutes=10)
 
 
 class TryoutClock(Base):
@@ -35,32 +35,32 @@ class TryoutClock(Base):
     offset: Mapped[int] = mapped_column(BigInteger)
 
 
-def offset(session: Session) -> timedelta:
+def get_offset(session: Session) -> timedelta:
     """Return how far the try-out is ahead; zero when nobody ever advanced it."""
     row = session.get(TryoutClock, 1)
     return timedelta(0) if row is None else row.offset * MICROSECOND
 
 
-def clock(database: Database) -> Clock:
+def create_clock(database: Database) -> Clock:
     """Return a clock that looks up the offset each time it is asked."""
 
     def look_up() -> timedelta:
         with database.read() as session:
-            return offset(session)
+            return get_offset(session)
 
     return Clock(look_up)
 
 
-def refuse_in_earnest(session: Session) -> None:
+def refuse_real_mail(session: Session) -> None:
     """Raise Conflict when this database was advanced in a try-out."""
-    if offset(session):
+    if get_offset(session):
         raise Conflict(
             "This database was used in a try-out and its clock was moved ahead. Start with a new data folder"
             " for real mail."
         )
 
 
-def move_to(session: Session, moment: datetime, *, real: datetime) -> None:
+def move_clock_to(session: Session, moment: datetime, *, real: datetime) -> None:
     """Set the clock so that it is now `moment`; it never goes back."""
     ahead = (moment - real) // MICROSECOND
     insert_or_nothing(session, TryoutClock, [{"id": 1, "offset": 0}])
@@ -88,50 +88,54 @@ class TimeMachine:
 
         Raises BadInput for a length that is not positive or longer than 400 days.
         """
-        if not timedelta(0) < length <= LONGEST:
-            raise BadInput(f"The clock can go ahead by up to {LONGEST.days} days at a time, and never back.")
-        with self._alone():
+        if not timedelta(0) < length <= MAX_ADVANCE:
+            raise BadInput(
+                f"The clock can go ahead by up to {MAX_ADVANCE.days} days at a time, and never back."
+            )
+        with self._exclusive():
             target = self.clock.now() + length
             self._settle()
             while (moment := self._next()) is not None and moment < target:
-                self._go(moment)
-            self._go(target)
+                self._advance_to(moment)
+            self._advance_to(target)
             return self.clock.now()
 
     def advance_to_next(self) -> datetime | None:
         """Go ahead until something happens, at most 400 days; None, and no move, when nothing ever will."""
-        with self._alone():
+        with self._exclusive():
             self._settle()
-            last = self.clock.now() + LONGEST
+            last = self.clock.now() + MAX_ADVANCE
             moment = self._next()
             if moment is None or moment > last:
                 return None
-            while moment is not None and moment <= last and not self._go(moment):
+            while moment is not None and moment <= last and not self._advance_to(moment):
                 moment = self._next()
             return self.clock.now()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """Let no schedule tick and no second machine move: what falls due meanwhile would leave too late."""
         owner = secrets.token_hex(8)
         with self.database.write() as session:
-            if not leases.acquire(session, MOVING, owner=owner, real=self.clock.real(), length=MOVING_LENGTH):
+            if not leases.acquire(
+                session, LEASE_NAME, owner=owner, real=self.clock.real(), length=LEASE_LENGTH
+            ):
                 raise Conflict("The clock is being moved already. Please wait until it stands still.")
         try:
             yield
         finally:
             with self.database.write() as session:
-                leases.release(session, MOVING, owner=owner, real=self.clock.real() - MICROSECOND)
+                leases.release(session, LEASE_NAME, owner=owner, real=self.clock.real() - MICROSECOND)
 
     def _next(self) -> datetime | None:
         """Return the next moment; what should have happened already gets a little more time to happen."""
         now = self.clock.now()
         moment = self.next_due(now)
-        return None if moment is None else moment if moment > now else now + LEAST
+        return None if moment is None else moment if moment > now else now + MIN_STEP
 
-    def _go(self, moment: datetime) -> bool:
+    def _advance_to(self, moment: datetime) -> bool:
         with self.database.write() as session:
-            move_to(session, moment, real=self.clock.real())
+            move_clock_to(session, moment, real=self.clock.real())
         return self._settle()
 
     def _settle(self) -> bool:

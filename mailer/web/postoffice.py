@@ -9,15 +9,15 @@ from zoneinfo import ZoneInfo
 from lists.errors import BadInput, NotFound
 from mailer.templates import local_time
 from mailer.tryout import postoffice, time_machine
-from mailer.tryout.message_reader import Parts, parts
-from mailer.tryout.postoffice import Posted
+from mailer.tryout.message_reader import ParsedMessage, parse_message
+from mailer.tryout.postoffice import CapturedMessage
 from mailer.web.access import FRAMED_MAIL_POLICY
 from mailer.web.visit import Answer, Elsewhere, File, Page, Visit
 
 PAGE = "/postoffice"
 MAILS_A_PAGE = 50
 MAILS_TOLD = 10_000  # in messages.json
-MOST_HOURS = time_machine.LONGEST.days * 24
+MOST_HOURS = time_machine.MAX_ADVANCE.days * 24
 LINK = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:!?)\]]")
 HEAD = re.compile(r"<head[^>]*>", re.IGNORECASE)
 NEW_TAB = '<base target="_blank">'  # links of the framed mail open beside it, not inside the frame
@@ -38,24 +38,24 @@ class Office:
         form, service = visit.form, visit.service
         machine = service.time_machine(drain=lambda: _nothing(self._drain()))
         with service.database.read() as session:
-            before = postoffice.count(session)
+            before = postoffice.count_messages(session)
         if form.get("until") == "next":
             moved: object = machine.advance_to_next()
         else:
             try:
                 length = _length(form.get("days", ""), form.get("hours", ""))
             except BadInput:
-                sentence = visit.words.office.days_bad(limit=time_machine.LONGEST.days)
+                sentence = visit.words.office.days_bad(limit=time_machine.MAX_ADVANCE.days)
                 return _list(visit, mistakes={"days": sentence}, status=400)
             moved = machine.advance(length)
         with service.database.read() as session:
-            came = postoffice.count(session) - before
+            came = postoffice.count_messages(session) - before
         return Elsewhere(path=PAGE, query={"came": str(max(came, 0)) if moved else "none"})
 
     def mail(self, visit: Visit) -> Answer:
         """Show one mail: as it looks, as text, its calendar part, headers and source."""
         message = _message(visit)
-        held = parts(message.raw)
+        held = parse_message(message.raw)
         mail = {
             "id": message.id,
             "subject": message.subject,
@@ -75,7 +75,7 @@ class Office:
 
     def html(self, visit: Visit) -> Answer:
         """Give the HTML of one mail for the sandboxed frame: no script, no form, nothing fetched."""
-        held: Parts = parts(_message(visit).raw)
+        held: ParsedMessage = parse_message(_message(visit).raw)
         html = HEAD.sub(lambda head: head.group() + NEW_TAB, held.html, count=1)
         if html == held.html:
             html = NEW_TAB + html
@@ -97,7 +97,7 @@ class Office:
     def messages(self, visit: Visit) -> Answer:
         """Tell every mail as JSON, newest first: id, to, subject, date (RFC 3339, UTC), raw (a link)."""
         with visit.service.database.read() as session:
-            found = postoffice.messages(session, limit=MAILS_TOLD)
+            found = postoffice.list_messages(session, limit=MAILS_TOLD)
         told = [
             {
                 "id": message.id,
@@ -114,8 +114,8 @@ class Office:
 def _list(visit: Visit, *, mistakes: dict[str, str] | None = None, status: int = 200) -> Page:
     before = _number(visit.query.get("page", ""))
     with visit.service.database.read() as session:
-        found = postoffice.messages(session, limit=MAILS_A_PAGE + 1, before=before)
-        ahead = time_machine.offset(session)
+        found = postoffice.list_messages(session, limit=MAILS_A_PAGE + 1, before=before)
+        ahead = time_machine.get_offset(session)
     mails, more = found[-MAILS_A_PAGE:], len(found) > MAILS_A_PAGE
     values = {
         "mails": [
@@ -134,12 +134,12 @@ def _list(visit: Visit, *, mistakes: dict[str, str] | None = None, status: int =
     return Page(visit=visit, template="postoffice.html", values=values, status=status)
 
 
-def _message(visit: Visit) -> Posted:
+def _message(visit: Visit) -> CapturedMessage:
     number = _number(visit.parameters["id"])
     if number is None:
         raise NotFound("There is no such mail.")
     with visit.service.database.read() as session:
-        return postoffice.message(session, number)
+        return postoffice.get_message(session, number)
 
 
 def _number(text: str) -> int | None:
@@ -151,7 +151,7 @@ def _length(days: str, hours: str) -> timedelta:
     if bool(days.strip()) == bool(hours.strip()) or whole_days == whole_hours:
         raise BadInput("Say days, or hours.")
     length = timedelta(hours=min((whole_days or 0) * 24 + (whole_hours or 0), MOST_HOURS + 1))
-    if not timedelta(0) < length <= time_machine.LONGEST:
+    if not timedelta(0) < length <= time_machine.MAX_ADVANCE:
         raise BadInput("Too far, or nowhere.")
     return length
 
@@ -159,8 +159,8 @@ def _length(days: str, hours: str) -> timedelta:
 def _when(visit: Visit, moment: datetime) -> str:
     zone = visit.service.settings.default_zone
     local = moment.astimezone(ZoneInfo(zone))
-    day = local_time.day(local.date(), language=visit.language)
-    clock = local_time.clock(local, language=visit.language)
+    day = local_time.format_day(local.date(), language=visit.language)
+    clock = local_time.format_time(local, language=visit.language)
     return f"{day}, {local.year}, {clock} {local_time.zone_name(zone, language=visit.language)}"
 
 

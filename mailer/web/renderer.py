@@ -20,7 +20,7 @@ class Press:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._templates = rendering.pages(TEMPLATES)
+        self._templates = rendering.create_page_environment(TEMPLATES)
         sheet = (STATIC / "public.css").read_bytes()
         self._stylesheet = f"/static/public.css?v={hashlib.sha256(sheet).hexdigest()[:12]}"
 

@@ -57,7 +57,7 @@ def html(settings: Settings, *, congregation: str, language: str, paper: str) ->
     code = segno.make(address, error=ERROR_CORRECTION, micro=False)
     drawn = code.svg_inline(border=0, omitsize=True, dark=INK, svgclass="code", lineclass=None)
     size, lines = PAPERS[paper]
-    page = rendering.pages(TEMPLATES).get_template("sheet.html")
+    page = rendering.create_page_environment(TEMPLATES).get_template("sheet.html")
     return page.render(
         t=words.load(TEMPLATES, language),
         lang=language,

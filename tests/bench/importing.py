@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lists import addresses
 from mailer.service import Service
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from tests.bench import command
 from tests.bench.installation import installation
 from tests.bench.table import Line, at, at_most, megabytes
@@ -73,10 +73,10 @@ class SigningUp:
         service = self._service
         while not self._over.wait(WEB_REST_SECONDS):
             who = addresses.parse(f"web{time.monotonic_ns()}@example.net", pepper=service.keys.pepper)
-            asked = Asked(address=who, list="interest", language="en", wording="words", page="/join")
+            asked = SignupRequest(address=who, list="interest", language="en", wording="words", page="/join")
             began = time.monotonic()
             try:
                 with service.database.write() as session:
-                    service.confirmations.ask(session, asked, now=service.clock.now())
+                    service.confirmations.record_signup(session, asked, now=service.clock.now())
             finally:  # who waited in vain waited longest
                 self._took.append(time.monotonic() - began)

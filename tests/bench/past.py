@@ -44,7 +44,7 @@ def give(installation: Service, *, consents: int, messages: int, one_in: int = 1
         who = {"one_in": one_in, "now": micros(now)}
         session.execute(text(CONSENTS), {**who, "each": consents, "wording": WORDING})
         last = session.scalar(select(func.max(OutboxRow.id))) or 0
-        edition = installation.editions.current(session, KIND, KIND, now=now)
+        edition = installation.editions.get_current_id(session, KIND, KIND, now=now)
         what = {"kind": KIND, "edition": edition, "priority": POLICY[KIND].priority}
         session.execute(text(MESSAGES), {**who, **what, "each": messages})
         session.execute(text(ATTEMPTS), {"now": micros(now), "last": last})

@@ -73,7 +73,7 @@ def _joining(service: Running, people: int) -> Line:
 def _recalling(service: Running, people: int) -> Line:
     """Staff recall the update in the middle of it."""
     with service.built.database.write() as session:
-        (update,) = broadcasts.newest(session)
+        (update,) = broadcasts.list_all(session)
         broadcasts.recall(session, update.id, now=service.built.clock.now(), actor="the benchmark")
     committed = time.monotonic()
     service.until(lambda: time.monotonic() > committed + SILENCE_SECONDS, what="the silence after it")

@@ -61,7 +61,7 @@ def running(*, people: int, proxies: Sequence[str] = ()) -> Iterator[Running]:
     """A running service on SQLite with an update filled for so many people; these proxies are trusted."""
     with counting() as peer, installation(people=people, smtp_port=peer.port) as built:
         broadcast(built, paragraphs=1)
-        while built.jobs.named("fill-broadcast").run():
+        while built.jobs.get("fill-broadcast").run():
             pass
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = int(free.getsockname()[1])

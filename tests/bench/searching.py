@@ -33,7 +33,7 @@ def searched(people: int) -> Iterator[Line]:
     with installation(people=people) as service:
         _name(service)
         begun = time.perf_counter()
-        if service.jobs.named("make-searchable").run() != people:
+        if service.jobs.get("make-searchable").run() != people:
             raise SystemExit("not everybody can be found")
         seconds = time.perf_counter() - begun
         rate = f"{seconds:.0f} s, {people / seconds:,.0f} a second"

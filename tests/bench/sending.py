@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sqlalchemy import func, select
 
-from mailer.compose.composer import Ready
+from mailer.compose.composer import ReadyMessage
 from mailer.delivery.journal import Journal
 from mailer.outbox import outbox, stats
 from mailer.outbox.attempts import Attempt
@@ -146,7 +146,7 @@ async def _push(port: int, messages: int) -> None:
 
 
 def _fill(built: Service) -> None:
-    fill = built.jobs.named("fill-broadcast")
+    fill = built.jobs.get("fill-broadcast")
     while fill.run():
         pass
 
@@ -156,7 +156,7 @@ def _octets(built: Service) -> int:
     with built.database.read() as session:
         row = session.execute(select(*outbox.ENTRY_COLUMNS).order_by(OutboxRow.id).limit(1)).one()
         letter = built.composer.compose(session, [Entry(**row._mapping)], now=built.clock.now())[0]
-    assert isinstance(letter, Ready), letter
+    assert isinstance(letter, ReadyMessage), letter
     return len(letter.message)
 
 

@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from mailer.compose import dkim_keys
-from mailer.compose.composer import Composer, Ready
+from mailer.compose.composer import Composer, ReadyMessage
 from mailer.compose.dkim import Signer
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Entry
@@ -40,10 +40,10 @@ def lines() -> Iterator[Line]:
     with tempfile.TemporaryDirectory(prefix="mailer-bench-") as folder:
         where = Path(folder)
         rsa, ed25519 = (
-            Signer(selectors=[dkim_keys.make(where, domain=DOMAIN, name=kind, kind=kind)])
+            Signer(keys=[dkim_keys.generate(where, domain=DOMAIN, name=kind, kind=kind)])
             for kind in dkim_keys.KINDS
         )
-        both = Signer(selectors=[*rsa.selectors, *ed25519.selectors])
+        both = Signer(keys=[*rsa.keys, *ed25519.keys])
     with installation(people=MESSAGES, smtp_port=9) as built:
         entries = _claimed(built)
         finished = [letter.message for letter in _composed(built, built.composer, entries)]
@@ -104,7 +104,7 @@ def _delivering(signer: Signer) -> Way:
 
 def _claimed(built: Service) -> Sequence[Entry]:
     broadcast(built, paragraphs=1)
-    fill = built.jobs.named("fill-broadcast")
+    fill = built.jobs.get("fill-broadcast")
     while fill.run():
         pass
     until = built.clock.real() + timedelta(hours=1)
@@ -112,12 +112,12 @@ def _claimed(built: Service) -> Sequence[Entry]:
         return outbox.claim(session, worker="bench", limit=MESSAGES, now=built.clock.now(), lease_until=until)
 
 
-def _composed(built: Service, composer: Composer, entries: Sequence[Entry]) -> list[Ready]:
-    made: list[Ready] = []
+def _composed(built: Service, composer: Composer, entries: Sequence[Entry]) -> list[ReadyMessage]:
+    made: list[ReadyMessage] = []
     with built.database.read() as session:
         for first in range(0, len(entries), STEP):
             letters = composer.compose(session, entries[first : first + STEP], now=built.clock.now())
-            made += [letter for letter in letters if isinstance(letter, Ready)]
+            made += [letter for letter in letters if isinstance(letter, ReadyMessage)]
     assert len(made) == len(entries) == MESSAGES
     return made
 

@@ -35,7 +35,7 @@ def ticks(people: int) -> Iterator[Line]:
         with built.database.write() as session:
             for place, step in enumerate(schedule.steps):
                 session.execute(text(JOURNEYS), {**values, "step": step.name, "place": place})
-        fill = built.jobs.named("fill-sequence")
+        fill = built.jobs.get("fill-sequence")
         fill.run()
         took = statistics.median(_seconds(fill.run) for _ in range(TICKS))
         yield at_most(f"a tick over {people:,} idle journeys", took, TICK)
@@ -97,7 +97,7 @@ def helping() -> Iterator[Line]:
 
 def _fill(built: Service, filled: threading.Event) -> None:
     try:
-        built.jobs.named("fill-broadcast").run()
+        built.jobs.get("fill-broadcast").run()
     finally:
         filled.set()
 

@@ -34,7 +34,7 @@ from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
 from mailer.settings import loading
 from mailer.settings.loading import Settings
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from mailer.web.public import leaving
 from tests import crowd, people
 from tests.crash.forge import Forge, Victim
@@ -250,8 +250,10 @@ class Campaign:
         with built.database.write() as session:
             for email in emails:
                 address = addresses.parse(email, pepper=built.keys.pepper)
-                asked = Asked(address=address, list="interest", language="en", wording="Yes", page="/join")
-                built.confirmations.ask(session, asked, now=now)
+                asked = SignupRequest(
+                    address=address, list="interest", language="en", wording="Yes", page="/join"
+                )
+                built.confirmations.record_signup(session, asked, now=now)
         self.expected.update(emails)
         return emails
 

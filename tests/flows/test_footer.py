@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from lists.db import Base
 from mailer.service import Service
-from mailer.sources.confirmations import ACCESS_LASTS
+from mailer.sources.confirmations import ACCESS_LIFETIME
 from mailer.web import app
 from mailer.web.visit import TEMPLATES
 from tests.clocks import StoppedClock
@@ -151,8 +151,8 @@ def test_a_look_alone_changes_nothing(service: Service, clock: StoppedClock, foo
 def test_after_its_hour_the_one_hour_link_opens_nothing_anywhere(
     service: Service, clock: StoppedClock, ben: Person
 ) -> None:
-    token = service.tokens.mine(ben.id, until=clock.now() + ACCESS_LASTS)
-    clock.advance(seconds=ACCESS_LASTS.total_seconds())
+    token = service.tokens.profile(ben.id, until=clock.now() + ACCESS_LIFETIME)
+    clock.advance(seconds=ACCESS_LIFETIME.total_seconds())
     visitor = Visitor(service, clock)
     before = rows(service)
     tried = 0

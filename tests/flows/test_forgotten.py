@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from lists import directory, subscriptions
 from lists.directory import Application
 from mailer.service import Service
-from mailer.tryout.postoffice import Posted
+from mailer.tryout.postoffice import CapturedMessage
 from tests import commands, people
 from tests.clocks import StoppedClock
 from tests.mailer.web.visitor import Visitor
@@ -107,11 +107,11 @@ def test_who_asks_to_be_forgotten_leaves_no_mail_to_any_address_they_ever_had(
     mailer("deliver")
     visitor.post(token(service, "zenobia@new.example.org"))
     until = clock.now() + timedelta(hours=1)
-    link = service.tokens.mine(here(service, "zenobia@new.example.org").id, until=until)
+    link = service.tokens.profile(here(service, "zenobia@new.example.org").id, until=until)
     with service.database.read() as session:
-        assert set(session.scalars(select(Posted.to))) == {
+        assert set(session.scalars(select(CapturedMessage.to))) == {
             zenobia.email, "zenobia@new.example.org", ana.email,
         }  # fmt: skip
     assert visitor.post(f"/mine/{link}", {"do": "forget-surely"}).status_code == 200
     with service.database.read() as session:
-        assert set(session.scalars(select(Posted.to))) == {ana.email}
+        assert set(session.scalars(select(CapturedMessage.to))) == {ana.email}

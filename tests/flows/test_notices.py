@@ -60,7 +60,7 @@ async def test_an_empty_slot_is_told_to_staff_once_and_filling_it_lets_the_lette
         async def deliver() -> list[str]:
             before = len(server.letters)
             for job in ("release-held", "fill-notice"):
-                installation.jobs.named(job).run()
+                installation.jobs.get(job).run()
             with installation.delivery([Relay(host="127.0.0.1", port=server.port, tls="none")]) as delivery:
                 async with asyncio.timeout(30):
                     await delivery.run(until_empty=True)

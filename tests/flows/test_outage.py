@@ -89,7 +89,7 @@ def test_a_database_locked_for_a_while_loses_nothing_and_nothing_is_sent_twice(
 
         def free() -> None:
             other.execute("ROLLBACK")
-            embedded.jobs.named(
+            embedded.jobs.get(
                 "rescue"
             ).run()  # the scheduler of the other process is the first to get at the database
 
@@ -166,7 +166,7 @@ def test_the_real_connection_and_the_real_post_office_carry_every_message_once(
     made = service.deliver_until_empty()
     assert made.sent == 121 and made.trouble == ""
     with service.database.read() as session:
-        to = [posted.to for posted in postoffice.messages(session, limit=1000)]
+        to = [posted.to for posted in postoffice.list_messages(session, limit=1000)]
     assert len(to) == len(set(to)) == 121
     assert ben.email in to and cleo.email not in to
     assert states(service) == {"sent": 121}

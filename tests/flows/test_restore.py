@@ -28,7 +28,7 @@ from mailer.service import Service
 from mailer.settings import loading
 from mailer.sources import broadcasts
 from mailer.templates import templates
-from mailer.tryout.postoffice import Posted
+from mailer.tryout.postoffice import CapturedMessage
 from tests import commands, people
 from tests.clocks import StoppedClock
 from tests.mailer.web.visitor import Visitor
@@ -96,7 +96,9 @@ def put_broadcast(service: Service) -> None:
 
 def arrived(service: Service, *, after: int = 0) -> set[tuple[str, str]]:
     with service.database.read() as session:
-        found = session.execute(select(Posted.to, Posted.subject).where(Posted.id > after)).all()
+        found = session.execute(
+            select(CapturedMessage.to, CapturedMessage.subject).where(CapturedMessage.id > after)
+        ).all()
     pairs = [(row.to, row.subject) for row in found]
     assert len(pairs) == len(set(pairs)), "somebody got the same twice"
     return set(pairs)
@@ -104,7 +106,7 @@ def arrived(service: Service, *, after: int = 0) -> set[tuple[str, str]]:
 
 def newest(service: Service) -> int:
     with service.database.read() as session:
-        return max(session.scalars(select(Posted.id)), default=0)
+        return max(session.scalars(select(CapturedMessage.id)), default=0)
 
 
 def days(service: Service, clock: StoppedClock, number: int) -> None:
@@ -165,7 +167,7 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
     with restored.database.read() as session:
         assert contacts.find(session, finn.address) is None
         assert suppressions.reason(session, finn.address.digest) == "forgotten"
-        assert not session.scalars(select(Posted.id).where(Posted.to == finn.email)).all()
+        assert not session.scalars(select(CapturedMessage.id).where(CapturedMessage.to == finn.email)).all()
         assert in_doubt.count_restored(session) == 2  # the update to Ben and to Eva; Finn's row is gone
     restored.close()
 

@@ -36,7 +36,7 @@ def signing(settings: Settings, clock: StoppedClock) -> Service:
     """A service in earnest with an rsa and an ed25519 key; its relay is handed to `run`."""
     where = dkim_keys.folder(settings.home)
     for kind in dkim_keys.KINDS:
-        dkim_keys.make(where, domain=DOMAIN, name=f"{kind}-1", kind=kind)
+        dkim_keys.generate(where, domain=DOMAIN, name=f"{kind}-1", kind=kind)
     changes = {
         "from_address": f"campaign@{DOMAIN}",
         "reply_to": f"office@{DOMAIN}",
@@ -73,7 +73,7 @@ async def test_an_update_and_an_invitation_arrive_signed_and_cleo_gets_neither(
     assert ana.email in arrived and ben.email in arrived and cleo.email not in arrived
     assert any(b"text/calendar" in octets for to, octets in peer.letters if to == ana.email)
     assert any(b"List-Unsubscribe-Post:" in octets for to, octets in peer.letters if to == ben.email)
-    ask = dns(signing.composer.signer.selectors)
+    ask = dns(signing.composer.signer.keys)
     for _, octets in peer.letters:
         assert verified(octets, ask) == [True, True]
         assert verified(octets.replace(b"\r\nList-", b"\r\nX-List-"), ask) == [b"\r\nList-" not in octets] * 2
@@ -104,10 +104,10 @@ async def test_the_same_row_leaves_as_the_same_bytes_after_a_refusal_for_now(
 
 
 async def test_dots_and_empty_lines_survive_the_way(signing: Service, clock: StoppedClock) -> None:
-    keys = signing.composer.signer.selectors
+    keys = signing.composer.signer.keys
     message = f"From: campaign@{DOMAIN}\r\nTo: ana@stmark.example.org\r\nSubject: .\r\n\r\n".encode()
     message += b".\r\n..\r\n.x\r\n\r\n \r\nx \t y\r\n\r\n\r\n"
-    signed = Signer(selectors=keys).sign(message, at=clock.now())
+    signed = Signer(keys=keys).sign(message, at=clock.now())
     async with polite() as peer:
         connection = SmtpConnection(Relay(host="127.0.0.1", port=peer.port, tls="none"), helo=DOMAIN)
         to = "ana@stmark.example.org"
@@ -144,7 +144,7 @@ def test_messages_signed_in_parts_keep_their_order(
         return [sign(part) for part in several]
 
     with database.read() as session:
-        letters = replace(signing.composer, spread=spread).compose(session, rows, now=clock.now())
+        letters = replace(signing.composer, parallel_map=spread).compose(session, rows, now=clock.now())
     assert [letter.entry.id for letter in letters] == [row.id for row in rows]
     assert len(parts) == 2 and sum(parts) == len(rows) > 1
     signing.close()

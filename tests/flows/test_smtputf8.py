@@ -48,7 +48,7 @@ async def delivered(service: Service, *peers: Polite, weights: Sequence[int] = (
 
 def waiting(service: Service) -> list[str]:
     with service.database.read() as session:
-        return [notice.name for notice in staff_digest.what_waits(session, now=service.clock.now())]
+        return [notice.name for notice in staff_digest.list_items(session, now=service.clock.now())]
 
 
 async def test_nobody_is_blamed_where_our_server_cannot_and_it_leaves_once_it_can(
@@ -62,7 +62,7 @@ async def test_nobody_is_blamed_where_our_server_cannot_and_it_leaves_once_it_ca
         (kept,) = [row for row in rows(service) if row.state == "held"]
         assert (kept.why, kept.tries) == (NO_SMTPUTF8, 0)
         assert waiting(service) == ["servers"]
-        release = service.jobs.named("release-held")
+        release = service.jobs.get("release-held")
         assert release.run() == 0  # it was asked a moment ago
         peer.smtputf8 = True
         clock.advance(minutes=16)
@@ -116,7 +116,7 @@ async def test_a_message_larger_than_a_server_takes_waits_for_another(
             "our mail server: it takes no message of more than 500 octets",
         )
         clock.advance(minutes=16)
-        assert service.jobs.named("release-held").run() == 1
+        assert service.jobs.get("release-held").run() == 1
         await delivered(service, small, large)
     assert [(row.state, row.why) for row in rows(service)] == [("sent", "")]
     assert small.letters == []
@@ -139,7 +139,7 @@ async def test_who_left_meanwhile_gets_nothing(service: Service, clock: StoppedC
         await delivered(service, peer)
         with service.database.write() as session:
             subscriptions.leave(session, contact_id=person.id, now=clock.now())
-        service.jobs.named("release-held").run()
+        service.jobs.get("release-held").run()
         peer.smtputf8 = True
         await delivered(service, peer)
     assert states(service) == {"cancelled": 1}

@@ -19,7 +19,7 @@ from mailer.events import events
 from mailer.service import Service
 from mailer.settings import keys, loading
 from mailer.sources import broadcasts
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from mailer.templates import templates
 from tests.peers.postfix import Postfix, postfix
 
@@ -62,7 +62,7 @@ def installation(server: Postfix, database_url: str, tmp_path: Path) -> Iterator
 def ask(
     installation: Service, who: str, *, list: str, language: str, application: Application | None = None
 ) -> None:
-    asked = Asked(
+    asked = SignupRequest(
         address=addresses.parse(who, pepper=installation.keys.pepper),
         list=list,
         language=language,
@@ -71,7 +71,9 @@ def ask(
         name=who.partition("@")[0].title(),
     )
     with installation.database.write() as session:
-        installation.confirmations.ask(session, asked, now=installation.clock.now(), application=application)
+        installation.confirmations.record_signup(
+            session, asked, now=installation.clock.now(), application=application
+        )
 
 
 def confirm(installation: Service, who: str, *, list: str) -> int:

@@ -14,13 +14,13 @@ from sqlalchemy.orm import Session
 from lists import addresses, catalog, consents, contacts, geography, subscriptions
 from lists.contacts import DETAIL_LENGTH, LANGUAGES, NAME_LENGTH
 from lists.directory import Application
-from mailer.compose.composer import Ready
+from mailer.compose.composer import ReadyMessage
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Result
 from mailer.people import address_change
 from mailer.policy import POLICY
 from mailer.service import Service
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from tests.people import PEPPER, Person
 
 MARK = "Evilness"  # whatever is typed holds it, so that it is found again however it is encoded
@@ -69,7 +69,7 @@ def ask(
     service: Service, session: Session, *, list: str, name: str = "", email: str = DORA,
     application: Application | None = None, language: str = "en",
 ) -> None:  # fmt: skip
-    asked = Asked(
+    asked = SignupRequest(
         address=addresses.parse(email, pepper=PEPPER),
         list=list,
         language=language,
@@ -78,7 +78,7 @@ def ask(
         name=name,
         place=geography.find("10027"),
     )
-    service.confirmations.ask(session, asked, now=service.clock.now(), application=application)
+    service.confirmations.record_signup(session, asked, now=service.clock.now(), application=application)
 
 
 def leaving(service: Service, session: Session) -> dict[str, bytes]:
@@ -89,7 +89,7 @@ def leaving(service: Service, session: Session) -> dict[str, bytes]:
     entries = outbox.claim(session, worker="w", limit=50, now=now, lease_until=now)
     fresh = replace(service.composer)  # it remembers no edition of an example that was taken back
     composed = fresh.compose(session, entries, now=now)
-    sent = [each for each in composed if isinstance(each, Ready)]
+    sent = [each for each in composed if isinstance(each, ReadyMessage)]
     results = [Result(entry=each.entry, state="sent", costs_attempt=True, outcome="sent") for each in sent]
     outbox.record(session, results, now=now)
     return {f"{each.entry.kind} {each.entry.list}".strip(): each.message for each in sent}
@@ -129,7 +129,7 @@ def test_whatever_a_form_says_no_mail_before_the_yes_says_it(
         ask(service, session, list="organizers", name=name, application=application, language=language)
         dora = contacts.find(session, addresses.parse(DORA, pepper=PEPPER))
         assert dora is not None
-        service.confirmations.give_access(session, dora.id, now=service.clock.now())
+        service.confirmations.send_access_link(session, dora.id, now=service.clock.now())
         sent = leaving(service, session)
         assert set(sent) == {
             "confirmation interest", f"confirmation {OWN_LETTER}", "confirmation organizers", "access",

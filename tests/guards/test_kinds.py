@@ -6,7 +6,7 @@ import pytest
 
 from lists.db import Database
 from mailer.policy import POLICY
-from mailer.service import KINDS, Service
+from mailer.service import TEMPLATE_KINDS, Service
 from tests.guards import test_texts as texts
 from tests.guards.source import ROOT
 
@@ -25,7 +25,7 @@ def test_every_kind_has_a_policy_and_a_source(service: Service) -> None:
 
 
 def test_every_kind_has_a_template(service: Service) -> None:
-    assert {*KINDS.values(), "sequence"} == set(POLICY) - WRITTEN_BY_STAFF
+    assert {*TEMPLATE_KINDS.values(), "sequence"} == set(POLICY) - WRITTEN_BY_STAFF
     shipped = {path.parent.relative_to(ROOT / "templates" / "email").as_posix() for path in _letters()}
     assert set(service.editions.templates) == shipped
 
@@ -33,7 +33,7 @@ def test_every_kind_has_a_template(service: Service) -> None:
 def test_every_template_has_a_sample_in_both_languages(service: Service, database: Database) -> None:
     assert set(service.editions.templates) == set(texts.TEMPLATES)
     for name, template in service.editions.templates.items():
-        kind = KINDS.get(name, "sequence")
+        kind = TEMPLATE_KINDS.get(name, "sequence")
         with database.write() as session:
             edition = service.editions.freeze(session, template, kind, now=service.clock.now())
         for language in texts.LANGUAGES:

@@ -77,7 +77,7 @@ def test_forgetting_erases_every_row_of_every_table_that_speaks_of_the_person(
     service = parts.built()
     with database.write() as session:
         service.sequences.fill(session, now=clock.advance(hours=2), limit=100)
-        edition_id = service.editions.current(session, "received", "received", now=clock.now())
+        edition_id = service.editions.get_current_id(session, "received", "received", now=clock.now())
         outbox.put(
             session,
             key=f"received/organizers/contact/{zenobia.id}",

@@ -19,7 +19,7 @@ from tests.statements import recorded
 
 
 def run(service: Service, name: str) -> int:
-    return service.jobs.named(name).run()
+    return service.jobs.get(name).run()
 
 
 def to_be_filled(service: Service, number: int) -> None:
@@ -43,7 +43,7 @@ def test_every_job_has_a_name_of_its_own_and_says_what_it_does(service: Service)
 
 def test_a_job_that_is_not_there_is_told_with_what_to_do(service: Service) -> None:
     with pytest.raises(NotFound, match="mailer jobs list"):
-        service.jobs.named("fill-everything")
+        service.jobs.get("fill-everything")
 
 
 def test_every_job_may_run_again_and_again(service: Service, ana: Person, ben: Person, cleo: Person) -> None:

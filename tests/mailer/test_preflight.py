@@ -19,13 +19,13 @@ from lists.permission import Reader
 from mailer import preflight
 from mailer import service as composition
 from mailer.compose import mime
-from mailer.compose.source import Addressed, Content
+from mailer.compose.source import AddressedMessage, MessageContent
 from mailer.events import events
 from mailer.outbox.outbox import Entry
 from mailer.processes import serve
 from mailer.service import Service
 from mailer.settings.loading import Settings
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from mailer.templates import templates
 from mailer.templates.templates import Edition, Template
 from tests import commands
@@ -185,9 +185,11 @@ def test_a_letter_that_an_earlier_version_took_strands_nobody(
         found = session.get_one(MailingList, "clergy")
         part = {"subject": "Confirm\x07", "preview": "", "body": "[Yes]({{ confirm_url }})"}
         found.letter = {"en": part, "es": part}
-    asked = Asked(address=ben.address, list="clergy", language="es", wording="Yes", page="/join/clergy")
+    asked = SignupRequest(
+        address=ben.address, list="clergy", language="es", wording="Yes", page="/join/clergy"
+    )
     with service.database.write() as session:
-        service.confirmations.ask(session, asked, now=service.clock.now())
+        service.confirmations.record_signup(session, asked, now=service.clock.now())
     deliver(service, world)
     assert [(row.kind, row.state) for row in rows(service) if row.list == "clergy"] == [
         ("confirmation", "sent")
@@ -269,7 +271,7 @@ def test_whatever_is_taken_can_be_written_for_whoever_is_taken(
     now = service.clock.now()
     try:
         edition = freeze(service, update(subject, body))
-        service.preflight.update(edition, list="interest", now=now)
+        service.preflight.check_update(edition, list="interest", now=now)
     except BadInput as refusal:
         assert SENTENCE.fullmatch(str(refusal)), str(refusal)
         event("refused: " + re.sub("[0-9,]+|“.*?”", "…", str(refusal))[:70])
@@ -282,7 +284,7 @@ def test_whatever_is_taken_can_be_written_for_whoever_is_taken(
     reader = Reader(7, mailbox, shown, language, "America/Phoenix", "Phoenix", discreet, None)
     entry = sample_entry("broadcast", "k", now)
     event("written")  # about a quarter of them; --hypothesis-show-statistics tells
-    letter = service.composer.letter(entry, reader, Content(), edition)
+    letter = service.composer.build_mime(entry, reader, MessageContent(), edition)
     message = mime.encode(letter)
     assert max(map(len, message.split(b"\r\n"))) <= 998 and b"\0" not in message
     read = email.message_from_bytes(message, policy=email.policy.default)
@@ -318,7 +320,7 @@ def test_whatever_call_is_taken_invites_whoever_is_taken(
                 now=now,
                 actor="staff",
             )
-            service.preflight.call(edition, call, now=now)
+            service.preflight.check_invitations(edition, call, now=now)
             shown = contacts.clean(name, what="name", limit=contacts.NAME_LENGTH)
         except BadInput as refusal:
             assert SENTENCE.fullmatch(str(refusal)), str(refusal)
@@ -326,10 +328,12 @@ def test_whatever_call_is_taken_invites_whoever_is_taken(
             return
         for language, wanted in (("en", title), ("es", spanish)):
             reader = Reader(7, "ben@b.example", shown, language, "America/Phoenix", "Phoenix", discreet, None)
-            entry = sample_entry("invitation", service.invitations.key(call, 7), now)
-            content = service.invitations.content(call, Addressed(entry=entry, reader=reader), now=now)
-            assert isinstance(content, Content) and content.calendar is not None
-            letter = service.composer.letter(entry, reader, content, edition)
+            entry = sample_entry("invitation", service.invitations.build_key(call, 7), now)
+            content = service.invitations.build_content(
+                call, AddressedMessage(entry=entry, recipient=reader), now=now
+            )
+            assert isinstance(content, MessageContent) and content.calendar is not None
+            letter = service.composer.build_mime(entry, reader, content, edition)
             read = email.message_from_bytes(mime.encode(letter), policy=email.policy.default)
             assert str(read["Subject"]).split() == letter.subject.split()
             if wanted and not discreet:

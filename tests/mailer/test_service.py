@@ -86,7 +86,7 @@ def test_no_real_mail_leaves_from_a_database_whose_clock_was_moved(
 ) -> None:
     broadcast(service)
     with service.database.write() as session:
-        time_machine.move_to(session, clock.real() + timedelta(days=1), real=clock.real())
+        time_machine.move_clock_to(session, clock.real() + timedelta(days=1), real=clock.real())
     real = composition.build(earnest(settings))
     with pytest.raises(Conflict, match="Start with a new data folder"):
         real.deliver_until_empty()

@@ -20,7 +20,7 @@ from mailer.events import events
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
 from mailer.sources import broadcasts
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from mailer.templates import templates
 from mailer.web.public import leaving
 from tests.people import PEPPER
@@ -111,8 +111,10 @@ class Neighbors:
         name = self._chance.choice(SEQUENCES)
 
         def work(session: Session, service: Service) -> Callable[[], None]:
-            asked = Asked(address=address, list=name, language="en", wording="Write to me.", page="/join")
-            service.confirmations.ask(session, asked, now=service.clock.now())
+            asked = SignupRequest(
+                address=address, list=name, language="en", wording="Write to me.", page="/join"
+            )
+            service.confirmations.record_signup(session, asked, now=service.clock.now())
             contact = contacts.find(session, address)
             new = contact is not None and self._was_put(session, contact.id)
             return lambda: self._asked(None if contact is None else contact.id, address.email, name, new=new)

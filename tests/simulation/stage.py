@@ -34,7 +34,7 @@ from mailer.service import Service
 from mailer.settings.loading import Settings
 from mailer.sources import schedule
 from mailer.templates import rendering, templates
-from mailer.templates.rendering import Compiled, Frame, Source
+from mailer.templates.rendering import CompiledTemplate, Frame, TemplateSource
 from tests.databases import make_tables
 from tests.loops import Inline
 from tests.people import PEPPER
@@ -113,13 +113,13 @@ class Stage:
             self._shelves["all"] = _load(*args, **named)
         return self._shelves["all"]
 
-    def compile(self, source: Source, *, frame: Frame, fields: frozenset[str]) -> Compiled:
+    def compile(self, source: TemplateSource, *, frame: Frame, fields: frozenset[str]) -> CompiledTemplate:
         """Compile a text of a template once."""
         known = self._compiled.get((id(source), id(frame)))
         if known is None or known[1] is not source:
             known = (_compile(source, frame=frame, fields=fields), source, frame)
             self._compiled[id(source), id(frame)] = known
-        compiled: Compiled = known[0]
+        compiled: CompiledTemplate = known[0]
         return compiled
 
     def anything_due(self, session: Session, *, now: datetime, least: int = outbox.LEAST_URGENT) -> bool:
@@ -142,7 +142,7 @@ class Stage:
         raise structlog.DropEvent
 
 
-_load, _compile, _anything_due = editions.load, rendering.compile, outbox.is_anything_due
+_load, _compile, _anything_due = editions.load, rendering.compile_template, outbox.is_anything_due
 
 
 @cache
@@ -215,8 +215,8 @@ def stage() -> Iterator[Stage]:
                 patch.object(composition, "ThreadPoolExecutor", inline),
                 patch.object(outbox, "anything_due", made.anything_due),
                 patch.object(editions, "load", made.load),
-                patch.object(rendering, "compile", made.compile),
-                patch.object(templates, "frame", cache(templates.frame)),
+                patch.object(rendering, "compile_template", made.compile),
+                patch.object(templates, "load_frame", cache(templates.load_frame)),
                 patch.object(schedule, "load_all", cache(schedule.load_all)),
                 patch.object(journal, "boot_id", boot_id),
                 patch("secrets.token_hex", token_hex),

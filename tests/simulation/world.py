@@ -243,10 +243,10 @@ class World:
             self._deliver_what_is_due(home)
         self.serve.run(jobs.tick)
         while self.witness.ask("SELECT id FROM broadcasts WHERE state = 'filling'"):
-            self.serve.run(jobs.named("fill-broadcast").run)  # one update after the other
+            self.serve.run(jobs.get("fill-broadcast").run)  # one update after the other
         for _ in range(ROUNDS):
             for name in CLOSING:
-                self.serve.run(jobs.named(name).run)
+                self.serve.run(jobs.get(name).run)
             self._deliver_what_is_due()
             self._judge()
             open_rows = self.witness.ask(

@@ -65,7 +65,7 @@ def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool)
         contacts.amend(session, contact.id, version=contact.version if seen is None else seen, **own)
         fields.put(session, contact.id, more)
         if own.get("zone"):
-            journeys.move_house(session, contact.id, zone=own["zone"])
+            journeys.change_zone(session, contact.id, zone=own["zone"])
         named = ", ".join(name for name, _ in _pairs(pairs).items())
         subject = f"contact {contact.id}: {named}"
         audit.note(session, actor=opening.ACTOR, action="contact change", subject=subject, now=now)

@@ -18,7 +18,7 @@ from mailer.people import data_export, eligibility, erasure, messages, timeline
 from mailer.people.data_export import Facts
 from mailer.sources.invitations import Rsvp
 from mailer.tryout import postoffice
-from mailer.tryout.postoffice import Posted
+from mailer.tryout.postoffice import CapturedMessage
 
 MOST_MESSAGES = 200
 ABOUT = {
@@ -236,7 +236,7 @@ def _say_attempts(told: Facts) -> None:
 
 def _held(session: Session, known: Address) -> dict[str, int]:
     """Count what forgetting would erase."""
-    posted = select(func.count()).select_from(Posted).where(_posted_to(session, known))
+    posted = select(func.count()).select_from(CapturedMessage).where(_posted_to(session, known))
     contact = contacts.find(session, known)
     nothing = dict.fromkeys(ERASED, 0)
     if contact is None:
@@ -256,7 +256,7 @@ def _held(session: Session, known: Address) -> dict[str, int]:
 
 def _posted_to(session: Session, known: Address) -> ColumnElement[bool]:
     """Return the condition that a message of the post office went to this person."""
-    return postoffice.sent_to(erasure.spellings(session, known))
+    return postoffice.is_sent_to(erasure.spellings(session, known))
 
 
 def _say_erased(known: Address, erased: Mapping[str, int]) -> None:

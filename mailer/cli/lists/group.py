@@ -53,19 +53,19 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
         own = lists_catalog.find(session, lists_catalog.check(session, name))
         words = catalog.row(service, own) if own else {}
         counts = subscriptions.counts(session)
-        head = broadcasts.head_count(session, audience=name, now=service.clock.now())
+        head = broadcasts.count_recipients(session, audience=name, now=service.clock.now())
         listed = _people(session, name, limit) if people else []
     states = {state: counts.get((name, state), 0) for state in STATES}
     if as_json:
-        told: dict[str, object] = {"list": name, **states, "readers": head.readers}
-        told |= {"words": words, "languages": head.languages, "left_out": head.refused}
+        told: dict[str, object] = {"list": name, **states, "readers": head.total}
+        told |= {"words": words, "languages": head.languages, "left_out": head.exclusions}
         output.print_json({**told, "people": listed} if people else told)
         return
     if words:
         output.facts(words, labels=catalog.COLUMNS, as_json=False)
     output.facts(states, labels=STATES, as_json=False)
-    output.say(f"\nAn update sent now would reach {head.readers:,}{_by_language(head.languages)}.")
-    for reason, number in sorted(head.refused.items()):
+    output.say(f"\nAn update sent now would reach {head.total:,}{_by_language(head.languages)}.")
+    for reason, number in sorted(head.exclusions.items()):
         output.say(f"{number:>7,}  would not get it: {SENTENCES[reason]}")
     if people:
         output.say("")

@@ -82,7 +82,7 @@ def _retry(service: Service, session: Session, which: list[ColumnElement[bool]])
     now = service.clock.now()
     moved, failed = held_messages.retry(session, *which, now=now)
     stopped = [entry.ref for entry in failed if entry.kind == "sequence"]
-    journeys.move(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
+    journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
     audit.note(session, actor=opening.ACTOR, action="outbox retry", subject=f"{moved} messages", now=now)
     return moved
 
@@ -92,7 +92,7 @@ def _give_up(service: Service, session: Session, which: list[ColumnElement[bool]
     now = service.clock.now()
     closed = held_messages.give_up(session, *which)
     stopped = [result.entry.ref for result in closed if result.entry.kind == "sequence"]
-    journeys.move(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
+    journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
     settle_all(session, service.sources, closed, now=now)
     audit.note(
         session, actor=opening.ACTOR, action="outbox give up", subject=f"{len(closed)} messages", now=now

@@ -22,7 +22,7 @@ def show(visit: Visit) -> Page:
         good = subs.of_token(session, subscription_id=subscription_id, round=in_round) is not None
         if not good:
             return _ended(visit, subscription.list)
-        back = subscription.list in visit.service.confirmations.waiting_to_return(
+        back = subscription.list in visit.service.confirmations.list_returning(
             session, subscription.contact_id
         )
         words = None if back else added_list.words(session, visit, subscription.list)
@@ -56,13 +56,13 @@ def post(visit: Visit) -> Page:
 
 def resources(visit: Visit) -> list[dict[str, object]]:
     """Return what stands on the shelf for a language: name, url ("" while there is none), and its marks."""
-    shelf = visit.service.editions.shelf
+    shelf = visit.service.editions.library
     with visit.service.database.read() as session:
-        offered = shelf.offered(session, visit.language)
+        offered = shelf.list_for_language(session, visit.language)
     return [
         {
             "name": name,
-            "url": shelf.address(name, visit.language) if offered[name] or shelf.tryout else "",
+            "url": shelf.build_url(name, visit.language) if offered[name] or shelf.tryout else "",
             "language": offered[name][0].language if offered[name] else visit.language,
             "sample": not offered[name],
         }

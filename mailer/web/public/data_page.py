@@ -53,7 +53,7 @@ def show(visit: Visit) -> Page:
         contact = profile.bearer(session, visit)
         visit = visit.speaking(contact.language)
         facts = _facts(session, visit, contact)
-        zone = local_time.known(contact.zone) or ZoneInfo(visit.service.settings.default_zone)
+        zone = local_time.find_zone(contact.zone) or ZoneInfo(visit.service.settings.default_zone)
     kinds = [_kind(visit, name, _rows(facts, name), zone) for name in SHOWN]
     values = {
         "kinds": [kind for kind in kinds if kind["rows"]],
@@ -69,7 +69,7 @@ def download(visit: Visit) -> File:
     """Give all that is kept as JSON, the same that `mailer contact export` prints."""
     with visit.service.database.read() as session:
         facts = data_export.of(session, profile.bearer(session, visit), now=visit.now)
-    body = json_values.written(facts).encode() + b"\n"
+    body = json_values.to_json(facts).encode() + b"\n"
     return File(body=body, kind="application/json", headers={"Content-Disposition": FILE})
 
 
@@ -120,7 +120,7 @@ def _told(visit: Visit, name: str, column: str, value: object, zone: ZoneInfo) -
     words = visit.words.known
     label = words.label[OTHER_LABELS.get((name, column), column)]
     if isinstance(value, datetime):
-        return label, local_time.dated(value.astimezone(zone), language=visit.language)
+        return label, local_time.format_full_date(value.astimezone(zone), language=visit.language)
     if isinstance(value, bool):
         return label, words.value["yes" if value else "no"]
     named = words.value.get(f"{name}_{column}_{value}") or words.value.get(f"{column}_{value}")

@@ -6,7 +6,7 @@ The answer tells nobody who is known.
 from dataclasses import dataclass
 
 from lists.errors import NotFound
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from mailer.web import signup_sheet
 from mailer.web.public import added_list, signups
 from mailer.web.public.signups import Reading
@@ -55,7 +55,7 @@ def post(visit: Visit) -> Page:
         return signups.answer(reading)
     if visit.overdue:
         return signups.form(reading, TEMPLATE, again=True, own={"offer": offer})
-    asked = Asked(
+    asked = SignupRequest(
         address=address,
         list=offer.list,
         language=language,
@@ -69,7 +69,7 @@ def post(visit: Visit) -> Page:
     with visit.service.database.write() as session:
         if signups.braked(session, visit):
             return signups.too_many(visit)
-        visit.service.confirmations.ask(session, asked, now=visit.now)
+        visit.service.confirmations.record_signup(session, asked, now=visit.now)
     return signups.answer(reading)
 
 

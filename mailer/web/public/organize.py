@@ -2,7 +2,7 @@
 
 from lists.contacts import DETAIL_LENGTH
 from lists.directory import OFFER_LENGTH, Application
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from mailer.web.public import signups
 from mailer.web.public.signups import Reading
 from mailer.web.visit import Page, Visit
@@ -32,7 +32,7 @@ def post(visit: Visit) -> Page:
         return signups.answer(reading)
     if visit.overdue:
         return signups.form(reading, TEMPLATE, again=True)
-    asked = Asked(
+    asked = SignupRequest(
         address=address,
         list="organizers",
         language=language,
@@ -45,7 +45,7 @@ def post(visit: Visit) -> Page:
     with visit.service.database.write() as session:
         if signups.braked(session, visit):
             return signups.too_many(visit)
-        visit.service.confirmations.ask(session, asked, now=visit.now, application=application)
+        visit.service.confirmations.record_signup(session, asked, now=visit.now, application=application)
     return signups.answer(reading)
 
 

@@ -11,7 +11,7 @@ from lists.contacts import LANGUAGES, Contact
 from lists.errors import BadInput, NotFound
 from lists.subscriptions import Subscription
 from mailer.templates import local_time
-from mailer.templates.local_time import known
+from mailer.templates.local_time import find_zone
 from mailer.web.public import added_list, leaving
 from mailer.web.visit import Page, Visit
 
@@ -38,7 +38,7 @@ def post(visit: Visit) -> Page:
         elif wish == "mine":
             if contact.readdressed_at is not None:
                 wish = "mine-later"
-            elif not visit.service.confirmations.give_access(session, contact.id, now=visit.now):
+            elif not visit.service.confirmations.send_access_link(session, contact.id, now=visit.now):
                 wish = "mine-enough"
         elif wish == "leave-all":
             leaving.leave(session, contact_id=contact.id, page=PAGE, now=visit.now)
@@ -95,8 +95,8 @@ def _standing(session: Session, contact: Contact) -> Sequence[Subscription]:
 def _page(session: Session, visit: Visit, contact: Contact, *, wish: str = "") -> Page:
     standing = _standing(session, contact)
     ends = [entry.paused_until for entry in standing if entry.paused_until and entry.paused_until > visit.now]
-    zone = known(contact.zone) or known(visit.service.settings.default_zone)
-    until = local_time.day(max(ends).astimezone(zone), language=visit.language) if ends else ""
+    zone = find_zone(contact.zone) or find_zone(visit.service.settings.default_zone)
+    until = local_time.format_day(max(ends).astimezone(zone), language=visit.language) if ends else ""
     said = visit.words.preferences
     did = ""
     if wish in PAUSES:

@@ -18,7 +18,7 @@ FIELDS = ("name", "zip", "language", "discreet", "version")
 
 def bearer(session: Session, visit: Visit) -> Contact:
     """Return whom the link of this visit was mailed to; raises NotFound once its hour is over."""
-    contact_id = visit.service.tokens.read_mine(visit.parameters["token"], now=visit.now)
+    contact_id = visit.service.tokens.read_profile(visit.parameters["token"], now=visit.now)
     contact = None if contact_id is None else session.get(Contact, contact_id)
     if contact is None:
         raise NotFound("This link is not one of ours, or its hour is over.")
@@ -65,7 +65,7 @@ def _save(session: Session, visit: Visit, contact: Contact) -> Page:
         **contacts.placed(place),
     )
     if place is not None and place.zone:
-        journeys.move_house(session, contact.id, zone=place.zone)
+        journeys.change_zone(session, contact.id, zone=place.zone)
     _choose(session, visit, contact)
     session.expire_all()
     shown = visit if language == spoken else visit.switched(language)

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from lists.errors import NotFound
 from mailer.library import file_store, law_cards, us_states
-from mailer.library.law_cards import FactCard
-from mailer.library.resources import SEVERAL, Version
+from mailer.library.law_cards import LawCard
+from mailer.library.resources import MULTIPLE_SLOTS, CurrentVersion
 from mailer.policy import RESOURCES
 from mailer.templates import local_time
 from mailer.web.visit import Answer, Away, Download, Elsewhere, Page, Visit
@@ -21,11 +21,11 @@ UNITS = ((1024 * 1024, "MB"), (1024, "kB"))
 
 def show(visit: Visit) -> Page:
     """Show what stands in every slot, and the links of allies."""
-    shelf = visit.service.editions.shelf
+    shelf = visit.service.editions.library
     with visit.service.database.read() as session:
-        standing = shelf.standing(session)
-        offered = shelf.offered(session, visit.language)
-        cards = law_cards.shown(session, now=visit.now)
+        standing = shelf.list_current(session)
+        offered = shelf.list_for_language(session, visit.language)
+        cards = law_cards.list_valid(session, now=visit.now)
     languages = {(version.slot, version.language) for version in standing}
     other = "es" if visit.language == "en" else "en"
     items = [
@@ -36,11 +36,11 @@ def show(visit: Visit) -> Page:
             "version": _told(visit, offered[slot][0]) if offered[slot] else None,
         }
         for slot in RESOURCES
-        if slot not in SEVERAL
+        if slot not in MULTIPLE_SLOTS
     ]
     allies = [
         {**_told(visit, version), "url": version.link}
-        for slot in sorted(SEVERAL)
+        for slot in sorted(MULTIPLE_SLOTS)
         for version in offered[slot]
     ]
     return Page(
@@ -59,19 +59,19 @@ def go(visit: Visit) -> Answer:
     slot = visit.parameters["slot"]
     if slot not in RESOURCES:
         raise NotFound("There is no such resource.")
-    shelf = visit.service.editions.shelf
+    shelf = visit.service.editions.library
     with visit.service.database.read() as session:
-        offered = shelf.offered(session, visit.language)[slot]
+        offered = shelf.list_for_language(session, visit.language)[slot]
     if not offered and shelf.tryout:
         return Page(visit=visit, template="sample.html", values={"name": slot})
-    if not offered or slot in SEVERAL:
+    if not offered or slot in MULTIPLE_SLOTS:
         return Elsewhere(path="/resources", query={"lang": visit.language}, part=slot)
     version = offered[0]
     if version.link:
         return Away(link=version.link)
-    path = file_store.find(version.file, home=visit.service.settings.home)
+    path = file_store.require_path(version.file, home=visit.service.settings.home)
     return Download(
-        path=path, kind=file_store.KINDS[version.kind].media, name=version.name, mark=version.file
+        path=path, kind=file_store.FILE_TYPES[version.kind].media_type, name=version.name, mark=version.file
     )
 
 
@@ -79,14 +79,14 @@ def _way(slot: str, language: str) -> str:
     return f"/r/{slot}?lang={language}"
 
 
-def _told(visit: Visit, version: Version) -> dict[str, object]:
+def _told(visit: Visit, version: CurrentVersion) -> dict[str, object]:
     """Return what is said of a version: what it is, how large, and from when, as far as that is known."""
     words = visit.words.resources
     parts = [words.kinds[version.kind], _size(version.size)] if version.file else []
     if version.link:
         parts.append(words.at(host=urlsplit(version.link).hostname))
     if version.dated:
-        parts.append(local_time.dated(date.fromisoformat(version.dated), language=visit.language))
+        parts.append(local_time.format_full_date(date.fromisoformat(version.dated), language=visit.language))
     return {
         "title": version.title,
         "note": version.note,
@@ -96,7 +96,7 @@ def _told(visit: Visit, version: Version) -> dict[str, object]:
     }
 
 
-def _law(visit: Visit, cards: Sequence[FactCard]) -> list[dict[str, object]]:
+def _law(visit: Visit, cards: Sequence[LawCard]) -> list[dict[str, object]]:
     """Return the cards by state, each with its text, its source, and who checked it when."""
     told: list[dict[str, object]] = []
     for state, same in groupby(cards, key=lambda card: card.state):
@@ -105,12 +105,14 @@ def _law(visit: Visit, cards: Sequence[FactCard]) -> list[dict[str, object]]:
                 "text": card.text[visit.language],
                 "source": card.source,
                 "host": urlsplit(card.source).hostname,
-                "on": local_time.dated(date.fromisoformat(card.checked_on), language=visit.language),
+                "on": local_time.format_full_date(
+                    date.fromisoformat(card.checked_on), language=visit.language
+                ),
                 "by": card.checked_by,
             }
             for card in same
         ]
-        told.append({"name": us_states.name(state, language=visit.language), "cards": rows})
+        told.append({"name": us_states.get_name(state, language=visit.language), "cards": rows})
     return told
 
 

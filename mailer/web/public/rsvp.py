@@ -16,7 +16,7 @@ def show(visit: Visit) -> Page:
     """Show the call and the three answers, with one chosen: the link's, else the one given before."""
     with visit.service.database.read() as session:
         event, contact = _invitation(session, visit)
-        before = invitations.answer_of(session, event_id=event.id, contact_id=contact.id) or ""
+        before = invitations.get_answer(session, event_id=event.id, contact_id=contact.id) or ""
     asked = visit.query.get("answer", "")
     chosen = asked if asked in invitations.ANSWERS else before
     return _page(visit.speaking(contact.language), event, contact, answer=chosen)
@@ -32,7 +32,9 @@ def post(visit: Visit) -> Page:
             return _page(visit, event, contact, status=409)
         if chosen not in invitations.ANSWERS:
             return _page(visit, event, contact, status=422, mistake=visit.words.rsvp.missing)
-        invitations.answer(session, event_id=event.id, contact_id=contact.id, answer=chosen, now=visit.now)
+        invitations.record_answer(
+            session, event_id=event.id, contact_id=contact.id, answer=chosen, now=visit.now
+        )
     return _page(visit, event, contact, answer=chosen, did=chosen)
 
 
@@ -57,14 +59,14 @@ def _page(
     status: int = 200,
 ) -> Page:
     """The time is told in the invited person's zone but without naming their city: mails get forwarded."""
-    when = local_time.in_words(
+    when = local_time.format_for_reader(
         event.starts_at, zone=event.zone, language=visit.language, reader_zone=contact.zone
     )
     closed = ""
     if event.is_over(visit.now):
         closed = "cancelled" if event.status == "cancelled" else "past"
     values = {
-        "call": {"title": event.titled(visit.language), "when": when},
+        "call": {"title": event.title_in(visit.language), "when": when},
         "answer": answer,
         "did": did,
         "closed": closed,

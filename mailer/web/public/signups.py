@@ -135,7 +135,7 @@ def answer(reading: Reading) -> Page:
     visit, settings = reading.visit, reading.visit.service.settings
     shown = settings.from_name
     if reading.written["discreet"]:
-        shown = visit.service.composer.sender.neutral[reading.language()].sender
+        shown = visit.service.composer.sender.discreet_wordings[reading.language()].sender
     values: Mapping[str, object] = {
         "written": reading.written,
         "opened": visit.opened(),

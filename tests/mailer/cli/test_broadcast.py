@@ -69,7 +69,7 @@ def send(file: Path, *more: str) -> list[str]:
 
 def updates(service: Service) -> list[str]:
     with service.database.read() as session:
-        found = postoffice.messages(session, limit=50)
+        found = postoffice.list_messages(session, limit=50)
         return [message.to for message in found if "onda" in message.subject or "ount" in message.subject]
 
 
@@ -124,8 +124,8 @@ def test_what_was_previewed_is_what_leaves(
     mailer(*send(file, "--yes"))
     mailer("deliver")
     with service.database.read() as session:
-        (hers,) = [each for each in postoffice.messages(session, limit=50) if "county" in each.subject]
-        text = postoffice.parts(postoffice.message(session, hers.id).raw).text
+        (hers,) = [each for each in postoffice.list_messages(session, limit=50) if "county" in each.subject]
+        text = postoffice.parse_message(postoffice.get_message(session, hers.id).raw).text
 
     def words(shown: str) -> list[str]:
         return re.sub(r"https?://\S+", "LINK", shown).replace("Dora", "Alex").split()
@@ -198,7 +198,7 @@ def test_many_are_filled_in_batches_and_a_stop_is_gone_on_with(
         assert mailer(*send(file, "--yes")).refusal == "Stopped."
     assert (rows(service), pauses) == (3, [jobs.PAUSE_SECONDS])
     assert mailer("broadcast", "status", 1, "--json").json["state"] == "filling"
-    service.jobs.named("fill-broadcast").run()
+    service.jobs.get("fill-broadcast").run()
     assert mailer("broadcast", "status", 1, "--json").json["waiting"] == 8
 
 
@@ -237,7 +237,7 @@ def test_a_recall_that_was_stopped_is_gone_on_with_by_the_service(
     service: Service, mailer: Mailer, file: Path, dora: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mailer(*send(file, "--yes"))
-    monkeypatch.setattr(broadcasts, "WITHDRAWN", 1)
+    monkeypatch.setattr(broadcasts, "WITHDRAW_BATCH", 1)
 
     def stopped(_: float) -> None:
         raise KeyboardInterrupt
@@ -246,7 +246,7 @@ def test_a_recall_that_was_stopped_is_gone_on_with_by_the_service(
         patched.setattr(service.clock, "sleep", stopped)
         assert mailer("broadcast", "recall", 1, "--yes").refusal == "Stopped."
     assert states(service) == {"queued": 1, "cancelled": 1}
-    service.jobs.named("withdraw").run()
+    service.jobs.get("withdraw").run()
     assert states(service) == {"cancelled": 2}
 
 
@@ -263,8 +263,8 @@ def test_an_update_that_is_recalled_while_it_is_put_into_the_outbox_goes_no_furt
         patched.setattr(service.clock, "sleep", recalled)
         assert "Update 1 was recalled meanwhile." in mailer(*send(file, "--yes")).refusal
     assert rows(service) == 1
-    assert service.jobs.named("fill-broadcast").run() == 0
-    service.jobs.named("withdraw").run()
+    assert service.jobs.get("fill-broadcast").run() == 0
+    service.jobs.get("withdraw").run()
     assert states(service) == {"cancelled": 1}
 
 

@@ -42,7 +42,7 @@ def unreachable(settings: Settings, clock: StoppedClock) -> Iterator[Mailer]:
 
 def delivered(service: Service) -> list[str]:
     with service.database.read() as session:
-        return [message.to for message in postoffice.messages(session, limit=50)]
+        return [message.to for message in postoffice.list_messages(session, limit=50)]
 
 
 def test_what_is_due_reaches_ana_and_ben_and_never_cleo(

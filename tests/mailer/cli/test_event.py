@@ -78,7 +78,9 @@ def test_ben_is_invited_once_and_cleo_never(
     shown = mailer("event", "show", 1, "--json").json
     assert shown["invitations"] == {"sent": 1}
     with service.database.write() as session:
-        invitations.answer(session, event_id=1, contact_id=ben.id, answer="yes", now=service.clock.now())
+        invitations.record_answer(
+            session, event_id=1, contact_id=ben.id, answer="yes", now=service.clock.now()
+        )
     assert mailer("event", "list", "--json").json[0]["yes"] == 1
     assert "1  yes" in mailer("event", "show", 1).out
 

@@ -68,6 +68,6 @@ def test_a_tryouts_future_is_no_place_for_real_mail(
     with service.database.write() as session:
         key_check.note(session, service.keys, secret_folder(service.settings))
         later = service.clock.now().replace(year=2027)
-        time_machine.move_to(session, later, real=service.clock.real())
+        time_machine.move_clock_to(session, later, real=service.clock.real())
     ran = run("list", MAILER_DATABASE_URL=service.settings.database_url, **earnest)
     assert (ran.returncode, "used in a try-out" in ran.stderr) == (2, True)

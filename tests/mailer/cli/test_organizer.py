@@ -6,7 +6,7 @@ from lists import directory, subscriptions
 from lists.directory import Application
 from mailer.outbox import stats
 from mailer.service import Service
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from tests import commands
 from tests.commands import Mailer
 from tests.people import Person
@@ -19,10 +19,12 @@ def mailer(service: Service) -> Mailer:
 
 def apply(service: Service, person: Person, *, confirm: bool = True) -> int:
     now = service.clock.now()
-    asked = Asked(address=person.address, list="organizers", language="en", wording="", page="/organize")
+    asked = SignupRequest(
+        address=person.address, list="organizers", language="en", wording="", page="/organize"
+    )
     with service.database.write() as session:
         application = Application(organization="St. Mark", role="pastor", zip="90012", offer="A hall")
-        service.confirmations.ask(session, asked, now=now, application=application)
+        service.confirmations.record_signup(session, asked, now=now, application=application)
         subscription = subscriptions.find(session, contact_id=person.id, list="organizers")
         assert subscription is not None
         if confirm:

@@ -7,7 +7,7 @@ from mailer import service as composition
 from mailer.coordination import suspensions
 from mailer.service import Service
 from mailer.settings.loading import Settings
-from mailer.sources.staff_digest import MATTERS
+from mailer.sources.staff_digest import CHECKS
 from tests import commands
 from tests.clocks import StoppedClock
 from tests.people import Person
@@ -49,15 +49,15 @@ def test_it_says_whether_the_list_is_mailed(
     try:
         mailer = commands.mailer(told)
         assert "mailed to a@example.org, at most once a day." in mailer("status").out
-        assert told.notices.staff is not None
+        assert told.staff_digest.staff is not None
         with told.database.write() as session:
-            suppressions.add(session, told.notices.staff.digest, reason="bounce", now=clock.now())
+            suppressions.add(session, told.staff_digest.staff.digest, reason="bounce", now=clock.now())
         assert "a@example.org must not be written to." in mailer("status").out
     finally:
         told.close()
 
 
-@pytest.mark.parametrize("typed", sorted({matter.command for matter in MATTERS}))
+@pytest.mark.parametrize("typed", sorted({matter.command for matter in CHECKS}))
 def test_what_is_to_be_typed_can_be_typed_as_it_stands(service: Service, typed: str) -> None:
     program, *words = typed.split()
     ran = commands.mailer(service)(*words)

@@ -10,10 +10,10 @@ from sqlalchemy import update
 from lists import contacts, erasure, subscriptions, suppressions
 from lists.contacts import Contact
 from lists.db import Database
-from mailer.compose.composer import Ready
+from mailer.compose.composer import ReadyMessage
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Result
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from tests import crowd
 from tests.clocks import StoppedClock
 from tests.desk import UPDATE, WITH_LINK, Desk, read
@@ -52,7 +52,7 @@ def test_who_pauses_in_between_gets_it_when_the_pause_is_over(
         subscriptions.pause(session, contact_id=ben.id, until=clock.now() + timedelta(days=2))
     assert desk.reasons(entries) == [("held", "paused")]
     clock.advance(days=2)
-    assert isinstance(desk.compose(entries)[0], Ready)
+    assert isinstance(desk.compose(entries)[0], ReadyMessage)
 
 
 def test_who_is_suppressed_in_between_gets_nothing(desk: Desk, clock: StoppedClock, ben: Person) -> None:
@@ -90,7 +90,7 @@ def test_what_is_too_late_does_not_leave_though_nobody_has_tidied_up_yet(
     desk.update()
     clock.advance(days=5, microseconds=-1)
     entries = desk.claim()
-    assert isinstance(desk.compose(entries)[0], Ready)
+    assert isinstance(desk.compose(entries)[0], ReadyMessage)
     clock.advance(microseconds=1)
     assert desk.reasons(entries) == [("expired", "too late")]
 
@@ -107,7 +107,7 @@ def test_a_letter_with_a_link_that_nobody_has_given_is_held_and_says_which(
     spanish, english = desk.compose(desk.claim())
     assert isinstance(spanish, Result)
     assert (spanish.state, spanish.why) == ("held", "missing link: toolkit_url")
-    assert isinstance(english, Ready)
+    assert isinstance(english, ReadyMessage)
     desk.update(both, toolkit="https://example.org/guia")
     assert "https://example.org/guia" in _text(desk.letters()[0])
 
@@ -123,7 +123,7 @@ def test_a_name_that_no_header_can_hold_stops_only_its_own_message(
     kept, *others = desk.compose(desk.claim())
     assert isinstance(kept, Result)
     assert kept.state == "held" and kept.why.startswith("a fault of ours: it cannot be written: ")
-    assert [isinstance(other, Ready) for other in others] == [True, True]
+    assert [isinstance(other, ReadyMessage) for other in others] == [True, True]
 
 
 def test_a_message_is_the_same_message_each_time_it_is_composed(
@@ -137,7 +137,7 @@ def test_a_message_is_the_same_message_each_time_it_is_composed(
     with desk.database.write() as session:
         outbox.give_back(session, entries)
     (again,) = desk.compose(desk.claim(), composer=desk.fresh_composer())
-    assert isinstance(first, Ready) and isinstance(again, Ready)
+    assert isinstance(first, ReadyMessage) and isinstance(again, ReadyMessage)
     assert first.message == again.message
     assert parsedate_to_datetime(read(first)["Date"]) == queued_at
 
@@ -185,9 +185,9 @@ def test_list_mail_says_how_to_leave_in_its_headers(desk: Desk, ben: Person) -> 
 
 
 def test_service_mail_is_no_list_mail(desk: Desk, clock: StoppedClock, cleo: Person) -> None:
-    asked = Asked(address=cleo.address, list="interest", language="en", wording="Yes", page="/join")
+    asked = SignupRequest(address=cleo.address, list="interest", language="en", wording="Yes", page="/join")
     with desk.database.write() as session:
-        desk.service.confirmations.ask(session, asked, now=clock.now())
+        desk.service.confirmations.record_signup(session, asked, now=clock.now())
     (letter,) = desk.letters()
     assert [name for name in letter.keys() if name.lower().startswith("list-")] == []  # noqa: SIM118
     assert letter["Auto-Submitted"] == "auto-generated"
@@ -229,7 +229,7 @@ def test_what_is_personal_is_read_at_the_last_moment_and_the_wording_is_not(desk
     with desk.database.write() as session:
         contacts.amend(session, ben.id, email="ben@new.example.org", language="en", name="Benjamín")
     (ready,) = desk.compose(entries)
-    assert isinstance(ready, Ready) and ready.recipient == "ben@new.example.org"
+    assert isinstance(ready, ReadyMessage) and ready.recipient == "ben@new.example.org"
     assert "Benjamín" in _text(read(ready))
 
 
@@ -238,9 +238,9 @@ def test_messages_of_many_kinds_come_back_in_the_order_they_were_given(
 ) -> None:
     desk.update()
     desk.update(audience="organizers")
-    asked = Asked(address=cleo.address, list="interest", language="en", wording="Yes", page="/join")
+    asked = SignupRequest(address=cleo.address, list="interest", language="en", wording="Yes", page="/join")
     with desk.database.write() as session:
-        desk.service.confirmations.ask(session, asked, now=clock.now())
+        desk.service.confirmations.record_signup(session, asked, now=clock.now())
     entries = list(reversed(desk.claim()))
     assert [each.entry for each in desk.compose(entries)] == entries
     assert desk.compose([]) == []

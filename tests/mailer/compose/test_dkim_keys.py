@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lists.errors import BadInput, BadSettings, Conflict, StorageTrouble
 from mailer.compose import dkim_keys
-from mailer.compose.dkim_keys import Selector, difference
+from mailer.compose.dkim_keys import DkimKey, describe_difference
 
 DOMAIN = "campaign.example.org"
 LOCKED = BestAvailableEncryption(b"sesame")
@@ -28,10 +28,10 @@ def where(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Selector, ...]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[DkimKey, ...]:
     folder = tmp_path_factory.mktemp("secrets") / "dkim"
     for kind in dkim_keys.KINDS:
-        dkim_keys.make(folder, domain=DOMAIN, name=f"{kind}-1", kind=kind)
+        dkim_keys.generate(folder, domain=DOMAIN, name=f"{kind}-1", kind=kind)
     return dkim_keys.load(folder, domains=[DOMAIN])
 
 
@@ -61,14 +61,14 @@ def test_no_folder_and_other_files_are_no_keys(where: Path) -> None:
 
 
 def test_a_key_is_made_once_for_this_account_only_and_read_again(where: Path) -> None:
-    made = dkim_keys.make(where, domain=DOMAIN, name="s1", kind="ed25519")
+    made = dkim_keys.generate(where, domain=DOMAIN, name="s1", kind="ed25519")
     path = where / DOMAIN / "s1.pem"
     assert path.stat().st_mode & 0o777 == 0o600 and path.stat().st_nlink == 1
     assert {folder.stat().st_mode & 0o777 for folder in (where, path.parent)} == {0o700}
     assert [each.name for each in path.parent.iterdir()] == ["s1.pem"]
     before = path.read_bytes()
     with pytest.raises(Conflict, match="--selector"):
-        dkim_keys.make(where, domain=DOMAIN, name="s1", kind="ed25519")
+        dkim_keys.generate(where, domain=DOMAIN, name="s1", kind="ed25519")
     assert path.read_bytes() == before
     assert dkim_keys.load(where, domains=[DOMAIN]) == (made,)
 
@@ -83,7 +83,7 @@ def test_keys_stand_by_domain_and_rsa_first(pair) -> None:
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "../x", "a/b", "a..b", "é", "x" * 64, "a\n"])
 def test_a_name_that_cannot_be_a_selector_is_refused(where: Path, name: str) -> None:
     with pytest.raises(BadInput, match="cannot be a selector"):
-        dkim_keys.make(where, domain=DOMAIN, name=name, kind="ed25519")
+        dkim_keys.generate(where, domain=DOMAIN, name=name, kind="ed25519")
     assert not where.exists()
 
 
@@ -148,9 +148,9 @@ def test_misplaced_and_misnamed_keys_are_told_all_at_once(where: Path) -> None:
 
 def test_more_keys_than_anybody_needs_are_neither_made_nor_used(where: Path) -> None:
     for number in range(dkim_keys.MOST_SELECTORS):
-        dkim_keys.make(where, domain=DOMAIN, name=f"k{number}", kind="ed25519")
+        dkim_keys.generate(where, domain=DOMAIN, name=f"k{number}", kind="ed25519")
     with pytest.raises(Conflict, match="4 keys already"):
-        dkim_keys.make(where, domain=DOMAIN, name="k9", kind="ed25519")
+        dkim_keys.generate(where, domain=DOMAIN, name="k9", kind="ed25519")
     assert len(dkim_keys.load(where, domains=[DOMAIN])) == 4
     put(where, pem(ed25519.Ed25519PrivateKey.generate()), name="k9.pem")
     assert "keep at most 4" in refusal(where)
@@ -159,7 +159,7 @@ def test_more_keys_than_anybody_needs_are_neither_made_nor_used(where: Path) -> 
 def test_a_folder_that_cannot_be_written_is_trouble_with_storage(where: Path) -> None:
     where.write_text("a file where the folder should be")
     with pytest.raises(StorageTrouble, match="cannot be written"):
-        dkim_keys.make(where, domain=DOMAIN, name="s1", kind="ed25519")
+        dkim_keys.generate(where, domain=DOMAIN, name="s1", kind="ed25519")
 
 
 def test_a_key_is_never_shown(pair) -> None:
@@ -168,12 +168,12 @@ def test_a_key_is_never_shown(pair) -> None:
 
 def test_the_record_is_cut_into_strings_the_dns_can_hold(pair) -> None:
     for each in pair:
-        assert "".join(each.strings) == each.record == f"v=DKIM1; k={each.kind}; p={each.p}"
+        assert "".join(each.strings) == each.record == f"v=DKIM1; k={each.kind}; p={each.public_key}"
         assert max(map(len, each.strings)) <= 255
-    assert len(pair[0].strings) == 2 and len(pair[1].p) == 44
+    assert len(pair[0].strings) == 2 and len(pair[1].public_key) == 44
 
 
-def answers(selector: Selector) -> list[str]:
+def answers(selector: DkimKey) -> list[str]:
     """What people copy: the value, what dig prints long and short, a zone file, escaped signs."""
     quoted = " ".join(f'"{string}"' for string in selector.strings)
     return [
@@ -192,19 +192,19 @@ def answers(selector: Selector) -> list[str]:
 def test_what_the_dns_answers_is_recognized(pair, form: int) -> None:
     for each in pair:
         other = next(key for key in pair if key is not each)
-        assert difference(each, answers(each)[form]) == ""
-        assert difference(other, answers(each)[form])
+        assert describe_difference(each, answers(each)[form]) == ""
+        assert describe_difference(other, answers(each)[form])
 
 
 def test_what_is_wrong_with_a_record_is_said(pair) -> None:
     first, second = pair
-    assert difference(first, "") == "there is no DKIM record in it"
-    assert difference(first, f'"{first.strings[0]}"').startswith("the record ends after ")
-    assert "withdraws" in difference(first, "v=DKIM1; k=rsa; p=")
-    assert "another key" in difference(first, second.record)
-    assert "does not say k=ed25519" in difference(second, f"v=DKIM1; p={second.p}")
+    assert describe_difference(first, "") == "there is no DKIM record in it"
+    assert describe_difference(first, f'"{first.strings[0]}"').startswith("the record ends after ")
+    assert "withdraws" in describe_difference(first, "v=DKIM1; k=rsa; p=")
+    assert "another key" in describe_difference(first, second.record)
+    assert "does not say k=ed25519" in describe_difference(second, f"v=DKIM1; p={second.public_key}")
 
 
 @given(st.text(alphabet='v=DKIM1;p"()\\ \nabc') | st.text())
 def test_nothing_the_dns_says_can_raise(pair, text: str) -> None:
-    assert difference(pair[0], text)
+    assert describe_difference(pair[0], text)

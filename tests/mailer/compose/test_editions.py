@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from lists.db import Database
 from lists.errors import BadInput, BrokenTemplate, NotFound
 from mailer.compose import editions as shelf
-from mailer.compose.editions import Editions, personal
+from mailer.compose.editions import Editions, add_greeting
 from mailer.service import EMAIL_TEMPLATES
 from mailer.templates.templates import Edition
 from tests import parts
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _load(folder: Path, editions: Editions) -> Editions:
-    kept = {"frames": editions.frames, "shared": editions.shared, "shelf": editions.shelf}
+    kept = {"frames": editions.frames, "shared": editions.shared, "library": editions.library}
     return shelf.load(folder, kinds={NAME: KIND}, **kept)
 
 
@@ -47,8 +47,8 @@ def test_the_same_wording_is_one_edition_however_often_it_is_used(
     editions: Editions, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        first = editions.current(session, NAME, KIND, now=clock.now())
-        assert editions.current(session, NAME, KIND, now=clock.advance(days=1)) == first
+        first = editions.get_current_id(session, NAME, KIND, now=clock.now())
+        assert editions.get_current_id(session, NAME, KIND, now=clock.advance(days=1)) == first
         assert _count(session) == 1
 
 
@@ -56,7 +56,7 @@ def test_two_who_freeze_at_once_get_the_same_edition(
     editions: Editions, database: Database, clock: StoppedClock
 ) -> None:
     def freeze(session: Session) -> int:
-        return editions.current(session, NAME, KIND, now=clock.now())
+        return editions.get_current_id(session, NAME, KIND, now=clock.now())
 
     assert len(set(at_once(database, freeze, freeze, freeze))) == 1
 
@@ -66,7 +66,7 @@ def test_anything_a_reader_could_see_makes_a_new_edition_and_leaves_the_old_one(
     editions: Editions, database: Database, clock: StoppedClock, folder: Path, changed: str
 ) -> None:
     with database.write() as session:
-        old = editions.current(session, NAME, KIND, now=clock.now())
+        old = editions.get_current_id(session, NAME, KIND, now=clock.now())
         kept = session.get_one(Edition, old).content
     if changed == "wording":
         page = folder / NAME / "es.md"
@@ -79,7 +79,7 @@ def test_anything_a_reader_could_see_makes_a_new_edition_and_leaves_the_old_one(
         frame = replace(editions.frames["en"], text=editions.frames["en"].text + "\nPeace\n")
         newer = replace(editions, frames={**editions.frames, "en": frame})
     with database.write() as session:
-        assert newer.current(session, NAME, KIND, now=clock.now()) != old
+        assert newer.get_current_id(session, NAME, KIND, now=clock.now()) != old
         assert session.get_one(Edition, old).content == kept
         assert _count(session) == 2
 
@@ -103,9 +103,9 @@ def test_a_greeting_takes_a_name_as_it_is(
     with database.write() as session:
         edition = editions.freeze(session, editions.templates[NAME], KIND, now=clock.now())
     for name, greeting in (("Ana", "Hello Ana,"), ("", "Hello,"), ("{{ motto }}", "Hello {{ motto }},")):
-        assert personal(edition, "en", {"name": name})["greeting"] == greeting
-    assert personal(edition, "en", {})["greeting"] == "Hello,"
-    assert personal(edition, "fr", {"name": "Ana"})["greeting"] == "Hello Ana,"
+        assert add_greeting(edition, "en", {"name": name})["greeting"] == greeting
+    assert add_greeting(edition, "en", {})["greeting"] == "Hello,"
+    assert add_greeting(edition, "fr", {"name": "Ana"})["greeting"] == "Hello Ana,"
 
 
 def test_a_template_that_lacks_a_language_is_refused_when_loaded(editions: Editions, folder: Path) -> None:

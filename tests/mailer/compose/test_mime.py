@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lists.errors import BadInput
 from mailer.compose import mime
-from mailer.compose.mime import Letter
+from mailer.compose.mime import MimeMessage
 
 NOON = datetime(2026, 12, 8, 12, 0, 5, tzinfo=timezone(timedelta(hours=-5)))
 CALENDAR = b"BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nSUMMARY:Reuni\xc3\xb3n\r\nEND:VCALENDAR\r\n"
@@ -32,7 +32,7 @@ GREETINGS = [
 ]  # fmt: skip
 
 
-def letter(**changes: object) -> Letter:
+def letter(**changes: object) -> MimeMessage:
     """A letter to Ana."""
     plain = {
         "message_id": "<17.1@campaign.example.org>",
@@ -43,10 +43,10 @@ def letter(**changes: object) -> Letter:
         "text": "Hello Ana\n",
         "html": "<p>Hello Ana</p>\n",
     }
-    return Letter(**{**plain, **changes})
+    return MimeMessage(**{**plain, **changes})
 
 
-def list_letter(**changes: object) -> Letter:
+def list_letter(**changes: object) -> MimeMessage:
     """A letter to a list."""
     about = {
         "list_id": ("Interest list", "interest.example.org"),

@@ -24,7 +24,7 @@ def test_what_we_sign_we_read_back(first: int, second: int) -> None:
     assert TOKENS.read_confirm(TOKENS.confirm(first, second)) == (first, second)
     assert TOKENS.read_rsvp(TOKENS.rsvp(first, second)) == (first, second)
     assert TOKENS.read_preferences(TOKENS.preferences(first)) == first
-    assert TOKENS.read_mine(TOKENS.mine(first, until=LATER), now=START) == first
+    assert TOKENS.read_profile(TOKENS.profile(first, until=LATER), now=START) == first
 
 
 @given(ids, list_names())

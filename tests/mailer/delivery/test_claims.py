@@ -27,7 +27,7 @@ from tests.relays import (
 
 
 def rescue(service: Service) -> int:
-    return service.jobs.named("rescue").run()
+    return service.jobs.get("rescue").run()
 
 
 # Leases

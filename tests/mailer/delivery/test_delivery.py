@@ -104,7 +104,7 @@ def test_4xx_is_tried_again_after_5_10_20_40_and_then_every_66_minutes_until_it_
     assert gaps[:6] == [5, 10, 20, 40, 66, 66]
     assert len(world.begun) == 112  # 66 minutes apart for five days, which no doubling may overflow
     assert row.state == "queued"
-    embedded.jobs.named("expire").run()
+    embedded.jobs.get("expire").run()
     assert states(embedded) == {"expired": 1}
 
 

@@ -103,7 +103,7 @@ def test_a_machine_that_slept_for_an_hour_sends_everything_and_nothing_twice(
         await work
 
     def rescue(service: Service) -> None:
-        assert service.jobs.named("rescue").run() == 0
+        assert service.jobs.get("rescue").run() == 0
 
     run(world.clock, sleeps())
     world.clock.advance(minutes=6)  # what the deadline stopped before its dot is tried again

@@ -45,5 +45,5 @@ def test_five_days_of_refusals_end_in_a_state_that_says_why(
     for _ in range(6):
         deliver(service, world)
         world.clock.advance(days=1)
-        service.jobs.named("expire").run()
+        service.jobs.get("expire").run()
     assert states(service) == {"expired": 1}

@@ -13,7 +13,7 @@ from lists.audit import AuditEntry
 from lists.db import Database
 from lists.errors import BadInput, Conflict, HouseError, NotFound
 from mailer.events import events
-from mailer.events.events import Event, start
+from mailer.events.events import Event, parse_start
 from tests.clocks import StoppedClock
 
 NEW_YORK = "America/New_York"
@@ -40,14 +40,14 @@ def test_a_call_at_eight_eastern_is_kept_as_a_moment(database: Database, clock: 
     assert kept.starts_at == datetime(2026, 12, 9, 1, 0, tzinfo=UTC)
     assert kept.ends_at == datetime(2026, 12, 9, 2, 0, tzinfo=UTC)
     assert (kept.sequence, kept.status, kept.invited_at, kept.created_at) == (0, "planned", None, clock.now())
-    assert (kept.titled("es"), kept.titled("fr"), kept.described("en")) == (
+    assert (kept.title_in("es"), kept.title_in("fr"), kept.description_in("en")) == (
         "Llamada de diciembre", "December call", "",
     )  # fmt: skip
 
 
 def test_a_title_in_one_language_serves_both(database: Database, clock: StoppedClock) -> None:
     event = planned(database, clock, title={"es": "Llamada"}, description={"en": "With an attorney."})
-    assert (event.titled("en"), event.described("es")) == ("Llamada", "With an attorney.")
+    assert (event.title_in("en"), event.description_in("es")) == ("Llamada", "With an attorney.")
 
 
 def test_planning_and_inviting_are_written_down(database: Database, clock: StoppedClock) -> None:
@@ -104,7 +104,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(
     with pytest.raises((BadInput, NotFound), match=words):
         planned(database, clock, **change)
     with database.read() as session:
-        assert events.newest(session) == []
+        assert events.list_all(session) == []
     database.dispose()
 
 
@@ -120,18 +120,18 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(
     ],
 )
 def test_eight_in_the_evening_is_found_through_both_changes_of_the_clocks(local: str, utc: str) -> None:
-    assert start(local, zone=NEW_YORK) == datetime.fromisoformat(utc).replace(tzinfo=UTC)
+    assert parse_start(local, zone=NEW_YORK) == datetime.fromisoformat(utc).replace(tzinfo=UTC)
 
 
 def test_a_zone_without_changes_has_every_hour_once() -> None:
-    assert start("2026-11-01 01:30", zone="America/Phoenix").hour == 8
+    assert parse_start("2026-11-01 01:30", zone="America/Phoenix").hour == 8
 
 
 @given(st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1)), st.sampled_from([NEW_YORK, "Europe/London"]))  # noqa: DTZ001
 def test_every_minute_is_one_moment_or_a_sentence(local: datetime, zone: str) -> None:
     text = local.strftime("%Y-%m-%d %H:%M")
     try:
-        moment = start(text, zone=zone)
+        moment = parse_start(text, zone=zone)
     except BadInput:
         return
     assert moment.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M") == text
@@ -140,7 +140,7 @@ def test_every_minute_is_one_moment_or_a_sentence(local: datetime, zone: str) ->
 @given(st.text(max_size=30), st.sampled_from([NEW_YORK, "UTC"]) | st.text(max_size=30))
 def test_any_text_is_a_moment_or_a_sentence(local: str, zone: str) -> None:
     try:
-        start(local, zone=zone)
+        parse_start(local, zone=zone)
     except HouseError as refused:
         assert str(refused).endswith((".", "?"))
 
@@ -152,13 +152,13 @@ def test_the_next_call_comes_first_and_one_that_is_over_does_not(
     sooner = planned(database, clock, starts="2026-11-10 20:00", audience="interest")
     clock.set(sooner.starts_at + timedelta(minutes=30))
     with database.read() as session:
-        assert [event.id for event in events.upcoming(session, now=clock.now())] == [sooner.id, later.id]
-        mine = events.upcoming(session, now=clock.now(), audience="organizers")
+        assert [event.id for event in events.list_upcoming(session, now=clock.now())] == [sooner.id, later.id]
+        mine = events.list_upcoming(session, now=clock.now(), audience="organizers")
         assert [event.id for event in mine] == [later.id]
-        assert [event.id for event in events.newest(session)] == [later.id, sooner.id]
+        assert [event.id for event in events.list_all(session)] == [later.id, sooner.id]
     clock.set(sooner.ends_at)
     with database.read() as session:
-        assert [event.id for event in events.upcoming(session, now=clock.now())] == [later.id]
+        assert [event.id for event in events.list_upcoming(session, now=clock.now())] == [later.id]
 
 
 def test_nobody_is_invited_to_a_call_that_is_over_cancelled_or_unknown(

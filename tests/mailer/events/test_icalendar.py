@@ -15,12 +15,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lists.errors import BadInput
-from mailer.events.icalendar import Invitation, request, uid
+from mailer.events.icalendar import CalendarInvitation, build_request, build_uid
 
 SECRET = b"a secret of this test"
 ANA = ("Ana Ruiz", "ana@example.org")
-CALL = Invitation(
-    uid=uid(7, 41, secret=SECRET, domain="example.org"),
+CALL = CalendarInvitation(
+    uid=build_uid(7, 41, secret=SECRET, domain="example.org"),
     sequence=0,
     stamp=datetime(2026, 11, 20, 15, 30, 12, 345678, tzinfo=UTC),
     modified=datetime(2026, 11, 19, 9, 0, tzinfo=UTC),
@@ -79,7 +79,7 @@ def only(lines: list[Line], name: str) -> Line:
 
 
 def test_the_strict_reader_finds_every_property_that_calendars_need() -> None:
-    lines = read(request(CALL))
+    lines = read(build_request(CALL))
     assert [line.value for line in lines if line.name == "BEGIN"] == ["VCALENDAR", "VEVENT"]
     assert [line.value for line in lines if line.name == "END"] == ["VEVENT", "VCALENDAR"]
     values = {line.name: line.value for line in lines}
@@ -102,7 +102,7 @@ def test_the_strict_reader_finds_every_property_that_calendars_need() -> None:
 
 
 def test_exactly_one_attendee_is_asked_and_the_organizer_is_another() -> None:
-    lines = read(request(CALL))
+    lines = read(build_request(CALL))
     attendee, organizer = only(lines, "ATTENDEE"), only(lines, "ORGANIZER")
     assert attendee.value == "mailto:ana@example.org"
     assert attendee.params == {
@@ -117,7 +117,7 @@ def test_exactly_one_attendee_is_asked_and_the_organizer_is_another() -> None:
 
 
 def test_the_library_reads_the_same() -> None:
-    calendar = icalendar.Calendar.from_ical(request(CALL))
+    calendar = icalendar.Calendar.from_ical(build_request(CALL))
     (event,) = calendar.walk("VEVENT")
     assert str(calendar["METHOD"]) == "REQUEST"
     assert event["DTSTART"].dt == CALL.starts
@@ -130,33 +130,33 @@ def test_the_library_reads_the_same() -> None:
 def test_times_of_any_zone_are_written_in_utc_and_never_float() -> None:
     eastern = timezone(timedelta(hours=-5))
     moved = replace(CALL, starts=CALL.starts.astimezone(eastern), ends=CALL.ends.astimezone(eastern))
-    assert request(moved) == request(CALL)
-    assert b"TZID" not in request(moved)
+    assert build_request(moved) == build_request(CALL)
+    assert b"TZID" not in build_request(moved)
     with pytest.raises(AssertionError):
-        request(replace(CALL, stamp=datetime(2026, 11, 20)))  # noqa: DTZ001
+        build_request(replace(CALL, stamp=datetime(2026, 11, 20)))  # noqa: DTZ001
 
 
 def test_the_same_invitation_is_the_same_bytes() -> None:
-    assert request(CALL) == request(replace(CALL))
+    assert build_request(CALL) == build_request(replace(CALL))
 
 
 def test_a_person_without_a_name_is_shown_by_address() -> None:
-    lines = read(request(replace(CALL, attendee=("", "ben@example.com"))))
+    lines = read(build_request(replace(CALL, attendee=("", "ben@example.com"))))
     assert only(lines, "ATTENDEE").params["CN"] == "ben@example.com"
 
 
 def test_a_call_without_a_link_has_no_url() -> None:
-    assert b"\nURL" not in request(replace(CALL, url=""))
+    assert b"\nURL" not in build_request(replace(CALL, url=""))
 
 
 def test_a_backslash_before_an_n_stays_one() -> None:
-    lines = read(request(replace(CALL, title=r"The folder C:\New, \new; and \\N")))
+    lines = read(build_request(replace(CALL, title=r"The folder C:\New, \new; and \\N")))
     assert unescaped(only(lines, "SUMMARY").value) == r"The folder C:\New, \new; and \\N"
 
 
 def test_a_name_cannot_add_a_property() -> None:
     name = 'Ben"\r\nATTENDEE:mailto:all@example.org\n;X="'
-    lines = read(request(replace(CALL, attendee=(name, "ben@example.com"))))
+    lines = read(build_request(replace(CALL, attendee=(name, "ben@example.com"))))
     assert only(lines, "ATTENDEE").value == "mailto:ben@example.com"
 
 
@@ -170,7 +170,7 @@ def test_a_name_cannot_add_a_property() -> None:
 )  # fmt: skip
 def test_a_link_that_could_break_the_calendar_is_refused(url: str) -> None:
     with pytest.raises(BadInput, match="link to join"):
-        request(replace(CALL, url=url))
+        build_request(replace(CALL, url=url))
 
 
 @pytest.mark.parametrize(
@@ -178,30 +178,30 @@ def test_a_link_that_could_break_the_calendar_is_refused(url: str) -> None:
 )
 def test_an_address_that_could_break_the_calendar_is_refused(address: str) -> None:
     with pytest.raises(BadInput):
-        request(replace(CALL, attendee=("", address)))
+        build_request(replace(CALL, attendee=("", address)))
     with pytest.raises(BadInput):
-        request(replace(CALL, organizer=("", address)))
+        build_request(replace(CALL, organizer=("", address)))
 
 
 def test_the_organizer_never_invites_herself() -> None:
     with pytest.raises(BadInput, match="cannot be invited"):
-        request(replace(CALL, attendee=("Calls", "Calls@Campaign.example")))
+        build_request(replace(CALL, attendee=("Calls", "Calls@Campaign.example")))
 
 
 def test_a_call_ends_after_it_starts() -> None:
     with pytest.raises(BadInput, match="at least one minute"):
-        request(replace(CALL, ends=CALL.starts))
+        build_request(replace(CALL, ends=CALL.starts))
 
 
 def test_a_uid_names_one_event_and_one_invitee_for_ever() -> None:
-    same = {uid(7, 41, secret=SECRET, domain="example.org") for _ in range(3)}
+    same = {build_uid(7, 41, secret=SECRET, domain="example.org") for _ in range(3)}
     assert same == {CALL.uid}
     assert re.fullmatch(r"7-[0-9a-f]{32}@example\.org", CALL.uid)
     others = {
-        uid(7, 42, secret=SECRET, domain="example.org"),
-        uid(8, 41, secret=SECRET, domain="example.org"),
-        uid(7, 41, secret=b"another", domain="example.org"),
-        uid(74, 1, secret=SECRET, domain="example.org"),
+        build_uid(7, 42, secret=SECRET, domain="example.org"),
+        build_uid(8, 41, secret=SECRET, domain="example.org"),
+        build_uid(7, 41, secret=b"another", domain="example.org"),
+        build_uid(74, 1, secret=SECRET, domain="example.org"),
     }
     assert len(others | same) == 5
 
@@ -222,7 +222,9 @@ def shown(text: str) -> str:
 )
 @example(title="\\" * 90, description=";,\\n" * 90, name='"' * 60)
 def test_any_text_survives_folding_and_escaping(title: str, description: str, name: str) -> None:
-    data = request(replace(CALL, title=title, description=description, attendee=(name, "ben@example.com")))
+    data = build_request(
+        replace(CALL, title=title, description=description, attendee=(name, "ben@example.com"))
+    )
     lines = read(data)
     assert unescaped(only(lines, "SUMMARY").value) == " ".join(shown(title).split())
     assert unescaped(only(lines, "DESCRIPTION").value) == shown(description)
@@ -233,7 +235,7 @@ def test_any_text_survives_folding_and_escaping(title: str, description: str, na
 
 @given(st.emails())
 def test_any_address_comes_back_from_its_uri(address: str) -> None:
-    lines = read(request(replace(CALL, attendee=("", address))))
+    lines = read(build_request(replace(CALL, attendee=("", address))))
     value = only(lines, "ATTENDEE").value
     assert re.fullmatch(r"mailto:[!-~]+", value)
     assert unquote(value.removeprefix("mailto:")) == address

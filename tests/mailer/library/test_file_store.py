@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lists.errors import BadInput, NotFound, StorageTrouble
 from mailer.library import file_store
-from mailer.library.file_store import Deposit
+from mailer.library.file_store import StoredFile
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
 ODF = "application/vnd.oasis.opendocument."
@@ -65,21 +65,24 @@ def test_each_type_is_kept_when_it_is_one(desk: Path, home: Path) -> None:
         written(desk / "h.jpg", b"\xff\xd8\xff\xe0" + bytes(20)),
         written(desk / "i.txt", b"Bienvenidas y bienvenidos\n"),
     ]
-    kinds = [file_store.keep(path, home=home).kind for path in files]
-    assert kinds == list(file_store.KINDS)
-    assert file_store.keep(written(desk / "j.jpeg", b"\xff\xd8\xff\xe0" + bytes(21)), home=home).kind == "jpg"
+    kinds = [file_store.store_file(path, home=home).kind for path in files]
+    assert kinds == list(file_store.FILE_TYPES)
+    assert (
+        file_store.store_file(written(desk / "j.jpeg", b"\xff\xd8\xff\xe0" + bytes(21)), home=home).kind
+        == "jpg"
+    )
 
 
 def test_a_file_is_kept_whole_under_its_hash_for_this_account_alone(desk: Path, home: Path) -> None:
     content = PDF + os.urandom(3_000_000)
-    kept = file_store.keep(written(desk / "..secret name;rm -rf.pdf", content), home=home)
-    assert kept == Deposit(digest=hashlib.sha256(content).hexdigest(), kind="pdf", size=len(content))
+    kept = file_store.store_file(written(desk / "..secret name;rm -rf.pdf", content), home=home)
+    assert kept == StoredFile(digest=hashlib.sha256(content).hexdigest(), kind="pdf", size=len(content))
     (only,) = (home / "resources").iterdir()
     assert (only.name, only.read_bytes()) == (kept.digest, content)
     assert only.stat().st_mode & 0o777 == 0o600
     assert (home / "resources").stat().st_mode & 0o777 == 0o700
-    assert file_store.place(kept.digest, home=home) == only
-    assert file_store.keep(desk / "..secret name;rm -rf.pdf", home=home) == kept
+    assert file_store.find_path(kept.digest, home=home) == only
+    assert file_store.store_file(desk / "..secret name;rm -rf.pdf", home=home) == kept
     assert list((home / "resources").iterdir()) == [only]
 
 
@@ -106,7 +109,7 @@ def test_what_is_not_what_it_says_is_refused_and_leaves_nothing(
     desk: Path, home: Path, name: str, content: bytes
 ) -> None:
     with pytest.raises(BadInput, match=r"[.]$"):
-        file_store.keep(written(desk / name, content), home=home)
+        file_store.store_file(written(desk / name, content), home=home)
     assert not list(home.rglob("*.unfinished"))
     assert not [path for path in home.rglob("*") if path.is_file()]
 
@@ -119,14 +122,14 @@ def test_an_office_file_of_another_kind_is_refused(desk: Path, home: Path) -> No
         office(desk / "letter.odt", "word/document.xml"),
     ):
         with pytest.raises(BadInput, match="something else"):
-            file_store.keep(path, home=home)
+            file_store.store_file(path, home=home)
 
 
 def test_what_is_too_large_is_refused_before_it_is_read(desk: Path, home: Path) -> None:
     path = written(desk / "film.mp4", b"\0\0\0\x20ftypisom")
     os.truncate(path, 2 * 1024**3)
     with pytest.raises(BadInput, match="larger than 500 MB"):
-        file_store.keep(path, home=home)
+        file_store.store_file(path, home=home)
     assert not list(home.iterdir())
 
 
@@ -135,20 +138,21 @@ def test_what_is_no_plain_file_is_refused_at_once(desk: Path, home: Path) -> Non
     (desk / "folder.pdf").mkdir()
     for name in ("pipe.pdf", "folder.pdf"):
         with pytest.raises(BadInput, match="is not a file"):
-            file_store.keep(desk / name, home=home)
+            file_store.store_file(desk / name, home=home)
     with pytest.raises(NotFound, match="There is no file"):
-        file_store.keep(desk / "nothing.pdf", home=home)
+        file_store.store_file(desk / "nothing.pdf", home=home)
 
 
 def test_a_folder_that_cannot_be_written_is_a_trouble_that_says_so(desk: Path, home: Path) -> None:
     (home / "resources").write_bytes(b"in the way")
     with pytest.raises(StorageTrouble, match="cannot be kept"):
-        file_store.keep(written(desk / "kit.pdf", PDF), home=home)
+        file_store.store_file(written(desk / "kit.pdf", PDF), home=home)
 
 
 def test_what_no_version_needs_is_deleted_after_a_day_and_nothing_else_is(desk: Path, home: Path) -> None:
     needed, old, new = (
-        file_store.keep(written(desk / "kit.pdf", PDF + end), home=home).digest for end in (b"1", b"2", b"3")
+        file_store.store_file(written(desk / "kit.pdf", PDF + end), home=home).digest
+        for end in (b"1", b"2", b"3")
     )
     folder = home / "resources"
     (folder / "77-ab.unfinished").write_bytes(b"half of it")
@@ -157,21 +161,21 @@ def test_what_no_version_needs_is_deleted_after_a_day_and_nothing_else_is(desk: 
     for name in (needed, old, "77-ab.unfinished", "note.md"):
         before = (real - timedelta(days=1, seconds=1)).timestamp()
         os.utime(folder / name, (before, before))
-    assert file_store.clear(home, needed=frozenset({needed}), real=real) == 2
+    assert file_store.delete_unneeded(home, needed_digests=frozenset({needed}), real=real) == 2
     assert {path.name for path in folder.iterdir()} == {needed, new, "note.md"}
-    assert file_store.clear(home / "nowhere", needed=frozenset(), real=real) == 0
+    assert file_store.delete_unneeded(home / "nowhere", needed_digests=frozenset(), real=real) == 0
 
 
 def test_handing_in_the_same_file_again_spares_it(desk: Path, home: Path) -> None:
     path = written(desk / "kit.pdf", PDF)
-    digest = file_store.keep(path, home=home).digest
+    digest = file_store.store_file(path, home=home).digest
     os.utime(home / "resources" / digest, (0, 0))
-    file_store.keep(path, home=home)
-    assert file_store.clear(home, needed=frozenset(), real=datetime.now(UTC)) == 0
+    file_store.store_file(path, home=home)
+    assert file_store.delete_unneeded(home, needed_digests=frozenset(), real=datetime.now(UTC)) == 0
 
 
 @given(name=st.text(max_size=40))
 def test_only_a_hash_ever_leads_to_a_file(name: str) -> None:
     if file_store._DIGEST.fullmatch(name) is None:
         with pytest.raises(AssertionError):
-            file_store.place(name, home=Path("/"))
+            file_store.find_path(name, home=Path("/"))

@@ -31,17 +31,17 @@ def add(service: Service, **changed: Any) -> int:
 def check(service: Service, number: int, **changed: Any) -> None:
     wanted = {"checked_on": "", "checked_by": "the tests"} | changed
     with service.database.write() as session:
-        law_cards.check(session, number, **wanted, now=service.clock.now(), actor="staff")
+        law_cards.record_check(session, number, **wanted, now=service.clock.now(), actor="staff")
 
 
 def shown(service: Service) -> list[int]:
     with service.database.read() as session:
-        return [card.id for card in law_cards.shown(session, now=service.clock.now())]
+        return [card.id for card in law_cards.list_valid(session, now=service.clock.now())]
 
 
 def told(service: Service) -> list[tuple[object, object]]:
     with capture_logs() as logs:
-        service.jobs.named("watch-facts").run()
+        service.jobs.get("watch-facts").run()
     assert {entry["event"] for entry in logs} <= {"a card on present law must be checked"}
     return [(entry["card"], entry["days"]) for entry in logs]
 
@@ -85,7 +85,7 @@ def test_federal_law_comes_first_and_the_days_count_from_the_check(
     first, second = add(service, state="ny"), add(service, state="Federal", checked_on="2026-07-23")
     assert shown(service) == [second, first]
     with service.database.read() as session:
-        assert [card.days_left(clock.now()) for card in law_cards.standing(session)] == [1, 90]
+        assert [card.days_remaining(clock.now()) for card in law_cards.list_cards(session)] == [1, 90]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from lists.db import Database
 from lists.errors import BadInput, Conflict, NotFound
 from mailer import service as composition
 from mailer.library import resources
-from mailer.library.resources import Version
+from mailer.library.resources import CurrentVersion
 from mailer.monitoring import health
 from mailer.outbox import stats
 from mailer.policy import RESOURCES
@@ -54,19 +54,19 @@ def retire(service: Service, number: int) -> None:
 
 def offered(service: Service, slot: str, language: str) -> list[tuple[str, str]]:
     with service.database.read() as session:
-        found = service.editions.shelf.offered(session, language)[slot]
+        found = service.editions.library.list_for_language(session, language)[slot]
     return [(version.link, version.language) for version in found]
 
 
 def absent(service: Service) -> frozenset[str]:
     with service.database.read() as session:
-        return service.editions.shelf.absent(session)
+        return service.editions.library.list_empty_fields(session)
 
 
 def note(service: Service, slot: str, language: str) -> str:
     with service.database.read() as session:
         in_other = {"en": " (en inglés)", "es": " (in Spanish)"}
-        noted = service.editions.shelf.notes(session, in_other={language: in_other})
+        noted = service.editions.library.build_language_notes(session, in_other={language: in_other})
         return noted[language][f"{slot}_note"]
 
 
@@ -82,7 +82,7 @@ def states(service: Service) -> dict[tuple[str, str], int]:
 
 def tick(service: Service, *names: str) -> None:
     for name in names:
-        service.jobs.named(name).run()
+        service.jobs.get(name).run()
 
 
 def test_in_a_try_out_no_slot_is_absent_and_in_earnest_what_nobody_gave_is(
@@ -168,7 +168,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(real: Service, wrong: dic
     with pytest.raises(BadInput, match=r"[.]$"):
         add(real, **wrong)
     with real.database.read() as session:
-        assert resources.history(session) == []
+        assert resources.list_versions(session) == []
 
 
 def test_there_is_an_end_to_the_versions_that_are_kept(
@@ -188,11 +188,11 @@ def test_a_version_says_when_it_is_from_and_who_gave_it_stands_in_the_audit(
     number = add(real, note="With a new chapter.", dated="2026-05-01")
     today = add(real)
     with real.database.read() as session:
-        (version,) = real.editions.shelf.offered(session, "en")["toolkit"]
-        assert version == Version(
+        (version,) = real.editions.library.list_for_language(session, "en")["toolkit"]
+        assert version == CurrentVersion(
             slot="toolkit", language="en", link=KIT, dated=clock.now().date().isoformat(), number=today
         )
-        assert resources.history(session, "toolkit")[1].dated == "2026-05-01"
+        assert resources.list_versions(session, "toolkit")[1].dated == "2026-05-01"
         assert [(each.action, each.subject) for each in session.scalars(select(AuditEntry))] == [
             ("resource add", f"resource {number}"),
             ("resource add", f"resource {today}"),
@@ -288,7 +288,7 @@ def test_a_new_version_makes_no_new_editions_and_another_language_does(
 ) -> None:
     def edition() -> int:
         with real.database.write() as session:
-            return real.editions.current(session, "welcome/toolkit", "sequence", now=clock.now())
+            return real.editions.get_current_id(session, "welcome/toolkit", "sequence", now=clock.now())
 
     empty = edition()
     add(real)

@@ -168,7 +168,7 @@ def test_a_schedule_that_nobody_keeps_is_told_except_while_the_time_machine_move
     assert set(troubles(visitor)) == {"schedule"}
     with service.database.write() as session:
         leases.acquire(
-            session, time_machine.MOVING, owner="machine", real=clock.real(), length=timedelta(minutes=10)
+            session, time_machine.LEASE_NAME, owner="machine", real=clock.real(), length=timedelta(minutes=10)
         )
     assert troubles(visitor) == {}
 

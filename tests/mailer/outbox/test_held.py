@@ -11,7 +11,7 @@ from lists.contacts import Contact
 from lists.db import Database
 from mailer import jobs
 from mailer.compose import tokens
-from mailer.compose.composer import Ready
+from mailer.compose.composer import ReadyMessage
 from mailer.jobs import Jobs
 from mailer.outbox import held_messages, outbox, stats
 from mailer.outbox.outbox import Result
@@ -97,7 +97,7 @@ def test_releasing_takes_as_many_statements_for_many_as_for_one(
 def test_everything_that_is_too_late_is_given_up_in_one_run(
     desk: Desk, table: Jobs, clock: StoppedClock, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "EXPIRE_AT_ONCE", 4)
+    monkeypatch.setattr(jobs, "EXPIRE_BATCH", 4)
     with desk.database.write() as session:
         crowd.add(session, 9, list="interest", now=clock.now())
     desk.update()
@@ -115,16 +115,16 @@ def test_a_mail_whose_own_link_to_leave_would_fail_is_held_until_a_version_that_
         subscriptions.confirm(session, subscription_id=asked.id, round=0, now=desk.clock.now())
     desk.update()
     desk.update(audience=name)
-    service.jobs.named("release-held").run()
+    service.jobs.get("release-held").run()
     with monkeypatch.context() as older:
         older.setitem(tokens._PAYLOADS, "unsubscribe", re.compile(r"[0-9]+\.[a-z][a-z_]{0,29}"))
         composed = desk.compose(desk.claim())
     ready, held = composed
-    assert isinstance(ready, Ready) and isinstance(held, Result)
+    assert isinstance(ready, ReadyMessage) and isinstance(held, Result)
     assert held.state == "held" and held.why.startswith("a fault of ours: ") and name in held.why
     with desk.database.write() as session:
         outbox.record(session, [held], now=desk.clock.now())
-    assert service.jobs.named("release-held").run() == 0
+    assert service.jobs.get("release-held").run() == 0
     with desk.database.write() as session:  # as `mailer serve` does when it starts
         assert held_messages.retry_held(session) == 1
     (letter,) = [read(each) for each in desk.compose(desk.claim())]

@@ -31,7 +31,7 @@ def name(service: Service, person: Person, text: str) -> None:
 
 def waiting(service: Service) -> list[str]:
     with service.database.read() as session:
-        return [notice.name for notice in staff_digest.what_waits(session, now=service.clock.now())]
+        return [notice.name for notice in staff_digest.list_items(session, now=service.clock.now())]
 
 
 def level(service: Service) -> str:
@@ -88,11 +88,11 @@ def test_newer_words_of_a_letter_free_what_could_not_be_written(
     service: Service, world: World, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with service.database.write() as session:
-        service.confirmations.give_access(session, ben.id, now=service.clock.now())
+        service.confirmations.send_access_link(session, ben.id, now=service.clock.now())
         session.execute(
             update(OutboxRow).values(state="held", why=f"{held_messages.OUR_FAULT}it cannot be written: x")
         )
-    release = service.jobs.named("release-held")
+    release = service.jobs.get("release-held")
     assert (release.run(), states(service)) == (0, {"held": 1})
     monkeypatch.setitem(service.editions.shared["es"], "motto", "Otras palabras")
     assert (release.run(), states(service)) == (1, {"queued": 1})
@@ -121,7 +121,7 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_sent(
     service: Service, clock: StoppedClock, mailer: Mailer, ben: Person
 ) -> None:
     with service.database.write() as session:
-        service.confirmations.give_access(session, ben.id, now=clock.now())
+        service.confirmations.send_access_link(session, ben.id, now=clock.now())
     fail(service, f"{held_messages.OUR_FAULT}it cannot be written: x")
     clock.advance(days=1)
     assert mailer("outbox", "retry", "--all", "--json").json == {"queued": 0}
@@ -182,5 +182,5 @@ def test_held_mail_comes_to_an_end_when_it_is_too_late(
     broadcast(service)
     deliver(service, world)
     clock.advance(days=6)
-    service.jobs.named("expire").run()
+    service.jobs.get("expire").run()
     assert states(service) == {"expired": 1}

@@ -177,7 +177,9 @@ def test_whoever_is_invited_to_a_call_gets_what_lets_them_in_but_not_to_one_they
     live(service, world, days=1)
     for event, answer in ((coming, "yes"), (declined, "no")):
         with service.database.write() as session:
-            invitations.answer(session, event_id=event.id, contact_id=ana.id, answer=answer, now=clock.now())
+            invitations.record_answer(
+                session, event_id=event.id, contact_id=ana.id, answer=answer, now=clock.now()
+            )
     moved(service, ana, "ana@new.example.org")
     world.arrived.clear()
     live(service, world, days=1)
@@ -192,7 +194,7 @@ def test_whoever_is_invited_to_a_call_gets_what_lets_them_in_but_not_to_one_they
     ]
     assert ana.email not in world.arrived
     with service.database.read() as session:
-        assert invitations.answer_of(session, event_id=coming.id, contact_id=new.id) == "yes"
+        assert invitations.get_answer(session, event_id=coming.id, contact_id=new.id) == "yes"
 
 
 def test_old_links_still_leave_and_open_nothing_else(
@@ -202,7 +204,7 @@ def test_old_links_still_leave_and_open_nothing_else(
     preferences = f"/preferences/{service.tokens.preferences(ben.id)}"
     assert "dirección nueva" in words(visitor.post(preferences, {"do": "mine"}))
     until = clock.now() + timedelta(hours=1)
-    assert visitor.get(f"/mine/{service.tokens.mine(ben.id, until=until)}").status_code == 404
+    assert visitor.get(f"/mine/{service.tokens.profile(ben.id, until=until)}").status_code == 404
     leave = f"/unsubscribe/{service.tokens.unsubscribe(ben.id, 'interest')}"
     assert visitor.post(leave, {"List-Unsubscribe": "One-Click"}).status_code == 200
     assert states(service) == {"interest": "left"}

@@ -85,11 +85,11 @@ def test_nothing_that_is_kept_is_left_out(service: Service, lived: Person) -> No
 def test_nothing_of_anybody_else_is_told(service: Service, lived: Person, ana: Person, cleo: Person) -> None:
     for other in (ana, cleo):
         facts = told(service, other)
-        assert lived.email not in json_values.written(facts)
+        assert lived.email not in json_values.to_json(facts)
         assert (facts["applications"], facts["answers"], facts["declines"]) == ([], [], [])
     assert rows(told(service, cleo), "subscriptions")[0]["state"] == "left"
 
 
 def test_it_is_the_same_on_the_command_line(service: Service, lived: Person) -> None:
     ran = commands.mailer(service)("contact", "export", lived.email)
-    assert json.loads(json_values.written(told(service, lived))) == ran.json
+    assert json.loads(json_values.to_json(told(service, lived))) == ran.json

@@ -129,12 +129,12 @@ def test_a_held_and_an_unknown_message_are_named(service: Service, ben: Person) 
 
 def test_a_question_is_asked_three_times_a_day_at_most(service: Service, cleo: Person) -> None:
     now = service.clock.now()
-    for number in range(confirmations.PER_ADDRESS_AND_DAY):
+    for number in range(confirmations.ANSWERS_PER_DAY):
         with service.database.write() as session:
             subscriptions.ask(session, contact_id=cleo.id, list="interest", now=now)
         assert kept(service, cleo, "confirmation") == ""
         with service.database.write() as session:
-            edition = service.editions.current(session, "confirm/interest", "confirmation", now=now)
+            edition = service.editions.get_current_id(session, "confirm/interest", "confirmation", now=now)
             outbox.put(
                 session, key=f"confirmation/{number}", kind="confirmation", list="interest",
                 contact_id=cleo.id, edition_id=edition, now=now,

@@ -257,7 +257,7 @@ def test_a_call_is_answered_once_and_the_latest_answer_counts(
             (first, ana_too, "no"),
             (second, ana_too, "maybe"),
         ):
-            invitations.answer(
+            invitations.record_answer(
                 session, event_id=event.id, contact_id=person.id, answer=answer, now=clock.advance(hours=1)
             )
     merge(service, ana, ana_too)
@@ -276,7 +276,7 @@ def test_the_links_of_the_address_that_went_still_leave(
     assert "Salir de esta lista" in words(visitor.get(leave))
     assert visitor.get(f"/preferences/{service.tokens.preferences(bea.id)}").status_code == 200
     until = service.clock.now() + timedelta(hours=1)
-    assert visitor.get(f"/mine/{service.tokens.mine(bea.id, until=until)}").status_code == 404
+    assert visitor.get(f"/mine/{service.tokens.profile(bea.id, until=until)}").status_code == 404
     for _ in range(2):
         assert "Ya salió de esta lista" in words(visitor.post(leave, {"List-Unsubscribe": "One-Click"}))
     with service.database.read() as session:
@@ -303,7 +303,7 @@ def test_an_old_link_still_answers_a_call_for_the_person_who_stays(
     link = f"/rsvp/{service.tokens.rsvp(event.id, anita.id)}"
     assert visitor.post(link, {"answer": "yes"}).status_code == 200
     with service.database.read() as session:
-        assert invitations.answer_of(session, event_id=event.id, contact_id=ana.id) == "yes"
+        assert invitations.get_answer(session, event_id=event.id, contact_id=ana.id) == "yes"
 
 
 def test_the_command_shows_first_and_merges_when_told(

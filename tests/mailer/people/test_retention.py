@@ -23,7 +23,7 @@ from tests.people import PEPPER, Person
 
 
 def run(service: Service, name: str) -> int:
-    return service.jobs.named(name).run()
+    return service.jobs.get(name).run()
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_of_an_old_call_stays_how_many_answered_and_not_who(
             join_url="https://example.org/join", audience="interest", now=clock.now(), actor="test",
         )  # fmt: skip
         for person, answer in ((ana, "yes"), (ben, "yes"), (cleo, "no")):
-            invitations.answer(
+            invitations.record_answer(
                 session, event_id=event.id, contact_id=person.id, answer=answer, now=clock.now()
             )
     before = {"yes": 2, "maybe": 0, "no": 1}
@@ -144,7 +144,7 @@ def test_of_an_old_call_stays_how_many_answered_and_not_who(
     assert run(service, "forget-answers") == 3
     with service.database.read() as session:
         assert session.scalars(select(Rsvp)).all() == []
-        assert invitations.answers(session, event.id) == before
+        assert invitations.count_answers(session, event.id) == before
 
 
 def test_of_an_old_message_stays_what_became_of_it_and_when(

@@ -40,7 +40,7 @@ def test_the_whole_story_of_ben_is_told_in_order(
     relays.deliver(service, world)
     with service.database.write() as session:
         now = clock.advance(hours=1)
-        invitations.answer(session, event_id=call.id, contact_id=ben.id, answer="maybe", now=now)
+        invitations.record_answer(session, event_id=call.id, contact_id=ben.id, answer="maybe", now=now)
         now = clock.advance(hours=1)
         subscriptions.ask(session, contact_id=ben.id, list="organizers", now=now)
         wording = "Yes, put us on the map."

@@ -136,10 +136,10 @@ def test_nobody_ticks_while_a_time_machine_moves_the_clock(
     with database.write() as session:
         leases.acquire(
             session,
-            time_machine.MOVING,
+            time_machine.LEASE_NAME,
             owner="machine",
             real=clock.real(),
-            length=time_machine.MOVING_LENGTH,
+            length=time_machine.LEASE_LENGTH,
         )
     assert tick(scheduler(table, database, clock), table) == []
 

@@ -154,19 +154,19 @@ def test_the_head_count_is_what_is_filled(
         digest = session.scalar(select(Contact.email_digest).where(Contact.id == other))
         suppressions.add(session, digest or b"", reason="bounce", now=clock.now())
     with database.read() as session:
-        counted = broadcasts.head_count(session, audience="interest", now=clock.now())
+        counted = broadcasts.count_recipients(session, audience="interest", now=clock.now())
     assert counted.languages == {"en": 6, "es": 1}
-    assert counted.refused == {"paused": 1, "suppressed": 1, "left": 1, "not confirmed": 1}
+    assert counted.exclusions == {"paused": 1, "suppressed": 1, "left": 1, "not confirmed": 1}
     with database.write() as session:
         _create(session, edition_id, clock)
-    assert sum(_fill(database, clock, limit=3)) == counted.readers == 7
+    assert sum(_fill(database, clock, limit=3)) == counted.total == 7
 
 
 def test_who_leaves_between_the_preview_and_the_filling_gets_nothing(
     database: Database, clock: StoppedClock, edition_id: int, ben: Person
 ) -> None:
     with database.write() as session:
-        assert broadcasts.head_count(session, audience="interest", now=clock.now()).readers == 1
+        assert broadcasts.count_recipients(session, audience="interest", now=clock.now()).total == 1
         _create(session, edition_id, clock)
     with database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
@@ -178,8 +178,8 @@ def test_a_list_that_nobody_is_on_has_no_readers(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.read() as session:
-        counted = broadcasts.head_count(session, audience="organizers", now=clock.now())
-        assert (counted.readers, counted.refused) == (0, {})
+        counted = broadcasts.count_recipients(session, audience="organizers", now=clock.now())
+        assert (counted.total, counted.exclusions) == (0, {})
 
 
 def test_updates_are_filled_one_after_another_the_oldest_first(
@@ -187,7 +187,7 @@ def test_updates_are_filled_one_after_another_the_oldest_first(
 ) -> None:
     with database.write() as session:
         first, second = _create(session, edition_id, clock), _create(session, edition_id, clock)
-        assert [each.id for each in broadcasts.newest(session)] == [second.id, first.id]
+        assert [each.id for each in broadcasts.list_all(session)] == [second.id, first.id]
     with database.write() as session:
         assert SOURCE.fill(session, now=clock.now(), limit=9) == 1
         assert stats.count_by_kind_and_state(session, kind="broadcast", ref=first.id) == {
@@ -210,7 +210,7 @@ def test_filling_takes_as_many_statements_for_many_as_for_one(
         counted.append(len(sent))
         _fill(database, clock, limit=1_000)
         with database.read() as session, recorded(database) as sent:
-            broadcasts.head_count(session, audience="interest", now=clock.now())
+            broadcasts.count_recipients(session, audience="interest", now=clock.now())
         counted.append(len(sent))
     assert counted[:2] == counted[2:]
     assert counted[1] == 1

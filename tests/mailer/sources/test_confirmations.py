@@ -15,7 +15,7 @@ from lists.errors import BadInput
 from lists.subscriptions import Confirmation, Subscription
 from mailer.outbox import stats
 from mailer.outbox.outbox import OutboxRow
-from mailer.sources.confirmations import Asked, Confirmations
+from mailer.sources.confirmations import Confirmations, SignupRequest
 from tests import parts
 from tests.clocks import START, StoppedClock
 from tests.people import PEPPER, Person
@@ -31,8 +31,8 @@ def confirmations() -> Confirmations:
     return parts.built().confirmations
 
 
-def _asked(email: str = DORA, *, list: str = "interest", name: str = "") -> Asked:
-    return Asked(
+def _asked(email: str = DORA, *, list: str = "interest", name: str = "") -> SignupRequest:
+    return SignupRequest(
         address=addresses.parse(email, pepper=PEPPER),
         list=list,
         language="es",
@@ -60,7 +60,7 @@ def test_a_form_is_answered_at_once_and_the_evidence_is_kept(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.ask(session, _asked(name="Dora"), now=clock.now())
+        confirmations.record_signup(session, _asked(name="Dora"), now=clock.now())
     with database.read() as session:
         assert _mails(session) == ["confirmation interest"]
         contact = contacts.find(session, _asked().address)
@@ -78,8 +78,8 @@ def test_however_often_an_address_is_signed_up_it_gets_one_mail_a_day_and_list(
         with database.write() as session:
             for number in range(20):
                 spelled = DORA if number % 2 else DORA.upper()
-                confirmations.ask(session, _asked(spelled), now=clock.advance(seconds=1))
-                confirmations.ask(session, _asked(list="organizers"), now=clock.now())
+                confirmations.record_signup(session, _asked(spelled), now=clock.advance(seconds=1))
+                confirmations.record_signup(session, _asked(list="organizers"), now=clock.now())
         with database.write() as session:
             confirmations.fill(session, now=clock.now(), limit=100)
             assert _mails(session) == ["confirmation interest", "confirmation organizers"] * expected
@@ -90,10 +90,12 @@ def test_forms_sent_at_once_are_one_mail(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.ask(session, _asked("first@example.org"), now=clock.now())  # freezes the edition
+        confirmations.record_signup(
+            session, _asked("first@example.org"), now=clock.now()
+        )  # freezes the edition
 
     def ask(session: Session) -> None:
-        confirmations.ask(session, _asked(), now=clock.now())
+        confirmations.record_signup(session, _asked(), now=clock.now())
 
     at_once(database, *[ask] * 4)
     with database.read() as session:
@@ -107,8 +109,8 @@ def test_no_more_than_three_answers_a_day_reach_one_address(
 ) -> None:
     with database.write() as session:
         for _ in range(6):
-            confirmations.ask(session, _asked(), now=clock.now())
-            confirmations.ask(session, _asked(list="organizers"), now=clock.now())
+            confirmations.record_signup(session, _asked(), now=clock.now())
+            confirmations.record_signup(session, _asked(list="organizers"), now=clock.now())
             contact = contacts.find(session, _asked().address)
             assert contact is not None
             subscriptions.leave(session, contact_id=contact.id, now=clock.now())
@@ -119,11 +121,11 @@ def test_who_leaves_and_joins_again_on_the_same_day_gets_a_new_link(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.ask(session, _asked(), now=clock.now())
+        confirmations.record_signup(session, _asked(), now=clock.now())
         done = _press(confirmations, session, list="interest", now=clock.now())
         assert done is not None
         subscriptions.leave(session, contact_id=done.contact_id, now=clock.now())
-        confirmations.ask(session, _asked(), now=clock.advance(minutes=1))
+        confirmations.record_signup(session, _asked(), now=clock.advance(minutes=1))
         assert _mails(session) == ["confirmation interest", "confirmation interest"]
         assert _press(confirmations, session, list="interest", now=clock.now(), round=0) is None
         assert _press(confirmations, session, list="interest", now=clock.now(), round=1) is not None
@@ -133,8 +135,8 @@ def test_who_is_on_the_list_gets_a_friendly_word_and_stays_on_it(
     confirmations: Confirmations, database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.write() as session:
-        confirmations.ask(session, _asked(ben.email, name="Mallory"), now=clock.advance(days=1))
-        confirmations.ask(session, _asked(ben.email), now=clock.now())
+        confirmations.record_signup(session, _asked(ben.email, name="Mallory"), now=clock.advance(days=1))
+        confirmations.record_signup(session, _asked(ben.email), now=clock.now())
         assert _mails(session) == ["already interest"]
         contact = contacts.get(session, ben.id)
         assert (contact.name, contact.language) == ("Ben", "es")
@@ -146,7 +148,7 @@ def test_a_form_with_cleos_address_brings_nobody_back_but_asks_her(
     confirmations: Confirmations, database: Database, clock: StoppedClock, cleo: Person
 ) -> None:
     with database.write() as session:
-        confirmations.ask(session, _asked(cleo.email), now=clock.advance(days=1))
+        confirmations.record_signup(session, _asked(cleo.email), now=clock.advance(days=1))
         assert _mails(session) == ["confirmation interest"]
         assert _press(confirmations, session, list="interest", now=clock.now(), round=0) is None
         standing = subscriptions.find(session, contact_id=cleo.id, list="interest")
@@ -159,7 +161,7 @@ def test_a_suppressed_address_gets_nothing_and_nothing_is_kept(
 ) -> None:
     with database.write() as session:
         suppressions.add(session, _asked().address.digest, reason="forgotten", now=clock.now())
-        confirmations.ask(session, _asked(), now=clock.now())
+        confirmations.record_signup(session, _asked(), now=clock.now())
     with database.read() as session:
         assert _mails(session) == []
         assert contacts.find(session, _asked().address) is None
@@ -178,13 +180,13 @@ def test_known_and_unknown_and_left_addresses_take_the_same_statements(
 
     def statements(email: str) -> list[str]:
         with database.write() as session, recorded(database) as sent:
-            confirmations.ask(session, _asked(email, list=which), now=clock.now())
+            confirmations.record_signup(session, _asked(email, list=which), now=clock.now())
             session.flush()
         return [" ".join(statement.split()[:3]) for statement in sent]
 
     statements("first@example.org")  # freezes the edition
     with database.write() as session:
-        confirmations.ask(session, _asked(ben.email, list="interest"), now=clock.now())
+        confirmations.record_signup(session, _asked(ben.email, list="interest"), now=clock.now())
     unknown, pending = statements(DORA), statements(DORA)
     left, confirmed = statements(cleo.email), statements(ben.email)
     assert unknown == pending == left == confirmed
@@ -195,7 +197,7 @@ def test_pressing_the_button_confirms_once_however_often_it_is_pressed(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.ask(session, _asked(), now=clock.now())
+        confirmations.record_signup(session, _asked(), now=clock.now())
         first = _press(confirmations, session, list="interest", now=clock.advance(minutes=5))
         second = _press(confirmations, session, list="interest", now=clock.advance(minutes=5))
         assert first is not None and second is not None
@@ -208,7 +210,7 @@ def test_the_button_pressed_twice_at_once_confirms_once(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.ask(session, _asked(), now=clock.now())
+        confirmations.record_signup(session, _asked(), now=clock.now())
 
     def press(session: Session) -> bool:
         done = _press(confirmations, session, list="interest", now=clock.now())
@@ -232,7 +234,7 @@ def test_an_organizers_address_is_confirmed_and_staff_decide_the_rest(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.ask(session, _asked(list="organizers"), now=clock.now(), application=ST_MARK)
+        confirmations.record_signup(session, _asked(list="organizers"), now=clock.now(), application=ST_MARK)
         first = _press(confirmations, session, list="organizers", now=clock.advance(minutes=5))
         second = _press(confirmations, session, list="organizers", now=clock.now())
         assert first is not None and second is not None
@@ -248,9 +250,11 @@ def test_an_organizer_who_applies_twice_waits_once_with_the_newer_words(
 ) -> None:
     again = Application(organization="St. Luke", zip="10027")
     with database.write() as session:
-        confirmations.ask(session, _asked(list="organizers"), now=clock.now(), application=ST_MARK)
+        confirmations.record_signup(session, _asked(list="organizers"), now=clock.now(), application=ST_MARK)
         _press(confirmations, session, list="organizers", now=clock.now())
-        confirmations.ask(session, _asked(list="organizers"), now=clock.advance(minutes=1), application=again)
+        confirmations.record_signup(
+            session, _asked(list="organizers"), now=clock.advance(minutes=1), application=again
+        )
         states = [(listing.organization, listing.state) for listing in directory.applications(session)]
         assert states == [("St. Mark", "waiting"), ("St. Luke", "asked")]
         pressed = _press(confirmations, session, list="organizers", now=clock.advance(minutes=1))
@@ -268,7 +272,7 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(
         (_asked(list="organizers"), Application(organization="")),
     ):
         with pytest.raises(BadInput), database.write() as session:
-            confirmations.ask(session, asked, now=clock.now(), application=application)
+            confirmations.record_signup(session, asked, now=clock.now(), application=application)
     with database.read() as session:
         assert session.scalar(select(func.count(Contact.id))) == 0
 
@@ -319,7 +323,7 @@ def test_a_form_filled_in_after_an_import_is_answered_and_not_asked_twice(
 ) -> None:
     with database.write() as session:
         _import(session, DORA, now=clock.now())
-        confirmations.ask(session, _asked(), now=clock.advance(seconds=1))
+        confirmations.record_signup(session, _asked(), now=clock.advance(seconds=1))
         confirmations.fill(session, now=clock.advance(seconds=1), limit=9)
         clock.set(START + timedelta(hours=10))  # the next day in Greenwich
         confirmations.fill(session, now=clock.now(), limit=9)
@@ -344,6 +348,6 @@ def test_the_ledger_counts_what_was_asked(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.ask(session, _asked(), now=clock.now())
+        confirmations.record_signup(session, _asked(), now=clock.now())
         assert stats.count_by_kind_and_state(session) == {("confirmation", "queued"): 1}
         assert confirmations.next_due(session, now=clock.now()) is None

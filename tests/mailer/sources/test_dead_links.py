@@ -120,7 +120,7 @@ def test_a_fill_that_was_stopped_goes_on_with_the_same_people(
             sent(service, person, mended - timedelta(days=1))
     monkeypatch.setattr("mailer.cli.broadcast._fill", lambda *_: 0)  # killed right after it was created
     assert mailer(*SEND, "--yes", "--json").status == 0
-    assert service.jobs.named("fill-broadcast").run() == 2
+    assert service.jobs.get("fill-broadcast").run() == 2
 
 
 def test_a_list_whose_links_always_worked_has_no_such_people(mailer: Mailer) -> None:

@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 from lists import erasure, subscriptions
 from lists.db import Database
 from lists.errors import BadInput, Conflict, NotFound
-from mailer.compose.composer import Ready
+from mailer.compose.composer import ReadyMessage
 from mailer.events import events
 from mailer.events.events import Event
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow, Result
 from mailer.settings.loading import Settings
 from mailer.sources import invitations
-from mailer.sources.invitations import INVITED, OWN_ADDRESS, REST, Rsvp, answer
+from mailer.sources.invitations import ALREADY_INVITED, OWN_ADDRESS, REST_BETWEEN_PASSES, Rsvp, record_answer
 from tests import people
 from tests.calls import FROM, Calls, opened, read
 from tests.clocks import StoppedClock
@@ -150,7 +150,7 @@ def test_leaving_after_being_put_into_the_outbox_stops_the_invitation(
     with calls.database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=calls.clock.now())
     done = {found.entry.contact_id: found for found in calls.compose()}
-    assert isinstance(done[ana.id], Ready)
+    assert isinstance(done[ana.id], ReadyMessage)
     stopped = done[ben.id]
     assert isinstance(stopped, Result)
     assert (stopped.state, stopped.why) == ("cancelled", "left")
@@ -160,12 +160,12 @@ def test_a_resend_is_the_same_message_to_the_byte(calls: Calls, ana: Person) -> 
     calls.plan()
     calls.fill()
     (first,) = calls.compose()
-    assert isinstance(first, Ready)
+    assert isinstance(first, ReadyMessage)
     calls.clock.advance(hours=5)
     with calls.database.write() as session:
         outbox.give_back(session, [first.entry])
     (second,) = calls.compose()
-    assert isinstance(second, Ready)
+    assert isinstance(second, ReadyMessage)
     assert second.message == first.message
 
 
@@ -175,14 +175,14 @@ def test_a_change_of_the_call_is_told_with_the_same_uid_and_replaces_what_waits(
     event = calls.plan()
     calls.fill()
     (first,) = calls.compose()
-    assert isinstance(first, Ready)
+    assert isinstance(first, ReadyMessage)
     with calls.database.write() as session:
         outbox.give_back(session, [first.entry])
         moved = events.get(session, event.id)
         moved.sequence, moved.starts_at = 1, moved.starts_at + timedelta(hours=1)
     assert calls.fill() == 1
     old, new = calls.compose()
-    assert isinstance(old, Result) and isinstance(new, Ready)
+    assert isinstance(old, Result) and isinstance(new, ReadyMessage)
     assert (old.state, old.why) == ("cancelled", "a newer invitation to this call takes its place")
     before, after = entry(read(first.message)), entry(read(new.message))
     assert before["UID"] == after["UID"]
@@ -221,7 +221,7 @@ def test_the_organizer_does_not_invite_herself(calls: Calls, ana: Person) -> Non
             list="organizers", now=calls.clock.now(),
         )  # fmt: skip
     event = calls.plan()
-    assert calls.head_count(event).left_out == {OWN_ADDRESS: 1}
+    assert calls.count_invitees(event).exclusions == {OWN_ADDRESS: 1}
     assert list(calls.letters()) == [ana.email]
 
 
@@ -232,15 +232,15 @@ def test_a_dry_run_counts_everyone_and_changes_nothing(
     calls.add("Dora")
     with calls.database.write() as session:
         subscriptions.pause(session, contact_id=ben.id, until=calls.clock.now() + timedelta(days=2))
-    before = calls.head_count(event)
-    assert (before.languages, before.left_out) == ({"en": 2}, {"left": 1, "paused": 1})
-    assert before.readers == 2
+    before = calls.count_invitees(event)
+    assert (before.languages, before.exclusions) == ({"en": 2}, {"left": 1, "paused": 1})
+    assert before.total == 2
     assert calls.invited() == []
     with calls.database.write() as session:
         calls.source.invite(session, event.id, now=calls.clock.now(), actor="staff")
     calls.fill()
-    after = calls.head_count(event)
-    assert (after.languages, after.left_out) == ({}, {INVITED: 2, "left": 1, "paused": 1})
+    after = calls.count_invitees(event)
+    assert (after.languages, after.exclusions) == ({}, {ALREADY_INVITED: 2, "left": 1, "paused": 1})
 
 
 def test_a_long_audience_is_walked_through_in_batches_and_then_rested_from(calls: Calls) -> None:
@@ -250,7 +250,7 @@ def test_a_long_audience_is_walked_through_in_batches_and_then_rested_from(calls
     assert sorted(calls.invited()) == sorted(invited)
     calls.add("Hal")
     assert (calls.fill(limit=2), calls.next_due()) == (0, None)
-    calls.clock.advance(minutes=REST / timedelta(minutes=1))
+    calls.clock.advance(minutes=REST_BETWEEN_PASSES / timedelta(minutes=1))
     assert calls.next_due() == calls.clock.now()
     assert sum(calls.fill(limit=2) for _ in range(4)) == 1
     assert len(set(calls.invited())) == 6
@@ -275,12 +275,12 @@ def test_a_call_that_finds_little_room_goes_on_at_the_next_tick(calls: Calls) ->
 
 def reply(calls: Calls, event: Event, person: Person, word: str) -> None:
     with calls.database.write() as session:
-        answer(session, event_id=event.id, contact_id=person.id, answer=word, now=calls.clock.now())
+        record_answer(session, event_id=event.id, contact_id=person.id, answer=word, now=calls.clock.now())
 
 
 def counted(calls: Calls, event: Event) -> dict[str, int]:
     with calls.database.read() as session:
-        return invitations.answers(session, event.id)
+        return invitations.count_answers(session, event.id)
 
 
 def test_the_latest_answer_counts_and_the_same_answer_twice_is_one(
@@ -297,7 +297,7 @@ def test_the_latest_answer_counts_and_the_same_answer_twice_is_one(
     calls.clock.advance(minutes=-30)
     reply(calls, event, ana, "yes")  # an older answer that arrives late
     with calls.database.read() as session:
-        assert invitations.answer_of(session, event_id=event.id, contact_id=ana.id) == "no"
+        assert invitations.get_answer(session, event_id=event.id, contact_id=ana.id) == "no"
         assert session.scalar(select(func.count()).select_from(Rsvp)) == 2
 
 
@@ -327,7 +327,7 @@ def test_an_answer_is_one_of_three_words_to_a_call_that_is_there(calls: Calls, a
     with pytest.raises(BadInput, match="yes, maybe or no"):
         reply(calls, event, ana, "perhaps")
     with calls.database.write() as session, pytest.raises(NotFound):
-        answer(session, event_id=999, contact_id=ana.id, answer="yes", now=calls.clock.now())
+        record_answer(session, event_id=999, contact_id=ana.id, answer="yes", now=calls.clock.now())
 
 
 def test_forgetting_somebody_forgets_their_answer(calls: Calls, cleo: Person) -> None:

@@ -43,7 +43,7 @@ def put(
 
 def take(database: Database, now: datetime, *, zones: list[str], limit: int = 10) -> int:
     with database.write() as session:
-        return journeys.take_due(
+        return journeys.mark_due(
             session, sequence="welcome", step="toolkit", zones=zones, now=now, limit=limit
         )
 
@@ -83,7 +83,7 @@ def test_two_that_take_at_once_share_and_neither_waits_for_the_other(
         put(database, person, due_at=clock.now())
 
     def work(session: object) -> int:
-        return journeys.take_due(
+        return journeys.mark_due(
             session,  # type: ignore[arg-type]
             sequence="welcome",
             step="toolkit",
@@ -114,18 +114,21 @@ def test_the_zones_are_those_in_which_somebody_waits(
     put(database, ben, due_at=clock.now(), zone=PHOENIX)
     put(database, cleo, due_at=clock.now(), zone="America/Los_Angeles", state="left")
     with database.read() as session:
-        assert journeys.zones(session) == [NEW_YORK, PHOENIX]
-        assert [(found.zone, found[3]) for found in journeys.earliest(session)] == [
+        assert journeys.list_waiting_zones(session) == [NEW_YORK, PHOENIX]
+        assert [(found.zone, found[3]) for found in journeys.list_earliest_due(session)] == [
             (NEW_YORK, clock.now()),
             (PHOENIX, clock.now()),
         ]
-        assert journeys.counts(session, "welcome") == {("toolkit", "waiting"): 2, ("toolkit", "left"): 1}
+        assert journeys.count_by_step(session, "welcome") == {
+            ("toolkit", "waiting"): 2,
+            ("toolkit", "left"): 1,
+        }
 
 
 def test_nobody_waits_in_no_zone(database: Database) -> None:
     with database.read() as session:
-        assert journeys.zones(session) == []
-        assert journeys.earliest(session) == []
+        assert journeys.list_waiting_zones(session) == []
+        assert journeys.list_earliest_due(session) == []
 
 
 def test_a_pause_ends_to_the_microsecond_and_a_past_one_holds_nobody_back(
@@ -136,11 +139,11 @@ def test_a_pause_ends_to_the_microsecond_and_a_past_one_holds_nobody_back(
     with database.write() as session:
         session.execute(update(Subscription).values(paused_until=until))
     with database.write() as session:
-        assert journeys.next_pause_end(session, now=clock.now()) == until
+        assert journeys.find_next_pause_end(session, now=clock.now()) == until
         journeys.end_pauses(session, now=until - timedelta(microseconds=1))
     assert states(database) == ["paused"]
     with database.write() as session:
-        assert journeys.next_pause_end(session, now=until) is None
+        assert journeys.find_next_pause_end(session, now=until) is None
         journeys.end_pauses(session, now=until)
     assert states(database) == ["waiting"]
 

@@ -192,16 +192,16 @@ def test_the_shipped_sequences_are_as_the_brief_says() -> None:
     assert [each.name for each in welcome.steps] == ["toolkit", "powerpoint", "detainers", "partners", "map"]
     assert [each.delay_days for each in welcome.steps] == [0, 3, 7, 3, 7]
     assert welcome.steps[-1].skip == "applied"
-    assert welcome.template("map") == "welcome/map"
+    assert welcome.template_name("map") == "welcome/map"
     assert len(found["organizer"].steps) == 2
 
 
 def test_the_step_after_the_last_and_after_an_unknown_one_is_none(tmp_path: Path) -> None:
     found = read(tmp_path, GOOD)
-    following = found.after("one")
+    following = found.next_step("one")
     assert following is not None and following.name == "two"
-    assert found.after("two") is None
-    assert found.after("gone") is None
+    assert found.next_step("two") is None
+    assert found.next_step("gone") is None
 
 
 def test_what_is_left_out_has_a_sensible_meaning(tmp_path: Path) -> None:

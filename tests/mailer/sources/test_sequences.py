@@ -19,7 +19,7 @@ from mailer.settings.loading import Settings
 from mailer.sources import journeys
 from mailer.sources.journeys import Journey
 from mailer.sources.schedule import Schedule
-from mailer.sources.sequences import AFTER, Sequences
+from mailer.sources.sequences import AFTER_RESULT, Sequences
 from tests import people
 from tests.clocks import StoppedClock
 from tests.people import Person
@@ -34,7 +34,7 @@ def fill(service: Service) -> int:
 
 
 def adopt(service: Service) -> int:
-    return service.jobs.named("adopt").run()
+    return service.jobs.get("adopt").run()
 
 
 def journey(service: Service, person: Person, *, sequence: str = "welcome") -> tuple[str, str] | None:
@@ -108,7 +108,7 @@ def test_two_that_fill_at_once_begin_and_put_each_once(service: Service) -> None
     assert sum(new) + fill(service) == 400
     assert states(service) == {("sequence", "queued"): 400}
     with service.database.read() as session:
-        assert journeys.counts(session, "welcome") == {("toolkit", "sending"): 400}
+        assert journeys.count_by_step(session, "welcome") == {("toolkit", "sending"): 400}
 
 
 def test_adopting_finds_whom_the_queue_missed_and_leaves_old_members_alone(
@@ -180,7 +180,7 @@ def test_each_end_of_a_message_does_to_its_journey_what_the_table_says(
         )
         service.sequences.settle(session, [Result(entry=entry, state=state)], now=clock.now())
     assert journey(service, ben) == after
-    assert (state in AFTER) == (after[0] != "sending")
+    assert (state in AFTER_RESULT) == (after[0] != "sending")
 
 
 def test_the_delay_counts_from_when_a_mail_left_and_ends_in_an_open_hour(
@@ -242,9 +242,9 @@ def test_a_step_waits_for_its_missing_link_leaves_when_it_is_given_and_goes_on(
     assert states(before) == {("sequence", "held"): 1}
     assert journey(before, ben) == ("sending", "toolkit")
     for _ in range(3):
-        assert before.jobs.named("release-held").run() == 0
+        assert before.jobs.get("release-held").run() == 0
     clock.advance(days=1)
-    assert after.jobs.named("release-held").run() == 1
+    assert after.jobs.get("release-held").run() == 1
     deliver(after, world)
     assert world.arrived == [ben.email]
     assert b"mail.example.org/r/toolkit?lang=3Des" in world.letters[0].replace(b"=\r\n", b"")
@@ -257,7 +257,7 @@ def test_a_step_whose_link_never_comes_is_given_up_and_the_journey_goes_on(
     fill(earnest[0])
     deliver(earnest[0], world)
     clock.advance(days=5)
-    earnest[0].jobs.named("expire").run()
+    earnest[0].jobs.get("expire").run()
     assert states(earnest[0]) == {("sequence", "expired"): 1}
     assert journey(earnest[0], ben) == ("waiting", "powerpoint")
 
@@ -273,10 +273,10 @@ def test_whoever_stands_at_a_step_that_is_gone_goes_on_after_the_last_they_were_
     assert journey(service, ben) == ("waiting", "powerpoint")
     source = changed(service, schedule(service, without="powerpoint"))
     with service.database.write() as session:
-        assert source.adopt(session, now=clock.now()) == 1
+        assert source.start_missed(session, now=clock.now()) == 1
     assert journey(service, ben) == ("waiting", "detainers")
     with service.database.write() as session:
-        assert source.adopt(session, now=clock.now()) == 0
+        assert source.start_missed(session, now=clock.now()) == 0
 
 
 def test_whoever_was_at_the_last_step_when_it_is_taken_out_is_done(
@@ -286,7 +286,7 @@ def test_whoever_was_at_the_last_step_when_it_is_taken_out_is_done(
     deliver(service, world)
     only = Schedule(name="welcome", list="interest", goal="", steps=schedule(service).steps[:1])
     with service.database.write() as session:
-        assert changed(service, only).adopt(session, now=clock.now()) == 1
+        assert changed(service, only).start_missed(session, now=clock.now()) == 1
     assert journey(service, ben) == ("done", "powerpoint")
 
 
@@ -317,7 +317,7 @@ def test_journeys_of_a_sequence_that_is_gone_rest_and_cost_nobody_anything(
     clock.advance(days=30)
     with service.database.write() as session:
         assert source.fill(session, now=clock.now(), limit=10) == 0
-        assert source.adopt(session, now=clock.now()) == 0
+        assert source.start_missed(session, now=clock.now()) == 0
         assert source.next_due(session, now=clock.now()) is None
 
 

@@ -17,11 +17,11 @@ from mailer.coordination import send_hold, signup_throttle, suspensions
 from mailer.library import law_cards
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import eligibility
-from mailer.policy import NOTICE_FIELDS
+from mailer.policy import DIGEST_FIELDS
 from mailer.service import Service
 from mailer.settings.model import Settings
 from mailer.sources import staff_digest
-from mailer.sources.staff_digest import MATTERS
+from mailer.sources.staff_digest import CHECKS
 from tests.clocks import StoppedClock
 from tests.people import Person
 from tests.relays import REFUSED, World, confirmation, deliver
@@ -53,19 +53,19 @@ def decide(service: Service) -> None:
 
 def names(service: Service) -> list[str]:
     with service.database.read() as session:
-        return [notice.name for notice in staff_digest.what_waits(session, now=service.clock.now())]
+        return [notice.name for notice in staff_digest.list_items(session, now=service.clock.now())]
 
 
 def sentences(service: Service, language: str = "en") -> list[str]:
     with service.database.read() as session:
-        waiting = staff_digest.what_waits(session, now=service.clock.now())
+        waiting = staff_digest.list_items(session, now=service.clock.now())
     return [notice.sentence[language] for notice in waiting]
 
 
 def tell(service: Service, world: World) -> list[str]:
     """Run the job and the delivery; returns who was written to."""
     before = len(world.arrived)
-    service.jobs.named("fill-notice").run()
+    service.jobs.get("fill-notice").run()
     deliver(service, world)
     return world.arrived[before:]
 
@@ -147,7 +147,7 @@ def test_what_is_done_before_the_mail_leaves_is_not_told(
     installation: Service, world: World, ana: Person
 ) -> None:
     apply(installation, ana)
-    installation.jobs.named("fill-notice").run()
+    installation.jobs.get("fill-notice").run()
     decide(installation)
     deliver(installation, world)
     (row,) = mails(installation)
@@ -178,15 +178,15 @@ def test_an_address_that_must_not_be_written_to_is_not(
     installation: Service, world: World, ana: Person
 ) -> None:
     apply(installation, ana)
-    assert installation.notices.staff is not None
+    assert installation.staff_digest.staff is not None
     with installation.database.write() as session:
         suppressions.add(
-            session, installation.notices.staff.digest, reason="forgotten", now=installation.clock.now()
+            session, installation.staff_digest.staff.digest, reason="forgotten", now=installation.clock.now()
         )
     assert tell(installation, world) == []
     assert known(installation) == {ana.email}
     with installation.database.read() as session:
-        assert installation.notices.next_due(session, now=installation.clock.now()) is None
+        assert installation.staff_digest.next_due(session, now=installation.clock.now()) is None
 
 
 def test_the_address_of_staff_is_on_no_list_and_in_no_export(
@@ -210,10 +210,10 @@ def test_an_address_that_is_no_longer_the_staffs_is_forgotten_unless_a_person_ha
 ) -> None:
     apply(installation, ana)
     assert tell(installation, world) == [STAFF]
-    moved = replace(installation.notices, staff=ana.address)
+    moved = replace(installation.staff_digest, staff=ana.address)
     fill(installation, moved)
     assert known(installation) == {ana.email}
-    fill(installation, replace(installation.notices, staff=None))
+    fill(installation, replace(installation.staff_digest, staff=None))
     assert known(installation) == {ana.email}
     assert [row.contact_id for row in mails(installation)] == [ana.id]
 
@@ -222,7 +222,7 @@ def test_a_person_of_staff_who_reads_spanish_is_told_in_spanish(
     installation: Service, world: World, ben: Person
 ) -> None:
     apply(installation, ben)
-    fill(installation, replace(installation.notices, staff=ben.address))
+    fill(installation, replace(installation.staff_digest, staff=ben.address))
     deliver(installation, world)
     assert world.arrived == [ben.email]
     assert "espera su aprobación para el mapa. → mailer organizer list" in said(world)
@@ -233,14 +233,14 @@ def test_the_time_machine_knows_when_staff_are_told_next(
 ) -> None:
     def due() -> object:
         with installation.database.read() as session:
-            return installation.notices.next_due(session, now=clock.now())
+            return installation.staff_digest.next_due(session, now=clock.now())
 
     assert due() is None
     apply(installation, ana)
     assert due() == clock.now()
     first = clock.now()
     tell(installation, world)
-    assert due() == first + staff_digest.AGAIN
+    assert due() == first + staff_digest.REPEAT_INTERVAL
 
 
 def test_in_a_try_out_the_time_machine_tells_staff_each_week(
@@ -252,11 +252,11 @@ def test_in_a_try_out_the_time_machine_tells_staff_each_week(
 
 
 def test_every_notice_has_its_field_and_both_languages() -> None:
-    assert {f"waits_{matter.name}" for matter in MATTERS} == NOTICE_FIELDS
-    for matter in MATTERS:
-        for said in (matter.one, matter.several or matter.one):
+    assert {f"waits_{matter.name}" for matter in CHECKS} == DIGEST_FIELDS
+    for matter in CHECKS:
+        for said in (matter.singular, matter.plural or matter.singular):
             assert set(said) == {"en", "es"} and said["en"] != said["es"]
-        assert all("{number}" in words for words in matter.several.values())
+        assert all("{number}" in words for words in matter.plural.values())
 
 
 def test_an_address_that_cannot_be_written_to_is_a_mistake_of_the_settings(settings: Settings) -> None:
@@ -264,7 +264,7 @@ def test_an_address_that_cannot_be_written_to_is_a_mistake_of_the_settings(setti
         Settings(home=settings.home, staff_address="office")
 
 
-def fill(service: Service, source: staff_digest.Notices) -> None:
+def fill(service: Service, source: staff_digest.StaffDigest) -> None:
     with service.database.write() as session:
         source.fill(session, now=service.clock.now(), limit=10)
 

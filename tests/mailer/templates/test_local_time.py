@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.templates.local_time import clock, in_words, note
+from mailer.templates.local_time import describe_clock_change, format_for_reader, format_time
 
 NEW_YORK = "America/New_York"
 CALL = datetime(2026, 12, 8, 20, 0, tzinfo=ZoneInfo(NEW_YORK)).astimezone(UTC)
@@ -16,64 +16,75 @@ CHICAGO = {"reader_zone": "America/Chicago", "city": "Chicago"}
 
 
 def test_ana_in_new_york_is_told_one_time() -> None:
-    said = in_words(CALL, zone=NEW_YORK, language="en", reader_zone=NEW_YORK, city="New York")
+    said = format_for_reader(CALL, zone=NEW_YORK, language="en", reader_zone=NEW_YORK, city="New York")
     assert said == "Tuesday, December 8, 8:00 pm Eastern"
 
 
 def test_ben_in_phoenix_is_told_both_times_in_spanish() -> None:
-    assert in_words(CALL, zone=NEW_YORK, language="es", **PHOENIX) == (
+    assert format_for_reader(CALL, zone=NEW_YORK, language="es", **PHOENIX) == (
         "martes 8 de diciembre, 8:00 p. m. hora del Este, 6:00 p. m. su hora en Phoenix"
     )
 
 
 def test_a_reader_of_english_in_phoenix_is_told_both_times() -> None:
-    assert in_words(CALL, zone=NEW_YORK, language="en", **PHOENIX) == (
+    assert format_for_reader(CALL, zone=NEW_YORK, language="en", **PHOENIX) == (
         "Tuesday, December 8, 8:00 pm Eastern, 6:00 pm your time in Phoenix"
     )
 
 
 def test_the_same_clock_in_another_zone_is_one_time_too() -> None:
     detroit = {"reader_zone": "America/Detroit", "city": "Detroit"}
-    assert in_words(CALL, zone=NEW_YORK, language="en", **detroit) == "Tuesday, December 8, 8:00 pm Eastern"
+    assert (
+        format_for_reader(CALL, zone=NEW_YORK, language="en", **detroit)
+        == "Tuesday, December 8, 8:00 pm Eastern"
+    )
     july = datetime(2027, 7, 13, 1, 0, tzinfo=UTC)
-    assert in_words(july, zone="America/Los_Angeles", language="en", **PHOENIX) == (
+    assert format_for_reader(july, zone="America/Los_Angeles", language="en", **PHOENIX) == (
         "Monday, July 12, 6:00 pm Pacific, the same time in Phoenix"
     )
-    assert in_words(july, zone="America/Los_Angeles", language="es", **PHOENIX) == (
+    assert format_for_reader(july, zone="America/Los_Angeles", language="es", **PHOENIX) == (
         "lunes 12 de julio, 6:00 p. m. hora del Pacífico, la misma hora en Phoenix"
     )
 
 
 @pytest.mark.parametrize("zone", ["", "Napakiak", "../etc/passwd", "\0", "America"])
 def test_a_reader_whose_zone_nobody_knows_is_told_the_organizers_time(zone: str) -> None:
-    said = in_words(CALL, zone=NEW_YORK, language="en", reader_zone=zone, city="")
+    said = format_for_reader(CALL, zone=NEW_YORK, language="en", reader_zone=zone, city="")
     assert said == "Tuesday, December 8, 8:00 pm Eastern"
-    assert note(CALL, sent_at=CALL - timedelta(days=7), zone=NEW_YORK, language="en", reader_zone=zone) == ""
+    assert (
+        describe_clock_change(
+            CALL, sent_at=CALL - timedelta(days=7), zone=NEW_YORK, language="en", reader_zone=zone
+        )
+        == ""
+    )
 
 
 def test_a_reader_without_a_city_has_a_time_all_the_same() -> None:
-    said = in_words(CALL, zone=NEW_YORK, language="en", reader_zone="America/Phoenix")
+    said = format_for_reader(CALL, zone=NEW_YORK, language="en", reader_zone="America/Phoenix")
     assert said.endswith("8:00 pm Eastern, 6:00 pm your time")
-    said = in_words(CALL, zone=NEW_YORK, language="es", reader_zone="America/Phoenix")
+    said = format_for_reader(CALL, zone=NEW_YORK, language="es", reader_zone="America/Phoenix")
     assert said.endswith("6:00 p. m. su hora")
 
 
 def test_where_it_is_tomorrow_the_day_is_said() -> None:
     guam = {"reader_zone": "Pacific/Guam", "city": "Hagatna"}
-    assert in_words(CALL, zone=NEW_YORK, language="en", **guam) == (
+    assert format_for_reader(CALL, zone=NEW_YORK, language="en", **guam) == (
         "Tuesday, December 8, 8:00 pm Eastern, Wednesday, December 9, 11:00 am your time in Hagatna"
     )
-    assert in_words(CALL, zone=NEW_YORK, language="es", **guam).endswith(
+    assert format_for_reader(CALL, zone=NEW_YORK, language="es", **guam).endswith(
         ", miércoles 9 de diciembre, 11:00 a. m. su hora en Hagatna"
     )
 
 
 def test_twelve_o_clock_says_which_one() -> None:
     noon, midnight = datetime(2026, 12, 8, 12, tzinfo=UTC), datetime(2026, 12, 8, 0, tzinfo=UTC)
-    assert [clock(moment, language="en") for moment in (noon, midnight)] == ["12:00 noon", "12:00 midnight"]
-    assert clock(noon, language="es") == "12:00 del mediodía"
-    assert clock(noon.replace(minute=30), language="en") == "12:30 pm"
-    assert clock(midnight.replace(minute=5), language="en") == "12:05 am"
+    assert [format_time(moment, language="en") for moment in (noon, midnight)] == [
+        "12:00 noon",
+        "12:00 midnight",
+    ]
+    assert format_time(noon, language="es") == "12:00 del mediodía"
+    assert format_time(noon.replace(minute=30), language="en") == "12:30 pm"
+    assert format_time(midnight.replace(minute=5), language="en") == "12:05 am"
 
 
 def told(sent: str, starts: str, **reader: str) -> str:
@@ -82,7 +93,7 @@ def told(sent: str, starts: str, **reader: str) -> str:
     sent_at, moment = (datetime.fromisoformat(f"{day}T{hour}").replace(tzinfo=zone)
                        for day, hour in ((sent, "12:00"), (starts, "20:00")))  # fmt: skip
     language = reader.pop("language", "en")
-    return note(moment, sent_at=sent_at, zone=NEW_YORK, language=language, **reader)
+    return describe_clock_change(moment, sent_at=sent_at, zone=NEW_YORK, language=language, **reader)
 
 
 def test_clocks_that_go_back_for_both_are_told_once() -> None:
@@ -120,7 +131,9 @@ def test_a_reader_whose_clock_alone_changes_is_told() -> None:
     starts = datetime(2026, 11, 10, 20, tzinfo=ZoneInfo("America/Phoenix"))
     sent_at = starts - timedelta(days=14)
     reader = {"reader_zone": NEW_YORK, "city": "New York"}
-    assert note(starts, sent_at=sent_at, zone="America/Phoenix", language="en", **reader) == (
+    assert describe_clock_change(
+        starts, sent_at=sent_at, zone="America/Phoenix", language="en", **reader
+    ) == (
         "In New York clocks go back one hour on Sunday, November 1, before this call; "
         "on Arizona time clocks do not change. The times given here already count that."
     )
@@ -154,7 +167,9 @@ def test_the_call_stays_at_eight_through_both_changes(sunday: str) -> None:
     before = datetime.fromisoformat(f"{sunday}T20:00").replace(tzinfo=ZoneInfo(NEW_YORK)) - timedelta(days=7)
     for week in range(3):
         local = (before.replace(tzinfo=None) + timedelta(weeks=week)).replace(tzinfo=ZoneInfo(NEW_YORK))
-        assert "8:00 pm Eastern" in in_words(local.astimezone(UTC), zone=NEW_YORK, language="en", **PHOENIX)
+        assert "8:00 pm Eastern" in format_for_reader(
+            local.astimezone(UTC), zone=NEW_YORK, language="en", **PHOENIX
+        )
 
 
 ZONES = sorted(available_timezones() - {"localtime", "posixrules"})
@@ -170,6 +185,8 @@ ZONES = sorted(available_timezones() - {"localtime", "posixrules"})
 def test_any_moment_in_any_zone_has_words(
     moment: datetime, ahead: timedelta, zone: str, reader_zone: str, language: str
 ) -> None:
-    assert in_words(moment, zone=zone, language=language, reader_zone=reader_zone, city="X")
-    sentence = note(moment, sent_at=moment - ahead, zone=zone, language=language, reader_zone=reader_zone)
+    assert format_for_reader(moment, zone=zone, language=language, reader_zone=reader_zone, city="X")
+    sentence = describe_clock_change(
+        moment, sent_at=moment - ahead, zone=zone, language=language, reader_zone=reader_zone
+    )
     assert sentence == "" or sentence.endswith(".")

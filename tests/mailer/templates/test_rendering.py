@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lists.errors import BadInput, BrokenTemplate
 from mailer.templates import rendering
-from mailer.templates.rendering import Compiled, Frame, Renderer, Source
+from mailer.templates.rendering import CompiledTemplate, EditionRenderer, Frame, TemplateSource
 
 FIELDS = frozenset({"name", "greeting", "campaign", "toolkit_url", "toolkit_note", "leave_url", "event_note"})
 FRAME = Frame(
@@ -40,15 +40,17 @@ VALUES = {
 }
 
 
-def written(body: str, *, subject: str = "Hello", preview: str = "", frame: Frame = BARE) -> Compiled:
+def written(body: str, *, subject: str = "Hello", preview: str = "", frame: Frame = BARE) -> CompiledTemplate:
     """Compile one letter whose body begins at line 5 of its file."""
-    source = Source(subject=subject, preview=preview, body=body, path="letters/en.md", first_line=5)
-    return rendering.compile(source, frame=frame, fields=FIELDS)
+    source = TemplateSource(subject=subject, preview=preview, body=body, path="letters/en.md", first_line=5)
+    return rendering.compile_template(source, frame=frame, fields=FIELDS)
 
 
-def read(body: str, *, frame: Frame = BARE, subject: str = "Hello", **values: str) -> rendering.Rendered:
+def read(
+    body: str, *, frame: Frame = BARE, subject: str = "Hello", **values: str
+) -> rendering.RenderedMessage:
     """Compile one letter and render it for Ana."""
-    return Renderer(written(body, frame=frame, subject=subject), {}).render({**VALUES, **values})
+    return EditionRenderer(written(body, frame=frame, subject=subject), {}).render({**VALUES, **values})
 
 
 def refused(body: str, **parts: str) -> BrokenTemplate:
@@ -182,7 +184,7 @@ def test_marks_that_turn_the_writing_and_controls_do_not_leave_a_name():
 
 
 def test_a_missing_field_and_a_dangerous_address_stop_the_message():
-    renderer = Renderer(written("{{ name }} [x]({{ toolkit_url }})"), {})
+    renderer = EditionRenderer(written("{{ name }} [x]({{ toolkit_url }})"), {})
     with pytest.raises(BadInput, match="“toolkit_url”, which was not filled in"):
         renderer.render({"name": "Ana"})
     for address in (
@@ -308,7 +310,7 @@ def test_any_body_is_refused_or_rendered_without_running(body):
     except BrokenTemplate as error:
         assert error.line >= 1
         return
-    letter = Renderer(compiled, {}).render(VALUES)
+    letter = EditionRenderer(compiled, {}).render(VALUES)
     assert "<script" not in letter.html
     assert "qhzk" not in letter.html + letter.text
 
@@ -334,7 +336,7 @@ def test_a_condition_never_tears_the_page(inside, after):
         compiled = written("".join(["{% if name %}", *inside, "{% endif %}", *after]))
     except BrokenTemplate:
         return
-    renderer = Renderer(compiled, {})
+    renderer = EditionRenderer(compiled, {})
     for name, note in product(["", "Ana"], ["", "later"]):
         page = Words(renderer.render({**VALUES, "name": name, "event_note": note}).html)
         assert not page.torn
@@ -382,7 +384,7 @@ def test_a_body_that_is_too_long_is_refused():
 
 def test_web_pages_escape_everything_and_refuse_unknown_fields(tmp_path):
     (tmp_path / "page.html").write_text("<p>{{ name }}</p>")
-    page = rendering.pages(tmp_path).get_template("page.html")
+    page = rendering.create_page_environment(tmp_path).get_template("page.html")
     assert page.render(name="<b>") == "<p>&lt;b&gt;</p>"
     with pytest.raises(Exception, match="'name' is undefined"):
         page.render()

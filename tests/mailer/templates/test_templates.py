@@ -68,7 +68,7 @@ def folder(tmp_path):
 def freeze(session, template, **changes):
     """Freeze an edition of a small template."""
     wanted = {"frames": FRAMES, "fields": FIELDS, "shared": SHARED, "now": NOW, **changes}
-    return templates.edition(session, template, **wanted)
+    return templates.freeze_edition(session, template, **wanted)
 
 
 def test_a_template_is_read_in_every_language_it_has(folder):
@@ -186,7 +186,7 @@ def test_a_language_nobody_has_is_refused():
     with pytest.raises(BrokenTemplate, match="line 3: “fr” is not a language"):
         templates.parse_update("---\nsubject: x\nlanguage: fr\n---\nBonjour.", path="u")
     with pytest.raises(BadInput, match="not a language"):
-        templates.frame(SHIPPED, "../../en")
+        templates.load_frame(SHIPPED, "../../en")
 
 
 @settings(max_examples=300, deadline=None)
@@ -270,10 +270,10 @@ def test_broken_words_of_the_frame_name_their_line(tmp_path):
         (layout / name).write_text("[[body]]")
     (layout / "words.en.toml").write_text('leave = "Leave"\nwhy = \n')
     with pytest.raises(BrokenTemplate, match=r"words.en.toml, line 2: "):
-        templates.frame(tmp_path, "en")
+        templates.load_frame(tmp_path, "en")
     (layout / "words.en.toml").write_text("leave = 1\n")
     with pytest.raises(BrokenTemplate, match="“leave” must be a text"):
-        templates.frame(tmp_path, "en")
+        templates.load_frame(tmp_path, "en")
 
 
 def test_the_same_wording_is_the_same_edition_and_stays_as_it_was(folder, database):
@@ -292,10 +292,10 @@ def test_the_same_wording_is_the_same_edition_and_stays_as_it_was(folder, databa
         assert len(ids) == 3
     with database.read() as session:
         kept = session.get(Edition, first.id)
-        letter = templates.renderer(kept, "en").render({"name": "Ana"})
+        letter = templates.get_renderer(kept, "en").render({"name": "Ana"})
         assert letter.text == "Hello Ana, Restoring Trust.\n"
         assert kept.created_at == NOW
-        letter = templates.renderer(session.get(Edition, changed.id), "es").render({"name": "Ben"})
+        letter = templates.get_renderer(session.get(Edition, changed.id), "es").render({"name": "Ben"})
         assert letter.text == "Hola Ben, Recuperar la confianza.\n"
         assert letter.subject == "Hola"
 
@@ -330,11 +330,11 @@ def test_a_broken_template_freezes_nothing(folder, sqlite_database):
 def test_a_renderer_is_made_once_and_falls_back_to_english_or_the_only_language(folder, sqlite_database):
     with sqlite_database.write() as session:
         both = freeze(session, templates.load(folder, "welcome/toolkit"))
-        assert templates.renderer(both, "es") is templates.renderer(both, "es")
-        assert templates.renderer(both, "fr") is templates.renderer(both, "en")
+        assert templates.get_renderer(both, "es") is templates.get_renderer(both, "es")
+        assert templates.get_renderer(both, "fr") is templates.get_renderer(both, "en")
         (folder / "welcome" / "toolkit" / "en.md").unlink()
         only = freeze(session, templates.load(folder, "welcome/toolkit"))
-        assert templates.renderer(only, "en").render({"name": "Cleo"}).subject == "Hola"
+        assert templates.get_renderer(only, "en").render({"name": "Cleo"}).subject == "Hola"
 
 
 @pytest.mark.parametrize("name", shipped_names())
@@ -343,7 +343,7 @@ def test_every_shipped_letter_compiles_and_reads_without_a_trace_of_markup(name,
         name.split("/")[0], name
     )
     fields = POLICY[kind].fields
-    frames = {language: templates.frame(SHIPPED, language) for language in LANGUAGES}
+    frames = {language: templates.load_frame(SHIPPED, language) for language in LANGUAGES}
     template = templates.load(SHIPPED, name)
     assert tuple(template.sources) == LANGUAGES
     with sqlite_database.write() as session:
@@ -353,7 +353,7 @@ def test_every_shipped_letter_compiles_and_reads_without_a_trace_of_markup(name,
             for field in fields:
                 if field.endswith("_url"):
                     values[field] = f"https://example.org/{field.removesuffix('_url').replace('_', '-')}"
-            letter = templates.renderer(edition, language).render(values)
+            letter = templates.get_renderer(edition, language).render(values)
             text = letter.text
             assert letter.subject
             assert not set("{}<>*_[]`") & set(text)

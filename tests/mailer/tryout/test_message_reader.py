@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.tryout.message_reader import PARTS, SUBJECT_CHARACTERS, parts, subject
+from mailer.tryout.message_reader import PARTS, SUBJECT_CHARACTERS, parse_message, read_subject
 
 INVITATION = "BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nEND:VCALENDAR\r\n"
 
@@ -22,7 +22,7 @@ def invitation():
 
 
 def test_ana_s_invitation_is_taken_apart():
-    shown = parts(invitation())
+    shown = parse_message(invitation())
     assert shown.text == "Querida Ana,\n\nhasta mañana.\n"
     assert shown.html.strip() == "<p>Querida <b>Ana</b></p>"
     assert shown.calendar.startswith("BEGIN:VCALENDAR\nMETHOD:REQUEST")
@@ -49,12 +49,12 @@ def test_ana_s_invitation_is_taken_apart():
     ],
 )
 def test_a_subject_is_decoded_or_shown_as_it_stands(raw, expected):
-    assert expected is None or subject(raw) == expected
-    assert subject(raw).isprintable()
+    assert expected is None or read_subject(raw) == expected
+    assert read_subject(raw).isprintable()
 
 
 def test_a_huge_subject_is_cut():
-    assert len(subject(b"Subject: " + b"x" * 100_000 + b"\r\n\r\n")) == SUBJECT_CHARACTERS
+    assert len(read_subject(b"Subject: " + b"x" * 100_000 + b"\r\n\r\n")) == SUBJECT_CHARACTERS
 
 
 HOSTILE = [
@@ -76,7 +76,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("raw", HOSTILE)
 def test_a_hostile_message_is_shown_as_far_as_it_can_be_read(raw):
-    shown = parts(raw)
+    shown = parse_message(raw)
     assert shown.source or not raw
     assert len(shown.attachments) <= PARTS
     assert all(name.isprintable() and value.isprintable() for name, value in shown.headers)
@@ -106,5 +106,5 @@ def test_a_hostile_message_is_shown_as_far_as_it_can_be_read(raw):
     ).map(b"".join)
 )
 def test_nothing_a_message_says_can_raise(raw):
-    parts(raw)
-    assert subject(raw).isprintable()
+    parse_message(raw)
+    assert read_subject(raw).isprintable()

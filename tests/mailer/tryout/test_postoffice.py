@@ -14,7 +14,7 @@ from lists.db import Base, Database
 from lists.errors import Conflict, NotFound, StorageTrouble
 from mailer.smtp.connection import Relay, SmtpConnection
 from mailer.tryout import postoffice
-from mailer.tryout.postoffice import PostOffice, count, message, messages, running
+from mailer.tryout.postoffice import PostOffice, count_messages, find_port, get_message, list_messages
 
 ANA, BEN, CLEO = "ana@congregation.example", "ben@neighbor.example", "cleo@left.example"
 SENDER = "campaign@lists.example"
@@ -24,7 +24,7 @@ LETTER = b"From: campaign@lists.example\r\nSubject: =?utf-8?q?Se=C3=B1ora?=\r\n\
 @pytest.fixture
 def database(tmp_path):
     database = Database(f"sqlite:///{tmp_path / 'lists.db'}")
-    Base.metadata.create_all(database.engine, tables=[postoffice.Posted.__table__])
+    Base.metadata.create_all(database.engine, tables=[postoffice.CapturedMessage.__table__])
     yield database
     database.dispose()
 
@@ -38,7 +38,7 @@ def office(database, tmp_path):
 
 def kept(database):
     with database.read() as session:
-        return messages(session, limit=1000)
+        return list_messages(session, limit=1000)
 
 
 def post(port, *, recipients=(BEN,), letter=LETTER):
@@ -61,12 +61,12 @@ async def test_what_the_door_hands_over_is_kept_to_the_octet_with_the_service_s_
     ]
     assert abs(found[0].date - datetime.now(UTC) - timedelta(days=25)) < timedelta(minutes=1)
     with database.read() as session:
-        assert message(session, 2).raw == LETTER
-        assert count(session) == 3
-        assert [each.id for each in messages(session, limit=2)] == [2, 3]
-        assert [each.id for each in messages(session, limit=1, before=2)] == [1]
+        assert get_message(session, 2).raw == LETTER
+        assert count_messages(session) == 3
+        assert [each.id for each in list_messages(session, limit=2)] == [2, 3]
+        assert [each.id for each in list_messages(session, limit=1, before=2)] == [1]
         with pytest.raises(NotFound):
-            message(session, 4)
+            get_message(session, 4)
     assert CLEO not in [each.to for each in found]
 
 
@@ -120,7 +120,7 @@ def test_when_the_database_is_full_the_sender_is_told_to_come_back(office, datab
 
 
 def test_the_oldest_beyond_what_is_kept_are_thrown_away(office, database, monkeypatch):
-    monkeypatch.setattr(postoffice, "MESSAGES_KEPT", 3)
+    monkeypatch.setattr(postoffice, "MOST_MESSAGES", 3)
     monkeypatch.setattr(postoffice, "SWEEP_EVERY", 1)
     port = office.start()
     for _ in range(5):
@@ -129,15 +129,15 @@ def test_the_oldest_beyond_what_is_kept_are_thrown_away(office, database, monkey
 
 
 def test_a_note_names_the_port_while_it_runs(office, tmp_path):
-    assert running(tmp_path) is None
+    assert find_port(tmp_path) is None
     port = office.start()
     note = tmp_path / "postoffice.json"
     assert json.loads(note.read_text())["port"] == port
     assert note.stat().st_mode & 0o777 == 0o600
-    assert running(tmp_path) == port
+    assert find_port(tmp_path) == port
     office.stop()
     assert not note.exists()
-    assert running(tmp_path) is None
+    assert find_port(tmp_path) is None
 
 
 def test_a_note_left_behind_is_recognised(office, tmp_path):
@@ -153,9 +153,9 @@ def test_a_note_left_behind_is_recognised(office, tmp_path):
         "not json",
     ):
         note.write_text(stale)
-        assert running(tmp_path) is None
+        assert find_port(tmp_path) is None
     note.write_text(mine)
-    assert running(tmp_path) == port
+    assert find_port(tmp_path) == port
 
 
 def test_starting_and_stopping_twice_is_allowed_and_a_taken_port_is_named(office, database, tmp_path):

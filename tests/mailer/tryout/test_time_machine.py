@@ -9,7 +9,7 @@ from lists.errors import BadInput, Conflict
 from mailer.coordination import leases
 from mailer.service import Service
 from mailer.tryout import time_machine
-from mailer.tryout.time_machine import LONGEST, TimeMachine
+from mailer.tryout.time_machine import MAX_ADVANCE, TimeMachine
 from tests.clocks import StoppedClock
 from tests.people import Person
 from tests.relays import World, deliver
@@ -25,7 +25,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @dataclass
-class Agenda:
+class FakeJobs:
     """Moments when something falls due; what was due is done by a tick, and noted with its time."""
 
     clock: StoppedClock
@@ -48,11 +48,11 @@ class Agenda:
 
 
 @pytest.fixture
-def agenda(service: Service, clock: StoppedClock) -> Agenda:
-    return Agenda(clock)
+def agenda(service: Service, clock: StoppedClock) -> FakeJobs:
+    return FakeJobs(clock)
 
 
-def machine(service: Service, agenda: Agenda) -> TimeMachine:
+def machine(service: Service, agenda: FakeJobs) -> TimeMachine:
     return TimeMachine(
         database=service.database,
         clock=service.clock,
@@ -64,7 +64,7 @@ def machine(service: Service, agenda: Agenda) -> TimeMachine:
 
 @both
 def test_advancing_stops_at_every_due_moment_on_the_way(
-    service: Service, agenda: Agenda, clock: StoppedClock
+    service: Service, agenda: FakeJobs, clock: StoppedClock
 ) -> None:
     began = clock.now()
     moments = [began + timedelta(hours=hours) for hours in (1, 5, 5.001, 30, 47.9, 49)]
@@ -76,7 +76,7 @@ def test_advancing_stops_at_every_due_moment_on_the_way(
 
 
 def test_what_is_due_exactly_at_the_target_happens_too(
-    service: Service, agenda: Agenda, clock: StoppedClock
+    service: Service, agenda: FakeJobs, clock: StoppedClock
 ) -> None:
     agenda.moments = [clock.now() + timedelta(days=1)]
     machine(service, agenda).advance(timedelta(days=1))
@@ -84,39 +84,39 @@ def test_what_is_due_exactly_at_the_target_happens_too(
 
 
 def test_something_that_never_gets_done_does_not_stop_time(
-    service: Service, agenda: Agenda, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    service: Service, agenda: FakeJobs, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck = clock.now()
-    monkeypatch.setattr(Agenda, "next_due", lambda self, now: stuck)
+    monkeypatch.setattr(FakeJobs, "next_due", lambda self, now: stuck)
     ahead = machine(service, agenda).advance(timedelta(hours=1))
     assert ahead == stuck + timedelta(hours=1)
     assert agenda.drained < 70
 
 
 @pytest.mark.parametrize(
-    "length", [timedelta(0), timedelta(seconds=-1), timedelta(days=-3), LONGEST + timedelta(seconds=1)]
+    "length", [timedelta(0), timedelta(seconds=-1), timedelta(days=-3), MAX_ADVANCE + timedelta(seconds=1)]
 )
 def test_lengths_that_make_no_sense_are_refused_and_nothing_moves(
-    service: Service, agenda: Agenda, clock: StoppedClock, length: timedelta
+    service: Service, agenda: FakeJobs, clock: StoppedClock, length: timedelta
 ) -> None:
     began = clock.now()
     with pytest.raises(BadInput, match="up to 400 days at a time, and never back"):
         machine(service, agenda).advance(length)
     assert clock.now() == began
-    machine(service, agenda).advance(LONGEST)
-    assert clock.now() == began + LONGEST
+    machine(service, agenda).advance(MAX_ADVANCE)
+    assert clock.now() == began + MAX_ADVANCE
 
 
 def test_the_clock_never_goes_back(service: Service, clock: StoppedClock) -> None:
     real = clock.real()
     with service.database.write() as session:
-        time_machine.move_to(session, real + timedelta(days=3), real=real)
-        time_machine.move_to(session, real + timedelta(days=1), real=real)
-        assert time_machine.offset(session) == timedelta(days=3)
+        time_machine.move_clock_to(session, real + timedelta(days=3), real=real)
+        time_machine.move_clock_to(session, real + timedelta(days=1), real=real)
+        assert time_machine.get_offset(session) == timedelta(days=3)
 
 
 def test_to_the_next_mail_goes_on_until_something_happens(
-    service: Service, agenda: Agenda, clock: StoppedClock
+    service: Service, agenda: FakeJobs, clock: StoppedClock
 ) -> None:
     began = clock.now()
     agenda.moments = [began + timedelta(days=1), began + timedelta(days=9)]
@@ -127,10 +127,10 @@ def test_to_the_next_mail_goes_on_until_something_happens(
     assert clock.now() == began + timedelta(days=9)
 
 
-def test_two_cannot_move_the_clock_at_once(service: Service, agenda: Agenda, clock: StoppedClock) -> None:
+def test_two_cannot_move_the_clock_at_once(service: Service, agenda: FakeJobs, clock: StoppedClock) -> None:
     with service.database.write() as session:
         leases.acquire(
-            session, time_machine.MOVING, owner="other", real=clock.real(), length=timedelta(minutes=1)
+            session, time_machine.LEASE_NAME, owner="other", real=clock.real(), length=timedelta(minutes=1)
         )
     with pytest.raises(Conflict, match="being moved already"):
         machine(service, agenda).advance(timedelta(days=1))
@@ -138,32 +138,32 @@ def test_two_cannot_move_the_clock_at_once(service: Service, agenda: Agenda, clo
 
 
 def test_a_fault_on_the_way_lets_the_clock_be_moved_again(
-    service: Service, agenda: Agenda, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    service: Service, agenda: FakeJobs, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: Agenda) -> None:
+    def broken(self: FakeJobs) -> None:
         raise Conflict("delivery is not running")
 
     with monkeypatch.context() as patched, pytest.raises(Conflict):
-        patched.setattr(Agenda, "drain", broken)
+        patched.setattr(FakeJobs, "drain", broken)
         machine(service, agenda).advance(timedelta(days=1))
     began = clock.now()
     assert machine(service, agenda).advance(timedelta(days=1)) == began + timedelta(days=1)
 
 
 def test_a_database_whose_clock_was_moved_is_refused_in_earnest(
-    service: Service, agenda: Agenda, clock: StoppedClock
+    service: Service, agenda: FakeJobs, clock: StoppedClock
 ) -> None:
     with service.database.read() as session:
-        time_machine.refuse_in_earnest(session)
+        time_machine.refuse_real_mail(session)
     machine(service, agenda).advance(timedelta(hours=1))
     with service.database.read() as session, pytest.raises(Conflict, match="used in a try-out"):
-        time_machine.refuse_in_earnest(session)
+        time_machine.refuse_real_mail(session)
 
 
 def test_every_process_lives_in_the_moved_moment(
-    service: Service, agenda: Agenda, clock: StoppedClock
+    service: Service, agenda: FakeJobs, clock: StoppedClock
 ) -> None:
-    other = time_machine.clock(service.database)
+    other = time_machine.create_clock(service.database)
     before = other.now() - other.real()
     machine(service, agenda).advance(timedelta(days=2))
     assert timedelta(days=1, hours=23) < other.now() - other.real() - before < timedelta(days=2, minutes=1)

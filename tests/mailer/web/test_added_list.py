@@ -120,7 +120,7 @@ def test_the_footer_link_of_its_mail_leaves_it(visitor, service):
 
 def test_all_that_is_known_names_the_list_as_people_do(visitor, service):
     visitor.post(joined(visitor, service, language="es"))
-    token = service.tokens.mine(1, until=service.clock.now().replace(year=2099))
+    token = service.tokens.profile(1, until=service.clock.now().replace(year=2099))
     assert "Círculo del clero" in words(visitor.get(f"/mine/{token}/all"))
 
 
@@ -147,7 +147,7 @@ def question(service, language):
     """Return the mail that asks Dora to confirm, as it is composed."""
     with service.database.write() as session:
         row = session.scalars(select(OutboxRow)).one()
-        edition = service.confirmations.question(session, row.list, now=service.clock.now())
+        edition = service.confirmations.freeze_edition(session, row.list, now=service.clock.now())
         assert row.edition_id == edition.id
         sample = {
             "name": "Dora",

@@ -26,7 +26,7 @@ def call(service, clock):
 
 def given(service, call, person):
     with service.database.read() as session:
-        return invitations.answer_of(session, event_id=call.id, contact_id=person.id)
+        return invitations.get_answer(session, event_id=call.id, contact_id=person.id)
 
 
 def test_the_first_page_names_the_next_call_but_not_the_way_in(visitor, clock, call):

@@ -10,14 +10,14 @@ from mailer import json_values
 from mailer.events import events
 from mailer.people import data_export
 from mailer.sources import invitations
-from mailer.sources.confirmations import ACCESS_LASTS
+from mailer.sources.confirmations import ACCESS_LIFETIME
 from tests.mailer.web.visitor import title, words
 
 
 @pytest.fixture
 def link(service, clock, ben):
     """The link that was just mailed to Ben."""
-    return f"/mine/{service.tokens.mine(ben.id, until=clock.now() + ACCESS_LASTS)}"
+    return f"/mine/{service.tokens.profile(ben.id, until=clock.now() + ACCESS_LIFETIME)}"
 
 
 def test_ben_reads_all_of_it_in_his_language(visitor, service, ben, link):
@@ -57,11 +57,11 @@ def test_the_file_holds_what_staff_would_export(visitor, service, clock, ben, li
     service.jobs.tick()
     with service.database.read() as session:
         kept = data_export.of(session, contacts.get(session, ben.id), now=clock.now())
-    assert json.loads(visitor.get(f"{link}/all.json").text) == json.loads(json_values.written(kept))
+    assert json.loads(visitor.get(f"{link}/all.json").text) == json.loads(json_values.to_json(kept))
 
 
 def test_ana_s_page_tells_nothing_of_ben(visitor, service, clock, ana, ben):
-    link = f"/mine/{service.tokens.mine(ana.id, until=clock.now() + ACCESS_LASTS)}"
+    link = f"/mine/{service.tokens.profile(ana.id, until=clock.now() + ACCESS_LIFETIME)}"
     for path in (f"{link}/all", f"{link}/all.json"):
         answer = visitor.get(path)
         assert ana.email in answer.text
@@ -69,7 +69,7 @@ def test_ana_s_page_tells_nothing_of_ben(visitor, service, clock, ana, ben):
 
 
 def test_cleo_who_left_finds_that_she_left(visitor, service, clock, cleo):
-    link = f"/mine/{service.tokens.mine(cleo.id, until=clock.now() + ACCESS_LASTS)}"
+    link = f"/mine/{service.tokens.profile(cleo.id, until=clock.now() + ACCESS_LIFETIME)}"
     said = words(visitor.get(f"{link}/all?lang=en"))
     assert "you left it" in said
     assert "It stays until you ask us to forget you. So nobody puts you back" in said
@@ -94,7 +94,9 @@ def test_an_answer_names_its_call(visitor, service, clock, ben, link):
             now=clock.now(),
             actor="staff",
         )
-        invitations.answer(session, event_id=call.id, contact_id=ben.id, answer="maybe", now=clock.now())
+        invitations.record_answer(
+            session, event_id=call.id, contact_id=ben.id, answer="maybe", now=clock.now()
+        )
     said = words(visitor.get(f"{link}/all"))
     assert "Llamada de diciembre" in said
     assert "tal vez" in said
@@ -103,7 +105,7 @@ def test_an_answer_names_its_call(visitor, service, clock, ben, link):
 @pytest.mark.parametrize("end", ["/all", "/all.json"])
 def test_after_the_hour_and_with_the_footer_s_token_there_is_nothing(visitor, service, clock, ben, link, end):
     assert visitor.get(f"/mine/{service.tokens.preferences(ben.id)}{end}").status_code == 404
-    clock.advance(seconds=(ACCESS_LASTS - timedelta(seconds=1)).total_seconds())
+    clock.advance(seconds=(ACCESS_LIFETIME - timedelta(seconds=1)).total_seconds())
     assert visitor.get(link + end).status_code == 200
     clock.advance(seconds=1)
     refused = visitor.get(link + end)

@@ -158,7 +158,9 @@ def test_the_time_machine_does_not_make_forms_too_old(visitor, service):
     form = {**visitor.opened("/join"), "email": "dora@example.org"}
     visitor.clock.advance(seconds=5)
     with service.database.write() as session:
-        time_machine.move_to(session, visitor.clock.real().replace(year=2027), real=visitor.clock.real())
+        time_machine.move_clock_to(
+            session, visitor.clock.real().replace(year=2027), real=visitor.clock.real()
+        )
     visitor.post("/join", form)
     assert mails(service) == [("confirmation", "interest")]
 

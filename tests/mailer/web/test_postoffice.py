@@ -51,7 +51,7 @@ def test_the_list_is_told_to_scripts_with_links_to_the_octets(visitor, service, 
     raw = visitor.get(told[0]["raw"])
     assert raw.headers["content-type"] == "message/rfc822"
     with service.database.read() as session:
-        assert raw.content == postoffice.message(session, told[0]["id"]).raw
+        assert raw.content == postoffice.get_message(session, told[0]["id"]).raw
 
 
 def test_a_mail_is_shown_framed_as_text_and_as_source(visitor, office):
@@ -85,7 +85,9 @@ def test_what_a_stranger_writes_is_only_text_on_our_page(visitor, office):
 def test_a_mail_that_is_no_mail_is_shown_too(visitor, service):
     with service.database.write() as session:
         session.add(
-            postoffice.Posted(to="x", subject="", date=service.clock.now(), raw=b"\x00\xff no mail at all")
+            postoffice.CapturedMessage(
+                to="x", subject="", date=service.clock.now(), raw=b"\x00\xff no mail at all"
+            )
         )
     number = mails(visitor)[0]["id"]
     for path in ("", "/html", "/raw"):
@@ -97,7 +99,7 @@ def test_a_mail_that_is_no_mail_is_shown_too(visitor, service):
 def test_many_mails_are_turned_over_page_by_page(visitor, service):
     with service.database.write() as session:
         session.add_all(
-            postoffice.Posted(to="x", subject=f"Mail {n}", date=service.clock.now(), raw=b"")
+            postoffice.CapturedMessage(to="x", subject=f"Mail {n}", date=service.clock.now(), raw=b"")
             for n in range(120)
         )
     first = visitor.get("/postoffice")
@@ -124,7 +126,7 @@ def test_a_whole_journey_by_pages_alone(visitor, service, office):
     assert "25 days ahead of this machine’s clock" in page
     assert len(mails(visitor)) == 6
     with service.database.read() as session:
-        assert time_machine.offset(session).days == 25
+        assert time_machine.get_offset(session).days == 25
 
 
 def test_the_clock_goes_to_the_next_mail_or_stays_when_none_waits(visitor, service, office, ben):
@@ -138,13 +140,13 @@ def test_the_clock_stays_when_nothing_will_ever_come(visitor, service, office):
     assert moved.headers["location"] == "/postoffice?came=none"
     assert "No further email is waiting" in words(visitor.get(moved.headers["location"]))
     with service.database.read() as session:
-        assert not time_machine.offset(session)
+        assert not time_machine.get_offset(session)
 
 
 def test_hours_count_too_and_a_script_needs_no_token(visitor, service, office):
     assert visitor.post("/postoffice/advance", {"hours": "36"}).status_code == 303
     with service.database.read() as session:
-        assert time_machine.offset(session).total_seconds() == 36 * 3600
+        assert time_machine.get_offset(session).total_seconds() == 36 * 3600
 
 
 @pytest.mark.parametrize(
@@ -161,4 +163,4 @@ def test_the_clock_never_goes_back_nowhere_or_too_far(visitor, service, form):
     assert answer.status_code == 400
     assert "Enter a number between 1 and 400" in words(answer)
     with service.database.read() as session:
-        assert not time_machine.offset(session)
+        assert not time_machine.get_offset(session)

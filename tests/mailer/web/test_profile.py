@@ -11,7 +11,7 @@ from lists.contacts import Contact
 from lists.permission import Purpose
 from lists.topic_optouts import TOPICS
 from mailer.outbox.outbox import OutboxRow
-from mailer.sources.confirmations import ACCESS_LASTS
+from mailer.sources.confirmations import ACCESS_LIFETIME
 from mailer.sources.journeys import Journey
 from tests.mailer.web.visitor import hidden, title, words
 from tests.relays import World, deliver
@@ -66,7 +66,7 @@ def test_behind_it_ben_finds_what_is_known_of_him(visitor, service, ben, link):
 
 
 def test_after_an_hour_the_link_opens_nothing(visitor, clock, link):
-    clock.advance(seconds=ACCESS_LASTS.total_seconds() - 1)
+    clock.advance(seconds=ACCESS_LIFETIME.total_seconds() - 1)
     assert visitor.get(link).status_code == 200
     clock.advance(seconds=1)
     assert visitor.get(link).status_code == 404

@@ -34,7 +34,7 @@ def test_a_link_that_is_none_is_refused_in_spanish(visitor, path):
 
 
 def test_whoever_overtakes_somebody_is_told_so_in_spanish(visitor, service, clock, ben):
-    link = f"/mine/{service.tokens.mine(ben.id, until=clock.now().replace(hour=23))}"
+    link = f"/mine/{service.tokens.profile(ben.id, until=clock.now().replace(hour=23))}"
     answer = visitor.post(link, {"do": "save", "version": "99", "name": "Ben"}, SPANISH)
     assert answer.status_code == 409
     assert "Algo cambió mientras tanto" in words(answer)

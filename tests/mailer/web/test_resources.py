@@ -10,7 +10,7 @@ from lists.db import Database
 from lists.errors import BadInput
 from mailer import service as composition
 from mailer.library import file_store, resources
-from mailer.library.file_store import Deposit
+from mailer.library.file_store import StoredFile
 from mailer.service import Service
 from mailer.settings.loading import Settings
 from tests.clocks import StoppedClock
@@ -39,10 +39,10 @@ def file(
 ) -> str:
     path = folder / f"Ana's {language} draft, final <2>.{ending}"
     path.write_bytes(content)
-    kept = file_store.keep(path, home=service.settings.home)
+    kept = file_store.store_file(path, home=service.settings.home)
     with service.database.write() as session:
         resources.add(
-            session, "toolkit", language=language, deposit=kept, now=service.clock.now(), actor="staff"
+            session, "toolkit", language=language, stored_file=kept, now=service.clock.now(), actor="staff"
         )
     return kept.digest
 
@@ -178,7 +178,7 @@ def test_a_try_out_shows_what_is_missing_as_samples(visitor: Visitor) -> None:
 
 
 def test_what_others_wrote_is_not_copied(public: Visitor) -> None:
-    kept = Deposit(digest="0" * 64, kind="pdf", size=1)
+    kept = StoredFile(digest="0" * 64, kind="pdf", size=1)
     with public.service.database.write() as session, pytest.raises(BadInput, match="linked and not copied"):
         now = public.service.clock.now()
-        resources.add(session, "allies", language="en", deposit=kept, title="One", now=now, actor="staff")
+        resources.add(session, "allies", language="en", stored_file=kept, title="One", now=now, actor="staff")

@@ -160,7 +160,7 @@ def test_links_come_from_the_settings_whatever_host_is_asked_for(service, clock)
     from mailer.tryout import postoffice
 
     with service.database.read() as session:
-        sent = postoffice.message(session, postoffice.messages(session, limit=1)[0].id)
+        sent = postoffice.get_message(session, postoffice.list_messages(session, limit=1)[0].id)
     assert b"evil.example" not in sent.raw
 
 

@@ -125,7 +125,7 @@ def test_forgetting_erases_every_row_of_ben_and_none_of_ana(
             table = Base.metadata.tables[name]
             mine = select(func.count()).select_from(table).where(table.c.contact_id == ben.id)
             assert session.scalar(mine) == 0, name
-        assert [message.to for message in postoffice.messages(session, limit=9)] == [ana.email]
+        assert [message.to for message in postoffice.list_messages(session, limit=9)] == [ana.email]
     left = counted(service, "contacts", "outbox", "attempts", "suppressions")
     assert left == {"contacts": 1, "outbox": 1, "attempts": 1, "suppressions": 1}
 
@@ -165,7 +165,7 @@ def test_an_address_that_was_never_here_can_be_barred(service: Service, mailer: 
 
 
 def test_people_are_found_by_how_a_word_begins(service: Service, mailer: Mailer, ben: Person) -> None:
-    assert service.jobs.named("make-searchable").run() == 1
+    assert service.jobs.get("make-searchable").run() == 1
     local = ben.email.partition("@")[0]
     told = mailer("contact", "find", local[:2].upper(), "--json").json
     assert [person["email"] for person in told["people"]] == [ben.email]

@@ -53,7 +53,7 @@ def test_people_who_are_asked_get_one_mail_and_cleo_none(
     service.jobs.tick()
     service.deliver_until_empty()
     with service.database.read() as session:
-        got = [message.to for message in postoffice.messages(session, limit=10)]
+        got = [message.to for message in postoffice.list_messages(session, limit=10)]
         assert subscriptions.counts(session) == {
             ("interest", "pending"): 2,
             ("interest", "confirmed"): 1,
@@ -66,7 +66,7 @@ def test_people_who_are_asked_get_one_mail_and_cleo_none(
 def test_vouched_people_are_asked_nothing(service: Service, mailer: Mailer, file: Path) -> None:
     ran = mailer(*words(file, "--confirmed"))
     assert "You have vouched" in ran.out
-    service.jobs.named("fill-confirmation").run()
+    service.jobs.get("fill-confirmation").run()
     with service.database.read() as session:
         assert stats.count_by_kind_and_state(session) == {}
         assert session.scalars(select(AuditEntry.subject)).all() == ["2 to interest, confirmed"]

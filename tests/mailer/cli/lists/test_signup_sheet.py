@@ -92,7 +92,7 @@ def test_what_was_written_comes_in_with_its_evidence_and_is_asked(
     service.jobs.tick()
     service.deliver_until_empty()
     with service.database.read() as session:
-        assert [message.to for message in postoffice.messages(session, limit=5)] == ["dora@example.org"]
+        assert [message.to for message in postoffice.list_messages(session, limit=5)] == ["dora@example.org"]
         (wording,) = session.scalars(select(Consent.wording).where(Consent.action == "imported"))
     assert wording.startswith(
         "Wrote it on the paper sheet of St. Mark on 2026-10-04, which says: “Al escribir"

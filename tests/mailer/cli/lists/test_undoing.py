@@ -12,7 +12,7 @@ from lists.contacts import Contact
 from lists.db import Database
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
-from mailer.sources.confirmations import Asked
+from mailer.sources.confirmations import SignupRequest
 from mailer.sources.journeys import Journey
 from mailer.tryout import postoffice
 from mailer.web.public import leaving
@@ -48,7 +48,7 @@ def delivered(service: Service) -> dict[str, int]:
     service.jobs.tick()
     service.deliver_until_empty()
     with service.database.read() as session:
-        got = [message.to for message in postoffice.messages(session, limit=1_000)]
+        got = [message.to for message in postoffice.list_messages(session, limit=1_000)]
     return {email: got.count(email) for email in got}
 
 
@@ -112,7 +112,7 @@ def test_what_waits_is_cancelled_and_what_has_left_is_named(
     more = file.with_name("more.csv")
     more.write_text("email\nivy@example.org\n", "utf-8")
     later = imported(mailer, more)
-    service.jobs.named("fill-confirmation").run()
+    service.jobs.get("fill-confirmation").run()
     told = mailer("list", "undo", later, "--json").json
     assert (told["cancelled"], told["mails"], told["undone"]) == (1, [], False)
     assert mailer("list", "undo", later, "--yes", "--json").json["deleted"] == 1
@@ -142,14 +142,14 @@ def test_who_acted_for_themselves_meanwhile_stays_as_they_chose(
         leaving.leave(session, contact_id=eli, page="/unsubscribe", now=service.clock.now())
     service.clock.sleep(0)
     with service.database.write() as session:
-        asked = Asked(
+        asked = SignupRequest(
             address=addresses.parse(FAY, pepper=service.keys.pepper),
             list="interest",
             language="en",
             wording="words",
             page="/join",
         )
-        service.confirmations.ask(session, asked, now=service.clock.now() + timedelta(hours=30))
+        service.confirmations.record_signup(session, asked, now=service.clock.now() + timedelta(hours=30))
     told = mailer("list", "undo", number, "--yes", "--json").json
     assert (told["off_the_list"], told["left"], told["stay"]) == (2, 1, 2)
     found = {name: state(service.database, f"{name}@example.org") for name in NAMES}
@@ -162,8 +162,8 @@ def test_who_signed_up_at_the_form_after_a_vouched_import_is_asked_for_a_yes(
     number = imported(mailer, file, "--confirmed")
     with service.database.write() as session:
         fay = addresses.parse(FAY, pepper=service.keys.pepper)
-        asked = Asked(address=fay, list="interest", language="en", wording="words", page="/join")
-        service.confirmations.ask(session, asked, now=service.clock.now())
+        asked = SignupRequest(address=fay, list="interest", language="en", wording="words", page="/join")
+        service.confirmations.record_signup(session, asked, now=service.clock.now())
     told = mailer("list", "undo", number, "--yes", "--json").json
     assert (told["off_the_list"], told["asked_again"]) == (4, 1)
     assert (state(service.database, FAY), state(service.database, GIL)) == ("pending", None)
