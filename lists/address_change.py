@@ -16,44 +16,50 @@ from lists import contacts, departures, directory, merge_redirects, subscription
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.errors import Conflict
-from lists.merging import SPREADING
+from lists.merging import PERSON_WIDE_REASONS
 
-SAME = "{old} is the address we have. Nothing needs to be changed."
-SPELLING = (
+SAME_ADDRESS = "{old} is the address we have. Nothing needs to be changed."
+SAME_MAILBOX = (
     "{old} and {new} are one address, written in two ways. Mail reaches both, so nothing needs to be changed."
 )
-KNOWN = "{new} is here already. If both are one person, make one of them: “mailer contact merge {new} {old}”."
-PART = "{new} became part of {of} earlier. Look there first: “mailer contact show {of}”."
-BARRED = "{new} must not be written to: {reason}. Ask them for another address."
-REFUSED = "{old} must not be written to: {reason}. That is about the person, so it counts for {new} as well."
-LEFT = "Somebody with the address {new} left the list {list}. They can join again themselves, on the page."
+ALREADY_A_CONTACT = (
+    "{new} is here already. If both are one person, make one of them: “mailer contact merge {new} {old}”."
+)
+MERGED_EARLIER = "{new} became part of {of} earlier. Look there first: “mailer contact show {of}”."
+NEW_ADDRESS_SUPPRESSED = "{new} must not be written to: {reason}. Ask them for another address."
+OLD_ADDRESS_SUPPRESSED = (
+    "{old} must not be written to: {reason}. That is about the person, so it counts for {new} as well."
+)
+NEW_ADDRESS_LEFT = (
+    "Somebody with the address {new} left the list {list}. They can join again themselves, on the page."
+)
 NO_LIST = (
     "{old} is on no list and waits for none, so there is nothing to write to another address. If they want to"
     " hear from us again, they can join with {new} themselves."
 )
 
 
-def refusal(session: Session, old: Contact, new: Address) -> str:
+def find_refusal(session: Session, old: Contact, new: Address) -> str:
     """Return why this contact cannot get this address, as a sentence that says what to do; "" if it can."""
     named = {"old": old.email, "new": new.email}
     if new.key == old.email_key:
-        return (SAME if new.email == old.email else SPELLING).format(**named)
+        return (SAME_ADDRESS if new.email == old.email else SAME_MAILBOX).format(**named)
     if contacts.find(session, new) is not None:
-        return KNOWN.format(**named)
-    of = merge_redirects.among(session, [new.digest]).get(new.digest, old.id)
+        return ALREADY_A_CONTACT.format(**named)
+    of = merge_redirects.find_targets(session, [new.digest]).get(new.digest, old.id)
     if of != old.id:
-        return PART.format(**named, of=contacts.get(session, of).email)
-    barred = suppressions.reason(session, new.digest)
+        return MERGED_EARLIER.format(**named, of=contacts.get(session, of).email)
+    barred = suppressions.find_reason(session, new.digest)
     if barred is not None:
-        return BARRED.format(**named, reason=barred)
-    refused = set(suppressions.reasons(session, old.email_digest)).intersection(SPREADING)
+        return NEW_ADDRESS_SUPPRESSED.format(**named, reason=barred)
+    refused = set(suppressions.list_reasons(session, old.email_digest)).intersection(PERSON_WIDE_REASONS)
     if refused:
-        return REFUSED.format(**named, reason=min(refused))
-    gone = departures.absent(session, [new.digest]).get(new.digest, ())
-    here = [each.list for each in subscriptions.of_contact(session, old.id) if each.state != "left"]
+        return OLD_ADDRESS_SUPPRESSED.format(**named, reason=min(refused))
+    gone = departures.find_exclusions(session, [new.digest]).get(new.digest, ())
+    here = [each.list for each in subscriptions.list_for_contact(session, old.id) if each.state != "left"]
     left = sorted(set(gone).intersection(here))
     if left:
-        return LEFT.format(**named, list=left[0])
+        return NEW_ADDRESS_LEFT.format(**named, list=left[0])
     return "" if here else NO_LIST.format(**named)
 
 
@@ -65,14 +71,16 @@ def begin(session: Session, old: Contact, new: Address, *, version: int, now: da
     """
     contacts.amend(session, old.id, version=version, readdressed_at=None)  # a question to it is over
     if not contacts.add(session, new, now=now, language=old.language):
-        raise Conflict(KNOWN.format(old=old.email, new=new.email))
+        raise Conflict(ALREADY_A_CONTACT.format(old=old.email, new=new.email))
     contact = contacts.find(session, new)
     assert contact is not None
     contacts.amend(session, contact.id, readdressed_at=now)
-    for each in subscriptions.of_contact(session, old.id):
+    for each in subscriptions.list_for_contact(session, old.id):
         if each.state != "left":
-            departures.note_left(session, contact_id=old.id, list=each.list, now=now, but=new.digest)
-    subscriptions.hold_back(session, contact_id=old.id, now=now)
-    directory.ask_again(session, contact_id=old.id)
+            departures.record_leave(
+                session, contact_id=old.id, list=each.list, now=now, except_digest=new.digest
+            )
+    subscriptions.require_reconfirmation(session, contact_id=old.id, now=now)
+    directory.require_confirmation(session, contact_id=old.id)
     session.expire_all()
     return contact

@@ -11,19 +11,19 @@ from lists.consents import Consent
 from lists.contacts import Contact
 from lists.subscriptions import Subscription
 
-_OF_FORMS = "asked"  # the consent that a form writes down, whoever filled it in
+_SIGNUP_ACTION = "asked"  # the consent that a form writes down, whoever filled it in
 
 
-def proved() -> ColumnElement[bool]:
+def is_address_proven() -> ColumnElement[bool]:
     """Return the SQL condition, over contacts, that this address was confirmed: from there, or by staff."""
     confirmed = exists().where(Subscription.contact_id == Contact.id, Subscription.confirmed_at.is_not(None))
     said = exists().where(Consent.contact_id == Contact.id, Consent.action == "confirmed")
     return and_(Contact.readdressed_at.is_(None), or_(confirmed.correlate(Contact), said.correlate(Contact)))
 
 
-def name() -> ColumnElement[str]:
+def proven_name() -> ColumnElement[str]:
     """Return the SQL expression of a contact's name as a mail may say it: "" while nothing is proved."""
-    return case((proved(), Contact.name), else_=literal("", String))
+    return case((is_address_proven(), Contact.name), else_=literal("", String))
 
 
 def dispute_name(session: Session, contact_id: int, *, name: str) -> None:
@@ -31,14 +31,17 @@ def dispute_name(session: Session, contact_id: int, *, name: str) -> None:
 
     Else a stranger's words would wait for the yes of whoever the address belongs to, and greet them.
     """
-    session.execute(_DISPUTED, {"whose": contact_id, "typed": name})
+    session.execute(_CLEAR_DISPUTED_NAME, {"contact": contact_id, "typed": name})
 
 
-_TOLD = exists().where(Consent.contact_id == Contact.id)
-_DISPUTED = (  # made once: each sign-up asks it, whoever is known, so that nobody can tell from its time
+_HAS_CONSENT = exists().where(Consent.contact_id == Contact.id)
+_CLEAR_DISPUTED_NAME = (  # made once: each sign-up asks it, whoever is known, so that nobody can tell from its time
     update(Contact)
-    .where(Contact.id == bindparam("whose"), Contact.name.not_in(("", bindparam("typed"))))
-    .where(_TOLD.where(Consent.action == _OF_FORMS), ~_TOLD.where(Consent.action != _OF_FORMS))
+    .where(Contact.id == bindparam("contact"), Contact.name.not_in(("", bindparam("typed"))))
+    .where(
+        _HAS_CONSENT.where(Consent.action == _SIGNUP_ACTION),
+        ~_HAS_CONSENT.where(Consent.action != _SIGNUP_ACTION),
+    )
     .values(name="", searchable=false(), version=Contact.version + 1)
     .execution_options(synchronize_session=False)
 )

@@ -17,19 +17,21 @@ from lists.errors import BadAddress
 MAX_OCTETS = 254  # RFC 5321 4.5.3.1.3 allows a path of 256, of which two are its angle brackets
 MAX_LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
 MAX_SHOWN = 60  # characters of a refused text that a sentence repeats
-MAX_READ = 1000  # characters beyond which a text is not looked at
+MAX_TEXT = 1000  # characters beyond which a text is not looked at
 DIGEST_OCTETS = 16
 LONG_NAME = (
     7  # from this length on, a name one letter away from a common one is a typo even at its first letter
 )
 
-UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # categories of letters nobody sees
-DOMAINS = 4_000  # that were looked at are remembered
-PLAIN = re.compile(
+INVISIBLE_CATEGORIES = frozenset(
+    {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+)  # categories of letters nobody sees
+DOMAIN_CACHE_SIZE = 4_000  # that were looked at are remembered
+PLAIN_LOCAL_PART = re.compile(
     r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+", re.ASCII | re.IGNORECASE
 )  # RFC 5322 3.2.3, with its dots
 
-DOTLESS = ("gmail.com", "googlemail.com")  # one server by two names, which passes over dots
+DOT_INSENSITIVE_DOMAINS = ("gmail.com", "googlemail.com")  # one server by two names, which passes over dots
 
 SENTENCES = {
     "empty": {
@@ -95,19 +97,19 @@ SENTENCES = {
 }
 
 # Mailboxes that many people in the United States have; what is one slip away from these is probably a slip.
-COMMON = tuple(
+COMMON_DOMAINS = tuple(
     """gmail.com yahoo.com hotmail.com outlook.com icloud.com comcast.net verizon.net sbcglobal.net
     bellsouth.net protonmail.com earthlink.net optonline.net googlemail.com rocketmail.com windstream.net
     centurylink.net frontiernet.net fastmail.com""".split()  # noqa: SIM905 (a column of quotes reads worse)
 )
 # Real names near a common one. Names as short as mac.com are not guessed at all: max.com exists, too.
-REAL = frozenset(
+REAL_DOMAINS = frozenset(
     """aol.com msn.com live.com att.net cox.net me.com mac.com juno.com mail.com ymail.com email.com
     fmail.com zmail.com qmail.com gmail.de gmx.com gmx.net gmx.de hotmail.es hotmail.fr hotmail.ca outlook.es
     outlook.fr yahoo.es yahoo.ca proton.me protonmail.ch cloud.com""".split()  # noqa: SIM905
 )
 # None of these endings exists, so they are mended after any name; .co, .cm and .om are real countries.
-ENDINGS = {
+MISTYPED_ENDINGS = {
     **dict.fromkeys(("con", "cmo", "comm", "ocm", "coom", "vom", "xom", "cpm", "clm", "cim", "c0m"), "com"),
     **dict.fromkeys(("ogr", "orgg", "rog", "prg", "0rg"), "org"),
     **dict.fromkeys(("nte", "nett", "ent", "met", "ner"), "net"),
@@ -135,18 +137,18 @@ def parse(text: str, *, pepper: bytes, language: str = "en") -> Address:
     """
     local, domain = _split(text, language)
     email = f"{local}@{domain}"
-    key = f"{_folded(local)}@{domain}"
+    key = f"{_fold_case(local)}@{domain}"
     digest = hmac.new(pepper, key.encode(), hashlib.sha256).digest()[:DIGEST_OCTETS]
     return Address(email=email, key=key, digest=digest)
 
 
-def suggestion(text: str) -> str | None:
+def suggest_correction(text: str) -> str | None:
     """Return the address that was probably meant (ana@gmial.com → ana@gmail.com), or None; never raises."""
-    if len(text) > MAX_READ or text.count("@") != 1:
+    if len(text) > MAX_TEXT or text.count("@") != 1:
         return None
     local, _, typed = text.strip(" ").partition("@")
     typed = typed.lower()
-    mended = _mended(typed.replace(",", ".").strip("."))
+    mended = _correct_domain(typed.replace(",", ".").strip("."))
     if mended == typed:
         return None
     try:
@@ -161,7 +163,7 @@ def domain_of(email: str) -> str:
     return email.rpartition("@")[2]
 
 
-def mailbox(key: str) -> str:
+def guess_mailbox(key: str) -> str:
     """Return the key of the mailbox that mail to this key probably lands in.
 
     What follows a “+” is a tag at most servers (RFC 5233), and Gmail passes over dots. It is a guess, good
@@ -169,38 +171,38 @@ def mailbox(key: str) -> str:
     """
     local, _, domain = key.rpartition("@")
     local = local.partition("+")[0] or local
-    if domain in DOTLESS:
-        return f"{local.replace('.', '')}@{DOTLESS[0]}"
+    if domain in DOT_INSENSITIVE_DOMAINS:
+        return f"{local.replace('.', '')}@{DOT_INSENSITIVE_DOMAINS[0]}"
     return f"{local}@{domain}"
 
 
 def _split(text: str, language: str) -> tuple[str, str]:
     """Return local part and ASCII domain, or raise BadAddress."""
     text = text.strip(" ")
-    reason = _outer_fault(text)
+    reason = _find_text_fault(text)
     if reason is None:
         local, _, domain = text.partition("@")
-        reason = _local_fault(local) or _domain_fault(domain)
+        reason = _find_local_fault(local) or _find_domain_fault(domain)
     if reason is None:
-        local, domain = _validated(text) or ("", "")
+        local, domain = _validate(text) or ("", "")
         reason = None if domain else "domain"
     if reason is None and any(
-        len(f"{part}@{domain}".encode()) > MAX_OCTETS for part in (local, _folded(local))
+        len(f"{part}@{domain}".encode()) > MAX_OCTETS for part in (local, _fold_case(local))
     ):
         reason = "long"  # a few letters grow when they are casefolded, and the key is stored, too
     if reason is not None:
         said = SENTENCES[reason].get(language, SENTENCES[reason]["en"])
-        raise BadAddress(said.format(shown=_shown(text)))
+        raise BadAddress(said.format(shown=_printable_start(text)))
     return local, domain
 
 
-def _outer_fault(text: str) -> str | None:
+def _find_text_fault(text: str) -> str | None:
     if not text:
         return "empty"
-    if len(text) > MAX_READ:
+    if len(text) > MAX_TEXT:
         return "long"  # before anything is done to each letter
     plain = text.isascii() and text.isprintable()
-    if not plain and any(unicodedata.category(letter) in UNSEEN for letter in text):
+    if not plain and any(unicodedata.category(letter) in INVISIBLE_CATEGORIES for letter in text):
         return "hidden"  # CR, LF, NUL, bidi overrides, lone surrogates, zero-width letters
     if len(text.encode()) > MAX_OCTETS:
         return "long"
@@ -211,7 +213,7 @@ def _outer_fault(text: str) -> str | None:
     return {0: "no_at", 1: None}.get(text.count("@"), "two_ats")
 
 
-def _local_fault(local: str) -> str | None:
+def _find_local_fault(local: str) -> str | None:
     if not local:
         return "no_local"
     if len(unicodedata.normalize("NFC", local).encode()) > MAX_LOCAL_OCTETS:
@@ -223,8 +225,8 @@ def _local_fault(local: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=DOMAINS)
-def _domain_fault(domain: str) -> str | None:
+@lru_cache(maxsize=DOMAIN_CACHE_SIZE)
+def _find_domain_fault(domain: str) -> str | None:
     if not domain:
         return "no_domain"
     if domain.startswith(".") or domain.endswith(".") or ".." in domain:
@@ -239,22 +241,22 @@ def _domain_fault(domain: str) -> str | None:
     return None
 
 
-def _validated(text: str) -> tuple[str, str] | None:
+def _validate(text: str) -> tuple[str, str] | None:
     local, _, domain = text.partition("@")
-    if PLAIN.fullmatch(local):
+    if PLAIN_LOCAL_PART.fullmatch(local):
         # Nothing is left to ask of such a local part, and a file names most domains many times.
         ascii_domain = _ascii_domain(domain)
         return None if ascii_domain is None else (local, ascii_domain)
-    return _asked(text)
+    return _validate_with_library(text)
 
 
-@lru_cache(maxsize=DOMAINS)
+@lru_cache(maxsize=DOMAIN_CACHE_SIZE)
 def _ascii_domain(domain: str) -> str | None:
-    found = _asked(f"x@{domain}")
+    found = _validate_with_library(f"x@{domain}")
     return None if found is None else found[1]
 
 
-def _asked(text: str) -> tuple[str, str] | None:
+def _validate_with_library(text: str) -> tuple[str, str] | None:
     import email_validator  # here, because it takes 40 ms to import and most commands never need it
 
     # Reserved names that reach nobody in the world are what a try-out and its tests write to.
@@ -268,43 +270,43 @@ def _asked(text: str) -> tuple[str, str] | None:
     return found.local_part, found.ascii_domain.lower()
 
 
-def _folded(local: str) -> str:
+def _fold_case(local: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).casefold())
 
 
-def _shown(text: str) -> str:
+def _printable_start(text: str) -> str:
     """Return the start of a refused text, with whatever an eye or a terminal could trip over replaced."""
     start = text[:MAX_SHOWN] + ("…" if len(text) > MAX_SHOWN else "")
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in start)
 
 
-def _mended(domain: str) -> str:
-    if not domain or domain in REAL or domain in COMMON:
+def _correct_domain(domain: str) -> str:
+    if not domain or domain in REAL_DOMAINS or domain in COMMON_DOMAINS:
         return domain
     name, _, ending = domain.rpartition(".")
     if not name:
-        whole = {common.partition(".")[0]: common for common in COMMON}
+        whole = {common.partition(".")[0]: common for common in COMMON_DOMAINS}
         domain = whole.get(domain, domain)
-    elif ending in ENDINGS:
-        domain = f"{name}.{ENDINGS[ending]}"
-    if domain in REAL or domain in COMMON:
+    elif ending in MISTYPED_ENDINGS:
+        domain = f"{name}.{MISTYPED_ENDINGS[ending]}"
+    if domain in REAL_DOMAINS or domain in COMMON_DOMAINS:
         return domain
-    return next((common for common in COMMON if _one_slip(domain, common)), domain)
+    return next((common for common in COMMON_DOMAINS if _is_one_typo_away(domain, common)), domain)
 
 
-def _one_slip(typed: str, meant: str) -> bool:
+def _is_one_typo_away(typed: str, intended: str) -> bool:
     """Tell whether one letter was dropped, added, changed or moved."""
-    if abs(len(typed) - len(meant)) > 1:
+    if abs(len(typed) - len(intended)) > 1:
         return False
-    start = next((at for at, (a, b) in enumerate(zip(typed, meant, strict=False)) if a != b), None)
+    start = next((at for at, (a, b) in enumerate(zip(typed, intended, strict=False)) if a != b), None)
     if start is None:
         return True  # one letter more or less at the very end
-    swapped = typed[start : start + 2] == meant[start : start + 2][::-1]
-    if swapped and typed[start + 2 :] == meant[start + 2 :]:
+    swapped = typed[start : start + 2] == intended[start : start + 2][::-1]
+    if swapped and typed[start + 2 :] == intended[start + 2 :]:
         return True
-    if start > 0 and sorted(typed) == sorted(meant):
+    if start > 0 and sorted(typed) == sorted(intended):
         return True  # icould.com; but lookout.com is not outlook.com
-    if start == 0 and len(meant.partition(".")[0]) < LONG_NAME:
+    if start == 0 and len(intended.partition(".")[0]) < LONG_NAME:
         return False  # email.com, fmail.com and cloud.com are people's real mailboxes
-    rest, due = typed[start + 1 :], meant[start + 1 :]
-    return rest == due or rest == meant[start:] or typed[start:] == due
+    rest, due = typed[start + 1 :], intended[start + 1 :]
+    return rest == due or rest == intended[start:] or typed[start:] == due

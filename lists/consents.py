@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, String, Text, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment, PrimaryKey
+from lists.db import Base, PrimaryKey, Timestamp
 
 ACTIONS = (
     "asked", "confirmed", "approved", "imported", "left",
@@ -26,7 +26,7 @@ class Consent(Base):
     wording: Mapped[str] = mapped_column(Text, default="")
     page: Mapped[str] = mapped_column(String(200), default="")
     language: Mapped[str] = mapped_column(String(2), default="")
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
 
 
 def add(
@@ -55,6 +55,6 @@ def add(
     )
 
 
-def of_contact(session: Session, contact_id: int) -> Sequence[Consent]:
+def list_for_contact(session: Session, contact_id: int) -> Sequence[Consent]:
     """Return everything this contact said yes and no to, oldest first."""
     return session.scalars(select(Consent).where(Consent.contact_id == contact_id).order_by(Consent.id)).all()

@@ -17,14 +17,14 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.addresses import Address
-from lists.db import Base, Instant, Moment, PrimaryKey, count_changed, insert_or_nothing
+from lists.db import Base, PrimaryKey, Timestamp, UtcDateTime, count_changed, insert_or_nothing
 from lists.errors import BadInput, Conflict, NotFound
 from lists.geography import Place
 
 LANGUAGES = ("en", "es")
 NAME_LENGTH = 80  # longer display names break the folding of headers and no greeting needs them
 DETAIL_LENGTH = 120
-SEARCHED = frozenset({"email", "email_key", "name", "organization"})  # people are found by these
+SEARCHABLE_COLUMNS = frozenset({"email", "email_key", "name", "organization"})  # people are found by these
 DETAILS = ("name", "zip", "organization", "tradition", "role")
 
 
@@ -64,27 +64,27 @@ class Contact(Base):
     tradition: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
     role: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
     discreet: Mapped[bool] = mapped_column(default=False, server_default=false())
-    created_at: Mapped[Moment]
-    readdressed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    created_at: Mapped[Timestamp]
+    readdressed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     version: Mapped[int] = mapped_column(default=1)
     searchable: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
-def clean(text: str, *, what: str, limit: int = DETAIL_LENGTH) -> str:
+def clean(text: str, *, label: str, limit: int = DETAIL_LENGTH) -> str:
     """Return a one-line detail with single spaces between its words.
 
     Raises BadInput for line breaks and control characters, which could smuggle mail headers, and for a text
-    longer than `limit` characters; `what` names the field in the sentence.
+    longer than `limit` characters; `label` names the field in the sentence.
     """
     text = " ".join(word for word in text.replace("\N{NO-BREAK SPACE}", " ").split(" ") if word)
     if any(not character.isprintable() for character in text):
-        raise BadInput(f"The {what} holds a line break or a hidden character. Please type it again.")
+        raise BadInput(f"The {label} holds a line break or a hidden character. Please type it again.")
     if len(text) > limit:
-        raise BadInput(f"The {what} is longer than {limit} characters. Please shorten it.")
+        raise BadInput(f"The {label} is longer than {limit} characters. Please shorten it.")
     return text
 
 
-def placed(place: Place | None) -> Mapping[str, Any]:
+def place_columns(place: Place | None) -> Mapping[str, Any]:
     """Return the columns that a place fills, all empty when there is none."""
     return {
         "zip": place.zip if place else "",
@@ -147,14 +147,14 @@ def add(
         "email_key": address.key,
         "email_digest": address.digest,
         "language": language,
-        "name": clean(name, what="name", limit=NAME_LENGTH),
+        "name": clean(name, label="name", limit=NAME_LENGTH),
         "organization": "",
         "tradition": "",
         "role": "",
         "discreet": discreet,
         "created_at": now,
         "version": 1,
-        **placed(place),
+        **place_columns(place),
     }
     return insert_or_nothing(session, Contact, [new]) == 1  # of two who add it at once, one has added it
 
@@ -167,7 +167,7 @@ def amend(session: Session, contact_id: int, *, version: int | None = None, **va
     changed = update(Contact).where(Contact.id == contact_id)
     if version is not None:
         changed = changed.where(Contact.version == version)
-    if not SEARCHED.isdisjoint(values):
+    if not SEARCHABLE_COLUMNS.isdisjoint(values):
         changed = changed.values(searchable=False)
     number = count_changed(session, changed.values(**values, version=Contact.version + 1), synchronize=True)
     if version is not None and not number:

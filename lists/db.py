@@ -43,28 +43,28 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.types import TypeEngine
 
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 LOCK_WAIT_SECONDS = 10.0  # for a lock that somebody else holds, and for a free connection
-LOCK_LOOK_MILLISECONDS = 4
-LOG_WAIT_MILLISECONDS = 100
+LOCK_POLL_MILLISECONDS = 4
+CHECKPOINT_WAIT_MILLISECONDS = 100
 POOL_SIZE = 12  # as many threads as may hold a connection at once; more wait their turn
-VANISHED = "23503"  # foreign_key_violation, PostgreSQL appendix A
+FOREIGN_KEY_VIOLATION = "23503"  # foreign_key_violation, PostgreSQL appendix A
 # A machine that is cut off keeps its locks, and everybody waits for them, until the server gives it up: by
 # default after two hours. So an open transaction in which nothing is asked ends soon, and both sides notice
 # a peer that does not answer any more (libpq's parameters, and the server's of the same names).
-IDLE_SECONDS = 15
+IDLE_TRANSACTION_SECONDS = 15
 HALTED_SECONDS = 10.0  # for the rest of a batch of statements that a client has begun to send
 CONNECT_SECONDS = 5
-UNANSWERED_SECONDS = 15
-PROBE_AFTER_SECONDS, PROBE_EACH_SECONDS, PROBES = 10, 5, 3
-AWAY = "The database does not answer. Nothing was changed; please try again."
+TCP_TIMEOUT_SECONDS = 15
+KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_COUNT = 10, 5, 3
+UNREACHABLE = "The database does not answer. Nothing was changed; please try again."
 BUSY = "The database is busy. Nothing was changed; please try again in a moment."
 
 
-class Instant(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """A moment: an aware datetime in Python, microseconds since 1970 UTC in the database.
 
     A whole number compares, sorts and adds the same on both databases and takes eight bytes. A naive
@@ -93,7 +93,7 @@ class Instant(TypeDecorator[datetime]):
 
 Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts rows only in a column called INTEGER
 PrimaryKey = Annotated[int, mapped_column(Id, primary_key=True)]
-Moment = Annotated[datetime, mapped_column(Instant)]
+Timestamp = Annotated[datetime, mapped_column(UtcDateTime)]
 
 
 class Base(DeclarativeBase):
@@ -110,7 +110,7 @@ class Base(DeclarativeBase):
     )
 
 
-def index_where(name: str, *columns: str, state: str) -> Index:
+def partial_index(name: str, *columns: str, state: str) -> Index:
     """Return an index of only the rows in one state; a query must name that state as a constant."""
     only: ColumnElement[bool] = literal_column(f"state = '{state}'")
     return Index(name, *columns, sqlite_where=only, postgresql_where=only)
@@ -124,8 +124,8 @@ class Database:
         self.engine = _engine(url)
         self.dialect = self.engine.dialect.name
         one_moment = {"isolation_level": "REPEATABLE READ"} if self.dialect == "postgresql" else {}
-        self._reading = self.engine.execution_options(read_only=True, **one_moment)
-        self._turn = threading.Lock()
+        self._read_engine = self.engine.execution_options(read_only=True, **one_moment)
+        self._write_lock = threading.Lock()
 
     @property
     def file(self) -> Path | None:
@@ -138,31 +138,31 @@ class Database:
         """Open one transaction that commits at the end of the block and rolls back on any error.
 
         On SQLite it takes the write lock at once (BEGIN IMMEDIATE): a transaction that reads first and
-        writes later can otherwise fail in the middle. Raises StorageTrouble when the database is locked
-        or full; then nothing of the block has happened. One that may rest for longer than IDLE_SECONDS
+        writes later can otherwise fail in the middle. Raises StorageError when the database is locked
+        or full; then nothing of the block has happened. One that may rest for longer than IDLE_TRANSACTION_SECONDS
         between two statements is `long`, else PostgreSQL ends it.
         """
-        with self._in_turn(), _session(self.engine) as session, session.begin():
+        with self._hold_write_lock(), _open_session(self.engine) as session, session.begin():
             if long:
-                self._may_rest(session)
+                self._allow_idle_transaction(session)
             yield session
 
-    def _may_rest(self, session: Session) -> None:
+    def _allow_idle_transaction(self, session: Session) -> None:
         if self.dialect == "postgresql":
             session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
     @contextmanager
-    def _in_turn(self) -> Iterator[None]:
+    def _hold_write_lock(self) -> Iterator[None]:
         """Wait until no other thread of this process writes: SQLite could only be asked again and again."""
         if self.dialect != "sqlite":
             yield
             return
-        if not self._turn.acquire(timeout=LOCK_WAIT_SECONDS):
-            raise StorageTrouble(BUSY)
+        if not self._write_lock.acquire(timeout=LOCK_WAIT_SECONDS):
+            raise StorageError(BUSY)
         try:
             yield
         finally:
-            self._turn.release()
+            self._write_lock.release()
 
     @contextmanager
     def read(self, *, long: bool = False) -> Iterator[Session]:
@@ -170,12 +170,12 @@ class Database:
 
         `long` as in `write`: for what is read a part at a time, each handed on to a slow disk or reader.
         """
-        with _session(self._reading) as session:
+        with _open_session(self._read_engine) as session:
             if long:
-                self._may_rest(session)
+                self._allow_idle_transaction(session)
             yield session
 
-    def clock_ahead_of(self, machine: Callable[[], datetime]) -> timedelta:
+    def measure_clock_skew(self, machine: Callable[[], datetime]) -> timedelta:
         """Return how far the database's clock is ahead of a machine's, to within half of the answer's way.
 
         Nothing on SQLite, which has no other clock than the machine's.
@@ -190,7 +190,7 @@ class Database:
         assert isinstance(theirs, datetime)
         return theirs - (before + (after - before) / 2)
 
-    def empty_log(self) -> bool:
+    def truncate_wal(self) -> bool:
         """Move SQLite's log into its file and cut it, so that nothing erased can be read there any more.
 
         Tells whether that is done: not while somebody reads in an older moment. PostgreSQL has no such file.
@@ -200,7 +200,7 @@ class Database:
         raw = self.engine.raw_connection()
         try:
             driver: Any = raw.driver_connection
-            driver.execute(f"PRAGMA busy_timeout={LOG_WAIT_MILLISECONDS}")
+            driver.execute(f"PRAGMA busy_timeout={CHECKPOINT_WAIT_MILLISECONDS}")
             try:
                 busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
@@ -215,7 +215,7 @@ class Database:
         """End transactions whose client stands still amid a batch of statements; returns how many.
 
         They hold their locks for as long: PostgreSQL counts them as active, so what ends an idle transaction
-        (IDLE_SECONDS) passes over them. Only those of programs with the name of this one are ended.
+        (IDLE_TRANSACTION_SECONDS) passes over them. Only those of programs with the name of this one are ended.
         """
         if self.dialect != "postgresql":
             return 0
@@ -237,36 +237,36 @@ _END_HALTED = text(
 
 
 @contextmanager
-def _session(engine: Engine) -> Iterator[Session]:
+def _open_session(engine: Engine) -> Iterator[Session]:
     try:
         with Session(engine, expire_on_commit=False) as session:
             yield session
     except DBAPIError as trouble:
-        told = _translated(trouble)
+        told = _translate_error(trouble)
         if told is None:
             raise
         raise told from trouble
     except PoolTimeout as trouble:
-        raise StorageTrouble(BUSY) from trouble
+        raise StorageError(BUSY) from trouble
 
 
-def _translated(trouble: DBAPIError) -> StorageTrouble | None:
-    if isinstance(trouble, IntegrityError):
+def _translate_error(error: DBAPIError) -> StorageError | None:
+    if isinstance(error, IntegrityError):
         # PostgreSQL only: what the new row points at was there when this transaction looked, and is gone by
         # now, because somebody was forgotten or merged. Whoever tries again does not find it.
-        return StorageTrouble(BUSY) if getattr(trouble.orig, "sqlstate", "") == VANISHED else None
-    if not isinstance(trouble, OperationalError | InterfaceError):
+        return StorageError(BUSY) if getattr(error.orig, "sqlstate", "") == FOREIGN_KEY_VIOLATION else None
+    if not isinstance(error, OperationalError | InterfaceError):
         # A session that rested for too long in a transaction was ended by the server.
-        return StorageTrouble(AWAY) if trouble.connection_invalidated else None
-    words = str(trouble.orig).lower()
+        return StorageError(UNREACHABLE) if error.connection_invalidated else None
+    words = str(error.orig).lower()
     if any(sign in words for sign in ("locked", "busy", "deadlock", "lock timeout")):
-        return StorageTrouble(BUSY)
+        return StorageError(BUSY)
     if "disk is full" in words or "disk full" in words or "no space left" in words:
-        return StorageTrouble("The disk is full. Nothing was changed; free some space and try again.")
+        return StorageError("The disk is full. Nothing was changed; free some space and try again.")
     if "disk i/o error" in words or "unable to open" in words or "readonly" in words:
-        return StorageTrouble("The database file cannot be read or written. Check the data folder's disk.")
-    if trouble.connection_invalidated or "connection" in words:
-        return StorageTrouble(AWAY)
+        return StorageError("The database file cannot be read or written. Check the data folder's disk.")
+    if error.connection_invalidated or "connection" in words:
+        return StorageError(UNREACHABLE)
     return None
 
 
@@ -278,30 +278,30 @@ def _engine(url: str) -> Engine:
         "hide_parameters": True,  # an error may be logged, and parameters are people's addresses
     }
     if not url.startswith("sqlite"):
-        return create_engine(url, connect_args=_patience(make_url(url)), pool_pre_ping=True, **pool)
+        return create_engine(url, connect_args=_connect_args(make_url(url)), pool_pre_ping=True, **pool)
     engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_SECONDS}, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _patience(url: URL) -> dict[str, Any]:
+def _connect_args(url: URL) -> dict[str, Any]:
     """Return how long PostgreSQL and its client wait for each other; what the URL says itself counts."""
     client = {
         "fallback_application_name": "mailer",
         "connect_timeout": CONNECT_SECONDS,
-        "keepalives_idle": PROBE_AFTER_SECONDS,
-        "keepalives_interval": PROBE_EACH_SECONDS,
-        "keepalives_count": PROBES,
-        "tcp_user_timeout": UNANSWERED_SECONDS * 1000,
+        "keepalives_idle": KEEPALIVE_IDLE_SECONDS,
+        "keepalives_interval": KEEPALIVE_INTERVAL_SECONDS,
+        "keepalives_count": KEEPALIVE_COUNT,
+        "tcp_user_timeout": TCP_TIMEOUT_SECONDS * 1000,
     }
     server = {
         "lock_timeout": int(LOCK_WAIT_SECONDS * 1000),
-        "idle_in_transaction_session_timeout": IDLE_SECONDS * 1000,
-        "tcp_keepalives_idle": PROBE_AFTER_SECONDS,
-        "tcp_keepalives_interval": PROBE_EACH_SECONDS,
-        "tcp_keepalives_count": PROBES,
-        "tcp_user_timeout": UNANSWERED_SECONDS * 1000,
+        "idle_in_transaction_session_timeout": IDLE_TRANSACTION_SECONDS * 1000,
+        "tcp_keepalives_idle": KEEPALIVE_IDLE_SECONDS,
+        "tcp_keepalives_interval": KEEPALIVE_INTERVAL_SECONDS,
+        "tcp_keepalives_count": KEEPALIVE_COUNT,
+        "tcp_user_timeout": TCP_TIMEOUT_SECONDS * 1000,
     }
     asked = url.query.get("options", ())
     own = [asked] if isinstance(asked, str) else list(asked)
@@ -323,9 +323,9 @@ def _begin_sqlite(connection: Connection) -> None:
     # SQLite looks for a free lock less and less often, up to a tenth of a second apart, and so misses the
     # short rests between the batches of a long fill again and again. We look every few milliseconds.
     driver: Any = connection.connection.driver_connection
-    driver.execute(f"PRAGMA busy_timeout={LOCK_LOOK_MILLISECONDS}")
+    driver.execute(f"PRAGMA busy_timeout={LOCK_POLL_MILLISECONDS}")
     try:
-        for _ in range(int(LOCK_WAIT_SECONDS * 1000 / LOCK_LOOK_MILLISECONDS)):
+        for _ in range(int(LOCK_WAIT_SECONDS * 1000 / LOCK_POLL_MILLISECONDS)):
             try:
                 driver.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:
@@ -388,11 +388,11 @@ def count_changed(session: Session, statement: Update | Delete, *, synchronize: 
     return result.rowcount
 
 
-def once(rows: Select[int]) -> Select[int]:
+def materialize(query: Select[int]) -> Select[int]:
     """Return the same selection, made before the statement that it is part of does anything else.
 
     PostgreSQL may run a subquery with a LIMIT anew for each row that it looks at, and so take many more rows
     than the LIMIT says.
     """
-    chosen = rows.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
+    chosen = query.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
     return select(*chosen.c)

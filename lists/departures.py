@@ -14,8 +14,8 @@ from sqlalchemy import LargeBinary, String, UniqueConstraint, delete, literal, s
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import Contact
-from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
-from lists.merge_redirects import Merger
+from lists.db import Base, PrimaryKey, Timestamp, UtcDateTime, insert_or_nothing
+from lists.merge_redirects import MergeRedirect
 
 LEFT = "left"
 NO_LIST = ""  # what is true of all lists
@@ -31,10 +31,10 @@ class Departure(Base):
     what: Mapped[str] = mapped_column(String(12))
     list: Mapped[str] = mapped_column(String(40))
     email_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
 
 
-class Absence(Base):
+class ListExclusion(Base):
     """Somebody who left a list, of which nothing else is here: they joined after the backup was made.
 
     It keeps an old file from bringing them back, and counts no more once they ask to join that list again.
@@ -49,7 +49,7 @@ class Absence(Base):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Departed:
+class DepartureRecord:
     """What there is to remember: what happened, on which list ("" for all), to whom (16 octets), and when."""
 
     what: str
@@ -58,51 +58,56 @@ class Departed:
     at: datetime
 
 
-def note_left(session: Session, *, contact_id: int, list: str, now: datetime, but: bytes = b"") -> None:
+def record_leave(
+    session: Session, *, contact_id: int, list: str, now: datetime, except_digest: bytes = b""
+) -> None:
     """Note that this contact left a list, and with it every address that became part of it.
 
-    An older backup has those as contacts of their own. `but` is the digest of an address that did not leave.
+    An older backup has those as contacts of their own. `except_digest` is the digest of an address that did not leave.
     """
     columns = ("what", "list", "email_digest", "at")
     for digest, mine in (
         (Contact.email_digest, Contact.id == contact_id),
-        (Merger.email_digest, Merger.contact_id == contact_id),
+        (MergeRedirect.email_digest, MergeRedirect.contact_id == contact_id),
     ):
-        who = select(literal(LEFT), literal(list), digest, literal(now, Instant))
-        who = who.where(mine, digest != but)
+        who = select(literal(LEFT), literal(list), digest, literal(now, UtcDateTime))
+        who = who.where(mine, digest != except_digest)
         insert_or_nothing(session, Departure, who, columns=columns)
 
 
-def note_barred(session: Session, digest: bytes, *, reason: str, now: datetime) -> None:
+def record_suppression(session: Session, digest: bytes, *, reason: str, now: datetime) -> None:
     """Note that this address must never be written to again."""
     row = {"what": reason, "list": NO_LIST, "email_digest": digest, "at": now}
     insert_or_nothing(session, Departure, [row])
 
 
-def unwritten(session: Session, *, limit: int) -> Sequence[tuple[int, Departed]]:
+def list_pending(session: Session, *, limit: int) -> Sequence[tuple[int, DepartureRecord]]:
     """Return the oldest departures that the file may not have yet, each with its number."""
     rows = session.scalars(select(Departure).order_by(Departure.id).limit(limit))
     return [
-        (row.id, Departed(what=row.what, list=row.list, digest=row.email_digest, at=row.at)) for row in rows
+        (row.id, DepartureRecord(what=row.what, list=row.list, digest=row.email_digest, at=row.at))
+        for row in rows
     ]
 
 
-def written(session: Session, numbers: Collection[int]) -> None:
+def delete_pending(session: Session, departure_ids: Collection[int]) -> None:
     """Take out what is in the file now, and on the disk."""
-    gone = delete(Departure).where(Departure.id.in_(numbers))
+    gone = delete(Departure).where(Departure.id.in_(departure_ids))
     session.execute(gone.execution_options(synchronize_session=False))
 
 
-def note_absent(session: Session, departed: Iterable[Departed]) -> None:
+def record_exclusions(session: Session, records: Iterable[DepartureRecord]) -> None:
     """Note who left a list of which they have no subscription here."""
-    rows = [{"email_digest": each.digest, "list": each.list} for each in departed]
+    rows = [{"email_digest": each.digest, "list": each.list} for each in records]
     if rows:
-        insert_or_nothing(session, Absence, rows)
+        insert_or_nothing(session, ListExclusion, rows)
 
 
-def absent(session: Session, digests: Collection[bytes]) -> Mapping[bytes, Collection[str]]:
+def find_exclusions(session: Session, digests: Collection[bytes]) -> Mapping[bytes, Collection[str]]:
     """Return the lists that the people with these hashes left while nothing else of that is here."""
-    found = select(Absence.email_digest, Absence.list).where(Absence.email_digest.in_(digests))
+    found = select(ListExclusion.email_digest, ListExclusion.list).where(
+        ListExclusion.email_digest.in_(digests)
+    )
     lists: defaultdict[bytes, set[str]] = defaultdict(set)
     for row in session.execute(found):
         lists[row.email_digest].add(row.list)

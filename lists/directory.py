@@ -19,7 +19,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import audit, consents, contacts, geography, subscriptions
 from lists.contacts import DETAIL_LENGTH, NAME_LENGTH
-from lists.db import Base, Instant, Moment, PrimaryKey, count_changed
+from lists.db import Base, PrimaryKey, Timestamp, UtcDateTime, count_changed
 from lists.errors import BadInput, Conflict, NotFound
 
 OFFER_LENGTH = 1000
@@ -43,8 +43,8 @@ class Listing(Base):
     role: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="")
     zip: Mapped[str] = mapped_column(String(5), default="")
     offer: Mapped[str] = mapped_column(Text, default="")
-    asked_at: Mapped[Moment]
-    decided_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    asked_at: Mapped[Timestamp]
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +58,13 @@ class Application:
     zip: str = ""
     offer: str = ""
 
-    def cleaned(self) -> "Application":
+    def clean(self) -> "Application":
         """Return it ready to be kept.
 
         Raises BadInput for an empty organization, and for texts that are too long or hold control characters,
         BadZip for what has not the shape of a ZIP code.
         """
-        organization = contacts.clean(self.organization, what="name of your congregation or organization")
+        organization = contacts.clean(self.organization, label="name of your congregation or organization")
         if not organization:
             raise BadInput("Please tell us the name of your congregation or organization.")
         offer = self.offer.replace("\r\n", "\n").strip()
@@ -74,29 +74,29 @@ class Application:
             raise BadInput("What you can offer holds a hidden character. Please type it again.")
         return Application(
             organization=organization,
-            name=contacts.clean(self.name, what="name", limit=NAME_LENGTH),
-            tradition=contacts.clean(self.tradition, what="tradition"),
-            role=contacts.clean(self.role, what="role"),
-            zip=_five_digits(self.zip),
+            name=contacts.clean(self.name, label="name", limit=NAME_LENGTH),
+            tradition=contacts.clean(self.tradition, label="tradition"),
+            role=contacts.clean(self.role, label="role"),
+            zip=_normalize_zip(self.zip),
             offer=offer,
         )
 
 
-def _five_digits(zip: str) -> str:
+def _normalize_zip(zip: str) -> str:
     if not zip.strip():
         return ""
     place = geography.find(zip)
     return place.zip if place else zip.strip()[:5]
 
 
-def apply(session: Session, application: Application, *, contact_id: int, now: datetime) -> None:
+def add_application(session: Session, application: Application, *, contact_id: int, now: datetime) -> None:
     """Note a cleaned application; it replaces an earlier one whose address was never confirmed."""
     session.execute(delete(Listing).where(Listing.contact_id == contact_id, Listing.state == "asked"))
     session.add(Listing(contact_id=contact_id, asked_at=now, **asdict(application)))
     session.flush()
 
 
-def address_confirmed(session: Session, *, contact_id: int) -> bool:
+def mark_address_confirmed(session: Session, *, contact_id: int) -> bool:
     """Move the application from asked to waiting, in place of one that waited; tells whether it moved."""
     asked = update(Listing).where(Listing.contact_id == contact_id, Listing.state == "asked")
     moved = session.scalars(asked.values(state="waiting").returning(Listing.id)).all()
@@ -110,7 +110,7 @@ def address_confirmed(session: Session, *, contact_id: int) -> bool:
     return True
 
 
-def ask_again(session: Session, *, contact_id: int) -> None:
+def require_confirmation(session: Session, *, contact_id: int) -> None:
     """Let an application that waits for staff wait for the address first, which is a new one."""
     waiting = update(Listing).where(Listing.contact_id == contact_id, Listing.state == "waiting")
     session.execute(waiting.values(state="asked"))
@@ -121,7 +121,7 @@ def approve(session: Session, listing_id: int, *, now: datetime, actor: str) -> 
 
     Raises NotFound, and Conflict with the reason when it is not waiting for a decision.
     """
-    listing = _decided(session, listing_id, state="approved", now=now, actor=actor)
+    listing = _decide(session, listing_id, state="approved", now=now, actor=actor)
     known = {
         "name": listing.name,
         "organization": listing.organization,
@@ -131,7 +131,7 @@ def approve(session: Session, listing_id: int, *, now: datetime, actor: str) -> 
     said: dict[str, Any] = {column: value for column, value in known.items() if value}
     place = geography.find(listing.zip) if listing.zip else None
     if place is not None:
-        said |= contacts.placed(place)
+        said |= contacts.place_columns(place)
     contacts.amend(session, listing.contact_id, **said)
     subscription = subscriptions.find(session, contact_id=listing.contact_id, list="organizers")
     joined = subscription and subscriptions.confirm(
@@ -147,10 +147,10 @@ def approve(session: Session, listing_id: int, *, now: datetime, actor: str) -> 
 
 def reject(session: Session, listing_id: int, *, now: datetime, actor: str) -> Listing:
     """Reject a waiting application; nothing else changes and no mail is sent. Raises as `approve` does."""
-    return _decided(session, listing_id, state="rejected", now=now, actor=actor)
+    return _decide(session, listing_id, state="rejected", now=now, actor=actor)
 
 
-def _decided(session: Session, listing_id: int, *, state: str, now: datetime, actor: str) -> Listing:
+def _decide(session: Session, listing_id: int, *, state: str, now: datetime, actor: str) -> Listing:
     waiting = update(Listing).where(Listing.id == listing_id, Listing.state == "waiting")
     number = count_changed(session, waiting.values(state=state, decided_at=now))
     listing = session.get(Listing, listing_id, populate_existing=True)
@@ -162,7 +162,7 @@ def _decided(session: Session, listing_id: int, *, state: str, now: datetime, ac
         )
     if number == 0:
         raise Conflict(f"This application is already {listing.state}.")
-    audit.note(session, actor=actor, action=f"listing {state}", subject=f"listing {listing_id}", now=now)
+    audit.record(session, actor=actor, action=f"listing {state}", subject=f"listing {listing_id}", now=now)
     return listing
 
 
@@ -174,7 +174,7 @@ def withdraw(session: Session, *, contact_id: int) -> None:
     session.execute(open_ones.values(state="withdrawn"))
 
 
-def applications(session: Session, *, state: str | None = None) -> Sequence[Listing]:
+def list_applications(session: Session, *, state: str | None = None) -> Sequence[Listing]:
     """Return applications, oldest first, of one state or of all."""
     wanted = select(Listing).order_by(Listing.id)
     return session.scalars(wanted if state is None else wanted.where(Listing.state == state)).all()

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from lists import addresses
 from lists.contacts import Contact
 
-AT_ONCE = 1_000  # rows fetched, or keys asked for, at once
+BATCH_SIZE = 1_000  # rows fetched, or keys asked for, at once
 SAME_MAILBOX, SAME_PERSON = "same mailbox", "same name and ZIP code"
 
 
@@ -23,29 +23,29 @@ class Pair:
     why: str
 
 
-def likely(session: Session, *, limit: int) -> Sequence[Pair]:
+def find_pairs(session: Session, *, limit: int) -> Sequence[Pair]:
     """Return up to `limit` pairs, those of one mailbox first; nobody is merged by it."""
     found: dict[frozenset[str], Pair] = {}
-    for pair in (*_of_one_mailbox(session, limit=limit), *_of_one_name(session, limit=limit)):
+    for pair in (*_find_by_mailbox(session, limit=limit), *_find_by_name(session, limit=limit)):
         found.setdefault(frozenset((pair.email, pair.other)), pair)
     return [*found.values()][:limit]
 
 
-def _of_one_mailbox(session: Session, *, limit: int) -> Sequence[Pair]:
+def _find_by_mailbox(session: Session, *, limit: int) -> Sequence[Pair]:
     """Find addresses that only differ in what their mail server passes over.
 
     Only addresses with a tag, or at a server that passes over dots, can have a twin, so only these are read;
     a million contacts take as much memory as those of them have addresses.
     """
-    spellings = [Contact.email_key.like(f"%@{domain}") for domain in addresses.DOTLESS]
+    spellings = [Contact.email_key.like(f"%@{domain}") for domain in addresses.DOT_INSENSITIVE_DOMAINS]
     special = select(Contact.id, Contact.email, Contact.email_key).where(
         or_(Contact.email_key.like("%+%@%"), *spellings)
     )
     first: dict[str, str] = {}
     pairs: list[Pair] = []
-    rows = session.execute(special.order_by(Contact.id).execution_options(yield_per=AT_ONCE))
+    rows = session.execute(special.order_by(Contact.id).execution_options(yield_per=BATCH_SIZE))
     for part in rows.partitions():
-        boxes = [(row.email, row.email_key, addresses.mailbox(row.email_key)) for row in part]
+        boxes = [(row.email, row.email_key, addresses.guess_mailbox(row.email_key)) for row in part]
         plain = select(Contact.email_key, Contact.email).where(
             Contact.email_key.in_({box for _, key, box in boxes if box != key})
         )
@@ -60,7 +60,7 @@ def _of_one_mailbox(session: Session, *, limit: int) -> Sequence[Pair]:
     return pairs
 
 
-def _of_one_name(session: Session, *, limit: int) -> Iterator[Pair]:
+def _find_by_name(session: Session, *, limit: int) -> Iterator[Pair]:
     """Find contacts of the same name, in whatever capitals, and the same ZIP code."""
     name = func.lower(Contact.name)
     known = (Contact.name != "", Contact.zip != "")

@@ -1,6 +1,6 @@
 """Every error of the house on one page; the text of each is a full sentence for the person who can act.
 
-HouseError
+MailerError
 ├── BadInput            what somebody gave us cannot be used, and the sentence says what to do
 │   ├── BadAddress      … as an email address
 │   ├── BadZip          … as a ZIP code
@@ -8,19 +8,19 @@ HouseError
 │   └── BadSettings     … as settings; names every mistake at once
 ├── NotFound            nothing of that name or number is here
 ├── Conflict            it is here, but in a state that forbids what was asked
-├── DeadLink            a link that we would not read back; a fault of ours, and no mail may hold it
-└── StorageTrouble      the database is locked, full or gone; nothing was lost, try again
+├── InvalidLink         a link that we would not read back; a fault of ours, and no mail may hold it
+└── StorageError        the database is locked, full or gone; nothing was lost, try again
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 
-class HouseError(Exception):
+class MailerError(Exception):
     """Anything this service refuses or cannot do, told in a sentence."""
 
 
-class BadInput(HouseError):
+class BadInput(MailerError):
     """What somebody gave us cannot be used; the sentence says what to do."""
 
 
@@ -50,17 +50,17 @@ class BadSettings(BadInput):
         self.mistakes = tuple(mistakes)
 
 
-class NotFound(HouseError):
+class NotFound(MailerError):
     """Nothing of that name or number is here."""
 
 
-class Conflict(HouseError):
+class Conflict(MailerError):
     """It is here, but in a state that forbids what was asked."""
 
 
-class DeadLink(HouseError):
+class InvalidLink(MailerError):
     """A link of ours that its own page would refuse; what would hold it must not be sent."""
 
 
-class StorageTrouble(HouseError):
+class StorageError(MailerError):
     """The database is locked, full or gone; nothing was lost, the same request may be tried again."""

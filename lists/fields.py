@@ -16,12 +16,12 @@ from sqlalchemy import JSON, CheckConstraint, ForeignKey, String, delete, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import audit, contacts
-from lists.db import Base, Instant, Moment, insert_or_nothing
+from lists.db import Base, Timestamp, UtcDateTime, insert_or_nothing
 from lists.errors import BadInput, Conflict, NotFound
 
 TYPES = ("text", "number", "date", "yes/no", "choice")
-MOST_FIELDS = 30
-MOST_CHOICES = 50
+MAX_FIELDS = 30
+MAX_CHOICES = 50
 TITLE_LENGTH = 80
 VALUE_LENGTH = 500
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
@@ -32,12 +32,12 @@ YES = frozenset({"yes", "y", "true", "1", "sí", "si"})
 NO = frozenset({"no", "n", "false", "0"})
 
 # What a contact has anyway, and what columns of files are called.
-TAKEN = frozenset(
+RESERVED_NAMES = frozenset(
     """id email email_key email_digest name first_name last_name language zip city county state us_state zone
     time_zone latitude longitude organization tradition role discreet created_at here_since version list
     status agreed left since tags notes asked_at confirmed_at left_at paused_until""".split()  # noqa: SIM905
 )
-NEVER_ASKED = re.compile(
+FORBIDDEN_TOPICS = re.compile(
     r"immigra|inmigra|migrator|citizen|ciudadan|undocument|indocument|\bvisa\b|green.?card|\bpapeles\b",
     re.IGNORECASE,
 )
@@ -53,8 +53,8 @@ class Field(Base):
     title: Mapped[str] = mapped_column(String(TITLE_LENGTH))
     type: Mapped[str] = mapped_column(String(6))
     choices: Mapped[list[str]] = mapped_column(JSON)
-    created_at: Mapped[Moment]
-    retired_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    created_at: Mapped[Timestamp]
+    retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
 
 class FieldValue(Base):
@@ -73,23 +73,25 @@ def add(
     session: Session, name: str, *, title: str, type: str, choices: Sequence[str], now: datetime, actor: str
 ) -> Field:
     """Define a field; raises BadInput for what cannot be one, Conflict for a name that is taken."""
-    title = contacts.clean(title, what="title", limit=TITLE_LENGTH)
+    title = contacts.clean(title, label="title", limit=TITLE_LENGTH)
     if not NAME.fullmatch(name):
         raise BadInput(f"“{name}” cannot be a field's name: use small letters, digits and _, like host.")
     if not title:
         raise BadInput("Give the field a title, as people read it: --title “Speaks Spanish”.")
-    if NEVER_ASKED.search(f"{name.replace('_', ' ')} {title} {' '.join(choices)}"):
+    if FORBIDDEN_TOPICS.search(f"{name.replace('_', ' ')} {title} {' '.join(choices)}"):
         raise BadInput(
             "Nobody’s immigration status is asked or kept here: what is not written down cannot be taken."
         )
-    if name in TAKEN or session.get(Field, name) is not None:
+    if name in RESERVED_NAMES or session.get(Field, name) is not None:
         raise Conflict(f"There is a field called {name} already.")
-    if len(all_in_use(session)) >= MOST_FIELDS:
-        raise Conflict(f"There are {MOST_FIELDS} fields, which is the most. Retire one first.")
-    field = Field(name=name, title=title, type=_type(type), choices=_choices(type, choices), created_at=now)
+    if len(list_active(session)) >= MAX_FIELDS:
+        raise Conflict(f"There are {MAX_FIELDS} fields, which is the most. Retire one first.")
+    field = Field(
+        name=name, title=title, type=_check_type(type), choices=_clean_choices(type, choices), created_at=now
+    )
     session.add(field)
     session.flush()
-    audit.note(session, actor=actor, action="field add", subject=f"field {name}", now=now)
+    audit.record(session, actor=actor, action="field add", subject=f"field {name}", now=now)
     return field
 
 
@@ -102,18 +104,18 @@ def retire(session: Session, name: str, *, now: datetime, actor: str) -> Field:
         raise Conflict(f"The field {name} is retired already.")
     field.retired_at = now
     session.flush()
-    audit.note(session, actor=actor, action="field retire", subject=f"field {name}", now=now)
+    audit.record(session, actor=actor, action="field retire", subject=f"field {name}", now=now)
     return field
 
 
-def every(session: Session) -> Sequence[Field]:
+def list_all(session: Session) -> Sequence[Field]:
     """Return every field, in use or retired, in the order they were made."""
     return session.scalars(select(Field).order_by(Field.created_at, Field.name)).all()
 
 
-def all_in_use(session: Session) -> Mapping[str, Field]:
+def list_active(session: Session) -> Mapping[str, Field]:
     """Return the fields that take values, by name, in the order they were made."""
-    return {field.name: field for field in every(session) if field.retired_at is None}
+    return {field.name: field for field in list_all(session) if field.retired_at is None}
 
 
 def parse(field: Field, text: str) -> str:
@@ -121,16 +123,16 @@ def parse(field: Field, text: str) -> str:
 
     Raises BadInput with a sentence that says how a value of this type is written.
     """
-    cleaned = contacts.clean(text, what=field.title, limit=VALUE_LENGTH)
+    cleaned = contacts.clean(text, label=field.title, limit=VALUE_LENGTH)
     return PARSERS[field.type](field, cleaned) if cleaned else ""
 
 
-def of_contact(session: Session, contact_id: int) -> Mapping[str, str]:
+def find_values(session: Session, contact_id: int) -> Mapping[str, str]:
     """Return what a contact has, by the field's name; values of retired fields too while they are kept."""
-    return of_contacts(session, [contact_id]).get(contact_id, {})
+    return find_values_by_contact(session, [contact_id]).get(contact_id, {})
 
 
-def of_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Mapping[str, str]]:
+def find_values_by_contact(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Mapping[str, str]]:
     """Return what each of these contacts has who has anything, by the name of the field."""
     found: dict[int, dict[str, str]] = {}
     wanted = select(FieldValue.contact_id, FieldValue.field, FieldValue.value)
@@ -139,59 +141,59 @@ def of_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Ma
     return found
 
 
-def put(session: Session, contact_id: int, values: Mapping[str, str]) -> None:
+def set_values(session: Session, contact_id: int, values: Mapping[str, str]) -> None:
     """Keep parsed values of one contact, in place of what they had in these fields; "" is nothing."""
     these = delete(FieldValue).where(FieldValue.contact_id == contact_id, FieldValue.field.in_([*values]))
     session.execute(these.execution_options(synchronize_session=False))
-    add_all(session, [(contact_id, values)])
+    add_values(session, [(contact_id, values)])
 
 
-def add_all(session: Session, found: Sequence[tuple[int, Mapping[str, str]]]) -> None:
+def add_values(session: Session, values_by_contact: Sequence[tuple[int, Mapping[str, str]]]) -> None:
     """Keep parsed values of many contacts where they have nothing yet."""
     rows = [
         {"contact_id": contact_id, "field": name, "value": value}
-        for contact_id, values in found
+        for contact_id, values in values_by_contact
         for name, value in values.items()
         if value
     ]
     insert_or_nothing(session, FieldValue, rows)
 
 
-def hand_over(session: Session, *, other: int, keep: int) -> None:
+def merge_values(session: Session, *, other: int, keep: int) -> None:
     """Fill what the contact that is kept does not have from the other one."""
-    add_all(session, [(keep, of_contact(session, other))])
+    add_values(session, [(keep, find_values(session, other))])
 
 
-def _type(text: str) -> str:
+def _check_type(text: str) -> str:
     if text not in TYPES:
         raise BadInput(f"“{text}” is no type of a field. These are: {', '.join(TYPES)}.")
     return text
 
 
-def _choices(type: str, choices: Sequence[str]) -> list[str]:
-    cleaned = [contacts.clean(choice, what="choice", limit=TITLE_LENGTH) for choice in choices]
+def _clean_choices(type: str, choices: Sequence[str]) -> list[str]:
+    cleaned = [contacts.clean(choice, label="choice", limit=TITLE_LENGTH) for choice in choices]
     if type != "choice":
         if cleaned:
             raise BadInput("Only a field of the type “choice” has choices.")
         return []
     several = {choice.casefold() for choice in cleaned if choice}
-    if len(several) < 2 or len(several) != len(cleaned) or len(cleaned) > MOST_CHOICES:
-        raise BadInput(f"Give two to {MOST_CHOICES} different choices: --choice north --choice south.")
+    if len(several) < 2 or len(several) != len(cleaned) or len(cleaned) > MAX_CHOICES:
+        raise BadInput(f"Give two to {MAX_CHOICES} different choices: --choice north --choice south.")
     return cleaned
 
 
-def _text(_field: Field, text: str) -> str:
+def _parse_text(_field: Field, text: str) -> str:
     return text
 
 
-def _number(field: Field, text: str) -> str:
+def _parse_number(field: Field, text: str) -> str:
     if not NUMBER.fullmatch(text):
         raise BadInput(f"{field.title}: “{text[:40]}” is not a number. Write it like 12 or 3.5.")
     number = Decimal(text)
     return format(number.normalize(), "f") if number != ZERO else "0"
 
 
-def _date(field: Field, text: str) -> str:
+def _parse_date(field: Field, text: str) -> str:
     try:
         if DATE.fullmatch(text):
             return date.fromisoformat(text).isoformat()
@@ -200,7 +202,7 @@ def _date(field: Field, text: str) -> str:
     raise BadInput(f"{field.title}: “{text[:40]}” is not a date. Write it like 2026-10-04.")
 
 
-def _yes_or_no(field: Field, text: str) -> str:
+def _parse_yes_no(field: Field, text: str) -> str:
     if text.casefold() in YES:
         return "yes"
     if text.casefold() in NO:
@@ -208,7 +210,7 @@ def _yes_or_no(field: Field, text: str) -> str:
     raise BadInput(f"{field.title}: “{text[:40]}” is neither yes nor no.")
 
 
-def _choice(field: Field, text: str) -> str:
+def _parse_choice(field: Field, text: str) -> str:
     found = next((choice for choice in field.choices if choice.casefold() == text.casefold()), None)
     if found is None:
         named = ", ".join(field.choices[:10])
@@ -217,9 +219,9 @@ def _choice(field: Field, text: str) -> str:
 
 
 PARSERS: Mapping[str, Callable[[Field, str], str]] = {
-    "text": _text,
-    "number": _number,
-    "date": _date,
-    "yes/no": _yes_or_no,
-    "choice": _choice,
+    "text": _parse_text,
+    "number": _parse_number,
+    "date": _parse_date,
+    "yes/no": _parse_yes_no,
+    "choice": _parse_choice,
 }

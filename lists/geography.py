@@ -13,11 +13,13 @@ from zoneinfo import ZoneInfo
 
 from lists.errors import BadZip
 
-REGION = 3  # digits; one scan of the data finds the 50 codes of a region as fast as a single code, in 0.5 ms
-REGIONS = 1000  # all of them: the 42,789 places kept as they are here take 8 MB
-COARSE = 1  # decimals of a degree: about seven miles, a town and not a street
+REGION_DIGITS = (
+    3  # digits; one scan of the data finds the 50 codes of a region as fast as a single code, in 0.5 ms
+)
+REGION_CACHE_SIZE = 1000  # all of them: the 42,789 places kept as they are here take 8 MB
+COORDINATE_DECIMALS = 1  # decimals of a degree: about seven miles, a town and not a street
 
-SHAPE = re.compile(r"([0-9]{5})(?:[- ]?[0-9]{4})?", re.ASCII)
+ZIP_PATTERN = re.compile(r"([0-9]{5})(?:[- ]?[0-9]{4})?", re.ASCII)
 SENTENCES = {
     "en": "“{shown}” is not a ZIP code: write its five digits, like 85003, or leave it empty.",
     "es": "«{shown}» no es un código postal: escriba sus cinco cifras, como 85003, o déjelo vacío.",
@@ -47,24 +49,24 @@ def find(zip: str, *, language: str = "en") -> Place | None:
 
     Raises BadZip with a sentence in `language` ("en" or "es") when the text has not the shape of one.
     """
-    shape = SHAPE.fullmatch(zip.strip(" "))
+    shape = ZIP_PATTERN.fullmatch(zip.strip(" "))
     if shape is None:
         shown = "".join(letter for letter in zip[:MAX_SHOWN] if letter.isprintable())
         raise BadZip(SENTENCES.get(language, SENTENCES["en"]).format(shown=shown))
     five = shape.group(1)
-    return _region(five[:REGION]).get(five)
+    return _load_region(five[:REGION_DIGITS]).get(five)
 
 
-@lru_cache(maxsize=REGIONS)
-def _region(digits: str) -> Mapping[str, Place]:
+@lru_cache(maxsize=REGION_CACHE_SIZE)
+def _load_region(digits: str) -> Mapping[str, Place]:
     """Return every place whose ZIP code begins with these digits."""
     import zipcodes  # here, because its table takes 0.3 s and 55 MB, and most commands never need it
 
     found: list[dict[str, Any]] = zipcodes.similar_to(digits)  # type: ignore[no-untyped-call]
-    return {row["zip_code"]: _read(row) for row in reversed(found)}  # of two, the first
+    return {row["zip_code"]: _make_place(row) for row in reversed(found)}  # of two, the first
 
 
-def _read(row: dict[str, Any]) -> Place:
+def _make_place(row: dict[str, Any]) -> Place:
     latitude, longitude = float(row["lat"] or 0), float(row["long"] or 0)
     nowhere = latitude == 0 and longitude == 0
     return Place(
@@ -72,14 +74,14 @@ def _read(row: dict[str, Any]) -> Place:
         city=row["city"] or "",
         county=row["county"] or "",
         state=row["state"] or "",
-        zone=_known(row["timezone"] or ""),
-        latitude=None if nowhere else round(latitude, COARSE),
-        longitude=None if nowhere else round(longitude, COARSE),
+        zone=_valid_zone(row["timezone"] or ""),
+        latitude=None if nowhere else round(latitude, COORDINATE_DECIMALS),
+        longitude=None if nowhere else round(longitude, COORDINATE_DECIMALS),
     )
 
 
 @lru_cache(maxsize=128)
-def _known(zone: str) -> str:
+def _valid_zone(zone: str) -> str:
     """Return the zone when this machine's zone database has it, else ""."""
     try:
         return ZoneInfo(zone).key if zone else ""

@@ -1,4 +1,4 @@
-"""Arrival: one import on its way in; whom it brings counts for nothing until all of them are here.
+"""Import: one import on its way in; whom it brings counts for nothing until all of them are here.
 
 ```
 (none) ─begin→ arriving ─finish→ here
@@ -29,15 +29,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
-from lists.db import Base, Instant, Moment, PrimaryKey, insert_or_nothing
+from lists.db import Base, PrimaryKey, Timestamp, UtcDateTime, insert_or_nothing
 from lists.errors import Conflict, NotFound
 
-PAGE = "import {number}"  # what a consent says of where it was given
-GOES_ON_FOR = timedelta(days=1)  # a confirmation that comes later than that surprises whom it asks
+EVIDENCE_PAGE = "import {number}"  # what a consent says of where it was given
+RESUME_LIMIT = timedelta(days=1)  # a confirmation that comes later than that surprises whom it asks
 ARRIVING: ColumnElement[str] = literal_column("'arriving'")
 
 
-class Arrival(Base):
+class ListImport(Base):
     """One import to a list; `fingerprint` stands for what was asked: the file and what was said of it.
 
     `undo_began_at` is when staff began to take it back.
@@ -60,59 +60,59 @@ class Arrival(Base):
     list: Mapped[str] = mapped_column(String(40))
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary(32))
     state: Mapped[str] = mapped_column(String(8))
-    began_at: Mapped[Moment]
-    ended_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
-    undo_began_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    began_at: Mapped[Timestamp]
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    undo_began_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
 
-def find(session: Session, number: int) -> Arrival:
+def find(session: Session, import_id: int) -> ListImport:
     """Return an import by its number; raises NotFound."""
-    arrival = session.get(Arrival, number)
+    arrival = session.get(ListImport, import_id)
     if arrival is None:
-        raise NotFound(f"There is no import {number}. “mailer list undo” names the newest.")
+        raise NotFound(f"There is no import {import_id}. “mailer list undo” names the newest.")
     return arrival
 
 
-def newest(session: Session, *, limit: int) -> Sequence[Arrival]:
+def list_newest(session: Session, *, limit: int) -> Sequence[ListImport]:
     """Return the newest imports, whatever became of them."""
-    return session.scalars(select(Arrival).order_by(Arrival.id.desc()).limit(limit)).all()
+    return session.scalars(select(ListImport).order_by(ListImport.id.desc()).limit(limit)).all()
 
 
-def begin_undo(session: Session, number: int, *, now: datetime) -> Arrival:
+def begin_undo(session: Session, import_id: int, *, now: datetime) -> ListImport:
     """Let nobody of an import count any more, and let nothing be brought in meanwhile.
 
     Does nothing when that has begun or is done. Raises Conflict while another import is unfinished.
     """
-    arrival = find(session, number)
-    other = unfinished(session)
-    if other is not None and other.id != number:
+    arrival = find(session, import_id)
+    other = find_unfinished(session)
+    if other is not None and other.id != import_id:
         raise Conflict(f"Import {other.id} is not finished. Finish it, or take it back, first.")
-    begun = update(Arrival).where(Arrival.id == number, Arrival.state != "undone")
-    session.execute(begun.where(Arrival.undo_began_at.is_(None)).values(undo_began_at=now))
+    begun = update(ListImport).where(ListImport.id == import_id, ListImport.state != "undone")
+    session.execute(begun.where(ListImport.undo_began_at.is_(None)).values(undo_began_at=now))
     session.execute(begun.values(state="arriving"))
     session.refresh(arrival)
     return arrival
 
 
-def arriving(arrival_id: InstrumentedAttribute[int | None]) -> ColumnElement[bool]:
+def is_arriving(import_id: InstrumentedAttribute[int | None]) -> ColumnElement[bool]:
     """Return the SQL condition that a row belongs to an arrival that is not here yet."""
-    under_way = select(Arrival.id).where(Arrival.state == ARRIVING)
-    return and_(arrival_id.is_not(None), arrival_id.in_(under_way))
+    under_way = select(ListImport.id).where(ListImport.state == ARRIVING)
+    return and_(import_id.is_not(None), import_id.in_(under_way))
 
 
-def unfinished(session: Session) -> Arrival | None:
+def find_unfinished(session: Session) -> ListImport | None:
     """Return the arrival that was begun and neither finished nor undone, or None."""
-    return session.scalars(select(Arrival).where(Arrival.state == ARRIVING)).one_or_none()
+    return session.scalars(select(ListImport).where(ListImport.state == ARRIVING)).one_or_none()
 
 
-def begin(session: Session, *, list: str, fingerprint: bytes, now: datetime) -> Arrival:
+def begin(session: Session, *, list: str, fingerprint: bytes, now: datetime) -> ListImport:
     """Begin an arrival, or go on with the same one that was interrupted.
 
     Raises Conflict while another one is unfinished, and for one that was interrupted too long ago.
     """
     new = {"list": list, "fingerprint": fingerprint, "state": "arriving", "began_at": now}
-    insert_or_nothing(session, Arrival, [new])
-    arrival = unfinished(session)
+    insert_or_nothing(session, ListImport, [new])
+    arrival = find_unfinished(session)
     assert arrival is not None
     if arrival.undo_began_at is not None:
         raise Conflict(
@@ -125,18 +125,18 @@ def begin(session: Session, *, list: str, fingerprint: bytes, now: datetime) -> 
             f"{begun} is not finished. Give the same command again to go on with it, or take it back with"
             " “mailer list undo”. Nothing was changed."
         )
-    if now - arrival.began_at > GOES_ON_FOR:
+    if now - arrival.began_at > RESUME_LIMIT:
         raise Conflict(f"{begun} is too old to go on. Take it back with “mailer list undo” and import again.")
     return arrival
 
 
-def end(session: Session, arrival_id: int, *, state: str, now: datetime) -> None:
+def end(session: Session, import_id: int, *, state: str, now: datetime) -> None:
     """Let everybody of an arrival be here, or note that all are gone; raises NotFound when it has ended."""
     ended = (
-        update(Arrival)
-        .where(Arrival.id == arrival_id, Arrival.state == ARRIVING)
+        update(ListImport)
+        .where(ListImport.id == import_id, ListImport.state == ARRIVING)
         .values(state=state, ended_at=now)
-        .returning(Arrival.id)
+        .returning(ListImport.id)
     )
     if session.execute(ended).one_or_none() is None:
         raise NotFound("This import has ended already.")

@@ -6,11 +6,11 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, String, Text, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.audit import WORDS
-from lists.db import Base, Moment, PrimaryKey
+from lists.audit import TEXT_LENGTH
+from lists.db import Base, PrimaryKey, Timestamp
 from lists.errors import BadInput
 
-LONGEST = 2_000  # characters
+MAX_LENGTH = 2_000  # characters
 
 
 class Note(Base):
@@ -20,26 +20,26 @@ class Note(Base):
 
     id: Mapped[PrimaryKey]
     contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
-    at: Mapped[Moment] = mapped_column(index=True)
-    by: Mapped[str] = mapped_column(String(WORDS))
+    at: Mapped[Timestamp] = mapped_column(index=True)
+    by: Mapped[str] = mapped_column(String(TEXT_LENGTH))
     text: Mapped[str] = mapped_column(Text)
 
 
-def add(session: Session, contact_id: int, text: str, *, by: str, now: datetime) -> Note:
+def add(session: Session, contact_id: int, text: str, *, actor: str, now: datetime) -> Note:
     """Write a note; raises BadInput for an empty one, one that is too long or holds hidden characters."""
     text = text.replace("\r\n", "\n").strip()
     if not text:
         raise BadInput("The note is empty.")
-    if len(text) > LONGEST:
-        raise BadInput(f"The note is longer than {LONGEST:,} characters. Please shorten it.")
+    if len(text) > MAX_LENGTH:
+        raise BadInput(f"The note is longer than {MAX_LENGTH:,} characters. Please shorten it.")
     if any(not character.isprintable() and character != "\n" for character in text):
         raise BadInput("The note holds a hidden character. Please type it again.")
-    note = Note(contact_id=contact_id, at=now, by=by[:WORDS], text=text)
+    note = Note(contact_id=contact_id, at=now, by=actor[:TEXT_LENGTH], text=text)
     session.add(note)
     session.flush()
     return note
 
 
-def of_contact(session: Session, contact_id: int) -> Sequence[Note]:
+def list_for_contact(session: Session, contact_id: int) -> Sequence[Note]:
     """Return the notes about a contact, oldest first."""
     return session.scalars(select(Note).where(Note.contact_id == contact_id).order_by(Note.id)).all()

@@ -1,7 +1,7 @@
 """May we write to this contact for this purpose? ONE rule, as a SQL predicate and as an answer.
 
-The rule is a short table of (reason, condition that forbids). `allowed` is "none of them holds" and
-`refusal` is "the first that holds", both made from the same table, so that who is written to and why
+The rule is a short table of (reason, condition that forbids). `is_allowed` is "none of them holds" and
+`refusal_reason` is "the first that holds", both made from the same table, so that who is written to and why
 somebody is not can never disagree.
 """
 
@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 
 from lists import address_proof, subscriptions, suppressions, topic_optouts
 from lists.contacts import Contact
-from lists.db import Instant
+from lists.db import UtcDateTime
 from lists.subscriptions import Subscription
 
 Needs = Literal["address", "asked", "confirmed"]
@@ -45,7 +45,7 @@ SENTENCES = {
     "declined": "This contact does not want mails of this kind.",
     "arriving": "This contact comes with an import that is not finished.",
 }
-LASTING = frozenset(
+PERMANENT_REASONS = frozenset(
     {"suppressed", "never joined", "left", "already confirmed", "declined"}
 )  # waiting will not end these
 
@@ -65,7 +65,7 @@ class Purpose:
     topic: str = ""
 
 
-class Reader(NamedTuple):
+class Recipient(NamedTuple):
     """Whom a message is for, as they are now, and why we may not write to them (None when we may).
 
     `name` is "" while nobody at the address has confirmed it (see lists.address_proof).
@@ -81,54 +81,57 @@ class Reader(NamedTuple):
     refusal: str | None
 
 
-def people(purpose: Purpose) -> FromClause:
+def join_subscriptions(purpose: Purpose) -> FromClause:
     """Return contacts, each with its subscription to the purpose's list (or none), to select from."""
     same = and_(Subscription.contact_id == Contact.id, Subscription.list == purpose.list)
     return join(Contact, Subscription, same, isouter=purpose.needs == "address")
 
 
-def allowed(purpose: Purpose, *, now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Return the SQL predicate, over `people(purpose)`, that we may write."""
-    return and_(*(not_(forbids) for _, forbids in _rule(purpose, now)))
+def is_allowed(purpose: Purpose, *, now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Return the SQL predicate, over `join_subscriptions(purpose)`, that we may write."""
+    return and_(*(not_(forbids) for _, forbids in _refusal_conditions(purpose, now)))
 
 
-def refusal(purpose: Purpose, *, now: datetime | ColumnElement[datetime]) -> ColumnElement[str | None]:
-    """Return the SQL expression, over `people(purpose)`, of why we may not write; NULL when we may."""
+def refusal_reason(purpose: Purpose, *, now: datetime | ColumnElement[datetime]) -> ColumnElement[str | None]:
+    """Return the SQL expression, over `join_subscriptions(purpose)`, of why we may not write; NULL when we may."""
     return case(
-        *((forbids, literal(reason, String)) for reason, forbids in _rule(purpose, now)), else_=null()
+        *((forbids, literal(reason, String)) for reason, forbids in _refusal_conditions(purpose, now)),
+        else_=null(),
     )
 
 
-def readers(
+def find_recipients(
     session: Session, contact_ids: Sequence[int], *, purpose: Purpose, now: datetime
-) -> dict[int, Reader]:
+) -> dict[int, Recipient]:
     """Ask the rule for many contacts in one query: contact id → reader with the answer.
 
     A contact that is gone, or has no subscription where one is needed, is missing from the answer.
     """
-    found = session.execute(_asked(purpose), {"contact_ids": contact_ids, "now": now})
-    return {row.id: Reader(*row) for row in found}
+    found = session.execute(_recipient_query(purpose), {"contact_ids": contact_ids, "now": now})
+    return {row.id: Recipient(*row) for row in found}
 
 
 @cache
-def _asked(purpose: Purpose) -> Select[*tuple[Any, ...]]:
-    """Return the question of `readers`, made once for each purpose: making it takes longer than asking it."""
+def _recipient_query(purpose: Purpose) -> Select[*tuple[Any, ...]]:
+    """Return the query of `find_recipients`, made once for each purpose: making it takes longer than asking it."""
     reader = select(
         Contact.id,
         Contact.email,
         # What needs a confirmed subscription needs no second look at whether there is one.
-        (Contact.name if purpose.needs == "confirmed" else address_proof.name()).label("name"),
+        (Contact.name if purpose.needs == "confirmed" else address_proof.proven_name()).label("name"),
         Contact.language,
         Contact.zone,
         Contact.city,
         Contact.discreet,
-        refusal(purpose, now=bindparam("now", type_=Instant)).label("refusal"),
-    ).select_from(people(purpose))
+        refusal_reason(purpose, now=bindparam("now", type_=UtcDateTime)).label("refusal"),
+    ).select_from(join_subscriptions(purpose))
     return reader.where(Contact.id.in_(bindparam("contact_ids", expanding=True)))
 
 
-def _rule(purpose: Purpose, now: datetime | ColumnElement[datetime]) -> list[tuple[str, ColumnElement[bool]]]:
-    rule = [("suppressed", suppressions.of_contact())]
+def _refusal_conditions(
+    purpose: Purpose, now: datetime | ColumnElement[datetime]
+) -> list[tuple[str, ColumnElement[bool]]]:
+    rule = [("suppressed", suppressions.is_suppressed())]
     unproved = Contact.readdressed_at.is_not(None)  # nothing but the question whether it is theirs goes there
     if purpose.needs == "address":
         rule.append(("not confirmed", unproved))
@@ -136,15 +139,15 @@ def _rule(purpose: Purpose, now: datetime | ColumnElement[datetime]) -> list[tup
         rule += [
             ("left", Subscription.state == "left"),
             ("already confirmed", Subscription.state == "confirmed"),
-            ("arriving", subscriptions.arriving()),
+            ("arriving", subscriptions.is_arriving()),
         ]
     elif purpose.needs == "confirmed":
         paused = Subscription.paused_until
         rule += [
             ("left", Subscription.state == "left"),
             ("not confirmed", or_(Subscription.state == "pending", unproved)),
-            ("arriving", subscriptions.arriving()),
+            ("arriving", subscriptions.is_arriving()),
         ]
-        rule += [("declined", topic_optouts.of_topic(purpose.topic))] if purpose.topic else []
+        rule += [("declined", topic_optouts.is_opted_out(purpose.topic))] if purpose.topic else []
         rule.append(("paused", and_(paused.is_not(None), paused > now)))
     return rule

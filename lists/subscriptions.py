@@ -35,11 +35,13 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import departures, imports
 from lists.contacts import Contact
-from lists.db import Base, Id, Instant, Moment, PrimaryKey, insert_or_nothing, once
-from lists.departures import Departed
+from lists.db import Base, Id, PrimaryKey, Timestamp, UtcDateTime, insert_or_nothing, materialize
+from lists.departures import DepartureRecord
 
 PENDING: ColumnElement[str] = literal_column("'pending'")  # a constant, so that the partial index serves
-FRESH = {"populate_existing": True}  # as it stands in the database now, whatever this session saw before
+REFRESH_OPTIONS = {
+    "populate_existing": True
+}  # as it stands in the database now, whatever this session saw before
 
 
 class Subscription(Base):
@@ -68,11 +70,11 @@ class Subscription(Base):
     list: Mapped[str] = mapped_column(String(40))
     state: Mapped[str] = mapped_column(String(9), default="pending")
     round: Mapped[int] = mapped_column(default=0)
-    asked_at: Mapped[Moment]
-    mailed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
-    confirmed_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
-    left_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
-    paused_until: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    asked_at: Mapped[Timestamp]
+    mailed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    left_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    paused_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     arrival_id: Mapped[int | None] = mapped_column(Id, default=None)
 
 
@@ -91,28 +93,28 @@ class SubscriptionChange(Base):
 class Confirmation:
     """What confirming did: whose subscription to which list, and whether this call changed anything.
 
-    `back`: they were on the list before, and are again as they were, for what they confirmed is an address.
+    `is_reconfirmation`: they were on the list before, and are again as they were, for what they confirmed is an address.
     """
 
     contact_id: int
     list: str
     changed: bool
-    back: bool = False
+    is_reconfirmation: bool = False
 
 
 def find(session: Session, *, contact_id: int, list: str) -> Subscription | None:
     """Return the subscription of a contact to a list, or None."""
-    named = {"whose": contact_id, "which": list}
-    return session.scalars(_NAMED, named, execution_options=FRESH).one_or_none()
+    named = {"contact": contact_id, "list_name": list}
+    return session.scalars(_FIND, named, execution_options=REFRESH_OPTIONS).one_or_none()
 
 
-def of_contact(session: Session, contact_id: int) -> Sequence[Subscription]:
+def list_for_contact(session: Session, contact_id: int) -> Sequence[Subscription]:
     """Return every subscription of a contact, by list name."""
     wanted = select(Subscription).where(Subscription.contact_id == contact_id)
     return session.scalars(wanted.order_by(Subscription.list)).all()
 
 
-def of_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Sequence[Subscription]]:
+def list_for_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Sequence[Subscription]]:
     """Return the subscriptions of each of these contacts who has any, by list name."""
     found: dict[int, list[Subscription]] = {}
     wanted = select(Subscription).where(Subscription.contact_id.in_(contact_ids))
@@ -121,9 +123,9 @@ def of_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Se
     return found
 
 
-def of_token(session: Session, *, subscription_id: int, round: int) -> Subscription | None:
+def find_by_token(session: Session, *, subscription_id: int, round: int) -> Subscription | None:
     """Return the subscription that a confirmation link names, or None when its round is over."""
-    subscription = session.get(Subscription, subscription_id, execution_options=FRESH)
+    subscription = session.get(Subscription, subscription_id, execution_options=REFRESH_OPTIONS)
     if subscription is None or subscription.round != round or subscription.state == "left":
         return None
     return subscription
@@ -136,7 +138,7 @@ def ask(session: Session, *, contact_id: int, list: str, now: datetime) -> Subsc
     """
     asked = {"state": "pending", "asked_at": now, "mailed_at": now}
     insert_or_nothing(session, Subscription, [{"contact_id": contact_id, "list": list, "round": 0, **asked}])
-    session.execute(_ASKED_AGAIN, {"whose": contact_id, "which": list, "moment": now})
+    session.execute(_ASK_AGAIN, {"contact": contact_id, "list_name": list, "moment": now})
     subscription = find(session, contact_id=contact_id, list=list)
     assert subscription is not None
     return subscription
@@ -157,9 +159,9 @@ def confirm(session: Session, *, subscription_id: int, round: int, now: datetime
         .execution_options(synchronize_session="fetch")
     ).one_or_none()
     if changed is not None:
-        _tell(session, contact_id=changed.contact_id, list=changed.list)
+        _queue_change(session, contact_id=changed.contact_id, list=changed.list)
         return Confirmation(contact_id=changed.contact_id, list=changed.list, changed=True)
-    standing = of_token(session, subscription_id=subscription_id, round=round)
+    standing = find_by_token(session, subscription_id=subscription_id, round=round)
     if standing is None:
         return None
     return Confirmation(contact_id=standing.contact_id, list=standing.list, changed=False)
@@ -176,28 +178,30 @@ def leave(session: Session, *, contact_id: int, now: datetime, list: str | None 
         .execution_options(synchronize_session="fetch")
     ).all()
     for name in names:
-        _tell(session, contact_id=contact_id, list=name)
-        departures.note_left(session, contact_id=contact_id, list=name, now=now)
+        _queue_change(session, contact_id=contact_id, list=name)
+        departures.record_leave(session, contact_id=contact_id, list=name, now=now)
     if list is not None and not names and find(session, contact_id=contact_id, list=list) is None:
-        _never_again(session, contact_id=contact_id, list=list, now=now)
+        _exclude_from_imports(session, contact_id=contact_id, list=list, now=now)
     return sorted(names)
 
 
-def _never_again(session: Session, *, contact_id: int, list: str, now: datetime) -> None:
+def _exclude_from_imports(session: Session, *, contact_id: int, list: str, now: datetime) -> None:
     """Remember that somebody left a list whose mail they got, while nothing says that they were on it.
 
     Their import was taken back after mail had left: no other file may bring them onto the list again.
     """
     digest = session.scalar(select(Contact.email_digest).where(Contact.id == contact_id))
     if digest is not None:
-        departures.note_left(session, contact_id=contact_id, list=list, now=now)
-        departures.note_absent(session, [Departed(what=departures.LEFT, list=list, digest=digest, at=now)])
+        departures.record_leave(session, contact_id=contact_id, list=list, now=now)
+        departures.record_exclusions(
+            session, [DepartureRecord(what=departures.LEFT, list=list, digest=digest, at=now)]
+        )
 
 
-def hold_back(session: Session, *, contact_id: int, now: datetime) -> None:
+def require_reconfirmation(session: Session, *, contact_id: int, now: datetime) -> None:
     """Let what is confirmed wait for a new yes, because the address of this contact is another one.
 
-    Everything else of it stays, so `returning` tells it, and `confirm` brings it back as it was.
+    Everything else of it stays, so `list_for_reconfirmation` lists it, and `confirm` brings it back as it was.
     """
     confirmed = update(Subscription).where(
         Subscription.contact_id == contact_id, Subscription.state == "confirmed"
@@ -205,14 +209,14 @@ def hold_back(session: Session, *, contact_id: int, now: datetime) -> None:
     session.execute(confirmed.values(state="pending", asked_at=now, mailed_at=None))
 
 
-def returning(session: Session, contact_id: int) -> Sequence[Subscription]:
+def list_for_reconfirmation(session: Session, contact_id: int) -> Sequence[Subscription]:
     """Return what was held back of a contact with a new address: confirmed before, and never left since."""
     was = select(Subscription).where(Subscription.contact_id == contact_id, Subscription.state == "pending")
     was = was.where(Subscription.confirmed_at.is_not(None), Subscription.left_at.is_(None))
-    return session.scalars(was.order_by(Subscription.list), execution_options=FRESH).all()
+    return session.scalars(was.order_by(Subscription.list), execution_options=REFRESH_OPTIONS).all()
 
 
-def asked(session: Session, *, contact_id: int, now: datetime) -> None:
+def mark_mailed(session: Session, *, contact_id: int, now: datetime) -> None:
     """Note that this contact is written to now about every list that waits for a yes."""
     pending = update(Subscription).where(
         Subscription.contact_id == contact_id, Subscription.state == "pending"
@@ -228,9 +232,9 @@ def pause(session: Session, *, contact_id: int, until: datetime | None) -> None:
     session.execute(paused.values(paused_until=until))
 
 
-def arriving() -> ColumnElement[bool]:
+def is_arriving() -> ColumnElement[bool]:
     """Return the SQL condition that a subscription came with an import that is not all here yet."""
-    return imports.arriving(Subscription.arrival_id)
+    return imports.is_arriving(Subscription.arrival_id)
 
 
 def add_all(
@@ -240,11 +244,11 @@ def add_all(
     list: str,
     now: datetime,
     confirmed: bool,
-    arrival_id: int | None = None,
+    import_id: int | None = None,
 ) -> int:
     """Subscribe many contacts at once, passing over all who ever had a subscription; returns how many.
 
-    Those of an arrival count when all of it is here, and `announce` then tells the sequences.
+    Those of an arrival count when all of it is here, and `queue_changes` then tells the sequences.
     """
     if not contact_ids:
         return 0
@@ -255,24 +259,24 @@ def add_all(
             "list": list,
             "round": 0,
             "asked_at": now,
-            "arrival_id": arrival_id,
+            "arrival_id": import_id,
             **state,
         }
         for contact in contact_ids
     ]
     added = insert_or_nothing(session, Subscription, rows)
-    if confirmed and arrival_id is None:
+    if confirmed and import_id is None:
         insert_or_nothing(
             session, SubscriptionChange, [{"contact_id": contact, "list": list} for contact in contact_ids]
         )
     return added
 
 
-def announce(session: Session, *, arrival_id: int, after: int, limit: int) -> int | None:
+def queue_changes(session: Session, *, import_id: int, after: int, limit: int) -> int | None:
     """Let the sequences look at whom an arrival brought; returns where to go on, None at the end."""
     found = session.execute(
         select(Subscription.id, Subscription.contact_id, Subscription.list)
-        .where(Subscription.id > after, Subscription.arrival_id == arrival_id)
+        .where(Subscription.id > after, Subscription.arrival_id == import_id)
         .where(Subscription.state == "confirmed")
         .order_by(Subscription.id)
         .limit(limit)
@@ -282,19 +286,21 @@ def announce(session: Session, *, arrival_id: int, after: int, limit: int) -> in
     return found[-1].id if found else None
 
 
-def take_unmailed(
-    session: Session, may: Select[int], *, list: str, since: datetime, now: datetime, limit: int
+def claim_unmailed(
+    session: Session, candidates: Select[int], *, list: str, since: datetime, now: datetime, limit: int
 ) -> Sequence[int]:
     """Note that we write now to those who were subscribed after `since` and whom nobody has asked for a yes.
 
-    `may` selects contacts by number from what may be written to. Returns up to `limit` numbers of contacts.
+    `candidates` selects contacts by number from what may be written to. Returns up to `limit` numbers of contacts.
     """
     unmailed = (
-        may.where(Subscription.list == list, Subscription.state == PENDING)
+        candidates.where(Subscription.list == list, Subscription.state == PENDING)
         .where(Subscription.mailed_at.is_(None), Subscription.asked_at > since)
         .limit(limit)
     )
-    taken = update(Subscription).where(Subscription.list == list, Subscription.contact_id.in_(once(unmailed)))
+    taken = update(Subscription).where(
+        Subscription.list == list, Subscription.contact_id.in_(materialize(unmailed))
+    )
     return session.scalars(
         taken.where(Subscription.mailed_at.is_(None))
         .values(mailed_at=now)
@@ -303,34 +309,37 @@ def take_unmailed(
     ).all()
 
 
-def counts(session: Session) -> dict[tuple[str, str], int]:
+def count_by_state(session: Session) -> dict[tuple[str, str], int]:
     """Return how many subscriptions there are by (list, state)."""
     rows = session.execute(
         select(Subscription.list, Subscription.state, func.count())
-        .where(~arriving())
+        .where(~is_arriving())
         .group_by(Subscription.list, Subscription.state)
     )
     return {(list_name, state): number for list_name, state, number in rows}
 
 
-def look_again(session: Session, *, contact_id: int) -> None:
+def queue_contact(session: Session, *, contact_id: int) -> None:
     """Let the sequences look at this contact again, who wants mail they did not want before."""
-    for subscription in of_contact(session, contact_id):
+    for subscription in list_for_contact(session, contact_id):
         if subscription.state == "confirmed":
-            _tell(session, contact_id=contact_id, list=subscription.list)
+            _queue_change(session, contact_id=contact_id, list=subscription.list)
 
 
-def _tell(session: Session, *, contact_id: int, list: str) -> None:
+def _queue_change(session: Session, *, contact_id: int, list: str) -> None:
     session.add(SubscriptionChange(contact_id=contact_id, list=list))
     session.flush()
 
 
 # Made once: of a sign-up, making its statements anew is the larger part.
-_ITS_NAME = (Subscription.contact_id == bindparam("whose"), Subscription.list == bindparam("which"))
-_NAMED = select(Subscription).where(*_ITS_NAME)
-_ASKED_AGAIN = (
+_BY_CONTACT_AND_LIST = (
+    Subscription.contact_id == bindparam("contact"),
+    Subscription.list == bindparam("list_name"),
+)
+_FIND = select(Subscription).where(*_BY_CONTACT_AND_LIST)
+_ASK_AGAIN = (
     update(Subscription)
-    .where(*_ITS_NAME, or_(Subscription.state != "confirmed", arriving()))
+    .where(*_BY_CONTACT_AND_LIST, or_(Subscription.state != "confirmed", is_arriving()))
     .values(state="pending", asked_at=bindparam("moment"), mailed_at=bindparam("moment"), arrival_id=None)
     .execution_options(synchronize_session=False)  # whoever runs it reads the one row anew
 )

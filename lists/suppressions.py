@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import departures
 from lists.contacts import Contact
-from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
+from lists.db import Base, PrimaryKey, Timestamp, insert_or_nothing
 
 REASONS = ("forgotten", "complaint", "bounce", "staff")
 
@@ -26,7 +26,7 @@ class Suppression(Base):
     id: Mapped[PrimaryKey]
     email_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
     reason: Mapped[str] = mapped_column(String(12))
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
 
 
 def add(session: Session, digest: bytes, *, reason: str, now: datetime) -> bool:
@@ -35,21 +35,21 @@ def add(session: Session, digest: bytes, *, reason: str, now: datetime) -> bool:
     row = {"email_digest": digest, "reason": reason, "at": now}
     if not insert_or_nothing(session, Suppression, [row]):
         return False
-    departures.note_barred(session, digest, reason=reason, now=now)
+    departures.record_suppression(session, digest, reason=reason, now=now)
     return True
 
 
-def reason(session: Session, digest: bytes) -> str | None:
+def find_reason(session: Session, digest: bytes) -> str | None:
     """Return why this address is never written to, or None."""
     return session.scalars(_OLDEST, {"digest": digest}).one_or_none()
 
 
-def reasons(session: Session, digest: bytes) -> Sequence[str]:
+def list_reasons(session: Session, digest: bytes) -> Sequence[str]:
     """Return every reason for which this address is never written to, oldest first."""
     return session.scalars(_REASONS, {"digest": digest}).all()
 
 
-def among(session: Session, digests: Collection[bytes]) -> dict[bytes, str]:
+def find_reasons(session: Session, digests: Collection[bytes]) -> dict[bytes, str]:
     """Return the reasons of those addresses, of the given ones, that are suppressed."""
     wanted = select(Suppression.email_digest, Suppression.reason)
     newest_first = wanted.where(Suppression.email_digest.in_(digests)).order_by(Suppression.id.desc())
@@ -57,7 +57,7 @@ def among(session: Session, digests: Collection[bytes]) -> dict[bytes, str]:
     return {row.email_digest: row.reason for row in rows}
 
 
-def of_contact() -> ColumnElement[bool]:
+def is_suppressed() -> ColumnElement[bool]:
     """Return the SQL condition that the contact at hand is suppressed."""
     return exists().where(Suppression.email_digest == Contact.email_digest)
 

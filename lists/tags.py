@@ -8,13 +8,13 @@ from sqlalchemy import ForeignKey, String, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import Contact
-from lists.db import Base, Moment, count_changed, insert_or_nothing
+from lists.db import Base, Timestamp, count_changed, insert_or_nothing
 from lists.errors import BadInput
 
-LONGEST = 40
-MOST = 50  # on one contact
+MAX_LENGTH = 40
+MAX_TAGS = 50  # on one contact
 TAG = re.compile(r"[^\W_][\w-]*")
-PARTING = re.compile(r"[,;|]")
+SEPARATOR = re.compile(r"[,;|]")
 
 
 class Tag(Base):
@@ -23,15 +23,17 @@ class Tag(Base):
     __tablename__ = "tags"
 
     contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), primary_key=True)
-    tag: Mapped[str] = mapped_column(String(LONGEST), primary_key=True, index=True)
-    at: Mapped[Moment]
+    tag: Mapped[str] = mapped_column(String(MAX_LENGTH), primary_key=True, index=True)
+    at: Mapped[Timestamp]
 
 
 def parse(text: str) -> str:
     """Return a tag as it is kept: small letters, with - between words. Raises BadInput for what is none."""
     tag = "-".join(text.casefold().split())
-    if not TAG.fullmatch(tag) or len(tag) > LONGEST:
-        raise BadInput(f"“{text[:LONGEST]}” cannot be a tag: use letters, digits and -, up to {LONGEST}.")
+    if not TAG.fullmatch(tag) or len(tag) > MAX_LENGTH:
+        raise BadInput(
+            f"“{text[:MAX_LENGTH]}” cannot be a tag: use letters, digits and -, up to {MAX_LENGTH}."
+        )
     return tag
 
 
@@ -39,18 +41,18 @@ def parse_all(cell: str) -> Sequence[str]:
     """Return the tags in a cell, which are parted by commas, semicolons or bars; raises BadInput."""
     if not cell:
         return ()
-    found = sorted({parse(part) for part in PARTING.split(cell) if part.strip()})
-    if len(found) > MOST:
-        raise BadInput(f"These are more than {MOST} tags.")
+    found = sorted({parse(part) for part in SEPARATOR.split(cell) if part.strip()})
+    if len(found) > MAX_TAGS:
+        raise BadInput(f"These are more than {MAX_TAGS} tags.")
     return found
 
 
-def of_contact(session: Session, contact_id: int) -> Sequence[str]:
+def list_for_contact(session: Session, contact_id: int) -> Sequence[str]:
     """Return the tags of a contact, by name."""
-    return of_contacts(session, [contact_id]).get(contact_id, [])
+    return list_for_contacts(session, [contact_id]).get(contact_id, [])
 
 
-def of_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Sequence[str]]:
+def list_for_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Sequence[str]]:
     """Return the tags of each of these contacts who has any, by name."""
     found: dict[int, list[str]] = {}
     wanted = select(Tag.contact_id, Tag.tag).where(Tag.contact_id.in_(contact_ids))
@@ -59,24 +61,28 @@ def of_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Se
     return found
 
 
-def put(session: Session, found: Sequence[tuple[int, Sequence[str]]], *, now: datetime) -> int:
+def add_all(session: Session, tags_by_contact: Sequence[tuple[int, Sequence[str]]], *, now: datetime) -> int:
     """Put parsed tags on contacts; those that are there already stay. Returns how many are new."""
-    rows = [{"contact_id": contact_id, "tag": tag, "at": now} for contact_id, tags in found for tag in tags]
+    rows = [
+        {"contact_id": contact_id, "tag": tag, "at": now}
+        for contact_id, tags in tags_by_contact
+        for tag in tags
+    ]
     return insert_or_nothing(session, Tag, rows)
 
 
-def take(session: Session, contact_id: int, tag: str) -> bool:
+def remove(session: Session, contact_id: int, tag: str) -> bool:
     """Take a tag off a contact; False when it was not there."""
     return count_changed(session, delete(Tag).where(Tag.contact_id == contact_id, Tag.tag == tag)) == 1
 
 
-def with_tag(session: Session, tag: str, *, limit: int) -> Sequence[Contact]:
+def list_contacts(session: Session, tag: str, *, limit: int) -> Sequence[Contact]:
     """Return up to `limit` contacts with this tag, by address."""
     tagged = select(Contact).join(Tag, Tag.contact_id == Contact.id).where(Tag.tag == tag)
     return session.scalars(tagged.order_by(Contact.email_key).limit(limit)).all()
 
 
-def hand_over(session: Session, *, other: int, keep: int) -> None:
+def merge(session: Session, *, other: int, keep: int) -> None:
     """Give the tags of one contact to the one that it becomes part of."""
     has = select(Tag.tag).where(Tag.contact_id == keep)
     moved = update(Tag).where(Tag.contact_id == other, Tag.tag.not_in(has)).values(contact_id=keep)

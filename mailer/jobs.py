@@ -19,7 +19,14 @@ from lists.clock import Clock
 from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import Conflict, NotFound
-from lists.permission import LASTING, SENTENCES, Purpose, allowed, people, refusal
+from lists.permission import (
+    PERMANENT_REASONS,
+    SENTENCES,
+    Purpose,
+    is_allowed,
+    join_subscriptions,
+    refusal_reason,
+)
 from mailer.backup import departures_file
 from mailer.batches import PAUSE_SECONDS, write_in_batches
 from mailer.compose.editions import Editions
@@ -277,10 +284,14 @@ class Jobs:
     def _release_kind(self, session: Session, kind: str, purpose: Purpose, now: datetime) -> int:
         these = (OutboxRow.kind == kind) & (OutboxRow.list == purpose.list)
         # Asked for each held row: a list of everybody who may be written to takes seconds to make.
-        reader = select(Contact.id).select_from(people(purpose)).where(Contact.id == OutboxRow.contact_id)
-        may = reader.where(allowed(purpose, now=now)).exists()
+        reader = (
+            select(Contact.id)
+            .select_from(join_subscriptions(purpose))
+            .where(Contact.id == OutboxRow.contact_id)
+        )
+        may = reader.where(is_allowed(purpose, now=now)).exists()
         freed = outbox.requeue(session, these & may & OutboxRow.why.in_(sorted(SENTENCES)))
-        never = reader.where(refusal(purpose, now=now).in_(sorted(LASTING))).exists()
+        never = reader.where(refusal_reason(purpose, now=now).in_(sorted(PERMANENT_REASONS))).exists()
         gone = outbox.cancel(session, these & never & (OutboxRow.state == HELD), why=outbox.LEFT_WHILE_HELD)
         settle_all(session, self.sources, gone, now=now)
         return freed + len(gone)
@@ -358,7 +369,7 @@ class Jobs:
 
     def _make_searchable(self) -> int:
         limit = SEARCH_BATCH
-        return self._in_batches(lambda session: search.put(session, limit=limit), limit)
+        return self._in_batches(lambda session: search.update_index(session, limit=limit), limit)
 
     def _rescue(self) -> int:
         return self.rescue.settle_dead() + self.rescue.settle_overdue()
@@ -374,7 +385,7 @@ class Jobs:
         )
 
     def _empty_log(self) -> int:
-        self.database.empty_log()
+        self.database.truncate_wal()
         return 0
 
     def _warn_of_missing_resources(self) -> int:

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from lists import contacts
 from lists.addresses import MAX_LOCAL_OCTETS
-from lists.catalog import ABOUT_LENGTH, NAME_LENGTH, SPOKEN, TITLE_LENGTH
+from lists.catalog import ABOUT_LENGTH, LANGUAGE_NAMES, NAME_LENGTH, TITLE_LENGTH
 from lists.errors import BadInput
-from lists.permission import Reader
+from lists.permission import Recipient
 from mailer.compose import mime
 from mailer.compose.composer import Composer
 from mailer.compose.editions import Editions, add_greeting
@@ -136,10 +136,10 @@ class Preflight:
                         raise BadInput(said.why.removeprefix(held_messages.OUR_FAULT))
                     self._check_message(entry, reader, said, edition)
             except BadInput as fault:
-                raise BadInput(f"The {SPOKEN[language]} text cannot be sent. {fault}") from fault
+                raise BadInput(f"The {LANGUAGE_NAMES[language]} text cannot be sent. {fault}") from fault
 
     def _check_message(
-        self, entry: Entry, recipient: Reader, content: MessageContent, edition: Edition
+        self, entry: Entry, recipient: Recipient, content: MessageContent, edition: Edition
     ) -> None:
         fields = add_greeting(
             edition, recipient.language, self.composer.build_fields(entry, recipient, content)
@@ -180,10 +180,10 @@ def _sample_entry(kind: str, *, list: str, now: datetime, key: str) -> Entry:
     )
 
 
-def _sample_recipients(language: str, names: Sequence[str]) -> Iterator[Reader]:
+def _sample_recipients(language: str, names: Sequence[str]) -> Iterator[Recipient]:
     """Return made-up readers of a language, one of each name that somebody can have."""
     for number, name in enumerate(name for name in names if len(name) <= contacts.NAME_LENGTH):
-        yield Reader(
+        yield Recipient(
             id=CONTACT_ID,
             email=WIDE_ADDRESS if number % 2 else ADDRESS,
             name=name,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.testing import CliRunner
 
-from lists.errors import HouseError, StorageTrouble
+from lists.errors import MailerError, StorageError
 from mailer import cli
 from mailer.service import Service
 
@@ -41,8 +41,8 @@ def mailer(service: Service | None) -> Mailer:
             cli.root, [str(word) for word in words], obj=service, input=typed, standalone_mode=False
         )
         trouble = result.exception
-        if isinstance(trouble, HouseError):
-            status = cli.TRY_AGAIN if isinstance(trouble, StorageTrouble) else cli.CANNOT_BE_DONE
+        if isinstance(trouble, MailerError):
+            status = cli.TRY_AGAIN if isinstance(trouble, StorageError) else cli.CANNOT_BE_DONE
             return Ran(out=result.stdout, refusal=cli.told(trouble), status=status)
         if isinstance(trouble, click.Abort):
             return Ran(out=result.stdout, refusal="Stopped.", status=cli.STOPPED)

@@ -6,27 +6,27 @@ from datetime import datetime
 
 from lists import addresses, contacts, imports, subscriptions
 from lists.db import Database
-from lists.imports import Arrival
+from lists.imports import ListImport
 from lists.tables import column_mapping, importing, table_file
-from lists.tables.rows import Fate
-from lists.tables.staging import Stage
+from lists.tables.rows import RowResult
+from lists.tables.staging import StagingTable
 from tests.people import PEPPER
 
-Import = Callable[..., Sequence[Fate]]
+Import = Callable[..., Sequence[RowResult]]
 
 
-def staged(data: bytes) -> Stage:
+def staged(data: bytes) -> StagingTable:
     table = table_file.read(io.BytesIO(data))
-    stage = Stage()
-    importing.read(table, column_mapping.guess(table.columns), stage, pepper=PEPPER)
+    stage = StagingTable()
+    importing.stage_rows(table, column_mapping.guess(table.columns), stage, pepper=PEPPER)
     return stage
 
 
-def begun(database: Database, stage: Stage, *, list: str, now: datetime) -> Arrival:
+def begun(database: Database, stage: StagingTable, *, list: str, now: datetime) -> ListImport:
     with database.write() as session:
         arrival = imports.begin(session, list=list, fingerprint=b"the sheet", now=now)
     with database.read() as session:
-        importing.plan(session, stage, list=list, arrival_id=arrival.id)
+        importing.plan(session, stage, list=list, import_id=arrival.id)
     return arrival
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from lists import addresses, catalog, contacts, subscriptions
-from lists.catalog import OURS
+from lists.catalog import BUILT_IN_LISTS
 from lists.contacts import LANGUAGES
 from lists.directory import Application
 from mailer.compose import source
@@ -101,7 +101,7 @@ class Mailroom:
                 name,
                 title={"en": f"The list {name}", "es": f"La lista {name}"},
                 about={"en": "One letter a month.", "es": "Una carta al mes."},
-                letter=letter if name == OWN_LETTER else {},
+                confirmation_message=letter if name == OWN_LETTER else {},
                 now=self.clock.now(),
                 actor="staff",
             )
@@ -112,14 +112,14 @@ class Mailroom:
             ana = self._on(session, "ana", language, list="organizers")
             for name in ("interest", *self.lists):
                 self._on(session, "ben", language, list=name)
-            for name in (*OURS, *self.lists):
+            for name in (*BUILT_IN_LISTS, *self.lists):
                 said = FRIENDS if name == "organizers" else None
                 self._ask(session, f"dora.{name}", language, list=name, application=said)
                 self._ask(session, "ben", language, list=name)
             self._sign_up(session, language)
             self._move(session, self._on(session, "gus", language, list="interest"), language)
             self.service.confirmations.send_access_link(session, ana.id, now=self.clock.now())
-        for name in (*OURS, *self.lists) if language == "en" else ():
+        for name in (*BUILT_IN_LISTS, *self.lists) if language == "en" else ():
             self._write_to(name)
 
     def _on(self, session: Session, who: str, language: str, *, list: str) -> Person:

@@ -39,7 +39,7 @@ def here(service: Service, email: str = NEW) -> Contact:
 
 def states(service: Service, email: str = NEW) -> dict[str, str]:
     with service.database.read() as session:
-        found = subscriptions.of_contact(session, here(service, email).id)
+        found = subscriptions.list_for_contact(session, here(service, email).id)
         return {each.list: each.state for each in found}
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from lists.errors import HouseError
+from lists.errors import MailerError
 from mailer.backup.encryption import Sealer
 from mailer.processes import restoring
 
@@ -67,7 +67,7 @@ class Folder:
     parts: Parts
     restore: Callable[..., restoring.Restored]
 
-    def refused(self, kind: type[HouseError], *, match: str, passphrase: bytes = PASSPHRASE) -> None:
+    def refused(self, kind: type[MailerError], *, match: str, passphrase: bytes = PASSPHRASE) -> None:
         before = content(self.home)
         with pytest.raises(kind, match=match):
             self.restore(passphrase)

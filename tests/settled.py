@@ -38,7 +38,7 @@ CLERGY: dict[str, Any] = {
         "en": "One letter a month for those who lead prayer, and an invitation to meet twice a year.",
         "es": "Una carta al mes para quienes guían la oración, y una invitación a reunirse dos veces al año.",
     },
-    "letter": {},
+    "confirmation_message": {},
 }
 
 

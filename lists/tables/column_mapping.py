@@ -12,7 +12,7 @@ from functools import cached_property
 
 from lists.errors import BadInput
 from lists.tables import headings, tools
-from lists.tables.tools import BLOCKED, BOUNCES, COMPLAINED, GONE, UNCONFIRMED, Tool
+from lists.tables.tools import BLOCKED, BOUNCING, COMPLAINED, UNCONFIRMED, UNSUBSCRIBED, ExportTool
 
 # What a column can be. “since” may be many columns: the other tool's own evidence of the consent.
 FIELDS: Mapping[str, str] = {
@@ -36,77 +36,79 @@ FIELDS: Mapping[str, str] = {
     "tags": "tags",  # only when somebody says so, as with the last name
 }
 # Fields that say whether somebody wants mail → why those who do not are passed over.
-YES_WANTED: Mapping[str, str] = {
+YES_REQUIRED: Mapping[str, str] = {
     "agreed": "did not tick that they agree",
-    "subscribed": GONE,
+    "subscribed": UNSUBSCRIBED,
     "confirmed": UNCONFIRMED,
 }
 YES_REFUSES: Mapping[str, str] = {
-    "refused": GONE,
-    "bounced": BOUNCES,
+    "refused": UNSUBSCRIBED,
+    "bounced": BOUNCING,
     "complained": COMPLAINED,
     "blocked": BLOCKED,
 }
-ANYTHING_REFUSES: Mapping[str, str] = {"left": GONE, "cleaned": BOUNCES}
-ABOUT_MAIL = frozenset({"state", *YES_WANTED, *YES_REFUSES, *ANYTHING_REFUSES})
-MANY = ABOUT_MAIL | {"since"}
+ANY_VALUE_REFUSES: Mapping[str, str] = {"left": UNSUBSCRIBED, "cleaned": BOUNCING}
+MAIL_STATUS_FIELDS = frozenset({"state", *YES_REQUIRED, *YES_REFUSES, *ANY_VALUE_REFUSES})
+REPEATABLE_FIELDS = MAIL_STATUS_FIELDS | {"since"}
 SHOWN_COLUMNS = 10
-NUMBERED = re.compile(r"#([1-9][0-9]{0,3})")  # the third column is #3
-PLAINLY = re.compile(r"[^\W_][^\"$`\\!…\n]{0,79}")  # a heading that can be typed between quotation marks
-REASONS = ("refused: line", "refused: why")  # what our own file of refused rows has more
+COLUMN_NUMBER = re.compile(r"#([1-9][0-9]{0,3})")  # the third column is #3
+QUOTABLE_HEADING = re.compile(
+    r"[^\W_][^\"$`\\!…\n]{0,79}"
+)  # a heading that can be typed between quotation marks
+REFUSAL_COLUMNS = ("refused: line", "refused: why")  # what our own file of refused rows has more
 
 
-def _named_so(field: str, *lines: str) -> dict[str, str]:
-    return {headings.key(name): field for line in lines for name in line.split("|")}
+def _map_headings(field_name: str, *lines: str) -> dict[str, str]:
+    return {headings.make_key(name): field_name for line in lines for name in line.split("|")}
 
 
-# Names of columns in files of nobody's in particular, as `headings.key` makes them.
-USUAL: Mapping[str, str] = {
-    **_named_so(
+# Names of columns in files of nobody's in particular, as `headings.make_key` makes them.
+COMMON_HEADINGS: Mapping[str, str] = {
+    **_map_headings(
         "email",
         "email|email address|mail|correo|correo electronico|direccion de correo|e mail adresse",
         "direccion de correo electronico|direccion de email|correo e|adresse e mail|courriel",
         "adresse email|adresse de messagerie|endereco de email|indirizzo email|emailadresse",
         "e mail 1 value|primary email|email principal|endereco de e mail|e post|adres e mail",
     ),
-    **_named_so(
+    **_map_headings(
         "name",
         "name|full name|nombre|nombre completo|nombre y apellido|nombre y apellidos",
     ),
-    **_named_so(
+    **_map_headings(
         "first_name",
         "first name|given name|fname|nombre de pila|primer nombre|prenom|vorname|primeiro nome",
     ),
-    **_named_so(
+    **_map_headings(
         "language",
         "language|lang|preferred language|idioma|lengua",
     ),
-    **_named_so(
+    **_map_headings(
         "zip",
         "zip|zip code|postal code|zip postal code|codigo postal|cp|zip postal",
     ),
-    **_named_so(
+    **_map_headings(
         "agreed",
         "agree|agreed|i agree|de acuerdo|acepto|acepta|consent|consented|consentimiento|email consent",
         "marketing consent|gdpr consent|consent to email|permission|email permission|opt in|opted in",
         "email opt in|email opted in|accepts marketing|accepts email marketing",
     ),
-    **_named_so(
+    **_map_headings(
         "subscribed",
         "subscribed|is subscribed|email subscribed|subscribed to emails|suscrito|suscrita|active",
         "is active|activo|activa|abonne|aktiv|actif|ativo|attivo|subscribed to newsletter",
     ),
-    **_named_so(
+    **_map_headings(
         "confirmed",
         "confirmed|is confirmed|email confirmed|double opt in|confirmado|confirmada",
     ),
-    **_named_so(
+    **_map_headings(
         "state",
         "status|subscription status|email status|subscriber status|email subscription status",
         "email permission status|email marketing status|marketing status|member status|contact status",
         "estatus|estado de suscripcion|estado de la suscripcion|statut|list status|mailing status",
     ),
-    **_named_so(
+    **_map_headings(
         "refused",
         "do not email|dont email|do not e mail|do not contact|do not send|no email|no emails|dnc",
         "opt out|opted out|email opt out|email opted out|has opted out of email|is opt out|optout",
@@ -119,31 +121,31 @@ USUAL: Mapping[str, str] = {
         "no enviar correos|desabonne|desinscrit|abgemeldet|descadastrado|disiscritto|no enviar correo",
         "fecha baja",
     ),
-    **_named_so(
+    **_map_headings(
         "blocked",
         "blacklisted|blocklisted|blacklist|blocklist|email blacklisted|is blacklisted|suppressed",
         "is blocked|is suppressed|lista negra|bloqueado|bloqueada",
     ),
-    **_named_so(
+    **_map_headings(
         "bounced",
         "bounced|bounce|bounces|is bounced|hard bounce|hard bounced|hard bounces|bounce count|on hold",
         "bounced at|bounce date|email bounced date|email bounced|number of bounces|email is bad",
         "email1 is bad|rebotado|rebotada|rebote|rebotes|invalid email",
     ),
-    **_named_so(
+    **_map_headings(
         "cleaned",
         "bounce reason|email bounced reason|email hard bounce reason|hard bounce reason|bounce type",
     ),
-    **_named_so(
+    **_map_headings(
         "left",
         "unsubscribe reason|unsubscribed reason|opt out reason|reason for unsubscribing",
         "motivo de baja",
     ),
-    **_named_so(
+    **_map_headings(
         "complained",
         "complained|spam|spam complaint|complaint|complaints|marked as spam|complained at|queja",
     ),
-    **_named_so(
+    **_map_headings(
         "since",
         "subscribed at|subscribed on|subscribe date|subscription date|date subscribed|opt in date",
         "opt in time|optin time|opted in at|opt in at|confirm time|fecha de suscripcion|consent date",
@@ -151,52 +153,52 @@ USUAL: Mapping[str, str] = {
     ),
 }
 # Names that the address may have where no column has a better one.
-MAYBE_EMAIL = _named_so("email", "subscriber|username|user name|nombre de usuario")
+FALLBACK_EMAIL_HEADINGS = _map_headings("email", "subscriber|username|user name|nombre de usuario")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
+class ColumnMapping:
     """What each column is, by its place; "" for what is not read. `tool` is who made the file, or "".
 
-    `own` are the fields that staff defined (name → title); `waived` the places of columns of which staff said
-    that they do not tell who wants mail, and `mapped` of those of which they said what they are; `silent` are
-    columns of which the tool is known to tell nothing about mail; `unnamed`: only the name of such a file
+    `custom_fields` are the fields that staff defined (name → title); `waived_indexes` the places of columns of which staff said
+    that they do not tell who wants mail, and `mapped_indexes` of those of which they said what they are; `silent_indexes` are
+    columns of which the tool is known to tell nothing about mail; `lacks_telling_name`: only the name of such a file
     says whom it holds, and this one's does not.
     """
 
     tool: str
     columns: Sequence[str]
     fields: Sequence[str]
-    whole_file: str = ""
-    unnamed: bool = False
-    waived: Collection[int] = frozenset()
-    mapped: Collection[int] = frozenset()
-    silent: Collection[int] = frozenset()
-    own: Mapping[str, str] = field(default_factory=dict)
+    file_refusal: str = ""
+    lacks_telling_name: bool = False
+    waived_indexes: Collection[int] = frozenset()
+    mapped_indexes: Collection[int] = frozenset()
+    silent_indexes: Collection[int] = frozenset()
+    custom_fields: Mapping[str, str] = field(default_factory=dict)
 
     def label(self, name: str) -> str:
         """Return what a field is called in a sentence."""
         return FIELDS.get(name, f"the field {name}")
 
-    def place(self, name: str) -> int | None:
+    def find_index(self, name: str) -> int | None:
         """Return where the column for a field stands, or None."""
-        return self._first.get(name)
+        return self._first_index.get(name)
 
     @cached_property
-    def _first(self) -> Mapping[str, int]:
+    def _first_index(self) -> Mapping[str, int]:
         return {found: place for place, found in reversed([*enumerate(self.fields)])}
 
-    def places(self, name: str) -> Sequence[int]:
+    def find_indexes(self, name: str) -> Sequence[int]:
         """Return every place whose column is for a field."""
         return [place for place, found in enumerate(self.fields) if found == name]
 
     @cached_property
-    def about_mail(self) -> Sequence[tuple[int, str]]:
+    def mail_status_columns(self) -> Sequence[tuple[int, str]]:
         """Where the columns stand that say whether somebody wants mail, each with its field."""
-        return [(place, found) for place, found in enumerate(self.fields) if found in ABOUT_MAIL]
+        return [(place, found) for place, found in enumerate(self.fields) if found in MAIL_STATUS_FIELDS]
 
     @property
-    def unread(self) -> Sequence[str]:
+    def unread_names(self) -> Sequence[str]:
         """The names of the columns that are not read."""
         return [name for name, found in zip(self.columns, self.fields, strict=True) if name and not found]
 
@@ -205,115 +207,139 @@ def guess(
     columns: Sequence[str],
     *,
     file_name: str = "",
-    said: Mapping[str, str] | None = None,
-    ignored: Collection[str] = (),
-    own: Mapping[str, str] | None = None,
-) -> Columns:
-    """Return what each column is, from its name, or as `said` (column → field, "" for not read).
+    corrections: Mapping[str, str] | None = None,
+    ignored_columns: Collection[str] = (),
+    custom_fields: Mapping[str, str] | None = None,
+) -> ColumnMapping:
+    """Return what each column is, from its name, or as `corrections` (column → field, "" for not read).
 
-    `ignored` are columns that do not say who wants mail, whatever they look like. `own` are the fields that
+    `ignored_columns` are columns that do not say who wants mail, whatever they look like. `custom_fields` are the fields that
     staff defined, name → title; in another tool's file a column is one only when that is said. Raises
-    BadInput when the address has no column, when two columns would be the same, and for a `said` or
-    `ignored` that names no column or no field.
+    BadInput when the address has no column, when two columns would be the same, and for `corrections` or
+    `ignored_columns` that names no column or no field.
     """
-    keys = [headings.key(name) for name in columns]
-    tool = tools.known(frozenset(keys))
-    fields = _guessed(keys, tool, own or {})
+    keys = [headings.make_key(name) for name in columns]
+    tool = tools.detect(frozenset(keys))
+    fields = _guess_fields(keys, tool, custom_fields or {})
     waived: set[int] = set()
     mapped: set[int] = set()
-    for column, meant in (said or {}).items():
+    for column, meant in (corrections or {}).items():
         before = fields
-        fields, places = _corrected(columns, fields, column=column, meant=meant, own=own or {})
+        fields, places = _apply_correction(
+            columns, fields, column=column, field_name=meant, custom_fields=custom_fields or {}
+        )
         # That a second column is not the address says nothing yet about what it tells of mail.
-        looked_at = {place for place in places if before[place] in ("", *ABOUT_MAIL)}
+        looked_at = {place for place in places if before[place] in ("", *MAIL_STATUS_FIELDS)}
         mapped |= places if meant else set()
         waived |= looked_at if not meant else set()
-    for column in ignored:
-        places = _places(columns, column)
+    for column in ignored_columns:
+        places = _find_indexes(columns, column)
         waived |= places
         fields = [
-            "" if place in places and found in ABOUT_MAIL else found for place, found in enumerate(fields)
+            "" if place in places and found in MAIL_STATUS_FIELDS else found
+            for place, found in enumerate(fields)
         ]
-    if tool and tool.first and fields and "email" not in fields and not fields[0]:
+    if tool and tool.first_is_email and fields and "email" not in fields and not fields[0]:
         fields[0] = "email"
     _check(columns, fields)
-    whole, unnamed = _whole(tool, file_name)
-    nothing = {headings.key(name) for name in REASONS}
-    nothing |= {key for key, found in (_of(tool) if tool else {}).items() if not found}
+    whole, unnamed = _find_file_refusal(tool, file_name)
+    nothing = {headings.make_key(name) for name in REFUSAL_COLUMNS}
+    nothing |= {key for key, found in (_tool_headings(tool) if tool else {}).items() if not found}
     silent = {place for place, key in enumerate(keys) if key in nothing and not fields[place]}
-    return Columns(
+    return ColumnMapping(
         tool=tool.name if tool else "",
         columns=columns,
         fields=fields,
-        whole_file=whole,
-        unnamed=unnamed,
-        waived=waived,
-        mapped=mapped,
-        silent=silent,
-        own=own or {},
+        file_refusal=whole,
+        lacks_telling_name=unnamed,
+        waived_indexes=waived,
+        mapped_indexes=mapped,
+        silent_indexes=silent,
+        custom_fields=custom_fields or {},
     )
 
 
-def _guessed(keys: Sequence[str], tool: Tool | None, own: Mapping[str, str]) -> list[str]:
-    mine = {headings.key(text): name for name, title in own.items() for text in (name, title)}
+def _guess_fields(
+    keys: Sequence[str], tool: ExportTool | None, custom_fields: Mapping[str, str]
+) -> list[str]:
+    mine = {headings.make_key(text): name for name, title in custom_fields.items() for text in (name, title)}
     theirs = tool is not None and tool.name != tools.OWN_EXPORT
-    known = {**({} if theirs else mine), **EVERYWHERE, **USUAL, **(_of(tool) if tool else {})}
+    known = {
+        **({} if theirs else mine),
+        **TOOL_HEADINGS,
+        **COMMON_HEADINGS,
+        **(_tool_headings(tool) if tool else {}),
+    }
     fields = [known.get(key, "") for key in keys]
     if "email" not in fields:
-        fields = [found or MAYBE_EMAIL.get(key, "") for key, found in zip(keys, fields, strict=True)]
+        fields = [
+            found or FALLBACK_EMAIL_HEADINGS.get(key, "") for key, found in zip(keys, fields, strict=True)
+        ]
     return fields
 
 
-def _of(tool: Tool) -> Mapping[str, str]:
-    return {headings.key(name): found for name, found in tool.fields.items()}
+def _tool_headings(tool: ExportTool) -> Mapping[str, str]:
+    return {headings.make_key(name): found for name, found in tool.fields.items()}
 
 
 # What keeps people out in the export of one tool does so in a file that only looks like none; but “disabled”
 # is said of people, too.
-EVERYWHERE: Mapping[str, str] = {
+TOOL_HEADINGS: Mapping[str, str] = {
     key: found
     for tool in tools.TOOLS
-    for key, found in _of(tool).items()
-    if found in ABOUT_MAIL and key != "disabled"
+    for key, found in _tool_headings(tool).items()
+    if found in MAIL_STATUS_FIELDS and key != "disabled"
 }
 
 
-def _whole(tool: Tool | None, file_name: str) -> tuple[str, bool]:
+def _find_file_refusal(tool: ExportTool | None, file_name: str) -> tuple[str, bool]:
     """Return why all people of a file are passed over, by its name, and whether the name lacks that."""
-    if tool is None or not tool.files:
+    if tool is None or not tool.file_name_words:
         return "", False
-    words = f" {headings.plain(file_name)} "
-    found = [why for word, why in tool.files.items() if f" {word} " in words]
-    return next((why for why in found if why), ""), tool.needs_name and not found
+    words = f" {headings.normalize(file_name)} "
+    found = [why for word, why in tool.file_name_words.items() if f" {word} " in words]
+    return next((why for why in found if why), ""), tool.needs_telling_name and not found
 
 
-def said_as(columns: Sequence[str], place: int) -> str:
+def format_reference(columns: Sequence[str], index: int) -> str:
     """Return how people name a column in a command: by its heading, or by its number where that is better."""
-    name = columns[place]
+    name = columns[index]
     plainly = (
-        PLAINLY.fullmatch(name) and [headings.key(each) for each in columns].count(headings.key(name)) == 1
+        QUOTABLE_HEADING.fullmatch(name)
+        and [headings.make_key(each) for each in columns].count(headings.make_key(name)) == 1
     )
-    return name if plainly else f"#{place + 1}"
+    return name if plainly else f"#{index + 1}"
 
 
-def _places(columns: Sequence[str], column: str) -> set[int]:
-    wanted = headings.key(column)
-    places = {place for place, name in enumerate(columns) if headings.key(name) == wanted and wanted}
-    if not places and (number := NUMBERED.fullmatch(column)) and int(number[1]) <= len(columns):
+def _find_indexes(columns: Sequence[str], column: str) -> set[int]:
+    wanted = headings.make_key(column)
+    places = {place for place, name in enumerate(columns) if headings.make_key(name) == wanted and wanted}
+    if not places and (number := COLUMN_NUMBER.fullmatch(column)) and int(number[1]) <= len(columns):
         places = {int(number[1]) - 1}
     if not places:
-        raise BadInput(f"The file has no column “{column}”. It has {_named(columns)}.")
+        raise BadInput(f"The file has no column “{column}”. It has {_quote_names(columns)}.")
     return places
 
 
-def _corrected(
-    columns: Sequence[str], fields: Sequence[str], *, column: str, meant: str, own: Mapping[str, str]
+def _apply_correction(
+    columns: Sequence[str],
+    fields: Sequence[str],
+    *,
+    column: str,
+    field_name: str,
+    custom_fields: Mapping[str, str],
 ) -> tuple[list[str], set[int]]:
-    if meant and meant not in FIELDS and meant not in own:
-        raise BadInput(f"“{meant}” is nothing a column can be. These are: {', '.join([*FIELDS, *own])}.")
-    places = _places(columns, column)
+    if field_name and field_name not in FIELDS and field_name not in custom_fields:
+        raise BadInput(
+            f"“{field_name}” is nothing a column can be. These are: {', '.join([*FIELDS, *custom_fields])}."
+        )
+    places = _find_indexes(columns, column)
     changed = [
-        meant if place in places else "" if found == meant and meant not in MANY else found
+        field_name
+        if place in places
+        else ""
+        if found == field_name and field_name not in REPEATABLE_FIELDS
+        else found
         for place, found in enumerate(fields)
     ]
     return changed, places
@@ -322,19 +348,19 @@ def _corrected(
 def _check(columns: Sequence[str], fields: Sequence[str]) -> None:
     for name in dict.fromkeys(found for found in fields if found):
         places = [place for place, found in enumerate(fields) if found == name]
-        if len(places) > 1 and name not in MANY:
+        if len(places) > 1 and name not in REPEATABLE_FIELDS:
             raise BadInput(
-                f"{_named([columns[place] for place in places])} would each be {FIELDS.get(name, name)}. Keep"
-                f' one of them: --map "{said_as(columns, places[-1])}=" leaves one out.'
+                f"{_quote_names([columns[place] for place in places])} would each be {FIELDS.get(name, name)}. Keep"
+                f' one of them: --map "{format_reference(columns, places[-1])}=" leaves one out.'
             )
     if "email" not in fields:
         raise BadInput(
             "The first line must name the columns, and none is known as the address."
-            f" It has {_named(columns)}."
+            f" It has {_quote_names(columns)}."
             ' Say which it is: --map "Contact=email".'
         )
 
 
-def _named(columns: Sequence[str]) -> str:
+def _quote_names(columns: Sequence[str]) -> str:
     found = [f"“{name[:60]}”" for name in columns if name.strip()]
     return ", ".join(found[:SHOWN_COLUMNS]) or "no names"

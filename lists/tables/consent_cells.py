@@ -14,14 +14,14 @@ from typing import Literal
 
 from lists.tables import headings
 
-Answer = Literal["yes", "no", "nothing", "unknown"]
+CellAnswer = Literal["yes", "no", "nothing", "unknown"]
 
 
-def _listed(*lines: str) -> frozenset[str]:
+def _split_phrases(*lines: str) -> frozenset[str]:
     return frozenset(each.strip() for line in lines for each in line.split("|"))
 
 
-YES = _listed(
+YES = _split_phrases(
     "yes|y|yep|yeah|true|t|1|1 0|on|x",
     "agree|agreed|i agree|accept|accepted|i accept|consent|consented|i consent",
     "opt in|opted in|optin|granted|checked|ticked|yes please|yes i agree|sure",
@@ -34,11 +34,11 @@ YES = _listed(
     "waar|akkoord|wi|dako|tak|prawda|da|da soglasen",
 )
 # A no that is no more than the contrary of a yes, as a box has it.
-PLAIN_NO = _listed(
+PLAIN_NO = _split_phrases(
     "no|n|nope|nah|false|f|0|0 0|00|off|unchecked|unticked|contactable",
     "falso|faux|falsch|nein|non|nao|nee|onwaar|nie|falsz|net|nyet|nej",
 )
-NO = PLAIN_NO | _listed(
+NO = PLAIN_NO | _split_phrases(
     "never|not|decline|declined|disagree|i disagree|refuse|refused|denied|deny|rejected|opt out|opted out",
     "optout|do not|dont|don t|i do not|i dont|i don t|i do not agree|i dont agree|i don t agree|not agreed",
     "i do not consent|i do not accept|i dont accept|not now|no thanks|no thank you|unsubscribed|unsubscribe",
@@ -47,26 +47,28 @@ NO = PLAIN_NO | _listed(
     "nicht einverstanden|ich stimme nicht zu|abgelehnt|nao aceito|nao concordo|nunca|rifiuto|non accetto",
     "non acconsento|niet akkoord",
 )
-NOTHING = _listed("|n a|na|none|null|nil|nothing|ninguno|ninguna|nada|empty|blank|undefined|nan")
+NO_ANSWER = _split_phrases("|n a|na|none|null|nil|nothing|ninguno|ninguna|nada|empty|blank|undefined|nan")
 DASHES = frozenset("-–—−.·")
 TICKS = frozenset("✓✔☑✅🗸🗹")
 CROSSES = frozenset("✗✘❌✖❎🗙☒")
 EMPTY_BOXES = frozenset("☐⬜◻□❏❑⬛◼")
 BOXES = {"[x]": "yes", "(x)": "yes", "[]": "no", "()": "no"}
-BESIDE = dict.fromkeys(map(ord, "\ufe0e\ufe0f\u200b\u2060\ufeff"))  # variation selectors, invisible spaces
-AROUND = " \t\r\n\u00a0.,;:!'\"’”“*"  # what may stand beside a word without changing what it says
+INVISIBLE_SIGNS = dict.fromkeys(
+    map(ord, "\ufe0e\ufe0f\u200b\u2060\ufeff")
+)  # variation selectors, invisible spaces
+SURROUNDING_SIGNS = " \t\r\n\u00a0.,;:!'\"’”“*"  # what may stand beside a word without changing what it says
 PLAIN_SIGNS = TICKS | frozenset(" ',’-_.\t\r\n\u00a0")
-TURNS = CROSSES | EMPTY_BOXES | frozenset("?¿")
+UNCERTAIN_SIGNS = CROSSES | EMPTY_BOXES | frozenset("?¿")
 
 # How the sentence of an option begins with which somebody agrees. “Si” without its accent is also “if”.
-AGREES = re.compile(
+AGREEMENT = re.compile(
     r"(yes\b|sí\b|si,|i (agree|accept|consent|authori[sz]e)\b|i (want|would like) to (receive|get|join"
     r"|hear|subscribe)\b|(yo )?(acepto|autorizo|consiento)\b|(estoy )?de acuerdo\b|doy mi (consentimiento"
     r"|permiso)\b|(quiero|deseo) (recibir|unirme|suscribirme|participar)\b)",
     re.IGNORECASE,
 )
 # With one of these words a sentence may say the contrary, or a yes that holds only sometimes.
-DOUBTS = frozenset(
+DOUBT_WORDS = frozenset(
     """no not non none nope nor neither never cannot cant dont doesnt didnt wont wouldnt shouldnt isnt
     arent wasnt havent hasnt nothing nobody zero without unless except but if only maybe perhaps
     later until depends however decline declines declined deny denied refuse refuses refused
@@ -76,51 +78,55 @@ DOUBTS = frozenset(
     cancelar baja salir dejar fuera menos ne n pas jamais sans sauf mais nicht nie kein keine keinen
     ohne aber nur nein nao nem sem mas senza mai ma niet geen""".split()  # noqa: SIM905
 )
-SHORTENED = re.compile(r"n t\b")  # “don’t”, once its sign is gone
+CONTRACTION = re.compile(r"n t\b")  # “don’t”, once its sign is gone
 
 
-def answer(text: str, *, yes_means: Collection[str] = frozenset()) -> Answer:
-    """Return what a cell says; `yes_means` are texts, as `headings.plain` makes them, that count as yes."""
-    return "yes" if yes_means and headings.plain(text) in yes_means else _answer(text)
+def parse_answer(text: str, *, yes_means: Collection[str] = frozenset()) -> CellAnswer:
+    """Return what a cell says; `yes_means` are texts, as `headings.normalize` makes them, that count as yes."""
+    return "yes" if yes_means and headings.normalize(text) in yes_means else _parse_answer(text)
 
 
-def boolean(text: str) -> Answer:
+def parse_boolean(text: str) -> CellAnswer:
     """Return what a box says where a yes is a refusal: a no must be no more than the contrary of a yes."""
-    said = _answer(text)
+    said = _parse_answer(text)
     if said != "no":
         return said
-    signs = text.translate(BESIDE).strip()
-    plainly = headings.plain(text) in PLAIN_NO or signs in BOXES or EMPTY_BOXES.issuperset(signs)
+    signs = text.translate(INVISIBLE_SIGNS).strip()
+    plainly = headings.normalize(text) in PLAIN_NO or signs in BOXES or EMPTY_BOXES.issuperset(signs)
     return "no" if plainly else "unknown"
 
 
-@lru_cache(maxsize=headings.KEPT)
-def _answer(text: str) -> Answer:
-    signs = text.translate(BESIDE).strip()
-    words = headings.plain(signs)
+@lru_cache(maxsize=headings.CACHE_SIZE)
+def _parse_answer(text: str) -> CellAnswer:
+    signs = text.translate(INVISIBLE_SIGNS).strip()
+    words = headings.normalize(signs)
     if not words:
-        return _drawn("".join(signs.split()))
-    core = signs.strip(AROUND)
-    said: Answer = "no" if words in NO else "nothing" if words in NOTHING else "unknown"
-    if said == "unknown" and (words in YES or _agrees(core, words)):
+        return _parse_signs("".join(signs.split()))
+    core = signs.strip(SURROUNDING_SIGNS)
+    said: CellAnswer = "no" if words in NO else "nothing" if words in NO_ANSWER else "unknown"
+    if said == "unknown" and (words in YES or _is_agreement(core, words)):
         said = "yes"
     if signs.casefold() in BOXES:
         return "yes"
     # “☐ Yes” is a box beside a yes, “-1” no 1, “yes?” no yes, and “¹” is a note and no 1.
     odd = any(
-        sign in TURNS or (words in YES and sign not in PLAIN_SIGNS) for sign in core if not sign.isalnum()
+        sign in UNCERTAIN_SIGNS or (words in YES and sign not in PLAIN_SIGNS)
+        for sign in core
+        if not sign.isalnum()
     )
-    unsure = odd or signs.startswith(("!", "-")) or unicodedata.normalize("NFKC", core) != _composed(core)
+    unsure = (
+        odd or signs.startswith(("!", "-")) or unicodedata.normalize("NFKC", core) != _compose_unicode(core)
+    )
     return "unknown" if said == "yes" and unsure else said
 
 
-def holds_doubt(text: str) -> bool:
+def has_doubt_word(text: str) -> bool:
     """Tell whether a text holds a word that may turn a yes around: nobody is led to declare it a yes."""
-    words = headings.plain(text)
-    return SHORTENED.search(words) is not None or not DOUBTS.isdisjoint(words.split())
+    words = headings.normalize(text)
+    return CONTRACTION.search(words) is not None or not DOUBT_WORDS.isdisjoint(words.split())
 
 
-def _drawn(signs: str) -> Answer:
+def _parse_signs(signs: str) -> CellAnswer:
     """Return what a cell without any letter or digit says."""
     if DASHES.issuperset(signs):
         return "nothing"  # so that of a cell with nothing in it, too
@@ -131,14 +137,14 @@ def _drawn(signs: str) -> Answer:
     return "no" if (CROSSES | EMPTY_BOXES).issuperset(signs) else "unknown"
 
 
-def _agrees(core: str, words: str) -> bool:
+def _is_agreement(core: str, words: str) -> bool:
     """Tell whether a sentence begins as an agreement does, and says nothing that could turn it around."""
-    begun = AGREES.match(" ".join(_composed(core).split()))
-    if begun is None or SHORTENED.search(words):
+    begun = AGREEMENT.match(" ".join(_compose_unicode(core).split()))
+    if begun is None or CONTRACTION.search(words):
         return False
-    rest = headings.plain(" ".join(_composed(core).split())[begun.end() :])
-    return DOUBTS.isdisjoint(rest.split())
+    rest = headings.normalize(" ".join(_compose_unicode(core).split())[begun.end() :])
+    return DOUBT_WORDS.isdisjoint(rest.split())
 
 
-def _composed(text: str) -> str:
+def _compose_unicode(text: str) -> str:
     return unicodedata.normalize("NFC", text)

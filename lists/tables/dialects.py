@@ -15,11 +15,11 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from lists.errors import BadInput
-from lists.tables.encodings import Encoding
+from lists.tables.encodings import TextEncoding
 
 SEPARATORS: Mapping[str, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 SAMPLE_RECORDS = 50
-LONGEST_LINE = 1_000_000  # characters
+MAX_LINE = 1_000_000  # characters
 SAMPLE_CHARACTERS = 200_000
 
 # Quoting kinds, each as the csv module wants it.
@@ -28,47 +28,49 @@ QUOTING: Mapping[str, Mapping[str, Any]] = {
     "double quotes and backslashes": {"quotechar": '"', "doublequote": False, "escapechar": "\\"},
     "single quotes": {"quotechar": "'", "doublequote": True},
 }
-HINT = re.compile(r"sep=([,;\t|])\r?\n?", re.IGNORECASE)  # a first line that Excel writes and reads
+SEPARATOR_LINE = re.compile(r"sep=([,;\t|])\r?\n?", re.IGNORECASE)  # a first line that Excel writes and reads
 Record = tuple[int, list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dialect:
+class CsvDialect:
     """How cells are parted and quoted: names of SEPARATORS and QUOTING."""
 
     separator: str
     quoting: str
 
 
-def find(file: BinaryIO, encoding: Encoding, *, said: str = "") -> Dialect:
-    """Return the dialect of a file; `said` is one of SEPARATORS, or "" to be told by the file.
+def detect(file: BinaryIO, encoding: TextEncoding, *, separator_name: str = "") -> CsvDialect:
+    """Return the dialect of a file; `separator_name` is one of SEPARATORS, or "" to be told by the file.
 
-    A file of one column has no separator and counts as comma-separated. Raises BadInput for a `said` that is
+    A file of one column has no separator and counts as comma-separated. Raises BadInput for a `separator_name` that is
     none, and for a file without anything in it.
     """
-    if said and said not in SEPARATORS:
-        raise BadInput(f"“{said}” is not a separator read here. These are: {', '.join(SEPARATORS)}.")
-    sample = "".join(islice(lines(file, encoding, most=SAMPLE_CHARACTERS), SAMPLE_RECORDS * 4))
+    if separator_name and separator_name not in SEPARATORS:
+        raise BadInput(
+            f"“{separator_name}” is not a separator read here. These are: {', '.join(SEPARATORS)}."
+        )
+    sample = "".join(islice(read_lines(file, encoding, limit=SAMPLE_CHARACTERS), SAMPLE_RECORDS * 4))
     if not sample.strip():
         raise BadInput("The file is empty. Its first line must name the columns, one of them “email”.")
-    if not said and (hint := HINT.match(sample)):
-        said = next(name for name, separator in SEPARATORS.items() if separator == hint[1])
+    if not separator_name and (hint := SEPARATOR_LINE.match(sample)):
+        separator_name = next(name for name, separator in SEPARATORS.items() if separator == hint[1])
     tried = [
-        (_agreement(sample, Dialect(separator=separator, quoting=quoting)), separator, quoting)
-        for separator in ([said] if said else SEPARATORS)
-        for quoting in EVIDENCE
+        (_score_dialect(sample, CsvDialect(separator=separator, quoting=quoting)), separator, quoting)
+        for separator in ([separator_name] if separator_name else SEPARATORS)
+        for quoting in QUOTING_EVIDENCE
     ]
     _, separator, quoting = max(tried, key=lambda each: each[0])  # of equals the first
-    return Dialect(separator=separator, quoting=quoting)
+    return CsvDialect(separator=separator, quoting=quoting)
 
 
-def records(file: BinaryIO, encoding: Encoding, dialect: Dialect) -> Iterator[Record]:
+def read_records(file: BinaryIO, encoding: TextEncoding, dialect: CsvDialect) -> Iterator[Record]:
     """Yield each record with the number of the line where it begins.
 
     Raises BadInput, with the line, for a NUL character, a line of more than a million characters, and a
     quotation mark that is never closed or stands in the middle of a cell.
     """
-    reader = _reader(lines(file, encoding), dialect)
+    reader = _make_reader(read_lines(file, encoding), dialect)
     while True:
         line = reader.line_num + 1
         try:
@@ -82,18 +84,18 @@ def records(file: BinaryIO, encoding: Encoding, dialect: Dialect) -> Iterator[Re
             raise BadInput(
                 f"Line {line}: a quotation mark {reason}. Correct the row and import the file again."
             ) from error
-        if line > 1 or not HINT.fullmatch(SEPARATORS[dialect.separator].join(cells)):
+        if line > 1 or not SEPARATOR_LINE.fullmatch(SEPARATORS[dialect.separator].join(cells)):
             yield line, cells
 
 
-def _agreement(sample: str, dialect: Dialect) -> tuple[float, int]:
+def _score_dialect(sample: str, dialect: CsvDialect) -> tuple[float, int]:
     """Return how well the records agree with the first one: the share with as many cells, and how many."""
-    if not EVIDENCE[dialect.quoting](sample, SEPARATORS[dialect.separator]):
+    if not QUOTING_EVIDENCE[dialect.quoting](sample, SEPARATORS[dialect.separator]):
         return (-1.0, 0)
     read: list[Sequence[str]] = []
     spoiled = 0.0
     try:
-        for cells in islice(_reader(io.StringIO(sample, newline=""), dialect), SAMPLE_RECORDS):
+        for cells in islice(_make_reader(io.StringIO(sample, newline=""), dialect), SAMPLE_RECORDS):
             read += [cells] if cells else []
     except csv.Error as error:
         spoiled = 0.0 if "end of data" in str(error) else 1.0  # the sample may end within a cell
@@ -103,46 +105,46 @@ def _agreement(sample: str, dialect: Dialect) -> tuple[float, int]:
     return (sum(len(cells) == width for cells in read) / len(read) - spoiled, width)
 
 
-def _any(_sample: str, _separator: str) -> bool:
+def _accept_any(_sample: str, _separator: str) -> bool:
     return True
 
 
-def _backslashes(sample: str, separator: str) -> bool:
+def _has_backslash_escapes(sample: str, separator: str) -> bool:
     r"""Tell whether a backslash stands before a mark that ends no cell; “C:\" may well end one."""
     return re.search(r"\\\"[^\r\n" + re.escape(separator) + "]", sample) is not None
 
 
-def _single(sample: str, _separator: str) -> bool:
+def _has_single_quotes(sample: str, _separator: str) -> bool:
     """Tell whether the names of the columns are quoted so; an apostrophe before a name quotes nothing."""
     first = sample.splitlines()[0].strip()
     return first.startswith("'") and first.endswith("'")
 
 
 # What must be seen before a kind of quoting is tried; the likeliest evidence first, of equals it wins.
-EVIDENCE: Mapping[str, Callable[[str, str], bool]] = {
-    "double quotes and backslashes": _backslashes,
-    "single quotes": _single,
-    "double quotes": _any,
+QUOTING_EVIDENCE: Mapping[str, Callable[[str, str], bool]] = {
+    "double quotes and backslashes": _has_backslash_escapes,
+    "single quotes": _has_single_quotes,
+    "double quotes": _accept_any,
 }
 
 
-def _reader(lines: Any, dialect: Dialect) -> Any:
+def _make_reader(lines: Any, dialect: CsvDialect) -> Any:
     separator = SEPARATORS[dialect.separator]
     return csv.reader(lines, delimiter=separator, strict=True, **QUOTING[dialect.quoting])
 
 
-def lines(file: BinaryIO, encoding: Encoding, *, most: int = 0) -> Iterator[str]:
-    """Yield the lines, each with its ending as it stands, and no more than about `most` characters in all.
+def read_lines(file: BinaryIO, encoding: TextEncoding, *, limit: int = 0) -> Iterator[str]:
+    """Yield the lines, each with its ending as it stands, and no more than about `limit` characters in all.
 
     Raises BadInput, with the line, for a NUL character and for a line of more than a million characters.
     """
-    file.seek(encoding.mark)
+    file.seek(encoding.mark_length)
     text = io.TextIOWrapper(file, encoding=encoding.codec, newline="")
     number = characters = 0
     try:
-        while line := text.readline(LONGEST_LINE):
+        while line := text.readline(MAX_LINE):
             number += 1
-            if len(line) >= LONGEST_LINE:
+            if len(line) >= MAX_LINE:
                 raise BadInput(
                     f"Line {number} is longer than a million characters, so this is not a CSV file."
                 )
@@ -150,7 +152,7 @@ def lines(file: BinaryIO, encoding: Encoding, *, most: int = 0) -> Iterator[str]
                 raise BadInput(f"Line {number} holds a NUL character, so this is not a CSV file.")
             yield line
             characters += len(line)
-            if most and characters > most:
+            if limit and characters > limit:
                 return
     finally:
         with suppress(ValueError):  # the file was closed before these lines were given up

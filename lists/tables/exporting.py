@@ -13,48 +13,51 @@ from lists.consents import Consent
 from lists.contacts import Contact
 from lists.subscriptions import Subscription
 
-AT_ONCE = 1_000  # rows fetched at once
+BATCH_SIZE = 1_000  # rows fetched at once
 TAGS = "tags"
-Selected = Select[*tuple[Any, ...]]
+ExportQuery = Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
     """One kind of export: its columns, and what selects its rows; a list narrows it to that list.
 
-    `of_people`: the first thing selected is the contact's number, which is not told, and each row ends with
+    `is_per_person`: the first thing selected is the contact's number, which is not told, and each row ends with
     what staff's own fields and tags hold of the contact.
     """
 
     columns: Sequence[str]
-    select: Callable[[str | None], Selected]
-    of_people: bool = False
+    select: Callable[[str | None], ExportQuery]
+    is_per_person: bool = False
 
 
-def columns(session: Session, kind: str) -> Sequence[str]:
+def list_columns(session: Session, kind: str) -> Sequence[str]:
     """Return the columns of one of KINDS, with the fields that are in use now, and the tags."""
-    more = [*fields.all_in_use(session), TAGS] if KINDS[kind].of_people else []
+    more = [*fields.list_active(session), TAGS] if KINDS[kind].is_per_person else []
     return [*KINDS[kind].columns, *more]
 
 
-def rows(session: Session, kind: str, *, list: str | None = None) -> Iterator[Sequence[object]]:
+def read_rows(session: Session, kind: str, *, list: str | None = None) -> Iterator[Sequence[object]]:
     """Yield the rows of one of KINDS, oldest first, moments in ISO 8601; `list` leaves out other lists."""
-    names = [*fields.all_in_use(session)]
-    found = session.execute(KINDS[kind].select(list).execution_options(yield_per=AT_ONCE))
-    for part in found.partitions(AT_ONCE):
-        if not KINDS[kind].of_people:
-            yield from (_told(row) for row in part)
+    names = [*fields.list_active(session)]
+    found = session.execute(KINDS[kind].select(list).execution_options(yield_per=BATCH_SIZE))
+    for part in found.partitions(BATCH_SIZE):
+        if not KINDS[kind].is_per_person:
+            yield from (_format_row(row) for row in part)
             continue
         numbers = [row[0] for row in part]
-        values, words = fields.of_contacts(session, numbers), tags.of_contacts(session, numbers)
+        values, words = (
+            fields.find_values_by_contact(session, numbers),
+            tags.list_for_contacts(session, numbers),
+        )
         for row in part:
             known = values.get(row[0], {})
             more = [*(known.get(name, "") for name in names), ", ".join(words.get(row[0], ()))]
-            yield [*_told(row)[1:], *more]
+            yield [*_format_row(row)[1:], *more]
 
 
-def _people(list: str | None) -> Selected:
-    chosen: Selected = select(
+def _select_people(list: str | None) -> ExportQuery:
+    chosen: ExportQuery = select(
         Contact.id,
         Contact.email,
         Contact.name,
@@ -69,14 +72,14 @@ def _people(list: str | None) -> Selected:
         Contact.role,
         Contact.created_at,
     )
-    on_a_list = select(Subscription.contact_id).where(~subscriptions.arriving())
+    on_a_list = select(Subscription.contact_id).where(~subscriptions.is_arriving())
     if list is not None:
         on_a_list = on_a_list.where(Subscription.list == list)
     return chosen.where(Contact.id.in_(on_a_list)).order_by(Contact.id)
 
 
-def _subscriptions(list: str | None) -> Selected:
-    chosen: Selected = select(
+def _select_subscriptions(list: str | None) -> ExportQuery:
+    chosen: ExportQuery = select(
         Contact.id,
         Contact.email,
         Contact.name,
@@ -89,12 +92,12 @@ def _subscriptions(list: str | None) -> Selected:
         Subscription.left_at,
         Subscription.paused_until,
     ).join(Subscription, Subscription.contact_id == Contact.id)
-    chosen = chosen.where(~subscriptions.arriving()).order_by(Subscription.id)
+    chosen = chosen.where(~subscriptions.is_arriving()).order_by(Subscription.id)
     return chosen if list is None else chosen.where(Subscription.list == list)
 
 
-def _consents(list: str | None) -> Selected:
-    chosen: Selected = select(
+def _select_consents(list: str | None) -> ExportQuery:
+    chosen: ExportQuery = select(
         Contact.email,
         Consent.list,
         Consent.action,
@@ -107,7 +110,7 @@ def _consents(list: str | None) -> Selected:
     return chosen if list is None else chosen.where(Consent.list == list)
 
 
-def _told(row: Row[*tuple[Any, ...]]) -> Sequence[object]:
+def _format_row(row: Row[*tuple[Any, ...]]) -> Sequence[object]:
     return [cell.isoformat(timespec="seconds") if isinstance(cell, datetime) else cell for cell in row]
 
 
@@ -129,8 +132,8 @@ KINDS: Mapping[str, Export] = {
             "role",
             "here since",
         ),
-        select=_people,
-        of_people=True,
+        select=_select_people,
+        is_per_person=True,
     ),
     "subscriptions": Export(
         columns=(
@@ -145,10 +148,10 @@ KINDS: Mapping[str, Export] = {
             "left at",
             "paused until",
         ),
-        select=_subscriptions,
-        of_people=True,
+        select=_select_subscriptions,
+        is_per_person=True,
     ),
     "consents": Export(
-        columns=("email", "list", "what", "when", "where", "language", "words shown"), select=_consents
+        columns=("email", "list", "what", "when", "where", "language", "words shown"), select=_select_consents
     ),
 }

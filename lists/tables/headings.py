@@ -5,19 +5,19 @@ import unicodedata
 from functools import lru_cache
 
 # “doNotEmail” is three words; “EMAIL” and “Email” are one each.
-CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 WORD = re.compile(r"[^\W_]+")
-KEPT = 2_000  # texts whose words are remembered: most cells of a file repeat
+CACHE_SIZE = 2_000  # texts whose words are remembered: most cells of a file repeat
 
 
-@lru_cache(maxsize=KEPT)
-def plain(text: str) -> str:
+@lru_cache(maxsize=CACHE_SIZE)
+def normalize(text: str) -> str:
     """Return a text as small words without accents and signs: “Dirección:” is “direccion”."""
-    parted = unicodedata.normalize("NFKD", CAMEL.sub(" ", text).casefold())
+    parted = unicodedata.normalize("NFKD", CAMEL_CASE.sub(" ", text).casefold())
     letters = "".join(letter for letter in parted if not unicodedata.combining(letter))
     return " ".join(WORD.findall(letters))
 
 
-def key(text: str) -> str:
+def make_key(text: str) -> str:
     """Return what two spellings of one heading have in common: “Do Not Email” and “DO_NOT_EMAIL” are one."""
-    return plain(text).replace(" ", "")
+    return normalize(text).replace(" ", "")

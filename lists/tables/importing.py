@@ -1,6 +1,6 @@
 """Transfers: people brought in from a file, all of them or none, with a report by row.
 
-`read` looks at the table alone, `plan` asks the database what would become of each row, `bring_in` writes one
+`stage_rows` looks at the table alone, `plan` asks the database what would become of each row, `import_batch` writes one
 batch of those who are new, and `finish` lets all of them count at once (lists/imports.py). Nobody is brought
 back: who left a list, was forgotten or is suppressed stays so, and what is known about somebody who is here
 already stays as it is. Database work is done in batches, never a query per row.
@@ -29,27 +29,27 @@ from lists.contacts import Contact
 from lists.db import insert_or_nothing
 from lists.errors import BadInput
 from lists.fields import Field
-from lists.imports import Arrival
+from lists.imports import ListImport
 from lists.subscriptions import Subscription
 from lists.tables import rows
-from lists.tables.column_mapping import Columns
-from lists.tables.rows import Row
-from lists.tables.staging import UNDECIDED, Decision, Stage, Staged
-from lists.tables.table_file import Table
-from lists.tables.unread_columns import Unread
+from lists.tables.column_mapping import ColumnMapping
+from lists.tables.rows import ImportRow
+from lists.tables.staging import UNDECIDED, Decision, StagedRow, StagingTable
+from lists.tables.table_file import TableFile
+from lists.tables.unread_columns import UnreadColumns
 
 EVIDENCE_LENGTH = 1_000
-TOLD_EVERY = 500  # rows between two words about progress
+PROGRESS_EVERY = 500  # rows between two words about progress
 
-ALREADY = {"confirmed": "is on this list", "pending": "was asked, and has not confirmed yet"}
-MERGED = "became part of another contact, who stays as they are"
-SUPPRESSED = {
+ALREADY_REASONS = {"confirmed": "is on this list", "pending": "was asked, and has not confirmed yet"}
+MERGED_REASON = "became part of another contact, who stays as they are"
+SUPPRESSED_REASONS = {
     "forgotten": "asked to be forgotten",
     "complaint": "complained about a mail of ours",
     "bounce": "this address does not take mail",
     "staff": "staff decided not to write to this address",
 }
-UNNAMED = (
+LACKS_TELLING_NAME = (
     "Only the name of a file of {tool} says whether its people are subscribed, and this one’s does not. In"
     " the ZIP that it came in, it begins with subscribed_, unsubscribed_, cleaned_ or nonsubscribed_. If it"
     " is the file of those who are subscribed, give it that beginning again; from the others nobody may be"
@@ -58,69 +58,76 @@ UNNAMED = (
 Progress = Callable[[int], None]
 
 
-class Standing(NamedTuple):
+class Membership(NamedTuple):
     """How somebody stands on a list: the state, and the import that brought them there, if one did."""
 
     state: str
     arrival_id: int | None
 
 
-def read(
-    table: Table,
-    columns: Columns,
-    stage: Stage,
+def stage_rows(
+    table: TableFile,
+    mapping: ColumnMapping,
+    staging: StagingTable,
     *,
     pepper: bytes,
-    own: Mapping[str, Field] | None = None,
+    custom_fields: Mapping[str, Field] | None = None,
     yes_means: Collection[str] = frozenset(),
     progress: Progress = lambda _line: None,
 ) -> None:
     """Put the rows of a table whose columns are known onto the stage.
 
-    `own` are the fields that staff defined, `yes_means` the texts that count as a yes. Raises BadInput for a
+    `custom_fields` are the fields that staff defined, `yes_means` the texts that count as a yes. Raises BadInput for a
     file that cannot be read as a whole, and for one of which nobody knows whether its people want mail.
     """
-    found = rows.read(
-        table.records, columns, own=own or {}, pepper=pepper, line_of=stage.line_of, yes_means=yes_means
+    found = rows.read_rows(
+        table.records,
+        mapping,
+        custom_fields=custom_fields or {},
+        pepper=pepper,
+        find_line=staging.find_line,
+        yes_means=yes_means,
     )
-    unread = Unread(columns)
+    unread = UnreadColumns(mapping)
     for number, (row, cells) in enumerate(found):
-        stage.put(row, cells)
-        if unread.looks:
-            unread.see(cells, rows.plain)
-        if number % TOLD_EVERY == 0:
+        staging.add(row, cells)
+        if unread.has_columns:
+            unread.inspect(cells, rows.clean_cell)
+        if number % PROGRESS_EVERY == 0:
             progress(row.line)
-    if stops := unread.sentence(rows.shown):
+    if stops := unread.describe(rows.make_printable):
         raise BadInput(f"{stops}\nUntil then nobody of this file is brought in.")
-    stage.keep_out({place: columns.columns[place] for place, filled in unread.states.items() if filled})
-    if columns.unnamed and stage.count(UNDECIDED):
-        raise BadInput(UNNAMED.format(tool=columns.tool))
+    staging.exclude_rows(
+        {place: mapping.columns[place] for place, filled in unread.state_columns.items() if filled}
+    )
+    if mapping.lacks_telling_name and staging.count(UNDECIDED):
+        raise BadInput(LACKS_TELLING_NAME.format(tool=mapping.tool))
 
 
 def plan(
     session: Session,
-    stage: Stage,
+    staging: StagingTable,
     *,
     list: str,
-    arrival_id: int | None = None,
+    import_id: int | None = None,
     progress: Progress = lambda _rows: None,
 ) -> None:
     """Decide on the stage what importing to a list would do to each row; changes nothing else.
 
-    `arrival_id` is the same import's, when it was interrupted: whom it brought already counts as added.
+    `import_id` is the same import's, when it was interrupted: whom it brought already counts as added.
     """
     done = 0
-    for batch in stage.batches(UNDECIDED):
-        stage.decide(_decided(session, batch, list=list, arrival_id=arrival_id)[0])
+    for batch in staging.batches(UNDECIDED):
+        staging.decide(_decide_rows(session, batch, list=list, import_id=import_id)[0])
         done += len(batch)
         progress(done)
 
 
-def bring_in(
+def import_batch(
     session: Session,
-    batch: Sequence[Staged],
+    batch: Sequence[StagedRow],
     *,
-    arrival: Arrival,
+    list_import: ListImport,
     evidence: str,
     confirmed: bool,
     now: datetime,
@@ -130,28 +137,35 @@ def bring_in(
     `confirmed`: they have agreed already, and `evidence` says where that can be seen; otherwise each of them
     is asked by mail once the arrival is here. The evidence is kept with each person's consent.
     """
-    decided, known = _decided(session, batch, list=arrival.list, arrival_id=arrival.id)
+    decided, known = _decide_rows(session, batch, list=list_import.list, import_id=list_import.id)
     added = {each.number for each in decided if each.outcome == "added"}
     joining = [
-        row for number, row in batch if number in added and arrival.list not in known.get(row.address.key, {})
+        row
+        for number, row in batch
+        if number in added and list_import.list not in known.get(row.address.key, {})
     ]
-    insert_or_nothing(session, Contact, [_contact(row, now) for row in joining])
-    ids = _ids(session, joining)
+    insert_or_nothing(session, Contact, [_contact_columns(row, now) for row in joining])
+    ids = _find_contact_ids(session, joining)
     subscriptions.add_all(
-        session, [*ids.values()], list=arrival.list, now=now, confirmed=confirmed, arrival_id=arrival.id
+        session,
+        [*ids.values()],
+        list=list_import.list,
+        now=now,
+        confirmed=confirmed,
+        import_id=list_import.id,
     )
     new = [row for row in joining if row.address.key not in known]  # of others nothing is changed
-    fields.add_all(session, [(ids[row.address.key], row.values) for row in new])
-    tags.put(session, [(ids[row.address.key], row.tags) for row in new], now=now)
+    fields.add_values(session, [(ids[row.address.key], row.values) for row in new])
+    tags.add_all(session, [(ids[row.address.key], row.tags) for row in new], now=now)
     said = {
-        "list": arrival.list,
+        "list": list_import.list,
         "action": "imported",
-        "page": imports.PAGE.format(number=arrival.id),
+        "page": imports.EVIDENCE_PAGE.format(number=list_import.id),
         "at": now,
     }
     since = {row.address.key: row.since for row in joining}
     kept = [
-        {"contact_id": number, "wording": _wording(evidence, since[key]), **said}
+        {"contact_id": number, "wording": _format_wording(evidence, since[key]), **said}
         for key, number in ids.items()
     ]
     if kept:
@@ -160,17 +174,17 @@ def bring_in(
 
 
 def finish(
-    session: Session, arrival: Arrival, *, people: int, confirmed: bool, now: datetime, actor: str
+    session: Session, list_import: ListImport, *, people: int, confirmed: bool, now: datetime, actor: str
 ) -> None:
     """Let everybody of an arrival count from now on."""
-    imports.end(session, arrival.id, state="here", now=now)
-    subject = f"{people} to {arrival.list}{', confirmed' if confirmed else ''}"
-    audit.note(session, actor=actor, action="import", subject=subject, now=now)
+    imports.end(session, list_import.id, state="here", now=now)
+    subject = f"{people} to {list_import.list}{', confirmed' if confirmed else ''}"
+    audit.record(session, actor=actor, action="import", subject=subject, now=now)
 
 
-def checked_evidence(evidence: str) -> str:
+def check_evidence(evidence: str) -> str:
     """Return the evidence of consent ready to be kept; raises BadInput when there is none."""
-    cleaned = contacts.clean(evidence, what="evidence of consent", limit=EVIDENCE_LENGTH)
+    cleaned = contacts.clean(evidence, label="evidence of consent", limit=EVIDENCE_LENGTH)
     if not cleaned:
         raise BadInput(
             "Say where these people agreed, so that it can be shown later: "
@@ -179,75 +193,75 @@ def checked_evidence(evidence: str) -> str:
     return cleaned
 
 
-def _decided(
-    session: Session, batch: Sequence[Staged], *, list: str, arrival_id: int | None
-) -> tuple[Sequence[Decision], Mapping[str, Mapping[str, Standing]]]:
+def _decide_rows(
+    session: Session, batch: Sequence[StagedRow], *, list: str, import_id: int | None
+) -> tuple[Sequence[Decision], Mapping[str, Mapping[str, Membership]]]:
     """Return what becomes of each row, and how those who are known stand on the lists."""
     digests = [row.address.digest for _, row in batch]
-    barred, absent = suppressions.among(session, digests), departures.absent(session, digests)
-    known, merged = _standing(session, batch), merge_redirects.among(session, digests)
+    barred, absent = suppressions.find_reasons(session, digests), departures.find_exclusions(session, digests)
+    known, merged = _find_memberships(session, batch), merge_redirects.find_targets(session, digests)
 
-    def fate(row: Row) -> tuple[str, str]:
+    def fate(row: ImportRow) -> tuple[str, str]:
         digest, standing = row.address.digest, known.get(row.address.key)
         if standing is None and digest in merged and digest not in barred:
-            return "already", MERGED
+            return "already", MERGED_REASON
         left = set(absent.get(digest, ())).difference(standing or ())
-        return _fate(row, list, barred.get(digest), standing, left, arrival_id)
+        return _decide_row(row, list, barred.get(digest), standing, left, import_id)
 
     return [Decision(number, *fate(row)) for number, row in batch], known
 
 
-def _fate(
-    row: Row,
+def _decide_row(
+    row: ImportRow,
     list: str,
-    suppressed: str | None,
-    standing: Mapping[str, Standing] | None,
-    absent: Collection[str],
-    arrival_id: int | None,
+    suppression_reason: str | None,
+    memberships: Mapping[str, Membership] | None,
+    excluded_lists: Collection[str],
+    import_id: int | None,
 ) -> tuple[str, str]:
-    if suppressed is not None:
-        return "suppressed", SUPPRESSED.get(suppressed, suppressed)
-    lists = standing or {}
-    gone = sorted({name for name, found in lists.items() if found.state == "left"}.union(absent))
+    if suppression_reason is not None:
+        return "suppressed", SUPPRESSED_REASONS.get(suppression_reason, suppression_reason)
+    lists = memberships or {}
+    gone = sorted({name for name, found in lists.items() if found.state == "left"}.union(excluded_lists))
     here = lists.get(list)
     if here is not None and here.state != "left":
-        if arrival_id is not None and here.arrival_id == arrival_id:
+        if import_id is not None and here.arrival_id == import_id:
             return "added", row.note
-        return "already", ALREADY[here.state]
+        return "already", ALREADY_REASONS[here.state]
     if gone:
         # Who left one list may not want another one either: only they themselves can come back.
         return "left", f"left the list {' and '.join(gone)}; can join again on the page"
     known = (
         ""
-        if standing is None
+        if memberships is None
         else "is known here already, and keeps the name, language and ZIP code they have"
     )
     return "added", "; ".join(part for part in (known, row.note) if part)
 
 
-def _standing(session: Session, batch: Sequence[Staged]) -> Mapping[str, Mapping[str, Standing]]:
+def _find_memberships(session: Session, batch: Sequence[StagedRow]) -> Mapping[str, Mapping[str, Membership]]:
     """Return, for each of these people who is known, how they stand on every list they ever were on."""
     found = session.execute(
         select(Contact.email_key, Subscription.list, Subscription.state, Subscription.arrival_id)
         .outerjoin(Subscription, Subscription.contact_id == Contact.id)
         .where(Contact.email_key.in_([row.address.key for _, row in batch]))
     )
-    standing: dict[str, dict[str, Standing]] = {}
+    standing: dict[str, dict[str, Membership]] = {}
     for key, list_name, state, arrival_id in found:
         lists = standing.setdefault(key, {})
         if list_name is not None:
-            lists[list_name] = Standing(state, arrival_id)
+            lists[list_name] = Membership(state, arrival_id)
     return standing
 
 
-def _contact(row: Row, now: datetime) -> Mapping[str, Any]:
+def _contact_columns(row: ImportRow, now: datetime) -> Mapping[str, Any]:
     return {
         "email": row.address.email,
         "email_key": row.address.key,
         "email_digest": row.address.digest,
         "name": row.name,
         "language": row.language,
-        **contacts.placed(row.place),
+        **contacts.place_columns(row.place),
         "organization": "",
         "tradition": "",
         "role": "",
@@ -256,12 +270,12 @@ def _contact(row: Row, now: datetime) -> Mapping[str, Any]:
     }
 
 
-def _ids(session: Session, batch: Sequence[Row]) -> Mapping[str, int]:
+def _find_contact_ids(session: Session, batch: Sequence[ImportRow]) -> Mapping[str, int]:
     """Return the numbers of these contacts by the keys of their addresses."""
     keys = [row.address.key for row in batch]
     wanted = select(Contact.email_key, Contact.id).where(Contact.email_key.in_(keys))
     return {row.email_key: row.id for row in session.execute(wanted.order_by(Contact.id))}
 
 
-def _wording(evidence: str, since: str) -> str:
+def _format_wording(evidence: str, since: str) -> str:
     return f"{evidence} ({since})" if since else evidence

@@ -10,10 +10,10 @@ from collections.abc import Collection
 from functools import lru_cache
 
 from lists.tables import headings
-from lists.tables.statuses import STATES, WANTED
+from lists.tables.statuses import STATUS_WORDS, WANTS_MAIL
 
 # Parts of words that stand in no harmless heading, in whatever place: “HASOPTEDOUTOFEMAIL” is one word.
-PARTS = (
+HEADING_PARTS = (
     r"unsub|subscri|suscri|desub|opt ?(ed)? ?(out|in)\b|opt(ed)?(out|in)|donot(?!e)|donotemail|dontmail"
     r"|dontemail|dontcontact|noemail|nobulk|nomail|no ?bulk|bla(ck|c) ?list|block ?list|bounc(e|ing)"
     r"|suppress|complain|emaildisabled|email ?inactive|undeliver|unreach|mailable|contactable|consent"
@@ -27,7 +27,7 @@ PARTS = (
     r"|退订|退訂|取消订阅|取消訂閱|订阅|訂閱|同意|黑名单|黑名單|配信停止|購読|退会|إلغاء|موافق"
 )
 # Whole words.
-WORDS = (
+HEADING_WORDS = (
     r"(do|does|did|should|must|please) not|dont|don t|never|optout|optin|onhold|hold|held|spam|junk|dnc"
     r"|dne|gdpr|rgpd|dsgvo|lgpd|ccpa|tcpa|status|\w+status|estatus|estado de (la )?(su|sub)\w*|statut"
     r"|state of (email|mail)\w*|blocked|banned|barred|excluded?|removed|deleted|cancel(l?ed"
@@ -56,14 +56,16 @@ WORDS = (
     r"|verification|validation|deliverab\w*|verdict|reciben?|recoit|riceve|recebe|erhalt|noticias"
     r"|quieren? (noticias|correos?|mails?|boletin\w*|informacion)"
 )
-HEADING = re.compile(rf"{PARTS}|\b({WORDS})\b")
+HEADING = re.compile(rf"{HEADING_PARTS}|\b({HEADING_WORDS})\b")
 
 # Headings with such a word speak of something else, where no word of mail stands beside it.
 OTHER_CHANNELS = re.compile(
     r"\b(sms|mms|text|texts|phone|phones|telephone|call|calls|fax|whatsapp|telefono|llamar"
     r"|llamadas?|celular|movil|mobile|telefon|anrufe?)\b|^do not (sms|call|text|phone)"
 )
-MAIL = re.compile(r"e ?mail|\bmail|correo|courriel|newsletter|boletin|contact\b|\ball\b|\bany\b|communicat")
+MAIL_CHANNEL = re.compile(
+    r"e ?mail|\bmail|correo|courriel|newsletter|boletin|contact\b|\ball\b|\bany\b|communicat"
+)
 OTHER_STATUS = re.compile(
     r"^(job|lead|work|employment|marital|civil|payment|order|donation|pledge|rsvp|ticket|voter|citizenship"
     r"|visa|veteran|housing|relationship|student|school|health|insurance|tax|shipping|invoice|billing"
@@ -88,7 +90,7 @@ ONLY_MAIL = MAIL_WORDS | {
     "updates",
 }
 # In a cell: these say it wherever they stand.
-SAID = re.compile(
+CELL_PHRASES = re.compile(
     r"\bunsub\w*|\b(opt|opted|opting) ?out\b|\boptout\b|\b(do|does|did) ?not ?(e ?mail|contact|mail|send"
     r"|write|want (e ?mails?|mail))|\bdont (e ?mail|contact|mail|send|write)|\bdon t (e ?mail|contact"
     r"|mail|send|write)|\bno (more )?(e ?mails?|correos?|contactar|enviar|escribir)\b|\b(stop|remove from"
@@ -105,21 +107,21 @@ SAID = re.compile(
     r"|\bne (veut|souhaite) plus\b|\bnao (quer|deseja) (mais|receber)\b"
     r"|退订|退訂|取消订阅|配信停止|수신 ?거부"
 )
-HINT = re.compile(
+CELL_HINT = re.compile(
     r"unsub|opt|not|n.?t |no |não |stop|remove|take|taking|took|\boff |quitar|\bne "
     r"|black|block|bounc|suppress|spam|subscri|suscri|baja"
     r"|rebot|abon|inscri|gemeld|cadastr|iscri|geschr|отпис|відпис|退|取消|停止|수신",
     re.IGNORECASE,
 )
 # Under these headings a cell that is a state by itself says it as well.
-GROUPS = re.compile(
+GROUP_HEADING = re.compile(
     r"\b(types?|estados?|states?|stato|etat|zustand|segments?|segmentos?|tags?|etiquetas?|lists?|listas?"
     r"|groups?|grupos?|categor\w*|stages?|labels?|membership|memberships|kind|class|list membership"
     r"|audience|situation|situacion|situacao|standing|condition|disposition|result|resultado|outcome"
     r"|remarks?)\b"
 )
 # States that are said of many things, so that they are looked for in columns of states only.
-ELSEWHERE = frozenset(
+AMBIGUOUS_STATES = frozenset(
     {
         "no",
         "false",
@@ -147,9 +149,11 @@ ELSEWHERE = frozenset(
         "disqualified",
     }
 )  # fmt: skip
-STATES_THAT_REFUSE = frozenset(word for word, why in STATES.items() if why != WANTED) - ELSEWHERE
+REFUSING_STATES = (
+    frozenset(word for word, why in STATUS_WORDS.items() if why != WANTS_MAIL) - AMBIGUOUS_STATES
+)
 # These say it under any heading, as the whole of a cell.
-MAIL_STATES = STATES_THAT_REFUSE & frozenset(
+MAIL_STATES = REFUSING_STATES & frozenset(
     {
         "cleaned",
         "bounced",
@@ -182,10 +186,10 @@ MAIL_STATES = STATES_THAT_REFUSE & frozenset(
         "no contactar",
     }
 )  # fmt: skip
-LONGEST_LIST = 200  # characters of a cell whose parts are looked at one by one
-PARTED = re.compile(r"[,;|/\n]")
+MAX_LIST_LENGTH = 200  # characters of a cell whose parts are looked at one by one
+CELL_SEPARATOR = re.compile(r"[,;|/\n]")
 # A file's name that says whom it holds; longer words only, for it is a name like any other.
-FILE = re.compile(
+FILE_NAME_WORDS = re.compile(
     r"\b(unsub\w*|non ?subscribed|cleaned|bounced|bounces|suppress\w*|block ?list\w*|black ?list\w*"
     r"|opt(ed)? ?outs?|optouts?|complaints?|spam reports?|do not (e ?mail|contact|mail)|dnc"
     r"|invalid emails|desus?cri\w*|dados de baja|bajas|rebotad[oa]s|rebotes|cancelad[oa]s|desabonn\w*"
@@ -194,52 +198,54 @@ FILE = re.compile(
 
 
 @lru_cache(maxsize=1_000)
-def in_heading(name: str) -> bool:
+def matches_heading(name: str) -> bool:
     """Tell whether a heading may say who wants no mail, or who wants some."""
-    words = headings.plain(name)
-    if OTHER_STATUS.search(words) or is_of_another_channel(name):
+    words = headings.normalize(name)
+    if OTHER_STATUS.search(words) or is_other_channel(name):
         return False
-    return bool(HEADING.search(words) or HEADING.search(headings.plain(name.casefold())))
+    return bool(HEADING.search(words) or HEADING.search(headings.normalize(name.casefold())))
 
 
-def asks_for_mail(name: str) -> bool:
+def is_mail_heading(name: str) -> bool:
     """Tell whether a heading is no more than a word for mail, as “Mail?” and “By email” are."""
-    words = headings.plain(name).split()
+    words = headings.normalize(name).split()
     return ONLY_MAIL.issuperset(words) and not MAIL_WORDS.isdisjoint(words)
 
 
-def is_of_another_channel(name: str) -> bool:
+def is_other_channel(name: str) -> bool:
     """Tell whether a heading speaks of text messages, calls or letters, and not of mail as well."""
-    words = headings.plain(name)
-    return bool(OTHER_CHANNELS.search(words)) and not MAIL.search(words)
+    words = headings.normalize(name)
+    return bool(OTHER_CHANNELS.search(words)) and not MAIL_CHANNEL.search(words)
 
 
-def in_words(text: str) -> bool:
+def matches_text(text: str) -> bool:
     """Tell whether a text says of somebody that they left, bounce or want no mail: “Ana (do not email)”."""
-    return bool(HINT.search(text)) and bool(SAID.search(headings.plain(text)))
+    return bool(CELL_HINT.search(text)) and bool(CELL_PHRASES.search(headings.normalize(text)))
 
 
-@lru_cache(maxsize=headings.KEPT)
-def in_cell(text: str, *, group: bool) -> bool:
-    """Tell whether a cell says it; `group`: its heading is one of GROUPS, where single words say it too."""
-    if in_words(text):
+@lru_cache(maxsize=headings.CACHE_SIZE)
+def matches_cell(text: str, *, group: bool) -> bool:
+    """Tell whether a cell says it; `group`: its heading is one of GROUP_HEADING, where single words say it too."""
+    if matches_text(text):
         return True
-    words = STATES_THAT_REFUSE if group else MAIL_STATES
-    return len(text) <= LONGEST_LIST and any(headings.plain(part) in words for part in PARTED.split(text))
+    words = REFUSING_STATES if group else MAIL_STATES
+    return len(text) <= MAX_LIST_LENGTH and any(
+        headings.normalize(part) in words for part in CELL_SEPARATOR.split(text)
+    )
 
 
-def is_group(name: str) -> bool:
+def is_group_heading(name: str) -> bool:
     """Tell whether a column puts people into groups, by its heading; one without a heading may."""
-    return not name.strip() or GROUPS.search(headings.plain(name)) is not None
+    return not name.strip() or GROUP_HEADING.search(headings.normalize(name)) is not None
 
 
-def in_file_name(name: str) -> str:
+def find_in_file_name(name: str) -> str:
     """Return the words of a file's name that say that it holds people who want no mail, or ""."""
-    found = FILE.search(headings.plain(name.rpartition(".")[0] or name))
+    found = FILE_NAME_WORDS.search(headings.normalize(name.rpartition(".")[0] or name))
     return found.group() if found else ""
 
 
-def in_all(texts: Collection[str]) -> bool:
+def is_state_column(texts: Collection[str]) -> bool:
     """Tell whether these are all the cells of a column of states, one of which says it."""
-    words = {headings.plain(text) for text in texts}
-    return words <= STATES.keys() and not STATES_THAT_REFUSE.isdisjoint(words)
+    words = {headings.normalize(text) for text in texts}
+    return words <= STATUS_WORDS.keys() and not REFUSING_STATES.isdisjoint(words)

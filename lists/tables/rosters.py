@@ -16,32 +16,34 @@ from lists.tables import optout_columns
 from lists.tables.dialects import Record
 
 COLUMNS = ("email", "name")
-BARE = re.compile(r'"?[^\s@<>,;|"]+@[^\s@<>,;|"]+"?')
-NAMED = re.compile(r".*<[^\s@<>]+@[^\s@<>]+>\s*")
+BARE_ADDRESS = re.compile(r'"?[^\s@<>,;|"]+@[^\s@<>,;|"]+"?')
+NAMED_ADDRESS = re.compile(r".*<[^\s@<>]+@[^\s@<>]+>\s*")
 COMMENT = "#"  # Mailman passes over such lines when it reads a roster itself
 
 
-def is_one(lines: Sequence[str]) -> bool:
+def is_roster(lines: Sequence[str]) -> bool:
     """Tell whether these first lines of a file are a roster: an address in each of them, even the first."""
     written = [line.strip() for line in lines if line.strip() and not line.startswith(COMMENT)]
-    return bool(written) and all(BARE.fullmatch(line) or NAMED.fullmatch(line) for line in written)
+    return bool(written) and all(
+        BARE_ADDRESS.fullmatch(line) or NAMED_ADDRESS.fullmatch(line) for line in written
+    )
 
 
-def records(lines: Iterator[str]) -> Iterator[Record]:
+def read_records(lines: Iterator[str]) -> Iterator[Record]:
     """Yield the number of each line with its address and name, as COLUMNS says."""
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if text.startswith(COMMENT):
-            if optout_columns.in_words(text) or optout_columns.in_heading(text):
+            if optout_columns.matches_text(text) or optout_columns.matches_heading(text):
                 raise BadInput(
                     f"Line {number} says “{text[:60]}”, so some of this file may want no mail. Take those"
                     " people out, and this line, and import the others."
                 )
             continue
-        if BARE.fullmatch(text):
+        if BARE_ADDRESS.fullmatch(text):
             yield number, [text.strip('"'), ""]
             continue
         # RFC 5322 3.4: name-addr, with the name quoted where it holds a comma or a dot.
-        name, address = parseaddr(text) if NAMED.fullmatch(text) else ("", "")
+        name, address = parseaddr(text) if NAMED_ADDRESS.fullmatch(text) else ("", "")
         known = "@" in address
         yield number, [address if known else text, name if known else ""]

@@ -9,26 +9,26 @@ from pathlib import Path
 from lists.errors import BadInput, Conflict
 
 OWNER_ONLY = 0o600
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins with one of these is run, not shown
-SHIELD = "'"
-Write = Callable[[Sequence[object]], None]
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins with one of these is run, not shown
+FORMULA_ESCAPE = "'"
+WriteRow = Callable[[Sequence[object]], None]
 
 
-def shielded(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """Return a cell so that no spreadsheet takes it for a formula."""
-    return SHIELD + cell if cell.startswith(FORMULA) else cell
+    return FORMULA_ESCAPE + cell if cell.startswith(FORMULA_STARTS) else cell
 
 
-def bare(cell: str) -> str:
+def unescape_formula(cell: str) -> str:
     """Return a cell as it was before it was shielded."""
-    return cell[1:] if cell.startswith(SHIELD) and cell[1:].startswith(FORMULA) else cell
+    return cell[1:] if cell.startswith(FORMULA_ESCAPE) and cell[1:].startswith(FORMULA_STARTS) else cell
 
 
 @contextmanager
-def writing(path: Path, columns: Sequence[str], *, mark: bool) -> Iterator[Write]:
+def open_writer(path: Path, columns: Sequence[str], *, byte_order_mark: bool) -> Iterator[WriteRow]:
     """Write a new CSV file (RFC 4180, UTF-8) that only this account may read; what it gives writes a row.
 
-    `mark` puts a byte order mark first, without which some spreadsheets spoil accents. The file appears under
+    `byte_order_mark` puts a byte order mark first, without which some spreadsheets spoil accents. The file appears under
     its name when the block ends well, and not at all when it does not. Raises Conflict for a file that is
     there already, and BadInput for one that cannot be written.
     """
@@ -40,10 +40,12 @@ def writing(path: Path, columns: Sequence[str], *, mark: bool) -> Iterator[Write
     except OSError as trouble:
         raise BadInput(f"The file {path} cannot be written: {trouble.strerror}.") from trouble
     try:
-        with open(descriptor, "w", encoding="utf-8-sig" if mark else "utf-8", newline="") as file:  # noqa: PTH123
+        with open(descriptor, "w", encoding="utf-8-sig" if byte_order_mark else "utf-8", newline="") as file:  # noqa: PTH123
             writer = csv.writer(file)
-            writer.writerow([shielded(name) for name in columns])
-            yield lambda row: writer.writerow(["" if cell is None else shielded(str(cell)) for cell in row])
+            writer.writerow([escape_formula(name) for name in columns])
+            yield lambda row: writer.writerow(
+                ["" if cell is None else escape_formula(str(cell)) for cell in row]
+            )
             file.flush()
             os.fsync(descriptor)
         unfinished.rename(path)

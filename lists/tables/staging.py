@@ -12,28 +12,30 @@ from typing import NamedTuple
 
 from lists import geography
 from lists.addresses import Address
-from lists.tables.rows import Fate, Row
+from lists.tables.rows import ImportRow, RowResult
 
 OUTCOMES = ("added", "already", "left", "suppressed", "declined", "wrong")
 UNDECIDED = ""
-BATCH = 250  # rows that are looked at, or written, at once; about 10 ms of work in one transaction
+BATCH_ROWS = 250  # rows that are looked at, or written, at once; about 10 ms of work in one transaction
 CACHE_KIBIBYTES = 8_000
-TABLE = """
+ROWS_TABLE = """
 CREATE TABLE rows (
     number INTEGER PRIMARY KEY, line INTEGER NOT NULL, email TEXT NOT NULL, key TEXT UNIQUE, digest BLOB,
     name TEXT, language TEXT, zip TEXT, since TEXT, note TEXT, more TEXT,
     outcome TEXT NOT NULL, why TEXT NOT NULL, col TEXT NOT NULL DEFAULT '', cells TEXT
 )
 """
-KEPT_OUT = "CREATE TABLE kept_out (key TEXT PRIMARY KEY, line INTEGER NOT NULL)"
-BLANK = "CREATE TABLE blank (number INTEGER NOT NULL, place INTEGER NOT NULL)"  # rows with an empty state
+EXCLUDED_TABLE = "CREATE TABLE kept_out (key TEXT PRIMARY KEY, line INTEGER NOT NULL)"
+BLANK_STATES_TABLE = (
+    "CREATE TABLE blank (number INTEGER NOT NULL, place INTEGER NOT NULL)"  # rows with an empty state
+)
 
 
-class Staged(NamedTuple):
+class StagedRow(NamedTuple):
     """A row with its number on the stage."""
 
     number: int
-    row: Row
+    row: ImportRow
 
 
 class Decision(NamedTuple):
@@ -44,7 +46,7 @@ class Decision(NamedTuple):
     why: str
 
 
-class Refused(NamedTuple):
+class RefusedRow(NamedTuple):
     """A row that cannot be used: where it is in the file, its cells as they stand there, and why."""
 
     line: int
@@ -52,7 +54,7 @@ class Refused(NamedTuple):
     why: str
 
 
-class PassedOver(NamedTuple):
+class SkipCount(NamedTuple):
     """How many people were passed over for a reason, and by which column ("" for none)."""
 
     why: str
@@ -60,18 +62,18 @@ class PassedOver(NamedTuple):
     number: int
 
 
-class Stage:
+class StagingTable:
     """The rows of one file; closes with the block that it is opened for."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{CACHE_KIBIBYTES}"):
             self._database.execute(f"PRAGMA {pragma}")
-        for table in (TABLE, KEPT_OUT, BLANK):
+        for table in (ROWS_TABLE, EXCLUDED_TABLE, BLANK_STATES_TABLE):
             self._database.execute(table)
         self._database.execute("BEGIN")
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "StagingTable":
         return self
 
     def __exit__(
@@ -79,41 +81,39 @@ class Stage:
     ) -> None:
         self._database.close()
 
-    def put(self, found: Row | Fate, cells: Sequence[str]) -> None:
+    def add(self, row: ImportRow | RowResult, cells: Sequence[str]) -> None:
         """Put a row onto the stage; the cells are kept only of one that cannot be used."""
-        if isinstance(found, Fate):
-            kept = json.dumps(list(cells)) if found.outcome == "wrong" else None
+        if isinstance(row, RowResult):
+            kept = json.dumps(list(cells)) if row.outcome == "wrong" else None
             self._database.execute(
                 "INSERT INTO rows (line, email, outcome, why, col, cells) VALUES (?, ?, ?, ?, ?, ?)",
-                (found.line, found.email, found.outcome, found.why, found.column, kept),
+                (row.line, row.email, row.outcome, row.why, row.column, kept),
             )
-            if found.key:
-                self._database.execute(
-                    "INSERT OR IGNORE INTO kept_out VALUES (?, ?)", (found.key, found.line)
-                )
+            if row.key:
+                self._database.execute("INSERT OR IGNORE INTO kept_out VALUES (?, ?)", (row.key, row.line))
             return
         put = self._database.execute(
             "INSERT INTO rows (line, email, key, digest, name, language, zip, since, note, more, outcome,"
             " why) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
             (
-                found.line,
-                found.address.email,
-                found.address.key,
-                found.address.digest,
-                found.name,
-                found.language,
-                found.place.zip if found.place else "",
-                found.since,
-                found.note,
-                json.dumps([found.values, found.tags]) if found.values or found.tags else None,
+                row.line,
+                row.address.email,
+                row.address.key,
+                row.address.digest,
+                row.name,
+                row.language,
+                row.place.zip if row.place else "",
+                row.since,
+                row.note,
+                json.dumps([row.values, row.tags]) if row.values or row.tags else None,
                 UNDECIDED,
             ),
         )
-        if found.blank:
-            blank = [(put.lastrowid, place) for place in found.blank]
+        if row.blank_states:
+            blank = [(put.lastrowid, place) for place in row.blank_states]
             self._database.executemany("INSERT INTO blank VALUES (?, ?)", blank)
 
-    def keep_out(self, columns: Mapping[int, str]) -> None:
+    def exclude_rows(self, columns: Mapping[int, str]) -> None:
         """Pass over whom another row keeps out, and who has no state in these columns (place → name)."""
         self._database.execute(
             "UPDATE rows SET outcome = 'declined',"
@@ -129,21 +129,21 @@ class Stage:
                 (name, UNDECIDED, place),
             )
 
-    def line_of(self, key: str) -> int | None:
+    def find_line(self, key: str) -> int | None:
         """Return the line where this address stands already, or None."""
         found = self._database.execute("SELECT line FROM rows WHERE key = ?", (key,)).fetchone()
         return None if found is None else int(found[0])
 
-    def batches(self, outcome: str) -> Iterator[Sequence[Staged]]:
+    def batches(self, outcome: str) -> Iterator[Sequence[StagedRow]]:
         """Yield the rows with this outcome, at most BATCH at a time, in the file's order."""
         last = 0
         while batch := self._database.execute(
             "SELECT number, line, email, key, digest, name, language, zip, since, note, more FROM rows"
             " WHERE outcome = ? AND key IS NOT NULL AND number > ? ORDER BY number LIMIT ?",
-            (outcome, last, BATCH),
+            (outcome, last, BATCH_ROWS),
         ).fetchall():
             last = batch[-1][0]
-            yield [Staged(number, _row(*values)) for number, *values in batch]
+            yield [StagedRow(number, _make_row(*values)) for number, *values in batch]
 
     def decide(self, decisions: Sequence[Decision]) -> None:
         """Note what became of rows."""
@@ -162,31 +162,31 @@ class Stage:
         found = dict(self._database.execute("SELECT outcome, count(*) FROM rows GROUP BY outcome").fetchall())
         return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
 
-    def passed_over(self) -> Sequence[PassedOver]:
+    def count_skipped(self) -> Sequence[SkipCount]:
         """Return how many were passed over for each reason and column, the most first."""
         found = self._database.execute(
             "SELECT CASE WHEN why LIKE 'line % of the file%' THEN 'another row of the file keeps them out'"
             " ELSE why END AS reason, col, count(*) FROM rows WHERE outcome = 'declined'"
             " GROUP BY reason, col ORDER BY count(*) DESC, reason, col"
         )
-        return [PassedOver(*row) for row in found]
+        return [SkipCount(*row) for row in found]
 
-    def fates(self) -> Iterator[Fate]:
+    def read_results(self) -> Iterator[RowResult]:
         """Yield what became of each row, in the file's order."""
         found = self._database.execute("SELECT line, email, outcome, why, col FROM rows ORDER BY number")
         for line, email, outcome, why, column in found:
-            yield Fate(line=line, email=email, outcome=outcome, why=why, column=column)
+            yield RowResult(line=line, email=email, outcome=outcome, why=why, column=column)
 
-    def refused(self) -> Iterator[Refused]:
+    def read_refused(self) -> Iterator[RefusedRow]:
         """Yield the rows that cannot be used, in the file's order."""
         found = self._database.execute(
             "SELECT line, cells, why FROM rows WHERE cells NOT NULL ORDER BY number"
         )
         for line, cells, why in found:
-            yield Refused(line, json.loads(cells), why)
+            yield RefusedRow(line, json.loads(cells), why)
 
 
-def _row(
+def _make_row(
     line: int,
     email: str,
     key: str,
@@ -197,9 +197,9 @@ def _row(
     since: str,
     note: str,
     more: str | None,
-) -> Row:
+) -> ImportRow:
     values, words = json.loads(more) if more else ({}, ())
-    return Row(
+    return ImportRow(
         line=line,
         address=Address(email=email, key=key, digest=digest),
         name=name,

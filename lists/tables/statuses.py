@@ -8,19 +8,19 @@ write.
 from collections.abc import Mapping
 
 from lists.tables import headings
-from lists.tables.tools import BLOCKED, BOUNCES, COMPLAINED, GONE, NEVER_ASKED, UNCONFIRMED
+from lists.tables.tools import BLOCKED, BOUNCING, COMPLAINED, NEVER_ASKED, UNCONFIRMED, UNSUBSCRIBED
 
-WANTED = "wanted"
+WANTS_MAIL = "wanted"
 
 
-def _listed(*lines: str) -> list[str]:
+def _split_words(*lines: str) -> list[str]:
     return [each for line in lines for each in line.split("|")]
 
 
-# A word → WANTED, or why such people are not imported; written as `headings.plain` makes it.
-STATES: Mapping[str, str] = {
+# A word → WANTS_MAIL, or why such people are not imported; written as `headings.normalize` makes it.
+STATUS_WORDS: Mapping[str, str] = {
     **dict.fromkeys(
-        _listed(
+        _split_words(
             "subscribed|enabled|confirmed|active|yes|true|opted in|opt in|explicit|express|express consent",
             "valid|deliverable|verified|safe to send",
             "suscrito|suscrita|activo|activa|confirmado|confirmada|si|verdadero",
@@ -29,10 +29,10 @@ STATES: Mapping[str, str] = {
             "inscrito|inscrita|ativo|ativa|assinante|sim",
             "iscritto|iscritta|attivo|attiva|confermato",
         ),
-        WANTED,
+        WANTS_MAIL,
     ),
     **dict.fromkeys(
-        _listed(
+        _split_words(
             "unsubscribed|unsubscribe|unsub|opted out|opt out|optout|optedout|left|no|false|removed|deleted",
             "canceled|cancelled|cancelled by user|resigned|do not email|do not contact|do not mail|inactive",
             "by user|disabled by user|churned|lapsed|expired|lost|unqualified|disqualified|taken off",
@@ -46,10 +46,10 @@ STATES: Mapping[str, str] = {
             "disiscritto|disiscritta|cancellato|cancellata|annullato|annullata|disattivato|inattivo",
             "uitgeschreven|afgemeld|wypisany|wypisana|avregistrerad|afmeldt|avmeldt",
         ),
-        GONE,
+        UNSUBSCRIBED,
     ),
     **dict.fromkeys(
-        _listed(
+        _split_words(
             "pending|unconfirmed|not confirmed|pending confirmation|awaiting confirmation",
             "awaiting approval|waiting|requested|unverified|not verified|invited|pendiente",
             "pendiente de confirmacion|sin confirmar|no confirmado|no confirmada|en espera|en attente",
@@ -58,7 +58,7 @@ STATES: Mapping[str, str] = {
         UNCONFIRMED,
     ),
     **dict.fromkeys(
-        _listed(
+        _split_words(
             "by bounces|by bounce|disabled by bounces|bad|undelivered|not deliverable|nonexistent",
             "cleaned|bounced|bouncing|previous bounce|bounce|hard bounce|hard bounced|soft bounce",
             "soft bounced|hardbounce|softbounce|unreachable|undeliverable|invalid|invalid email|on hold",
@@ -66,17 +66,17 @@ STATES: Mapping[str, str] = {
             "correo invalido|no entregable|rebond|nettoye|nettoyee|invalide|bereinigt|unzustellbar",
             "ungultig|rejeitado|devolvido|limpo|rimbalzato|rimbalzata|pulito",
         ),
-        BOUNCES,
+        BOUNCING,
     ),
     **dict.fromkeys(
-        _listed(
+        _split_words(
             "spam complaint|previous spam complaint|complained|complaint|spam|marked as spam|reported spam",
             "abuse|abuse complaint|queja|queja de spam|denuncio spam|plainte|beschwerde|reclamacao|reclamo",
         ),
         COMPLAINED,
     ),
     **dict.fromkeys(
-        _listed(
+        _split_words(
             "by admin|by moderator|disabled by admin",
             "blocklisted|blacklisted|disabled|archived|blocked|suppressed|suppression|temp hold",
             "temporary hold|suspended|banned|excluded|quarantined|manual|junk|deceased|bloqueado",
@@ -86,7 +86,7 @@ STATES: Mapping[str, str] = {
         BLOCKED,
     ),
     **dict.fromkeys(
-        _listed(
+        _split_words(
             "nonsubscribed|non subscribed|not subscribed|transactional|never subscribed|never asked|implied",
             "implicit|implied consent|no permission|no permissions set|not set|no consent|unknown",
             "no suscrito|no suscrita|nunca suscrito|non abonne|nicht abonniert|nao inscrito|non iscritto",
@@ -96,6 +96,6 @@ STATES: Mapping[str, str] = {
 }
 
 
-def state(text: str) -> str | None:
-    """Return WANTED, or why somebody in this state is not imported; None for a word that is not known."""
-    return STATES.get(headings.plain(text)) if text.strip() else WANTED
+def classify(text: str) -> str | None:
+    """Return WANTS_MAIL, or why somebody in this state is not imported; None for a word that is not known."""
+    return STATUS_WORDS.get(headings.normalize(text)) if text.strip() else WANTS_MAIL

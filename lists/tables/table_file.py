@@ -9,56 +9,54 @@ from typing import BinaryIO
 from lists.errors import BadInput
 from lists.tables import dialects, encodings, rosters
 from lists.tables.dialects import Record
-from lists.tables.encodings import Encoding
+from lists.tables.encodings import TextEncoding
 
-MOST_BYTES = 500_000_000
+MAX_BYTES = 500_000_000
 SAMPLE_LINES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """A file as it is written; `columns` are the names in the line `header`, which is 0 for a roster.
+class TableFile:
+    """A file as it is written; `columns` are the names in the line `header_line`, which is 0 for a roster.
 
     `records` can be walked once and gives what comes after the names of the columns.
     """
 
-    encoding: Encoding
+    encoding: TextEncoding
     separator: str
     form: str
     columns: Sequence[str]
-    header: int
+    header_line: int
     records: Iterator[Record]
 
 
-def read(file: BinaryIO, *, encoding: str = "", separator: str = "") -> Table:
+def read(file: BinaryIO, *, encoding: str = "", separator: str = "") -> TableFile:
     """Return the table in a file that was opened for reading bytes.
 
     `encoding` and `separator` are names of lists.tables.encodings and lists.tables.dialects, or "" to be told
     by the file. Raises BadInput for what cannot be read as a whole, now or while the records are walked.
     """
-    if file.seek(0, SEEK_END) > MOST_BYTES:
-        raise BadInput(
-            f"The file is larger than {MOST_BYTES // 1_000_000} MB. Split it and import the parts."
-        )
-    written = encodings.find(file, said=encoding)
-    first = [*islice(dialects.lines(file, written), SAMPLE_LINES)]
-    if not separator and rosters.is_one(first):
-        return Table(
+    if file.seek(0, SEEK_END) > MAX_BYTES:
+        raise BadInput(f"The file is larger than {MAX_BYTES // 1_000_000} MB. Split it and import the parts.")
+    written = encodings.detect(file, encoding_name=encoding)
+    first = [*islice(dialects.read_lines(file, written), SAMPLE_LINES)]
+    if not separator and rosters.is_roster(first):
+        return TableFile(
             encoding=written,
             separator="",
             form="a roster, an address a line",
             columns=rosters.COLUMNS,
-            header=0,
-            records=rosters.records(dialects.lines(file, written)),
+            header_line=0,
+            records=rosters.read_records(dialects.read_lines(file, written)),
         )
-    dialect = dialects.find(file, written, said=separator)
-    records = dialects.records(file, written, dialect)
+    dialect = dialects.detect(file, written, separator_name=separator)
+    records = dialects.read_records(file, written, dialect)
     line, names = next((record for record in records if any(record[1])), (1, []))
-    return Table(
+    return TableFile(
         encoding=written,
         separator=dialect.separator,
         form=f"cells parted by {dialect.separator}, {dialect.quoting}",
         columns=[name.strip() for name in names],
-        header=line,
+        header_line=line,
         records=records,
     )

@@ -2,15 +2,15 @@
 
 A row a tool. Where its columns and words come from stands in `source`: documentation and source code of the
 tool where they are public, and public programs that read such files where they are not. A column is written
-here as `headings.plain` makes it. Nobody can rename the columns in `signs`; people rename most others.
+here as `headings.normalize` makes it. Nobody can rename the columns in `signs`; people rename most others.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 OWN_EXPORT = "this service"  # the tool of our own exports, whose own fields have their names
-GONE = "left there"
-BOUNCES = "their address takes no mail there"
+UNSUBSCRIBED = "left there"
+BOUNCING = "their address takes no mail there"
 COMPLAINED = "complained about mail there"
 BLOCKED = "blocked there"
 UNCONFIRMED = "never confirmed there"
@@ -18,32 +18,32 @@ NEVER_ASKED = "never asked for mail there"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tool:
+class ExportTool:
     """Another tool's export: what gives it away, what its columns are, how its files are called.
 
-    `signs`: columns that only this tool writes, of which `least` are there (all for 0). `fields`: what a
-    column is, "" for one that says nothing about mail. `files`: words in the file's name that say whom it
-    holds, and why they are passed over ("" for those who want mail). `needs_name`: without such a word nobody
-    can tell whom it holds. `first`: the first column is the address, whatever it is called.
+    `signs`: columns that only this tool writes, of which `min_signs` are there (all for 0). `fields`: what a
+    column is, "" for one that says nothing about mail. `file_name_words`: words in the file's name that say whom it
+    holds, and why they are passed over ("" for those who want mail). `needs_telling_name`: without such a word nobody
+    can tell whom it holds. `first_is_email`: the first column is the address, whatever it is called.
     """
 
     name: str
     source: str
     signs: frozenset[str]
     fields: Mapping[str, str]
-    least: int = 0
-    files: Mapping[str, str] = field(default_factory=dict)
-    needs_name: bool = False
-    first: bool = False
+    min_signs: int = 0
+    file_name_words: Mapping[str, str] = field(default_factory=dict)
+    needs_telling_name: bool = False
+    first_is_email: bool = False
 
-    def wrote(self, columns: frozenset[str]) -> bool:
-        """Tell whether a file with these columns, as `headings.key` makes them, is an export of this tool."""
+    def matches(self, columns: frozenset[str]) -> bool:
+        """Tell whether a file with these columns, as `headings.make_key` makes them, is an export of this tool."""
         there = sum(sign.replace(" ", "") in columns for sign in self.signs)
-        return there >= (self.least or len(self.signs))
+        return there >= (self.min_signs or len(self.signs))
 
 
 TOOLS = (
-    Tool(
+    ExportTool(
         name="Mailchimp",
         source="mailchimp.com/help/view-export-contacts: a ZIP of subscribed_, unsubscribed_, cleaned_ and"
         " nonsubscribed_ files; the columns in capitals are in the docs of programs that read such files",
@@ -52,7 +52,7 @@ TOOLS = (
             |unsub time|unsub campaign title|unsub campaign id|unsub reason|clean time|clean campaign title
             |clean campaign id""".replace("\n            ", "").split("|")
         ),
-        least=2,
+        min_signs=2,
         fields={
             "email address": "email",
             "first name": "first_name",
@@ -67,9 +67,9 @@ TOOLS = (
             "clean campaign title": "cleaned",
             "clean campaign id": "cleaned",
         },
-        files={
-            "unsubscribed": GONE,
-            "cleaned": BOUNCES,
+        file_name_words={
+            "unsubscribed": UNSUBSCRIBED,
+            "cleaned": BOUNCING,
             "nonsubscribed": NEVER_ASKED,
             "non subscribed": NEVER_ASKED,
             "transactional": NEVER_ASKED,
@@ -77,16 +77,16 @@ TOOLS = (
             "pending": UNCONFIRMED,
             "subscribed": "",
         },
-        needs_name=True,
-        first=True,
+        needs_telling_name=True,
+        first_is_email=True,
     ),
-    Tool(
+    ExportTool(
         name="listmonk",
         source="github.com/knadh/listmonk: cmd/subscribers.go (the export), schema.sql (the states)",
         signs=frozenset({"uuid", "email", "attributes", "status"}),
         fields={"email": "email", "name": "name", "status": "state", "created at": "since"},
     ),
-    Tool(
+    ExportTool(
         name="Action Network",
         source="help.actionnetwork.org (subscribed, unsubscribed, bouncing, spam complaint); the columns as"
         " public programs that read its reports expect them",
@@ -100,11 +100,11 @@ TOOLS = (
             "can2 sms status": "",
         },
     ),
-    Tool(
+    ExportTool(
         name="Ghost",
         source="github.com/TryGhost/Ghost: serializers/output/members.js (true or false)",
         signs=frozenset({"subscribed to emails", "complimentary plan", "stripe customer id"}),
-        least=2,
+        min_signs=2,
         fields={
             "email": "email",
             "name": "name",
@@ -114,14 +114,14 @@ TOOLS = (
             "deleted at": "left",
         },
     ),
-    Tool(
+    ExportTool(
         name="Substack",
         source="support.substack.com, “export your subscriber list”; the columns as public programs that read"
         " email_list.*.csv expect them (active_subscription is whether they pay)",
         signs=frozenset(
             {"active subscription", "email disabled", "digest enabled", "first payment at", "expiry"}
         ),
-        least=2,
+        min_signs=2,
         fields={
             "email": "email",
             "name": "name",
@@ -132,7 +132,7 @@ TOOLS = (
             "created at": "since",
         },
     ),
-    Tool(
+    ExportTool(
         name="CiviCRM",
         source="docs.civicrm.org and github.com/civicrm/civicrm-core: Contact.entityType.php,"
         " emailOnHoldOptions (No, On Hold Bounce, On Hold Opt Out)",
@@ -149,7 +149,7 @@ TOOLS = (
                 "internal contact id",
             }
         ),
-        least=2,
+        min_signs=2,
         fields={
             "email": "email",
             "first name": "first_name",
@@ -169,7 +169,7 @@ TOOLS = (
             "preferred communication method": "",
         },
     ),
-    Tool(
+    ExportTool(
         name="phpList",
         source="github.com/phpList/phplist3: admin/export.php, admin/structure.php",
         signs=frozenset(
@@ -189,7 +189,7 @@ TOOLS = (
                 "foreignkey",
             }
         ),
-        least=2,
+        min_signs=2,
         fields={
             "email": "email",
             "is the email of this user confirmed": "confirmed",
@@ -206,7 +206,7 @@ TOOLS = (
             "entered": "since",
         },
     ),
-    Tool(
+    ExportTool(
         name="Mautic",
         source="github.com/mautic/mautic: LeadImportFieldListType (doNotEmail), DoNotContact (0 contactable,"
         " 1 unsubscribed, 2 bounced, 3 manual)",
@@ -224,7 +224,7 @@ TOOLS = (
                 "email dnc",
             }
         ),
-        least=3,
+        min_signs=3,
         fields={
             "email": "email",
             "first name": "first_name",
@@ -241,7 +241,7 @@ TOOLS = (
             "zipcode": "zip",
         },
     ),
-    Tool(
+    ExportTool(
         name="Constant Contact",
         source="knowledgebase.constantcontact.com, “export contacts”; the columns as public programs that"
         " read such files expect them",
@@ -256,7 +256,7 @@ TOOLS = (
                 "confirmed opt out reason",
             }
         ),
-        least=2,
+        min_signs=2,
         fields={
             "email address": "email",
             "first name": "first_name",
@@ -270,21 +270,21 @@ TOOLS = (
             "zip postal code home": "zip",
         },
     ),
-    Tool(
+    ExportTool(
         name="Keila",
         source="github.com/pentacent/keila: contacts export; Contact.Status (active,"
         " unsubscribed, unreachable)",
         signs=frozenset({"email", "first name", "last name", "data", "status"}),
         fields={"email": "email", "first name": "first_name", "status": "state", "double opt in at": "since"},
     ),
-    Tool(
+    ExportTool(
         name="Google Forms",
         source="support.google.com/docs/answer/139706: the sheet of answers begins with the time, then the"
         " address; every other heading is the question",
         signs=frozenset({"timestamp", "email address"}),
         fields={"timestamp": "since", "email address": "email", "username": "email"},
     ),
-    Tool(
+    ExportTool(
         name="Google Forms",
         source="the same in Spanish",
         signs=frozenset({"marca temporal"}),
@@ -294,20 +294,20 @@ TOOLS = (
             "nombre de usuario": "email",
         },
     ),
-    Tool(
+    ExportTool(
         name="Microsoft Forms",
         source="support.microsoft.com, “Check and share your form results”: ID, Start time, Completion time,"
         " Email, Name, then the questions",
         signs=frozenset({"start time", "completion time"}),
         fields={"completion time": "since", "email": "email", "name": "name"},
     ),
-    Tool(
+    ExportTool(
         name="Microsoft Forms",
         source="the same in Spanish",
         signs=frozenset({"hora de inicio", "hora de finalizacion"}),
         fields={"hora de finalizacion": "since", "correo electronico": "email", "nombre": "name"},
     ),
-    Tool(
+    ExportTool(
         name=OWN_EXPORT,
         source="lists/tables/exporting.py, subscriptions",
         signs=frozenset({"status", "asked at", "confirmed at", "left at", "paused until"}),
@@ -326,6 +326,6 @@ TOOLS = (
 )
 
 
-def known(columns: frozenset[str]) -> Tool | None:
-    """Return the tool that wrote a file with these columns, as `headings.key` makes them, or None."""
-    return next((tool for tool in TOOLS if tool.wrote(columns)), None)
+def detect(columns: frozenset[str]) -> ExportTool | None:
+    """Return the tool that wrote a file with these columns, as `headings.make_key` makes them, or None."""
+    return next((tool for tool in TOOLS if tool.matches(columns)), None)

@@ -28,8 +28,8 @@ from typing import Any, BinaryIO, cast
 from sqlalchemy import BigInteger, LargeBinary, Table, func, inspect, select, text, type_coerce
 from sqlalchemy.orm import Session
 
-from lists.db import Database, Instant
-from lists.errors import BadInput, Conflict, StorageTrouble
+from lists.db import Database, UtcDateTime
+from lists.errors import BadInput, Conflict, StorageError
 from lists.search import SearchWord
 from mailer.backup import departures_file
 from mailer.backup.encryption import Sealer, Unsealer
@@ -91,7 +91,7 @@ def make(
 ) -> Made:
     """Write a backup of everything into a new file that is whole or not there; nobody has to wait meanwhile.
 
-    Raises Conflict when `target` is there already, StorageTrouble when it cannot be written.
+    Raises Conflict when `target` is there already, StorageError when it cannot be written.
     """
     if target.exists():
         raise Conflict(f"{target} is there already; a backup never overwrites anything. Choose another name.")
@@ -108,7 +108,7 @@ def make(
             sealer.close()
         return Made(**made, octets=target.stat().st_size)
     except OSError as trouble:
-        raise StorageTrouble(f"{target} cannot be written: {trouble.strerror}.") from trouble
+        raise StorageError(f"{target} cannot be written: {trouble.strerror}.") from trouble
 
 
 @contextmanager
@@ -160,7 +160,7 @@ def _manifest(session: Session, now: datetime) -> Mapping[str, object]:
 def _parts(session: Session, table: Table) -> Iterator[list[list[Any]]]:
     """Read a table as it stands, without making datetimes of its moments, a thousand rows at a time."""
     columns = [
-        type_coerce(column, BigInteger) if isinstance(column.type, Instant) else column
+        type_coerce(column, BigInteger) if isinstance(column.type, UtcDateTime) else column
         for column in table.columns
     ]
     octets = [place for place, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]

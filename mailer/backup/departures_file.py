@@ -18,8 +18,8 @@ from pathlib import Path
 
 from lists import departures
 from lists.db import Database
-from lists.departures import LEFT, Departed
-from lists.errors import BadInput, StorageTrouble
+from lists.departures import LEFT, DepartureRecord
+from lists.errors import BadInput, StorageError
 from lists.suppressions import REASONS
 from mailer import file_lock
 
@@ -41,7 +41,7 @@ LINE = re.compile(
 class Read:
     """What a file says: the departures, until when it holds everything, and how many lines were damaged."""
 
-    departed: Sequence[Departed] = field(repr=False)
+    departed: Sequence[DepartureRecord] = field(repr=False)
     until: datetime | None
     damaged: int
 
@@ -50,18 +50,18 @@ def write_down(database: Database, folder: Path, *, fingerprint: bytes, now: dat
     """Append what the database has not handed over yet, and take it out there; returns how many.
 
     `fingerprint` is the pepper's. Whoever dies in between leaves a line that is written twice, which changes
-    nothing. Raises StorageTrouble when the file cannot be written; then everything stays in the database.
+    nothing. Raises StorageError when the file cannot be written; then everything stays in the database.
     """
     total = 0
     path = folder / FILE
     while True:
         with database.read() as session:
-            waiting = departures.unwritten(session, limit=AT_ONCE)
+            waiting = departures.list_pending(session, limit=AT_ONCE)
         lines = [_line(each.what, each.list or NOTHING, each.at, each.digest.hex()) for _, each in waiting]
         _append(path, lines, fingerprint=fingerprint, now=now, last=len(waiting) < AT_ONCE)
         if waiting:
             with database.write() as session:
-                departures.written(session, [number for number, _ in waiting])
+                departures.delete_pending(session, [number for number, _ in waiting])
         total += len(waiting)
         if len(waiting) < AT_ONCE:
             return total
@@ -86,7 +86,7 @@ def read(path: Path, *, fingerprint: bytes) -> Read:
     if any(what == KEY and digest != fingerprint.hex() for what, _, _, digest in good):
         raise BadInput(f"{path} was written with another pepper, so nobody in it can be recognized.")
     departed = [
-        Departed(what=what, list="" if name == NOTHING else name, digest=bytes.fromhex(digest), at=at)
+        DepartureRecord(what=what, list="" if name == NOTHING else name, digest=bytes.fromhex(digest), at=at)
         for what, name, at, digest in good
         if what not in (KEY, SEEN)
     ]
@@ -120,7 +120,7 @@ def _append(path: Path, lines: Sequence[str], *, fingerprint: bytes, now: dateti
         if end == 0:
             _sync_folder(path.parent)
     except OSError as trouble:
-        raise StorageTrouble(f"{path} cannot be written: {trouble.strerror}.") from trouble
+        raise StorageError(f"{path} cannot be written: {trouble.strerror}.") from trouble
 
 
 def _sync_folder(folder: Path) -> None:

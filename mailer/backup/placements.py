@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from lists.errors import Conflict, StorageTrouble
+from lists.errors import Conflict, StorageError
 from mailer import file_lock
 from mailer.settings.data_folder import MARKER
 
@@ -170,7 +170,7 @@ def told(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as trouble:
-        raise StorageTrouble(
+        raise StorageError(
             f"{home} cannot be written: {trouble.strerror or trouble}. Mend that, then restore again."
         ) from trouble
 

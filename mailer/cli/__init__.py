@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from lists.errors import BadSettings, HouseError, StorageTrouble
+from lists.errors import BadSettings, MailerError, StorageError
 
 CANNOT_BE_DONE = 2
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -80,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.umask(PRIVATE)
     try:
         status = root.main(args=arguments, prog_name="mailer", standalone_mode=False)
-    except HouseError as refusal:
+    except MailerError as refusal:
         click.echo(told(refusal), err=True)
-        sys.exit(TRY_AGAIN if isinstance(refusal, StorageTrouble) else CANNOT_BE_DONE)
+        sys.exit(TRY_AGAIN if isinstance(refusal, StorageError) else CANNOT_BE_DONE)
     except click.ClickException as misuse:
         misuse.show()
         sys.exit(misuse.exit_code)
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def told(refusal: HouseError) -> str:
+def told(refusal: MailerError) -> str:
     """Say a refusal as people read it on a terminal: a line for each thing to do."""
     if isinstance(refusal, BadSettings) and len(refusal.mistakes) > 1:
         return "\n".join(["The settings have these mistakes:", *(f"  - {text}" for text in refusal.mistakes)])

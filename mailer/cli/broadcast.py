@@ -230,7 +230,7 @@ def _look(
     """Count the readers and render each language for a made-up one; nothing of it is kept."""
     now = service.clock.now()
     with service.database.write() as session:
-        catalog.check(session, audience)
+        catalog.check_name(session, audience)
         broadcasts.check_segment(session, audience=audience, segment=segment)
         edition = service.editions.freeze(session, template, KIND, now=now)
         session.expunge(edition)

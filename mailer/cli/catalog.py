@@ -59,7 +59,7 @@ def add(
             name,
             title={"en": title, "es": title_es},
             about={"en": about, "es": about_es},
-            letter=_letter(file) if file else {},
+            confirmation_message=_letter(file) if file else {},
             now=service.clock.now(),
             actor=opening.ACTOR,
         )
@@ -102,7 +102,7 @@ def reword(
             name,
             title={"en": title, "es": title_es},
             about={"en": about, "es": about_es},
-            letter=letter,
+            confirmation_message=letter,
             now=service.clock.now(),
             actor=opening.ACTOR,
         )
@@ -155,7 +155,7 @@ def _letter(file: Path) -> Letter:
     sources = templates.parse_update(templates.read(file), path=file.name)
     for source in sources.values():  # here the lines are those of the file
         rendering.check_source(source)
-    missing = [catalog.SPOKEN[language] for language in LANGUAGES if language not in sources]
+    missing = [catalog.LANGUAGE_NAMES[language] for language in LANGUAGES if language not in sources]
     if missing:
         raise BadInput(f"The letter has no {' and no '.join(missing)} text. Everybody is asked in their own.")
     return {
@@ -188,6 +188,6 @@ def _say(
         output.print_json(told | ({"question": read} if read else {}))
         return
     for language, letter in read.items():
-        output.say(f"--- What asks to confirm, in {catalog.SPOKEN[language]} ---")
+        output.say(f"--- What asks to confirm, in {catalog.LANGUAGE_NAMES[language]} ---")
         output.say(f"Subject: {letter['subject']}\n\n{letter['text'].rstrip()}\n")
     output.say(sentence)

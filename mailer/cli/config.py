@@ -72,7 +72,7 @@ def accept_url(*, yes: bool) -> None:
         with database.write() as session:
             public_url.replace(session, found)
             now = Clock().now()
-            audit.note(session, actor=opening.ACTOR, action="public URL", subject=found.public_url, now=now)
+            audit.record(session, actor=opening.ACTOR, action="public URL", subject=found.public_url, now=now)
     output.say("That is noted. Change public_url on every machine, and start each again.")
 
 

@@ -58,7 +58,7 @@ def add(*, name: str, title: str, type_: str, choices: Sequence[str], as_json: b
 def list_(*, as_json: bool) -> None:
     """Show every field, the retired ones too."""
     with opening.service() as service, service.database.read() as session:
-        every = fields.every(session)
+        every = fields.list_all(session)
         rows = [_row(field) for field in every]
         choices = {field.name: field.choices for field in every}
     shown = rows if as_json else [{**row, "choices": ", ".join(choices[str(row["name"])])} for row in rows]

@@ -42,7 +42,7 @@ def list_(*, state: str, as_json: bool) -> None:
     “asked” means that the person has not confirmed the address yet; nothing can be decided before that.
     """
     with opening.service() as service, service.database.read() as session:
-        found = directory.applications(session, state=None if state == "all" else state)
+        found = directory.list_applications(session, state=None if state == "all" else state)
         ids = [listing.contact_id for listing in found]
         named = session.execute(select(Contact.id, Contact.email).where(Contact.id.in_(ids)))
         emails = {row.id: row.email for row in named}

@@ -70,7 +70,7 @@ def pause(*, name: str) -> None:
     """
     with opening.service() as service, service.database.write() as session:
         suspensions.begin_by_staff(session, _scope(service, name), real=service.clock.real())
-        audit.note(session, actor=opening.ACTOR, action="pause mail", subject=name, now=service.clock.now())
+        audit.record(session, actor=opening.ACTOR, action="pause mail", subject=name, now=service.clock.now())
     output.say(f"Mail to {name} waits until “mailer relay resume {name}”.")
 
 
@@ -81,7 +81,9 @@ def resume(*, name: str) -> None:
     with opening.service() as service, service.database.write() as session:
         if not suspensions.end(session, _scope(service, name)):
             raise NotFound(f"Mail to {name} is not paused. “mailer relay list” shows what is.")
-        audit.note(session, actor=opening.ACTOR, action="resume mail", subject=name, now=service.clock.now())
+        audit.record(
+            session, actor=opening.ACTOR, action="resume mail", subject=name, now=service.clock.now()
+        )
     output.say(f"Mail to {name} goes again.")
 
 

@@ -72,7 +72,7 @@ def merge(*, file: Path, as_json: bool) -> None:
             now = service.clock.now()
             was_held = send_hold.find_unsettled(session) is not None
             merged = restore_settlement.merge(session, service, file, now=now, actor=opening.ACTOR)
-        service.database.empty_log()
+        service.database.truncate_wal()
         if as_json:
             read = merged.read
             facts = {"read": len(read.departed), "damaged": read.damaged, "until": read.until}

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from lists import permission
 from lists.addresses import domain_of
-from lists.errors import BadInput, DeadLink
-from lists.permission import LASTING, Reader
+from lists.errors import BadInput, InvalidLink
+from lists.permission import PERMANENT_REASONS, Recipient
 from mailer.compose import mime
 from mailer.compose.dkim import Signer
 from mailer.compose.editions import add_greeting
@@ -102,7 +102,7 @@ class Composer:
 
         for (kind, list_name), same in groupby(sorted(entries, key=purpose), key=purpose):
             group = list(same)
-            readers = permission.readers(
+            readers = permission.find_recipients(
                 session,
                 [entry.contact_id for entry in group],
                 purpose=POLICY[kind].purpose(list_name),
@@ -134,7 +134,7 @@ class Composer:
         """Return what the source says; a dead link holds the message that would have it, and no other."""
         try:
             return self.sources[kind].compose(session, messages, now=now)
-        except DeadLink as fault:
+        except InvalidLink as fault:
             if len(messages) == 1:
                 return {messages[0].entry.id: Refusal(state="held", why=f"{held_messages.OUR_FAULT}{fault}")}
         each = [self._ask_source(session, kind, [letter], now=now) for letter in messages]
@@ -163,14 +163,14 @@ class Composer:
             return Result(entry=message.entry, state=content.state, why=content.why)
         try:
             return self._render_message(message.entry, message.recipient, content, empty_fields)
-        except DeadLink as fault:
+        except InvalidLink as fault:
             return held_messages.hold_for_fault(message.entry, str(fault))
         except BadInput as error:
             # One reader's data that no message can hold must stop neither the others nor the worker.
             return held_messages.hold_for_fault(message.entry, f"it cannot be written: {error}")
 
     def _render_message(
-        self, entry: Entry, recipient: Reader, content: MessageContent, empty_fields: frozenset[str]
+        self, entry: Entry, recipient: Recipient, content: MessageContent, empty_fields: frozenset[str]
     ) -> ReadyMessage | Result:
         edition = self._editions[entry.edition_id]
         fields = self.build_fields(entry, recipient, content)
@@ -181,7 +181,7 @@ class Composer:
         return ReadyMessage(entry=entry, recipient=recipient.email, message=mime.encode(letter))
 
     def build_mime(
-        self, entry: Entry, recipient: Reader, content: MessageContent, edition: Edition
+        self, entry: Entry, recipient: Recipient, content: MessageContent, edition: Edition
     ) -> MimeMessage:
         """Return what a row says to a reader, to try whether it can be written, from any edition.
 
@@ -191,7 +191,7 @@ class Composer:
             entry, recipient, content, edition, self.build_fields(entry, recipient, content)
         )
 
-    def build_fields(self, entry: Entry, recipient: Reader, content: MessageContent) -> dict[str, str]:
+    def build_fields(self, entry: Entry, recipient: Recipient, content: MessageContent) -> dict[str, str]:
         """Return what a text may use of its reader and of its source."""
         leave = self.links.unsubscribe(recipient.id, entry.list) if POLICY[entry.kind].list_mail else ""
         return {
@@ -205,7 +205,7 @@ class Composer:
     def _build_mime(
         self,
         entry: Entry,
-        recipient: Reader,
+        recipient: Recipient,
         content: MessageContent,
         edition: Edition,
         fields: Mapping[str, str],
@@ -250,7 +250,7 @@ class Composer:
             self._editions[edition.id] = edition
 
 
-def _choose_language(edition: Edition, recipient: Reader) -> str:
+def _choose_language(edition: Edition, recipient: Recipient) -> str:
     """Return the language of a reader's mail: their own where the text has it."""
     return recipient.language if recipient.language in edition.content else next(iter(edition.content))
 
@@ -273,4 +273,4 @@ def _find_missing_links(
 
 
 def _refuse_entry(entry: Entry, reason: str) -> Result:
-    return Result(entry=entry, state="cancelled" if reason in LASTING else "held", why=reason)
+    return Result(entry=entry, state="cancelled" if reason in PERMANENT_REASONS else "held", why=reason)

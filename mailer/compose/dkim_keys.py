@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from lists.errors import BadInput, BadSettings, Conflict, StorageTrouble
+from lists.errors import BadInput, BadSettings, Conflict, StorageError
 
 KINDS = ("rsa", "ed25519")
 RSA_BITS, LEAST_RSA_BITS, MOST_RSA_BITS = 2048, 2048, 4096  # what every receiver must be able to verify
@@ -117,7 +117,7 @@ def generate(directory: Path, *, domain: str, name: str, kind: str) -> DkimKey:
     """Make a key of `kind` and write its file, whole and on the disk, or nothing.
 
     `where` is the folder of all domains, in a folder that is private already. BadInput for a name that
-    cannot be a selector, Conflict when there is such a key, StorageTrouble when it cannot be written.
+    cannot be a selector, Conflict when there is such a key, StorageError when it cannot be written.
     """
     if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{domain}") > MOST_NAME:
         raise BadInput(f"“{name[:60]}” cannot be a selector. Write lower-case letters, digits and hyphens.")
@@ -144,7 +144,7 @@ def generate(directory: Path, *, domain: str, name: str, kind: str) -> DkimKey:
             raise Conflict(
                 f"{path} is there already. Give the new key another name with --selector."
             ) from trouble
-        raise StorageTrouble(f"{path} cannot be written: {trouble.strerror}.") from trouble
+        raise StorageError(f"{path} cannot be written: {trouble.strerror}.") from trouble
     return _build_key(domain, name, key)
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from lists.permission import Reader
+from lists.permission import Recipient
 from mailer.outbox.outbox import Entry, Result
 
 
@@ -21,7 +21,7 @@ class AddressedMessage:
     """A claimed row and its reader, whom the permission rule has just allowed us to write to."""
 
     entry: Entry
-    recipient: Reader
+    recipient: Recipient
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import re
 from datetime import datetime
 
 from lists import catalog
-from lists.errors import DeadLink
+from lists.errors import InvalidLink
 
 SIGNATURE_BYTES = 16
 LONGEST_TOKEN = 100
@@ -25,7 +25,7 @@ _NUMBER_PAIR = re.compile(rf"{_NUMBER}\.{_NUMBER}")
 _PAYLOADS: dict[str, re.Pattern[str]] = {
     "confirm": _NUMBER_PAIR,
     "preferences": re.compile(_NUMBER),
-    "unsubscribe": re.compile(rf"{_NUMBER}\.{catalog.NAME}"),
+    "unsubscribe": re.compile(rf"{_NUMBER}\.{catalog.NAME_PATTERN}"),
     "rsvp": _NUMBER_PAIR,
     "mine": _NUMBER_PAIR,
 }
@@ -34,7 +34,7 @@ _PAYLOADS: dict[str, re.Pattern[str]] = {
 class Tokens:
     """Makes and reads the signed part of a link; reading gives None for whatever we did not sign.
 
-    What is signed passes the grammar of what is read: raises DeadLink where its own page would refuse it.
+    What is signed passes the grammar of what is read: raises InvalidLink where its own page would refuse it.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -90,7 +90,7 @@ class Tokens:
 
     def _sign(self, purpose: str, payload: str) -> str:
         if not _PAYLOADS[purpose].fullmatch(payload):
-            raise DeadLink(f"A link to {purpose} would not be read: {payload[:LONGEST_TOKEN]}.")
+            raise InvalidLink(f"A link to {purpose} would not be read: {payload[:LONGEST_TOKEN]}.")
         return f"{payload}.{self._signature(purpose, payload)}"
 
     def _signature(self, purpose: str, payload: str) -> str:

@@ -14,7 +14,7 @@ import structlog
 
 from lists.clock import Clock
 from lists.db import Database
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 
 COMPARE_SECONDS = 10.0
 TOLERANCE = timedelta(seconds=0.5)  # less is no more than a slow answer may hide
@@ -26,9 +26,9 @@ log = structlog.get_logger()
 def correct_clock(database: Database, clock: Clock) -> None:
     """Correct this process's clock to the database's, where they differ by more than is tolerated.
 
-    Raises StorageTrouble.
+    Raises StorageError.
     """
-    difference = database.clock_ahead_of(clock.machine)
+    difference = database.measure_clock_skew(clock.machine)
     if abs(difference - clock.correction) <= TOLERANCE:
         return
     correction = difference if abs(difference) > TOLERANCE else timedelta(0)
@@ -46,10 +46,10 @@ def follow_database_clock(database: Database, clock: Clock) -> Iterator[None]:
 
     def often() -> None:
         while not ended.wait(COMPARE_SECONDS):
-            with suppress(StorageTrouble):
+            with suppress(StorageError):
                 correct_clock(database, clock)
 
-    with suppress(StorageTrouble):
+    with suppress(StorageError):
         correct_clock(database, clock)
     comparing = threading.Thread(target=often, name="skew", daemon=True)
     if database.dialect != "sqlite":

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, String, delete, func, select
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import EPOCH, Base, Moment, count_changed
+from lists.db import EPOCH, Base, Timestamp, count_changed
 
 SLOTS = 8
 STEP = timedelta(seconds=10)
@@ -27,7 +27,7 @@ class StoredCounter(Base):
     __tablename__ = "tallies"
 
     what: Mapped[str] = mapped_column(String(300), primary_key=True)
-    since: Mapped[Moment] = mapped_column(primary_key=True)
+    since: Mapped[Timestamp] = mapped_column(primary_key=True)
     slot: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger)
 

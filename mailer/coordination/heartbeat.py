@@ -10,8 +10,8 @@ from sqlalchemy import BigInteger, Boolean, String, delete, false, func, select,
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.clock import Clock
-from lists.db import MICROSECOND, Base, Database, Moment, insert_or_nothing
-from lists.errors import StorageTrouble
+from lists.db import MICROSECOND, Base, Database, Timestamp, insert_or_nothing
+from lists.errors import StorageError
 
 BEAT_SECONDS = 10.0
 DEAD_AFTER = timedelta(seconds=35)  # after three beats that nobody heard
@@ -29,7 +29,7 @@ class Heartbeat(Base):
     __tablename__ = "pulses"
 
     worker: Mapped[str] = mapped_column(String(40), primary_key=True)
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
     skew: Mapped[int] = mapped_column(BigInteger, server_default="0")
     stalled: Mapped[bool] = mapped_column(Boolean, server_default=false())
 
@@ -67,7 +67,7 @@ async def keep_beating(
     """Beat for as long as the block lasts and its event loop turns; `stalled`: see `Delivery.stalled`."""
 
     def once() -> None:
-        with suppress(StorageTrouble):  # delivery itself tells of the trouble
+        with suppress(StorageError):  # delivery itself tells of the trouble
             if ended := database.end_halted():
                 log.warning("transactions of a process that stands still were ended", number=ended)
             with database.write() as session:
@@ -79,7 +79,7 @@ async def keep_beating(
             await asyncio.sleep(BEAT_SECONDS)
 
     def last() -> None:
-        with suppress(StorageTrouble), database.write() as session:
+        with suppress(StorageError), database.write() as session:
             end(session, worker)
 
     beats = asyncio.create_task(often())

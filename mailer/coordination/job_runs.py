@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Double, String, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment
+from lists.db import Base, Timestamp
 
 
 class JobRun(Base):
@@ -17,7 +17,7 @@ class JobRun(Base):
     __tablename__ = "runs"
 
     job: Mapped[str] = mapped_column(String(40), primary_key=True)
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
     seconds: Mapped[float] = mapped_column(Double)
     moved: Mapped[int] = mapped_column(BigInteger)
     fault: Mapped[str] = mapped_column(String(60))

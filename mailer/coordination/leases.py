@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import String, case, or_, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment, count_changed, insert_or_nothing
+from lists.db import Base, Timestamp, count_changed, insert_or_nothing
 
 SCHEDULER = "scheduler"  # the duty of whoever ticks the jobs
 
@@ -17,7 +17,7 @@ class Lease(Base):
 
     name: Mapped[str] = mapped_column(String(300), primary_key=True)
     owner: Mapped[str] = mapped_column(String(60))
-    until: Mapped[Moment]
+    until: Mapped[Timestamp]
 
 
 def acquire(session: Session, name: str, *, owner: str, real: datetime, length: timedelta) -> bool:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from sqlalchemy import String, bindparam, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment, count_changed, insert_or_nothing
+from lists.db import Base, Timestamp, count_changed, insert_or_nothing
 from mailer.smtp.rate import Rate
 
 LOOKAHEAD = timedelta(
@@ -36,7 +36,7 @@ class RateLimit(Base):
     __tablename__ = "limits"
 
     scope: Mapped[str] = mapped_column(String(300), primary_key=True)
-    free_at: Mapped[Moment]
+    free_at: Mapped[Timestamp]
 
 
 # Made once: a claim asks for each limit.

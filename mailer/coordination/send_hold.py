@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, String, exists, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Instant, Moment, PrimaryKey
+from lists.db import Base, PrimaryKey, Timestamp, UtcDateTime
 from lists.errors import Conflict
 
 MERGED, ACCEPTED = "departures", "accepted"
@@ -28,11 +28,11 @@ class Restore(Base):
     __tablename__ = "restores"
 
     id: Mapped[PrimaryKey]
-    backup_at: Mapped[Moment]
-    restored_at: Mapped[Moment]
+    backup_at: Mapped[Timestamp]
+    restored_at: Mapped[Timestamp]
     run: Mapped[str | None] = mapped_column(String(32), default=None)
-    reckoned_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
-    ended_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    reckoned_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     how: Mapped[str] = mapped_column(String(10), default="")
 
     @property

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, LargeBinary, Table, bindparam, delete, exi
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment, count_changed
+from lists.db import Base, Timestamp, count_changed
 from mailer.coordination import counters
 from mailer.coordination.counters import StoredCounter
 
@@ -32,7 +32,7 @@ class ThrottleCount(Base):
     __tablename__ = "brakes"
 
     what: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
-    hour: Mapped[Moment] = mapped_column(primary_key=True)
+    hour: Mapped[Timestamp] = mapped_column(primary_key=True)
     count: Mapped[int]
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from sqlalchemy import String, delete, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Instant, Moment, count_changed, insert_or_nothing
+from lists.db import Base, Timestamp, UtcDateTime, count_changed, insert_or_nothing
 from mailer.policy import is_urgent
 
 FIRST_TRY, LONGEST_WAIT = timedelta(minutes=15), timedelta(hours=4)
@@ -36,8 +36,8 @@ class Suspension(Base):
     __tablename__ = "pauses"
 
     scope: Mapped[str] = mapped_column(String(300), primary_key=True)
-    since: Mapped[Moment]
-    try_at: Mapped[datetime | None] = mapped_column(Instant)
+    since: Mapped[Timestamp]
+    try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     tries: Mapped[int]
     why: Mapped[str] = mapped_column(String(WHY_LENGTH))
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 
 RETRY_SECONDS = 1.0
 LAST_TRIES = 10
@@ -28,14 +28,14 @@ class DatabaseThread:
     async def run(self, work: Callable[..., T], *args: object) -> T:
         """Run work and return its result; while the disk is full or the database locked, try again.
 
-        Only a worker that was told to stop gives up, after a while, and raises StorageTrouble.
+        Only a worker that was told to stop gives up, after a while, and raises StorageError.
         """
         loop = asyncio.get_running_loop()
         tries = 0
         while True:
             try:
                 return await loop.run_in_executor(self.executor, work, *args)
-            except StorageTrouble as trouble:
+            except StorageError as trouble:
                 tries += 1
                 log.error("the database cannot be used, trying again", trouble=str(trouble), tries=tries)
                 if self.is_stopped() and tries >= LAST_TRIES:

@@ -19,7 +19,7 @@ import structlog
 
 from lists.clock import Clock
 from lists.db import Database
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.compose.composer import Composer, ReadyMessage
 from mailer.coordination import suspensions
 from mailer.coordination.suspensions import NOT_SUSPENDED, RelaySuspension
@@ -396,7 +396,7 @@ class Delivery:
                 paused = suspensions.read_all(session)
             self._relay_suspensions = suspensions.select_relays(paused)
             return self._recorder.give_back_paused(letters, paused) if paused else letters
-        except StorageTrouble:
+        except StorageError:
             raise
         except Exception as fault:
             # A fault of ours in one message must not stop the others, nor the worker again and again.

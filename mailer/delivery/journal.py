@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from lists.errors import BadInput, StorageTrouble
+from lists.errors import BadInput, StorageError
 from mailer import file_lock
 
 FOLDER = "journals"
@@ -49,7 +49,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, *, worker: str, boot: str | None = None) -> None:
-        """Begin a new file; raises StorageTrouble when it cannot be written."""
+        """Begin a new file; raises StorageError when it cannot be written."""
         self._folder, self._worker = folder, worker
         self._header = HEADER.pack(MAGIC, (boot or read_boot_id()).encode(), worker.encode())
         self._unanswered: dict[int, int] = {}  # the attempt of each row that was begun and not answered
@@ -88,13 +88,13 @@ class Journal:
             name = f"{self._worker}.{secrets.token_hex(4)}"  # a worker may have one file after another
             return _File(self._folder / name, self._header + lines)
         except OSError as trouble:
-            raise StorageTrouble(
+            raise StorageError(
                 f"The journal in {self._folder} cannot be written: {trouble.strerror}."
             ) from trouble
 
     def _rotate(self) -> None:
         opened = b"".join(_pack(BEFORE_DOT, row, attempt) for row, attempt in self._unanswered.items())
-        with suppress(StorageTrouble):  # then this one grows, and the next line tries again
+        with suppress(StorageError):  # then this one grows, and the next line tries again
             before, self._file = (
                 self._file,
                 self._new_file(opened + self._file.read_newest(CARRY_OVER_OCTETS)),

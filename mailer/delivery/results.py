@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from lists.clock import Clock
 from lists.db import Database
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.compose.composer import ReadyMessage
 from mailer.compose.source import Source, settle_all
 from mailer.outbox import attempts, held_messages, outbox
@@ -132,7 +132,7 @@ def record_and_settle(
     """Record results, each with what it means to its source, in one transaction.
 
     Where a source fails at one of them, that one is recorded without it and the fault is logged. Raises
-    StorageTrouble when nothing can be written; the same results may be handed in again.
+    StorageError when nothing can be written; the same results may be handed in again.
     """
 
     def recorded(these: Sequence[Result], *, settled: bool = True) -> None:
@@ -144,7 +144,7 @@ def record_and_settle(
 
     try:
         recorded(results)
-    except StorageTrouble:
+    except StorageError:
         raise
     except Exception:
         if len(results) > 1:

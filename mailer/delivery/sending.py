@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from lists.addresses import domain_of
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.compose.composer import ReadyMessage
 from mailer.delivery import results
 from mailer.delivery.concurrency import InFlightMessage
@@ -56,7 +56,7 @@ class MessageSender:
             asked = self.time()
             try:
                 again = await self.compose(letter.entry)
-            except StorageTrouble:  # only after we were told to stop
+            except StorageError:  # only after we were told to stop
                 return results.give_back(letter.entry)
             if isinstance(again, Result):
                 return again

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import audit, catalog, contacts
 from lists.contacts import LANGUAGES
-from lists.db import Base, Id, Instant, Moment, PrimaryKey
+from lists.db import Base, Id, PrimaryKey, Timestamp, UtcDateTime
 from lists.errors import BadInput, Conflict, NotFound
 from mailer.events import icalendar
 
@@ -42,19 +42,19 @@ class Event(Base):
     id: Mapped[PrimaryKey]
     title: Mapped[dict[str, str]] = mapped_column(JSON)
     description: Mapped[dict[str, str]] = mapped_column(JSON)
-    starts_at: Mapped[Moment] = mapped_column(index=True)
+    starts_at: Mapped[Timestamp] = mapped_column(index=True)
     zone: Mapped[str] = mapped_column(String(40))
     minutes: Mapped[int]
     join_url: Mapped[str] = mapped_column(Text)
     audience: Mapped[str] = mapped_column(String(40))
     sequence: Mapped[int] = mapped_column(default=0)
     status: Mapped[str] = mapped_column(String(9), default="planned")
-    created_at: Mapped[Moment]
-    changed_at: Mapped[Moment]
-    invited_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    created_at: Mapped[Timestamp]
+    changed_at: Mapped[Timestamp]
+    invited_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     uid_domain: Mapped[str] = mapped_column(String(253), default="")
     walked_to: Mapped[int] = mapped_column(Id, default=0)
-    rest_until: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    rest_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
     @property
     def ends_at(self) -> datetime:
@@ -99,7 +99,7 @@ def create(
         raise BadInput(f"{starts} is more than two years away. Please check the year.")
     if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
         raise BadInput(f"A call takes {LEAST_MINUTES} to {MOST_MINUTES} minutes, not {minutes}.")
-    catalog.check(session, audience)
+    catalog.check_name(session, audience)
     if len(join_url) > URL_LENGTH:
         raise BadInput(f"The link to join is longer than {URL_LENGTH} characters.")
     icalendar.check_url(join_url)
@@ -116,7 +116,7 @@ def create(
     )
     session.add(event)
     session.flush()
-    audit.note(session, actor=actor, action="event create", subject=f"event {event.id}", now=now)
+    audit.record(session, actor=actor, action="event create", subject=f"event {event.id}", now=now)
     return event
 
 
@@ -200,7 +200,7 @@ def open_invitations(session: Session, event_id: int, *, domain: str, now: datet
         event.invited_at = now
         event.uid_domain = domain
         session.flush()
-        audit.note(session, actor=actor, action="event invite", subject=f"event {event.id}", now=now)
+        audit.record(session, actor=actor, action="event invite", subject=f"event {event.id}", now=now)
     return event
 
 
@@ -217,7 +217,7 @@ def _parse_zone(zone: str) -> ZoneInfo:
 
 def _clean_titles(title: Mapping[str, str]) -> dict[str, str]:
     cleaned = {
-        language: contacts.clean(text, what="title", limit=TITLE_LENGTH)
+        language: contacts.clean(text, label="title", limit=TITLE_LENGTH)
         for language, text in title.items()
         if _check_language(language)
     }

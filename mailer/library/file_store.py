@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from lists.errors import BadInput, NotFound, StorageTrouble
+from lists.errors import BadInput, NotFound, StorageError
 
 FOLDER = "resources"  # in the data folder; backups carry it
 UNFINISHED = ".unfinished"  # backups leave these out
@@ -96,7 +96,7 @@ def store_file(path: Path, *, home: Path) -> StoredFile:
     """Check a file and keep a copy of it in the data folder.
 
     Raises NotFound where there is none, BadInput for a type that is not allowed, an ending that its content
-    belies, and what is empty or larger than MOST_OCTETS; StorageTrouble when it cannot be written.
+    belies, and what is empty or larger than MOST_OCTETS; StorageError when it cannot be written.
     """
     ending = path.suffix.lower().removeprefix(".")
     kind = TYPE_ALIASES.get(ending, ending)
@@ -112,7 +112,7 @@ def store_file(path: Path, *, home: Path) -> StoredFile:
         aside.replace(folder / digest)
         _sync_directory(folder)
     except OSError as trouble:
-        raise StorageTrouble(f"The file cannot be kept in {folder}: {trouble.strerror}.") from trouble
+        raise StorageError(f"The file cannot be kept in {folder}: {trouble.strerror}.") from trouble
     finally:
         os.close(source)
         with suppress(OSError):

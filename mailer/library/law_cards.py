@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import audit, contacts
 from lists.contacts import LANGUAGES
-from lists.db import Base, Instant, Moment, PrimaryKey
+from lists.db import Base, PrimaryKey, Timestamp, UtcDateTime
 from lists.errors import BadInput, Conflict, NotFound
 from mailer.library import resources, us_states
 
@@ -38,8 +38,8 @@ class LawCard(Base):
     source: Mapped[str] = mapped_column(String(resources.LINK_LENGTH))
     checked_on: Mapped[str] = mapped_column(String(10))
     checked_by: Mapped[str] = mapped_column(String(NAME_LENGTH))
-    added_at: Mapped[Moment]
-    retired_at: Mapped[datetime | None] = mapped_column(Instant)
+    added_at: Mapped[Timestamp]
+    retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     def days_remaining(self, now: datetime) -> int:
         """Return for how many days it is still shown; 0 on the last one, below 0 when it has expired."""
@@ -70,7 +70,7 @@ def add(
     )
     session.add(card)
     session.flush()
-    audit.note(session, actor=actor, action="fact add", subject=f"fact {card.id}", now=now)
+    audit.record(session, actor=actor, action="fact add", subject=f"fact {card.id}", now=now)
     return card
 
 
@@ -94,7 +94,7 @@ def record_check(
     card.checked_on, card.checked_by = day, _clean_name(checked_by)
     card.text = card.text | {language: _clean_text(words, language) for language, words in newer.items()}
     card.source = resources.check_link(source) if source else card.source
-    audit.note(session, actor=actor, action="fact check", subject=f"fact {number}", now=now)
+    audit.record(session, actor=actor, action="fact check", subject=f"fact {number}", now=now)
     return card
 
 
@@ -102,7 +102,7 @@ def retire(session: Session, number: int, *, now: datetime, actor: str) -> LawCa
     """Take a card out for good; raises NotFound, Conflict."""
     card = _get_unretired(session, number)
     card.retired_at = now
-    audit.note(session, actor=actor, action="fact retire", subject=f"fact {number}", now=now)
+    audit.record(session, actor=actor, action="fact retire", subject=f"fact {number}", now=now)
     return card
 
 
@@ -160,14 +160,14 @@ def _get_unretired(session: Session, number: int) -> LawCard:
 
 def _clean_text(text: str, language: str) -> str:
     named = {"en": "English", "es": "Spanish"}[language]
-    clean = contacts.clean(text, what=f"{named} text", limit=TEXT_LENGTH)
+    clean = contacts.clean(text, label=f"{named} text", limit=TEXT_LENGTH)
     if not clean:
         raise BadInput(f"The {named} text is missing. A card speaks both languages.")
     return clean
 
 
 def _clean_name(text: str) -> str:
-    clean = contacts.clean(text, what="name of who checked it", limit=NAME_LENGTH)
+    clean = contacts.clean(text, label="name of who checked it", limit=NAME_LENGTH)
     if not clean:
         raise BadInput("Say who has checked it; an office such as “legal team” is enough.")
     return clean

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import audit, contacts
 from lists.contacts import LANGUAGES
-from lists.db import Base, Instant, Moment, PrimaryKey
+from lists.db import Base, PrimaryKey, Timestamp, UtcDateTime
 from lists.errors import BadInput, Conflict, NotFound
 from mailer.library.file_store import StoredFile
 from mailer.policy import RESOURCES
@@ -64,8 +64,8 @@ class ResourceVersion(Base):
     kind: Mapped[str] = mapped_column(String(5))
     size: Mapped[int] = mapped_column(BigInteger)
     dated: Mapped[str] = mapped_column(String(10))
-    added_at: Mapped[Moment]
-    retired_at: Mapped[datetime | None] = mapped_column(Instant)
+    added_at: Mapped[Timestamp]
+    retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ def add(
         raise BadInput("Give either a link or a file.")
     if language not in LANGUAGES:
         raise BadInput(f"“{language[:10]}” is not a language of this service. Write en or es.")
-    title = contacts.clean(title, what="title", limit=TITLE_LENGTH)
+    title = contacts.clean(title, label="title", limit=TITLE_LENGTH)
     if slot in MULTIPLE_SLOTS and not title:
         raise BadInput(f"{slot} holds many links, so each needs a title: add --title.")
     if slot in MULTIPLE_SLOTS and stored_file is not None:
@@ -188,7 +188,7 @@ def add(
         slot=slot,
         language=language,
         title=title,
-        note=contacts.clean(note, what="note", limit=NOTE_LENGTH),
+        note=contacts.clean(note, label="note", limit=NOTE_LENGTH),
         link=check_link(link) if link else "",
         file=stored_file.digest if stored_file else "",
         kind=stored_file.kind if stored_file else "",
@@ -198,7 +198,7 @@ def add(
     )
     session.add(version)
     session.flush()
-    audit.note(session, actor=actor, action="resource add", subject=f"resource {version.id}", now=now)
+    audit.record(session, actor=actor, action="resource add", subject=f"resource {version.id}", now=now)
     return version
 
 
@@ -208,7 +208,7 @@ def retire(session: Session, number: int, *, now: datetime, actor: str) -> Resou
     if version.retired_at is not None:
         raise Conflict(f"Version {number} was retired on {version.retired_at:%B %-d, %Y} already.")
     version.retired_at = now
-    audit.note(session, actor=actor, action="resource retire", subject=f"resource {number}", now=now)
+    audit.record(session, actor=actor, action="resource retire", subject=f"resource {number}", now=now)
     return version
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lists.clock import Clock
 from lists.db import MICROSECOND, Database
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.coordination import counters, heartbeat, leases, send_hold, signup_throttle
 from mailer.coordination.counters import StoredCounter
 from mailer.coordination.heartbeat import Heartbeat
@@ -171,7 +171,7 @@ def look(database: Database, clock: Clock, *, home: Path) -> Sequence[Finding]:
         now = clock.now()
         with database.read() as session:
             found = session.execute(_questions(now=now, real=real)).one()
-    except (StorageTrouble, SQLAlchemyError):
+    except (StorageError, SQLAlchemyError):
         return (
             Finding(name="database", level="trouble", sentence="The database cannot be used."),
             _disk(home),

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from lists.errors import HouseError
+from lists.errors import MailerError
 
 QUIET = ("uvicorn", "apscheduler", "mail.log", "asyncio")  # they tell of trouble only
 LONGEST = 500  # characters of one value
@@ -92,7 +92,7 @@ def _told(fault: BaseException) -> list[dict[str, object]]:
     next_one: BaseException | None = fault
     while next_one is not None and len(told) < MOST_CAUSES:
         entry: dict[str, object] = {"kind": type(next_one).__name__, "at": _places(next_one)}
-        if isinstance(next_one, HouseError):
+        if isinstance(next_one, MailerError):
             entry["said"] = scrubbed(str(next_one))
         told.append(entry)
         inner = next_one.exceptions[0] if isinstance(next_one, BaseExceptionGroup) else None

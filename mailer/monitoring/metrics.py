@@ -42,7 +42,7 @@ class Figures:
 
 
 def read(database: Database, clock: Clock, *, findings: Sequence[Finding]) -> Figures:
-    """Read every figure from the tables; raises StorageTrouble."""
+    """Read every figure from the tables; raises StorageError."""
     now, real = clock.now(), clock.real()
     with database.read() as session:
         return Figures(

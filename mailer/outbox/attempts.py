@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 from sqlalchemy import ForeignKey, String, Table, Text, delete, insert, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment, PrimaryKey
+from lists.db import Base, PrimaryKey, Timestamp
 from mailer.coordination import counters
 
 REPLY_LENGTH = 500
@@ -24,7 +24,7 @@ class Attempt(Base):
     id: Mapped[PrimaryKey]
     outbox_id: Mapped[int] = mapped_column(ForeignKey("outbox.id", ondelete="CASCADE"), index=True)
     attempt: Mapped[int]
-    at: Mapped[Moment]
+    at: Mapped[Timestamp]
     address: Mapped[str] = mapped_column(String(254))
     relay: Mapped[str | None] = mapped_column(String(260))
     outcome: Mapped[str] = mapped_column(String(12))

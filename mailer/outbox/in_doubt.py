@@ -13,7 +13,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Update, case, func, select, update
 from sqlalchemy.orm import Session
 
-from lists.db import count_changed, once
+from lists.db import count_changed, materialize
 from lists.errors import Conflict, NotFound
 from mailer.outbox.outbox import ENTRY_COLUMNS, UNKNOWN, Entry, OutboxRow, Result
 from mailer.policy import POLICY
@@ -80,7 +80,7 @@ def resolve_some(
 
     What is sent once more is composed anew, so nobody who left meanwhile gets it.
     """
-    some = once(
+    some = materialize(
         select(OutboxRow.id).where(selection.condition).limit(limit).with_for_update(skip_locked=True)
     )
     mine = update(OutboxRow).where(OutboxRow.id.in_(some), OutboxRow.state == UNKNOWN)
@@ -111,7 +111,7 @@ def mark_unknown(session: Session, *, limit: int) -> Sequence[Result]:
     waiting = select(OutboxRow.id).where(OutboxRow.state.in_(("queued", "sending", "held"))).limit(limit)
     found = session.execute(
         update(OutboxRow)
-        .where(OutboxRow.id.in_(once(waiting)))
+        .where(OutboxRow.id.in_(materialize(waiting)))
         .values(state="unknown", why=MAY_HAVE_LEFT, worker=None, lease_until=None)
         .returning(*ENTRY_COLUMNS)
         .execution_options(synchronize_session=False)

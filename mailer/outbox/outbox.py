@@ -48,15 +48,15 @@ from lists.db import (
     EPOCH,
     Base,
     Id,
-    Instant,
-    Moment,
     PrimaryKey,
+    Timestamp,
+    UtcDateTime,
     count_changed,
-    index_where,
     insert_or_nothing,
-    once,
+    materialize,
+    partial_index,
 )
-from lists.permission import LASTING
+from lists.permission import PERMANENT_REASONS
 from mailer.coordination import send_hold
 from mailer.outbox import attempts
 from mailer.policy import POLICY
@@ -70,7 +70,7 @@ PRIORITIES = tuple(sorted({policy.priority for policy in POLICY.values()}))
 LEAST_URGENT = PRIORITIES[-1]
 
 LEFT_WHILE_HELD = "left while it was held"
-DEPARTURE_REASONS = (*sorted(LASTING), LEFT_WHILE_HELD)
+DEPARTURE_REASONS = (*sorted(PERMANENT_REASONS), LEFT_WHILE_HELD)
 
 # A partial index is used only where the query states its condition as a constant, not as a bound value.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
@@ -86,10 +86,10 @@ class OutboxRow(Base):
     __tablename__ = "outbox"
     __table_args__ = (
         CheckConstraint(f"state IN {STATES}", name="state"),
-        index_where("ix_outbox_queued", "priority", "due_at", "id", state="queued"),
-        index_where("ix_outbox_expiring", "expires_at", state="queued"),
-        index_where("ix_outbox_sending", "lease_until", state="sending"),
-        index_where("ix_outbox_held", "kind", "list", state="held"),
+        partial_index("ix_outbox_queued", "priority", "due_at", "id", state="queued"),
+        partial_index("ix_outbox_expiring", "expires_at", state="queued"),
+        partial_index("ix_outbox_sending", "lease_until", state="sending"),
+        partial_index("ix_outbox_held", "kind", "list", state="held"),
         Index("ix_outbox_kind", "kind", "state", "ref"),  # counts need nothing else
         Index("ix_outbox_why", "state", "why", sqlite_where=HAS_REASON, postgresql_where=HAS_REASON),
         {"sqlite_autoincrement": True},
@@ -105,14 +105,14 @@ class OutboxRow(Base):
     priority: Mapped[int]
     state: Mapped[str] = mapped_column(String(10))
     why: Mapped[str] = mapped_column(String(200))
-    queued_at: Mapped[Moment]
-    due_at: Mapped[Moment]
-    expires_at: Mapped[Moment]
+    queued_at: Mapped[Timestamp]
+    due_at: Mapped[Timestamp]
+    expires_at: Mapped[Timestamp]
     attempt: Mapped[int]
     tries: Mapped[int]
     worker: Mapped[str | None] = mapped_column(String(40))
-    lease_until: Mapped[datetime | None] = mapped_column(Instant)
-    sent_at: Mapped[datetime | None] = mapped_column(Instant)
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 ENTRY_COLUMNS = (
@@ -316,7 +316,7 @@ def expire(session: Session, *, now: datetime, limit: int) -> Sequence[Result]:
     late = select(OutboxRow.id).where(OutboxRow.expires_at <= now).with_for_update(skip_locked=True)
     closed: list[Result] = []
     for state in (QUEUED, HELD):  # one after the other, each by its own index
-        free = once(late.where(OutboxRow.state == state).limit(limit - len(closed)))
+        free = materialize(late.where(OutboxRow.state == state).limit(limit - len(closed)))
         closed += _close(session, OutboxRow.id.in_(free), state="expired", why="too late")
     return closed
 
@@ -329,7 +329,7 @@ def cancel(
     if limit is None:
         return _close(session, these, state="cancelled", why=why)
     first = select(OutboxRow.id).where(these).limit(limit).with_for_update(skip_locked=True)
-    return _close(session, OutboxRow.id.in_(once(first)), state="cancelled", why=why)
+    return _close(session, OutboxRow.id.in_(materialize(first)), state="cancelled", why=why)
 
 
 def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int | None = None) -> int:
@@ -375,7 +375,7 @@ def _is_due(now: datetime | BindParameter[Any], *priorities: int) -> ColumnEleme
 @cache
 def _any_due_statement(least: int) -> Executable:
     wanted = PRIORITIES[: PRIORITIES.index(least) + 1]
-    return select(OutboxRow.id).where(_is_due(bindparam("now", type_=Instant), *wanted)).limit(1)
+    return select(OutboxRow.id).where(_is_due(bindparam("now", type_=UtcDateTime), *wanted)).limit(1)
 
 
 @cache
@@ -383,9 +383,11 @@ def _claim_statement(priority: int) -> Executable:
     """Return the statement that claims `room` due rows of a priority; made once, as it is asked so often."""
     row = OutboxRow
     due = (
-        select(row.id).where(_is_due(bindparam("now", type_=Instant), priority)).order_by(row.due_at, row.id)
+        select(row.id)
+        .where(_is_due(bindparam("now", type_=UtcDateTime), priority))
+        .order_by(row.due_at, row.id)
     )
-    first = once(due.limit(bindparam("room", type_=Integer)).with_for_update(skip_locked=True))
+    first = materialize(due.limit(bindparam("room", type_=Integer)).with_for_update(skip_locked=True))
     claimed = {"state": "sending", "worker": bindparam("by"), "lease_until": bindparam("until")}
     return (
         update(row)

@@ -49,7 +49,7 @@ class Preview:
 
 def preview(session: Session, old: Contact, new: Address, *, now: datetime) -> Preview:
     """Say what it would do to give this contact a new address; changes nothing."""
-    standing = {each.list: each.state for each in subscriptions.of_contact(session, old.id)}
+    standing = {each.list: each.state for each in subscriptions.list_for_contact(session, old.id)}
     gone = select(func.count()).where(
         OutboxRow.contact_id == old.id, OutboxRow.state.in_(WAITING), OutboxRow.kind.not_in(KEEPS_WAITING)
     )
@@ -64,7 +64,7 @@ def preview(session: Session, old: Contact, new: Address, *, now: datetime) -> P
             for name, state in sorted(standing.items())
         },
         cancelled=session.scalar(gone) or 0,
-        refusal=address_change.refusal(session, old, new) or enough,
+        refusal=address_change.find_refusal(session, old, new) or enough,
     )
 
 

@@ -34,7 +34,7 @@ def of(session: Session, contact: Contact, *, now: datetime, most: int = ALL_MES
     found = messages.found(session, limit=most, contact_id=contact.id)
     return {
         "contact": {column.key: getattr(contact, column.key) for column in Contact.__table__.columns},
-        "suppressed": suppressions.reason(session, contact.email_digest),
+        "suppressed": suppressions.find_reason(session, contact.email_digest),
         "lists": lists(session, contact, now=now),
         **{
             OTHER_NAMES.get(table.name, table.name): _rows(session, table, contact.id)
@@ -48,11 +48,11 @@ def of(session: Session, contact: Contact, *, now: datetime, most: int = ALL_MES
 
 def lists(session: Session, contact: Contact, *, now: datetime) -> Sequence[Facts]:
     """Ask the permission rule, for each list, whether an update may go to this contact now, and why not."""
-    suppressed = suppressions.reason(session, contact.email_digest)
+    suppressed = suppressions.find_reason(session, contact.email_digest)
     answers: list[Facts] = []
-    for name in catalog.names(session):
+    for name in catalog.list_names(session):
         purpose = POLICY["broadcast"].purpose(name)
-        reader = permission.readers(session, [contact.id], purpose=purpose, now=now).get(contact.id)
+        reader = permission.find_recipients(session, [contact.id], purpose=purpose, now=now).get(contact.id)
         why = "never joined" if reader is None else reader.refusal
         sentence = "" if why is None else SENTENCES[why]
         if why == "suppressed" and suppressed is not None:

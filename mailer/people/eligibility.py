@@ -78,7 +78,7 @@ def of(
         ("", kind) for kind, policy in POLICY.items() if policy.needs == "address" and not policy.to_staff
     ]
     of_lists = [kind for kind, policy in POLICY.items() if policy.needs != "address"]
-    asked += [(name, kind) for name in catalog.names(session) for kind in of_lists]
+    asked += [(name, kind) for name in catalog.list_names(session) for kind in of_lists]
     answers = []
     for name, kind in asked:
         question = Question(
@@ -98,12 +98,14 @@ def of(
 
 def _permission(asked: Question) -> Kept:
     purpose = POLICY[asked.kind].purpose(asked.list)
-    found = permission.readers(asked.session, [asked.contact.id], purpose=purpose, now=asked.now)
+    found = permission.find_recipients(asked.session, [asked.contact.id], purpose=purpose, now=asked.now)
     reader = found.get(asked.contact.id)
     why = "never joined" if reader is None else reader.refusal
     if why is None:
         return None
-    reason = suppressions.reason(asked.session, asked.contact.email_digest) if why == "suppressed" else None
+    reason = (
+        suppressions.find_reason(asked.session, asked.contact.email_digest) if why == "suppressed" else None
+    )
     return why, f"{SENTENCES[why]} Here: {reason}." if reason else SENTENCES[why]
 
 

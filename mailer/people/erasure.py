@@ -13,7 +13,7 @@ from mailer.tryout import postoffice
 def forget(session: Session, address: Address, *, now: datetime, actor: str) -> bool:
     """Erase whoever has this address and never write there again; tells whether there was somebody."""
     postoffice.delete_messages_to(session, spellings(session, address))
-    return erasure.forget(session, address, now=now, actor=actor)
+    return erasure.erase_person(session, address, now=now, actor=actor)
 
 
 def erase(session: Session, contact_id: int) -> None:

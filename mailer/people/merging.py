@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from lists import contacts, merging
 from lists.contacts import Contact
 from lists.errors import Conflict
-from lists.merging import Plan
+from lists.merging import MergePlan
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.policy import POLICY
@@ -38,7 +38,7 @@ UNDER_WAY = "A message to one of the two is being handed over just now. Try agai
 class Preview:
     """What merging would do: to the person, and how many messages move and how many are cancelled."""
 
-    plan: Plan
+    plan: MergePlan
     moved: int
     cancelled: int
 
@@ -69,7 +69,7 @@ def merge(
     `action` is what the evidence of consent calls it. Raises Conflict when one of them has changed since,
     when the plan refuses, and while a message to one of them is being handed over.
     """
-    merging.locked(session, keep_id, other_id, versions=versions)
+    merging.lock_contacts(session, keep_id, other_id, versions=versions)
     keep, other = contacts.get(session, keep_id), contacts.get(session, other_id)
     done = preview(session, keep, other, now=now)
     if done.plan.refusal:

@@ -15,7 +15,7 @@ from lists.audit import AuditEntry
 from lists.contacts import Contact
 from lists.directory import Listing
 from lists.suppressions import Suppression
-from lists.topic_optouts import Decline
+from lists.topic_optouts import TopicOptout
 from mailer.events.events import Event
 from mailer.people import message_history, messages
 from mailer.sources.invitations import Rsvp
@@ -76,13 +76,13 @@ def told(
 
 
 def _said(session: Session, contact: Contact) -> Iterator[Happening]:
-    for row in consents.of_contact(session, contact.id):
+    for row in consents.list_for_contact(session, contact.id):
         what = CONSENTS[row.action].format(list=row.list)
         yield Happening(at=row.at, what=what, by=row.page, words=row.wording)
 
 
 def _declined(session: Session, contact: Contact) -> Iterator[Happening]:
-    for row in session.scalars(select(Decline).where(Decline.contact_id == contact.id)):
+    for row in session.scalars(select(TopicOptout).where(TopicOptout.contact_id == contact.id)):
         yield Happening(at=row.at, what=f"Wants no more of this kind: {row.topic}.")
 
 
@@ -113,12 +113,12 @@ def _barred(session: Session, contact: Contact) -> Iterator[Happening]:
 
 
 def _merged(session: Session, contact: Contact) -> Iterator[Happening]:
-    for row in merge_redirects.of_contact(session, contact.id):
+    for row in merge_redirects.list_for_contact(session, contact.id):
         yield Happening(at=row.at, what=f"Contact {row.gone_id} became part of this one.", by="staff")
 
 
 def _noted(session: Session, contact: Contact) -> Iterator[Happening]:
-    for row in notes.of_contact(session, contact.id):
+    for row in notes.list_for_contact(session, contact.id):
         yield Happening(at=row.at, what="A note was written.", by=row.by, words=row.text)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from lists import audit, erasure
-from lists.erasure import Reapplied
+from lists.erasure import ReapplyResult
 from mailer.backup import departures_file, restore_gap
 from mailer.coordination import send_hold
 from mailer.coordination.send_hold import Restore
@@ -28,7 +28,7 @@ class Merged:
     """What a file of departures brought: what it held, what was done, and whether it settled the gap."""
 
     read: departures_file.Read
-    done: Reapplied
+    done: ReapplyResult
     settles: bool
 
 
@@ -81,7 +81,7 @@ def merge(session: Session, service: Service, file: Path, *, now: datetime, acto
     Raises BadInput as `register.read` does.
     """
     read = departures_file.read(file, fingerprint=key_check.of(service.keys)["pepper"])
-    done = erasure.reapply(session, read.departed, erase=erase, now=now, actor=actor)
+    done = erasure.reapply_departures(session, read.departed, erase=erase, now=now, actor=actor)
     held = send_hold.find_unsettled(session)
     settles = held is not None and read.until is not None and read.until >= held.backup_at
     if settles:
@@ -95,7 +95,7 @@ def end(session: Session, service: Service, *, how: str, now: datetime, actor: s
     if held is not None:
         _reckon(session, service, held)
         send_hold.end(session, held, how=how, now=now)
-        audit.note(session, actor=actor, action=f"gap {how}", subject=f"restore {held.id}", now=now)
+        audit.record(session, actor=actor, action=f"gap {how}", subject=f"restore {held.id}", now=now)
 
 
 def _reckon(session: Session, service: Service, held: Restore) -> None:

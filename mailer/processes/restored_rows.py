@@ -53,7 +53,7 @@ def begin(session: Session, manifest: Manifest, *, run: str, clock: Clock) -> da
     """Note which run put these rows back, so that nothing is sent; returns the present of the database."""
     now = clock.real() + time_machine.get_offset(session)
     send_hold.begin(session, backup_at=manifest.made_at, run=run, now=now)
-    search.begin_anew(session)
+    search.reset_index(session)
     return now
 
 

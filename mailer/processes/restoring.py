@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from lists.clock import Clock
 from lists.db import Database
-from lists.errors import BadInput, Conflict, StorageTrouble
+from lists.errors import BadInput, Conflict, StorageError
 from mailer import migrations, service
 from mailer.backup import backup, backup_contents, departures_file, placements
 from mailer.backup.backup_contents import Contents, Part
@@ -92,7 +92,7 @@ def restore(
 
     Files that the operator put into the new folder before (settings, secrets) stay, and whatever else lies in
     it. Raises Conflict for a folder or a database that is not empty, BadInput for a file that cannot be read
-    or is not whole, StorageTrouble for a disk that is full; then nothing was put back.
+    or is not whole, StorageError for a disk that is full; then nothing was put back.
     """
     home = loading.home_of(environ)
     testimony = None if journals is None else _testimony(journals)
@@ -116,7 +116,7 @@ def restore(
 def made_by(run: Run, environ: Mapping[str, str]) -> Restore | None:
     """Return the restore that this run brought into its database, None when it did not come so far.
 
-    Raises Conflict when the settings name another database than it had, StorageTrouble when that does not
+    Raises Conflict when the settings name another database than it had, StorageError when that does not
     answer.
     """
     if not run.database:
@@ -181,8 +181,8 @@ def fill_database(order: Order, run: Run, found: Settings, parts: Iterator[Part]
             secret = _keys(session, found)
             built = service.assemble(found, database=database, keys=secret, clock=order.clock)
             settled = _settle(order, session, built, now=now)
-        if place is not None and not database.empty_log():
-            raise StorageTrouble(f"{place} is read by another program. Nothing was put back; try again.")
+        if place is not None and not database.truncate_wal():
+            raise StorageError(f"{place} is read by another program. Nothing was put back; try again.")
     finally:
         database.dispose()
     if place is not None:
@@ -234,7 +234,7 @@ def _plan(home: Path, contents: Contents) -> list[PurePosixPath]:
     """Return the files to place: those that the operator did not put there before.
 
     Raises Conflict, before anything is touched, for a folder in use and for what stands in the way,
-    StorageTrouble for files that the disk has no room for.
+    StorageError for files that the disk has no room for.
     """
     found = [name for name in IN_USE if os.path.lexists(home / name)]
     if found:
@@ -243,7 +243,7 @@ def _plan(home: Path, contents: Contents) -> list[PurePosixPath]:
         )
     room = shutil.disk_usage(home).free
     if sum(contents.files.values()) > room:
-        raise StorageTrouble(f"The files of the backup need more room than the disk of {home} has.")
+        raise StorageError(f"The files of the backup need more room than the disk of {home} has.")
     return [place for place in contents.files if not _is_there(home, place)]
 
 
@@ -284,7 +284,7 @@ def _file(database: str) -> Path | None:
 
 
 def _require_new(found: Settings) -> None:
-    """Raise Conflict for a database that is not new, StorageTrouble for one that does not answer."""
+    """Raise Conflict for a database that is not new, StorageError for one that does not answer."""
     place = _file(_named(found))
     there = [f"{place}{end}" for end in BESIDE_SQLITE if place and os.path.lexists(f"{place}{end}")]
     if there:

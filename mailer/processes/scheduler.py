@@ -11,7 +11,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from lists.clock import Clock
 from lists.db import Database
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer import file_lock
 from mailer.coordination import job_runs, leases
 from mailer.coordination.job_runs import FinishedRun
@@ -59,7 +59,7 @@ class Scheduler:
             with self._database.write() as session:
                 leases.release(session, DUTY, owner=self._owner, real=self._clock.real())
                 job_runs.record(session, self._ended.values())
-        except StorageTrouble as trouble:
+        except StorageError as trouble:
             log.warning("the duty is kept until its lease is over", trouble=str(trouble))
 
     def _on_duty(self) -> bool:
@@ -94,7 +94,7 @@ class Scheduler:
                 ran(moved=moved)
                 if moved:
                     log.info("job", name=job.name, moved=moved)
-        except StorageTrouble as trouble:
+        except StorageError as trouble:
             log.warning("job put off", name=job.name, trouble=str(trouble))
         except Exception as fault:
             ran(fault=type(fault).__name__)

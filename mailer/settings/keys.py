@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lists.errors import BadSettings, StorageTrouble
+from lists.errors import BadSettings, StorageError
 from mailer import file_lock
 
 KEY_BYTES = 32
@@ -31,7 +31,7 @@ class Keys:
 def make_folder(folder: Path) -> None:
     """Make the folder of the keys, and the data folder around it, for this account alone.
 
-    Raises StorageTrouble when that cannot be.
+    Raises StorageError when that cannot be.
     """
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def kept_in(folder: Path, *, making: bool = True) -> Keys:
     """Read both keys from this folder; several processes at once get the same keys.
 
     What is missing is made, unless `making` is False. The folder has mode 0700, the files 0600. BadSettings
-    when others can read them, or they are damaged or missing; StorageTrouble when they cannot be written.
+    when others can read them, or they are damaged or missing; StorageError when they cannot be written.
     """
     if making:
         make_folder(folder)
@@ -57,8 +57,8 @@ def kept_in(folder: Path, *, making: bool = True) -> Keys:
         raise _unusable(folder, trouble) from trouble
 
 
-def _unusable(folder: Path, trouble: OSError) -> StorageTrouble:
-    return StorageTrouble(f"The keys in {folder} cannot be read or made: {trouble.strerror}.")
+def _unusable(folder: Path, trouble: OSError) -> StorageError:
+    return StorageError(f"The keys in {folder} cannot be read or made: {trouble.strerror}.")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Self
 from sqlalchemy import BigInteger, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists.db import Base, Moment, insert_or_nothing
+from lists.db import Base, Timestamp, insert_or_nothing
 
 NO_SMTPUTF8 = "it cannot send to addresses with letters like ñ or é before the @"
 NO_8BITMIME = "it takes no 8-bit text"
@@ -30,7 +30,7 @@ class RelayCapabilities(Base):
     smtputf8: Mapped[bool]
     eightbit: Mapped[bool]
     size: Mapped[int] = mapped_column(BigInteger)
-    heard_at: Mapped[Moment]
+    heard_at: Mapped[Timestamp]
 
 
 @dataclass(frozen=True, kw_only=True)

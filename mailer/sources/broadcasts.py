@@ -29,9 +29,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from lists import audit, catalog
 from lists.catalog import MailingList
 from lists.contacts import Contact
-from lists.db import Base, Id, Instant, Moment, PrimaryKey
+from lists.db import Base, Id, PrimaryKey, Timestamp, UtcDateTime
 from lists.errors import BadInput, NotFound
-from lists.permission import allowed, people, refusal
+from lists.permission import is_allowed, join_subscriptions, refusal_reason
 from lists.subscriptions import Subscription
 from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.outbox import outbox
@@ -70,9 +70,9 @@ class Broadcast(Base):
     edition_id: Mapped[int] = mapped_column(ForeignKey("editions.id"))
     state: Mapped[str] = mapped_column(String(8), default="filling", index=True)
     cursor: Mapped[int] = mapped_column(Id, default=0)
-    created_at: Mapped[Moment]
-    filled_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
-    recalled_at: Mapped[datetime | None] = mapped_column(Instant, default=None)
+    created_at: Mapped[Timestamp]
+    filled_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    recalled_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
 
 # Made once: asked for each few messages.
@@ -116,8 +116,8 @@ class Broadcasts:
                 (key + cast(Subscription.contact_id, String)).label("key"),
                 literal(broadcast.id, Id).label("ref"),
             )
-            .select_from(people(purpose))
-            .where(Subscription.contact_id > broadcast.cursor, allowed(purpose, now=now))
+            .select_from(join_subscriptions(purpose))
+            .where(Subscription.contact_id > broadcast.cursor, is_allowed(purpose, now=now))
             .where(*_segment_conditions(broadcast.segment, broadcast.audience))
         )
         batch = ahead.order_by(Subscription.contact_id).limit(limit).subquery()
@@ -161,9 +161,9 @@ class Broadcasts:
 def count_recipients(session: Session, *, audience: str, now: datetime, segment: str = "") -> RecipientCount:
     """Count who would get an update to this audience at `now`, by language, and who would not, by reason."""
     purpose = POLICY["broadcast"].purpose(audience)
-    why = refusal(purpose, now=now).label("why")
+    why = refusal_reason(purpose, now=now).label("why")
     within = _segment_conditions(segment, audience)
-    asked = select(Contact.language, why).select_from(people(purpose)).where(*within).subquery()
+    asked = select(Contact.language, why).select_from(join_subscriptions(purpose)).where(*within).subquery()
     found = session.execute(
         select(asked.c.language, asked.c.why, func.count()).group_by(asked.c.language, asked.c.why)
     )
@@ -180,7 +180,7 @@ def count_recipients(session: Session, *, audience: str, now: datetime, segment:
 def list_recipients(session: Session, *, audience: str, segment: str, now: datetime) -> Sequence[str]:
     """Return the addresses of whoever would get an update to this audience at `now`, in order."""
     purpose = POLICY["broadcast"].purpose(audience)
-    may = select(Contact.email).select_from(people(purpose)).where(allowed(purpose, now=now))
+    may = select(Contact.email).select_from(join_subscriptions(purpose)).where(is_allowed(purpose, now=now))
     return session.scalars(may.where(*_segment_conditions(segment, audience)).order_by(Contact.email)).all()
 
 
@@ -231,7 +231,7 @@ def create(
     )
     session.add(broadcast)
     session.flush()
-    audit.note(session, actor=actor, action="broadcast send", subject=f"broadcast {broadcast.id}", now=now)
+    audit.record(session, actor=actor, action="broadcast send", subject=f"broadcast {broadcast.id}", now=now)
     return broadcast
 
 
@@ -247,7 +247,9 @@ def recall(session: Session, broadcast_id: int, *, now: datetime, actor: str) ->
     broadcast.recalled_at = now
     broadcast.state = "filled"  # nothing of it goes into the outbox any more
     session.flush()
-    audit.note(session, actor=actor, action="broadcast recall", subject=f"broadcast {broadcast_id}", now=now)
+    audit.record(
+        session, actor=actor, action="broadcast recall", subject=f"broadcast {broadcast_id}", now=now
+    )
     return True
 
 

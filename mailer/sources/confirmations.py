@@ -20,7 +20,7 @@ from lists.catalog import MailingList
 from lists.directory import Application
 from lists.errors import BadInput
 from lists.geography import Place
-from lists.permission import allowed, people
+from lists.permission import is_allowed, join_subscriptions
 from lists.subscriptions import Confirmation, Subscription
 from mailer.compose.editions import Editions
 from mailer.compose.source import AddressedMessage, MessageContent, Refusal
@@ -85,9 +85,9 @@ class Confirmations:
         the old link is dead), three per address and day over all lists, and no more than three addresses a
         day that probably lead to one mailbox. Raises BadInput for details that cannot be kept.
         """
-        name = contacts.clean(signup.name, what="name", limit=contacts.NAME_LENGTH)
-        application = application.cleaned() if application else None
-        if suppressions.reason(session, signup.address.digest) is not None:
+        name = contacts.clean(signup.name, label="name", limit=contacts.NAME_LENGTH)
+        application = application.clean() if application else None
+        if suppressions.find_reason(session, signup.address.digest) is not None:
             return
         contact = contacts.find_or_add(
             session,
@@ -115,7 +115,7 @@ class Confirmations:
         )
         kind = "already" if subscription.state == "confirmed" else "confirmation"
         if application is not None and kind == "confirmation":
-            directory.apply(session, application, contact_id=contact.id, now=now)
+            directory.add_application(session, application, contact_id=contact.id, now=now)
         answered = count_answers_today(session, contact.id, now=now)
         if not answered and signup.mailbox and not _admit_mailbox(session, signup.mailbox, now=now):
             return
@@ -146,13 +146,13 @@ class Confirmations:
         The three answers a day count what went to the old address today, too.
         """
         back = self.list_returning(session, contact_id)
-        pending = [each for each in subs.of_contact(session, contact_id) if each.state == "pending"]
+        pending = [each for each in subs.list_for_contact(session, contact_id) if each.state == "pending"]
         first = [each for each in pending if each.list in back][:1]
         for each in (*first, *(each for each in pending if each.list not in back)):
             if count_answers_today(session, contact_id, now=now) < ANSWERS_PER_DAY:
                 template = NEW_ADDRESS_TEMPLATE if each.list in back else ""
                 self._enqueue(session, "confirmation", each, now=now, template=template)
-        subs.asked(session, contact_id=contact_id, now=now)
+        subs.mark_mailed(session, contact_id=contact_id, now=now)
 
     def confirm(
         self, session: Session, *, subscription_id: int, round: int, page: str, now: datetime
@@ -162,16 +162,18 @@ class Confirmations:
         The interest list is joined at once. An organizer's address is confirmed and staff decide the rest,
         which one mail says. The first yes from a new address brings back all that waited for it, as it was.
         """
-        subscription = subs.of_token(session, subscription_id=subscription_id, round=round)
+        subscription = subs.find_by_token(session, subscription_id=subscription_id, round=round)
         if subscription is None:
             return None
         contact_id, list_name = subscription.contact_id, subscription.list
         done: Confirmation | None
         back = self._restore_subscriptions(session, contact_id, page=page, now=now)
         if list_name in back or (list_name == "organizers" and subscription.state == "confirmed"):
-            return Confirmation(contact_id=contact_id, list=list_name, changed=list_name in back, back=True)
+            return Confirmation(
+                contact_id=contact_id, list=list_name, changed=list_name in back, is_reconfirmation=True
+            )
         if list_name == "organizers":
-            moved = directory.address_confirmed(session, contact_id=contact_id)
+            moved = directory.mark_address_confirmed(session, contact_id=contact_id)
             done = Confirmation(contact_id=contact_id, list=list_name, changed=moved)
             if moved:
                 self._enqueue(session, "received", subscription, now=now)
@@ -187,7 +189,7 @@ class Confirmations:
         """Return the lists on which the yes from a new address brings its reader back."""
         if contacts.get(session, contact_id).readdressed_at is None:
             return ()
-        return {each.list for each in subs.returning(session, contact_id)}
+        return {each.list for each in subs.list_for_reconfirmation(session, contact_id)}
 
     def _restore_subscriptions(
         self, session: Session, contact_id: int, *, page: str, now: datetime
@@ -197,7 +199,7 @@ class Confirmations:
             return ()
         contacts.amend(session, contact_id, readdressed_at=None)
         names = []
-        for each in subs.returning(session, contact_id):
+        for each in subs.list_for_reconfirmation(session, contact_id):
             done = subs.confirm(session, subscription_id=each.id, round=each.round, now=now)
             if done is not None and done.changed:
                 consents.add(
@@ -205,18 +207,18 @@ class Confirmations:
                 )
                 names.append(each.list)
         if "organizers" in names:  # who signed up anew meanwhile has new words for staff to look at
-            directory.address_confirmed(session, contact_id=contact_id)
+            directory.mark_address_confirmed(session, contact_id=contact_id)
         return names
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
         """Ask those whose pending subscription never led to a mail: imported people, mostly."""
         new = 0
-        for list_name in catalog.names(session):
+        for list_name in catalog.list_names(session):
             purpose = POLICY["confirmation"].purpose(list_name)
-            may = select(Subscription.contact_id).select_from(people(purpose))
-            taken = subs.take_unmailed(
+            may = select(Subscription.contact_id).select_from(join_subscriptions(purpose))
+            taken = subs.claim_unmailed(
                 session,
-                may.where(allowed(purpose, now=now)),
+                may.where(is_allowed(purpose, now=now)),
                 list=list_name,
                 since=now - SIGNUP_MAX_AGE,
                 now=now,
@@ -297,7 +299,7 @@ class Confirmations:
         for language, content in edition.content.items():
             if "confirm_url" not in content["names"]:
                 raise BadInput(
-                    f"Nobody could say yes: the {catalog.SPOKEN[language]} text needs a link to"
+                    f"Nobody could say yes: the {catalog.LANGUAGE_NAMES[language]} text needs a link to"
                     " {{ confirm_url }}, like [Yes, write to me]({{ confirm_url }})."
                 )
         return edition

@@ -29,9 +29,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.addresses import domain_of
 from lists.contacts import Contact
-from lists.db import Base, Id, Moment, PrimaryKey, insert_or_nothing
+from lists.db import Base, Id, PrimaryKey, Timestamp, insert_or_nothing
 from lists.errors import BadInput, Conflict, NotFound
-from lists.permission import Purpose, Reader, allowed, people, refusal
+from lists.permission import Purpose, Recipient, is_allowed, join_subscriptions, refusal_reason
 from lists.subscriptions import Subscription
 from mailer.compose.editions import Editions
 from mailer.compose.source import AddressedMessage, MessageContent, Refusal
@@ -77,7 +77,7 @@ class Rsvp(Base):
     event_id: Mapped[int] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"))
     contact_id: Mapped[int] = mapped_column(ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
     answer: Mapped[str] = mapped_column(String(5))
-    answered_at: Mapped[Moment]
+    answered_at: Mapped[Timestamp]
 
 
 class RsvpCount(Base):
@@ -132,9 +132,9 @@ class Invitations:
         why = case(
             (self._is_own_address(), literal(OWN_ADDRESS, String)),
             (_is_invited(event), literal(ALREADY_INVITED, String)),
-            else_=refusal(purpose, now=now),
+            else_=refusal_reason(purpose, now=now),
         ).label("why")
-        asked = select(Contact.language, why).select_from(people(purpose)).subquery()
+        asked = select(Contact.language, why).select_from(join_subscriptions(purpose)).subquery()
         counted = select(asked.c.language, asked.c.why, func.count())
         languages: dict[str, int] = {}
         left_out: dict[str, int] = {}
@@ -241,8 +241,14 @@ class Invitations:
             _key(event).label("key"),
             literal(event.id, Id).label("ref"),
         )
-        may = (Subscription.contact_id > event.walked_to, allowed(purpose, now=now), ~self._is_own_address())
-        selected: Select[*tuple[Any, ...]] = select(*columns).select_from(people(purpose)).where(*may)
+        may = (
+            Subscription.contact_id > event.walked_to,
+            is_allowed(purpose, now=now),
+            ~self._is_own_address(),
+        )
+        selected: Select[*tuple[Any, ...]] = (
+            select(*columns).select_from(join_subscriptions(purpose)).where(*may)
+        )
         return selected
 
     def _select_uninvited(self, event: Event, *, now: datetime) -> Select[*tuple[Any, ...]]:
@@ -282,7 +288,7 @@ class Invitations:
         return MessageContent(fields=fields, calendar=calendar)
 
     def _calendar_invitation(
-        self, event: Event, entry: Entry, recipient: Reader, in_words: str
+        self, event: Event, entry: Entry, recipient: Recipient, in_words: str
     ) -> icalendar.CalendarInvitation:
         to_join = f"{JOIN_LABEL.get(recipient.language, JOIN_LABEL['en'])}: {event.join_url}"
         neutral = self.discreet_wordings[recipient.language] if recipient.discreet else None

@@ -31,7 +31,16 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists import subscriptions, topic_optouts
 from lists.contacts import Contact
-from lists.db import Base, Instant, Moment, PrimaryKey, count_changed, index_where, insert_or_nothing, once
+from lists.db import (
+    Base,
+    PrimaryKey,
+    Timestamp,
+    UtcDateTime,
+    count_changed,
+    insert_or_nothing,
+    materialize,
+    partial_index,
+)
 from lists.subscriptions import Subscription
 from mailer.policy import POLICY
 
@@ -48,9 +57,9 @@ class Journey(Base):
     __table_args__ = (
         UniqueConstraint("contact_id", "sequence"),
         CheckConstraint(f"state IN {STATES}", name="state"),
-        index_where("ix_journeys_waiting", "zone", "due_at", state="waiting"),
-        index_where("ix_journeys_due", "sequence", state="due"),
-        index_where("ix_journeys_paused", "sequence", state="paused"),
+        partial_index("ix_journeys_waiting", "zone", "due_at", state="waiting"),
+        partial_index("ix_journeys_due", "sequence", state="due"),
+        partial_index("ix_journeys_paused", "sequence", state="paused"),
     )
 
     id: Mapped[PrimaryKey]
@@ -58,9 +67,9 @@ class Journey(Base):
     sequence: Mapped[str] = mapped_column(String(40))
     step: Mapped[str] = mapped_column(String(40))
     zone: Mapped[str] = mapped_column(String(40))
-    due_at: Mapped[Moment]
+    due_at: Mapped[Timestamp]
     state: Mapped[str] = mapped_column(String(8))
-    started_at: Mapped[datetime] = mapped_column(Instant)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 def start(
@@ -80,13 +89,13 @@ def start(
         "sequence": literal(sequence),
         "step": literal(step),
         "zone": zone,
-        "due_at": literal(now, Instant),
+        "due_at": literal(now, UtcDateTime),
         "state": WAITING,
-        "started_at": literal(now, Instant),
+        "started_at": literal(now, UtcDateTime),
     }
     on_list = select(*values.values()).join(Subscription, Subscription.contact_id == Contact.id)
     confirmed = on_list.where(
-        Subscription.list == list, Subscription.state == "confirmed", ~subscriptions.arriving(), condition
+        Subscription.list == list, Subscription.state == "confirmed", ~subscriptions.is_arriving(), condition
     )
     return insert_or_nothing(session, Journey, confirmed, columns=tuple(values))
 
@@ -98,7 +107,7 @@ def resume(
 
     What they were sent is not sent twice.
     """
-    declined = topic_optouts.of_topic(POLICY["sequence"].topic, Subscription.contact_id.expression)
+    declined = topic_optouts.is_opted_out(POLICY["sequence"].topic, Subscription.contact_id.expression)
     again = select(Subscription.contact_id).where(
         Subscription.list == list, Subscription.state == "confirmed", condition, ~declined
     )
@@ -159,7 +168,9 @@ def mark_due(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    taken = update(Journey).where(Journey.id.in_(once(ready))).values(state="due").returning(Journey.id)
+    taken = (
+        update(Journey).where(Journey.id.in_(materialize(ready))).values(state="due").returning(Journey.id)
+    )
     # Counted, because SQLite's driver does not know how many rows a statement WITH a selection changed.
     return len(session.scalars(taken.execution_options(synchronize_session=False)).all())
 
@@ -185,7 +196,7 @@ def list_waiting_zones(session: Session) -> Sequence[str]:
 def list_earliest_due(session: Session) -> Sequence[Row[str, str, str, datetime]]:
     """Return, for each sequence, step and zone in which somebody waits, the earliest moment due."""
     return session.execute(
-        select(Journey.sequence, Journey.step, Journey.zone, func.min(Journey.due_at, type_=Instant))
+        select(Journey.sequence, Journey.step, Journey.zone, func.min(Journey.due_at, type_=UtcDateTime))
         .where(Journey.state == WAITING)
         .group_by(Journey.sequence, Journey.step, Journey.zone)
     ).all()

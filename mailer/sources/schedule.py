@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from lists.catalog import OURS
+from lists.catalog import BUILT_IN_LISTS
 from lists.errors import BrokenTemplate
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -122,8 +122,8 @@ class _ScheduleFile:
         unknown = sorted(set(data) - {"list", "goal", "step"})
         if unknown:
             raise self._broken(f"nobody knows what “{unknown[0]}” means here.", key=unknown[0])
-        if data.get("list") not in OURS:
-            raise self._broken(f"“list” must be one of {', '.join(OURS)}.", key="list")
+        if data.get("list") not in BUILT_IN_LISTS:
+            raise self._broken(f"“list” must be one of {', '.join(BUILT_IN_LISTS)}.", key="list")
         if data.get("goal", "") not in ("", *CONDITIONS):
             raise self._broken(f"“goal” must be {_CONDITIONS}", key="goal")
         steps = data.get("step")

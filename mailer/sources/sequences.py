@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, and_, cast, delete, exists, literal, select
 from sqlalchemy.orm import Session, aliased
 
-from lists.db import once
+from lists.db import materialize
 from lists.directory import Listing
-from lists.permission import allowed, people, refusal
+from lists.permission import is_allowed, join_subscriptions, refusal_reason
 from lists.subscriptions import Subscription, SubscriptionChange
 from mailer.compose.editions import Editions
 from mailer.compose.source import AddressedMessage, MessageContent, Refusal
@@ -150,7 +150,7 @@ class Sequences:
         oldest = select(SubscriptionChange.id).order_by(SubscriptionChange.id).limit(CHANGES_AT_ONCE)
         taken = session.scalars(
             delete(SubscriptionChange)
-            .where(SubscriptionChange.id.in_(once(oldest)))
+            .where(SubscriptionChange.id.in_(materialize(oldest)))
             .returning(SubscriptionChange.contact_id)
             .execution_options(synchronize_session=False)
         ).all()
@@ -208,9 +208,9 @@ class Sequences:
         key = _key(schedule, step)
         wanted = (
             select(Journey.contact_id.label("contact_id"), key.label("key"), Journey.id.label("ref"))
-            .select_from(people(purpose))
+            .select_from(join_subscriptions(purpose))
             .join(Journey, Journey.contact_id == Subscription.contact_id)
-            .where(due, allowed(purpose, now=now))
+            .where(due, is_allowed(purpose, now=now))
         )
         edition_id = self.editions.get_current_id(
             session, schedule.template_name(step.name), "sequence", now=now
@@ -253,8 +253,8 @@ def _repair_unknown_steps(session: Session, schedule: Schedule, *, now: datetime
 def _stop_refused(session: Session, schedule: Schedule, due: ColumnElement[bool], now: datetime) -> None:
     purpose = POLICY["sequence"].purpose(schedule.list)
     mine = (Subscription.contact_id == Journey.contact_id) & (Subscription.list == schedule.list)
-    why = refusal(purpose, now=now)
-    refused = select(Journey.id).select_from(people(purpose)).join(Journey, mine).where(due)
+    why = refusal_reason(purpose, now=now)
+    refused = select(Journey.id).select_from(join_subscriptions(purpose)).join(Journey, mine).where(due)
     journeys.change_state(session, Journey.id.in_(refused.where(why == "paused")), to="paused")
     final = Journey.id.in_(refused.where(why.is_not(None), why != "paused"))
     journeys.change_state(session, due, final | ~exists().where(mine), to="left")

@@ -308,7 +308,7 @@ class StaffDigest:
 
     def is_reachable(self, session: Session) -> bool:
         """Tell whether there is an address of staff, and one that may be written to."""
-        return self.staff is not None and suppressions.reason(session, self.staff.digest) is None
+        return self.staff is not None and suppressions.find_reason(session, self.staff.digest) is None
 
     def _erase_former_contacts(self, session: Session) -> None:
         """Erase the contact of an address that is no longer the staff's and was never anything else."""

@@ -15,7 +15,7 @@ from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, bindparam, s
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import LANGUAGES
-from lists.db import Base, Moment, PrimaryKey, insert_or_nothing
+from lists.db import Base, PrimaryKey, Timestamp, insert_or_nothing
 from lists.errors import BadInput, BrokenTemplate, NotFound
 from mailer.templates import front_matter, rendering
 from mailer.templates.rendering import CompiledTemplate, EditionRenderer, Frame, TemplateSource
@@ -51,7 +51,7 @@ class Edition(Base):
     id: Mapped[PrimaryKey]
     name: Mapped[str] = mapped_column(String(200))
     digest: Mapped[bytes] = mapped_column(LargeBinary(16))
-    created_at: Mapped[Moment]
+    created_at: Mapped[Timestamp]
     content: Mapped[dict[str, Any]] = mapped_column(JSON)
     shared: Mapped[dict[str, dict[str, str]]] = mapped_column(JSON)
 

@@ -24,8 +24,8 @@ from sqlalchemy import ColumnElement, LargeBinary, Text, delete, func, insert, o
 from sqlalchemy.orm import Mapped, mapped_column, undefer
 
 from lists.clock import Clock
-from lists.db import Base, Database, Moment, PrimaryKey
-from lists.errors import Conflict, NotFound, StorageTrouble
+from lists.db import Base, Database, PrimaryKey, Timestamp
+from lists.errors import Conflict, NotFound, StorageError
 from mailer.tryout.message_reader import ParsedMessage, parse_message, read_subject
 
 __all__ = [
@@ -61,7 +61,7 @@ class CapturedMessage(Base):
     id: Mapped[PrimaryKey]
     to: Mapped[str] = mapped_column(Text)
     subject: Mapped[str] = mapped_column(Text)
-    date: Mapped[Moment]
+    date: Mapped[Timestamp]
     raw: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
 
@@ -215,7 +215,7 @@ class PostOffice:
             with self._database.write() as session:
                 session.execute(insert(CapturedMessage), rows)
                 self._sweep(session, len(rows))
-        except StorageTrouble as trouble:
+        except StorageError as trouble:
             _log.warning("post office: %s", trouble)
             return "452 4.3.1 The message could not be stored; nothing was lost, try again later"
         return "250 2.0.0 Kept in the post office"

@@ -24,7 +24,7 @@ def look(visit: Visit) -> File:
 
 
 def figures(visit: Visit) -> File:
-    """Tell the figures in Prometheus's text format; raises StorageTrouble."""
+    """Tell the figures in Prometheus's text format; raises StorageError."""
     service = visit.service
     findings = health.look(service.database, service.clock, home=service.settings.home)
     read = metrics.read(service.database, service.clock, findings=findings)

@@ -17,14 +17,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from lists.contacts import LANGUAGES
-from lists.errors import BadInput, Conflict, HouseError, NotFound, StorageTrouble
+from lists.errors import BadInput, Conflict, MailerError, NotFound, StorageError
 from mailer.service import Service
 from mailer.web import access, forms
 from mailer.web.renderer import Press
 from mailer.web.visit import Answer, Away, Download, Elsewhere, File, Page, Visit
 
 TOLD = (400, 403, 404, 405, 408, 409, 413, 429, 500, 503)  # statuses that have words of their own
-STATUS_OF = {BadInput: 400, NotFound: 404, Conflict: 409, StorageTrouble: 503}
+STATUS_OF = {BadInput: 400, NotFound: 404, Conflict: 409, StorageError: 503}
 SECONDS_OF_AN_ANSWER = 0.15  # a floored door answers after a multiple of this, whatever it had to do
 THREADS = 10  # fewer than database connections, so that none waits in vain
 
@@ -106,7 +106,7 @@ class Porter:
         """Run the handler; what a floor below refuses becomes a page."""
         try:
             answer = door.handler(self._visit(request, form=form, bare=door.bare))
-        except HouseError as fault:
+        except MailerError as fault:
             status = next((STATUS_OF[kind] for kind in STATUS_OF if isinstance(fault, kind)), 400)
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 log.error("a page could not be made", door=door.path, trouble=str(fault))

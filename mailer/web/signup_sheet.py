@@ -30,7 +30,7 @@ def tag(congregation: str) -> str:
 
     Raises BadInput for a name without any Latin letter or digit, and for one that cannot be printed.
     """
-    name = contacts.clean(congregation, what="name of the congregation")
+    name = contacts.clean(congregation, label="name of the congregation")
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     found = "-".join(re.findall(r"[a-z0-9]+", plain))[:LONGEST_TAG].strip("-")
     if not found:
@@ -46,7 +46,7 @@ def known(text: str) -> str:
 def consent(congregation: str, *, date: str, language: str) -> str:
     """Return the evidence that goes with everybody of a sheet: where, when, and the words printed on it."""
     wording = str(words.load(TEMPLATES, language).sheet.consent)
-    name = contacts.clean(congregation, what="name of the congregation")
+    name = contacts.clean(congregation, label="name of the congregation")
     return f"Wrote it on the paper sheet of {name} on {date}, which says: “{wording}”"
 
 
@@ -63,7 +63,7 @@ def html(settings: Settings, *, congregation: str, language: str, paper: str) ->
         lang=language,
         campaign=settings.campaign_name[language],
         postal_address=settings.postal_address,
-        congregation=contacts.clean(congregation, what="name of the congregation"),
+        congregation=contacts.clean(congregation, label="name of the congregation"),
         address=f"{settings.public_url.rstrip('/')}/join",
         code=Markup(drawn),  # noqa: S704 (drawn from an address of ours)
         paper=size,

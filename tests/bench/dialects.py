@@ -65,14 +65,14 @@ def _file(size: int, separator: str, ending: str, codec: str, chance: random.Ran
 
 
 def _ours(data: bytes) -> str:
-    found = encodings.find(io.BytesIO(data))
+    found = encodings.detect(io.BytesIO(data))
     return data[found.mark :].decode(found.codec)
 
 
 def _our_table(text: str) -> Rows:
     file = io.BytesIO(text.encode())
-    encoding = encodings.find(file)
-    return [cells for _, cells in dialects.records(file, encoding, dialects.find(file, encoding))]
+    encoding = encodings.detect(file)
+    return [cells for _, cells in dialects.read_records(file, encoding, dialects.detect(file, encoding))]
 
 
 def _sniffed(text: str, library: Any) -> Rows:

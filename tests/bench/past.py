@@ -48,4 +48,4 @@ def give(installation: Service, *, consents: int, messages: int, one_in: int = 1
         what = {"kind": KIND, "edition": edition, "priority": POLICY[KIND].priority}
         session.execute(text(MESSAGES), {**who, **what, "each": messages})
         session.execute(text(ATTEMPTS), {"now": micros(now), "last": last})
-    installation.database.empty_log()  # or whoever does so next pays for all of this
+    installation.database.truncate_wal()  # or whoever does so next pays for all of this

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from lists import addresses, contacts, subscriptions
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.outbox import stats
 from mailer.service import Service
 from tests.bench.installation import JOURNEYS, broadcast, installation, micros
@@ -60,7 +60,7 @@ def filling(people: int) -> Iterator[Line]:
             asked = time.perf_counter()
             try:
                 _sign_up(built, len(waits))
-            except StorageTrouble:
+            except StorageError:
                 refused += 1
             waits.append(time.perf_counter() - asked)
             time.sleep(BETWEEN_WRITES)

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from lists import imports, subscriptions
 from lists.contacts import Contact
 from lists.db import Database
-from lists.permission import Purpose, allowed, people
+from lists.permission import Purpose, is_allowed, join_subscriptions
 from mailer.processes import bootstrap
 from mailer.settings.loading import Settings
 from tests.clocks import StoppedClock
@@ -37,13 +37,13 @@ def test_a_killed_import_writes_to_nobody_and_goes_on_with_the_same_command(
     with database.read() as session:
         here = session.scalar(select(func.count(Contact.id))) or 0
         assert 0 < here < PEOPLE
-        assert imports.unfinished(session) is not None
-        assert subscriptions.counts(session) == {}
+        assert imports.find_unfinished(session) is not None
+        assert subscriptions.count_by_state(session) == {}
         assert _writable(database, clock) == 0
     again = run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     assert f"{PEOPLE:,}  added" in again.stdout
     with database.read() as session:
-        assert subscriptions.counts(session) == {("interest", "confirmed"): PEOPLE}
+        assert subscriptions.count_by_state(session) == {("interest", "confirmed"): PEOPLE}
     assert _writable(database, clock) == PEOPLE
     database.dispose()
 
@@ -65,6 +65,10 @@ def _until_some_are_written(database: Database) -> None:
 
 def _writable(database: Database, clock: StoppedClock) -> int:
     purpose = Purpose(needs="confirmed", list="interest")
-    who = select(func.count()).select_from(people(purpose)).where(allowed(purpose, now=clock.now()))
+    who = (
+        select(func.count())
+        .select_from(join_subscriptions(purpose))
+        .where(is_allowed(purpose, now=clock.now()))
+    )
     with database.read() as session:
         return session.scalar(who) or 0

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from lists import subscriptions
 from lists.db import Database
-from lists.errors import Conflict, HouseError
+from lists.errors import Conflict, MailerError
 from mailer import cli
 from mailer.backup import backup, encryption
 from mailer.coordination import send_hold
@@ -123,7 +123,7 @@ def refusal(machine: Machine) -> str:
         if words in (["work"], ["serve"]) and not os.path.lexists(machine.home / data_folder.MARKER):
             continue  # these would go on for ever
         ran = CliRunner().invoke(cli.root, words, env=machine.environ, standalone_mode=False)
-        assert ran.exception is None or isinstance(ran.exception, HouseError), ran.exc_info
+        assert ran.exception is None or isinstance(ran.exception, MailerError), ran.exc_info
         said.add("" if ran.exception is None else str(ran.exception).partition(".")[0])
     assert len(said) == 1, said
     return said.pop()

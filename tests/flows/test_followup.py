@@ -216,8 +216,8 @@ def test_whoever_has_applied_is_not_asked_to_apply(story: Story) -> None:
     nora = story.joins("Nora", "10027")
     story.until("2027-03-09 00:00")
     story.act(
-        lambda session, **how: directory.apply(
-            session, Application(organization="St. Mark").cleaned(), **how
+        lambda session, **how: directory.add_application(
+            session, Application(organization="St. Mark").clean(), **how
         ),
         nora,
         now=story.clock.now(),
@@ -231,7 +231,7 @@ def test_whoever_is_forgotten_gets_nothing_more_and_leaves_no_trace(story: Story
     nora, ben = story.joins("Nora", "10027"), story.joins("Ben", "85003")
     story.until("2027-03-09 00:00")
     with story.service.database.write() as session:
-        erasure.forget(session, nora.address, now=story.clock.now(), actor="test")
+        erasure.erase_person(session, nora.address, now=story.clock.now(), actor="test")
     story.until("2027-06-01 00:00")
     assert story.world.arrived.count(nora.email) == 2
     assert story.journey(nora) is None

@@ -55,7 +55,7 @@ def zenobia(service: Service, clock: StoppedClock) -> Person:
         )  # fmt: skip
         subscriptions.ask(session, contact_id=person.id, list="organizers", now=clock.now())
         application = Application(organization="Quetzal House", name="Zenobia", zip="99950", offer="Marimba")
-        directory.apply(session, application.cleaned(), contact_id=person.id, now=clock.now())
+        directory.add_application(session, application.clean(), contact_id=person.id, now=clock.now())
     return person
 
 

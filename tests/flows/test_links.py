@@ -100,8 +100,12 @@ def people_of(folder: Path, service: Service) -> dict[str, int]:
             call = {"title": {"en": "Call", "es": "Llamada"}, "description": {}, "zone": "America/New_York"}
             call |= {"minutes": 60, "join_url": "https://meet.example.org/x"}
             session.add(Event(**row, **call, starts_at=starts, created_at=START, changed_at=START))
-        for name in {row["list"] for row in kept["subscriptions"]} - set(catalog.OURS):
-            told: Any = {"title": {"en": name, "es": name}, "about": {"en": name, "es": name}, "letter": {}}
+        for name in {row["list"] for row in kept["subscriptions"]} - set(catalog.BUILT_IN_LISTS):
+            told: Any = {
+                "title": {"en": name, "es": name},
+                "about": {"en": name, "es": name},
+                "confirmation_message": {},
+            }
             catalog.add(session, name, **told, now=START, actor="staff")
     return {row["email"]: row["id"] for row in kept["contacts"]}
 
@@ -115,7 +119,7 @@ def test_every_link_of_a_mail_that_has_left_still_works(
         raw = file.read_bytes()
         message = email.message_from_bytes(raw)
         to = message["To"].rpartition("<")[2].rstrip(">")
-        list_name = next((name for name in (*catalog.OURS, *LISTS) if name in file.name), "")
+        list_name = next((name for name in (*catalog.BUILT_IN_LISTS, *LISTS) if name in file.name), "")
         list_name = LISTS[-1] if "longest" in file.name else list_name
         doors |= follow.follow(raw, Addressee(contact_id=numbers[to], list=list_name))
     assert set(EFFECTS) <= doors

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event
 
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.delivery import delivery, relay_pool
 from mailer.service import Service
 from mailer.smtp.relay import Relay
@@ -150,7 +150,7 @@ def test_a_worker_told_to_stop_while_the_database_is_locked_ends_and_says_why(
         await made.run()
 
     began = world.clock.monotonic()
-    with other_program(embedded) as other, pytest.raises((StorageTrouble, ExceptionGroup)):
+    with other_program(embedded) as other, pytest.raises((StorageError, ExceptionGroup)):
         run(world.clock, locked_for_good(other))
     assert world.clock.monotonic() - began < 60
 

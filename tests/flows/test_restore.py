@@ -166,7 +166,7 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
     assert {who for who, _ in now_sent} <= {ana.email, ben.email}  # not Cleo, not Eva, not Finn
     with restored.database.read() as session:
         assert contacts.find(session, finn.address) is None
-        assert suppressions.reason(session, finn.address.digest) == "forgotten"
+        assert suppressions.find_reason(session, finn.address.digest) == "forgotten"
         assert not session.scalars(select(CapturedMessage.id).where(CapturedMessage.to == finn.email)).all()
         assert in_doubt.count_restored(session) == 2  # the update to Ben and to Eva; Finn's row is gone
     restored.close()

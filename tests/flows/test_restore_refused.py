@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lists.errors import BadInput, BadSettings, Conflict, StorageTrouble
+from lists.errors import BadInput, BadSettings, Conflict, StorageError
 from mailer import migrations
 from mailer.backup import backup_contents, placements
 from mailer.backup.placements import Run
@@ -115,7 +115,7 @@ def test_a_folder_that_a_link_leads_to_and_one_that_is_not_there_are_restored_in
 def test_a_home_that_is_a_file_or_lies_below_one_is_told(folder: Folder) -> None:
     shutil.rmtree(folder.home)
     folder.home.write_text("a file")
-    with pytest.raises(StorageTrouble, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         folder.restore()
     assert folder.home.read_text() == "a file"
 
@@ -145,7 +145,7 @@ def test_a_full_disk_or_a_stop_by_hand_takes_away_only_what_was_placed(
     for number in range(1, sum(name.startswith("files/") for name in folder.parts) + 1):
         with monkeypatch.context() as patch:
             patch.setattr(Run, "place", fail_at(number, trouble))
-            with pytest.raises((StorageTrouble, KeyboardInterrupt, MemoryError)) as told:
+            with pytest.raises((StorageError, KeyboardInterrupt, MemoryError)) as told:
                 folder.restore()
         assert content(folder.home) == before
     if isinstance(trouble, OSError):
@@ -167,7 +167,7 @@ def test_rows_that_fail_in_the_middle_leave_folder_and_database_as_they_were(
                 raise OSError(28, "No space left on device")
 
             patch.setattr(where, fail)
-            folder.refused(StorageTrouble, match="No space left")
+            folder.refused(StorageError, match="No space left")
     assert folder.restore().rows
 
 
@@ -177,7 +177,7 @@ def test_a_disk_without_room_for_the_files_is_told_before_anything(
 ) -> None:
     usage = shutil.disk_usage(folder.home)._replace(free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    folder.refused(StorageTrouble, match="need more room than the disk")
+    folder.refused(StorageError, match="need more room than the disk")
 
 
 @sqlite

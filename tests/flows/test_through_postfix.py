@@ -130,7 +130,7 @@ def test_every_kind_of_mail_reaches_its_mailbox_and_cleo_s_stays_as_it_was(
     with installation.database.write() as session:
         now = installation.clock.now()
         subscriptions.leave(session, contact_id=cleo, now=now)
-        (waiting,) = directory.applications(session, state="waiting")
+        (waiting,) = directory.list_applications(session, state="waiting")
         directory.approve(session, waiting.id, now=now, actor="test")
         event = _call(installation, session)
         installation.invitations.invite(session, event.id, now=now, actor="test")

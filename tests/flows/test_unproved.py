@@ -50,7 +50,7 @@ def own_letter(service: Service) -> None:
             OWN_LETTER,
             title=words,
             about=words,
-            letter=letter,
+            confirmation_message=letter,
             now=service.clock.now(),
             actor="staff",
         )

@@ -7,7 +7,7 @@ import pytest
 from lists import subscriptions
 from lists.db import Database
 from lists.tables import importing
-from lists.tables.rows import Fate
+from lists.tables.rows import RowResult
 from tests.clocks import StoppedClock
 from tests.importing import Import, begun, staged
 
@@ -16,18 +16,18 @@ from tests.importing import Import, begun, staged
 def bring_in(database: Database, clock: StoppedClock) -> Import:
     """Import a text as a CSV file, from its first row to its end."""
 
-    def run(text: str, *, list: str = "interest", confirmed: bool = True) -> Sequence[Fate]:
+    def run(text: str, *, list: str = "interest", confirmed: bool = True) -> Sequence[RowResult]:
         said = {"evidence": "the sheet of October 4", "confirmed": confirmed, "now": clock.now()}
         with staged(text.encode()) as stage:
             arrival = begun(database, stage, list=list, now=clock.now())
             for batch in stage.batches("added"):
                 with database.write() as session:
-                    stage.decide(importing.bring_in(session, batch, arrival=arrival, **said))
+                    stage.decide(importing.import_batch(session, batch, list_import=arrival, **said))
             with database.write() as session:
                 importing.finish(
                     session, arrival, people=1, confirmed=confirmed, now=clock.now(), actor="test"
                 )
-                subscriptions.announce(session, arrival_id=arrival.id, after=0, limit=10_000)
-            return [*stage.fates()]
+                subscriptions.queue_changes(session, import_id=arrival.id, after=0, limit=10_000)
+            return [*stage.read_results()]
 
     return run

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lists import addresses
-from lists.addresses import parse, suggestion
+from lists.addresses import parse, suggest_correction
 from lists.errors import BadAddress
 
 PEPPER = b"a pepper of this test"
@@ -126,7 +126,7 @@ def test_a_long_refused_text_is_shown_in_part() -> None:
     ],
 )  # fmt: skip
 def test_a_likely_slip_is_mended(typed: str, meant: str) -> None:
-    assert suggestion(f"ana@{typed}") == f"ana@{meant}"
+    assert suggest_correction(f"ana@{typed}") == f"ana@{meant}"
 
 
 REAL = """gmail.com GMAIL.COM yahoo.com mail.com ymail.com email.com fmail.com hotmail.es hotmail.fr
@@ -137,20 +137,20 @@ REAL = """gmail.com GMAIL.COM yahoo.com mail.com ymail.com email.com fmail.com h
 
 @pytest.mark.parametrize("domain", REAL.split())
 def test_a_real_domain_is_left_alone(domain: str) -> None:
-    assert suggestion(f"ana@{domain}") is None
+    assert suggest_correction(f"ana@{domain}") is None
 
 
 @pytest.mark.parametrize(
     "text", ["", "ana", "@gmial.com", "a@b@gmial.com", "a\r\n@gmial.com", "<a>@gmial.com"]
 )
 def test_nothing_is_suggested_for_what_would_be_refused(text: str) -> None:
-    assert suggestion(text) is None
+    assert suggest_correction(text) is None
 
 
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"[^@]{0,70}@[^@]{0,70}\.[a-z]{2,4}", fullmatch=True)))
 @example("ΐ" * 32 + "@" + "b" * 60 + ".example.org")
 def test_any_text_is_an_address_or_a_sentence(text: str) -> None:
-    suggestion(text)
+    suggest_correction(text)
     try:
         address = parse(text, pepper=PEPPER)
     except BadAddress as refused:
@@ -178,7 +178,7 @@ DOMAINS = ["example.org", "EXAMPLE.org", "exämple.org", "-x.org", "a_b.org", "1
 @given(st.emails(), st.sampled_from(DOMAINS))
 def test_what_is_remembered_of_a_domain_is_what_the_library_says(text: str, domain: str) -> None:
     for each in (text, f"{text.partition('@')[0]}@{domain}"):
-        assert addresses._validated(each) == addresses._asked(each)
+        assert addresses._validate(each) == addresses._validate_with_library(each)
 
 
 def test_importing_this_file_does_not_load_the_slow_library() -> None:

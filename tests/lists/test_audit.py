@@ -12,7 +12,7 @@ from tests.people import Person
 
 def test_an_act_is_written_down_with_who_what_and_when(database: Database, clock: StoppedClock) -> None:
     with database.write() as session:
-        audit.note(session, actor="staff", action="listing approved", subject="listing 7", now=clock.now())
+        audit.record(session, actor="staff", action="listing approved", subject="listing 7", now=clock.now())
     with database.read() as session:
         entry = session.scalars(select(AuditEntry)).one()
         assert (entry.actor, entry.action, entry.subject, entry.at) == (
@@ -27,7 +27,7 @@ def test_a_long_name_of_an_actor_is_cut_alike_on_both_databases(
     database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        audit.note(session, actor="m" * 200, action="a" * 200, subject="s" * 200, now=clock.now())
+        audit.record(session, actor="m" * 200, action="a" * 200, subject="s" * 200, now=clock.now())
     with database.read() as session:
         entry = session.scalars(select(AuditEntry)).one()
         assert (len(entry.actor), len(entry.action), len(entry.subject)) == (40, 40, 80)
@@ -36,11 +36,11 @@ def test_a_long_name_of_an_actor_is_cut_alike_on_both_databases(
 def test_no_entry_names_a_person(database: Database, clock: StoppedClock, ana: Person, cleo: Person) -> None:
     application = Application(organization="St. Mark", name="Ana", role="pastor", offer="A hall")
     with database.write() as session:
-        directory.apply(session, application.cleaned(), contact_id=ana.id, now=clock.now())
-        directory.address_confirmed(session, contact_id=ana.id)
-        listing = directory.applications(session, state="waiting")[0]
+        directory.add_application(session, application.clean(), contact_id=ana.id, now=clock.now())
+        directory.mark_address_confirmed(session, contact_id=ana.id)
+        listing = directory.list_applications(session, state="waiting")[0]
         directory.approve(session, listing.id, now=clock.now(), actor="staff")
-        erasure.forget(session, cleo.address, now=clock.now(), actor="staff")
+        erasure.erase_person(session, cleo.address, now=clock.now(), actor="staff")
     with database.read() as session:
         told = [f"{entry.action} {entry.subject}" for entry in session.scalars(select(AuditEntry))]
         assert told == [f"listing approved listing {listing.id}", "forget "]

@@ -12,7 +12,7 @@ from tests.clocks import START
 CLERGY: dict[str, Any] = {
     "title": {"en": "Clergy circle", "es": "Círculo del clero"},
     "about": {"en": "One letter a month.", "es": "Una carta al mes."},
-    "letter": {},
+    "confirmation_message": {},
 }
 
 
@@ -25,7 +25,7 @@ def test_a_list_is_added_beside_those_of_the_house(database: Database) -> None:
     add(database, "youth-2026")
     add(database)
     with database.read() as session:
-        assert list(catalog.names(session)) == ["interest", "organizers", "clergy", "youth-2026"]
+        assert list(catalog.list_names(session)) == ["interest", "organizers", "clergy", "youth-2026"]
         assert catalog.get(session, "clergy").title["es"] == "Círculo del clero"
         assert catalog.find(session, "interest") is None
 
@@ -58,19 +58,22 @@ def test_words_that_cannot_be_kept_are_refused(
     with pytest.raises(BadInput, match=sentence):
         add(database, **changed)
     with database.read() as session:
-        assert list(catalog.names(session)) == ["interest", "organizers"]
+        assert list(catalog.list_names(session)) == ["interest", "organizers"]
 
 
 def test_what_is_not_given_stays_when_a_list_gets_new_words(database: Database) -> None:
-    add(database, letter={"en": {"subject": "s", "preview": "p", "body": "b"}})
+    add(database, confirmation_message={"en": {"subject": "s", "preview": "p", "body": "b"}})
     with database.write() as session:
         told: dict[str, Any] = {"now": START, "actor": "staff"}
         changed = catalog.reword(
-            session, "clergy", title={"en": "Clergy", "es": ""}, about={}, letter=None, **told
+            session, "clergy", title={"en": "Clergy", "es": ""}, about={}, confirmation_message=None, **told
         )
         assert changed.title == {"en": "Clergy", "es": "Círculo del clero"}
         assert changed.about == CLERGY["about"] and "en" in changed.letter
-        assert catalog.reword(session, "clergy", title={}, about={}, letter={}, **told).letter == {}
+        assert (
+            catalog.reword(session, "clergy", title={}, about={}, confirmation_message={}, **told).letter
+            == {}
+        )
 
 
 def test_a_closed_list_is_there_and_takes_nobody(database: Database) -> None:
@@ -81,7 +84,7 @@ def test_a_closed_list_is_there_and_takes_nobody(database: Database) -> None:
         with pytest.raises(Conflict, match="closed already"):
             catalog.close(session, "clergy", now=START, actor="staff")
     with database.write() as session:
-        assert catalog.check(session, "clergy") == "clergy"
+        assert catalog.check_name(session, "clergy") == "clergy"
         with pytest.raises(Conflict, match="mailer list reopen clergy"):
             catalog.check_open(session, "clergy")
         catalog.reopen(session, "clergy", now=START, actor="staff")
@@ -93,11 +96,11 @@ def test_the_lists_of_the_house_have_words_of_their_own(database: Database) -> N
     with database.write() as session, pytest.raises(BadInput, match="part of the house"):
         catalog.close(session, "interest", now=START, actor="staff")
     with database.read() as session, pytest.raises(NotFound, match="The lists are: interest, organizers"):
-        catalog.check(session, "friends")
+        catalog.check_name(session, "friends")
 
 
 def test_there_is_an_end_to_lists(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "MOST_LISTS", 1)
+    monkeypatch.setattr(catalog, "MAX_LISTS", 1)
     add(database)
     with pytest.raises(Conflict, match="no more can be added"):
         add(database, "youth")

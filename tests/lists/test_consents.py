@@ -27,7 +27,7 @@ def test_the_evidence_says_what_was_shown_where_and_when(
             now=clock.now(),
         )
     with database.read() as session:
-        told = consents.of_contact(session, ben.id)[-1]
+        told = consents.list_for_contact(session, ben.id)[-1]
         assert (told.wording, told.page, told.language) == (wording, "/join", "es")
         assert told.at == clock.now()
 
@@ -36,12 +36,12 @@ def test_the_history_is_told_oldest_first_and_of_one_person_only(
     database: Database, ana: Person, cleo: Person
 ) -> None:
     with database.read() as session:
-        assert [told.action for told in consents.of_contact(session, cleo.id)] == [
+        assert [told.action for told in consents.list_for_contact(session, cleo.id)] == [
             "asked",
             "confirmed",
             "left",
         ]
-        assert {told.contact_id for told in consents.of_contact(session, ana.id)} == {ana.id}
+        assert {told.contact_id for told in consents.list_for_contact(session, ana.id)} == {ana.id}
 
 
 def test_a_kind_of_evidence_that_nobody_knows_is_our_own_fault(
@@ -56,14 +56,14 @@ def test_every_kind_of_evidence_can_be_kept(database: Database, clock: StoppedCl
         for action in ACTIONS:
             consents.add(session, contact_id=ben.id, list="interest", action=action, now=clock.now())
     with database.read() as session:
-        assert set(ACTIONS) <= {told.action for told in consents.of_contact(session, ben.id)}
+        assert set(ACTIONS) <= {told.action for told in consents.list_for_contact(session, ben.id)}
 
 
 def test_the_evidence_goes_with_the_person(database: Database, cleo: Person) -> None:
     with database.write() as session:
         contacts.erase(session, cleo.id)
     with database.read() as session:
-        assert consents.of_contact(session, cleo.id) == []
+        assert consents.list_for_contact(session, cleo.id) == []
 
 
 def test_nothing_in_this_file_changes_or_deletes_evidence() -> None:

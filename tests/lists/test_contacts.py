@@ -102,33 +102,33 @@ def test_two_changes_at_once_are_both_kept(database: Database, ben: Person) -> N
 @pytest.mark.parametrize("hidden", ["\r", "\n", "\r\nBcc: all@example.org", "\x00", "\u202e", "\ud800", "\t"])
 def test_a_detail_that_could_smuggle_something_is_refused(hidden: str) -> None:
     with pytest.raises(BadInput, match=r"The name holds .* Please type it again\."):
-        contacts.clean(f"Ana{hidden}", what="name")
+        contacts.clean(f"Ana{hidden}", label="name")
 
 
 def test_spaces_around_and_doubled_inside_a_detail_are_taken_out() -> None:
-    assert contacts.clean("  Ana   María ", what="name") == "Ana María"
+    assert contacts.clean("  Ana   María ", label="name") == "Ana María"
 
 
 def test_a_space_that_a_word_processor_put_in_is_a_space() -> None:
-    assert contacts.clean("Ana\N{NO-BREAK SPACE}María", what="name") == "Ana María"
+    assert contacts.clean("Ana\N{NO-BREAK SPACE}María", label="name") == "Ana María"
 
 
 @pytest.mark.parametrize("limit", [NAME_LENGTH, DETAIL_LENGTH])
 def test_a_detail_may_be_as_long_as_its_column_and_no_longer(limit: int) -> None:
-    assert contacts.clean("ñ" * limit, what="name", limit=limit) == "ñ" * limit
+    assert contacts.clean("ñ" * limit, label="name", limit=limit) == "ñ" * limit
     with pytest.raises(BadInput, match=f"longer than {limit} characters"):
-        contacts.clean("ñ" * (limit + 1), what="name", limit=limit)
+        contacts.clean("ñ" * (limit + 1), label="name", limit=limit)
 
 
 @given(st.text(max_size=200))
 def test_whatever_is_kept_is_one_printable_line(text: str) -> None:
     try:
-        kept = contacts.clean(text, what="name")
+        kept = contacts.clean(text, label="name")
     except BadInput:
         return
     assert kept.isprintable()
     assert kept == kept.strip()
-    assert contacts.clean(kept, what="name") == kept
+    assert contacts.clean(kept, label="name") == kept
     assert "  " not in kept
 
 

@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from lists import addresses, contacts, db, topic_optouts
 from lists.contacts import Contact
-from lists.db import Database, Instant, insert_or_nothing, once
-from lists.errors import StorageTrouble
+from lists.db import Database, UtcDateTime, insert_or_nothing, materialize
+from lists.errors import StorageError
 from lists.suppressions import Suppression
 from tests.clocks import START, StoppedClock
 from tests.people import PEPPER, Person
@@ -65,7 +65,7 @@ def test_whoever_finds_the_database_locked_is_told_so_and_nothing_has_changed(
     hurried = Database(database.engine.url.render_as_string(hide_password=False))
     with database.write() as first:
         contacts.amend(first, ben.id, name="Benjamín")
-        with pytest.raises(StorageTrouble, match="busy"), hurried.write() as second:
+        with pytest.raises(StorageError, match="busy"), hurried.write() as second:
             contacts.amend(second, ben.id, name="Nobody")
     hurried.dispose()
     with database.read() as session:
@@ -80,7 +80,7 @@ def test_whoever_finds_every_connection_taken_is_told_so(
     small = Database(database.engine.url.render_as_string(hide_password=False))
     with small.read() as first:
         first.scalar(select(1))
-        with pytest.raises(StorageTrouble, match="busy"), small.read() as second:
+        with pytest.raises(StorageError, match="busy"), small.read() as second:
             second.scalar(select(1))
     small.dispose()
 
@@ -92,7 +92,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path) -> None:
         session.execute(text("INSERT INTO words VALUES ('kept')"))
     with small.read() as session:
         pages = session.scalar(text("PRAGMA page_count"))
-    with pytest.raises(StorageTrouble, match="disk is full"), small.write() as session:
+    with pytest.raises(StorageError, match="disk is full"), small.write() as session:
         session.execute(text(f"PRAGMA max_page_count={pages}"))
         session.execute(text("DELETE FROM words"))
         session.execute(text("INSERT INTO words VALUES (:word)"), {"word": "much" * 10_000})
@@ -115,7 +115,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_each_trouble_of_the_storage_has_its_sentence(trouble: Exception, sentence: str) -> None:
-    assert sentence in str(db._translated(OperationalError("SELECT 1", {}, trouble)))
+    assert sentence in str(db._translate_error(OperationalError("SELECT 1", {}, trouble)))
 
 
 @on_postgresql
@@ -123,9 +123,9 @@ def test_who_asks_nothing_in_an_open_transaction_loses_it_and_the_locks_with_it(
     database: Database, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a machine that was cut off does; whoever waits for its locks goes on."""
-    monkeypatch.setattr(db, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(db, "IDLE_TRANSACTION_SECONDS", 1)
     cut_off = Database(database.url)
-    with pytest.raises(StorageTrouble, match="does not answer"), cut_off.write() as first:
+    with pytest.raises(StorageError, match="does not answer"), cut_off.write() as first:
         contacts.amend(first, ben.id, name="Nobody")
         with database.write() as second:
             contacts.amend(second, ben.id, name="Benjamín")
@@ -139,7 +139,7 @@ def test_who_asks_nothing_in_an_open_transaction_loses_it_and_the_locks_with_it(
 def test_a_long_transaction_may_rest_between_two_statements(
     database: Database, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(db, "IDLE_TRANSACTION_SECONDS", 1)
     slow = Database(database.url)
     with slow.read(long=True) as session:
         time.sleep(1.5)
@@ -188,8 +188,8 @@ def test_a_fault_of_ours_is_not_taken_for_trouble_because_of_a_word_in_somebodys
 )
 def test_a_moment_comes_back_as_it_went_in_to_the_microsecond(naive: datetime, hours: int) -> None:
     moment = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
-    stored = Instant().process_bind_param(moment, None)  # type: ignore[arg-type]
-    assert Instant().process_result_value(stored, None) == moment  # type: ignore[arg-type]
+    stored = UtcDateTime().process_bind_param(moment, None)  # type: ignore[arg-type]
+    assert UtcDateTime().process_result_value(stored, None) == moment  # type: ignore[arg-type]
 
 
 def test_moments_are_kept_and_compared_alike_on_both_databases(database: Database, ben: Person) -> None:
@@ -205,7 +205,7 @@ def test_moments_are_kept_and_compared_alike_on_both_databases(database: Databas
 
 def test_a_moment_without_a_zone_is_refused(database: Database) -> None:
     with pytest.raises(Exception, match="naive datetime"), database.read() as session:
-        session.scalar(select(literal(NAIVE, Instant)))
+        session.scalar(select(literal(NAIVE, UtcDateTime)))
 
 
 def test_rows_that_are_there_already_are_passed_over_and_the_new_ones_counted(
@@ -230,7 +230,7 @@ def test_a_limit_inside_another_statement_is_kept(database: Database, clock: Sto
     with database.write() as session:
         insert_or_nothing(session, Suppression, rows)
         oldest = select(Suppression.id).order_by(Suppression.id).limit(2).with_for_update(skip_locked=True)
-        gone = delete(Suppression).where(Suppression.id.in_(once(oldest))).returning(Suppression.id)
+        gone = delete(Suppression).where(Suppression.id.in_(materialize(oldest))).returning(Suppression.id)
         assert len(session.scalars(gone).all()) == 2
         assert len(session.scalars(select(Suppression.id)).all()) == 10
 
@@ -246,8 +246,8 @@ def test_whoever_writes_about_somebody_just_forgotten_is_told_to_try_again(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     gone = meanwhile(database, before="INSERT INTO declines", do=lambda other: contacts.erase(other, ben.id))
-    with pytest.raises(StorageTrouble, match="try again"), gone, database.write() as session:
-        topic_optouts.choose(session, contact_id=ben.id, declined={"calls"}, now=clock.now())
+    with pytest.raises(StorageError, match="try again"), gone, database.write() as session:
+        topic_optouts.set_optouts(session, contact_id=ben.id, topics={"calls"}, now=clock.now())
 
 
 def test_a_row_that_points_at_nobody_is_a_fault_of_ours_where_nobody_can_have_gone(
@@ -255,7 +255,7 @@ def test_a_row_that_points_at_nobody_is_a_fault_of_ours_where_nobody_can_have_go
 ) -> None:
     database = Database(sqlite_url)
     with pytest.raises(IntegrityError), database.write() as session:
-        topic_optouts.choose(session, contact_id=4_711, declined={"calls"}, now=clock.now())
+        topic_optouts.set_optouts(session, contact_id=4_711, topics={"calls"}, now=clock.now())
     database.dispose()
 
 
@@ -289,7 +289,7 @@ def test_writers_of_one_process_wait_for_each_other_without_asking_sqlite(
     with (
         database.write(),
         ThreadPoolExecutor(1) as threads,
-        pytest.raises(StorageTrouble, match="busy"),
+        pytest.raises(StorageError, match="busy"),
     ):
         threads.submit(lambda: database.write().__enter__()).result()
     database.dispose()

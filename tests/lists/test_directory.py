@@ -25,18 +25,18 @@ def _apply(
     session: Session, person: Person, *, clock: StoppedClock, application: Application = ST_MARK
 ) -> None:
     subscriptions.ask(session, contact_id=person.id, list="organizers", now=clock.now())
-    directory.apply(session, application.cleaned(), contact_id=person.id, now=clock.now())
+    directory.add_application(session, application.clean(), contact_id=person.id, now=clock.now())
 
 
 def _waiting(session: Session, person: Person, *, clock: StoppedClock) -> Listing:
     _apply(session, person, clock=clock)
-    assert directory.address_confirmed(session, contact_id=person.id)
-    return directory.applications(session, state="waiting")[-1]
+    assert directory.mark_address_confirmed(session, contact_id=person.id)
+    return directory.list_applications(session, state="waiting")[-1]
 
 
 def _states(database: Database) -> list[str]:
     with database.read() as session:
-        return [listing.state for listing in directory.applications(session)]
+        return [listing.state for listing in directory.list_applications(session)]
 
 
 def test_an_application_waits_for_its_address_first_and_for_staff_then(
@@ -46,8 +46,8 @@ def test_an_application_waits_for_its_address_first_and_for_staff_then(
         _apply(session, ben, clock=clock)
     assert _states(database) == ["asked"]
     with database.write() as session:
-        assert directory.address_confirmed(session, contact_id=ben.id)
-        assert not directory.address_confirmed(session, contact_id=ben.id)
+        assert directory.mark_address_confirmed(session, contact_id=ben.id)
+        assert not directory.mark_address_confirmed(session, contact_id=ben.id)
     assert _states(database) == ["waiting"]
 
 
@@ -66,15 +66,15 @@ def test_a_second_application_takes_the_place_of_the_first(
 ) -> None:
     with database.write() as session:
         _apply(session, ben, clock=clock)
-        second = Application(organization="St. Luke").cleaned()
-        directory.apply(session, second, contact_id=ben.id, now=clock.advance(hours=1))
-        assert directory.address_confirmed(session, contact_id=ben.id)
-        third = Application(organization="St. John").cleaned()
-        directory.apply(session, third, contact_id=ben.id, now=clock.advance(hours=1))
-        assert [listing.state for listing in directory.applications(session)] == ["waiting", "asked"]
-        assert directory.address_confirmed(session, contact_id=ben.id)
+        second = Application(organization="St. Luke").clean()
+        directory.add_application(session, second, contact_id=ben.id, now=clock.advance(hours=1))
+        assert directory.mark_address_confirmed(session, contact_id=ben.id)
+        third = Application(organization="St. John").clean()
+        directory.add_application(session, third, contact_id=ben.id, now=clock.advance(hours=1))
+        assert [listing.state for listing in directory.list_applications(session)] == ["waiting", "asked"]
+        assert directory.mark_address_confirmed(session, contact_id=ben.id)
     with database.read() as session:
-        only = directory.applications(session)
+        only = directory.list_applications(session)
         assert [(listing.organization, listing.state) for listing in only] == [("St. John", "waiting")]
 
 
@@ -87,7 +87,7 @@ def test_two_applications_sent_at_once_are_one_and_can_be_confirmed(
     at_once(database, apply, apply, apply)
     assert _states(database) == ["asked"]
     with database.write() as session:
-        assert directory.address_confirmed(session, contact_id=ben.id)
+        assert directory.mark_address_confirmed(session, contact_id=ben.id)
     assert _states(database) == ["waiting"]
 
 
@@ -99,7 +99,7 @@ def test_the_button_pressed_twice_at_once_loses_no_application(
         _apply(session, ben, clock=clock)
 
     def press(session: Session) -> bool:
-        return directory.address_confirmed(session, contact_id=ben.id)
+        return directory.mark_address_confirmed(session, contact_id=ben.id)
 
     with meanwhile(database, before="UPDATE listings", do=press), database.write() as session:
         assert not press(session)
@@ -118,9 +118,9 @@ def test_what_staff_approve_becomes_known_and_the_list_is_joined(
         assert (contact.zip, contact.zone, contact.tradition) == ("10027", "America/New_York", "Episcopal")
         joined = subscriptions.find(session, contact_id=ben.id, list="organizers")
         assert joined is not None and (joined.state, joined.confirmed_at) == ("confirmed", clock.now())
-        told = consents.of_contact(session, ben.id)[-1]
+        told = consents.list_for_contact(session, ben.id)[-1]
         assert (told.list, told.action, told.page) == ("organizers", "approved", "staff")
-        assert directory.applications(session)[0].decided_at == clock.now()
+        assert directory.list_applications(session)[0].decided_at == clock.now()
 
 
 def test_what_an_application_leaves_empty_stays_as_it_is_known(
@@ -128,8 +128,8 @@ def test_what_an_application_leaves_empty_stays_as_it_is_known(
 ) -> None:
     with database.write() as session:
         _apply(session, ben, clock=clock, application=Application(organization="Vecinos"))
-        directory.address_confirmed(session, contact_id=ben.id)
-        listing = directory.applications(session)[0]
+        directory.mark_address_confirmed(session, contact_id=ben.id)
+        listing = directory.list_applications(session)[0]
         directory.approve(session, listing.id, now=clock.now(), actor="staff")
     with database.read() as session:
         contact = contacts.get(session, ben.id)
@@ -164,7 +164,7 @@ def test_only_what_waits_can_be_decided_and_the_sentence_says_why_not(
         _apply(session, ben, clock=clock)
     assert "has not confirmed the address yet" in refused(1)
     with database.write() as session:
-        directory.address_confirmed(session, contact_id=ben.id)
+        directory.mark_address_confirmed(session, contact_id=ben.id)
         directory.reject(session, 1, now=clock.now(), actor="staff")
     assert "already rejected" in refused(1)
     assert _states(database) == ["rejected"]
@@ -202,7 +202,7 @@ def test_who_leaves_takes_the_open_application_back(
     with pytest.raises(Conflict, match="already withdrawn"), database.write() as session:
         directory.approve(session, listing.id, now=clock.now(), actor="staff")
     with database.write() as session:
-        assert not directory.address_confirmed(session, contact_id=ben.id)
+        assert not directory.mark_address_confirmed(session, contact_id=ben.id)
 
 
 def test_nobody_who_left_the_list_is_approved_back_onto_it(
@@ -263,20 +263,20 @@ def test_who_left_and_applies_again_waits_again(database: Database, clock: Stopp
 )
 def test_what_cannot_be_kept_is_refused_with_what_to_do(application: Application, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        application.cleaned()
+        application.clean()
 
 
 def test_an_offer_may_have_lines_and_comes_as_any_browser_sends_it() -> None:
     application = Application(organization="St. Mark", offer=" A hall,\r\ncoffee. ")
-    assert application.cleaned().offer == "A hall,\ncoffee."
+    assert application.clean().offer == "A hall,\ncoffee."
 
 
 def test_a_zip_code_is_kept_in_five_digits_and_refused_at_the_door() -> None:
-    assert Application(organization="St. Mark", zip=" 10027-1234 ").cleaned().zip == "10027"
+    assert Application(organization="St. Mark", zip=" 10027-1234 ").clean().zip == "10027"
     with pytest.raises(BadZip):
-        Application(organization="St. Mark", zip="Harlem").cleaned()
+        Application(organization="St. Mark", zip="Harlem").clean()
 
 
 def test_a_zip_code_that_nobody_has_is_kept_as_it_was_said() -> None:
     assert geography.find("00000") is None
-    assert Application(organization="St. Mark", zip="00000").cleaned().zip == "00000"
+    assert Application(organization="St. Mark", zip="00000").clean().zip == "00000"

@@ -44,9 +44,9 @@ def zenobia(database: Database, clock: StoppedClock) -> Person:
         )
         application = Application(organization="Quetzal House", name=NAME, zip="99950", offer="Quetzals")
         subscriptions.ask(session, contact_id=person.id, list="organizers", now=clock.now())
-        directory.apply(session, application.cleaned(), contact_id=person.id, now=clock.now())
-        directory.address_confirmed(session, contact_id=person.id)
-        listing = directory.applications(session)[-1]
+        directory.add_application(session, application.clean(), contact_id=person.id, now=clock.now())
+        directory.mark_address_confirmed(session, contact_id=person.id)
+        listing = directory.list_applications(session)[-1]
         directory.approve(session, listing.id, now=clock.now(), actor="staff")
         return person
 
@@ -105,7 +105,7 @@ def test_forgetting_erases_every_row_of_every_table_that_speaks_of_the_person(
     with database.write() as session:
         subscriptions.leave(session, contact_id=zenobia.id, now=clock.now())  # so that the queue names them
         assert "subscription_changes" in _traces(session, zenobia)
-        assert erasure.forget(session, zenobia.address, now=clock.now(), actor="operator")
+        assert erasure.erase_person(session, zenobia.address, now=clock.now(), actor="operator")
     with database.read() as session:
         # The keyed hash, and nothing else; the departures go when the file has them.
         assert _traces(session, zenobia) == {"suppressions": 1, "departures": 3}
@@ -134,14 +134,16 @@ def test_whoever_was_forgotten_is_never_written_to_again_though_their_address_is
     database: Database, clock: StoppedClock, cleo: Person
 ) -> None:
     with database.write() as session:
-        erasure.forget(session, cleo.address, now=clock.now(), actor="operator")
+        erasure.erase_person(session, cleo.address, now=clock.now(), actor="operator")
     again = addresses.parse("CLEO@Left.example.org", pepper=PEPPER)
     with database.write() as session:
         contact = contacts.find_or_add(session, again, now=clock.advance(days=400))
         subscriptions.add_all(session, [contact.id], list="interest", now=clock.now(), confirmed=True)
         for needs in ("address", "asked", "confirmed"):
             purpose = Purpose(needs=needs, list="interest")  # type: ignore[arg-type]
-            reader = permission.readers(session, [contact.id], purpose=purpose, now=clock.now())[contact.id]
+            reader = permission.find_recipients(session, [contact.id], purpose=purpose, now=clock.now())[
+                contact.id
+            ]
             assert reader.refusal == "suppressed"
 
 
@@ -150,15 +152,15 @@ def test_an_address_that_nobody_knows_can_be_forgotten_too(
 ) -> None:
     stranger = addresses.parse("stranger@example.org", pepper=PEPPER)
     with database.write() as session:
-        assert not erasure.forget(session, stranger, now=clock.now(), actor="operator")
-        assert suppressions.reason(session, stranger.digest) == "forgotten"
+        assert not erasure.erase_person(session, stranger, now=clock.now(), actor="operator")
+        assert suppressions.find_reason(session, stranger.digest) == "forgotten"
         assert contacts.get(session, ben.id).name == "Ben"
 
 
 def test_forgetting_twice_is_forgetting_once(database: Database, clock: StoppedClock, cleo: Person) -> None:
     with database.write() as session:
-        assert erasure.forget(session, cleo.address, now=clock.now(), actor="operator")
-        assert not erasure.forget(session, cleo.address, now=clock.now(), actor="operator")
+        assert erasure.erase_person(session, cleo.address, now=clock.now(), actor="operator")
+        assert not erasure.erase_person(session, cleo.address, now=clock.now(), actor="operator")
 
 
 def test_the_session_that_forgets_may_have_looked_at_the_person_before(
@@ -166,10 +168,13 @@ def test_the_session_that_forgets_may_have_looked_at_the_person_before(
 ) -> None:
     with database.write() as session:
         seen = contacts.get(session, cleo.id)
-        rows = [*subscriptions.of_contact(session, cleo.id), *consents.of_contact(session, cleo.id)]
-        assert erasure.forget(session, cleo.address, now=clock.now(), actor="operator")
+        rows = [
+            *subscriptions.list_for_contact(session, cleo.id),
+            *consents.list_for_contact(session, cleo.id),
+        ]
+        assert erasure.erase_person(session, cleo.address, now=clock.now(), actor="operator")
         assert contacts.find(session, cleo.address) is None
-        assert subscriptions.of_contact(session, cleo.id) == []
+        assert subscriptions.list_for_contact(session, cleo.id) == []
     assert seen.email == cleo.email and rows
 
 
@@ -177,7 +182,7 @@ def test_the_audit_says_that_somebody_was_forgotten_and_not_who(
     database: Database, clock: StoppedClock, cleo: Person
 ) -> None:
     with database.write() as session:
-        erasure.forget(session, cleo.address, now=clock.now(), actor="operator")
+        erasure.erase_person(session, cleo.address, now=clock.now(), actor="operator")
     with database.read() as session:
         entry = session.scalars(select(AuditEntry)).one()
         assert (entry.actor, entry.action, entry.subject) == ("operator", "forget", "")
@@ -187,7 +192,7 @@ def test_forgetting_and_asking_at_once_leave_nobody_who_can_be_written_to(
     database: Database, clock: StoppedClock, cleo: Person
 ) -> None:
     def forget(session: Session) -> None:
-        erasure.forget(session, cleo.address, now=clock.now(), actor="operator")
+        erasure.erase_person(session, cleo.address, now=clock.now(), actor="operator")
 
     def ask(session: Session) -> None:
         with suppress(AssertionError, IntegrityError):  # what is asked of a row that has just gone fails
@@ -198,8 +203,8 @@ def test_forgetting_and_asking_at_once_leave_nobody_who_can_be_written_to(
         at_once(database, forget, ask)
         with database.read() as session:
             purpose = Purpose(needs="asked", list="organizers")
-            may = permission.allowed(purpose, now=clock.now())
-            people = select(Contact.id).select_from(permission.people(purpose))
+            may = permission.is_allowed(purpose, now=clock.now())
+            people = select(Contact.id).select_from(permission.join_subscriptions(purpose))
             assert session.scalars(people.where(may)).all() == []
     with database.read() as session:
         orphans = select(func.count(Subscription.id)).where(

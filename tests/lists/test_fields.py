@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from lists import fields
 from lists.db import Database
-from lists.errors import BadInput, Conflict, HouseError, NotFound
-from lists.fields import MOST_FIELDS, TYPES, Field
+from lists.errors import BadInput, Conflict, MailerError, NotFound
+from lists.fields import MAX_FIELDS, TYPES, Field
 from tests.clocks import START, StoppedClock
 from tests.people import Person
 
@@ -61,7 +61,7 @@ def test_what_is_no_value_of_its_type_says_how_one_is_written(type: str, text: s
 def test_whatever_is_written_is_kept_or_refused_and_what_is_kept_stays_the_same(type: str, text: str) -> None:
     try:
         kept = fields.parse(FIELDS[type], text)
-    except HouseError:
+    except MailerError:
         return
     assert fields.parse(FIELDS[type], kept) == kept
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_a_field_says_why(
     database: Database, clock: StoppedClock, name: str, more: dict[str, object], why: str
 ) -> None:
     said = {"title": "Size", "type": "text", "choices": [], "now": clock.now(), "actor": "staff", **more}
-    with database.write() as session, pytest.raises(HouseError, match=why):
+    with database.write() as session, pytest.raises(MailerError, match=why):
         fields.add(session, name, **said)  # type: ignore[arg-type]
 
 
@@ -101,10 +101,10 @@ def test_a_retired_field_takes_no_values_and_keeps_its_name(
     said = {"title": "Size", "type": "text", "choices": [], "now": clock.now(), "actor": "staff"}
     with database.write() as session:
         fields.add(session, "size", **said)  # type: ignore[arg-type]
-        fields.put(session, ben.id, {"size": "M"})
+        fields.set_values(session, ben.id, {"size": "M"})
         fields.retire(session, "size", now=clock.now(), actor="staff")
-        assert not fields.all_in_use(session)
-        assert fields.of_contact(session, ben.id) == {"size": "M"}
+        assert not fields.list_active(session)
+        assert fields.find_values(session, ben.id) == {"size": "M"}
         for again in (Conflict, NotFound):
             with pytest.raises(again):
                 fields.retire(
@@ -117,7 +117,7 @@ def test_a_retired_field_takes_no_values_and_keeps_its_name(
 def test_there_is_a_most_of_fields(database: Database, clock: StoppedClock) -> None:
     said = {"title": "Size", "type": "text", "choices": [], "now": clock.now(), "actor": "staff"}
     with database.write() as session:
-        for number in range(MOST_FIELDS):
+        for number in range(MAX_FIELDS):
             fields.add(session, f"f{number}", **said)  # type: ignore[arg-type]
         with pytest.raises(Conflict, match="the most"):
             fields.add(session, "one_more", **said)  # type: ignore[arg-type]

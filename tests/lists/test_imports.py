@@ -7,7 +7,7 @@ from lists import addresses, consents, contacts, imports, permission, subscripti
 from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import Conflict
-from lists.imports import Arrival
+from lists.imports import ListImport
 from lists.permission import Purpose
 from lists.subscriptions import SubscriptionChange
 from lists.tables import importing, undoing
@@ -18,30 +18,39 @@ from tests.people import PEPPER, Person
 FIVE = "email\n" + "\n".join(f"person{number}@example.org" for number in range(5))
 
 
-def half_imported(database: Database, clock: StoppedClock, *, confirmed: bool, text: str = FIVE) -> Arrival:
+def half_imported(
+    database: Database, clock: StoppedClock, *, confirmed: bool, text: str = FIVE
+) -> ListImport:
     """Everybody is written, and nothing more happened."""
     with staged(text.encode()) as stage:
         arrival = begun(database, stage, list="interest", now=clock.now())
         for batch in stage.batches("added"):
             with database.write() as session:
-                importing.bring_in(
-                    session, batch, arrival=arrival, evidence="sheet", confirmed=confirmed, now=clock.now()
+                importing.import_batch(
+                    session,
+                    batch,
+                    list_import=arrival,
+                    evidence="sheet",
+                    confirmed=confirmed,
+                    now=clock.now(),
                 )
     return arrival
 
 
-def taken_back(database: Database, clock: StoppedClock, arrival: Arrival) -> None:
+def taken_back(database: Database, clock: StoppedClock, arrival: ListImport) -> None:
     after: int | None = 0
     while after is not None:
         with database.write() as session:
-            people, after = undoing.people(session, arrival, after=after)
-            undoing.take_back(session, arrival, people, reached=false(), kept=false(), now=clock.now())
+            people, after = undoing.list_batch(session, arrival, after=after)
+            undoing.undo_batch(
+                session, arrival, people, is_mailed=false(), is_referenced=false(), now=clock.now()
+            )
 
 
 def writable(database: Database, clock: StoppedClock, purpose: Purpose) -> int:
-    who = select(func.count()).select_from(permission.people(purpose))
+    who = select(func.count()).select_from(permission.join_subscriptions(purpose))
     with database.read() as session:
-        return session.scalar(who.where(permission.allowed(purpose, now=clock.now()))) or 0
+        return session.scalar(who.where(permission.is_allowed(purpose, now=clock.now()))) or 0
 
 
 @pytest.mark.parametrize("needs", ["asked", "confirmed"])
@@ -52,9 +61,9 @@ def test_nobody_of_a_half_import_is_written_to_or_counted(
     arrival = half_imported(database, clock, confirmed=needs == "confirmed")
     assert writable(database, clock, purpose) == 0
     with database.read() as session:
-        assert subscriptions.counts(session) == {}
+        assert subscriptions.count_by_state(session) == {}
         everybody = session.scalars(select(Contact.id)).all()
-        answers = permission.readers(session, everybody, purpose=purpose, now=clock.now())
+        answers = permission.find_recipients(session, everybody, purpose=purpose, now=clock.now())
         assert {reader.refusal for reader in answers.values()} == {"arriving"}
     with database.write() as session:
         imports.end(session, arrival.id, state="here", now=clock.now())
@@ -67,7 +76,7 @@ def test_the_same_import_goes_on_and_writes_nobody_twice(
     half_imported(database, clock, confirmed=True, text="email\nperson0@example.org\nperson1@example.org")
     assert {fate.outcome for fate in bring_in(FIVE)} == {"added"}
     with database.read() as session:
-        assert subscriptions.counts(session) == {("interest", "confirmed"): 5}
+        assert subscriptions.count_by_state(session) == {("interest", "confirmed"): 5}
         assert session.scalar(select(func.count(consents.Consent.id))) == 5
         assert session.scalar(select(func.count(SubscriptionChange.id))) == 5
 
@@ -91,7 +100,7 @@ def test_taking_back_leaves_everything_as_it_was(
     taken_back(database, clock, arrival)
     with database.read() as session:
         assert sorted(session.scalars(select(Contact.id))) == [ana.id, cleo.id]
-        assert [said.action for said in consents.of_contact(session, ana.id)] == ["asked", "confirmed"]
+        assert [said.action for said in consents.list_for_contact(session, ana.id)] == ["asked", "confirmed"]
     assert (state(database, ana.email), state(database, ana.email, "organizers")) == (None, "confirmed")
     assert state(database, cleo.email) == "left"
 

@@ -27,24 +27,24 @@ from lists import (
     topic_optouts,
 )
 from lists.audit import AuditEntry
-from lists.catalog import OURS
+from lists.catalog import BUILT_IN_LISTS
 from lists.db import Database
 from lists.errors import BadInput, Conflict
-from lists.merging import STRICTEST, Plan
+from lists.merging import STATES_BY_STRICTNESS, MergePlan
 from lists.permission import Needs, Purpose
 from tests.clocks import StoppedClock
 from tests.importing import Import
 from tests.people import PEPPER, Person, add
 
-standings = st.sampled_from(STRICTEST)
+standings = st.sampled_from(STATES_BY_STRICTNESS)
 
 
-def merge(database: Database, clock: StoppedClock, keep: Person, other: Person) -> Plan:
+def merge(database: Database, clock: StoppedClock, keep: Person, other: Person) -> MergePlan:
     with database.write() as session:
         return merged(session, clock, keep.id, other.id)
 
 
-def merged(session: Session, clock: StoppedClock, keep: int, other: int) -> Plan:
+def merged(session: Session, clock: StoppedClock, keep: int, other: int) -> MergePlan:
     one, two = contacts.get(session, keep), contacts.get(session, other)
     plan = merging.plan(session, one, two, now=clock.now())
     merging.merge(session, plan, now=clock.now(), actor="staff")
@@ -52,7 +52,7 @@ def merged(session: Session, clock: StoppedClock, keep: int, other: int) -> Plan
 
 
 def states(session: Session, contact_id: int) -> Mapping[str, str]:
-    return {each.list: each.state for each in subscriptions.of_contact(session, contact_id)}
+    return {each.list: each.state for each in subscriptions.list_for_contact(session, contact_id)}
 
 
 def ana_again(session: Session, clock: StoppedClock, *, list: str = "interest") -> Person:
@@ -75,7 +75,7 @@ def test_who_left_with_either_address_has_left(database: Database, clock: Stoppe
         with database.write() as session:
             merged(session, clock, ben.id, again.id)
             assert states(session, ben.id) == {"interest": "left"}
-            assert consents.of_contact(session, ben.id)[-1].action == "merged"
+            assert consents.list_for_contact(session, ben.id)[-1].action == "merged"
             session.rollback()
 
 
@@ -141,29 +141,29 @@ def test_a_complaint_counts_for_both_addresses_and_a_bounce_for_its_own(
         again = ana_again(session, clock)
         suppressions.add(session, again.address.digest, reason="bounce", now=clock.now())
         suppressions.add(session, ana.address.digest, reason="staff", now=clock.now())
-        assert merged(session, clock, ana.id, again.id).suppressed == "staff"
-        reasons = suppressions.among(session, [ana.address.digest, again.address.digest])
+        assert merged(session, clock, ana.id, again.id).suppression_reason == "staff"
+        reasons = suppressions.find_reasons(session, [ana.address.digest, again.address.digest])
         assert reasons == {ana.address.digest: "staff", again.address.digest: "bounce"}
         session.rollback()
     with database.write() as session:
         subscribed = ana_again(session, clock)
         suppressions.add(session, subscribed.address.digest, reason="bounce", now=clock.now())
-        assert merged(session, clock, ana.id, subscribed.id).suppressed is None
-        assert suppressions.reason(session, ana.address.digest) is None
+        assert merged(session, clock, ana.id, subscribed.id).suppression_reason is None
+        assert suppressions.find_reason(session, ana.address.digest) is None
 
 
 def test_two_editors_at_once_are_told(
     database: Database, clock: StoppedClock, ana: Person, ben: Person
 ) -> None:
     with database.write() as session:
-        merging.locked(session, ana.id, ben.id, versions=(1, 1))
+        merging.lock_contacts(session, ana.id, ben.id, versions=(1, 1))
         contacts.amend(session, ben.id, name="Benjamín")
         for versions in ((1, 1), (2, 1)):
             with pytest.raises(Conflict, match="meanwhile"):
-                merging.locked(session, ana.id, ben.id, versions=versions)
-        merging.locked(session, ana.id, ben.id, versions=(1, 2))
+                merging.lock_contacts(session, ana.id, ben.id, versions=versions)
+        merging.lock_contacts(session, ana.id, ben.id, versions=(1, 2))
         with pytest.raises(Conflict):
-            merging.locked(session, ana.id, 4_711, versions=(1, 1))
+            merging.lock_contacts(session, ana.id, 4_711, versions=(1, 1))
         with pytest.raises(BadInput, match="one contact already"):
             merged(session, clock, ana.id, ana.id)
 
@@ -176,19 +176,22 @@ def test_the_address_that_went_is_not_imported_forgotten_with_the_person_and_lea
         oldest = ana_again_elsewhere(session, clock)
         merged(session, clock, again.id, oldest.id)
         merged(session, clock, ben.id, again.id)
-        assert [each.gone_id for each in merge_redirects.of_contact(session, ben.id)] == [again.id, oldest.id]
-        found = merge_redirects.person(session, oldest.id)
+        assert [each.gone_id for each in merge_redirects.list_for_contact(session, ben.id)] == [
+            again.id,
+            oldest.id,
+        ]
+        found = merge_redirects.find_contact(session, oldest.id)
         assert found is not None and found.id == ben.id
     (fate,) = bring_in(f"email\n{again.email}")
     assert (fate.outcome, "became part of another contact" in fate.why) == ("already", True)
     digests = {person.address.digest for person in (ben, again, oldest)}
     with database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, list="interest", now=clock.now())
-        left = departures.unwritten(session, limit=9)
+        left = departures.list_pending(session, limit=9)
         assert {each.digest for _, each in left} == digests
-        assert erasure.forget(session, ben.address, now=clock.now(), actor="staff")
-        assert set(suppressions.among(session, digests)) == digests
-        assert merge_redirects.person(session, again.id) is None
+        assert erasure.erase_person(session, ben.address, now=clock.now(), actor="staff")
+        assert set(suppressions.find_reasons(session, digests)) == digests
+        assert merge_redirects.find_contact(session, again.id) is None
 
 
 def test_who_left_is_left_with_both_addresses_in_a_backup_from_before_the_merge(
@@ -199,16 +202,18 @@ def test_who_left_is_left_with_both_addresses_in_a_backup_from_before_the_merge(
     with database.write() as session:
         merged(session, clock, ben.id, again.id)
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
-        after_leaving = [each for _, each in departures.unwritten(session, limit=9)]
+        after_leaving = [each for _, each in departures.list_pending(session, limit=9)]
         session.rollback()
     with database.write() as session:
         merged(session, clock, again.id, cleo.id)
-        after_merging = [each for _, each in departures.unwritten(session, limit=9)]
+        after_merging = [each for _, each in departures.list_pending(session, limit=9)]
         session.rollback()
     for departed, gone in ((after_leaving, (ben, again)), (after_merging, (again, cleo))):
         with database.write() as session:
             assert states(session, again.id) == {"interest": "confirmed"}
-            erasure.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="staff")
+            erasure.reapply_departures(
+                session, departed, erase=contacts.erase, now=clock.now(), actor="staff"
+            )
             for person_ in gone:
                 assert states(session, person_.id) == {"interest": "left"}
             session.rollback()
@@ -235,7 +240,7 @@ def test_nobody_of_an_unfinished_import_is_merged(
         address = addresses.parse("ana@new.example.org", pepper=PEPPER)
         new = contacts.find_or_add(session, address, now=clock.now()).id
         arrival = imports.begin(session, list="organizers", fingerprint=b"x" * 32, now=clock.now())
-        said = {"list": "organizers", "now": clock.now(), "confirmed": True, "arrival_id": arrival.id}
+        said = {"list": "organizers", "now": clock.now(), "confirmed": True, "import_id": arrival.id}
         subscriptions.add_all(session, [new], **said)
         with pytest.raises(Conflict, match="not finished"):
             merged(session, clock, ben.id, new)
@@ -243,11 +248,11 @@ def test_nobody_of_an_unfinished_import_is_merged(
 
 @given(standings, standings, standings)
 def test_of_two_standings_the_stricter_is_kept_in_whatever_order(one: str, two: str, three: str) -> None:
-    assert merging.stricter(one, two) == merging.stricter(two, one)
-    assert merging.stricter(one, one) == one
-    together = merging.stricter(merging.stricter(one, two), three)
-    assert together == merging.stricter(one, merging.stricter(two, three))
-    assert ("left" in (one, two)) == (merging.stricter(one, two) == "left")
+    assert merging.pick_stricter(one, two) == merging.pick_stricter(two, one)
+    assert merging.pick_stricter(one, one) == one
+    together = merging.pick_stricter(merging.pick_stricter(one, two), three)
+    assert together == merging.pick_stricter(one, merging.pick_stricter(two, three))
+    assert ("left" in (one, two)) == (merging.pick_stricter(one, two) == "left")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +267,7 @@ class Wishes:
 
 wishes = st.builds(
     Wishes,
-    lists=st.fixed_dictionaries(dict.fromkeys(OURS, standings)),
+    lists=st.fixed_dictionaries(dict.fromkeys(BUILT_IN_LISTS, standings)),
     paused=st.sampled_from((0, 0, 3, 9)),
     declined=st.frozensets(st.sampled_from(topic_optouts.TOPICS), max_size=2),
     barred=st.sampled_from(("", "", "", *suppressions.REASONS)),
@@ -282,7 +287,7 @@ def person(session: Session, clock: StoppedClock, email: str, wish: Wishes) -> i
             subscriptions.leave(session, contact_id=contact.id, list=name, now=now)
     if wish.paused:
         subscriptions.pause(session, contact_id=contact.id, until=now + timedelta(days=wish.paused))
-    topic_optouts.choose(session, contact_id=contact.id, declined=wish.declined, now=now)
+    topic_optouts.set_optouts(session, contact_id=contact.id, topics=wish.declined, now=now)
     if wish.barred:
         suppressions.add(session, address.digest, reason=wish.barred, now=now)
     return contact.id
@@ -294,12 +299,14 @@ def may(session: Session, clock: StoppedClock, contact_id: int) -> May:
     asked = [
         Purpose(needs=need, list=name, topic=topic)
         for need in needs
-        for name in OURS
+        for name in BUILT_IN_LISTS
         for topic in ("", *topic_optouts.TOPICS)
     ]
     answers = {}
     for purpose in asked:
-        found = permission.readers(session, [contact_id], purpose=purpose, now=clock.now()).get(contact_id)
+        found = permission.find_recipients(session, [contact_id], purpose=purpose, now=clock.now()).get(
+            contact_id
+        )
         allowed = found is not None and found.refusal is None
         answers[purpose.needs, purpose.list, purpose.topic] = allowed
     return answers
@@ -320,7 +327,7 @@ def tried(
         before, others = may(session, clock, first), may(session, clock, second)
         with suppress(Conflict):
             plan = merged(session, clock, first, second)
-            assert plan.declined == sorted(keep.declined | other.declined)
+            assert plan.declined_topics == sorted(keep.declined | other.declined)
             after = may(session, clock, first)
         raise Undone
     return before, others, after
@@ -340,7 +347,7 @@ def test_nobody_may_be_written_to_after_a_merge_whom_neither_address_allowed(
     for need, name, topic in [asked for asked, allowed in after.items() if allowed]:
         # What somebody agreed to whose mailbox is dead was their yes all the same.
         assert mine[need, name, topic] or theirs[need, name, topic] or two.barred == "bounce"
-        assert not {one.barred, two.barred} & {*merging.SPREADING}
+        assert not {one.barred, two.barred} & {*merging.PERSON_WIDE_REASONS}
         if need != "address":
             assert "left" not in (one.lists[name], two.lists[name])
         if need == "confirmed":
@@ -373,10 +380,10 @@ def test_likely_duplicates_are_named_and_nobody_else(database: Database, clock: 
                 now=clock.now(),
             )
     with database.read() as session:
-        found = duplicates.likely(session, limit=50)
+        found = duplicates.find_pairs(session, limit=50)
         assert {(each.email, each.other, each.why) for each in found} == {
             ("ana@stmark.example.org", "ana+news@stmark.example.org", "same mailbox"),
             ("b.en@gmail.com", "be.n+x@googlemail.com", "same mailbox"),
             ("cleo@one.example.org", "cleo@two.example.org", "same name and ZIP code"),
         }
-        assert len(duplicates.likely(session, limit=1)) == 1
+        assert len(duplicates.find_pairs(session, limit=1)) == 1

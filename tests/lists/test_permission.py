@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from lists import addresses, contacts, imports, permission, subscriptions, suppressions, topic_optouts
 from lists.contacts import Contact
 from lists.db import Database
-from lists.permission import LASTING, SENTENCES, Needs, Purpose
+from lists.permission import PERMANENT_REASONS, SENTENCES, Needs, Purpose
 from lists.subscriptions import Subscription
 from tests.clocks import START, StoppedClock
 from tests.people import PEPPER, Person
@@ -82,7 +82,7 @@ def _every_case(session: Session) -> Iterator[Case]:
             subscription.arrival_id = arrival.id if arriving else None
         # A topic declined that is not the purpose's never matters.
         topics = {"calls"} | ({"updates"} if declined else set())
-        topic_optouts.choose(session, contact_id=contact.id, declined=topics, now=START)
+        topic_optouts.set_optouts(session, contact_id=contact.id, topics=topics, now=START)
         # A standing on another list never matters.
         subscriptions.ask(session, contact_id=contact.id, list="organizers", now=START)
         yield Case(
@@ -98,14 +98,16 @@ def _every_case(session: Session) -> Iterator[Case]:
 def _answers(database: Database, cases: list[Case], needs: Needs, now: datetime) -> dict[int, str | None]:
     """Ask the rule all its three ways; they must agree."""
     purpose = Purpose(needs=needs, list="interest", topic="updates")
-    may = permission.allowed(purpose, now=now)
-    why = permission.refusal(purpose, now=now)
-    everybody = select(Contact.id).select_from(permission.people(purpose))
+    may = permission.is_allowed(purpose, now=now)
+    why = permission.refusal_reason(purpose, now=now)
+    everybody = select(Contact.id).select_from(permission.join_subscriptions(purpose))
     with database.read() as session:
         allowed = set(session.scalars(everybody.where(may)))
         refusing = session.execute(everybody.add_columns(why).where(why.is_not(None)))
         refused = {row.id: row[1] for row in refusing}
-        readers = permission.readers(session, [case.contact_id for case in cases], purpose=purpose, now=now)
+        readers = permission.find_recipients(
+            session, [case.contact_id for case in cases], purpose=purpose, now=now
+        )
     assert allowed.isdisjoint(refused)
     assert {number for number, reader in readers.items() if reader.refusal is None} == allowed
     assert {number: reader.refusal for number, reader in readers.items() if reader.refusal} == refused
@@ -132,7 +134,9 @@ def test_a_pause_is_over_in_the_very_instant_it_was_asked_until(
     with database.write() as session:
         subscriptions.pause(session, contact_id=ben.id, until=START)
         purpose = Purpose(needs="confirmed", list="interest")
-        assert permission.readers(session, [ben.id], purpose=purpose, now=now)[ben.id].refusal == refusal
+        assert (
+            permission.find_recipients(session, [ben.id], purpose=purpose, now=now)[ben.id].refusal == refusal
+        )
 
 
 def test_nobody_who_left_gets_list_mail_and_everybody_else_does(
@@ -141,7 +145,7 @@ def test_nobody_who_left_gets_list_mail_and_everybody_else_does(
     everybody = [ana.id, ben.id, cleo.id]
     with database.read() as session:
         purpose = Purpose(needs="confirmed", list="interest")
-        readers = permission.readers(session, everybody, purpose=purpose, now=clock.now())
+        readers = permission.find_recipients(session, everybody, purpose=purpose, now=clock.now())
         assert {number: reader.refusal for number, reader in readers.items()} == {
             ben.id: None,
             cleo.id: "left",
@@ -158,7 +162,7 @@ def test_every_reason_has_a_sentence_and_those_that_end_are_not_lasting(
         reason for needs in NEEDS for reason in _answers(database, cases, needs, START).values() if reason
     }
     assert reasons == set(SENTENCES)
-    assert reasons - LASTING == {"paused", "not confirmed", "arriving"}
+    assert reasons - PERMANENT_REASONS == {"paused", "not confirmed", "arriving"}
 
 
 def test_many_readers_are_asked_in_one_statement(database: Database, cases: list[Case]) -> None:
@@ -166,17 +170,17 @@ def test_many_readers_are_asked_in_one_statement(database: Database, cases: list
     purpose = Purpose(needs="confirmed", list="interest")
     with database.read() as session:
         with recorded(database) as for_one:
-            permission.readers(session, numbers[:1], purpose=purpose, now=START)
+            permission.find_recipients(session, numbers[:1], purpose=purpose, now=START)
         with recorded(database) as for_all:
-            permission.readers(session, numbers, purpose=purpose, now=START)
-            permission.readers(session, [], purpose=purpose, now=START)
+            permission.find_recipients(session, numbers, purpose=purpose, now=START)
+            permission.find_recipients(session, [], purpose=purpose, now=START)
     assert (len(for_one), len(for_all)) == (1, 2)
 
 
 def test_a_contact_stands_once_among_the_people_of_a_purpose(database: Database, cases: list[Case]) -> None:
     with database.read() as session:
         for needs in NEEDS:
-            people = permission.people(Purpose(needs=needs, list="interest"))
+            people = permission.join_subscriptions(Purpose(needs=needs, list="interest"))
             found = session.scalars(select(Contact.id).select_from(people)).all()
             joined = [case.contact_id for case in cases if case.standing or needs == "address"]
             assert sorted(found) == sorted(joined)

@@ -18,7 +18,7 @@ from tests.people import Person
 def somebody(database: Database, ana: Person, ben: Person, cleo: Person) -> None:
     with database.write() as session:
         contacts.amend(session, ben.id, name="Ben Núñez", organization="St. Mark’s, Phoenix")
-        while search.put(session, limit=2):
+        while search.update_index(session, limit=2):
             pass
 
 
@@ -60,7 +60,7 @@ def test_addresses_are_found_by_each_part_and_by_the_domain(database: Database) 
     email = "dora.lopez+list@mail.vecinos.example.org"
     add(database, email)
     with database.write() as session:
-        search.put(session, limit=10)
+        search.update_index(session, limit=10)
     for text in (email, "dora.lo", "lopez", "mail.vecinos", "@mail.vecinos.example.org", "list", "dora"):
         assert email in found(database, text), text
     assert email in found(database, "vecinos.example.org")
@@ -83,8 +83,8 @@ def test_a_whole_address_is_found_before_its_words_are_made(database: Database) 
 def test_a_changed_name_is_found_and_the_old_one_is_not(database: Database, ben: Person) -> None:
     with database.write() as session:
         contacts.amend(session, ben.id, name="Benito")
-        assert search.put(session, limit=10) == 1
-        assert search.put(session, limit=10) == 0
+        assert search.update_index(session, limit=10) == 1
+        assert search.update_index(session, limit=10) == 0
     assert found(database, "benito") == [ben.email]
     assert found(database, "nunez") == []
 
@@ -93,7 +93,7 @@ def test_a_changed_name_is_found_and_the_old_one_is_not(database: Database, ben:
 def test_what_is_not_searched_by_makes_no_words_anew(database: Database, ben: Person) -> None:
     with database.write() as session:
         contacts.amend(session, ben.id, language="en", discreet=True)
-        assert search.put(session, limit=10) == 0
+        assert search.update_index(session, limit=10) == 0
 
 
 @pytest.mark.usefixtures("somebody")
@@ -109,14 +109,14 @@ def test_too_many_are_cut_and_told(database: Database, monkeypatch: pytest.Monke
     for number in range(6):
         add(database, f"neighbor{number}@example.org", name=f"Nadia {number}")
     with database.write() as session:
-        search.put(session, limit=10)
+        search.update_index(session, limit=10)
     with database.read() as session:
         some = search.find(session, "nadia", limit=4)
-        assert ([each.email[8] for each in some.people], some.more) == ([*"0123"], True)
-        monkeypatch.setattr(search, "MOST_LOOKED_AT", 3)
-        assert search.find(session, "nadia", limit=10).more
+        assert ([each.email[8] for each in some.people], some.has_more) == ([*"0123"], True)
+        monkeypatch.setattr(search, "MAX_CANDIDATES", 3)
+        assert search.find(session, "nadia", limit=10).has_more
         one = search.find(session, "nadia 5", limit=10)
-        assert ([each.email[8] for each in one.people], one.more) == (["5"], False)
+        assert ([each.email[8] for each in one.people], one.has_more) == (["5"], False)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "., -", "a b c d e f g h i"])
@@ -127,13 +127,13 @@ def test_a_question_without_words_is_refused(database: Database, text: str) -> N
 
 def test_words_are_made_anew_after_a_restore(database: Database, somebody: None, ben: Person) -> None:
     with database.write() as session:
-        search.begin_anew(session)
-        assert search.put(session, limit=10) == 3
+        search.reset_index(session)
+        assert search.update_index(session, limit=10) == 3
     assert found(database, "nunez") == [ben.email]
 
 
 @given(st.text(max_size=80), st.text(max_size=120))
 def test_any_name_makes_words_that_can_be_kept_and_asked_for(name: str, organization: str) -> None:
-    made = search.words_of(email_key="ana@example.org", name=name, organization=organization)
+    made = search.make_words(email_key="ana@example.org", name=name, organization=organization)
     assert {"ana@example.org", "example.org"} <= made
     assert all(0 < len(word) <= search.WORD_LENGTH for word in made)

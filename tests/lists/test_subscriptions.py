@@ -78,7 +78,7 @@ def test_the_old_link_of_somebody_who_left_confirms_nothing(
             session, subscription_id=cleo.subscription_id, round=0, now=clock.advance(days=1)
         )
         assert done is None
-        assert subscriptions.of_token(session, subscription_id=cleo.subscription_id, round=0) is None
+        assert subscriptions.find_by_token(session, subscription_id=cleo.subscription_id, round=0) is None
     assert _standing(database, cleo).state == "left"
 
 
@@ -109,7 +109,10 @@ def test_somebody_can_leave_one_list_or_all(database: Database, clock: StoppedCl
         assert subscriptions.leave(session, contact_id=ben.id, list="organizers", now=clock.now()) == [
             "organizers"
         ]
-        assert [entry.state for entry in subscriptions.of_contact(session, ben.id)] == ["confirmed", "left"]
+        assert [entry.state for entry in subscriptions.list_for_contact(session, ben.id)] == [
+            "confirmed",
+            "left",
+        ]
         subscriptions.ask(session, contact_id=ben.id, list="organizers", now=clock.now())
         everything = subscriptions.leave(session, contact_id=ben.id, now=clock.now())
         assert everything == ["interest", "organizers"]
@@ -158,7 +161,10 @@ def test_an_import_never_brings_anybody_back(
         assert added == 1
         assert subscriptions.add_all(session, [], list="interest", now=later, confirmed=True) == 0
         assert _changes(session)[-1] == (dora, "interest")
-        assert subscriptions.counts(session) == {("interest", "confirmed"): 2, ("interest", "left"): 1}
+        assert subscriptions.count_by_state(session) == {
+            ("interest", "confirmed"): 2,
+            ("interest", "left"): 1,
+        }
     assert _standing(database, cleo).state == "left"
     assert _standing(database, ben).confirmed_at == START
 
@@ -290,7 +296,7 @@ def test_whoever_asked_by_a_form_is_never_taken_for_somebody_nobody_has_written_
 
         def take() -> list[int]:
             may = select(Subscription.contact_id)
-            taken = subscriptions.take_unmailed(
+            taken = subscriptions.claim_unmailed(
                 session, may, list="interest", since=before, now=later, limit=9
             )
             return list(taken)

@@ -19,8 +19,8 @@ def test_an_address_is_suppressed_with_the_first_reason_there_was(
         for reason in ("complaint", "forgotten"):
             suppressions.add(session, cleo.address.digest, reason=reason, now=clock.now())
     with database.read() as session:
-        assert suppressions.reason(session, cleo.address.digest) == "complaint"
-        assert suppressions.reason(session, ben.address.digest) is None
+        assert suppressions.find_reason(session, cleo.address.digest) == "complaint"
+        assert suppressions.find_reason(session, ben.address.digest) is None
 
 
 def test_many_addresses_are_asked_in_one_question(
@@ -30,8 +30,8 @@ def test_many_addresses_are_asked_in_one_question(
         suppressions.add(session, cleo.address.digest, reason="bounce", now=clock.now())
     with database.read() as session:
         everybody = [person.address.digest for person in (ana, ben, cleo)]
-        assert suppressions.among(session, everybody) == {cleo.address.digest: "bounce"}
-        assert suppressions.among(session, []) == {}
+        assert suppressions.find_reasons(session, everybody) == {cleo.address.digest: "bounce"}
+        assert suppressions.find_reasons(session, []) == {}
 
 
 def test_many_addresses_with_two_reasons_are_told_the_first_of_each(
@@ -41,7 +41,7 @@ def test_many_addresses_with_two_reasons_are_told_the_first_of_each(
         for reason in ("staff", "bounce"):
             suppressions.add(session, cleo.address.digest, reason=reason, now=clock.now())
     with database.read() as session:
-        assert suppressions.among(session, [cleo.address.digest]) == {cleo.address.digest: "staff"}
+        assert suppressions.find_reasons(session, [cleo.address.digest]) == {cleo.address.digest: "staff"}
 
 
 def test_the_same_reason_twice_and_at_once_is_one_row(
@@ -68,7 +68,7 @@ def test_every_reason_makes_the_contact_suppressed(
     for reason in REASONS:
         with database.write() as session:
             suppressions.add(session, ben.address.digest, reason=reason, now=clock.now())
-            asked = select(Contact.id).where(suppressions.of_contact())
+            asked = select(Contact.id).where(suppressions.is_suppressed())
             assert session.scalars(asked).all() == [ben.id]
 
 

@@ -44,7 +44,10 @@ def test_tags_are_put_taken_and_found(
 ) -> None:
     with database.write() as session:
         both = [(ana.id, ["choir"]), (ben.id, ["choir", "host"])]
-        assert (tags.put(session, both, now=clock.now()), tags.put(session, both, now=clock.now())) == (3, 0)
-        assert [contact.id for contact in tags.with_tag(session, "choir", limit=9)] == [ana.id, ben.id]
-        assert (tags.take(session, ben.id, "host"), tags.take(session, ben.id, "host")) == (True, False)
-        assert tags.of_contacts(session, [ana.id, ben.id]) == {ana.id: ["choir"], ben.id: ["choir"]}
+        assert (
+            tags.add_all(session, both, now=clock.now()),
+            tags.add_all(session, both, now=clock.now()),
+        ) == (3, 0)
+        assert [contact.id for contact in tags.list_contacts(session, "choir", limit=9)] == [ana.id, ben.id]
+        assert (tags.remove(session, ben.id, "host"), tags.remove(session, ben.id, "host")) == (True, False)
+        assert tags.list_for_contacts(session, [ana.id, ben.id]) == {ana.id: ["choir"], ben.id: ["choir"]}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lists import addresses, contacts
 from lists.catalog import MailingList
 from lists.errors import BadInput
-from lists.permission import Reader
+from lists.permission import Recipient
 from mailer import preflight
 from mailer import service as composition
 from mailer.compose import mime
@@ -277,11 +277,11 @@ def test_whatever_is_taken_can_be_written_for_whoever_is_taken(
         event("refused: " + re.sub("[0-9,]+|“.*?”", "…", str(refusal))[:70])
         return
     try:
-        shown = contacts.clean(name, what="name", limit=contacts.NAME_LENGTH)
+        shown = contacts.clean(name, label="name", limit=contacts.NAME_LENGTH)
         mailbox = addresses.parse(address, pepper=PEPPER).email
     except BadInput:
         return
-    reader = Reader(7, mailbox, shown, language, "America/Phoenix", "Phoenix", discreet, None)
+    reader = Recipient(7, mailbox, shown, language, "America/Phoenix", "Phoenix", discreet, None)
     entry = sample_entry("broadcast", "k", now)
     event("written")  # about a quarter of them; --hypothesis-show-statistics tells
     letter = service.composer.build_mime(entry, reader, MessageContent(), edition)
@@ -321,13 +321,15 @@ def test_whatever_call_is_taken_invites_whoever_is_taken(
                 actor="staff",
             )
             service.preflight.check_invitations(edition, call, now=now)
-            shown = contacts.clean(name, what="name", limit=contacts.NAME_LENGTH)
+            shown = contacts.clean(name, label="name", limit=contacts.NAME_LENGTH)
         except BadInput as refusal:
             assert SENTENCE.fullmatch(str(refusal)), str(refusal)
             session.rollback()
             return
         for language, wanted in (("en", title), ("es", spanish)):
-            reader = Reader(7, "ben@b.example", shown, language, "America/Phoenix", "Phoenix", discreet, None)
+            reader = Recipient(
+                7, "ben@b.example", shown, language, "America/Phoenix", "Phoenix", discreet, None
+            )
             entry = sample_entry("invitation", service.invitations.build_key(call, 7), now)
             content = service.invitations.build_content(
                 call, AddressedMessage(entry=entry, recipient=reader), now=now

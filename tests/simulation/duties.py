@@ -10,7 +10,7 @@ Both are built and begun as in earnest; what ends them is a kill, trouble with t
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.coordination import heartbeat
 from tests.simulation.clock import SECOND
 from tests.simulation.process import Killed, Process
@@ -28,7 +28,7 @@ class Serve(Process):
         """Start, and tick from now on."""
         try:
             self.service = self.world.stage.build(self)
-        except StorageTrouble:
+        except StorageError:
             self.release()
             self.world.died(self)
             return
@@ -51,7 +51,7 @@ class Serve(Process):
 
     def run(self, job: Callable[[], int]) -> None:
         """Run one job; what fails is tried again by the next tick."""
-        with suppress(StorageTrouble, Killed):
+        with suppress(StorageError, Killed):
             job()
 
 
@@ -67,7 +67,7 @@ class Work(Process):
             relays = self._open.enter_context(self.service.relays())
             with journals_of(self):
                 self.delivery = self._open.enter_context(self.service.delivery(relays))
-        except (StorageTrouble, Killed) as end:
+        except (StorageError, Killed) as end:
             self._ends(end)
             return
         self._task = self.loop.create_task(self._deliver(until_empty=until_empty))
@@ -92,7 +92,7 @@ class Work(Process):
                 self._open.close()
             else:
                 self._open.__exit__(type(fault), fault, None)
-        except (StorageTrouble, Killed) as more:
+        except (StorageError, Killed) as more:
             fault = more
         except BaseException as same:
             fault = same
@@ -102,7 +102,7 @@ class Work(Process):
             held = [row for (row,) in world.witness.ask(HELD, self.name)]
             if held:
                 world.breaks(f"{self.name} ended as it should, but still holds rows {held}")
-        elif not all(isinstance(each, StorageTrouble) for each in _leaves(fault)):
+        elif not all(isinstance(each, StorageError) for each in _leaves(fault)):
             world.breaks(f"{self.name} ended by {fault!r}")
         world.tell(self.name, "ended" if fault is None else f"ended by {type(fault).__name__}")
         self.ended = True

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from lists import addresses, contacts, erasure, subscriptions, suppressions
 from lists.addresses import Address
 from lists.contacts import Contact
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.events import events
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
@@ -194,7 +194,9 @@ class Neighbors:
         def paused(session: Session, service: Service, contact: int) -> list[Stop]:
             now = service.clock.now()
             standing = [
-                each.list for each in subscriptions.of_contact(session, contact) if each.state == "confirmed"
+                each.list
+                for each in subscriptions.list_for_contact(session, contact)
+                if each.state == "confirmed"
             ]
             subscriptions.pause(session, contact_id=contact, until=now.replace(year=now.year + 1))
             return [Stop(kinds=LIST_MAIL, since=0, why="a pause", list=name) for name in standing]
@@ -216,7 +218,7 @@ class Neighbors:
         number = self._chance.choice(self.known)
 
         def forgotten(session: Session, service: Service, contact: int) -> list[Stop]:
-            erasure.forget(session, address_of(number), now=service.clock.now(), actor="staff")
+            erasure.erase_person(session, address_of(number), now=service.clock.now(), actor="staff")
             return [Stop(kinds=EVERYTHING, since=0, why="being forgotten", list="")]
 
         self._stop("is forgotten", forgotten, number=number)
@@ -301,7 +303,7 @@ class Neighbors:
                     database.upon_commit(lambda: done.append(True))  # type: ignore[attr-defined]
                     if noted is not None:
                         database.upon_commit(noted)  # type: ignore[attr-defined]
-            except (Killed, StorageTrouble):
+            except (Killed, StorageError):
                 pass
         if done:
             world.tell(f"neighbor {who}", what)

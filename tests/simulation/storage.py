@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from lists.db import Database
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from tests.simulation.process import Killed, Process
 
 FULL, LOCKED, LOST = "database or disk is full", "database is locked", "disk I/O error"
@@ -46,7 +46,7 @@ class SimulatedDatabase(Database):
         process.step("commit: after")
         if faults.loses_commit_answer():
             process.world.tell(process.name, "the answer to a commit was lost")
-            raise StorageTrouble("The database does not answer.")
+            raise StorageError("The database does not answer.")
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -48,7 +48,7 @@ def readdress(*, old: str, new: str, yes: bool, seen: int | None, as_json: bool)
                     actor=opening.ACTOR,
                 )
             service.jobs.write_departures()
-            service.database.empty_log()
+            service.database.truncate_wal()
     if as_json:
         output.print_json(_told(looked, done=yes))
         return

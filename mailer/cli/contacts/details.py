@@ -17,7 +17,7 @@ PERSON = {"email": "Address", "name": "Name", "language": "Language", "zip": "ZI
 
 
 def _name(text: str) -> Mapping[str, Any]:
-    return {"name": contacts.clean(text, what="name", limit=NAME_LENGTH)}
+    return {"name": contacts.clean(text, label="name", limit=NAME_LENGTH)}
 
 
 def _language(text: str) -> Mapping[str, Any]:
@@ -30,11 +30,11 @@ def _zip(text: str) -> Mapping[str, Any]:
     place = geography.find(text) if text else None
     if text and place is None:
         raise BadInput(f"The ZIP code {text[:40]} is not known. Please check it.")
-    return contacts.placed(place)
+    return contacts.place_columns(place)
 
 
 def _line(name: str) -> Callable[[str], Mapping[str, Any]]:
-    return lambda text: {name: contacts.clean(text, what=name)}
+    return lambda text: {name: contacts.clean(text, label=name)}
 
 
 # What every contact has and staff may change; what somebody chose for themselves (discreet mail, kinds of
@@ -63,12 +63,12 @@ def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool)
         own, more = _read(session, _pairs(pairs))
         now = service.clock.now()
         contacts.amend(session, contact.id, version=contact.version if seen is None else seen, **own)
-        fields.put(session, contact.id, more)
+        fields.set_values(session, contact.id, more)
         if own.get("zone"):
             journeys.change_zone(session, contact.id, zone=own["zone"])
         named = ", ".join(name for name, _ in _pairs(pairs).items())
         subject = f"contact {contact.id}: {named}"
-        audit.note(session, actor=opening.ACTOR, action="contact change", subject=subject, now=now)
+        audit.record(session, actor=opening.ACTOR, action="contact change", subject=subject, now=now)
         session.expire_all()
         version = contact.version
     if as_json:
@@ -85,11 +85,11 @@ def tag(*, address: str, words: Sequence[str]) -> None:
     with opening.service() as service, service.database.write() as session:
         contact, now = found(service, session, address), service.clock.now()
         put = [tags.parse(word) for word in words]
-        if len({*put, *tags.of_contact(session, contact.id)}) > tags.MOST:
-            raise BadInput(f"A person has at most {tags.MOST} tags. Take some off first.")
-        tags.put(session, [(contact.id, put)], now=now)
+        if len({*put, *tags.list_for_contact(session, contact.id)}) > tags.MAX_TAGS:
+            raise BadInput(f"A person has at most {tags.MAX_TAGS} tags. Take some off first.")
+        tags.add_all(session, [(contact.id, put)], now=now)
         subject = f"contact {contact.id}"  # never what stood in it
-        audit.note(session, actor=opening.ACTOR, action="contact tag", subject=subject, now=now)
+        audit.record(session, actor=opening.ACTOR, action="contact tag", subject=subject, now=now)
     output.say("Done.")
 
 
@@ -101,10 +101,10 @@ def untag(*, address: str, words: Sequence[str]) -> None:
     with opening.service() as service, service.database.write() as session:
         contact, now = found(service, session, address), service.clock.now()
         for word in words:
-            if not tags.take(session, contact.id, tags.parse(word)):
+            if not tags.remove(session, contact.id, tags.parse(word)):
                 raise NotFound(f"{contact.email} has no tag {tags.parse(word)}. Nothing was changed.")
         subject = f"contact {contact.id}"
-        audit.note(session, actor=opening.ACTOR, action="contact untag", subject=subject, now=now)
+        audit.record(session, actor=opening.ACTOR, action="contact untag", subject=subject, now=now)
     output.say("Done.")
 
 
@@ -115,7 +115,7 @@ def untag(*, address: str, words: Sequence[str]) -> None:
 def tagged(*, word: str, limit: int, as_json: bool) -> None:
     """Name everybody with a tag: “mailer contact tagged speaker”."""
     with opening.service() as service, service.database.read() as session:
-        named = tags.with_tag(session, tags.parse(word), limit=limit)
+        named = tags.list_contacts(session, tags.parse(word), limit=limit)
         rows = [{key: getattr(contact, key) for key in PERSON} for contact in named]
     output.rows(rows, columns=PERSON, as_json=as_json, none="Nobody has this tag.")
 
@@ -130,7 +130,7 @@ def note(*, address: str, text: str) -> None:
     """
     with opening.service() as service, service.database.write() as session:
         contact = found(service, session, address)
-        notes.add(session, contact.id, text, by=opening.ACTOR, now=service.clock.now())
+        notes.add(session, contact.id, text, actor=opening.ACTOR, now=service.clock.now())
     output.say("Done. It is kept for 90 days; the person may read it.")
 
 
@@ -153,7 +153,7 @@ def _pairs(pairs: Sequence[str]) -> Mapping[str, str]:
 
 def _read(session: Session, pairs: Mapping[str, str]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """Return the columns of the contact that change, and the values of staff's own fields."""
-    in_use = fields.all_in_use(session)
+    in_use = fields.list_active(session)
     own: dict[str, Any] = {}
     more: dict[str, str] = {}
     for name, value in pairs.items():

@@ -100,7 +100,7 @@ def find(*, words: Sequence[str], limit: int, as_json: bool) -> None:
     """
     with opening.service() as service, service.database.read() as session:
         found = search.find(session, " ".join(words), limit=limit)
-        standing = subscriptions.of_contacts(session, [each.id for each in found.people])
+        standing = subscriptions.list_for_contacts(session, [each.id for each in found.people])
         rows: list[dict[str, object]] = [
             {
                 **{key: getattr(each, key) for key in FOUND if key != "lists"},
@@ -109,10 +109,10 @@ def find(*, words: Sequence[str], limit: int, as_json: bool) -> None:
             for each in found.people
         ]
     if as_json:
-        output.print_json({"people": rows, "more": found.more})
+        output.print_json({"people": rows, "more": found.has_more})
         return
     output.rows(rows, columns=FOUND, as_json=False, none="Nobody was found. Write fewer letters of a word.")
-    if found.more:
+    if found.has_more:
         output.say("There are more. Write one more word, or more of one.")
 
 
@@ -192,7 +192,7 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
             erased = _held(session, known)
             was_known = erasure.forget(session, known, now=service.clock.now(), actor=opening.ACTOR)
         service.jobs.write_departures()
-        service.database.empty_log()
+        service.database.truncate_wal()
     if as_json:
         output.print_json({"was_known": was_known, "erased": erased})
     else:
@@ -211,7 +211,7 @@ def _here(session: Session, known: Address) -> Contact:
     contact = contacts.find(session, known)
     if contact is not None:
         return contact
-    suppressed = suppressions.reason(session, known.digest)
+    suppressed = suppressions.find_reason(session, known.digest)
     if suppressed is not None:
         raise NotFound(
             f"Nothing is known about {known.email}. It must not be written to any more: {suppressed}."
@@ -243,8 +243,8 @@ def _held(session: Session, known: Address) -> dict[str, int]:
         return {**nothing, "posted": session.scalar(posted) or 0}
     told = {
         "contact": 1,
-        "subscriptions": len(subscriptions.of_contact(session, contact.id)),
-        "consents": len(consents.of_contact(session, contact.id)),
+        "subscriptions": len(subscriptions.list_for_contact(session, contact.id)),
+        "consents": len(consents.list_for_contact(session, contact.id)),
         "applications": len(_of(session, Listing, contact.id)),
         "answers": len(_of(session, Rsvp, contact.id)),
         "details": sum(len(kept.of_contact(session, contact.id)) for kept in (fields, tags, notes)),

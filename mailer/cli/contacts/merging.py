@@ -55,7 +55,7 @@ def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None
                     session, one.id, two.id, versions=versions, now=service.clock.now(), actor=opening.ACTOR
                 )
             service.jobs.write_departures()
-            service.database.empty_log()
+            service.database.truncate_wal()
     if as_json:
         output.print_json(_told(looked, done=yes))
         return
@@ -79,7 +79,7 @@ def list_duplicates(*, limit: int, as_json: bool) -> None:
     Two people can share both, so look before you merge: “mailer contact merge ADDRESS OTHER”.
     """
     with opening.service() as service, service.database.read() as session:
-        found = duplicates.likely(session, limit=limit)
+        found = duplicates.find_pairs(session, limit=limit)
     rows = [{"why": each.why, "email": each.email, "other": each.other} for each in found]
     output.rows(rows, columns=PAIR, as_json=as_json, none="None that can be seen.")
 
@@ -107,8 +107,8 @@ def _told(looked: Preview, *, done: bool) -> dict[str, object]:
         "seen": _code(looked),
         "details": [asdict(each) for each in plan.details],
         "lists": lists,
-        "declined": plan.declined,
-        "suppressed": plan.suppressed,
+        "declined": plan.declined_topics,
+        "suppressed": plan.suppression_reason,
         "paused_until": plan.paused_until,
         "messages": looked.moved,
         "cancelled": looked.cancelled,
@@ -128,12 +128,12 @@ def _say(looked: Preview) -> None:
     columns = {"what": "", "keep": "Stays", "other": "Goes", "becomes": "Will be"}
     output.rows(rows, columns=columns, as_json=False)
     output.say("")
-    if plan.declined:
-        output.say(f"Does not want: {', '.join(plan.declined)}.")
+    if plan.declined_topics:
+        output.say(f"Does not want: {', '.join(plan.declined_topics)}.")
     if plan.paused_until:
         output.say(f"Paused until {output.shown(plan.paused_until)}.")
-    if plan.suppressed:
-        output.say(f"Must not be written to: {plan.suppressed}.")
+    if plan.suppression_reason:
+        output.say(f"Must not be written to: {plan.suppression_reason}.")
     output.say(
         f"Messages that move: {looked.moved:,}; of these cancelled because they wait: {looked.cancelled:,}."
     )

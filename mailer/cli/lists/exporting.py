@@ -35,18 +35,18 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
     with opening.service() as service:
         with service.database.read() as session:
             if list_name is not None:
-                catalog.check(session, list_name)
-            columns = exporting.columns(session, what)
-        with spreadsheets.writing(file, columns, mark=not plain) as write:
+                catalog.check_name(session, list_name)
+            columns = exporting.list_columns(session, what)
+        with spreadsheets.open_writer(file, columns, byte_order_mark=not plain) as write:
             number = 0
             with service.database.read(long=True) as session:
-                for row in exporting.rows(session, what, list=list_name):
+                for row in exporting.read_rows(session, what, list=list_name):
                     write(row)
                     number += 1
             with service.database.write() as session:  # before the file is there under its name
                 subject = f"{number} {what}{f' of {list_name}' if list_name else ''}"
                 now = service.clock.now()
-                audit.note(session, actor=opening.ACTOR, action="export", subject=subject, now=now)
+                audit.record(session, actor=opening.ACTOR, action="export", subject=subject, now=now)
     if as_json:
         output.print_json({"what": what, "rows": number, "file": file})
     else:

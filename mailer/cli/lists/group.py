@@ -32,8 +32,8 @@ def command(context: click.Context, *, as_json: bool) -> None:
     if context.invoked_subcommand is not None:
         return
     with opening.service() as service, service.database.read() as session:
-        counts = subscriptions.counts(session)
-        names = lists_catalog.names(session)
+        counts = subscriptions.count_by_state(session)
+        names = lists_catalog.list_names(session)
     rows = [{"list": name, **{state: counts.get((name, state), 0) for state in STATES}} for name in names]
     output.rows(rows, columns={"list": "List", **STATES}, as_json=as_json)
 
@@ -50,9 +50,9 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
     --people to see addresses; “mailer contact show ADDRESS” then tells everything about one of them.
     """
     with opening.service() as service, service.database.read() as session:
-        own = lists_catalog.find(session, lists_catalog.check(session, name))
+        own = lists_catalog.find(session, lists_catalog.check_name(session, name))
         words = catalog.row(service, own) if own else {}
-        counts = subscriptions.counts(session)
+        counts = subscriptions.count_by_state(session)
         head = broadcasts.count_recipients(session, audience=name, now=service.clock.now())
         listed = _people(session, name, limit) if people else []
     states = {state: counts.get((name, state), 0) for state in STATES}

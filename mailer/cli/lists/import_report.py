@@ -5,10 +5,10 @@ from itertools import islice
 from pathlib import Path
 
 from lists.tables import optout_columns, rows, spreadsheets
-from lists.tables.column_mapping import REASONS, Columns
-from lists.tables.rows import Fate
-from lists.tables.staging import Stage
-from lists.tables.table_file import Table
+from lists.tables.column_mapping import REFUSAL_COLUMNS, ColumnMapping
+from lists.tables.rows import RowResult
+from lists.tables.staging import StagingTable
+from lists.tables.table_file import TableFile
 from mailer.cli import output
 
 ROWS_SHOWN = 50
@@ -31,7 +31,7 @@ NEXT = {
 }
 
 
-def mapping(columns: Columns) -> Sequence[dict[str, object]]:
+def mapping(columns: ColumnMapping) -> Sequence[dict[str, object]]:
     """Return what each column is read as, a row a column."""
     pairs = zip(columns.columns, columns.fields, strict=True)
     return [
@@ -40,12 +40,12 @@ def mapping(columns: Columns) -> Sequence[dict[str, object]]:
     ]
 
 
-def _unread(place: int, column: str, columns: Columns) -> str:
-    known = place in columns.waived or place in columns.silent
-    return UNCLEAR if not known and optout_columns.in_heading(column) else ""
+def _unread(place: int, column: str, columns: ColumnMapping) -> str:
+    known = place in columns.waived_indexes or place in columns.silent_indexes
+    return UNCLEAR if not known and optout_columns.matches_heading(column) else ""
 
 
-def say_how(table: Table, columns: Columns) -> None:
+def say_how(table: TableFile, columns: ColumnMapping) -> None:
     """Say how the file was read, and which columns are not."""
     output.say(f"Read as {table.encoding.name} ({table.encoding.evidence}), {table.form}.")
     if columns.tool:
@@ -53,56 +53,66 @@ def say_how(table: Table, columns: Columns) -> None:
     read: dict[str, list[str]] = {}
     for name, field in zip(columns.columns, columns.fields, strict=True):
         if field:
-            read.setdefault(field, []).append(f"“{rows.shown(name)}”")
+            read.setdefault(field, []).append(f"“{rows.make_printable(name)}”")
     told = [
         f"{', '.join(named)} {IS[len(named) > 1]} {columns.label(field)}" for field, named in read.items()
     ]
     output.say("; ".join(told) + ".")
-    if columns.whole_file:
-        output.say(f"The name of the file says who is in it: {columns.whole_file}. They are all passed over.")
-    if columns.unread:
-        output.say(f"These columns are not read: {', '.join(rows.shown(name) for name in columns.unread)}.")
+    if columns.file_refusal:
+        output.say(
+            f"The name of the file says who is in it: {columns.file_refusal}. They are all passed over."
+        )
+    if columns.unread_names:
+        output.say(
+            f"These columns are not read: {', '.join(rows.make_printable(name) for name in columns.unread_names)}."
+        )
 
 
-def keep_refused(path: Path, columns: Columns, stage: Stage) -> None:
+def keep_refused(path: Path, columns: ColumnMapping, stage: StagingTable) -> None:
     """Write the rows that cannot be used, with their reasons, so that they can be corrected and imported."""
     if not stage.counts()["wrong"]:
         return
-    own = [place for place, name in enumerate(columns.columns) if name not in REASONS]
-    named = [*(columns.columns[place] for place in own), *REASONS]
-    with spreadsheets.writing(path, named, mark=True) as write:
-        for line, cells, why in stage.refused():
+    own = [place for place, name in enumerate(columns.columns) if name not in REFUSAL_COLUMNS]
+    named = [*(columns.columns[place] for place in own), *REFUSAL_COLUMNS]
+    with spreadsheets.open_writer(path, named, byte_order_mark=True) as write:
+        for line, cells, why in stage.read_refused():
             extra = cells[len(columns.columns) :]
             write([*(cells[place] if place < len(cells) else "" for place in own), line, why, *extra])
 
 
 def report(
-    stage: Stage, table: Table, columns: Columns, *, done: bool, number: int | None, as_json: bool
+    stage: StagingTable,
+    table: TableFile,
+    columns: ColumnMapping,
+    *,
+    done: bool,
+    number: int | None,
+    as_json: bool,
 ) -> None:
     """Tell how many rows had each outcome, and of each row that matters why."""
     counts = stage.counts()
     if as_json:
         written = {"encoding": table.encoding.name, "separator": table.separator, "tool": columns.tool}
-        why = [each._asdict() for each in stage.passed_over()]
+        why = [each._asdict() for each in stage.count_skipped()]
         what = {
             "imported": done,
             "number": number,
             "counts": counts,
             "passed_over": why,
-            "unread": columns.unread,
+            "unread": columns.unread_names,
         }
-        output.print_json({**written, **what, "rows": [_as_row(fate) for fate in stage.fates()]})
+        output.print_json({**written, **what, "rows": [_as_row(fate) for fate in stage.read_results()]})
         return
     for outcome, number in counts.items():
         if number:
             output.say(f"{number:>7,}  {WORDS[outcome][not done]}")
         if outcome == "declined":
-            for each in stage.passed_over():
-                by = f", by the column “{rows.shown(each.column)}”" if each.column else ""
+            for each in stage.count_skipped():
+                by = f", by the column “{rows.make_printable(each.column)}”" if each.column else ""
                 output.say(f"{each.number:>11,}  {each.why}{by}")
     if counts["declined"] and not counts["added"] + counts["already"] + counts["wrong"]:
         output.say("\nNobody of this file gets mail there, so nobody of it is brought in here.")
-    worth_telling = (fate for fate in stage.fates() if fate.why and fate.outcome != "already")
+    worth_telling = (fate for fate in stage.read_results() if fate.why and fate.outcome != "already")
     told = [*islice(worth_telling, ROWS_SHOWN + 1)]
     if told:
         output.say("")
@@ -111,7 +121,7 @@ def report(
         output.say("… and more rows; --json tells each of them.")
 
 
-def say_next(stage: Stage, *, confirmed: bool, done: bool, number: int | None) -> None:
+def say_next(stage: StagingTable, *, confirmed: bool, done: bool, number: int | None) -> None:
     """Say what happens next, or what to do."""
     counts = stage.counts()
     if not done:
@@ -123,5 +133,5 @@ def say_next(stage: Stage, *, confirmed: bool, done: bool, number: int | None) -
         output.say(CORRECT)
 
 
-def _as_row(fate: Fate) -> dict[str, object]:
+def _as_row(fate: RowResult) -> dict[str, object]:
     return {"line": fate.line, "email": fate.email, "outcome": fate.outcome, "why": fate.why}

@@ -26,9 +26,9 @@ from lists.tables import (
     optout_columns,
     table_file,
 )
-from lists.tables.column_mapping import FIELDS, Columns
-from lists.tables.staging import UNDECIDED, Stage
-from lists.tables.table_file import Table
+from lists.tables.column_mapping import FIELDS, ColumnMapping
+from lists.tables.staging import UNDECIDED, StagingTable
+from lists.tables.table_file import TableFile
 from mailer.cli import opening, output, progress
 from mailer.cli.lists import import_report
 from mailer.service import Service
@@ -75,7 +75,7 @@ PIECE = 1 << 18  # octets read at once
     metavar="TEXT",
     help='Who has this text agreed: "I want the monthly letter".',
 )
-@click.option("--encoding", default="", help=f"If it was not found out: {', '.join(encodings.NAMES)}.")
+@click.option("--encoding", default="", help=f"If it was not found out: {', '.join(encodings.CODECS)}.")
 @click.option("--separator", default="", help=f"If it was not found out: {', '.join(dialects.SEPARATORS)}.")
 @output.json_option
 def command(
@@ -118,11 +118,11 @@ def command(
     """
     if congregation is not None:
         consent = _of_sheet(congregation, day, sheet_language, otherwise=bool(consent or confirmed))
-    consent = importing.checked_evidence(consent)
+    consent = importing.check_evidence(consent)
     if leave_out_refused and refused is None:
         raise BadInput("Add --refused FILE, so that the rows that are left out are not lost.")
     asked, yes = Asked(list=list_name, consent=consent, confirmed=confirmed), _meaning_yes(yes_means)
-    with opening.service() as service, _opened(file) as opened, Stage() as stage:
+    with opening.service() as service, _opened(file) as opened, StagingTable() as stage:
         asked.check(service)
         table = table_file.read(opened, encoding=encoding, separator=separator)
         own = _own(service)
@@ -175,7 +175,7 @@ class Asked:
                 " people have agreed to be on the organizer list, or send them the page."
             )
 
-    def fingerprint(self, file: BinaryIO, columns: Columns, yes_means: frozenset[str]) -> bytes:
+    def fingerprint(self, file: BinaryIO, columns: ColumnMapping, yes_means: frozenset[str]) -> bytes:
         """Return what is the same only when the same is asked for the same file."""
         at = file.tell()
         file.seek(0)
@@ -183,8 +183,8 @@ class Asked:
         for piece in iter(partial(file.read, PIECE), b""):
             digest.update(piece)
         file.seek(at)
-        asked = [self.list, self.consent, self.confirmed, [*columns.fields], columns.whole_file]
-        digest.update(json.dumps([*asked, sorted(columns.waived), sorted(yes_means)]).encode())
+        asked = [self.list, self.consent, self.confirmed, [*columns.fields], columns.file_refusal]
+        digest.update(json.dumps([*asked, sorted(columns.waived_indexes), sorted(yes_means)]).encode())
         return digest.digest()
 
 
@@ -203,7 +203,7 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
 def _own(service: Service) -> Mapping[str, Field]:
     """Return the fields that staff defined, by name."""
     with service.database.read() as session:
-        return fields.all_in_use(session)
+        return fields.list_active(session)
 
 
 def _said(pairs: Sequence[str]) -> dict[str, str]:
@@ -214,16 +214,23 @@ def _said(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _columns(
-    table: Table, file_name: str, *, said: Mapping[str, str], ignored: Sequence[str], own: Mapping[str, Field]
-) -> Columns:
+    table: TableFile,
+    file_name: str,
+    *,
+    said: Mapping[str, str],
+    ignored: Sequence[str],
+    own: Mapping[str, Field],
+) -> ColumnMapping:
     """Return what each column is.
 
     Raises BadInput for a file whose name says that its people want no mail, where no column says who does.
     """
     titles = {name: field.title for name, field in own.items()}
-    columns = column_mapping.guess(table.columns, file_name=file_name, said=said, ignored=ignored, own=titles)
-    words = optout_columns.in_file_name(file_name)
-    if words and not columns.whole_file and not columns.about_mail:
+    columns = column_mapping.guess(
+        table.columns, file_name=file_name, corrections=said, ignored_columns=ignored, custom_fields=titles
+    )
+    words = optout_columns.find_in_file_name(file_name)
+    if words and not columns.file_refusal and not columns.mail_status_columns:
         raise BadInput(
             f"The name of the file says “{words}”: people who want no mail, or whose addresses take none."
             " They must not be brought in. If these people did agree to mail from you, give the file"
@@ -234,16 +241,16 @@ def _columns(
 
 def _meaning_yes(texts: Sequence[str]) -> frozenset[str]:
     """Return the texts that count as a yes, as cells are compared; raises BadInput for one that is a no."""
-    if wrong := [text for text in texts if consent_cells.answer(text) in ("no", "nothing")]:
+    if wrong := [text for text in texts if consent_cells.parse_answer(text) in ("no", "nothing")]:
         raise BadInput(f"“{wrong[0]}” is no yes. After --yes-means stands the whole text that people ticked.")
-    return frozenset(headings.plain(text) for text in texts)
+    return frozenset(headings.normalize(text) for text in texts)
 
 
 def _read(
     file: BinaryIO,
-    table: Table,
-    columns: Columns,
-    stage: Stage,
+    table: TableFile,
+    columns: ColumnMapping,
+    stage: StagingTable,
     service: Service,
     own: Mapping[str, Field],
     yes_means: frozenset[str],
@@ -253,28 +260,28 @@ def _read(
     lines = sum(piece.count(b"\n") for piece in iter(partial(file.read, PIECE), b""))
     file.seek(at)
     with progress.bar("Reading", total=lines) as told:
-        importing.read(
+        importing.stage_rows(
             table,
             columns,
             stage,
-            own=own,
+            custom_fields=own,
             pepper=service.keys.pepper,
             yes_means=yes_means,
             progress=told,
         )
 
 
-def _plan(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> None:
+def _plan(stage: StagingTable, asked: Asked, fingerprint: bytes, service: Service) -> None:
     """Decide what becomes of each row; an import that was interrupted knows whom it brought already."""
     total = stage.count(UNDECIDED)
     with progress.bar("Comparing", total=total) as told, service.database.read() as session:
-        under_way = imports.unfinished(session)
+        under_way = imports.find_unfinished(session)
         same = under_way is not None and under_way.fingerprint == fingerprint
         number = under_way.id if same and under_way is not None else None
-        importing.plan(session, stage, list=asked.list, arrival_id=number, progress=told)
+        importing.plan(session, stage, list=asked.list, import_id=number, progress=told)
 
 
-def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) -> int | None:
+def _bring_in(stage: StagingTable, asked: Asked, fingerprint: bytes, service: Service) -> int | None:
     """Write whom the plan adds, batch by batch, and let all of them count at the end.
 
     Returns the number of the import, None when there was nobody to bring in.
@@ -289,10 +296,10 @@ def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) 
         done = 0
         for batch in stage.batches("added"):
             with database.write() as session:
-                decided = importing.bring_in(
+                decided = importing.import_batch(
                     session,
                     batch,
-                    arrival=arrival,
+                    list_import=arrival,
                     evidence=asked.consent,
                     confirmed=asked.confirmed,
                     now=clock.now(),
@@ -313,6 +320,6 @@ def _bring_in(stage: Stage, asked: Asked, fingerprint: bytes, service: Service) 
     after: int | None = 0
     while after is not None:
         with database.write() as session:
-            after = subscriptions.announce(session, arrival_id=arrival.id, after=after, limit=ANNOUNCED)
+            after = subscriptions.queue_changes(session, import_id=arrival.id, after=after, limit=ANNOUNCED)
         clock.sleep(REST_SECONDS)
     return arrival.id

@@ -4,7 +4,7 @@ import click
 
 from lists import audit, imports
 from lists.errors import NotFound
-from lists.imports import Arrival
+from lists.imports import ListImport
 from lists.tables import undoing
 from mailer.batches import PAUSE_SECONDS
 from mailer.cli import opening, output, progress
@@ -56,14 +56,14 @@ def undo(*, number: int | None, yes: bool, show: bool, as_json: bool) -> None:
         output.rows(named, columns=WHO, as_json=False, none="Nobody has got mail by this import.")
 
 
-def _which(service: Service, number: int | None) -> Arrival:
+def _which(service: Service, number: int | None) -> ListImport:
     with service.database.read() as session:
         if number is not None:
             return imports.find(session, number)
-        arrival = imports.unfinished(session)
+        arrival = imports.find_unfinished(session)
         if arrival is not None:
             return arrival
-        newest = imports.newest(session, limit=NEWEST)
+        newest = imports.list_newest(session, limit=NEWEST)
     sentence = "There is no unfinished import."
     if newest:
         listed = "; ".join(
@@ -75,14 +75,14 @@ def _which(service: Service, number: int | None) -> Arrival:
     raise NotFound(sentence)
 
 
-def _take_back(service: Service, arrival: Arrival, looked: Look) -> int:
+def _take_back(service: Service, arrival: ListImport, looked: Look) -> int:
     """Take an import back, a small transaction at a time; returns how many contacts are gone."""
     database, clock = service.database, service.clock
     number, finished = arrival.id, arrival.state == "here"
     after: int | None = 0 if finished else None
     while after is not None:
         with database.write() as session:
-            after = undoing.let_stay(session, arrival, after=after)
+            after = undoing.release_proven(session, arrival, after=after)
         clock.sleep(PAUSE_SECONDS)
     with database.write() as session:
         arrival = imports.begin_undo(session, number, now=clock.now())
@@ -101,28 +101,30 @@ def _take_back(service: Service, arrival: Arrival, looked: Look) -> int:
     with database.write() as session:
         imports.end(session, number, state="undone", now=clock.now())
         subject = f"import {number}, {back} off {arrival.list}"
-        audit.note(session, actor=opening.ACTOR, action="import taken back", subject=subject, now=clock.now())
-    service.database.empty_log()
+        audit.record(
+            session, actor=opening.ACTOR, action="import taken back", subject=subject, now=clock.now()
+        )
+    service.database.truncate_wal()
     return gone
 
 
-def _told(arrival: Arrival, looked: Look, *, undone: bool, gone: int) -> dict[str, object]:
+def _told(arrival: ListImport, looked: Look, *, undone: bool, gone: int) -> dict[str, object]:
     standing = looked.standing
     return {
         "import": arrival.id,
         "list": arrival.list,
         "undone": undone,
-        "off_the_list": standing.back - standing.asked,
-        "asked_again": standing.asked,
+        "off_the_list": standing.removed - standing.asked_again,
+        "asked_again": standing.asked_again,
         "left": standing.left,
-        "stay": standing.proved,
+        "stay": standing.proven,
         "cancelled": looked.waiting,
         "deleted": gone,
         "mails": [{"kind": kind, "state": state, "number": number} for kind, state, number in looked.mails],
     }
 
 
-def _say(arrival: Arrival, looked: Look, *, done: bool, gone: int) -> None:
+def _say(arrival: ListImport, looked: Look, *, done: bool, gone: int) -> None:
     standing, number = looked.standing, arrival.id
     output.say(
         f"Import {number} of {arrival.began_at:%B %-d, %Y at %H:%M} UTC, to the list {arrival.list}.\n"
@@ -131,9 +133,9 @@ def _say(arrival: Arrival, looked: Look, *, done: bool, gone: int) -> None:
         output.say("It was taken back already.")
     else:
         for many, one in (
-            (standing.back - standing.asked, "taken off the list"),
-            (standing.asked, "signed up themselves meanwhile, and are asked to confirm"),
-            (standing.proved, "confirmed or changed something themselves, and stay"),
+            (standing.removed - standing.asked_again, "taken off the list"),
+            (standing.asked_again, "signed up themselves meanwhile, and are asked to confirm"),
+            (standing.proven, "confirmed or changed something themselves, and stay"),
             (standing.left, "left meanwhile, and stay so"),
             (looked.waiting, "messages that wait for them, cancelled"),
         ):
@@ -148,7 +150,7 @@ def _say(arrival: Arrival, looked: Look, *, done: bool, gone: int) -> None:
     else:
         output.say("Nobody whom it brought was written to.")
     if done:
-        known = standing.back - standing.asked - gone
+        known = standing.removed - standing.asked_again - gone
         stay = f" {known:,} are still known here, without this list." if known else ""
         output.say(f"\nTaken back. Of {gone:,} nothing is kept.{stay}")
     elif arrival.state != "undone":

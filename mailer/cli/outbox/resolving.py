@@ -90,7 +90,7 @@ def _resolve_one(service: Service, number: int | None, decision: Resolution) -> 
             subject = f"message {number}"
             done = "counts as sent" if decision == "sent" else "leaves once more; “mailer serve” sends it"
             told = f"Message {number} {done}."
-        audit.note(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
+        audit.record(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
     output.say(told)
 
 
@@ -131,7 +131,7 @@ def _decide(service: Service, which: Selection, decision: Resolution, *, subject
         now = service.clock.now()
         some = in_doubt.resolve_some(session, which, decision, now=now, limit=AT_ONCE)
         if some and not noted:
-            audit.note(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
+            audit.record(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
             noted = True
         return some
 

@@ -83,7 +83,7 @@ def _retry(service: Service, session: Session, which: list[ColumnElement[bool]])
     moved, failed = held_messages.retry(session, *which, now=now)
     stopped = [entry.ref for entry in failed if entry.kind == "sequence"]
     journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
-    audit.note(session, actor=opening.ACTOR, action="outbox retry", subject=f"{moved} messages", now=now)
+    audit.record(session, actor=opening.ACTOR, action="outbox retry", subject=f"{moved} messages", now=now)
     return moved
 
 
@@ -94,7 +94,7 @@ def _give_up(service: Service, session: Session, which: list[ColumnElement[bool]
     stopped = [result.entry.ref for result in closed if result.entry.kind == "sequence"]
     journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
     settle_all(session, service.sources, closed, now=now)
-    audit.note(
+    audit.record(
         session, actor=opening.ACTOR, action="outbox give up", subject=f"{len(closed)} messages", now=now
     )
     return len(closed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from lists import catalog
-from lists.catalog import OURS
+from lists.catalog import BUILT_IN_LISTS
 from mailer.web.visit import Visit
 
 SIGN_UP = {"interest": "/join", "organizers": "/organize"}
@@ -35,14 +35,14 @@ def words(session: Session, visit: Visit, name: str) -> Words | None:
 def leave_question(session: Session, visit: Visit, name: str) -> str:
     """Return the question whether to leave a list, by its name where a backup older than the list is back."""
     said = visit.words.unsubscribe
-    if name in OURS:
+    if name in BUILT_IN_LISTS:
         return str(said[f"heading_{name}"])
     return said.heading_added(title=title(session, visit, name))  # type: ignore[no-any-return]
 
 
 def title(session: Session, visit: Visit, name: str) -> str:
     """Return what people call a list."""
-    if name in OURS:
+    if name in BUILT_IN_LISTS:
         return str(visit.words.preferences[name])
     found = words(session, visit, name)
     return found.title if found else name

@@ -19,7 +19,7 @@ def show(visit: Visit) -> Page:
         if subscription is None:
             raise NotFound("This sign-up is gone.")
         visit = visit.speaking(contacts.get(session, subscription.contact_id).language)
-        good = subs.of_token(session, subscription_id=subscription_id, round=in_round) is not None
+        good = subs.find_by_token(session, subscription_id=subscription_id, round=in_round) is not None
         if not good:
             return _ended(visit, subscription.list)
         back = subscription.list in visit.service.confirmations.list_returning(
@@ -43,10 +43,10 @@ def post(visit: Visit) -> Page:
         )
         if done is None:
             return _ended(visit, subscription.list)
-        words = None if done.back else added_list.words(session, visit, done.list)
+        words = None if done.is_reconfirmation else added_list.words(session, visit, done.list)
     settings = visit.service.settings
     values = {
-        "list": BACK if done.back else done.list,
+        "list": BACK if done.is_reconfirmation else done.list,
         "added": words,
         "resources": resources(visit),
         "sender": f"{settings.from_name} <{settings.from_address}>",

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from lists import fields
-from lists.catalog import OURS
+from lists.catalog import BUILT_IN_LISTS
 from lists.contacts import Contact
 from mailer import json_values
 from mailer.events import events
@@ -83,9 +83,9 @@ def _facts(session: Session, visit: Visit, contact: Contact) -> Facts:
         row["call"] = "" if event is None else event.title.get(visit.language) or event.title["en"]
     for name in ("subscriptions", "consents"):
         for row in _rows(facts, name):
-            if row["list"] not in OURS:
+            if row["list"] not in BUILT_IN_LISTS:
                 row["list"] = added_list.title(session, visit, str(row["list"]))
-    own = {field.name: field for field in fields.every(session)}
+    own = {field.name: field for field in fields.list_all(session)}
     for row in _rows(facts, "field_values"):
         field = own[str(row["field"])]
         row["field"] = field.title

@@ -42,7 +42,7 @@ def post(visit: Visit) -> Page:
                 wish = "mine-enough"
         elif wish == "leave-all":
             leaving.leave(session, contact_id=contact.id, page=PAGE, now=visit.now)
-        elif wish.removeprefix("leave-") in catalog.names(session):
+        elif wish.removeprefix("leave-") in catalog.list_names(session):
             name = wish.removeprefix("leave-")
             leaving.leave(session, contact_id=contact.id, list=name, page=PAGE, now=visit.now)
         else:
@@ -54,7 +54,7 @@ def post(visit: Visit) -> Page:
 
 def _contact(session: Session, visit: Visit) -> Contact:
     contact_id = visit.service.tokens.read_preferences(visit.parameters["token"])
-    contact = None if contact_id is None else merge_redirects.person(session, contact_id)
+    contact = None if contact_id is None else merge_redirects.find_contact(session, contact_id)
     if contact is None:
         raise NotFound("This link is not one of ours.")
     return contact
@@ -89,7 +89,7 @@ def _note(session: Session, visit: Visit, contact: Contact, action: str, *, lang
 
 
 def _standing(session: Session, contact: Contact) -> Sequence[Subscription]:
-    return [entry for entry in subs.of_contact(session, contact.id) if entry.state != "left"]
+    return [entry for entry in subs.list_for_contact(session, contact.id) if entry.state != "left"]
 
 
 def _page(session: Session, visit: Visit, contact: Contact, *, wish: str = "") -> Page:

@@ -62,7 +62,7 @@ def _save(session: Session, visit: Visit, contact: Contact) -> Page:
         name=name,
         language=language,
         discreet=bool(reading.written["discreet"]),
-        **contacts.placed(place),
+        **contacts.place_columns(place),
     )
     if place is not None and place.zone:
         journeys.change_zone(session, contact.id, zone=place.zone)
@@ -75,12 +75,12 @@ def _save(session: Session, visit: Visit, contact: Contact) -> Page:
 def _choose(session: Session, visit: Visit, contact: Contact) -> None:
     """Keep which kinds of mail are wanted; what is wanted again goes on where it stopped."""
     declined = {topic for topic in TOPICS if not visit.form.get(f"topic-{topic}")}
-    if declined == topic_optouts.of_contact(session, contact.id):
+    if declined == topic_optouts.list_for_contact(session, contact.id):
         return
-    wanted_again = topic_optouts.choose(session, contact_id=contact.id, declined=declined, now=visit.now)
+    wanted_again = topic_optouts.set_optouts(session, contact_id=contact.id, topics=declined, now=visit.now)
     if wanted_again:
-        subs.look_again(session, contact_id=contact.id)
-    for entry in subs.of_contact(session, contact.id):
+        subs.queue_contact(session, contact_id=contact.id)
+    for entry in subs.list_for_contact(session, contact.id):
         if entry.state != "left":
             consents.add(
                 session,
@@ -99,7 +99,7 @@ def _page(
     """Show the form as it stands, or as it was just written with what must be mended."""
     known = {"name": contact.name, "zip": contact.zip, "language": contact.language}
     known |= {"discreet": "yes" if contact.discreet else "", "version": str(contact.version)}
-    declined = topic_optouts.of_contact(session, contact.id)
+    declined = topic_optouts.list_for_contact(session, contact.id)
     wanted = [topic for topic in TOPICS if topic not in declined]
     if reading is not None:
         wanted = [topic for topic in TOPICS if visit.form.get(f"topic-{topic}")]

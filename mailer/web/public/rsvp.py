@@ -42,7 +42,7 @@ def _invitation(session: Session, visit: Visit) -> tuple[Event, Contact]:
     read = visit.service.tokens.read_rsvp(visit.parameters["token"])
     if read is None:
         raise NotFound("This link is not one of ours.")
-    event, contact = events.find(session, read[0]), merge_redirects.person(session, read[1])
+    event, contact = events.find(session, read[0]), merge_redirects.find_contact(session, read[1])
     if event is None or contact is None:
         raise NotFound("This invitation is gone.")
     return event, contact

@@ -126,7 +126,7 @@ def braked(session: Session, visit: Visit) -> bool:
 
 def mailbox(visit: Visit, address: Address) -> bytes:
     """Return 16 bytes that stand for the mailbox that an address probably leads to, and tell it to nobody."""
-    written = f"mailbox/{addresses.mailbox(address.key)}".encode()
+    written = f"mailbox/{addresses.guess_mailbox(address.key)}".encode()
     return hmac.digest(visit.service.keys.pepper, written, hashlib.sha256)[:16]
 
 
@@ -139,7 +139,7 @@ def answer(reading: Reading) -> Page:
     values: Mapping[str, object] = {
         "written": reading.written,
         "opened": visit.opened(),
-        "mend": addresses.suggestion(reading.written["email"]),
+        "mend": addresses.suggest_correction(reading.written["email"]),
         "sender": f"{shown} <{settings.from_address}>",
     }
     return Page(visit=visit, template="sent.html", values=values)

@@ -12,7 +12,7 @@ def show(visit: Visit) -> Page:
     """Show the button; nothing changes."""
     contact_id, list_name = _token(visit)
     with visit.service.database.read() as session:
-        contact = merge_redirects.person(session, contact_id)
+        contact = merge_redirects.find_contact(session, contact_id)
         if contact is None:
             raise NotFound("This link is not one of ours.")
         visit = visit.speaking(contact.language)
@@ -29,7 +29,7 @@ def post(visit: Visit) -> Page:
     """Leave the list the link names; the same answer whether one was on it or not."""
     contact_id, list_name = _token(visit)
     with visit.service.database.write() as session:
-        contact = merge_redirects.person(session, contact_id)
+        contact = merge_redirects.find_contact(session, contact_id)
         if contact is None:
             raise NotFound("This link is not one of ours.")
         leaving.leave(session, contact_id=contact.id, list=list_name, page=PAGE, now=visit.now)

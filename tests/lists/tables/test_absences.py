@@ -2,7 +2,7 @@
 
 from lists import addresses, contacts, erasure, subscriptions
 from lists.db import Database
-from lists.departures import Departed
+from lists.departures import DepartureRecord
 from tests.clocks import StoppedClock
 from tests.importing import Import
 from tests.people import PEPPER, Person
@@ -13,12 +13,12 @@ def test_who_joined_and_left_after_the_backup_is_not_brought_back_by_an_old_file
 ) -> None:
     stranger = addresses.parse("dora@example.org", pepper=PEPPER)
     departed = [
-        Departed(what="left", list="interest", digest=stranger.digest, at=clock.now()),
-        Departed(what="left", list="organizers", digest=ben.address.digest, at=clock.now()),
+        DepartureRecord(what="left", list="interest", digest=stranger.digest, at=clock.now()),
+        DepartureRecord(what="left", list="organizers", digest=ben.address.digest, at=clock.now()),
     ]
     for _ in range(2):
         with database.write() as session:
-            erasure.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="test")
+            erasure.reapply_departures(session, departed, erase=contacts.erase, now=clock.now(), actor="test")
     for list_name in ("interest", "organizers"):
         (fate,) = bring_in(f"email\n{stranger.email}", list=list_name)
         assert (fate.outcome, "left the list interest" in fate.why) == ("left", True)
@@ -31,9 +31,9 @@ def test_who_joins_again_on_the_page_counts_as_absent_no_more(
     database: Database, clock: StoppedClock, bring_in: Import
 ) -> None:
     dora = addresses.parse("dora@example.org", pepper=PEPPER)
-    departed = [Departed(what="left", list="interest", digest=dora.digest, at=clock.now())]
+    departed = [DepartureRecord(what="left", list="interest", digest=dora.digest, at=clock.now())]
     with database.write() as session:
-        erasure.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="test")
+        erasure.reapply_departures(session, departed, erase=contacts.erase, now=clock.now(), actor="test")
         contact = contacts.find_or_add(session, dora, now=clock.now())
         subscriptions.ask(session, contact_id=contact.id, list="interest", now=clock.now())
     assert bring_in(f"email\n{dora.email}")[0].outcome == "already"

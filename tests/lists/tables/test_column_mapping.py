@@ -6,8 +6,15 @@ from hypothesis import strategies as st
 
 from lists.errors import BadInput
 from lists.tables import column_mapping, headings, statuses
-from lists.tables.column_mapping import ABOUT_MAIL, ANYTHING_REFUSES, FIELDS, USUAL, YES_REFUSES, YES_WANTED
-from lists.tables.statuses import STATES, WANTED
+from lists.tables.column_mapping import (
+    ANY_VALUE_REFUSES,
+    COMMON_HEADINGS,
+    FIELDS,
+    MAIL_STATUS_FIELDS,
+    YES_REFUSES,
+    YES_REQUIRED,
+)
+from lists.tables.statuses import STATUS_WORDS, WANTS_MAIL
 from lists.tables.tools import TOOLS
 
 
@@ -20,8 +27,8 @@ def test_the_address_is_known_by_its_names_in_both_languages(name: str) -> None:
 
 def test_a_last_name_is_read_only_when_somebody_says_so() -> None:
     columns = ["Email", "First Name", "Last Name"]
-    assert column_mapping.guess(columns).unread == ["Last Name"]
-    said = column_mapping.guess(columns, said={"last name": "last_name"})
+    assert column_mapping.guess(columns).unread_names == ["Last Name"]
+    said = column_mapping.guess(columns, corrections={"last name": "last_name"})
     assert said.fields == ["email", "first_name", "last_name"]
 
 
@@ -29,7 +36,7 @@ def test_what_is_said_takes_the_place_of_what_was_guessed() -> None:
     columns = ["Email", "Contact e-mail", "Status"]
     with pytest.raises(BadInput, match="none is known"):
         column_mapping.guess(["Contact e-mail"])
-    found = column_mapping.guess(columns, said={"Contact e-mail": "email", "Status": ""})
+    found = column_mapping.guess(columns, corrections={"Contact e-mail": "email", "Status": ""})
     assert found.fields == ["", "email", ""]
 
 
@@ -47,26 +54,26 @@ def test_what_cannot_be_is_told_with_what_to_do(
     columns: list[str], said: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(BadInput) as refused:
-        column_mapping.guess(columns, said=said)
+        column_mapping.guess(columns, corrections=said)
     assert sentence in str(refused.value)
 
 
 def test_states_are_known_by_their_words() -> None:
-    assert statuses.state("Subscribed") == statuses.state("") == WANTED
-    assert statuses.state("spam_complaint") == "complained about mail there"
-    assert statuses.state("married") is None
+    assert statuses.classify("Subscribed") == statuses.classify("") == WANTS_MAIL
+    assert statuses.classify("spam_complaint") == "complained about mail there"
+    assert statuses.classify("married") is None
 
 
 def test_the_tables_speak_of_nothing_that_is_not_there() -> None:
     for tool in TOOLS:
         assert set(tool.fields.values()) <= {*FIELDS, ""}
-        assert tool.source and 0 <= tool.least <= len(tool.signs)
-        for name in (*tool.fields, *tool.signs, *tool.files):
-            assert headings.plain(name) == name
-    assert set(USUAL.values()) <= set(FIELDS)
-    assert all(headings.key(name) == name for name in USUAL)
-    assert all(headings.plain(word) == word for word in STATES)
-    assert set(YES_WANTED) | set(YES_REFUSES) | set(ANYTHING_REFUSES) | {"state"} == ABOUT_MAIL
+        assert tool.source and 0 <= tool.min_signs <= len(tool.signs)
+        for name in (*tool.fields, *tool.signs, *tool.file_name_words):
+            assert headings.normalize(name) == name
+    assert set(COMMON_HEADINGS.values()) <= set(FIELDS)
+    assert all(headings.make_key(name) == name for name in COMMON_HEADINGS)
+    assert all(headings.normalize(word) == word for word in STATUS_WORDS)
+    assert set(YES_REQUIRED) | set(YES_REFUSES) | set(ANY_VALUE_REFUSES) | {"state"} == MAIL_STATUS_FIELDS
 
 
 @given(st.lists(st.text(max_size=12), max_size=6), st.text(max_size=20))
@@ -75,4 +82,4 @@ def test_any_names_are_mapped_or_refused(columns: list[str], file_name: str) -> 
         found = column_mapping.guess(columns, file_name=file_name)
     except BadInput:
         return
-    assert len(found.fields) == len(columns) and found.place("email") is not None
+    assert len(found.fields) == len(columns) and found.find_index("email") is not None

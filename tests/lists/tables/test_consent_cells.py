@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lists.tables import consent_cells, headings
-from lists.tables.consent_cells import DOUBTS, NO, NOTHING, YES
+from lists.tables.consent_cells import DOUBT_WORDS, NO, NO_ANSWER, YES
 
 YESES = [
     "yes",
@@ -118,24 +118,24 @@ UNKNOWNS = [
     ],
 )
 def test_a_cell_says_yes_no_or_nothing_that_is_known(text: str, said: str) -> None:
-    assert consent_cells.answer(text) == said
+    assert consent_cells.parse_answer(text) == said
 
 
 def test_the_lists_do_not_contradict_each_other() -> None:
-    assert YES.isdisjoint(NO) and YES.isdisjoint(NOTHING) and NO.isdisjoint(NOTHING)
-    assert all(headings.plain(word) == word for word in YES | NO | NOTHING | DOUBTS)
+    assert YES.isdisjoint(NO) and YES.isdisjoint(NO_ANSWER) and NO.isdisjoint(NO_ANSWER)
+    assert all(headings.normalize(word) == word for word in YES | NO | NO_ANSWER | DOUBT_WORDS)
 
 
 @given(st.text(max_size=30))
 @example("ye\u0301s")
 @example("①")
 def test_every_text_is_one_of_four_and_only_a_listed_one_is_a_yes(text: str) -> None:
-    said = consent_cells.answer(text)
+    said = consent_cells.parse_answer(text)
     assert said in ("yes", "no", "nothing", "unknown")
-    if said == "yes" and headings.plain(text):
-        words = headings.plain(text)
-        listed = words in YES or consent_cells.AGREES.match(
-            " ".join(text.split()).lstrip(consent_cells.AROUND)
+    if said == "yes" and headings.normalize(text):
+        words = headings.normalize(text)
+        listed = words in YES or consent_cells.AGREEMENT.match(
+            " ".join(text.split()).lstrip(consent_cells.SURROUNDING_SIGNS)
         )
         assert listed or text.casefold().strip() in consent_cells.BOXES
 
@@ -174,14 +174,14 @@ def test_every_text_is_one_of_four_and_only_a_listed_one_is_a_yes(text: str) -> 
 )
 def test_no_text_with_a_negation_is_a_yes(begins: str, word: str, before: str, after: str) -> None:
     for text in (f"{begins}{before}{word} {after}", f"{begins}{before}{word}", f"{word} {begins}".strip()):
-        assert consent_cells.answer(text) != "yes"
-        assert consent_cells.answer(text.upper()) != "yes"
+        assert consent_cells.parse_answer(text) != "yes"
+        assert consent_cells.parse_answer(text.upper()) != "yes"
 
 
 def test_what_staff_say_means_yes_is_a_yes() -> None:
-    means = {headings.plain("I want the monthly letter; no calls!")}
-    assert consent_cells.answer("i want the MONTHLY letter; no calls!", yes_means=means) == "yes"
-    assert consent_cells.answer("I want the monthly letter", yes_means=means) == "unknown"
+    means = {headings.normalize("I want the monthly letter; no calls!")}
+    assert consent_cells.parse_answer("i want the MONTHLY letter; no calls!", yes_means=means) == "yes"
+    assert consent_cells.parse_answer("I want the monthly letter", yes_means=means) == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -201,4 +201,4 @@ def test_what_staff_say_means_yes_is_a_yes() -> None:
     ],
 )
 def test_where_a_yes_is_a_refusal_a_no_must_be_plain(text: str, said: str) -> None:
-    assert consent_cells.boolean(text) == said
+    assert consent_cells.parse_boolean(text) == said

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lists.errors import BadInput
 from lists.tables import dialects, encodings
-from lists.tables.dialects import QUOTING, SEPARATORS, Dialect, Record
+from lists.tables.dialects import QUOTING, SEPARATORS, CsvDialect, Record
 
 TABLE = [
     ["email", "name", "notes"],
@@ -20,15 +20,15 @@ TABLE = [
 ]
 
 
-def told(data: bytes) -> Dialect:
+def told(data: bytes) -> CsvDialect:
     file = io.BytesIO(data)
-    return dialects.find(file, encodings.find(file))
+    return dialects.detect(file, encodings.detect(file))
 
 
 def records(data: bytes) -> list[Record]:
     file = io.BytesIO(data)
-    encoding = encodings.find(file)
-    return [*dialects.records(file, encoding, dialects.find(file, encoding))]
+    encoding = encodings.detect(file)
+    return [*dialects.read_records(file, encoding, dialects.detect(file, encoding))]
 
 
 def written(separator: str, quoting: str, ending: str, *, always: bool) -> str:
@@ -80,10 +80,10 @@ def test_an_apostrophe_at_the_beginning_of_a_name_quotes_nothing() -> None:
 
 def test_what_is_said_is_believed() -> None:
     file = io.BytesIO(b"email,a;b\nx,1;2")
-    encoding = encodings.find(file)
-    assert dialects.find(file, encoding, said="semicolon").separator == "semicolon"
+    encoding = encodings.detect(file)
+    assert dialects.detect(file, encoding, separator_name="semicolon").separator == "semicolon"
     with pytest.raises(BadInput, match="These are: comma, semicolon, tab, pipe"):
-        dialects.find(file, encoding, said="dash")
+        dialects.detect(file, encoding, separator_name="dash")
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_what_cannot_be_read_is_told_with_its_line(data: bytes, sentence: str) -
 
 def test_records_are_read_one_at_a_time_and_the_file_stays_open() -> None:
     file = io.BytesIO(b"email,name\n" + b"a@b.org,Ana\n" * 200_000)
-    encoding = encodings.find(file)
-    reading = dialects.records(file, encoding, dialects.find(file, encoding))
+    encoding = encodings.detect(file)
+    reading = dialects.read_records(file, encoding, dialects.detect(file, encoding))
     assert next(reading) == (1, ["email", "name"])
     assert file.tell() < 100_000
     reading.close()

@@ -17,7 +17,7 @@ PEOPLE = (
 
 def text(data: bytes, *, said: str = "") -> str:
     file = io.BytesIO(data)
-    found = encodings.find(file, said=said)
+    found = encodings.detect(file, encoding_name=said)
     assert file.tell() == 0
     return data[found.mark :].decode(found.codec)
 
@@ -37,7 +37,7 @@ def text(data: bytes, *, said: str = "") -> str:
 )
 def test_the_encodings_of_spreadsheets_are_told_apart(codec: str, name: str) -> None:
     data = PEOPLE.encode(codec)
-    assert encodings.find(io.BytesIO(data)).name == name
+    assert encodings.detect(io.BytesIO(data)).name == name
     assert text(data) == PEOPLE
 
 
@@ -59,15 +59,15 @@ def test_a_single_name_is_enough(letters: str, codec: str) -> None:
 
 
 def test_the_evidence_shows_the_letters_so_that_somebody_can_judge() -> None:
-    found = encodings.find(io.BytesIO("name\nDoña\n".encode("cp1252")))
+    found = encodings.detect(io.BytesIO("name\nDoña\n".encode("cp1252")))
     assert found.evidence == "not UTF-8; it makes these letters of the file: ñ"
 
 
 def test_a_letter_far_down_is_not_overlooked() -> None:
     plain = b"email\n" + b"ana@example.org\n" * 60_000
-    assert encodings.find(io.BytesIO(plain)).name == "utf-8"
-    assert encodings.find(io.BytesIO(plain + b"Do\xf1a")).name == "windows-1252"
-    assert encodings.find(io.BytesIO(plain + "Doña".encode())).name == "utf-8"
+    assert encodings.detect(io.BytesIO(plain)).name == "utf-8"
+    assert encodings.detect(io.BytesIO(plain + b"Do\xf1a")).name == "windows-1252"
+    assert encodings.detect(io.BytesIO(plain + "Doña".encode())).name == "utf-8"
 
 
 def test_octets_that_no_spreadsheet_writes_are_read_as_latin_1() -> None:
@@ -96,15 +96,15 @@ def test_what_is_said_is_believed_where_it_can_be() -> None:
 )
 def test_what_is_no_text_is_refused_with_its_line(data: bytes, said: str, sentence: str) -> None:
     with pytest.raises(BadInput) as refused:
-        encodings.find(io.BytesIO(data), said=said)
+        encodings.detect(io.BytesIO(data), encoding_name=said)
     assert sentence in str(refused.value)
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=100), st.sampled_from(["", *encodings.NAMES]))
+@given(st.binary(max_size=100), st.sampled_from(["", *encodings.CODECS]))
 def test_any_bytes_have_an_encoding_in_which_they_are_text_or_are_refused(data: bytes, said: str) -> None:
     try:
-        found = encodings.find(io.BytesIO(data), said=said)
+        found = encodings.detect(io.BytesIO(data), encoding_name=said)
     except BadInput:
         return
     told = data[found.mark :].decode(found.codec)

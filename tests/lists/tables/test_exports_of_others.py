@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lists.tables import column_mapping, importing, rosters, table_file
-from lists.tables.column_mapping import Columns
-from lists.tables.rows import Row
-from lists.tables.staging import UNDECIDED, Stage
-from lists.tables.table_file import Table
+from lists.tables.column_mapping import ColumnMapping
+from lists.tables.rows import ImportRow
+from lists.tables.staging import UNDECIDED, StagingTable
+from lists.tables.table_file import TableFile
 from tests.people import PEPPER
 
 EXPORTS = Path(__file__).parent / "exports"
@@ -23,19 +23,19 @@ ANA, BEN, DORA = "ana@stmark.example.org", "ben@vecinos.example.org", "dora@exam
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    table: Table
-    columns: Columns
-    stage: Stage
+    table: TableFile
+    columns: ColumnMapping
+    stage: StagingTable
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[ImportRow]:
         return [row for batch in self.stage.batches(UNDECIDED) for _, row in batch]
 
 
 def read_bytes(data: bytes, name: str) -> Reading:
-    table, stage = table_file.read(io.BytesIO(data)), Stage()
+    table, stage = table_file.read(io.BytesIO(data)), StagingTable()
     columns = column_mapping.guess(table.columns, file_name=name)
-    importing.read(table, columns, stage, pepper=PEPPER)
+    importing.stage_rows(table, columns, stage, pepper=PEPPER)
     return Reading(table=table, columns=columns, stage=stage)
 
 
@@ -52,7 +52,7 @@ def people(reading: Reading) -> dict[str, tuple[str, str, str]]:
 
 
 def passed_over(reading: Reading) -> dict[str, str]:
-    return {fate.email: fate.why for fate in reading.stage.fates() if fate.outcome == "declined"}
+    return {fate.email: fate.why for fate in reading.stage.read_results() if fate.outcome == "declined"}
 
 
 def test_mailchimps_subscribed_members_come_with_their_opt_in() -> None:
@@ -64,7 +64,7 @@ def test_mailchimps_subscribed_members_come_with_their_opt_in() -> None:
         DORA: ("Dora", "en", "02139"),
     }
     assert reading.rows[0].since == "OPTIN_TIME 2025-03-16 14:40:47; CONFIRM_TIME 2025-03-16 14:41:30"
-    assert "OPTIN_IP" in reading.columns.unread
+    assert "OPTIN_IP" in reading.columns.unread_names
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_action_networks_subscribed_activists_come_and_cleo_does_not() -> None:
         "eli@gone.example.org": "their address takes no mail there",
         "fay@example.org": "complained about mail there",
     }
-    assert "can2_sms_status" in reading.columns.unread
+    assert "can2_sms_status" in reading.columns.unread_names
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_mailmans_rosters_are_read_line_by_line(name: str, names: list[str]) -> 
     ],
 )
 def test_a_roster_is_told_by_an_address_in_every_line(lines: list[str], roster: bool) -> None:
-    assert rosters.is_one(lines) is roster
+    assert rosters.is_roster(lines) is roster
 
 
 def test_a_line_further_down_that_is_no_address_is_told() -> None:
     text = "ana@b.org\n" * 1 + "".join(f"p{number}@b.org\n" for number in range(30)) + "and some words\n"
-    (wrong,) = read_bytes(text.encode(), "roster.txt").stage.refused()
+    (wrong,) = read_bytes(text.encode(), "roster.txt").stage.read_refused()
     assert (wrong.line, wrong.cells) == (32, ["and some words", ""])

@@ -15,14 +15,14 @@ from lists.db import Database
 from lists.errors import BadInput
 from lists.subscriptions import Subscription, SubscriptionChange
 from lists.tables import importing
-from lists.tables.rows import Fate, Row
+from lists.tables.rows import ImportRow, RowResult
 from lists.tables.staging import UNDECIDED
 from tests.clocks import StoppedClock
 from tests.importing import Import, staged, state
 from tests.people import PEPPER, Person
 
 
-def rows(text: str) -> Sequence[Row]:
+def rows(text: str) -> Sequence[ImportRow]:
     stage = staged(text.encode())
     assert not stage.count("wrong")
     return [row for batch in stage.batches(UNDECIDED) for _, row in batch]
@@ -32,7 +32,7 @@ def wrong(text: str) -> list[tuple[int, str]]:
     return [(each.line, each.why) for each in staged(text.encode()).refused()]
 
 
-def outcomes(fates: Sequence[Fate]) -> dict[str, str]:
+def outcomes(fates: Sequence[RowResult]) -> dict[str, str]:
     return {fate.email: fate.outcome for fate in fates}
 
 
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_a_sentence(data: bytes, sent
 
 
 def test_more_rows_than_a_file_may_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lists.tables.rows.MOST_ROWS", 3)
+    monkeypatch.setattr("lists.tables.rows.MAX_ROWS", 3)
     with pytest.raises(BadInput, match="more than 3 rows"):
         staged(b"email\n" + b"a@example.org\n" * 5)
 
@@ -132,7 +132,7 @@ def test_lines_are_counted_across_quoted_line_breaks() -> None:
 
 
 def test_what_a_cell_shows_cannot_steer_a_terminal() -> None:
-    (refused,) = staged(b'email,"\x1b[2Jx"\n"a\x1b[31m",\n').fates()
+    (refused,) = staged(b'email,"\x1b[2Jx"\n"a\x1b[31m",\n').read_results()
     assert "\x1b" not in refused.email + refused.why
 
 
@@ -178,7 +178,7 @@ def test_new_people_join_with_their_evidence(
         dora = contacts.find(session, addresses.parse("dora@example.org", pepper=PEPPER))
         assert dora is not None
         assert (dora.name, dora.language, dora.zone) == ("Dora", "es", "America/Phoenix")
-        (consent,) = consents.of_contact(session, dora.id)
+        (consent,) = consents.list_for_contact(session, dora.id)
         assert (consent.action, consent.wording) == ("imported", "the sheet of October 4")
         assert session.scalar(select(func.count(SubscriptionChange.id))) == 2
 
@@ -204,7 +204,7 @@ def test_the_forgotten_stay_forgotten(
     database: Database, clock: StoppedClock, ben: Person, bring_in: Import
 ) -> None:
     with database.write() as session:
-        erasure.forget(session, ben.address, now=clock.now(), actor="test")
+        erasure.erase_person(session, ben.address, now=clock.now(), actor="test")
     (fate,) = bring_in(f"email\n{ben.email}")
     assert (fate.outcome, fate.why) == ("suppressed", "asked to be forgotten")
     assert state(database, ben.email) is None
@@ -231,14 +231,14 @@ def test_a_plan_tells_the_same_and_changes_nothing(database: Database, ben: Pers
     with database.read() as session:
         importing.plan(session, stage, list="interest")
         assert session.scalar(select(func.count(Contact.id))) == 2
-    assert [fate.outcome for fate in stage.fates()] == ["added", "already", "left"]
+    assert [fate.outcome for fate in stage.read_results()] == ["added", "already", "left"]
     assert [*stage.counts().values()] == [1, 1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("evidence", ["", "   ", "x" * 1001, "a\nb"])
 def test_evidence_that_shows_nothing_is_refused(evidence: str) -> None:
     with pytest.raises(BadInput):
-        importing.checked_evidence(evidence)
+        importing.check_evidence(evidence)
 
 
 def test_an_import_asks_per_batch_and_never_per_row(database: Database, bring_in: Import) -> None:
@@ -257,4 +257,4 @@ def test_an_organizer_who_was_approved_is_there_already(
 ) -> None:
     assert outcomes(bring_in(f"email\n{ana.email}", list="organizers")) == {ana.email: "already"}
     with database.read() as session:
-        assert directory.applications(session) == []
+        assert directory.list_applications(session) == []

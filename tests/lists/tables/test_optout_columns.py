@@ -31,12 +31,12 @@ def listed(text: str) -> list[str]:
 @pytest.mark.parametrize("name", listed(SMELLS))
 def test_a_heading_that_smells_of_refusal_is_noticed_however_it_is_written(name: str) -> None:
     for spelled in (name, name.upper(), name.lower(), name.replace(" ", "_"), f" {name}: "):
-        assert optout_columns.in_heading(spelled), spelled
+        assert optout_columns.matches_heading(spelled), spelled
 
 
 @pytest.mark.parametrize("name", listed(HARMLESS))
 def test_a_heading_that_only_looks_alike_is_not(name: str) -> None:
-    assert not optout_columns.in_heading(name)
+    assert not optout_columns.matches_heading(name)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_heading_that_only_looks_alike_is_not(name: str) -> None:
     ],
 )
 def test_a_cell_says_it(text: str, anywhere: bool, in_a_group: bool) -> None:
-    assert optout_columns.in_cell(text, group=False) is anywhere
-    assert optout_columns.in_cell(text, group=True) is in_a_group
+    assert optout_columns.matches_cell(text, group=False) is anywhere
+    assert optout_columns.matches_cell(text, group=True) is in_a_group
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_a_cell_says_it(text: str, anywhere: bool, in_a_group: bool) -> None:
     ],
 )
 def test_the_name_of_a_file_says_it(name: str, words: str) -> None:
-    assert optout_columns.in_file_name(name) == words
+    assert optout_columns.find_in_file_name(name) == words
 
 
 @given(st.text(max_size=40))
 def test_any_text_is_plain_and_stays_so(text: str) -> None:
-    words = headings.plain(text)
-    assert headings.plain(words) == words
+    words = headings.normalize(text)
+    assert headings.normalize(words) == words
     for group in (False, True):
-        assert optout_columns.in_cell(text, group=group) in (False, True)
-    assert optout_columns.in_heading(text) in (False, True)
+        assert optout_columns.matches_cell(text, group=group) in (False, True)
+    assert optout_columns.matches_heading(text) in (False, True)

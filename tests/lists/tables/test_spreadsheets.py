@@ -13,24 +13,24 @@ from lists.tables import spreadsheets
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_a_formula_is_shielded_and_comes_back(cell: str) -> None:
-    assert spreadsheets.shielded(cell) == f"'{cell}"
-    assert spreadsheets.bare(f"'{cell}") == cell
+    assert spreadsheets.escape_formula(cell) == f"'{cell}"
+    assert spreadsheets.unescape_formula(f"'{cell}") == cell
 
 
 @pytest.mark.parametrize("cell", ["", "Ana", "'t Hooft", "a=b", "3"])
 def test_what_is_no_formula_stays_as_it_is(cell: str) -> None:
-    assert spreadsheets.shielded(cell) == spreadsheets.bare(cell) == cell
+    assert spreadsheets.escape_formula(cell) == spreadsheets.unescape_formula(cell) == cell
 
 
 @given(st.text(max_size=10))
 def test_no_shielded_cell_begins_like_a_formula(cell: str) -> None:
-    assert not spreadsheets.shielded(cell).startswith(spreadsheets.FORMULA)
-    assert cell.startswith("'") or spreadsheets.bare(spreadsheets.shielded(cell)) == cell
+    assert not spreadsheets.escape_formula(cell).startswith(spreadsheets.FORMULA_STARTS)
+    assert cell.startswith("'") or spreadsheets.unescape_formula(spreadsheets.escape_formula(cell)) == cell
 
 
 def test_a_file_is_for_one_account_and_never_written_over(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
-    with spreadsheets.writing(path, ["email", "=name"], mark=True) as write:
+    with spreadsheets.open_writer(path, ["email", "=name"], byte_order_mark=True) as write:
         write(["ana@example.org", None])
         write(["+x@example.org", "Núñez,\nAna"])
         assert not path.exists()
@@ -38,20 +38,23 @@ def test_a_file_is_for_one_account_and_never_written_over(tmp_path: Path) -> Non
     assert path.read_bytes().startswith(b"\xef\xbb\xbfemail,'=name\r\n")
     with path.open(encoding="utf-8-sig", newline="") as file:
         assert [*csv.reader(file)][1:] == [["ana@example.org", ""], ["'+x@example.org", "Núñez,\nAna"]]
-    with pytest.raises(Conflict, match="is there already"), spreadsheets.writing(path, [], mark=False):
+    with (
+        pytest.raises(Conflict, match="is there already"),
+        spreadsheets.open_writer(path, [], byte_order_mark=False),
+    ):
         pass
 
 
 def test_what_ends_badly_leaves_no_file(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError),
-        spreadsheets.writing(tmp_path / "people.csv", ["email"], mark=False) as write,
+        spreadsheets.open_writer(tmp_path / "people.csv", ["email"], byte_order_mark=False) as write,
     ):
         write(["ana@example.org"])
         raise RuntimeError
     assert [*tmp_path.iterdir()] == []
     with (
         pytest.raises(BadInput, match="cannot be written"),
-        spreadsheets.writing(tmp_path / "none" / "x.csv", [], mark=False),
+        spreadsheets.open_writer(tmp_path / "none" / "x.csv", [], byte_order_mark=False),
     ):
         pass

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lists.errors import BadInput
 from lists.tables import column_mapping, importing, table_file
-from lists.tables.staging import UNDECIDED, Stage
+from lists.tables.staging import UNDECIDED, StagingTable
 from lists.tables.tools import TOOLS
 from tests.people import PEPPER
 
@@ -53,11 +53,11 @@ REFUSED = {CLEO, ELI, FAY, GIL, HAL}
 
 def read(data: bytes, name: str, said: dict[str, str]) -> tuple[str, set[str], dict[str, str]]:
     """Return the tool, who would come in, and who is passed over and why."""
-    with Stage() as stage:
+    with StagingTable() as stage:
         table = table_file.read(io.BytesIO(data))
-        columns = column_mapping.guess(table.columns, file_name=name, said=said)
-        importing.read(table, columns, stage, pepper=PEPPER)
-        fates = [*stage.fates()]
+        columns = column_mapping.guess(table.columns, file_name=name, corrections=said)
+        importing.stage_rows(table, columns, stage, pepper=PEPPER)
+        fates = [*stage.read_results()]
     assert not [fate for fate in fates if fate.outcome == "wrong"]
     coming = {fate.email for fate in fates if fate.outcome == UNDECIDED}
     return columns.tool, coming, {fate.email: fate.why for fate in fates if fate.outcome == "declined"}
@@ -115,10 +115,12 @@ def test_no_spelling_of_a_file_brings_in_whom_it_refuses(
     csv.writer(written, delimiter=separator).writerows([[row[at] for at in places] for row in rows])
     called = f"{file_name}{name}" if file_name.startswith("copia") else file_name or name
     try:
-        with Stage() as stage:
+        with StagingTable() as stage:
             table = table_file.read(io.BytesIO(written.getvalue().encode("utf-8-sig" if mark else "utf-8")))
-            importing.read(table, column_mapping.guess(table.columns, file_name=called), stage, pepper=PEPPER)
-            coming = {fate.email for fate in stage.fates() if fate.outcome == UNDECIDED}
+            importing.stage_rows(
+                table, column_mapping.guess(table.columns, file_name=called), stage, pepper=PEPPER
+            )
+            coming = {fate.email for fate in stage.read_results() if fate.outcome == UNDECIDED}
     except BadInput:
         return
     assert coming.isdisjoint(REFUSED)

@@ -7,7 +7,7 @@ import pytest
 from lists.errors import BadInput
 from lists.fields import Field
 from lists.tables import column_mapping, importing, table_file
-from lists.tables.staging import UNDECIDED, Stage
+from lists.tables.staging import UNDECIDED, StagingTable
 from tests.people import PEPPER
 
 ANA = "ana@stmark.example.org"
@@ -15,15 +15,15 @@ ANA = "ana@stmark.example.org"
 
 def brought_in(text: str, *, yes_means: frozenset[str] = frozenset(), **said: object) -> dict[str, str]:
     """Read a file, and return what became of each row that is not wanted, and "" of who would be added."""
-    with Stage() as stage:
+    with StagingTable() as stage:
         table = table_file.read(io.BytesIO(text.encode()))
         columns = column_mapping.guess(table.columns, **said)  # type: ignore[arg-type]
         own = {
             name: Field(name=name, title=title, type="text", choices=[])
-            for name, title in columns.own.items()
+            for name, title in columns.custom_fields.items()
         }
-        importing.read(table, columns, stage, pepper=PEPPER, own=own, yes_means=yes_means)
-        return {fate.email: fate.outcome for fate in stage.fates()}
+        importing.stage_rows(table, columns, stage, pepper=PEPPER, custom_fields=own, yes_means=yes_means)
+        return {fate.email: fate.outcome for fate in stage.read_results()}
 
 
 def refusal(text: str, **said: object) -> str:
@@ -41,11 +41,11 @@ def test_the_sentence_names_the_column_its_cells_and_what_to_type() -> None:
     for typed in ("=refused", "=agreed", "=state"):
         assert f'--map "Contact preference{typed}"' in told
     assert '--ignore-column "Contact preference"' in told
-    assert brought_in(text, ignored=["contact PREFERENCE"])["p0@b.org"] == UNDECIDED
-    assert brought_in(text, said={"Contact preference": ""})["p0@b.org"] == UNDECIDED
-    agreed = brought_in(text, said={"Contact preference": "agreed"})
+    assert brought_in(text, ignored_columns=["contact PREFERENCE"])["p0@b.org"] == UNDECIDED
+    assert brought_in(text, corrections={"Contact preference": ""})["p0@b.org"] == UNDECIDED
+    agreed = brought_in(text, corrections={"Contact preference": "agreed"})
     assert [agreed[f"p{at}@b.org"] for at in (0, 3, 5, 7)] == [UNDECIDED, "declined", "wrong", "declined"]
-    assert [*brought_in(text, said={"Contact preference": "refused"}).values()].count(UNDECIDED) == 3
+    assert [*brought_in(text, corrections={"Contact preference": "refused"}).values()].count(UNDECIDED) == 3
 
 
 def test_every_such_column_is_named_at_once() -> None:
@@ -79,18 +79,20 @@ def test_a_column_with_an_innocent_heading_stops_the_file_by_its_cells(heading: 
 def test_a_column_of_nothing_but_states_stops_the_file_whatever_its_heading() -> None:
     text = "email,Circle\na@b.org,active\nb@b.org,inactive\n"
     assert "“Circle”" in refusal(text)
-    assert brought_in(text, said={"circle": "state"}) == {"a@b.org": UNDECIDED, "b@b.org": "declined"}
+    assert brought_in(text, corrections={"circle": "state"}) == {"a@b.org": UNDECIDED, "b@b.org": "declined"}
     assert set(brought_in("email,Circle\na@b.org,yes\nb@b.org,no\n").values()) == {UNDECIDED}
 
 
 def test_fields_of_staffs_own_and_tags_are_looked_at_too() -> None:
     own = {"consent_2": "Second consent"}
-    assert "“Second consent”" in refusal(f"email,Second consent\n{ANA},no\n", own=own)
+    assert "“Second consent”" in refusal(f"email,Second consent\n{ANA},no\n", custom_fields=own)
     said = {"Second consent": "consent_2"}
-    assert brought_in(f"email,Second consent\n{ANA},no\n", own=own, said=said) == {ANA: UNDECIDED}
+    assert brought_in(f"email,Second consent\n{ANA},no\n", custom_fields=own, corrections=said) == {
+        ANA: UNDECIDED
+    }
     text = f"email,Words\n{ANA},unsubscribed\n"
-    assert "“Words”" in refusal(text, said={"Words": "tags"})
-    assert brought_in(text, said={"Words": "tags"}, ignored=["Words"]) == {ANA: UNDECIDED}
+    assert "“Words”" in refusal(text, corrections={"Words": "tags"})
+    assert brought_in(text, corrections={"Words": "tags"}, ignored_columns=["Words"]) == {ANA: UNDECIDED}
 
 
 def test_a_heading_that_cannot_be_typed_is_named_by_its_number() -> None:
@@ -99,24 +101,24 @@ def test_a_heading_that_cannot_be_typed_is_named_by_its_number() -> None:
         quoted = name.replace('"', '""')
         text = f'email,"{quoted}"\n{ANA},yes\n'
         assert '--map "#2=agreed"' in refusal(text)
-        assert brought_in(text, said={"#2": "agreed"}) == {ANA: UNDECIDED}
+        assert brought_in(text, corrections={"#2": "agreed"}) == {ANA: UNDECIDED}
 
 
 def test_a_second_column_for_mail_that_holds_no_addresses_is_a_question() -> None:
     text = f"email,Mail?\n{ANA},sure\ncleo@left.example.org,no way\n"
     assert '--map "Mail?="' in refusal(text)
-    assert "“Mail?” may say who wants no mail" in refusal(text, said={"Mail?": ""})
-    assert brought_in(text, said={"Mail?": "agreed"}, yes_means=frozenset({"sure"}))[ANA] == UNDECIDED
-    assert brought_in(text, said={"Mail?": ""}, ignored=["Mail?"])[ANA] == UNDECIDED
+    assert "“Mail?” may say who wants no mail" in refusal(text, corrections={"Mail?": ""})
+    assert brought_in(text, corrections={"Mail?": "agreed"}, yes_means=frozenset({"sure"}))[ANA] == UNDECIDED
+    assert brought_in(text, corrections={"Mail?": ""}, ignored_columns=["Mail?"])[ANA] == UNDECIDED
     other = f"email,Correo\n{ANA},ana@work.example.org\n"
-    assert brought_in(other, said={"Correo": ""}) == {ANA: UNDECIDED}
+    assert brought_in(other, corrections={"Correo": ""}) == {ANA: UNDECIDED}
 
 
 def test_what_is_said_of_one_column_does_not_silence_another() -> None:
     text = f"email,Status,Email status\n{ANA},subscribed,unsubscribed\n"
     assert brought_in(text) == {ANA: "declined"}
-    assert brought_in(text, said={"Status": "state"}) == {ANA: "declined"}
-    assert brought_in(text, ignored=["Email status"]) == {ANA: UNDECIDED}
+    assert brought_in(text, corrections={"Status": "state"}) == {ANA: "declined"}
+    assert brought_in(text, ignored_columns=["Email status"]) == {ANA: UNDECIDED}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def test_a_roster_with_a_line_about_those_who_left_is_refused() -> None:
 def test_what_other_languages_and_tools_say_of_a_refusal_stops_the_file(heading: str, cell: str) -> None:
     text = f"email,name,{heading}\nben@b.org,Ben,\ncleo@b.org,Cleo,{cell}\n"
     assert f"“{cell}” (1×)" in refusal(text)
-    assert brought_in(text, ignored=[heading])["cleo@b.org"] == UNDECIDED
+    assert brought_in(text, ignored_columns=[heading])["cleo@b.org"] == UNDECIDED
 
 
 @pytest.mark.parametrize(
@@ -238,16 +240,16 @@ def test_a_heading_that_only_looks_like_one_stops_nothing(heading: str) -> None:
     ],
 )
 def test_the_states_of_other_tools_are_known(wanted: str, refused: str) -> None:
-    became = brought_in(f"email,x\nben@b.org,{wanted}\ncleo@b.org,{refused}\n", said={"x": "state"})
+    became = brought_in(f"email,x\nben@b.org,{wanted}\ncleo@b.org,{refused}\n", corrections={"x": "state"})
     assert became["ben@b.org"] == UNDECIDED and became["cleo@b.org"] not in (UNDECIDED, "wrong")
 
 
 def test_no_advice_leads_to_leaving_out_a_column_that_keeps_others_out() -> None:
-    with Stage() as stage:
+    with StagingTable() as stage:
         table = table_file.read(io.BytesIO(b"email,x\nben@b.org,odd\ncleo@b.org,unsubscribed\n"))
-        columns = column_mapping.guess(table.columns, said={"x": "state"})
-        importing.read(table, columns, stage, pepper=PEPPER)
-        told = {fate.email: fate.why for fate in stage.fates()}["ben@b.org"]
+        columns = column_mapping.guess(table.columns, corrections={"x": "state"})
+        importing.stage_rows(table, columns, stage, pepper=PEPPER)
+        told = {fate.email: fate.why for fate in stage.read_results()}["ben@b.org"]
     assert "Do not leave the column out" in told and "--map" not in told
 
 
@@ -256,9 +258,9 @@ def test_no_advice_leads_to_leaving_out_a_column_that_keeps_others_out() -> None
     [("Registro 2024", True), ("Prefiero que no", False), ("Yes, but not by email", False)],
 )
 def test_only_what_holds_no_refusal_is_offered_to_be_declared_a_yes(cell: str, offered: bool) -> None:
-    with Stage() as stage:
+    with StagingTable() as stage:
         table = table_file.read(io.BytesIO(f'email,x\nben@b.org,"{cell}"\n'.encode()))
-        columns = column_mapping.guess(table.columns, said={"x": "agreed"})
-        importing.read(table, columns, stage, pepper=PEPPER)
-        (why,) = [fate.why for fate in stage.fates()]
+        columns = column_mapping.guess(table.columns, corrections={"x": "agreed"})
+        importing.stage_rows(table, columns, stage, pepper=PEPPER)
+        (why,) = [fate.why for fate in stage.read_results()]
     assert "neither a yes nor a no" in why and ("--yes-means" in why) == offered

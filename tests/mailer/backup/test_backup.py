@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lists.db import Base
-from lists.errors import Conflict, StorageTrouble
+from lists.errors import Conflict, StorageError
 from mailer.backup import backup
 from mailer.service import Service
 from tests import commands
@@ -86,7 +86,7 @@ def test_what_fails_in_the_middle_leaves_nothing_behind(
             now=service.clock.now(), progress=fail,
         )  # fmt: skip
     assert not [path.name for path in tmp_path.iterdir() if "monday" in path.name]
-    with pytest.raises(StorageTrouble, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         made(service, tmp_path / "no folder" / "monday")
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from lists import contacts, erasure, permission, subscriptions, suppressions
 from lists.db import Database
-from lists.departures import Departed
-from lists.errors import BadInput, StorageTrouble
+from lists.departures import DepartureRecord
+from lists.errors import BadInput, StorageError
 from lists.permission import Purpose
 from mailer.backup import departures_file
 from mailer.service import Service
@@ -48,7 +48,7 @@ def test_who_leaves_complains_or_is_forgotten_is_in_the_file_and_no_address_is(
     with database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=clock.advance(days=1))
         suppressions.add(session, ben.address.digest, reason="complaint", now=clock.now())
-        erasure.forget(session, ana.address, now=clock.now(), actor="test")
+        erasure.erase_person(session, ana.address, now=clock.now(), actor="test")
     assert write() == 3
     assert write() == 0
     assert happened(read()) == [
@@ -80,7 +80,7 @@ def test_a_death_between_the_file_and_the_database_writes_a_line_twice_and_loses
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(departures_file.departures, "written", die)
+        patched.setattr(departures_file.departures, "delete_pending", die)
         with pytest.raises(KeyboardInterrupt):
             write()
     assert write() == 1
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_written_keeps_everything_in_the_database(
     write: Callable[[], int], read: Read, file: Path, cleo: Person
 ) -> None:
     file.mkdir()
-    with pytest.raises(StorageTrouble, match="departures cannot be written"):
+    with pytest.raises(StorageError, match="departures cannot be written"):
         write()
     file.rmdir()
     assert write() == 1
@@ -170,21 +170,23 @@ def test_merging_does_again_what_an_older_database_does_not_know(
 ) -> None:
     later = clock.advance(days=1)
     departed = [
-        Departed(what="left", list="interest", digest=ben.address.digest, at=later),
-        Departed(what="forgotten", list="", digest=ana.address.digest, at=later),
-        Departed(what="left", list="interest", digest=cleo.address.digest, at=later),
-        Departed(what="complaint", list="", digest=b"nobody knows her", at=later),
+        DepartureRecord(what="left", list="interest", digest=ben.address.digest, at=later),
+        DepartureRecord(what="forgotten", list="", digest=ana.address.digest, at=later),
+        DepartureRecord(what="left", list="interest", digest=cleo.address.digest, at=later),
+        DepartureRecord(what="complaint", list="", digest=b"nobody knows her", at=later),
     ]
     for expected in [(1, 2, 1), (0, 0, 0)]:
         with database.write() as session:
-            done = erasure.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="test")
+            done = erasure.reapply_departures(
+                session, departed, erase=contacts.erase, now=clock.now(), actor="test"
+            )
         assert (done.left, done.barred, done.erased) == expected
     with database.read() as session:
         assert contacts.find(session, ana.address) is None
-        assert suppressions.reason(session, ana.address.digest) == "forgotten"
+        assert suppressions.find_reason(session, ana.address.digest) == "forgotten"
         standing = subscriptions.find(session, contact_id=ben.id, list="interest")
         assert standing is not None and (standing.state, standing.left_at) == ("left", later)
-        readers = permission.readers(
+        readers = permission.find_recipients(
             session, [ben.id, cleo.id], purpose=Purpose(needs="confirmed", list="interest"), now=clock.now()
         )
         assert {reader.refusal for reader in readers.values()} == {"left"}
@@ -196,9 +198,12 @@ def test_who_joined_again_after_leaving_stays(database: Database, clock: Stopped
         subscriptions.leave(session, contact_id=ben.id, now=left)
         asked = subscriptions.ask(session, contact_id=ben.id, list="interest", now=clock.advance(seconds=1))
         subscriptions.confirm(session, subscription_id=asked.id, round=asked.round, now=clock.now())
-        departed = [Departed(what="left", list="interest", digest=ben.address.digest, at=left)]
+        departed = [DepartureRecord(what="left", list="interest", digest=ben.address.digest, at=left)]
         assert (
-            erasure.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="test").left == 0
+            erasure.reapply_departures(
+                session, departed, erase=contacts.erase, now=clock.now(), actor="test"
+            ).left
+            == 0
         )
         standing = subscriptions.find(session, contact_id=ben.id, list="interest")
         assert standing is not None and standing.state == "confirmed"

@@ -31,7 +31,7 @@ def apply(service: Service, person: Person, *, confirm: bool = True) -> int:
             service.confirmations.confirm(
                 session, subscription_id=subscription.id, round=subscription.round, page="/confirm", now=now
             )
-        return directory.applications(session)[-1].id
+        return directory.list_applications(session)[-1].id
 
 
 def test_ben_applies_is_approved_and_is_an_organizer(service: Service, mailer: Mailer, ben: Person) -> None:
@@ -43,7 +43,7 @@ def test_ben_applies_is_approved_and_is_an_organizer(service: Service, mailer: M
     assert ran.out == f"St. Mark is approved, and {ben.email} is on the organizer list now.\n"
     assert mailer("organizer", "list").out == "Nobody waits for a decision.\n"
     with service.database.read() as session:
-        assert subscriptions.counts(session)["organizers", "confirmed"] == 1
+        assert subscriptions.count_by_state(session)["organizers", "confirmed"] == 1
 
 
 def test_a_rejection_sends_nothing(service: Service, mailer: Mailer, ben: Person) -> None:
@@ -54,7 +54,7 @@ def test_a_rejection_sends_nothing(service: Service, mailer: Mailer, ben: Person
     service.jobs.tick()
     with service.database.read() as session:
         after = stats.count_by_kind_and_state(session)
-        assert subscriptions.counts(session).get(("organizers", "confirmed")) is None
+        assert subscriptions.count_by_state(session).get(("organizers", "confirmed")) is None
     assert {kind: number for kind, number in after.items() if kind[0] != "sequence"} == before
 
 

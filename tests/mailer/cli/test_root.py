@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 import pytest
 
-from lists.errors import BadInput, BadSettings, Conflict, HouseError, NotFound, StorageTrouble
+from lists.errors import BadInput, BadSettings, Conflict, MailerError, NotFound, StorageError
 from mailer import cli
 
 
@@ -56,11 +56,14 @@ def test_every_command_in_the_table_explains_itself(capsys: pytest.CaptureFixtur
         (BadInput("Write a number."), 2),
         (NotFound("There is no call 7."), 2),
         (Conflict("The call is over."), 2),
-        (StorageTrouble("The database is busy."), 75),
+        (StorageError("The database is busy."), 75),
     ],
 )
 def test_a_refusal_is_one_sentence_and_a_status(
-    failing: Callable[[Exception], None], capsys: pytest.CaptureFixture[str], refusal: HouseError, status: int
+    failing: Callable[[Exception], None],
+    capsys: pytest.CaptureFixture[str],
+    refusal: MailerError,
+    status: int,
 ) -> None:
     failing(refusal)
     assert run("anything") == status

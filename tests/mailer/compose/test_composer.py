@@ -69,7 +69,7 @@ def test_who_is_forgotten_in_between_gets_nothing_and_leaves_nothing_to_record(
     desk.update()
     entries = desk.claim()
     with desk.database.write() as session:
-        erasure.forget(session, ben.address, now=clock.now(), actor="operator")
+        erasure.erase_person(session, ben.address, now=clock.now(), actor="operator")
     results = [result for result in desk.compose(entries) if isinstance(result, Result)]
     assert [(result.state, result.why) for result in results] == [("cancelled", "never joined")]
     with desk.database.write() as session:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lists.errors import BadInput, BadSettings, Conflict, StorageTrouble
+from lists.errors import BadInput, BadSettings, Conflict, StorageError
 from mailer.compose import dkim_keys
 from mailer.compose.dkim_keys import DkimKey, describe_difference
 
@@ -158,7 +158,7 @@ def test_more_keys_than_anybody_needs_are_neither_made_nor_used(where: Path) -> 
 
 def test_a_folder_that_cannot_be_written_is_trouble_with_storage(where: Path) -> None:
     where.write_text("a file where the folder should be")
-    with pytest.raises(StorageTrouble, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         dkim_keys.generate(where, domain=DOMAIN, name="s1", kind="ed25519")
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lists import catalog
-from lists.errors import DeadLink
+from lists.errors import InvalidLink
 from mailer.compose.tokens import LONGEST_TOKEN, Links, Tokens
 from tests.clocks import START
 from tests.names import list_names
@@ -38,14 +38,14 @@ def test_every_list_that_can_be_made_can_be_left(contact: int, name: str) -> Non
 @given(ids, st.one_of(list_names().map(lambda name: f"{name}x" * 41), st.text(max_size=50)))
 def test_a_link_that_would_not_be_read_is_never_made(contact: int, name: str) -> None:
     assume(not catalog.is_name(name))
-    with pytest.raises(DeadLink):
+    with pytest.raises(InvalidLink):
         TOKENS.unsubscribe(contact, name)
 
 
 @pytest.mark.parametrize("number", [-1, 10**18])
 def test_a_number_that_would_not_be_read_is_never_signed(number: int) -> None:
     for sign in (TOKENS.preferences, lambda at: TOKENS.confirm(at, 0), lambda at: TOKENS.rsvp(1, at)):
-        with pytest.raises(DeadLink):
+        with pytest.raises(InvalidLink):
             sign(number)
 
 

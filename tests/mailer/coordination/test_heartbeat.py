@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from lists.db import Database
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.coordination import counters, heartbeat, job_runs
 from mailer.coordination.job_runs import FinishedRun, JobRun
 from mailer.jobs import Job
@@ -74,7 +74,7 @@ async def test_a_database_that_is_locked_stops_no_worker(
 
     def locked(*_: object, **__: object) -> None:
         tried.append("in vain")
-        raise StorageTrouble("busy")
+        raise StorageError("busy")
 
     monkeypatch.setattr(heartbeat, "beat", locked)
     monkeypatch.setattr(heartbeat, "end", locked)
@@ -122,7 +122,7 @@ def test_what_ran_last_is_written_down_at_the_stop(service: Service) -> None:
 
 def test_a_job_that_was_put_off_says_nothing_about_its_last_run(service: Service) -> None:
     def busy() -> int:
-        raise StorageTrouble("busy")
+        raise StorageError("busy")
 
     metronome, job = scheduler(service, busy)
     metronome._tick(job)

@@ -202,7 +202,7 @@ def test_somebody_forgotten_in_the_middle_gets_nothing_and_stops_nobody(
 
     def forget() -> None:
         with service.database.write() as session:
-            erasure.forget(session, ben.address, now=service.clock.now(), actor="test")
+            erasure.erase_person(session, ben.address, now=service.clock.now(), actor="test")
 
     async def forgetting_ben() -> None:
         asyncio.get_running_loop().call_later(0.1, forget)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.delivery import journal
 from mailer.delivery.journal import Journal, JournalContents
 
@@ -68,8 +68,8 @@ def test_a_journal_is_settled_once(tmp_path: Path) -> None:
 
 def test_a_journal_stays_unsettled_when_settling_fails(tmp_path: Path) -> None:
     written(tmp_path, [("about", 1, 1)])
-    with pytest.raises(StorageTrouble), journal.settle_dead(tmp_path, boot=BOOT):
-        raise StorageTrouble("The disk is full.")
+    with pytest.raises(StorageError), journal.settle_dead(tmp_path, boot=BOOT):
+        raise StorageError("The disk is full.")
     assert len(told(tmp_path)) == 1
 
 
@@ -244,7 +244,7 @@ def test_a_journal_that_cannot_be_begun_anew_goes_on_as_it_is(
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "journals").write_text("a file where a folder should be")
-    with pytest.raises(StorageTrouble, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot be written"):
         Journal(tmp_path / "journals", worker="w")
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy.orm import Session
 
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.service import Service
 from tests.people import Person
 from tests.relays import World, broadcast, crowd, deliver, states
@@ -28,7 +28,7 @@ def test_a_claim_whose_commit_was_never_answered_is_given_back_and_leaves(
             yield session
         unanswered -= 1
         if unanswered >= 0:
-            raise StorageTrouble("The database does not answer.")
+            raise StorageError("The database does not answer.")
 
     monkeypatch.setattr(service.database, "write", write)
     deliver(service, world)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from lists.audit import AuditEntry
 from lists.db import Database
-from lists.errors import BadInput, Conflict, HouseError, NotFound
+from lists.errors import BadInput, Conflict, MailerError, NotFound
 from mailer.events import events
 from mailer.events.events import Event, parse_start
 from tests.clocks import StoppedClock
@@ -141,7 +141,7 @@ def test_every_minute_is_one_moment_or_a_sentence(local: datetime, zone: str) ->
 def test_any_text_is_a_moment_or_a_sentence(local: str, zone: str) -> None:
     try:
         parse_start(local, zone=zone)
-    except HouseError as refused:
+    except MailerError as refused:
         assert str(refused).endswith((".", "?"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lists.errors import BadInput, NotFound, StorageTrouble
+from lists.errors import BadInput, NotFound, StorageError
 from mailer.library import file_store
 from mailer.library.file_store import StoredFile
 
@@ -145,7 +145,7 @@ def test_what_is_no_plain_file_is_refused_at_once(desk: Path, home: Path) -> Non
 
 def test_a_folder_that_cannot_be_written_is_a_trouble_that_says_so(desk: Path, home: Path) -> None:
     (home / "resources").write_bytes(b"in the way")
-    with pytest.raises(StorageTrouble, match="cannot be kept"):
+    with pytest.raises(StorageError, match="cannot be kept"):
         file_store.store_file(written(desk / "kit.pdf", PDF), home=home)
 
 

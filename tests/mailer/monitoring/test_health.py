@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from lists.db import EPOCH, MICROSECOND, Database
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.coordination import counters, heartbeat, job_runs, leases, send_hold, signup_throttle, suspensions
 from mailer.coordination.job_runs import FinishedRun
 from mailer.coordination.rate_limits import RateLimit
@@ -290,7 +290,7 @@ def test_a_database_that_is_away_or_not_ours_is_told(
     assert set(troubles(visitor)) == {"database"}
 
     def away(_self: Database) -> None:
-        raise StorageTrouble("away")
+        raise StorageError("away")
 
     monkeypatch.setattr(Database, "read", away)
     assert set(troubles(visitor)) == {"database"}

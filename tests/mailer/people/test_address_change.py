@@ -103,8 +103,10 @@ def test_an_organizer_is_back_without_a_second_approval(
 ) -> None:
     with service.database.write() as session:
         asked = subscriptions.ask(session, contact_id=ben.id, list="organizers", now=clock.now())
-        directory.apply(session, Application(organization="San Marcos"), contact_id=ben.id, now=clock.now())
-        assert directory.address_confirmed(session, contact_id=ben.id)
+        directory.add_application(
+            session, Application(organization="San Marcos"), contact_id=ben.id, now=clock.now()
+        )
+        assert directory.mark_address_confirmed(session, contact_id=ben.id)
         listing = session.scalars(select(Listing)).one()
         directory.approve(session, listing.id, now=clock.now(), actor="staff")
     clock.advance(hours=1)
@@ -129,7 +131,9 @@ def test_whoever_waits_for_staff_confirms_the_new_address_first(
 ) -> None:
     with service.database.write() as session:
         asked = subscriptions.ask(session, contact_id=ben.id, list="organizers", now=clock.now())
-        directory.apply(session, Application(organization="San Marcos"), contact_id=ben.id, now=clock.now())
+        directory.add_application(
+            session, Application(organization="San Marcos"), contact_id=ben.id, now=clock.now()
+        )
         subscriptions.leave(session, contact_id=ben.id, list="interest", now=clock.now())
     visitor.post(f"/confirm/{service.tokens.confirm(asked.id, asked.round)}")
     moved(service, ben)
@@ -150,9 +154,9 @@ def test_what_was_left_stays_left_and_all_that_was_known_stays(
         subscriptions.confirm(session, subscription_id=ask.id, round=ask.round, now=clock.now())
         subscriptions.leave(session, contact_id=ben.id, list="organizers", now=clock.now())
         subscriptions.pause(session, contact_id=ben.id, until=until)
-        topic_optouts.choose(session, contact_id=ben.id, declined={"calls"}, now=clock.now())
+        topic_optouts.set_optouts(session, contact_id=ben.id, topics={"calls"}, now=clock.now())
         contacts.amend(session, ben.id, discreet=True, organization="San Marcos")
-        notes.add(session, ben.id, "Called.", by="staff", now=clock.now())
+        notes.add(session, ben.id, "Called.", actor="staff", now=clock.now())
     moved(service, ben)
     live(service, world, days=1)
     visitor.post(token(service))
@@ -161,10 +165,10 @@ def test_what_was_left_stays_left_and_all_that_was_known_stays(
     assert (new.discreet, new.organization, new.readdressed_at) == (True, "San Marcos", None)
     assert states(service) == {"interest": "confirmed", "organizers": "left"}
     with service.database.read() as session:
-        (interest, _) = subscriptions.of_contact(session, new.id)
+        (interest, _) = subscriptions.list_for_contact(session, new.id)
         assert interest.paused_until == until
-        assert topic_optouts.of_contact(session, new.id) == {"calls"}
-        assert [note.text for note in notes.of_contact(session, new.id)] == ["Called."]
+        assert topic_optouts.list_for_contact(session, new.id) == {"calls"}
+        assert [note.text for note in notes.list_for_contact(session, new.id)] == ["Called."]
     live(service, world, days=30)
     assert world.arrived == [NEW]
 
@@ -224,9 +228,9 @@ def test_the_rule_lets_nothing_but_the_question_go_to_a_new_address(
         subscriptions.add_all(session, [new.id], list="organizers", now=clock.now(), confirmed=True)
         for name in ("interest", "organizers"):
             purpose = POLICY[kind].purpose(name)
-            reader = permission.readers(session, [new.id], purpose=purpose, now=clock.now())[new.id]
+            reader = permission.find_recipients(session, [new.id], purpose=purpose, now=clock.now())[new.id]
             assert reader.refusal == "not confirmed"
-        asked = permission.readers(
+        asked = permission.find_recipients(
             session, [new.id], purpose=Purpose(needs="asked", list="interest"), now=clock.now()
         )
         assert asked[new.id].refusal is None
@@ -266,10 +270,13 @@ def test_somebody_may_return_to_the_address_they_had(
             session, again.id, ben.address, version=again.version,
             source=service.confirmations, now=clock.now(), actor="staff",
         )  # fmt: skip
-        departed = [each for _, each in departures.unwritten(session, limit=99)]
+        departed = [each for _, each in departures.list_pending(session, limit=99)]
         assert departed
         assert (
-            erasure.reapply(session, departed, erase=contacts.erase, now=clock.now(), actor="staff").left == 0
+            erasure.reapply_departures(
+                session, departed, erase=contacts.erase, now=clock.now(), actor="staff"
+            ).left
+            == 0
         )
     visitor.post(token(service, ben.email))
     assert states(service, ben.email) == {"interest": "confirmed"}

@@ -52,8 +52,8 @@ def lived(service: Service, clock: StoppedClock, ben: Person) -> Person:
         subscriptions.ask(session, contact_id=ben.id, list="organizers", now=now)
         session.add(subscriptions.SubscriptionChange(contact_id=ben.id, list="interest"))
         application = Application(organization="Casa Paz", name="Ben", zip="85004", offer="Marimba")
-        directory.apply(session, application.cleaned(), contact_id=ben.id, now=now)
-        topic_optouts.choose(session, contact_id=ben.id, declined={"calls"}, now=now)
+        directory.add_application(session, application.clean(), contact_id=ben.id, now=now)
+        topic_optouts.set_optouts(session, contact_id=ben.id, topics={"calls"}, now=now)
         call = events.create(
             session, title={"en": "December call"}, starts="2026-12-08 20:00", zone="America/New_York",
             minutes=60, join_url="https://example.org/join", audience="interest", now=now, actor="staff",
@@ -61,11 +61,11 @@ def lived(service: Service, clock: StoppedClock, ben: Person) -> Person:
         session.add(Rsvp(event_id=call.id, contact_id=ben.id, answer="maybe", answered_at=now))
         suppressions.add(session, ben.address.digest, reason="complaint", now=now)
         fields.add(session, "host", title="Can host", type="yes/no", choices=(), now=now, actor="staff")
-        fields.put(session, ben.id, {"host": "yes"})
-        tags.put(session, [(ben.id, ["choir"])], now=now)
-        notes.add(session, ben.id, "Plays the marimba.", by="staff", now=now)
+        fields.set_values(session, ben.id, {"host": "yes"})
+        tags.add_all(session, [(ben.id, ["choir"])], now=now)
+        notes.add(session, ben.id, "Plays the marimba.", actor="staff", now=now)
         before = contacts.find_or_add(session, addresses.parse("ben@old.example.org", pepper=PEPPER), now=now)
-        merge_redirects.note(session, before, into=ben.id, now=now)
+        merge_redirects.record(session, before, target_id=ben.id, now=now)
     return ben
 
 

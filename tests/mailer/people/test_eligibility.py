@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from lists import contacts, subscriptions, suppressions, topic_optouts
-from lists.catalog import OURS
+from lists.catalog import BUILT_IN_LISTS
 from mailer.coordination import send_hold, suspensions
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
@@ -48,7 +48,7 @@ def test_every_kind_but_staffs_own_has_its_rules_and_every_list_is_asked_about(
     with service.database.read() as session:
         contact, now = contacts.get(session, ben.id), service.clock.now()
         answers = eligibility.of(session, contact, schedules=service.schedules, relays=[], now=now)
-    assert {answer.list for answer in answers} == {"", *OURS}
+    assert {answer.list for answer in answers} == {"", *BUILT_IN_LISTS}
     assert {answer.kind for answer in answers} == to_people
 
 
@@ -69,7 +69,7 @@ def test_what_somebody_said_is_told_before_what_we_do(service: Service, ben: Per
         suspensions.begin_by_staff(session, "domain/vecinos.example.org", real=now)
     assert kept(service, ben, "broadcast") == "domain paused"
     with service.database.write() as session:
-        topic_optouts.choose(session, contact_id=ben.id, declined={"updates"}, now=now)
+        topic_optouts.set_optouts(session, contact_id=ben.id, topics={"updates"}, now=now)
     assert kept(service, ben, "broadcast") == "declined"
     assert kept(service, ben, "invitation") == "domain paused"
     with service.database.write() as session:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lists import contacts, duplicates, subscriptions
-from lists.errors import Conflict, StorageTrouble
+from lists.errors import Conflict, StorageError
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import data_export, merging
@@ -229,7 +229,7 @@ def test_whoever_fills_while_two_are_merged_sends_nobody_the_same_twice(
     def merging_them(session: Session) -> object:
         return merging.merge(session, ben.id, bea.id, versions=(1, 1), now=now, actor="staff")
 
-    with suppress(StorageTrouble):  # whoever comes too late is told to try again, and does so below
+    with suppress(StorageError):  # whoever comes too late is told to try again, and does so below
         at_once(
             service.database,
             merging_them,
@@ -280,7 +280,7 @@ def test_the_links_of_the_address_that_went_still_leave(
     for _ in range(2):
         assert "Ya salió de esta lista" in words(visitor.post(leave, {"List-Unsubscribe": "One-Click"}))
     with service.database.read() as session:
-        (left,) = subscriptions.of_contact(session, ben.id)
+        (left,) = subscriptions.list_for_contact(session, ben.id)
         assert (left.list, left.state) == ("interest", "left")
 
 
@@ -291,7 +291,7 @@ def test_the_preferences_of_the_address_that_went_still_leave_everything(
     page = visitor.post(f"/preferences/{service.tokens.preferences(bea.id)}", {"do": "leave-all"})
     assert page.status_code == 200
     with service.database.read() as session:
-        assert [each.state for each in subscriptions.of_contact(session, ben.id)] == ["left"]
+        assert [each.state for each in subscriptions.list_for_contact(session, ben.id)] == ["left"]
 
 
 def test_an_old_link_still_answers_a_call_for_the_person_who_stays(
@@ -326,4 +326,4 @@ def test_the_command_shows_first_and_merges_when_told(
     assert [row["gone_id"] for row in told["mergers"]] == [cleo.id]
     assert mailer("contact", "merge", ben.email, cleo.email).status == 2
     with service.database.read() as session:
-        assert len(duplicates.likely(session, limit=9)) == 1
+        assert len(duplicates.find_pairs(session, limit=9)) == 1

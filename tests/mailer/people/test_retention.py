@@ -41,8 +41,8 @@ def dora(service: Service, clock: StoppedClock) -> int:
                 action="asked",
                 now=clock.now(),
             )
-        application = Application(organization="Dora's House", offer="Rooms and soup").cleaned()
-        directory.apply(session, application, contact_id=contact.id, now=clock.now())
+        application = Application(organization="Dora's House", offer="Rooms and soup").clean()
+        directory.add_application(session, application, contact_id=contact.id, now=clock.now())
         return contact.id
 
 
@@ -70,9 +70,9 @@ def test_who_confirmed_one_list_keeps_it_and_loses_the_other(
     clock.advance(days=15)
     assert run(service, "forget-unconfirmed") == 1
     with service.database.read() as session:
-        assert [row.list for row in subscriptions.of_contact(session, ben.id)] == ["interest"]
+        assert [row.list for row in subscriptions.list_for_contact(session, ben.id)] == ["interest"]
         assert contacts.get(session, ben.id).name == "Ben"
-        assert [row.action for row in consents.of_contact(session, ben.id)] == ["asked", "confirmed"]
+        assert [row.action for row in consents.list_for_contact(session, ben.id)] == ["asked", "confirmed"]
 
 
 def test_who_confirmed_and_waits_for_staff_is_not_touched(
@@ -88,7 +88,7 @@ def test_who_confirmed_and_waits_for_staff_is_not_touched(
     assert run(service, "forget-unconfirmed") == 1  # only the interest list, which she never confirmed
     with service.database.read() as session:
         assert session.scalars(select(Listing.state)).one() == "waiting"
-        assert [row.list for row in subscriptions.of_contact(session, dora)] == ["organizers"]
+        assert [row.list for row in subscriptions.list_for_contact(session, dora)] == ["organizers"]
 
 
 def test_who_had_left_and_did_not_confirm_the_return_has_left_again(
@@ -99,9 +99,9 @@ def test_who_had_left_and_did_not_confirm_the_return_has_left_again(
     clock.advance(days=15)
     assert run(service, "forget-unconfirmed") == 1
     with service.database.read() as session:
-        (standing,) = subscriptions.of_contact(session, cleo.id)
+        (standing,) = subscriptions.list_for_contact(session, cleo.id)
         assert (standing.state, standing.round) == ("left", 1)
-        assert "left" in [row.action for row in consents.of_contact(session, cleo.id)]
+        assert "left" in [row.action for row in consents.list_for_contact(session, cleo.id)]
 
 
 def test_which_network_a_sign_up_came_from_goes_after_a_day(service: Service, clock: StoppedClock) -> None:

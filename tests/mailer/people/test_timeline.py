@@ -48,16 +48,20 @@ def test_the_whole_story_of_ben_is_told_in_order(
             session, contact_id=ben.id, list="organizers", action="asked", page="/organize", wording=wording,
             now=now,
         )  # fmt: skip
-        application = Application(organization="Casa Paz", offer="A room").cleaned()
-        directory.apply(session, application, contact_id=ben.id, now=now)
-        directory.address_confirmed(session, contact_id=ben.id)
+        application = Application(organization="Casa Paz", offer="A room").clean()
+        directory.add_application(session, application, contact_id=ben.id, now=now)
+        directory.mark_address_confirmed(session, contact_id=ben.id)
         now = clock.advance(hours=1)
-        (listing,) = directory.applications(session)
+        (listing,) = directory.list_applications(session)
         directory.approve(session, listing.id, now=now, actor="staff")
         now = clock.advance(hours=1)
-        topic_optouts.choose(session, contact_id=ben.id, declined={"calls"}, now=now)
-        audit.note(session, actor="Rosa", action="contact change", subject=f"contact {ben.id}: name", now=now)
-        audit.note(session, actor="Rosa", action="contact change", subject=f"contact {ben.id}1: zip", now=now)
+        topic_optouts.set_optouts(session, contact_id=ben.id, topics={"calls"}, now=now)
+        audit.record(
+            session, actor="Rosa", action="contact change", subject=f"contact {ben.id}: name", now=now
+        )
+        audit.record(
+            session, actor="Rosa", action="contact change", subject=f"contact {ben.id}1: zip", now=now
+        )
         now = clock.advance(hours=1)
         subscriptions.leave(session, contact_id=ben.id, list="interest", now=now)
         consents.add(session, contact_id=ben.id, list="interest", action="left", page="/unsubscribe", now=now)

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from lists.clock import Clock
 from lists.db import Database
-from lists.errors import StorageTrouble
+from lists.errors import StorageError
 from mailer.coordination import leases
 from mailer.jobs import Job
 from mailer.processes.scheduler import DUTY_LENGTH, Scheduler, inheriting
@@ -145,7 +145,7 @@ def test_nobody_ticks_while_a_time_machine_moves_the_clock(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"), [(ValueError("broken"), "job failed"), (StorageTrouble("busy"), "job put off")]
+    ("error", "said"), [(ValueError("broken"), "job failed"), (StorageError("busy"), "job put off")]
 )
 def test_a_failing_job_stops_neither_the_others_nor_itself(
     database: Database,
@@ -196,7 +196,7 @@ def test_stopping_while_the_database_is_gone_is_no_error(
     made = scheduler(table, database, clock)
 
     def gone(*_: object, **__: object) -> None:
-        raise StorageTrouble("gone")
+        raise StorageError("gone")
 
     made.start()
     monkeypatch.setattr(leases, "release", gone)

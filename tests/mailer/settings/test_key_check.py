@@ -49,7 +49,7 @@ def test_a_lost_pepper_is_noticed_when_only_the_forgotten_are_left(
     opened: Opened, settings: Settings, database: Database, clock: StoppedClock, cleo: Person
 ) -> None:
     with database.write() as session:
-        erasure.forget(session, cleo.address, now=clock.now(), actor="test")
+        erasure.erase_person(session, cleo.address, now=clock.now(), actor="test")
     (secret_folder(settings) / "pepper").unlink()
     with pytest.raises(BadSettings, match="which addresses must never be written to"):
         opened()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lists.errors import BadSettings, StorageTrouble
+from lists.errors import BadSettings, StorageError
 from mailer.settings import keys
 
 MAKE = """
@@ -69,7 +69,7 @@ def test_a_damaged_key_is_never_replaced(tmp_path: Path, content: str) -> None:
 
 def test_a_folder_that_cannot_be_made_is_trouble_with_storage(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
-    with pytest.raises(StorageTrouble, match="cannot be read or made"):
+    with pytest.raises(StorageError, match="cannot be read or made"):
         keys.kept_in(tmp_path / "data" / "secrets")
 
 

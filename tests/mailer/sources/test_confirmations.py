@@ -66,7 +66,7 @@ def test_a_form_is_answered_at_once_and_the_evidence_is_kept(
         contact = contacts.find(session, _asked().address)
         assert contact is not None
         assert (contact.name, contact.language, contact.city) == ("Dora", "es", "Phoenix")
-        (told,) = consents.of_contact(session, contact.id)
+        (told,) = consents.list_for_contact(session, contact.id)
         assert (told.action, told.wording, told.page) == ("asked", "Sí, escríbanme.", "/join")
         assert told.language == "es"
 
@@ -202,7 +202,7 @@ def test_pressing_the_button_confirms_once_however_often_it_is_pressed(
         second = _press(confirmations, session, list="interest", now=clock.advance(minutes=5))
         assert first is not None and second is not None
         assert (first.changed, second.changed) == (True, False)
-        actions = [told.action for told in consents.of_contact(session, first.contact_id)]
+        actions = [told.action for told in consents.list_for_contact(session, first.contact_id)]
         assert actions == ["asked", "confirmed"]
 
 
@@ -242,7 +242,7 @@ def test_an_organizers_address_is_confirmed_and_staff_decide_the_rest(
         assert _mails(session) == ["confirmation organizers", "received organizers"]
         standing = subscriptions.find(session, contact_id=first.contact_id, list="organizers")
         assert standing is not None and standing.state == "pending"
-        assert [listing.state for listing in directory.applications(session)] == ["waiting"]
+        assert [listing.state for listing in directory.list_applications(session)] == ["waiting"]
 
 
 def test_an_organizer_who_applies_twice_waits_once_with_the_newer_words(
@@ -255,11 +255,11 @@ def test_an_organizer_who_applies_twice_waits_once_with_the_newer_words(
         confirmations.record_signup(
             session, _asked(list="organizers"), now=clock.advance(minutes=1), application=again
         )
-        states = [(listing.organization, listing.state) for listing in directory.applications(session)]
+        states = [(listing.organization, listing.state) for listing in directory.list_applications(session)]
         assert states == [("St. Mark", "waiting"), ("St. Luke", "asked")]
         pressed = _press(confirmations, session, list="organizers", now=clock.advance(minutes=1))
         assert pressed is not None and pressed.changed
-        states = [(listing.organization, listing.state) for listing in directory.applications(session)]
+        states = [(listing.organization, listing.state) for listing in directory.list_applications(session)]
         assert states == [("St. Luke", "waiting")]
         assert _mails(session) == ["confirmation organizers", "received organizers"]
 

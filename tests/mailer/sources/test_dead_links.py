@@ -28,7 +28,11 @@ SEND = ("broadcast", "send", "--file", TEXT, "--audience", LIST, "--segment", "d
 def mended(service: Service) -> datetime:
     """The list whose links to leave were refused until now, and one whose links have always worked."""
     now = service.clock.now()
-    words: dict[str, Any] = {"title": {"en": "x", "es": "x"}, "about": {"en": "x", "es": "x"}, "letter": {}}
+    words: dict[str, Any] = {
+        "title": {"en": "x", "es": "x"},
+        "about": {"en": "x", "es": "x"},
+        "confirmation_message": {},
+    }
     with service.database.write() as session:
         for name in (LIST, OTHER):
             catalog.add(session, name, **words, now=now, actor="staff")

@@ -334,7 +334,7 @@ def test_forgetting_somebody_forgets_their_answer(calls: Calls, cleo: Person) ->
     event = calls.plan(audience="interest")
     reply(calls, event, cleo, "yes")
     with calls.database.write() as session:
-        erasure.forget(session, cleo.address, now=calls.clock.now(), actor="staff")
+        erasure.erase_person(session, cleo.address, now=calls.clock.now(), actor="staff")
     assert counted(calls, event) == {"yes": 0, "maybe": 0, "no": 0}
     with pytest.raises(NotFound, match="no longer here"):
         reply(calls, event, cleo, "no")

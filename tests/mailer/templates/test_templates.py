@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from lists.contacts import LANGUAGES
 from lists.db import Database
-from lists.errors import BadInput, BrokenTemplate, HouseError, NotFound
+from lists.errors import BadInput, BrokenTemplate, MailerError, NotFound
 from mailer.policy import POLICY
 from mailer.templates import templates
 from mailer.templates.rendering import Frame
@@ -222,7 +222,7 @@ def test_a_file_is_read_as_utf8_and_no_other_way(tmp_path):
 
 def test_a_file_that_is_not_there_or_no_file_is_said_so(tmp_path):
     for name in ("missing.md", "missing/update.md", "x" * 300, "nul\0"):
-        with pytest.raises(HouseError, match=r"There is no file|cannot be read"):
+        with pytest.raises(MailerError, match=r"There is no file|cannot be read"):
             templates.read(tmp_path / name)
     with pytest.raises(BadInput, match="not a file"):
         templates.read(tmp_path)

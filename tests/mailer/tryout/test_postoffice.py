@@ -11,7 +11,7 @@ import pytest
 
 from lists.clock import Clock
 from lists.db import Base, Database
-from lists.errors import Conflict, NotFound, StorageTrouble
+from lists.errors import Conflict, NotFound, StorageError
 from mailer.smtp.connection import Relay, SmtpConnection
 from mailer.tryout import postoffice
 from mailer.tryout.postoffice import PostOffice, count_messages, find_port, get_message, list_messages
@@ -108,7 +108,7 @@ def test_when_the_database_is_full_the_sender_is_told_to_come_back(office, datab
     write = database.write
 
     def full():
-        raise StorageTrouble("The disk is full.")
+        raise StorageError("The disk is full.")
 
     monkeypatch.setattr(database, "write", full)
     with pytest.raises(smtplib.SMTPResponseException) as caught:

@@ -38,7 +38,7 @@ def clergy(service, monkeypatch):
             "clergy",
             title={"en": "Clergy <circle>", "es": "Círculo del clero"},
             about={"en": "One letter a month & a prayer.", "es": "Una carta al mes."},
-            letter={},
+            confirmation_message={},
             now=service.clock.now(),
             actor="staff",
         )
@@ -72,7 +72,7 @@ def test_dora_joins_and_the_wording_she_saw_is_kept(visitor, service):
     assert answer.status_code == 200
     assert state(service) == [("clergy", "pending")]
     with service.database.read() as session:
-        asked = consents.of_contact(session, 1)[0]
+        asked = consents.list_for_contact(session, 1)[0]
         assert (asked.list, asked.page) == ("clergy", "/join/clergy")
         assert "Clergy <circle>" in asked.wording and asked.wording in seen
         assert [(row.kind, row.list) for row in session.scalars(select(OutboxRow))] == [
@@ -188,7 +188,7 @@ def test_the_brakes_hold_over_all_lists(visitor, service):
                 name,
                 title={"en": name, "es": name},
                 about={"en": "News.", "es": "Noticias."},
-                letter={},
+                confirmation_message={},
                 now=service.clock.now(),
                 actor="staff",
             )
@@ -197,7 +197,7 @@ def test_the_brakes_hold_over_all_lists(visitor, service):
     with service.database.read() as session:
         assert len(session.scalars(select(OutboxRow)).all()) == 3
         assert contacts.get(session, 1).email == "dora@example.org"
-        assert len(subs.of_contact(session, 1)) == 5
+        assert len(subs.list_for_contact(session, 1)) == 5
 
 
 def test_a_name_that_no_list_can_have_is_no_page_and_no_trouble(visitor):

@@ -119,7 +119,7 @@ def test_what_staff_wrote_down_has_the_title_of_its_field_and_not_the_name(
     with service.database.write() as session:
         for name, title, kind in (("host", "Can host", "yes/no"), ("reply", "What they wrote", "text")):
             fields.add(session, name, title=title, type=kind, choices=(), now=clock.now(), actor="staff")
-        fields.put(session, ben.id, {"host": "yes", "reply": "yes"})
+        fields.set_values(session, ben.id, {"host": "yes", "reply": "yes"})
         fields.retire(session, "host", now=clock.now(), actor="staff")
     said = words(visitor.get(f"{link}/all"))
     assert "Qué Can host Dice sí" in said and "Qué What they wrote Dice yes" in said

@@ -47,7 +47,7 @@ def test_dora_joins_and_is_told_where_to_look(visitor, service):
             "Phoenix",
             "America/Phoenix",
         )
-        asked = consents.of_contact(session, dora.id)[0]
+        asked = consents.list_for_contact(session, dora.id)[0]
         assert asked.action == "asked"
         assert asked.page == "/join"
         assert asked.wording in words(visitor.get("/join"))
@@ -238,7 +238,7 @@ def test_an_organizer_is_kept_until_the_address_is_confirmed(visitor, service):
     from lists import directory
 
     with service.database.read() as session:
-        listing = directory.applications(session)[0]
+        listing = directory.list_applications(session)[0]
         kept = (
             listing.state,
             listing.organization,

@@ -137,7 +137,7 @@ def test_a_topic_not_wanted_is_not_sent_and_the_consent_says_since_when(visitor,
     visitor.post(link, form)
     with service.database.read() as session:
         reasons = {
-            topic: permission.readers(
+            topic: permission.find_recipients(
                 session,
                 [ben.id],
                 purpose=Purpose(needs="confirmed", list="interest", topic=topic),
@@ -145,7 +145,7 @@ def test_a_topic_not_wanted_is_not_sent_and_the_consent_says_since_when(visitor,
             )[ben.id].refusal
             for topic in TOPICS
         }
-        last = consents.of_contact(session, ben.id)[-1]
+        last = consents.list_for_contact(session, ben.id)[-1]
     assert reasons == dict.fromkeys(TOPICS) | {"updates": "declined"}
     assert (last.action, last.wording) == ("topics", "follow-up, calls, webinars")
 
@@ -162,7 +162,7 @@ def test_the_welcome_letters_go_on_where_they_stopped_when_they_are_wanted_again
     deliver(service, world)
     first, _ = step()
     with service.database.write() as session:
-        topic_optouts.choose(session, contact_id=ben.id, declined={"follow-up"}, now=clock.now())
+        topic_optouts.set_optouts(session, contact_id=ben.id, topics={"follow-up"}, now=clock.now())
     clock.advance(days=14, hours=4)
     assert tuple(step()) == (first, "left")
     sent = list(world.arrived)
@@ -181,7 +181,7 @@ def test_forgetting_is_asked_about_once_more_and_then_it_is_done(visitor, servic
     assert known(service, ben) is None
     assert visitor.get(link).status_code == 404
     with service.database.read() as session:
-        assert suppressions.reason(session, ben.address.digest) == "forgotten"
+        assert suppressions.find_reason(session, ben.address.digest) == "forgotten"
         assert session.scalar(select(func.count()).select_from(OutboxRow)) == 0
 
 

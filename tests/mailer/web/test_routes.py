@@ -85,11 +85,11 @@ def test_a_fault_of_ours_is_told_without_its_details(visitor, monkeypatch):
 
 
 def test_a_locked_database_says_so_and_loses_nothing(visitor, service, monkeypatch):
-    from lists.errors import StorageTrouble
+    from lists.errors import StorageError
     from mailer.web.public import signups
 
     def locked(*_):
-        raise StorageTrouble("busy")
+        raise StorageError("busy")
 
     monkeypatch.setattr(signups, "braked", locked)
     answer = visitor.join(email="dora@example.org")

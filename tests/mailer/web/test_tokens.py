@@ -57,7 +57,7 @@ def test_confirming_gives_what_was_promised_at_once_and_twice_is_once(visitor, s
     assert state(service) == ["confirmed"]
     with service.database.read() as session:
         dora_id = session.scalars(select(Subscription.contact_id)).one()
-        assert [c.action for c in consents.of_contact(session, dora_id)] == ["asked", "confirmed"]
+        assert [c.action for c in consents.list_for_contact(session, dora_id)] == ["asked", "confirmed"]
 
 
 def test_an_old_confirming_link_never_brings_back_who_left(visitor, service, dora):
@@ -134,7 +134,11 @@ def test_leaving_by_the_button_leaves_once_with_evidence(visitor, service, ben):
         assert "Ya salió de esta lista" in words(visitor.post(link))
     assert subscription(service, ben).state == "left"
     with service.database.read() as session:
-        assert [c.action for c in consents.of_contact(session, ben.id)] == ["asked", "confirmed", "left"]
+        assert [c.action for c in consents.list_for_contact(session, ben.id)] == [
+            "asked",
+            "confirmed",
+            "left",
+        ]
 
 
 @pytest.mark.parametrize("kind", ["urlencoded", "multipart"])
@@ -192,7 +196,7 @@ def test_a_pause_lasts_as_long_as_it_says_and_can_be_ended(visitor, service, clo
     assert "Our emails start again" in words(visitor.post(link, {"do": "resume"}))
     assert subscription(service, ben).paused_until is None
     with service.database.read() as session:
-        assert [c.action for c in consents.of_contact(session, ben.id)][2:] == ["paused", "resumed"]
+        assert [c.action for c in consents.list_for_contact(session, ben.id)][2:] == ["paused", "resumed"]
 
 
 def test_the_language_changes_at_once_on_the_page_too(visitor, service, ben):
@@ -209,7 +213,7 @@ def test_ana_leaves_one_list_and_keeps_the_other_then_leaves_all(visitor, servic
     with service.database.write() as session:
         asked = subs.ask(session, contact_id=ana.id, list="interest", now=clock.now())
         subs.confirm(session, subscription_id=asked.id, round=0, now=clock.now())
-        directory.apply(
+        directory.add_application(
             session, directory.Application(organization="St. Mark"), contact_id=ana.id, now=clock.now()
         )
     link = f"/preferences/{service.tokens.preferences(ana.id)}"
@@ -240,7 +244,7 @@ def test_confirming_and_leaving_at_once_is_one_state(service, clock, dora):
     assert state(service) == ["left"]
     with service.database.read() as session:
         assert session.scalars(select(Subscription.round)).all() == [1]
-        assert [c.action for c in consents.of_contact(session, 1)].count("left") == 1
+        assert [c.action for c in consents.list_for_contact(session, 1)].count("left") == 1
 
 
 def test_only_our_own_words_are_looked_up_by_what_a_form_says(visitor, service, ben):

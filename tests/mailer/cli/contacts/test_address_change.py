@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from lists import addresses, consents, contacts, departures, merge_redirects, suppressions
 from lists.audit import AuditEntry
 from lists.contacts import Contact
-from lists.departures import Departed
-from lists.errors import Conflict, NotFound, StorageTrouble
-from lists.merge_redirects import Merger
+from lists.departures import DepartureRecord
+from lists.errors import Conflict, NotFound, StorageError
+from lists.merge_redirects import MergeRedirect
 from mailer.outbox import outbox
 from mailer.people import address_change
 from mailer.service import Service
@@ -50,9 +50,11 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(
 
     with service.database.write() as session:
         suppressions.add(session, digest("barred@example.org"), reason="complaint", now=clock.now())
-        left = Departed(what="left", list="interest", digest=digest("gone@example.org"), at=clock.now())
-        departures.note_absent(session, [left])
-        merger = Merger(
+        left = DepartureRecord(
+            what="left", list="interest", digest=digest("gone@example.org"), at=clock.now()
+        )
+        departures.record_exclusions(session, [left])
+        merger = MergeRedirect(
             gone_id=99, contact_id=ana.id, email_digest=digest("earlier@example.org"), at=clock.now()
         )
         session.add(merger)
@@ -112,7 +114,7 @@ def test_of_two_who_do_it_at_once_one_is_told_to_look_again(
             source=service.confirmations, now=clock.now(), actor="staff",
         )  # fmt: skip
 
-    with pytest.raises((Conflict, NotFound, StorageTrouble)):
+    with pytest.raises((Conflict, NotFound, StorageError)):
         at_once(service.database, doing, doing)
     live(service, world, days=1)
     assert world.arrived == [NEW]
@@ -157,8 +159,10 @@ def test_the_command_shows_first_and_the_story_tells_it_in_order(
         assert ("contact readdress", f"contact {here(service).id}: in place of contact {ben.id}") in [
             tuple(row) for row in audited
         ]
-        assert [each.gone_id for each in merge_redirects.of_contact(session, here(service).id)] == [ben.id]
-        assert [each.action for each in consents.of_contact(session, here(service).id)] == [
+        assert [each.gone_id for each in merge_redirects.list_for_contact(session, here(service).id)] == [
+            ben.id
+        ]
+        assert [each.action for each in consents.list_for_contact(session, here(service).id)] == [
             "asked", "confirmed", "readdressed", "confirmed",
         ]  # fmt: skip
     assert "must be confirmed" in mailer("contact", "set", NEW, "email=x@example.org").refusal

@@ -60,7 +60,7 @@ def test_a_person_is_changed_with_a_version_check_and_an_audit_that_names_no_val
     assert {row["field"]: row["value"] for row in told["field_values"]} == {"host": "yes", "region": "north"}
     mailer("contact", "set", ben.email, "host=")
     with service.database.read() as session:
-        assert fields.of_contact(session, ben.id) == {"region": "north"}
+        assert fields.find_values(session, ben.id) == {"region": "north"}
         subjects = session.scalars(select(AuditEntry.subject).where(AuditEntry.action == "contact change"))
         assert subjects.all() == [f"contact {ben.id}: name, zip, region, host", f"contact {ben.id}: host"]
 
@@ -121,7 +121,7 @@ def test_values_of_a_retired_field_go_after_ninety_days(
     clock.advance(days=2)
     mailer("jobs", "run", "forget-retired")
     with service.database.read() as session:
-        assert fields.of_contact(session, ben.id) == {"region": "sur"}
+        assert fields.find_values(session, ben.id) == {"region": "sur"}
     listed = mailer("field", "list", "--json").json
     assert [(row["name"], row["retired_at"] is None) for row in listed] == [("host", False), ("region", True)]
     assert "north, sur" in mailer("field", "list").out
@@ -154,13 +154,13 @@ def test_fields_and_tags_go_out_shielded_and_come_in_by_name(
     assert (ran.status, ran.refusal) == (0, "")
     assert "“host” is the field host" in ran.out
     with service.database.read() as session:
-        (dora,) = tags.with_tag(session, "choir", limit=9)
-        assert (dora.email, fields.of_contact(session, dora.id)) == (
+        (dora,) = tags.list_contacts(session, "choir", limit=9)
+        assert (dora.email, fields.find_values(session, dora.id)) == (
             "dora@example.org",
             {"word": "=HYPERLINK(1)", "host": "yes"},
         )
-        assert fields.of_contact(session, ana.id) == {}  # what is known of who is here already stays
-        assert tags.of_contact(session, ana.id) == []
+        assert fields.find_values(session, ana.id) == {}  # what is known of who is here already stays
+        assert tags.list_for_contact(session, ana.id) == []
 
 
 def test_a_row_with_a_value_of_another_type_is_refused_with_its_line(
@@ -193,6 +193,6 @@ def test_a_merge_fills_fields_and_unites_tags_and_notes(
         versions = (look["seen"].partition(".")[0], look["seen"].partition(".")[2])
         numbers = (int(versions[0]), int(versions[1]))
         merging.merge(session, ana.id, ben.id, versions=numbers, now=service.clock.now(), actor="staff")
-        assert fields.of_contact(session, ana.id) == {"region": "north", "host": "yes"}
-        assert tags.of_contact(session, ana.id) == ["choir", "speaker"]
+        assert fields.find_values(session, ana.id) == {"region": "north", "host": "yes"}
+        assert tags.list_for_contact(session, ana.id) == ["choir", "speaker"]
     assert rows(service) == {"field_values": 2, "tags": 2, "notes": 1}

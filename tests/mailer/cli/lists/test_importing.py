@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 from lists import subscriptions
 from lists.audit import AuditEntry
 from lists.contacts import Contact
-from lists.imports import Arrival
-from lists.tables.staging import BATCH
+from lists.imports import ListImport
+from lists.tables.staging import BATCH_ROWS
 from mailer.outbox import stats
 from mailer.service import Service
 from mailer.tryout import postoffice
@@ -54,7 +54,7 @@ def test_people_who_are_asked_get_one_mail_and_cleo_none(
     service.deliver_until_empty()
     with service.database.read() as session:
         got = [message.to for message in postoffice.list_messages(session, limit=10)]
-        assert subscriptions.counts(session) == {
+        assert subscriptions.count_by_state(session) == {
             ("interest", "pending"): 2,
             ("interest", "confirmed"): 1,
             ("interest", "left"): 1,
@@ -188,7 +188,7 @@ def test_the_same_file_twice_changes_nothing(service: Service, mailer: Mailer, f
     assert told["counts"] == dict.fromkeys(told["counts"], 0) | {"already": 2}
     with service.database.read() as session:
         assert session.execute(select(Contact.email, Contact.version)).all() == before
-        assert session.scalar(select(func.count(Arrival.id))) == 1
+        assert session.scalar(select(func.count(ListImport.id))) == 1
 
 
 def test_an_interrupted_import_goes_on_or_is_taken_back(
@@ -204,7 +204,7 @@ def test_an_interrupted_import_goes_on_or_is_taken_back(
     with monkeypatch.context() as patch:
         patch.setattr(service.clock, "sleep", interrupted)
         assert mailer(*asked).refusal == "Stopped."
-    assert people(service) == BATCH
+    assert people(service) == BATCH_ROWS
     assert mailer("list", "--json").json[0]["confirmed"] == 0
     assert "mailer list undo" in mailer(*words(file)).refusal
     assert "Taken back" in mailer("list", "undo").out

@@ -76,8 +76,11 @@ def everything(database: Database, *people: Person) -> object:
         mail = select(OutboxRow.id, OutboxRow.state, OutboxRow.why).where(OutboxRow.contact_id.in_(ids))
         return (
             [(row.email, row.version) for row in session.scalars(select(Contact).where(Contact.id.in_(ids)))],
-            [[(each.list, each.state) for each in subscriptions.of_contact(session, one)] for one in ids],
-            [[(each.action, each.list) for each in consents.of_contact(session, one)] for one in ids],
+            [
+                [(each.list, each.state) for each in subscriptions.list_for_contact(session, one)]
+                for one in ids
+            ],
+            [[(each.action, each.list) for each in consents.list_for_contact(session, one)] for one in ids],
             sorted(tuple(row) for row in session.execute(mail)),
             session.scalars(select(Journey.id).where(Journey.contact_id.in_(ids))).all(),
         )
@@ -126,7 +129,7 @@ def test_what_waits_is_cancelled_and_what_has_left_is_named(
     assert delivered(service)[DORA] == 1 and "ivy@example.org" not in delivered(service)
     with service.database.read() as session:
         assert {row.state for row in session.scalars(select(OutboxRow))} == {"sent"}
-        (dora, undone) = consents.of_contact(session, number_of(service.database, DORA) or 0)
+        (dora, undone) = consents.list_for_contact(session, number_of(service.database, DORA) or 0)
         assert (dora.action, undone.action) == ("imported", "undone")
 
 
@@ -240,4 +243,4 @@ def test_who_leaves_by_a_mail_of_an_import_that_was_taken_back_never_comes_in_by
     assert (told["counts"]["left"], told["counts"]["added"]) == (1, 4)
     assert state(service.database, DORA) is None
     with service.database.read() as session:
-        assert [each.what for _, each in departures.unwritten(session, limit=9)] == ["left"]
+        assert [each.what for _, each in departures.list_pending(session, limit=9)] == ["left"]
