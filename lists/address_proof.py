@@ -35,7 +35,7 @@ def dispute_name(session: Session, contact_id: int, *, name: str) -> None:
 
 
 _HAS_CONSENT = exists().where(Consent.contact_id == Contact.id)
-_CLEAR_DISPUTED_NAME = (  # made once: each sign-up asks it, whoever is known, so that nobody can tell from its time
+_CLEAR_DISPUTED_NAME = (  # run for every sign-up, known or not, so that timing shows nothing
     update(Contact)
     .where(Contact.id == bindparam("contact"), Contact.name.not_in(("", bindparam("typed"))))
     .where(

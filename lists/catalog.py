@@ -133,7 +133,8 @@ def reword(
 ) -> MailingList:
     """Change what is given of a list's words, "" leaves one as it is; raises NotFound, BadInput.
 
-    What people agreed to stays as it was shown to them. A `confirmation_message` of {} goes back to the shared one.
+    What people agreed to stays as it was shown to them. A `confirmation_message` of {} goes back to the
+    shared one.
     """
     found = get(session, name)
     found.title = _clean_texts(_merge_texts(found.title, title), label="title", limit=TITLE_LENGTH)

@@ -137,10 +137,10 @@ class Database:
     def write(self, *, long: bool = False) -> Iterator[Session]:
         """Open one transaction that commits at the end of the block and rolls back on any error.
 
-        On SQLite it takes the write lock at once (BEGIN IMMEDIATE): a transaction that reads first and
-        writes later can otherwise fail in the middle. Raises StorageError when the database is locked
-        or full; then nothing of the block has happened. One that may rest for longer than IDLE_TRANSACTION_SECONDS
-        between two statements is `long`, else PostgreSQL ends it.
+        On SQLite it takes the write lock at once (BEGIN IMMEDIATE): a transaction that reads first and writes
+        later can otherwise fail in the middle. Raises StorageError when the database is locked or full; then
+        nothing of the block has happened. One that may rest for longer than IDLE_TRANSACTION_SECONDS between
+        two statements is `long`, else PostgreSQL ends it.
         """
         with self._hold_write_lock(), _open_session(self.engine) as session, session.begin():
             if long:

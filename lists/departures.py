@@ -63,7 +63,8 @@ def record_leave(
 ) -> None:
     """Note that this contact left a list, and with it every address that became part of it.
 
-    An older backup has those as contacts of their own. `except_digest` is the digest of an address that did not leave.
+    An older backup has those as contacts of their own. `except_digest` is the digest of an address that did
+    not leave.
     """
     columns = ("what", "list", "email_digest", "at")
     for digest, mine in (

@@ -1,6 +1,7 @@
 """Forget somebody: everything about them is erased, and a keyed hash keeps the address from coming back.
 
-`reapply_departures` does to an older database, after a restore, what a file of departures says happened since.
+`reapply_departures` does to an older database, after a restore, what a file of departures says happened
+since.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Merge redirect: a contact that became part of another one, remembered by its number and the hash of its address.
+"""Merge redirect: a contact that became part of another one, kept as its number and the hash of its address.
 
 Links in old mails hold the number that is gone; whoever presses one to leave must be able to leave. A file
 or a backup may hold the address that is gone; nobody is written to there again because of it.

@@ -93,7 +93,7 @@ def is_allowed(purpose: Purpose, *, now: datetime | ColumnElement[datetime]) -> 
 
 
 def refusal_reason(purpose: Purpose, *, now: datetime | ColumnElement[datetime]) -> ColumnElement[str | None]:
-    """Return the SQL expression, over `join_subscriptions(purpose)`, of why we may not write; NULL when we may."""
+    """Return the SQL expression, over `join_subscriptions(purpose)`, of why not; NULL when we may write."""
     return case(
         *((forbids, literal(reason, String)) for reason, forbids in _refusal_conditions(purpose, now)),
         else_=null(),
@@ -113,7 +113,7 @@ def find_recipients(
 
 @cache
 def _recipient_query(purpose: Purpose) -> Select[*tuple[Any, ...]]:
-    """Return the query of `find_recipients`, made once for each purpose: making it takes longer than asking it."""
+    """Return the query of `find_recipients`; cached, because building it takes longer than running it."""
     reader = select(
         Contact.id,
         Contact.email,

@@ -93,7 +93,8 @@ class SubscriptionChange(Base):
 class Confirmation:
     """What confirming did: whose subscription to which list, and whether this call changed anything.
 
-    `is_reconfirmation`: they were on the list before, and are again as they were, for what they confirmed is an address.
+    `is_reconfirmation`: they were on the list before, and are again as they were, for what they confirmed is
+    an address.
     """
 
     contact_id: int
@@ -201,7 +202,8 @@ def _exclude_from_imports(session: Session, *, contact_id: int, list: str, now: 
 def require_reconfirmation(session: Session, *, contact_id: int, now: datetime) -> None:
     """Let what is confirmed wait for a new yes, because the address of this contact is another one.
 
-    Everything else of it stays, so `list_for_reconfirmation` lists it, and `confirm` brings it back as it was.
+    Everything else of it stays, so `list_for_reconfirmation` lists it, and `confirm` brings it back as it
+    was.
     """
     confirmed = update(Subscription).where(
         Subscription.contact_id == contact_id, Subscription.state == "confirmed"
@@ -291,7 +293,8 @@ def claim_unmailed(
 ) -> Sequence[int]:
     """Note that we write now to those who were subscribed after `since` and whom nobody has asked for a yes.
 
-    `candidates` selects contacts by number from what may be written to. Returns up to `limit` numbers of contacts.
+    `candidates` selects contacts by number from what may be written to. Returns up to `limit` numbers of
+    contacts.
     """
     unmailed = (
         candidates.where(Subscription.list == list, Subscription.state == PENDING)

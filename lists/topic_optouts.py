@@ -1,4 +1,4 @@
-"""Topic opt-out: a kind of mail that somebody on a list does not want. A row is a no; without one it is a yes."""
+"""Topic opt-out: a kind of mail that somebody on a list does not want. A row is a no; no row is a yes."""
 
 from collections.abc import Collection
 from datetime import datetime

@@ -39,7 +39,7 @@ from mailer.library.resources import MISSING_LINK
 from mailer.outbox import held_messages, outbox, stats
 from mailer.outbox.outbox import HELD, OutboxRow
 from mailer.people import retention
-from mailer.people.retention import Rule
+from mailer.people.retention import RetentionRule
 from mailer.policy import POLICY, RESOURCE_FIELDS
 from mailer.sources import broadcasts
 from mailer.sources.broadcasts import Broadcasts
@@ -351,13 +351,13 @@ class Jobs:
 
         return self._in_batches(expire, EXPIRE_BATCH)
 
-    def _apply_retention(self, rule: Rule) -> int:
+    def _apply_retention(self, rule: RetentionRule) -> int:
         """Let one rule of retention do its work, a batch at a time; nobody waits while it looks."""
         total = last = 0
         while True:
             now = self.clock.now()
             with self.database.read() as session:
-                ids = retention.due(session, rule, now=now, after=last, limit=BATCH)
+                ids = retention.list_due(session, rule, now=now, after=last, limit=BATCH)
             if not ids:
                 return total
             with self.database.write() as session:
@@ -380,7 +380,7 @@ class Jobs:
 
     def write_departures(self) -> int:
         """Write into the file of departures what it does not have yet; returns how many."""
-        return departures_file.write_down(
+        return departures_file.append_new(
             self.database, self.home, fingerprint=self.fingerprint, now=self.clock.now()
         )
 

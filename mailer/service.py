@@ -185,7 +185,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
     or are not those of the database.
     """
     database = Database(settings.database_url)
-    secret = key_check.keys_of(database, secret_folder(settings))
+    secret = key_check.load_keys(database, secret_folder(settings))
     return assemble(settings, database=database, keys=secret, clock=clock)
 
 
@@ -245,7 +245,7 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
             editions=texts,
             rescue=rescue,
             home=settings.home,
-            fingerprint=key_check.of(secret)["pepper"],
+            fingerprint=key_check.compute_fingerprints(secret)["pepper"],
         ),
         rescue=rescue,
         name=f"{socket.gethostname()[:20]}.{os.getpid()}.{secrets.token_hex(4)}",

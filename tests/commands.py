@@ -42,10 +42,10 @@ def mailer(service: Service | None) -> Mailer:
         )
         trouble = result.exception
         if isinstance(trouble, MailerError):
-            status = cli.TRY_AGAIN if isinstance(trouble, StorageError) else cli.CANNOT_BE_DONE
-            return Ran(out=result.stdout, refusal=cli.told(trouble), status=status)
+            status = cli.EXIT_TRY_AGAIN if isinstance(trouble, StorageError) else cli.EXIT_REFUSED
+            return Ran(out=result.stdout, refusal=cli.format_refusal(trouble), status=status)
         if isinstance(trouble, click.Abort):
-            return Ran(out=result.stdout, refusal="Stopped.", status=cli.STOPPED)
+            return Ran(out=result.stdout, refusal="Stopped.", status=cli.EXIT_STOPPED)
         if isinstance(trouble, click.ClickException):
             return Ran(out=result.stdout, refusal=trouble.format_message(), status=trouble.exit_code)
         if trouble is not None:

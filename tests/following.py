@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from mailer.service import Service
 from mailer.web import app
-from mailer.web.postoffice import Office
+from mailer.web.postoffice import PostOfficePages
 from tests import links
 from tests.links import Hands, Rows, Shelter
 
@@ -56,7 +56,7 @@ class Follower:
 
     def _door(self, link: str) -> str:
         path = urlsplit(link).path or "/"
-        doors = {each.path for each in app.doors(Office(lambda: None)) if each.method == "GET"}
+        doors = {each.path for each in app.list_routes(PostOfficePages(lambda: None)) if each.method == "GET"}
         fixed = path if path in doors else ""
         matching = fixed or next((each for each in sorted(doors) if "{" in each and _matches(each, path)), "")
         assert matching in EFFECTS or matching in PAGES, f"nobody knows what {link} must do"

@@ -160,7 +160,7 @@ class Mailroom:
         )
 
     def _move(self, session: Session, person: Person, language: str) -> None:
-        address_change.readdress(
+        address_change.change_address(
             session,
             person.id,
             addresses.parse(f"gus.new.{language}@example.org", pepper=PEPPER),

@@ -14,5 +14,5 @@ from mailer.settings.loading import Settings
 def built() -> Service:
     """Return a service to take parts from that know no database; its own is empty and never used."""
     with tempfile.TemporaryDirectory() as folder:
-        keys.kept_in(Path(folder) / "secrets")
+        keys.load(Path(folder) / "secrets")
         return composition.build(Settings(home=Path(folder), database_url=f"sqlite:///{folder}/unused.db"))

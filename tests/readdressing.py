@@ -8,7 +8,7 @@ from lists import addresses, contacts, subscriptions
 from lists.contacts import Contact
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import address_change
-from mailer.people.address_change import Preview
+from mailer.people.address_change import AddressChangePreview
 from mailer.service import Service
 from tests import relays
 from tests.people import PEPPER, Person
@@ -17,9 +17,11 @@ from tests.relays import World
 NEW = "ben@nuevo.example.org"
 
 
-def moved(service: Service, person: Person, new: str = NEW, *, version: int | None = None) -> Preview:
+def moved(
+    service: Service, person: Person, new: str = NEW, *, version: int | None = None
+) -> AddressChangePreview:
     with service.database.write() as session:
-        return address_change.readdress(
+        return address_change.change_address(
             session,
             person.id,
             addresses.parse(new, pepper=PEPPER),

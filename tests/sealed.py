@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 import pytest
 
 from lists.errors import MailerError
-from mailer.backup.encryption import Sealer
+from mailer.backup.encryption import Encryptor
 from mailer.processes import restoring
 
 PASSPHRASE = b"five plain words in a row"
@@ -39,7 +39,7 @@ def content(folder: Path) -> dict[str, Any]:
 def seal(target: Path, parts: Mapping[str, bytes] | list[tuple[tarfile.TarInfo, bytes]]) -> Path:
     """Write a backup of these parts, as somebody with the passphrase could."""
     with target.open("wb") as file:
-        sealer = Sealer(file, PASSPHRASE, hardness=FAST)
+        sealer = Encryptor(file, PASSPHRASE, hardness=FAST)
         with (
             gzip.GzipFile(mode="wb", fileobj=cast(BinaryIO, sealer), mtime=0) as pressed,
             tarfile.open(mode="w|", fileobj=pressed) as tar,
@@ -65,7 +65,7 @@ class Folder:
     home: Path
     backup: Path
     parts: Parts
-    restore: Callable[..., restoring.Restored]
+    restore: Callable[..., restoring.RestoreSummary]
 
     def refused(self, kind: type[MailerError], *, match: str, passphrase: bytes = PASSPHRASE) -> None:
         before = content(self.home)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from starlette.applications import Starlette
 
 from mailer.settings.loading import Settings
-from mailer.web.server import server
+from mailer.web.server import build_server
 
 
 def free_port() -> int:
@@ -21,7 +21,7 @@ def free_port() -> int:
 @contextmanager
 def serving(application: Starlette, settings: Settings) -> Iterator[str]:
     """The address of a real server in a thread of its own."""
-    pages, up = server(application, settings), threading.Event()
+    pages, up = build_server(application, settings), threading.Event()
     pages.ready = up.set
     thread = threading.Thread(target=lambda: asyncio.run(pages.serve()))
     thread.start()

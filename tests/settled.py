@@ -57,7 +57,7 @@ def _at_new_address(built: Service, name: str, *, now: datetime) -> Subscription
             session, name=name, email=f"{name}@old.example.org", language="en", zip="10027",
             list="organizers", now=now,
         )  # fmt: skip
-        address_change.readdress(
+        address_change.change_address(
             session, person.id, new, version=1, source=built.confirmations, now=now, actor="test"
         )
         contact = contacts.find(session, new)

@@ -160,10 +160,10 @@ FALLBACK_EMAIL_HEADINGS = _map_headings("email", "subscriber|username|user name|
 class ColumnMapping:
     """What each column is, by its place; "" for what is not read. `tool` is who made the file, or "".
 
-    `custom_fields` are the fields that staff defined (name → title); `waived_indexes` the places of columns of which staff said
-    that they do not tell who wants mail, and `mapped_indexes` of those of which they said what they are; `silent_indexes` are
-    columns of which the tool is known to tell nothing about mail; `lacks_telling_name`: only the name of such a file
-    says whom it holds, and this one's does not.
+    `custom_fields` are the fields that staff defined (name → title); `waived_indexes` the places of columns
+    of which staff said that they do not tell who wants mail, and `mapped_indexes` of those of which they said
+    what they are; `silent_indexes` are columns of which the tool is known to tell nothing about mail;
+    `lacks_telling_name`: only the name of such a file says whom it holds, and this one's does not.
     """
 
     tool: str
@@ -213,10 +213,10 @@ def guess(
 ) -> ColumnMapping:
     """Return what each column is, from its name, or as `corrections` (column → field, "" for not read).
 
-    `ignored_columns` are columns that do not say who wants mail, whatever they look like. `custom_fields` are the fields that
-    staff defined, name → title; in another tool's file a column is one only when that is said. Raises
-    BadInput when the address has no column, when two columns would be the same, and for `corrections` or
-    `ignored_columns` that names no column or no field.
+    `ignored_columns` are columns that do not say who wants mail, whatever they look like. `custom_fields` are
+    the fields that staff defined, name → title; in another tool's file a column is one only when that is
+    said. Raises BadInput when the address has no column, when two columns would be the same, and for
+    `corrections` or `ignored_columns` that names no column or no field.
     """
     keys = [headings.make_key(name) for name in columns]
     tool = tools.detect(frozenset(keys))
@@ -349,9 +349,10 @@ def _check(columns: Sequence[str], fields: Sequence[str]) -> None:
     for name in dict.fromkeys(found for found in fields if found):
         places = [place for place, found in enumerate(fields) if found == name]
         if len(places) > 1 and name not in REPEATABLE_FIELDS:
+            quoted = _quote_names([columns[place] for place in places])
             raise BadInput(
-                f"{_quote_names([columns[place] for place in places])} would each be {FIELDS.get(name, name)}. Keep"
-                f' one of them: --map "{format_reference(columns, places[-1])}=" leaves one out.'
+                f"{quoted} would each be {FIELDS.get(name, name)}."
+                f' Keep one of them: --map "{format_reference(columns, places[-1])}=" leaves one out.'
             )
     if "email" not in fields:
         raise BadInput(

@@ -82,7 +82,7 @@ CONTRACTION = re.compile(r"n t\b")  # “don’t”, once its sign is gone
 
 
 def parse_answer(text: str, *, yes_means: Collection[str] = frozenset()) -> CellAnswer:
-    """Return what a cell says; `yes_means` are texts, as `headings.normalize` makes them, that count as yes."""
+    """Return what a cell says; `yes_means` are texts, normalized by `headings`, that count as yes."""
     return "yes" if yes_means and headings.normalize(text) in yes_means else _parse_answer(text)
 
 

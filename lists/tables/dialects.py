@@ -43,8 +43,8 @@ class CsvDialect:
 def detect(file: BinaryIO, encoding: TextEncoding, *, separator_name: str = "") -> CsvDialect:
     """Return the dialect of a file; `separator_name` is one of SEPARATORS, or "" to be told by the file.
 
-    A file of one column has no separator and counts as comma-separated. Raises BadInput for a `separator_name` that is
-    none, and for a file without anything in it.
+    A file of one column has no separator and counts as comma-separated. Raises BadInput for a
+    `separator_name` that is none, and for a file without anything in it.
     """
     if separator_name and separator_name not in SEPARATORS:
         raise BadInput(

@@ -61,8 +61,8 @@ class TextEncoding:
 def detect(file: BinaryIO, *, encoding_name: str = "") -> TextEncoding:
     """Return the encoding of a file opened for reading bytes; it stands at its beginning afterwards.
 
-    `encoding_name` is one of CODECS, or "" to be told by the file. Raises BadInput, with the line, for bytes that are
-    no text in it, and for files that are no text at all.
+    `encoding_name` is one of CODECS, or "" to be told by the file. Raises BadInput, with the line, for bytes
+    that are no text in it, and for files that are no text at all.
     """
     file.seek(0)
     start = file.read(CHUNK_BYTES)
@@ -172,7 +172,7 @@ def _score_codec(octet_counts: Mapping[bytes, int], codec: str) -> float:
 
 
 def _score_letter(letter: str, *, word_neighbors: int) -> int:
-    """Return how likely a letter is; `word_neighbors` is how many of its neighbors belong to a word, 0 to 2."""
+    """Return how likely a letter is; `word_neighbors` of its neighbors, 0 to 2, belong to a word."""
     if letter in LETTERS:
         return LIKELY if word_neighbors else UNLIKELY
     if letter in QUOTES:

@@ -22,8 +22,8 @@ ExportQuery = Select[*tuple[Any, ...]]
 class Export:
     """One kind of export: its columns, and what selects its rows; a list narrows it to that list.
 
-    `is_per_person`: the first thing selected is the contact's number, which is not told, and each row ends with
-    what staff's own fields and tags hold of the contact.
+    `is_per_person`: the first thing selected is the contact's number, which is not told, and each row ends
+    with what staff's own fields and tags hold of the contact.
     """
 
     columns: Sequence[str]

@@ -1,9 +1,9 @@
 """Transfers: people brought in from a file, all of them or none, with a report by row.
 
-`stage_rows` looks at the table alone, `plan` asks the database what would become of each row, `import_batch` writes one
-batch of those who are new, and `finish` lets all of them count at once (lists/imports.py). Nobody is brought
-back: who left a list, was forgotten or is suppressed stays so, and what is known about somebody who is here
-already stays as it is. Database work is done in batches, never a query per row.
+`stage_rows` looks at the table alone, `plan` asks the database what would become of each row, `import_batch`
+writes one batch of those who are new, and `finish` lets all of them count at once (lists/imports.py). Nobody
+is brought back: who left a list, was forgotten or is suppressed stays so, and what is known about somebody
+who is here already stays as it is. Database work is done in batches, never a query per row.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -77,8 +77,9 @@ def stage_rows(
 ) -> None:
     """Put the rows of a table whose columns are known onto the stage.
 
-    `custom_fields` are the fields that staff defined, `yes_means` the texts that count as a yes. Raises BadInput for a
-    file that cannot be read as a whole, and for one of which nobody knows whether its people want mail.
+    `custom_fields` are the fields that staff defined, `yes_means` the texts that count as a yes. Raises
+    BadInput for a file that cannot be read as a whole, and for one of which nobody knows whether its people
+    want mail.
     """
     found = rows.read_rows(
         table.records,

@@ -225,7 +225,7 @@ def matches_text(text: str) -> bool:
 
 @lru_cache(maxsize=headings.CACHE_SIZE)
 def matches_cell(text: str, *, group: bool) -> bool:
-    """Tell whether a cell says it; `group`: its heading is one of GROUP_HEADING, where single words say it too."""
+    """Tell whether a cell says it; under a heading of a `group` single words say it, too."""
     if matches_text(text):
         return True
     words = REFUSING_STATES if group else MAIL_STATES

@@ -87,9 +87,9 @@ def read_rows(
 ) -> Iterator[tuple[ImportRow | RowResult, Sequence[str]]]:
     """Yield what each record is, with its cells, passing over those without anything in them.
 
-    `custom_fields` are the fields that staff defined; `find_line` knows where the key of an address stood in an earlier
-    row, or None; `yes_means` are texts of cells that count as a yes (see `lists.tables.consent_cells`).
-    Raises BadInput for more rows than MAX_ROWS.
+    `custom_fields` are the fields that staff defined; `find_line` knows where the key of an address stood in
+    an earlier row, or None; `yes_means` are texts of cells that count as a yes (see
+    `lists.tables.consent_cells`). Raises BadInput for more rows than MAX_ROWS.
     """
     for number, (line, cells) in enumerate(records, 1):
         if number > MAX_ROWS:
@@ -186,7 +186,7 @@ def _parse_row(
 def _check_mail_status(
     mapping: ColumnMapping, cell: Callable[[int | None], str], yes_means: Collection[str]
 ) -> None:
-    """Raise RowExcluded for somebody whom a column keeps out, and BadInput where it does not say whether it does.
+    """Raise RowExcluded where a column keeps somebody out, and BadInput where it is unclear whether it does.
 
     All columns are asked before a doubt is told: who left is passed over, whatever else is unclear of them.
     """
@@ -222,8 +222,8 @@ def _find_refusal(field: str, text: str, yes_means: Collection[str], column: str
         if said == "unknown":
             declare = f', or if it means yes: --yes-means "{make_printable(text)}".'
             raise BadInput(
-                f"“{make_printable(text)}” in “{make_printable(column)}” is neither a yes nor a no. Write yes or no"
-                + ("." if consent_cells.has_doubt_word(text) else declare)
+                f"“{make_printable(text)}” in “{make_printable(column)}” is neither a yes nor a no."
+                " Write yes or no" + ("." if consent_cells.has_doubt_word(text) else declare)
             )
         return "" if said == "yes" else YES_REQUIRED[field]
     return _check_refusal_cell(field, text, column)
@@ -242,8 +242,8 @@ def _check_refusal_cell(field: str, text: str, column: str) -> str:
     if optout_columns.matches_text(text):
         return YES_REFUSES[field]
     raise BadInput(
-        f"“{make_printable(text)}” in “{make_printable(column)}” does not say whether they want mail. Write yes if they want"
-        " none, and no if they do."
+        f"“{make_printable(text)}” in “{make_printable(column)}” does not say whether they want mail."
+        " Write yes if they want none, and no if they do."
     )
 
 
@@ -260,7 +260,8 @@ def _collect_evidence(mapping: ColumnMapping, cell: Callable[[int | None], str])
         )
         if contrary or optout_columns.matches_text(text):
             raise BadInput(
-                f"“{make_printable(text)}” stands in “{make_printable(column)}”, and that is no time of a consent."
+                f"“{make_printable(text)}” stands in “{make_printable(column)}”,"
+                " and that is no time of a consent."
             )
     return "; ".join(f"{column} {make_printable(text)}" for column, text in found if text)
 
@@ -271,7 +272,8 @@ def _parse_name(text: Callable[[str], str]) -> str:
     name = text("name") or full
     if optout_columns.matches_text(name):
         raise BadInput(
-            f"The name “{make_printable(name)}” says that they want no mail. Take the row out, or mend the name."
+            f"The name “{make_printable(name)}” says that they want no mail."
+            " Take the row out, or mend the name."
         )
     return contacts.clean(name, label="name", limit=NAME_LENGTH)
 
@@ -294,8 +296,9 @@ def _check_state_cell(text: str, column: str) -> str:
     why = statuses.classify(text)
     if why is None:
         raise BadInput(
-            f"“{make_printable(text)}” in “{make_printable(column)}” is not known as a state. Write subscribed or unsubscribed"
-            " in its place. Do not leave the column out: it is what says who wants no mail."
+            f"“{make_printable(text)}” in “{make_printable(column)}” is not known as a state."
+            " Write subscribed or unsubscribed in its place."
+            " Do not leave the column out: it is what says who wants no mail."
         )
     return "" if why == WANTS_MAIL else why
 

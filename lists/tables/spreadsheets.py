@@ -28,9 +28,9 @@ def unescape_formula(cell: str) -> str:
 def open_writer(path: Path, columns: Sequence[str], *, byte_order_mark: bool) -> Iterator[WriteRow]:
     """Write a new CSV file (RFC 4180, UTF-8) that only this account may read; what it gives writes a row.
 
-    `byte_order_mark` puts a byte order mark first, without which some spreadsheets spoil accents. The file appears under
-    its name when the block ends well, and not at all when it does not. Raises Conflict for a file that is
-    there already, and BadInput for one that cannot be written.
+    `byte_order_mark` puts a byte order mark first, without which some spreadsheets spoil accents. The file
+    appears under its name when the block ends well, and not at all when it does not. Raises Conflict for a
+    file that is there already, and BadInput for one that cannot be written.
     """
     if path.exists():
         raise Conflict(f"The file {path} is there already. Choose another name, or move it away first.")

@@ -22,9 +22,10 @@ class ExportTool:
     """Another tool's export: what gives it away, what its columns are, how its files are called.
 
     `signs`: columns that only this tool writes, of which `min_signs` are there (all for 0). `fields`: what a
-    column is, "" for one that says nothing about mail. `file_name_words`: words in the file's name that say whom it
-    holds, and why they are passed over ("" for those who want mail). `needs_telling_name`: without such a word nobody
-    can tell whom it holds. `first_is_email`: the first column is the address, whatever it is called.
+    column is, "" for one that says nothing about mail. `file_name_words`: words in the file's name that say
+    whom it holds, and why they are passed over ("" for those who want mail). `needs_telling_name`: without
+    such a word nobody can tell whom it holds. `first_is_email`: the first column is the address, whatever it
+    is called.
     """
 
     name: str
@@ -37,7 +38,7 @@ class ExportTool:
     first_is_email: bool = False
 
     def matches(self, columns: frozenset[str]) -> bool:
-        """Tell whether a file with these columns, as `headings.make_key` makes them, is an export of this tool."""
+        """Tell whether a file with these columns (keys of `headings`) is an export of this tool."""
         there = sum(sign.replace(" ", "") in columns for sign in self.signs)
         return there >= (self.min_signs or len(self.signs))
 

@@ -33,8 +33,9 @@ NO_SYNC = {"synchronize_session": False}
 class UndoCounts:
     """How many people an import brought onto its list, and what taking it back does to them.
 
-    `removed`: taken off the list; `asked_again`: of these, who signed up meanwhile and are asked for a yes instead;
-    `left`: left meanwhile and stay so; `proven`: confirmed or changed something themselves, and stay.
+    `removed`: taken off the list; `asked_again`: of these, who signed up meanwhile and are asked for a yes
+    instead; `left`: left meanwhile and stay so; `proven`: confirmed or changed something themselves, and
+    stay.
     """
 
     people: int
@@ -110,8 +111,8 @@ def undo_batch(
 ) -> int:
     """Take these people off the list that an import brought them onto; returns how many contacts are gone.
 
-    `is_mailed` says of a contact that mail for this list has left for it, and `is_referenced` that something else than
-    what lists/ knows still points at it.
+    `is_mailed` says of a contact that mail for this list has left for it, and `is_referenced` that something
+    else than what lists/ knows still points at it.
     """
     mine = and_(Subscription.contact_id.in_(contacts), Subscription.arrival_id == list_import.id)
     again = {"state": "pending", "asked_at": now, "mailed_at": None, "confirmed_at": None, "arrival_id": None}

@@ -88,7 +88,7 @@ class UnreadColumns:
                 column.inspect(text)
 
     def describe(self, make_printable: Callable[[str], str]) -> str:
-        """Return what stops the file and what to type, "" when nothing does; `make_printable` cuts a cell short."""
+        """Return what stops the file and what to type, or ""; `make_printable` cuts a cell short."""
         found = [(column, column.find_stopping_cells()) for column in self._suspects]
         stopping = [(column, values) for column, values in found if values]
         told = [

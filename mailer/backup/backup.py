@@ -32,7 +32,7 @@ from lists.db import Database, UtcDateTime
 from lists.errors import BadInput, Conflict, StorageError
 from lists.search import SearchWord
 from mailer.backup import departures_file
-from mailer.backup.encryption import Sealer, Unsealer
+from mailer.backup.encryption import Decryptor, Encryptor
 from mailer.coordination.heartbeat import Heartbeat
 from mailer.coordination.job_runs import JobRun
 from mailer.coordination.leases import Lease
@@ -43,22 +43,22 @@ from mailer.smtp.capabilities import RelayCapabilities
 from mailer.tables import TABLES
 
 FORMAT = 1
-ROWS = 1_000  # in one part
-LEAST_PASSPHRASE = 12  # characters
-PIECE = 1 << 20  # octets
-COMPRESSION = 1  # the fastest: rows of one table are so alike that more gains little
-LEFT_OUT = {table.__tablename__ for table in (Lease, Heartbeat, JobRun)}  # processes are not restored
-LEFT_OUT |= {SearchWord.__tablename__}  # made again of what is restored
-LEFT_OUT |= {RelayCapabilities.__tablename__}  # heard anew
+ROWS_PER_PART = 1_000  # in one part
+MIN_PASSPHRASE = 12  # characters
+CHUNK_OCTETS = 1 << 20  # octets
+COMPRESSION_LEVEL = 1  # the fastest: rows of one table are so alike that more gains little
+EXCLUDED_TABLES = {table.__tablename__ for table in (Lease, Heartbeat, JobRun)}  # processes are not restored
+EXCLUDED_TABLES |= {SearchWord.__tablename__}  # made again of what is restored
+EXCLUDED_TABLES |= {RelayCapabilities.__tablename__}  # heard anew
 SECRETS, RESOURCES, SETTINGS = loading.SECRETS, file_store.FOLDER, loading.SETTINGS
-NEVER = {f"{SECRETS}/database_url"}  # the restored house has a database of its own
+EXCLUDED_FILES = {f"{SECRETS}/database_url"}  # the restored house has a database of its own
 UNFINISHED = file_store.UNFINISHED
 
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class BackupSummary:
     """What went into a backup: rows in all, files, and octets of the sealed file."""
 
     rows: int
@@ -66,29 +66,29 @@ class Made:
     octets: int
 
 
-def tables() -> Sequence[Table]:
+def list_tables() -> Sequence[Table]:
     """Return the tables of a backup, each after those it points to."""
-    return [table for table in TABLES if table.name not in LEFT_OUT]
+    return [table for table in TABLES if table.name not in EXCLUDED_TABLES]
 
 
-def rows(database: Database) -> int:
+def count_rows(database: Database) -> int:
     """Count the rows there are to back up, for the progress of it."""
     with database.read() as session:
-        return sum(session.scalar(select(func.count()).select_from(table)) or 0 for table in tables())
+        return sum(session.scalar(select(func.count()).select_from(table)) or 0 for table in list_tables())
 
 
 def check_passphrase(passphrase: str) -> bytes:
     """Return the passphrase as octets; raises BadInput for one that is too short to protect anybody."""
-    if len(passphrase) < LEAST_PASSPHRASE:
+    if len(passphrase) < MIN_PASSPHRASE:
         raise BadInput(
-            f"The passphrase is too short. Use {LEAST_PASSPHRASE} characters or more, better five words."
+            f"The passphrase is too short. Use {MIN_PASSPHRASE} characters or more, better five words."
         )
     return passphrase.encode()
 
 
 def make(
     target: Path, passphrase: bytes, *, database: Database, home: Path, now: datetime, progress: Progress
-) -> Made:
+) -> BackupSummary:
     """Write a backup of everything into a new file that is whole or not there; nobody has to wait meanwhile.
 
     Raises Conflict when `target` is there already, StorageError when it cannot be written.
@@ -96,76 +96,76 @@ def make(
     if target.exists():
         raise Conflict(f"{target} is there already; a backup never overwrites anything. Choose another name.")
     try:
-        with _new_file(target) as file:
-            sealer = Sealer(file, passphrase)
+        with _create_file(target) as file:
+            sealer = Encryptor(file, passphrase)
             with (
                 gzip.GzipFile(
-                    mode="wb", fileobj=cast(BinaryIO, sealer), compresslevel=COMPRESSION, mtime=0
+                    mode="wb", fileobj=cast(BinaryIO, sealer), compresslevel=COMPRESSION_LEVEL, mtime=0
                 ) as pressed,
                 tarfile.open(mode="w|", fileobj=pressed) as tar,
             ):
-                made = _fill(tar, database=database, home=home, now=now, progress=progress)
+                made = _write_parts(tar, database=database, home=home, now=now, progress=progress)
             sealer.close()
-        return Made(**made, octets=target.stat().st_size)
+        return BackupSummary(**made, octets=target.stat().st_size)
     except OSError as trouble:
         raise StorageError(f"{target} cannot be written: {trouble.strerror}.") from trouble
 
 
 @contextmanager
-def reading(file: BinaryIO, passphrase: bytes) -> Iterator[tarfile.TarFile]:
-    """Open a backup to be read to its end, and see that it ends well; raises BadInput as `Unsealer` does."""
-    unsealer = Unsealer(file, passphrase)
+def open_archive(file: BinaryIO, passphrase: bytes) -> Iterator[tarfile.TarFile]:
+    """Open a backup to be read to its end, and see that it ends well; raises BadInput as `Decryptor` does."""
+    unsealer = Decryptor(file, passphrase)
     with gzip.GzipFile(mode="rb", fileobj=cast(BinaryIO, unsealer)) as pressed:
         with tarfile.open(mode="r|", fileobj=pressed) as tar:
             yield tar
-        while pressed.read(PIECE):
+        while pressed.read(CHUNK_OCTETS):
             pass
 
 
-def _fill(
+def _write_parts(
     tar: tarfile.TarFile, *, database: Database, home: Path, now: datetime, progress: Progress
 ) -> dict[str, int]:
     with database.read(long=True) as session:
-        _add(tar, "manifest.json", _json(_manifest(session, now)))
-        files = sum(_add_file(tar, home, path) for path in _files(home))
+        _add_member(tar, "manifest.json", _encode_json(_build_manifest(session, now)))
+        files = sum(_add_file(tar, home, path) for path in _list_files(home))
         counted: dict[str, int] = {}
-        for table in tables():
+        for table in list_tables():
             counted[table.name] = 0
-            for number, part in enumerate(_parts(session, table)):
-                _add(tar, f"tables/{table.name}/{number:06}", _json(part))
+            for number, part in enumerate(_read_table(session, table)):
+                _add_member(tar, f"tables/{table.name}/{number:06}", _encode_json(part))
                 counted[table.name] += len(part)
                 progress(sum(counted.values()))
-    _add(tar, "end.json", _json(counted))
+    _add_member(tar, "end.json", _encode_json(counted))
     return {"rows": sum(counted.values()), "files": files}
 
 
-def _manifest(session: Session, now: datetime) -> Mapping[str, object]:
-    there = set(inspect(session.connection()).get_table_names()) - LEFT_OUT - {"alembic_version"}
-    assert there == {table.name for table in tables()}, (
+def _build_manifest(session: Session, now: datetime) -> Mapping[str, object]:
+    there = set(inspect(session.connection()).get_table_names()) - EXCLUDED_TABLES - {"alembic_version"}
+    assert there == {table.name for table in list_tables()}, (
         "every table is backed up, or named as one that is not"
     )
     return {
         "format": FORMAT,
         "made_at": now.isoformat(),
         "revision": session.scalar(text("SELECT version_num FROM alembic_version")),
-        "columns": {table.name: [column.name for column in table.columns] for table in tables()},
+        "columns": {table.name: [column.name for column in table.columns] for table in list_tables()},
         "highest": {
             table.name: session.scalar(select(func.max(table.c.id))) or 0
-            for table in tables()
+            for table in list_tables()
             if "id" in table.c
         },
     }
 
 
-def _parts(session: Session, table: Table) -> Iterator[list[list[Any]]]:
+def _read_table(session: Session, table: Table) -> Iterator[list[list[Any]]]:
     """Read a table as it stands, without making datetimes of its moments, a thousand rows at a time."""
     columns = [
         type_coerce(column, BigInteger) if isinstance(column.type, UtcDateTime) else column
         for column in table.columns
     ]
     octets = [place for place, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
-    found = session.execute(select(*columns), execution_options={"yield_per": ROWS})
-    for part in found.partitions(ROWS):
+    found = session.execute(select(*columns), execution_options={"yield_per": ROWS_PER_PART})
+    for part in found.partitions(ROWS_PER_PART):
         listed = [list(row) for row in part]
         for row in listed:
             for place in octets:
@@ -174,7 +174,7 @@ def _parts(session: Session, table: Table) -> Iterator[list[list[Any]]]:
         yield listed
 
 
-def _files(home: Path) -> Iterator[Path]:
+def _list_files(home: Path) -> Iterator[Path]:
     """Find the files that belong to the house, each by its place in the data folder."""
     for name in (SETTINGS, departures_file.FILE):
         if (home / name).is_file():
@@ -182,7 +182,7 @@ def _files(home: Path) -> Iterator[Path]:
     for folder in (SECRETS, journal.FOLDER, RESOURCES):
         for path in sorted((home / folder).rglob("*")):
             place = path.relative_to(home)
-            if path.is_symlink() or path.suffix == UNFINISHED or place.as_posix() in NEVER:
+            if path.is_symlink() or path.suffix == UNFINISHED or place.as_posix() in EXCLUDED_FILES:
                 continue
             if path.is_file():
                 yield place
@@ -198,35 +198,35 @@ def _add_file(tar: tarfile.TarFile, home: Path, place: Path) -> int:
         size = os.fstat(file.fileno()).st_size
         head = tarfile.TarInfo(f"files/{place.as_posix()}")
         head.size = size
-        tar.addfile(head, cast(Any, _Exactly(file, size)))
+        tar.addfile(head, cast(Any, _FixedSizeReader(file, size)))
     return 1
 
 
-class _Exactly:
+class _FixedSizeReader:
     """Reads a file as if it had the length that was promised: a journal may be cut while it is read."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._left = file, size
+        self._file, self._remaining = file, size
 
     def read(self, size: int) -> bytes:
-        wanted = min(size, self._left)
+        wanted = min(size, self._remaining)
         data = self._file.read(wanted).ljust(wanted, b"\0")
-        self._left -= wanted
+        self._remaining -= wanted
         return data
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     head = tarfile.TarInfo(name)
     head.size = len(data)
     tar.addfile(head, io.BytesIO(data))
 
 
-def _json(value: object) -> bytes:
+def _encode_json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 @contextmanager
-def _new_file(target: Path) -> Iterator[BinaryIO]:
+def _create_file(target: Path) -> Iterator[BinaryIO]:
     """Open a private file that gets its name when the block ends well, and is on the disk then."""
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -18,18 +18,18 @@ from lists.errors import BadInput
 
 MAGIC = b"mailer sealed 1\n"
 HEADER = struct.Struct(f"<{len(MAGIC)}sBBB16s")  # magic; scrypt's log2 N, r, p; salt
-HARDNESS = (17, 8, 1)  # 128 MiB and about half a second for each guess
-HARDEST = (20, 16, 4)  # of a file that somebody else may have written
+SCRYPT_COST = (17, 8, 1)  # 128 MiB and about half a second for each guess
+MAX_SCRYPT_COST = (20, 16, 4)  # of a file that somebody else may have written
 SALT_OCTETS, KEY_OCTETS, TAG_OCTETS = 16, 32, 16
-CHUNK = 256 * 1024
+CHUNK_OCTETS = 256 * 1024
 NONCE = struct.Struct("<QxxxB")  # the chunk's number, and 1 for the last
 
 
-class Sealer:
+class Encryptor:
     """Seals what is written to it into `file`; without `close` the file is not whole, and reads as such."""
 
     def __init__(
-        self, file: BinaryIO, passphrase: bytes, *, hardness: tuple[int, int, int] = HARDNESS
+        self, file: BinaryIO, passphrase: bytes, *, hardness: tuple[int, int, int] = SCRYPT_COST
     ) -> None:
         self._file = file
         self._header = HEADER.pack(MAGIC, *hardness, os.urandom(SALT_OCTETS))
@@ -41,23 +41,23 @@ class Sealer:
     def write(self, data: bytes) -> int:
         """Take more of the stream; a chunk is kept back, because only `close` knows which is the last."""
         self._waiting += data
-        while len(self._waiting) > CHUNK:
-            self._seal(bytes(self._waiting[:CHUNK]), last=False)
-            del self._waiting[:CHUNK]
+        while len(self._waiting) > CHUNK_OCTETS:
+            self._encrypt_chunk(bytes(self._waiting[:CHUNK_OCTETS]), last=False)
+            del self._waiting[:CHUNK_OCTETS]
         return len(data)
 
     def close(self) -> None:
         """Seal the last chunk."""
-        self._seal(bytes(self._waiting), last=True)
+        self._encrypt_chunk(bytes(self._waiting), last=True)
         self._waiting.clear()
 
-    def _seal(self, chunk: bytes, *, last: bool) -> None:
+    def _encrypt_chunk(self, chunk: bytes, *, last: bool) -> None:
         self._file.write(self._cipher.encrypt(NONCE.pack(self._number, last), chunk, self._header))
         self._number += 1
 
 
-class Unsealer:
-    """Reads what a Sealer sealed; nothing is given out that was not proved to be unchanged."""
+class Decryptor:
+    """Reads what an Encryptor encrypted; nothing is given out that was not proved to be unchanged."""
 
     def __init__(self, file: BinaryIO, passphrase: bytes) -> None:
         """Read the header; raises BadInput for another kind of file."""
@@ -66,10 +66,10 @@ class Unsealer:
         if len(self._header) < HEADER.size or not self._header.startswith(MAGIC):
             raise BadInput("This is not a backup made by this program.")
         _, *hardness, _ = HEADER.unpack(self._header)
-        if any(asked > most or asked < 1 for asked, most in zip(hardness, HARDEST, strict=True)):
+        if any(asked > most or asked < 1 for asked, most in zip(hardness, MAX_SCRYPT_COST, strict=True)):
             raise BadInput("This is not a backup made by this program: its header is damaged.")
         self._cipher = _cipher(self._header, passphrase)
-        self._next = file.read(CHUNK + TAG_OCTETS)
+        self._next = file.read(CHUNK_OCTETS + TAG_OCTETS)
         self._ready = bytearray()
         self._number = 0
         self._ended = False
@@ -80,13 +80,13 @@ class Unsealer:
         Raises BadInput for the wrong passphrase, and for a file that is damaged or cut short.
         """
         while len(self._ready) < size and not self._ended:
-            self._open_next()
+            self._decrypt_chunk()
         taken = bytes(self._ready[:size])
         del self._ready[:size]
         return taken
 
-    def _open_next(self) -> None:
-        sealed, self._next = self._next, self._file.read(CHUNK + TAG_OCTETS)
+    def _decrypt_chunk(self) -> None:
+        sealed, self._next = self._next, self._file.read(CHUNK_OCTETS + TAG_OCTETS)
         last = not self._next
         try:
             self._ready += self._cipher.decrypt(NONCE.pack(self._number, last), sealed, self._header)

@@ -22,15 +22,15 @@ from typing import IO, Any
 
 from lists.errors import Conflict, StorageError
 from mailer import file_lock
-from mailer.settings.data_folder import MARKER
+from mailer.settings.data_folder import RESTORE_MARKER
 
 UNFINISHED = ".unfinished"  # backups leave such files out
-BESIDE_SQLITE = ("", "-wal", "-shm", "-journal")
-MOST_MARKER = 1 << 28  # octets
+SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+MAX_MARKER_OCTETS = 1 << 28  # octets
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RestoreRun:
     """One run of a restore: its name, the places of its files and the folders it makes, below `home`.
 
     `database` is where its rows go, "" before that is known; `whole` says that all is in place.
@@ -43,14 +43,14 @@ class Run:
     database: str = ""
     whole: bool = False
 
-    def aside(self, target: Path) -> Path:
+    def hidden_path(self, target: Path) -> Path:
         """Return the hidden name beside a place; of a long name, only the beginning."""
         return target.with_name(f".{target.name[:150]}.{self.name}{UNFINISHED}")
 
     def place(self, place: str, data: IO[bytes]) -> None:
         """Write one file, for this account alone, and link it to its place; Conflict when that is taken."""
         target = self.home / place
-        aside = self.aside(target)
+        aside = self.hidden_path(target)
         handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
             shutil.copyfileobj(data, file)
@@ -61,90 +61,90 @@ class Run:
     def link(self, target: Path) -> None:
         """Give what was written aside its place; raises Conflict when that is taken."""
         try:
-            target.hardlink_to(self.aside(target))
+            target.hardlink_to(self.hidden_path(target))
         except FileExistsError:
             raise Conflict(f"{target} has come to be meanwhile. Take it away and try again.") from None
-        sync(target.parent)
+        sync_folder(target.parent)
 
     def is_placed(self, target: Path) -> bool:
         """Tell whether what is in this place is what this run put there."""
         try:
-            return os.path.samestat(self.aside(target).lstat(), target.lstat())
+            return os.path.samestat(self.hidden_path(target).lstat(), target.lstat())
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def note_database(self, database: str) -> "Run":
+    def note_database(self, database: str) -> "RestoreRun":
         """Write down where the rows go, before any goes there."""
-        _append(self.home / MARKER, {"database": database})
+        _append(self.home / RESTORE_MARKER, {"database": database})
         return replace(self, database=database)
 
     def undo(self, database: Path | None) -> None:
         """Take away what this run placed, `database` with it, and the marker; safe to be killed in."""
         if database is not None:
-            self._take_away(database)
-            for end in BESIDE_SQLITE[1:]:
-                _unlink(Path(f"{self.aside(database)}{end}"))
+            self._remove(database)
+            for end in SQLITE_SUFFIXES[1:]:
+                _unlink(Path(f"{self.hidden_path(database)}{end}"))
         for place in self.places:
-            self._take_away(self.home / place)
+            self._remove(self.home / place)
         for folder in reversed(self.folders):
             with suppress(OSError):  # not empty: somebody else put something there
                 (self.home / folder).rmdir()
-        self._end()
+        self._remove_marker()
 
     def finish(self, database: Path | None) -> None:
         """Let everything stay where it is: take away the hidden names, then the marker."""
-        _append(self.home / MARKER, {"whole": True})
+        _append(self.home / RESTORE_MARKER, {"whole": True})
         for target in [*(self.home / place for place in self.places), *([database] if database else [])]:
-            _unlink(self.aside(target))
-        self._end()
+            _unlink(self.hidden_path(target))
+        self._remove_marker()
 
-    def _take_away(self, target: Path) -> None:
+    def _remove(self, target: Path) -> None:
         if self.is_placed(target):
             target.unlink()
-        _unlink(self.aside(target))
+        _unlink(self.hidden_path(target))
 
-    def _end(self) -> None:
-        _unlink(self.home / MARKER)
-        sync(self.home)
+    def _remove_marker(self) -> None:
+        _unlink(self.home / RESTORE_MARKER)
+        sync_folder(self.home)
 
 
-def begin(home: Path, places: Iterable[str]) -> Run:
+def begin(home: Path, places: Iterable[str]) -> RestoreRun:
     """Write the marker of a new run, and make the folders that its places need."""
     listed = list(places)
     needed = {str(folder): None for place in listed for folder in reversed(Path(place).parents)}
     folders = [folder for folder in needed if not (home / folder).exists()]
-    run = Run(home=home, name=secrets.token_hex(8), places=listed, folders=folders)
-    _append(home / MARKER, {"name": run.name, "places": listed, "folders": folders})
-    sync(home)
+    run = RestoreRun(home=home, name=secrets.token_hex(8), places=listed, folders=folders)
+    _append(home / RESTORE_MARKER, {"name": run.name, "places": listed, "folders": folders})
+    sync_folder(home)
     for folder in folders:
         (home / folder).mkdir(mode=0o700, exist_ok=True)
     return run
 
 
-def interrupted(home: Path) -> Run | None:
+def find_interrupted(home: Path) -> RestoreRun | None:
     """Return the run that was interrupted in this folder; one that had placed nothing has no places.
 
     Raises Conflict for a marker that no restore wrote.
     """
     try:
-        handle = os.open(home / MARKER, os.O_RDONLY | os.O_NOFOLLOW)
+        handle = os.open(home / RESTORE_MARKER, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     with os.fdopen(handle, "rb") as file:
-        lines = file.read(MOST_MARKER).split(b"\n")[:-1]  # what follows the last one was cut short
+        lines = file.read(MAX_MARKER_OCTETS).split(b"\n")[:-1]  # what follows the last one was cut short
     values: dict[str, Any] = {"name": "", "places": [], "folders": []}
     try:
         for line in lines:
             values |= json.loads(line).items()
-        return Run(home=home, **values)
+        return RestoreRun(home=home, **values)
     except (ValueError, TypeError, AttributeError):
         raise Conflict(
-            f"{home / MARKER} was written by no restore. See what it is, and take it away."
+            f"{home / RESTORE_MARKER} was written by no restore. See what it is, and take it away."
         ) from None
 
 
 @contextmanager
-def alone(home: Path) -> Iterator[None]:
+def lock_folder(home: Path) -> Iterator[None]:
     """Make the folder where it is missing, and hold it: one restore at a time.
 
     A folder that was made is taken away again when the block fails and it is empty.
@@ -165,7 +165,7 @@ def alone(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def told(home: Path) -> Iterator[None]:
+def translate_errors(home: Path) -> Iterator[None]:
     """Say what the disk refuses in a sentence."""
     try:
         yield
@@ -175,7 +175,7 @@ def told(home: Path) -> Iterator[None]:
         ) from trouble
 
 
-def sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring the names in a folder onto the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

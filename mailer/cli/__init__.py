@@ -15,10 +15,10 @@ import click
 
 from lists.errors import BadSettings, MailerError, StorageError
 
-CANNOT_BE_DONE = 2
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
-STOPPED = 130
-PRIVATE = 0o077
+EXIT_REFUSED = 2
+EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+EXIT_STOPPED = 130
+PRIVATE_UMASK = 0o077
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("serve", "Run everything: pages, schedule and delivery. Stop with Ctrl-C."),
@@ -77,22 +77,22 @@ def root() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit status; what it writes is for this account alone."""
-    os.umask(PRIVATE)
+    os.umask(PRIVATE_UMASK)
     try:
         status = root.main(args=arguments, prog_name="mailer", standalone_mode=False)
     except MailerError as refusal:
-        click.echo(told(refusal), err=True)
-        sys.exit(TRY_AGAIN if isinstance(refusal, StorageError) else CANNOT_BE_DONE)
+        click.echo(format_refusal(refusal), err=True)
+        sys.exit(EXIT_TRY_AGAIN if isinstance(refusal, StorageError) else EXIT_REFUSED)
     except click.ClickException as misuse:
         misuse.show()
         sys.exit(misuse.exit_code)
     except click.Abort:
         click.echo("Stopped.", err=True)
-        sys.exit(STOPPED)
+        sys.exit(EXIT_STOPPED)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def told(refusal: MailerError) -> str:
+def format_refusal(refusal: MailerError) -> str:
     """Say a refusal as people read it on a terminal: a line for each thing to do."""
     if isinstance(refusal, BadSettings) and len(refusal.mistakes) > 1:
         return "\n".join(["The settings have these mistakes:", *(f"  - {text}" for text in refusal.mistakes)])

@@ -12,7 +12,7 @@ from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
 from mailer.cli import opening, output, progress
-from mailer.cli.lists.group import LANGUAGE
+from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.outbox import outbox, stats
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
@@ -24,10 +24,10 @@ from mailer.templates.templates import Edition, Template
 
 KIND = "broadcast"
 SAMPLE_NAME = "Alex"
-SEGMENT = "Only to those who were sent a mail of this list whose link to leave did not work: dead-links."
-PART_OF = {"": "", broadcasts.DEAD_LINKS: " who were sent a mail whose link to leave did not work"}
+SEGMENT_HELP = "Only to those who were sent a mail of this list whose link to leave did not work: dead-links."
+SEGMENT_PHRASES = {"": "", broadcasts.DEAD_LINKS: " who were sent a mail whose link to leave did not work"}
 COLUMNS = {"id": "Number", "subject": "Subject", "audience": "To", "created_at": "Created", "state": "State"}
-STATES = {**COLUMNS, "segment": "Only to", "filled_at": "All in the outbox", "recalled_at": "Recalled"}
+STATUS_LABELS = {**COLUMNS, "segment": "Only to", "filled_at": "All in the outbox", "recalled_at": "Recalled"}
 WAITING = ("queued", "sending")
 STOPPABLE = (*WAITING, "held", "unknown")  # unknown ones are not sent once more
 
@@ -44,7 +44,7 @@ def command() -> None:
 @command.command()
 @click.option("--file", required=True, type=click.Path(path_type=Path), help="The text, as a Markdown file.")
 @click.option("--audience", required=True, help="The list it goes to.")
-@click.option("--segment", type=click.Choice(broadcasts.SEGMENTS), help=SEGMENT)
+@click.option("--segment", type=click.Choice(broadcasts.SEGMENTS), help=SEGMENT_HELP)
 @click.option("--people", is_flag=True, help="Name everybody who would get it.")
 @click.option("--dry-run", is_flag=True, help="Only show who would get it, and how it reads.")
 @click.option("--yes", is_flag=True, help="Send it without asking.")
@@ -76,8 +76,8 @@ def send(
     if as_json and not (yes or dry_run):
         raise BadInput("With --json nobody is asked, so add --yes to send it, or --dry-run to look.")
     template = Template(name=KIND, sources=templates.parse_update(templates.read(file), path=file.name))
-    with opening.sending() as service:
-        edition, previews, head = _look(service, template, audience, segment)
+    with opening.open_sending_service() as service:
+        edition, previews, head = _prepare(service, template, audience, segment)
         with service.database.read() as session:
             absent = service.editions.library.list_empty_fields(session)
             now = service.clock.now()
@@ -86,42 +86,42 @@ def send(
                 if people
                 else ()
             )
-        notes = _notes(edition, head, absent)
+        notes = _list_notes(edition, head, absent)
         told: dict[str, object] = {"audience": audience, "segment": segment, "readers": head.total}
         told |= {"notes": notes} | ({"people": named} if people else {})
         told |= {"languages": head.languages, "left_out": head.exclusions, "previews": previews}
         if not as_json:
-            _show(f"{audience}{PART_OF[segment]}", previews, head, notes)
+            _print_preview(f"{audience}{SEGMENT_PHRASES[segment]}", previews, head, notes)
             for email in named:
-                output.say(f"         {email}")
+                output.print_line(f"         {email}")
         if dry_run:
             if as_json:
                 output.print_json({**told, "broadcast": None})
             else:
-                output.say("Nothing was sent. Leave out --dry-run to send it.")
+                output.print_line("Nothing was sent. Leave out --dry-run to send it.")
             return
         if not head.total:
             raise Conflict(
-                f"Nobody on the list {audience}{PART_OF[segment]} may be written to now, so there is nothing"
-                " to send."
+                f"Nobody on the list {audience}{SEGMENT_PHRASES[segment]} may be written to now,"
+                " so there is nothing to send."
             )
         if not yes:
-            click.confirm(f"Send it to {_people(head.total)}?", abort=True, err=True)
+            click.confirm(f"Send it to {_format_people(head.total)}?", abort=True, err=True)
         number = _create(service, template, audience, segment, again=again)
         put = _fill(service, number, head.total)
     if as_json:
         output.print_json({**told, "broadcast": number, "put": put})
         return
-    output.say(f"Update {number} is in the outbox for {_people(put)}. “mailer serve” sends it.")
-    output.say(f"“mailer broadcast status {number}” tells how far it has come.")
-    output.say(f"“mailer broadcast recall {number}” stops it.")
+    output.print_line(f"Update {number} is in the outbox for {_format_people(put)}. “mailer serve” sends it.")
+    output.print_line(f"“mailer broadcast status {number}” tells how far it has come.")
+    output.print_line(f"“mailer broadcast recall {number}” stops it.")
 
 
 @command.command("list")
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show every update, the newest first, and what became of its messages."""
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         found = broadcasts.list_all(session)
         rows = session.execute(
             select(OutboxRow.ref, OutboxRow.state, func.count())
@@ -131,9 +131,9 @@ def list_(*, as_json: bool) -> None:
         counts: dict[int, dict[str, int]] = {}
         for ref, state, number in rows:
             counts.setdefault(ref, {})[state] = number
-    told = [_row(broadcast, counts.get(broadcast.id, {})) for broadcast in found]
+    told = [_to_row(broadcast, counts.get(broadcast.id, {})) for broadcast in found]
     columns = {**COLUMNS, "sent": "Sent", "waiting": "Waiting", "others": "Others"}
-    output.rows(told, columns=columns, as_json=as_json, none="No update was ever sent.")
+    output.print_rows(told, columns=columns, as_json=as_json, none="No update was ever sent.")
 
 
 @command.command()
@@ -145,19 +145,19 @@ def status(*, number: int, as_json: bool) -> None:
     The counts are those of the outbox: “queued” and “sending” leave soon, “held” waits for a reason to end,
     “cancelled” people left before it reached them, “failed” addresses were refused by their server.
     """
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         broadcast = broadcasts.get(session, number)
-        counts = _counts(session, number)
-    row = _row(broadcast, counts)
+        counts = _count_states(session, number)
+    row = _to_row(broadcast, counts)
     if as_json:
         output.print_json(row)
         return
-    output.facts(row, labels=STATES, as_json=False)
+    output.print_facts(row, labels=STATUS_LABELS, as_json=False)
     for state in outbox.STATES:
         if counts.get(state):
-            output.say(f"{counts[state]:>7,}  {state}")
+            output.print_line(f"{counts[state]:>7,}  {state}")
     if not counts:
-        output.say("No message of it is in the outbox yet.")
+        output.print_line("No message of it is in the outbox yet.")
 
 
 @command.command()
@@ -174,57 +174,60 @@ def recall(*, number: int, yes: bool, as_json: bool) -> None:
     """
     if as_json and not yes:
         raise BadInput("With --json nobody is asked, so add --yes to recall it.")
-    with opening.service() as service:
+    with opening.open_service() as service:
         with service.database.read() as session:
             broadcast = broadcasts.get(session, number)
-            before = _counts(session, number)
+            before = _count_states(session, number)
         waiting = sum(before.get(state, 0) for state in STOPPABLE)
         if broadcast.recalled_at is None:
             if not waiting and broadcast.state == "filled":
                 raise Conflict(f"Nothing of update {number} waits, so there is nothing to recall.")
             if not yes:
-                click.confirm(_question(broadcast, before.get("sent", 0), waiting), abort=True, err=True)
+                click.confirm(
+                    _recall_question(broadcast, before.get("sent", 0), waiting), abort=True, err=True
+                )
             with service.database.write() as session:
                 broadcasts.recall(session, number, now=service.clock.now(), actor=opening.ACTOR)
         _withdraw(service, waiting)
         with service.database.read() as session:
-            counts = _counts(session, number)
+            counts = _count_states(session, number)
     if as_json:
         output.print_json({"broadcast": number, "counts": counts})
         return
     sent, stopped, under_way = (counts.get(state, 0) for state in ("sent", "cancelled", "sending"))
-    output.say(
-        f"Update {number} is recalled: {_people(sent)} had it already, {_people(stopped)} will not get it."
+    output.print_line(
+        f"Update {number} is recalled: {_format_people(sent)} had it already,"
+        f" {_format_people(stopped)} will not get it."
     )
     if under_way:
-        output.say(
-            f"It was about to leave for {_people(under_way)}; “mailer broadcast status {number}” tells in a"
-            " moment whether it did."
+        output.print_line(
+            f"It was about to leave for {_format_people(under_way)}; “mailer broadcast status {number}”"
+            " tells in a moment whether it did."
         )
 
 
-def _question(broadcast: Broadcast, sent: int, waiting: int) -> str:
+def _recall_question(broadcast: Broadcast, sent: int, waiting: int) -> str:
     more = " Not everybody is in the outbox yet." if broadcast.state == "filling" else ""
     return (
-        f"Update {broadcast.id}, “{broadcast.subject}”: sent to {_people(sent)} already, and waiting for"
-        f" {_people(waiting)}.{more} Recall it?"
+        f"Update {broadcast.id}, “{broadcast.subject}”: sent to {_format_people(sent)} already,"
+        f" and waiting for {_format_people(waiting)}.{more} Recall it?"
     )
 
 
 def _withdraw(service: Service, waiting: int) -> None:
-    with progress.bar("Out of the outbox", total=waiting) as report:
+    with progress.show_bar("Out of the outbox", total=waiting) as report:
         for withdrawn in service.jobs.withdraw_broadcasts():
             report(withdrawn)
 
 
-def _counts(session: Session, number: int) -> dict[str, int]:
+def _count_states(session: Session, number: int) -> dict[str, int]:
     return {
         state: count
         for (_, state), count in stats.count_by_kind_and_state(session, kind=KIND, ref=number).items()
     }
 
 
-def _look(
+def _prepare(
     service: Service, template: Template, audience: str, segment: str
 ) -> tuple[Edition, dict[str, dict[str, str]], RecipientCount]:
     """Count the readers and render each language for a made-up one; nothing of it is kept."""
@@ -255,7 +258,7 @@ def _preview(service: Service, edition: Edition, language: str, audience: str) -
     return service.editions.preview(edition, language, sample=sample)
 
 
-def _notes(edition: Edition, head: RecipientCount, absent: frozenset[str]) -> list[str]:
+def _list_notes(edition: Edition, head: RecipientCount, absent: frozenset[str]) -> list[str]:
     """Say what staff would want to know before they send it."""
     spoken = list(edition.content)
     notes = []
@@ -263,33 +266,33 @@ def _notes(edition: Edition, head: RecipientCount, absent: frozenset[str]) -> li
         if language not in spoken:
             read = "reads" if number == 1 else "read"
             notes.append(
-                f"{_people(number)} {read} {LANGUAGE[language]}, and this update has no {LANGUAGE[language]}"
-                f" text: they get it in {LANGUAGE[spoken[0]]}."
+                f"{_format_people(number)} {read} {LANGUAGE_NAMES[language]}, and this update has no"
+                f" {LANGUAGE_NAMES[language]} text: they get it in {LANGUAGE_NAMES[spoken[0]]}."
             )
     for language in spoken:
         missing = sorted(absent.intersection(edition.content[language]["names"]))
         if missing:
             names = ", ".join(name.removesuffix("_url") for name in missing)
             notes.append(
-                f"The {LANGUAGE[language]} text leads to a resource that nobody has given ({names}): its"
-                " messages are held until “mailer resource add” gives it."
+                f"The {LANGUAGE_NAMES[language]} text leads to a resource that nobody has given ({names}):"
+                " its messages are held until “mailer resource add” gives it."
             )
     return notes
 
 
-def _show(
+def _print_preview(
     audience: str, previews: Mapping[str, Mapping[str, str]], head: RecipientCount, notes: list[str]
 ) -> None:
     for language, read in previews.items():
-        output.say(f"--- {LANGUAGE[language]}, as {SAMPLE_NAME} would read it ---")
-        output.say(f"Subject: {read['subject']}\n\n{read['text'].rstrip()}\n")
-    output.say(f"--- Who gets it: {_people(head.total)} of the list {audience} ---")
+        output.print_line(f"--- {LANGUAGE_NAMES[language]}, as {SAMPLE_NAME} would read it ---")
+        output.print_line(f"Subject: {read['subject']}\n\n{read['text'].rstrip()}\n")
+    output.print_line(f"--- Who gets it: {_format_people(head.total)} of the list {audience} ---")
     for language in sorted(head.languages, key=LANGUAGES.index):
-        output.say(f"{head.languages[language]:>7,}  read {LANGUAGE[language]}")
+        output.print_line(f"{head.languages[language]:>7,}  read {LANGUAGE_NAMES[language]}")
     for reason, number in sorted(head.exclusions.items()):
-        output.say(f"{number:>7,}  do not get it: {SENTENCES[reason]}")
+        output.print_line(f"{number:>7,}  do not get it: {SENTENCES[reason]}")
     for note in notes:
-        output.say(f"Please note: {note}")
+        output.print_line(f"Please note: {note}")
 
 
 def _create(service: Service, template: Template, audience: str, segment: str, *, again: bool) -> int:
@@ -319,22 +322,22 @@ def _create(service: Service, template: Template, audience: str, segment: str, *
 
 def _fill(service: Service, number: int, readers: int) -> int:
     """Put the update into the outbox; returns for how many people it is there now."""
-    with progress.bar("Into the outbox", total=readers) as report:
+    with progress.show_bar("Into the outbox", total=readers) as report:
         for put in service.jobs.fill_broadcast(number):
             report(put)
     with service.database.read() as session:
-        return sum(_counts(session, number).values())
+        return sum(_count_states(session, number).values())
 
 
-def _row(broadcast: Broadcast, counts: Mapping[str, int]) -> dict[str, object]:
+def _to_row(broadcast: Broadcast, counts: Mapping[str, int]) -> dict[str, object]:
     waiting = sum(counts.get(state, 0) for state in WAITING)
     sent = counts.get("sent", 0)
     others = sum(counts.values()) - waiting - sent
-    known = {key: getattr(broadcast, key) for key in STATES}
+    known = {key: getattr(broadcast, key) for key in STATUS_LABELS}
     if broadcast.recalled_at is not None:
         known["state"] = "recalled"
     return {**known, "sent": sent, "waiting": waiting, "others": others, "counts": dict(counts)}
 
 
-def _people(number: int) -> str:
+def _format_people(number: int) -> str:
     return "one person" if number == 1 else f"{number:,} people"

@@ -27,8 +27,10 @@ COLUMNS = {
     "closed_at": "Closed",
     "links_mended_at": "Links to leave work since",
 }
-LETTER = "The mail that asks to confirm, as a Markdown file in both languages; else a shared one is sent."
-Letter = dict[str, dict[str, str]]
+MESSAGE_HELP = (
+    "The mail that asks to confirm, as a Markdown file in both languages; else a shared one is sent."
+)
+MessageTexts = dict[str, dict[str, str]]
 
 
 @click.command()
@@ -37,7 +39,7 @@ Letter = dict[str, dict[str, str]]
 @click.option("--title-es", required=True, help="The same in Spanish.")
 @click.option("--about", required=True, help="What comes, and how often, in a sentence or two.")
 @click.option("--about-es", required=True, help="The same in Spanish.")
-@click.option("--letter", "file", type=click.Path(path_type=Path), help=LETTER)
+@click.option("--letter", "file", type=click.Path(path_type=Path), help=MESSAGE_HELP)
 @output.json_option
 def add(
     *, name: str, title: str, title_es: str, about: str, about_es: str, file: Path | None, as_json: bool
@@ -53,19 +55,19 @@ def add(
     What happens next: the page is there at once, and nothing leads to it until you give its address to
     people. Each of them gets a mail that asks to confirm.
     """
-    with opening.service() as service, service.database.write() as session:
+    with opening.open_service() as service, service.database.write() as session:
         made = catalog.add(
             session,
             name,
             title={"en": title, "es": title_es},
             about={"en": about, "es": about_es},
-            confirmation_message=_letter(file) if file else {},
+            confirmation_message=_read_message(file) if file else {},
             now=service.clock.now(),
             actor=opening.ACTOR,
         )
-        read = _question(service, session, made)
-        told = row(service, made)
-    _say(told, f"The list {name} is open: {told['page']}", read, as_json=as_json)
+        read = _preview_question(service, session, made)
+        told = to_row(service, made)
+    _print_result(told, f"The list {name} is open: {told['page']}", read, as_json=as_json)
 
 
 @click.command()
@@ -74,7 +76,7 @@ def add(
 @click.option("--title-es", default="", help="The same in Spanish.")
 @click.option("--about", default="", help="What comes now, and how often.")
 @click.option("--about-es", default="", help="The same in Spanish.")
-@click.option("--letter", "file", type=click.Path(path_type=Path), help=LETTER)
+@click.option("--letter", "file", type=click.Path(path_type=Path), help=MESSAGE_HELP)
 @click.option("--shared-letter", is_flag=True, help="Send the shared mail again to ask people to confirm.")
 @output.json_option
 def reword(
@@ -95,8 +97,8 @@ def reword(
     """
     if file and shared_letter:
         raise BadInput("Give --letter or --shared-letter, not both.")
-    letter = _letter(file) if file else {} if shared_letter else None
-    with opening.service() as service, service.database.write() as session:
+    letter = _read_message(file) if file else {} if shared_letter else None
+    with opening.open_service() as service, service.database.write() as session:
         changed = catalog.reword(
             session,
             name,
@@ -106,9 +108,9 @@ def reword(
             now=service.clock.now(),
             actor=opening.ACTOR,
         )
-        read = _question(service, session, changed)
-        told = row(service, changed)
-    _say(told, f"The list {name} has its new words: {told['page']}", read, as_json=as_json)
+        read = _preview_question(service, session, changed)
+        told = to_row(service, changed)
+    _print_result(told, f"The list {name} has its new words: {told['page']}", read, as_json=as_json)
 
 
 @click.command()
@@ -119,9 +121,9 @@ def close(*, name: str, as_json: bool) -> None:
 
     What happens next: its page says that it is closed. Who is on it stays, gets your updates, and can leave.
     """
-    with opening.service() as service, service.database.write() as session:
-        told = row(service, catalog.close(session, name, now=service.clock.now(), actor=opening.ACTOR))
-    _say(told, f"Nobody can join the list {name} any more.", {}, as_json=as_json)
+    with opening.open_service() as service, service.database.write() as session:
+        told = to_row(service, catalog.close(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    _print_result(told, f"Nobody can join the list {name} any more.", {}, as_json=as_json)
 
 
 @click.command()
@@ -129,28 +131,28 @@ def close(*, name: str, as_json: bool) -> None:
 @output.json_option
 def reopen(*, name: str, as_json: bool) -> None:
     """Let people join a closed list again: “mailer list reopen clergy”."""
-    with opening.service() as service, service.database.write() as session:
-        told = row(service, catalog.reopen(session, name, now=service.clock.now(), actor=opening.ACTOR))
-    _say(told, f"The list {name} is open again: {told['page']}", {}, as_json=as_json)
+    with opening.open_service() as service, service.database.write() as session:
+        told = to_row(service, catalog.reopen(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    _print_result(told, f"The list {name} is open again: {told['page']}", {}, as_json=as_json)
 
 
-def row(service: Service, of: MailingList) -> dict[str, object]:
+def to_row(service: Service, mailing_list: MailingList) -> dict[str, object]:
     """Return what there is to tell about a list that staff added."""
     return {
-        "name": of.name,
-        "page": f"{service.settings.public_url}{added_list.page(of.name)}",
-        "title": of.title["en"],
-        "title_es": of.title["es"],
-        "about": of.about["en"],
-        "about_es": of.about["es"],
-        "letter": "its own letter" if of.letter else "the shared letter",
-        "added_at": of.added_at,
-        "closed_at": of.closed_at,
-        "links_mended_at": of.links_mended_at,
+        "name": mailing_list.name,
+        "page": f"{service.settings.public_url}{added_list.sign_up_path(mailing_list.name)}",
+        "title": mailing_list.title["en"],
+        "title_es": mailing_list.title["es"],
+        "about": mailing_list.about["en"],
+        "about_es": mailing_list.about["es"],
+        "letter": "its own letter" if mailing_list.letter else "the shared letter",
+        "added_at": mailing_list.added_at,
+        "closed_at": mailing_list.closed_at,
+        "links_mended_at": mailing_list.links_mended_at,
     }
 
 
-def _letter(file: Path) -> Letter:
+def _read_message(file: Path) -> MessageTexts:
     """Read a letter in every language; raises BadInput for one that has not all, BrokenTemplate."""
     sources = templates.parse_update(templates.read(file), path=file.name)
     for source in sources.values():  # here the lines are those of the file
@@ -164,13 +166,15 @@ def _letter(file: Path) -> Letter:
     }
 
 
-def _question(service: Service, session: Session, of: MailingList) -> Mapping[str, dict[str, str]]:
+def _preview_question(
+    service: Service, session: Session, mailing_list: MailingList
+) -> Mapping[str, dict[str, str]]:
     """Return the mail that asks to confirm, by language, as a made-up reader would read it.
 
     Raises BadInput for one that could not be sent to everybody.
     """
-    edition = service.confirmations.freeze_edition(session, of.name, now=service.clock.now())
-    service.preflight.check_confirmation(edition, list=of.name, now=service.clock.now())
+    edition = service.confirmations.freeze_edition(session, mailing_list.name, now=service.clock.now())
+    service.preflight.check_confirmation(edition, list=mailing_list.name, now=service.clock.now())
     sample = {
         "name": "",  # nobody is called by a name before their yes
         "leave_url": "",
@@ -181,13 +185,13 @@ def _question(service: Service, session: Session, of: MailingList) -> Mapping[st
     return {language: {"subject": each.subject, "text": each.text} for language, each in read.items()}
 
 
-def _say(
-    told: dict[str, object], sentence: str, read: Mapping[str, Mapping[str, str]], *, as_json: bool
+def _print_result(
+    row: dict[str, object], sentence: str, previews: Mapping[str, Mapping[str, str]], *, as_json: bool
 ) -> None:
     if as_json:
-        output.print_json(told | ({"question": read} if read else {}))
+        output.print_json(row | ({"question": previews} if previews else {}))
         return
-    for language, letter in read.items():
-        output.say(f"--- What asks to confirm, in {catalog.LANGUAGE_NAMES[language]} ---")
-        output.say(f"Subject: {letter['subject']}\n\n{letter['text'].rstrip()}\n")
-    output.say(sentence)
+    for language, letter in previews.items():
+        output.print_line(f"--- What asks to confirm, in {catalog.LANGUAGE_NAMES[language]} ---")
+        output.print_line(f"Subject: {letter['subject']}\n\n{letter['text'].rstrip()}\n")
+    output.print_line(sentence)

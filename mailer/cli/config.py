@@ -25,28 +25,32 @@ def command() -> None:
 @command.command()
 def check() -> None:
     """Tell every mistake in the settings, or that there is none; compare keys and links with the database."""
-    found = _found()
+    found = _load_settings()
     keys = dkim_keys.load(dkim_keys.folder(found.home), domains=found.sending_domains)
-    _compare(found)
-    output.say(f"The settings are good. Pages are at {found.public_url}, data is in {found.home}.")
+    _require_match(found)
+    output.print_line(f"The settings are good. Pages are at {found.public_url}, data is in {found.home}.")
     if found.tryout:
-        output.say("No mail server is set, so this is a try-out: mail goes to the built-in post office.")
+        output.print_line(
+            "No mail server is set, so this is a try-out: mail goes to the built-in post office."
+        )
     elif found.loopback:
-        output.say("Links in mail lead to this machine only; write public_url before you write to anybody.")
+        output.print_line(
+            "Links in mail lead to this machine only; write public_url before you write to anybody."
+        )
     if not data_folder.has_keys(found.home):
-        output.say("This folder holds no keys and no people yet: “mailer serve” begins there.")
+        output.print_line("This folder holds no keys and no people yet: “mailer serve” begins there.")
     if sentence := dkim.describe_missing_keys(keys, domain=domain_of(found.from_address).lower()):
-        output.say(sentence)
+        output.print_line(sentence)
 
 
 @command.command()
 @output.json_option
 def show(*, as_json: bool) -> None:
     """Show every setting and where it comes from; secrets are not shown."""
-    _found()
+    _load_settings()
     told = loading.explain(os.environ).keys
     rows = [{"key": row.key, "value": row.value, "place": row.place, "what": row.what} for row in told]
-    output.rows(rows, columns=COLUMNS, as_json=as_json)
+    output.print_rows(rows, columns=COLUMNS, as_json=as_json)
 
 
 @command.command("accept-url")
@@ -56,14 +60,14 @@ def accept_url(*, yes: bool) -> None:
 
     Links in mail that was sent begin with the old one, also those to leave. Keep it leading here.
     """
-    with opening.database() as (found, database, _):
-        migrations.require_newest(database)
+    with opening.open_database() as (found, database, _):
+        migrations.require_up_to_date(database)
         with database.read() as session:
-            before = public_url.noted(session)
+            before = public_url.find(session)
         if before in ("", found.public_url):
-            output.say(f"Nothing has changed: links lead to {found.public_url}.")
+            output.print_line(f"Nothing has changed: links lead to {found.public_url}.")
             return
-        output.say(
+        output.print_line(
             f"Links in mail that was sent begin with {before}. Keep that address leading here, or nobody can"
             f" leave by them. From now on links begin with {found.public_url}."
         )
@@ -73,26 +77,26 @@ def accept_url(*, yes: bool) -> None:
             public_url.replace(session, found)
             now = Clock().now()
             audit.record(session, actor=opening.ACTOR, action="public URL", subject=found.public_url, now=now)
-    output.say("That is noted. Change public_url on every machine, and start each again.")
+    output.print_line("That is noted. Change public_url on every machine, and start each again.")
 
 
-def _compare(found: Settings) -> None:
+def _require_match(settings: Settings) -> None:
     """Refuse settings that the database is not used with: other keys, or another public URL."""
-    database = Database(found.database_url)
+    database = Database(settings.database_url)
     try:
-        if data_folder.has_keys(found.home):
+        if data_folder.has_keys(settings.home):
             migrations.require_tables(database)
         elif not migrations.has_tables(database):
             return
-        key_check.require(database, secret_folder(found))
-        if migrations.is_newest(database):
+        key_check.require(database, secret_folder(settings))
+        if migrations.is_up_to_date(database):
             with database.read() as session:
-                public_url.require(session, found)
+                public_url.require(session, settings)
     finally:
         database.dispose()
 
 
-def _found() -> Settings:
+def _load_settings() -> Settings:
     """Return the settings of a folder that holds a service, or settings for one that is yet to start."""
     found = loading.load(os.environ)
     if data_folder.is_prepared(found.home):

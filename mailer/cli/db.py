@@ -31,12 +31,12 @@ def create(*, yes: bool) -> None:
     """
     found = loading.load(os.environ)
     if bootstrap.is_lost(found) and not yes:
-        output.say(bootstrap.lost_sentence(found))
+        output.print_line(bootstrap.lost_sentence(found))
         click.confirm("Make an empty database?", abort=True, err=True)
     if bootstrap.create(found):
-        output.say(f"{found.home} is made: keys, and an empty database. Keep its secrets in a backup.")
+        output.print_line(f"{found.home} is made: keys, and an empty database. Keep its secrets in a backup.")
     else:
-        output.say(f"{found.home} holds a service already. Nothing was made.")
+        output.print_line(f"{found.home} holds a service already. Nothing was made.")
 
 
 @command.command()
@@ -45,11 +45,11 @@ def upgrade() -> None:
 
     “mailer serve” does this by itself at each start.
     """
-    with opening.database() as (_, database, _):
+    with opening.open_database() as (_, database, _):
         steps = migrations.upgrade(database)
     for step in steps:
-        output.say(f"Done: {step}")
-    output.say("The database is up to date.")
+        output.print_line(f"Done: {step}")
+    output.print_line("The database is up to date.")
 
 
 @command.command("backup")
@@ -63,9 +63,9 @@ def write_backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> 
     passphrase nobody can read it, you neither: keep it where the backup is not. Settings that the environment
     gives, and the address of a database server, are not in it.
     """
-    with opening.service() as service:
-        passphrase = passphrases.new(passphrase_file)
-        with progress.bar("Backing up", total=backup.rows(service.database)) as done:
+    with opening.open_service() as service:
+        passphrase = passphrases.ask_new(passphrase_file)
+        with progress.show_bar("Backing up", total=backup.count_rows(service.database)) as done:
             made = backup.make(
                 file.absolute(),
                 passphrase,
@@ -77,15 +77,17 @@ def write_backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> 
     if as_json:
         output.print_json(made)
     else:
-        output.say(f"{file} holds {made.rows:,} rows and {made.files:,} files in {made.octets:,} octets.")
+        output.print_line(
+            f"{file} holds {made.rows:,} rows and {made.files:,} files in {made.octets:,} octets."
+        )
 
 
 @command.command()
 def check() -> None:
     """Check that the database is at the newest step and holds exactly what the program expects."""
-    with opening.database() as (_, database, _):
-        migrations.require_newest(database)
-        found = migrations.differences(database)
+    with opening.open_database() as (_, database, _):
+        migrations.require_up_to_date(database)
+        found = migrations.list_differences(database)
     if found:
         raise Conflict("The database differs from what the program expects:\n" + "\n".join(found))
-    output.say("The database is up to date and whole.")
+    output.print_line("The database is up to date and whole.")

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 import click
 
-from mailer.cli import TRY_AGAIN, opening, output
+from mailer.cli import EXIT_TRY_AGAIN, opening, output
 from mailer.processes import draining
-from mailer.processes.draining import Delivered
+from mailer.processes.draining import DeliverySummary
 
 
 @click.command()
@@ -26,28 +26,28 @@ def command(*, as_json: bool) -> None:
     Status 0: nothing is left to deliver. Status 75: the mail server cannot be reached; nothing is lost, and
     the same command may be tried again later.
     """
-    with opening.sending() as service:
+    with opening.open_sending_service() as service:
         delivered = draining.deliver(service)
     if as_json:
         output.print_json(asdict(delivered))
     else:
-        _say(delivered)
+        _print_summary(delivered)
     if delivered.trouble:
-        raise click.exceptions.Exit(TRY_AGAIN)
+        raise click.exceptions.Exit(EXIT_TRY_AGAIN)
 
 
-def _say(delivered: Delivered) -> None:
-    output.say(f"{_messages(delivered.sent)} sent.")
-    if delivered.waiting:
-        output.say(f"{_messages(delivered.waiting)} still waiting.")
-    if delivered.trouble:
-        output.say(f"Nothing more can leave now: {delivered.trouble}")
-        output.say("Nothing is lost. Try again later, or let “mailer serve” do it.")
-    if delivered.held:
-        output.say(f"{_messages(delivered.held)} held; “mailer outbox stats” says why.")
-    if delivered.next_due is not None:
-        output.say(f"The next one is due at {output.shown(delivered.next_due)}.")
+def _print_summary(summary: DeliverySummary) -> None:
+    output.print_line(f"{_format_messages(summary.sent)} sent.")
+    if summary.waiting:
+        output.print_line(f"{_format_messages(summary.waiting)} still waiting.")
+    if summary.trouble:
+        output.print_line(f"Nothing more can leave now: {summary.trouble}")
+        output.print_line("Nothing is lost. Try again later, or let “mailer serve” do it.")
+    if summary.held:
+        output.print_line(f"{_format_messages(summary.held)} held; “mailer outbox stats” says why.")
+    if summary.next_due is not None:
+        output.print_line(f"The next one is due at {output.format_value(summary.next_due)}.")
 
 
-def _messages(number: int) -> str:
+def _format_messages(number: int) -> str:
     return f"{number:,} message is" if number == 1 else f"{number:,} messages are"

@@ -11,8 +11,8 @@ from mailer.compose import dkim, dkim_keys
 from mailer.compose.dkim_keys import KINDS, DkimKey
 from mailer.settings.loading import Settings
 
-MOST_READ = 64 * 1024
-NEXT = """
+MAX_ANSWER_LENGTH = 64 * 1024
+NEXT_STEPS = """
 Next:
   1. Add this record where the domain's DNS is kept. Many forms take the value in one piece, without quotes.
   2. See that it is there:
@@ -50,33 +50,36 @@ def keygen(*, domain: str, name: str | None, kind: str, as_json: bool) -> None:
     The key is written into the data folder's secrets and never shown; no key is ever replaced. What is
     printed is public: the DNS record, and what to do next.
     """
-    found, domain = _with(domain)
+    found, domain = _load_domain(domain)
     named = name or f"{kind}-{Clock().now():%Y-%m}"
     made = dkim_keys.generate(dkim_keys.folder(found.home), domain=domain, name=named, kind=kind)
     if as_json:
-        output.print_json(_row(made))
+        output.print_json(_to_row(made))
         return
-    output.say(
-        f"The key is made. Nothing is signed with it before the service is started again.\n\n{_record(made)}"
+    output.print_line(
+        "The key is made. Nothing is signed with it before the service is started again."
+        f"\n\n{_format_record(made)}"
     )
-    output.say(NEXT.format(name=made.record_name, domain=domain))
+    output.print_line(NEXT_STEPS.format(name=made.record_name, domain=domain))
 
 
 @command.command("list")
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show the keys of every sending domain, and their DNS records again."""
-    found = opening.house()
-    keys = _keys(found)
+    found = opening.load_settings()
+    keys = _load_keys(found)
     if as_json:
-        output.print_json([_row(key) for key in keys])
+        output.print_json([_to_row(key) for key in keys])
         return
-    output.rows([_row(key) for key in keys], columns=COLUMNS, as_json=False, none="There is no key yet.")
+    output.print_rows(
+        [_to_row(key) for key in keys], columns=COLUMNS, as_json=False, none="There is no key yet."
+    )
     for key in keys:
-        output.say(f"\n{_record(key)}")
+        output.print_line(f"\n{_format_record(key)}")
     for domain in found.sending_domains:
         if sentence := dkim.describe_missing_keys(keys, domain=domain):
-            output.say(f"\n{sentence}")
+            output.print_line(f"\n{sentence}")
 
 
 @command.command()
@@ -93,14 +96,14 @@ def check(*, domain: str, published: TextIO | None, as_json: bool) -> None:
     This asks no DNS. With --published, a file with the answer of dig or lines of a zone file, it says whether
     the records belong to the keys; exit status 2 when none does.
     """
-    found, domain = _with(domain)
-    keys = [key for key in _keys(found) if key.domain == domain]
+    found, domain = _load_domain(domain)
+    keys = [key for key in _load_keys(found) if key.domain == domain]
     if not keys:
         raise NotFound(f"There is no key for {domain}. Make one with: mailer dkim keygen {domain}")
-    text = published.read(MOST_READ) if published else None
+    text = published.read(MAX_ANSWER_LENGTH) if published else None
     rows = []
     for key in keys:
-        row = _row(key)
+        row = _to_row(key)
         if text is not None:
             row["difference"] = dkim_keys.describe_difference(key, text)
         rows.append(row)
@@ -108,27 +111,27 @@ def check(*, domain: str, published: TextIO | None, as_json: bool) -> None:
         output.print_json(rows)
     else:
         for key, row in zip(keys, rows, strict=True):
-            output.say(_told(key, row.get("difference")))
+            output.print_line(_describe_check(key, row.get("difference")))
         if sentence := dkim.describe_missing_keys(keys, domain=domain):
-            output.say(sentence)
+            output.print_line(sentence)
     if text is not None and all(row["difference"] for row in rows):
         raise BadInput(f"None of these records lets receivers verify mail from {domain}.")
 
 
-def _with(domain: str) -> tuple[Settings, str]:
+def _load_domain(domain: str) -> tuple[Settings, str]:
     """Return the settings and the domain as they write it; BadInput for one that is no sending domain."""
-    found, domain = opening.house(), domain.strip().rstrip(".").lower()
+    found, domain = opening.load_settings(), domain.strip().rstrip(".").lower()
     if domain not in found.sending_domains:
         known = ", ".join(found.sending_domains) or "none yet"
         raise BadInput(f"“{domain[:80]}” is not among sending_domains ({known}). Add it there first.")
     return found, domain
 
 
-def _keys(found: Settings) -> tuple[DkimKey, ...]:
-    return dkim_keys.load(dkim_keys.folder(found.home), domains=found.sending_domains)
+def _load_keys(settings: Settings) -> tuple[DkimKey, ...]:
+    return dkim_keys.load(dkim_keys.folder(settings.home), domains=settings.sending_domains)
 
 
-def _row(key: DkimKey) -> dict[str, object]:
+def _to_row(key: DkimKey) -> dict[str, object]:
     return {
         "domain": key.domain,
         "selector": key.name,
@@ -140,12 +143,12 @@ def _row(key: DkimKey) -> dict[str, object]:
     }
 
 
-def _record(key: DkimKey) -> str:
+def _format_record(key: DkimKey) -> str:
     quoted = "\n".join(f'         "{string}"' for string in key.strings).lstrip()
     return f"  Name   {key.record_name}\n  Type   TXT\n  Value  {quoted}"
 
 
-def _told(key: DkimKey, difference: object) -> str:
+def _describe_check(key: DkimKey, difference: object) -> str:
     name = f"{key.name} ({key.kind}, {key.bits} bits)"
     if difference is None:
         return (

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from lists.errors import Conflict
 from lists.permission import SENTENCES
 from mailer.cli import opening, output
-from mailer.cli.lists.group import LANGUAGE
+from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.events import events
 from mailer.events.events import Event
 from mailer.outbox import outbox, stats
@@ -21,7 +21,7 @@ from mailer.templates import local_time
 SAMPLE_NAME = "Alex"
 COLUMNS = {"id": "Number", "title": "Title", "when": "When", "minutes": "Minutes", "audience": "For"}
 COLUMNS |= {"status": "Status", "invited": "Invited", "yes": "Yes", "maybe": "Maybe", "no": "No"}
-ABOUT = {
+LABELS = {
     **{key: COLUMNS[key] for key in ("id", "title", "when", "minutes", "audience", "status")},
     "title_es": "In Spanish",
     "description": "Description",
@@ -72,7 +72,7 @@ def create(
 
     What happens next: the call is on the home page. “mailer event invite” sends the invitations.
     """
-    with opening.service() as service:
+    with opening.open_service() as service:
         with service.database.write() as session:
             event = events.create(
                 session,
@@ -86,27 +86,31 @@ def create(
                 now=service.clock.now(),
                 actor=opening.ACTOR,
             )
-            _try(service, session, event)
-        told = _told(event)
+            _compose_samples(service, session, event)
+        told = _to_row(event)
     if as_json:
         output.print_json(told)
         return
-    output.say(f"Call {event.id} is planned: {_when(event)}.")
+    output.print_line(f"Call {event.id} is planned: {_format_time(event)}.")
     if "es" not in event.title:
-        output.say("Please note: it has no Spanish title, so readers of Spanish see the English one.")
-    output.say(f"Nobody is invited yet. “mailer event invite {event.id} --dry-run” shows who would be.")
+        output.print_line("Please note: it has no Spanish title, so readers of Spanish see the English one.")
+    output.print_line(
+        f"Nobody is invited yet. “mailer event invite {event.id} --dry-run” shows who would be."
+    )
 
 
 @command.command("list")
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show every call, the latest first, how many are invited, and what they answered."""
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         rows = []
         for event in events.list_all(session):
             invited = sum(stats.count_by_kind_and_state(session, kind=KIND, ref=event.id).values())
-            rows.append({**_told(event), "invited": invited, **invitations.count_answers(session, event.id)})
-    output.rows(rows, columns=COLUMNS, as_json=as_json, none="No call is planned.")
+            rows.append(
+                {**_to_row(event), "invited": invited, **invitations.count_answers(session, event.id)}
+            )
+    output.print_rows(rows, columns=COLUMNS, as_json=as_json, none="No call is planned.")
 
 
 @command.command()
@@ -114,27 +118,27 @@ def list_(*, as_json: bool) -> None:
 @output.json_option
 def show(*, number: int, as_json: bool) -> None:
     """Tell everything about one call: “mailer event show 1”."""
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         event = events.get(session, number)
-        told = _told(event)
+        told = _to_row(event)
         answers = invitations.count_answers(session, number)
         sent = stats.count_by_kind_and_state(session, kind=KIND, ref=number)
     counts = {state: count for (_, state), count in sent.items()}
     if as_json:
         output.print_json({**told, "answers": answers, "invitations": counts})
         return
-    labels = {key: label for key, label in ABOUT.items() if told[key] not in ("", None)}
-    output.facts(told, labels=labels, as_json=False)
+    labels = {key: label for key, label in LABELS.items() if told[key] not in ("", None)}
+    output.print_facts(told, labels=labels, as_json=False)
     if event.invited_at is None:
-        output.say("\nNobody is invited yet.")
+        output.print_line("\nNobody is invited yet.")
         return
-    output.say("\nInvitations")
+    output.print_line("\nInvitations")
     for state in outbox.STATES:
         if counts.get(state):
-            output.say(f"{counts[state]:>7,}  {state}")
-    output.say("\nAnswers")
+            output.print_line(f"{counts[state]:>7,}  {state}")
+    output.print_line("\nAnswers")
     for answer in ANSWERS:
-        output.say(f"{answers[answer]:>7,}  {answer}")
+        output.print_line(f"{answers[answer]:>7,}  {answer}")
 
 
 @command.command()
@@ -150,7 +154,7 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
     What happens next: “mailer serve” sends the invitations, ahead of updates. Whoever joins the list before
     the call is over is invited, too.
     """
-    with opening.sending() as service:
+    with opening.open_sending_service() as service:
         now = service.clock.now()
         with service.database.read() as session:
             event = events.get(session, number)
@@ -162,27 +166,29 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
                 raise Conflict(
                     f"The call “{event.title_in('en')}” is over or cancelled. Nobody is invited to it."
                 )
-            previews = {language: _preview(service, event, language) for language in LANGUAGE}
+            previews = {language: _preview(service, event, language) for language in LANGUAGE_NAMES}
             if as_json:
                 output.print_json({**told, "previews": previews})
                 return
-            _show(previews, head)
-            output.say("Nothing was sent. Leave out --dry-run to invite them.")
+            _print_previews(previews, head)
+            output.print_line("Nothing was sent. Leave out --dry-run to invite them.")
             return
         with service.database.write() as session:
-            _try(service, session, service.invitations.invite(session, number, now=now, actor=opening.ACTOR))
+            _compose_samples(
+                service, session, service.invitations.invite(session, number, now=now, actor=opening.ACTOR)
+            )
         service.jobs.get(f"fill-{KIND}").run()
         with service.database.read() as session:
             invited = sum(stats.count_by_kind_and_state(session, kind=KIND, ref=number).values())
     if as_json:
         output.print_json({**told, "invited": invited})
         return
-    _say_count(head)
-    output.say(f"{_people(invited)} invited by now. “mailer serve” sends the invitations.")
-    output.say(f"“mailer event show {number}” tells how far they have come, and who answers what.")
+    _print_count(head)
+    output.print_line(f"{_format_people(invited)} invited by now. “mailer serve” sends the invitations.")
+    output.print_line(f"“mailer event show {number}” tells how far they have come, and who answers what.")
 
 
-def _try(service: Service, session: Session, event: Event) -> None:
+def _compose_samples(service: Service, session: Session, event: Event) -> None:
     """Compose the invitations for made-up readers of every kind; raises BadInput for a fault in the call."""
     now = service.clock.now()
     edition = service.editions.freeze(session, service.editions.templates[TEMPLATE], KIND, now=now)
@@ -214,29 +220,29 @@ def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
     return {"subject": read.subject, "text": read.text}
 
 
-def _show(previews: Mapping[str, Mapping[str, str]], head: InviteeCount) -> None:
+def _print_previews(previews: Mapping[str, Mapping[str, str]], head: InviteeCount) -> None:
     for language, read in previews.items():
-        output.say(f"--- {LANGUAGE[language]}, as {SAMPLE_NAME} would read it ---")
-        output.say(f"Subject: {read['subject']}\n\n{read['text'].rstrip()}\n")
-    _say_count(head)
+        output.print_line(f"--- {LANGUAGE_NAMES[language]}, as {SAMPLE_NAME} would read it ---")
+        output.print_line(f"Subject: {read['subject']}\n\n{read['text'].rstrip()}\n")
+    _print_count(head)
 
 
-def _say_count(head: InviteeCount) -> None:
-    output.say(f"{_people(head.total)} to be invited now.")
+def _print_count(head: InviteeCount) -> None:
+    output.print_line(f"{_format_people(head.total)} to be invited now.")
     for language, number in sorted(head.languages.items()):
-        output.say(f"{number:>7,}  in {LANGUAGE[language]}")
+        output.print_line(f"{number:>7,}  in {LANGUAGE_NAMES[language]}")
     for reason, number in sorted(head.exclusions.items()):
-        output.say(f"{number:>7,}  not: {SENTENCES.get(reason, reason)}")
+        output.print_line(f"{number:>7,}  not: {SENTENCES.get(reason, reason)}")
 
 
-def _told(event: Event) -> dict[str, object]:
+def _to_row(event: Event) -> dict[str, object]:
     return {
         "id": event.id,
         "title": event.title_in("en"),
         "title_es": event.title.get("es", ""),
         "description": event.description.get("en", ""),
         "description_es": event.description.get("es", ""),
-        "when": _when(event),
+        "when": _format_time(event),
         "starts_at": event.starts_at,
         "local": event.starts_at.astimezone(ZoneInfo(event.zone)).isoformat(),
         "zone": event.zone,
@@ -249,10 +255,10 @@ def _told(event: Event) -> dict[str, object]:
     }
 
 
-def _when(event: Event) -> str:
+def _format_time(event: Event) -> str:
     year = event.starts_at.astimezone(ZoneInfo(event.zone)).year
     return f"{local_time.format_for_reader(event.starts_at, zone=event.zone, language='en')} ({year})"
 
 
-def _people(number: int) -> str:
+def _format_people(number: int) -> str:
     return "1 person is" if number == 1 else f"{number:,} people are"

@@ -36,7 +36,7 @@ def command() -> None:
 @output.json_option
 def add(*, name: str, title: str, type_: str, choices: Sequence[str], as_json: bool) -> None:
     """Define a field: “mailer field add size --type choice --choice S --choice M --title "Shirt size"”."""
-    with opening.service() as service, service.database.write() as session:
+    with opening.open_service() as service, service.database.write() as session:
         made = fields.add(
             session,
             name,
@@ -46,23 +46,23 @@ def add(*, name: str, title: str, type_: str, choices: Sequence[str], as_json: b
             now=service.clock.now(),
             actor=opening.ACTOR,
         )
-        row = _row(made)
+        row = _to_row(made)
     if as_json:
         output.print_json(row)
     else:
-        output.say(f"Done. Set it with “mailer contact set ADDRESS {name}=VALUE”.")
+        output.print_line(f"Done. Set it with “mailer contact set ADDRESS {name}=VALUE”.")
 
 
 @command.command("list")
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show every field, the retired ones too."""
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         every = fields.list_all(session)
-        rows = [_row(field) for field in every]
+        rows = [_to_row(field) for field in every]
         choices = {field.name: field.choices for field in every}
     shown = rows if as_json else [{**row, "choices": ", ".join(choices[str(row["name"])])} for row in rows]
-    output.rows(shown, columns=COLUMNS, as_json=as_json, none="No field is defined.")
+    output.print_rows(shown, columns=COLUMNS, as_json=as_json, none="No field is defined.")
 
 
 @command.command()
@@ -70,13 +70,13 @@ def list_(*, as_json: bool) -> None:
 @output.json_option
 def retire(*, name: str, as_json: bool) -> None:
     """Take a field out of use: “mailer field retire size”. Its values are deleted after 90 days."""
-    with opening.service() as service, service.database.write() as session:
-        row = _row(fields.retire(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    with opening.open_service() as service, service.database.write() as session:
+        row = _to_row(fields.retire(session, name, now=service.clock.now(), actor=opening.ACTOR))
     if as_json:
         output.print_json(row)
     else:
-        output.say(f"The field {name} takes no more values; those it has are deleted in 90 days.")
+        output.print_line(f"The field {name} takes no more values; those it has are deleted in 90 days.")
 
 
-def _row(field: Field) -> dict[str, object]:
+def _to_row(field: Field) -> dict[str, object]:
     return {key: getattr(field, key) for key in COLUMNS}

@@ -18,7 +18,7 @@ def command() -> None:
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show every job, what it does, and how often it runs by itself."""
-    with opening.service() as service:
+    with opening.open_service() as service:
         found = service.jobs.all()
     rows = [
         {"name": job.name, "about": job.about, "every_seconds": int(job.every.total_seconds())}
@@ -28,9 +28,10 @@ def list_(*, as_json: bool) -> None:
         output.print_json(rows)
         return
     told = [
-        {**row, "every": _often(int(job.every.total_seconds()))} for row, job in zip(rows, found, strict=True)
+        {**row, "every": _format_interval(int(job.every.total_seconds()))}
+        for row, job in zip(rows, found, strict=True)
     ]
-    output.rows(told, columns=COLUMNS, as_json=False)
+    output.print_rows(told, columns=COLUMNS, as_json=False)
 
 
 @command.command()
@@ -43,7 +44,7 @@ def run(*, name: str, as_json: bool) -> None:
     leaves by this; “mailer deliver” does that. After a restore, nothing is put into the outbox before its gap
     is settled, which is said here.
     """
-    with opening.service() as service:
+    with opening.open_service() as service:
         moved = service.jobs.get(name).run()
         with service.database.read() as session:
             restore = send_hold.find_unsettled(session)
@@ -51,13 +52,13 @@ def run(*, name: str, as_json: bool) -> None:
     if as_json:
         output.print_json({"name": name, "moved": moved, "held": held})
     elif held and not moved:
-        output.say(held)
+        output.print_line(held)
     else:
         rows = "one row" if moved == 1 else f"{moved:,} rows"
-        output.say(f"Done: {rows} moved." if moved else "Done: there was nothing to do.")
+        output.print_line(f"Done: {rows} moved." if moved else "Done: there was nothing to do.")
 
 
-def _often(seconds: int) -> str:
+def _format_interval(seconds: int) -> str:
     length, unit = next((length, unit) for length, unit in UNITS if seconds % length == 0)
     number = seconds // length
     return f"every {unit}" if number == 1 else f"every {number} {unit}s"

@@ -34,10 +34,10 @@ def command() -> None:
 @output.json_option
 def list_(*, every: bool, as_json: bool) -> None:
     """Show every card, whether people see it, and for how many days more."""
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         now = service.clock.now()
-        rows = [_row(card, now) for card in law_cards.list_cards(session, include_retired=every)]
-    output.rows(rows, columns=COLUMNS, as_json=as_json, none="There is no card.")
+        rows = [_to_row(card, now) for card in law_cards.list_cards(session, include_retired=every)]
+    output.print_rows(rows, columns=COLUMNS, as_json=as_json, none="There is no card.")
 
 
 @command.command()
@@ -54,7 +54,7 @@ def add(*, state: str, text: str, text_es: str, source: str, by: str, on: str, a
     What happens next: it is on the page of resources at once. 90 days after it was checked it is left out by
     itself; the log tells you two weeks before.
     """
-    with opening.service() as service:
+    with opening.open_service() as service:
         now = service.clock.now()
         with service.database.write() as session:
             card = law_cards.add(
@@ -67,8 +67,8 @@ def add(*, state: str, text: str, text_es: str, source: str, by: str, on: str, a
                 now=now,
                 actor=opening.ACTOR,
             )
-            row = _row(card, now)
-    _say(row, f"Card {row['number']} is shown for {_days(row)}.", as_json=as_json)
+            row = _to_row(card, now)
+    _print_result(row, f"Card {row['number']} is shown for {_format_days_left(row)}.", as_json=as_json)
 
 
 @command.command()
@@ -84,7 +84,7 @@ def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str
 
     Read its source first. What happens next: it is shown for 90 days from the day it was checked.
     """
-    with opening.service() as service:
+    with opening.open_service() as service:
         now = service.clock.now()
         with service.database.write() as session:
             card = law_cards.record_check(
@@ -97,8 +97,8 @@ def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str
                 now=now,
                 actor=opening.ACTOR,
             )
-            row = _row(card, now)
-    _say(row, f"Card {number} is shown for {_days(row)}.", as_json=as_json)
+            row = _to_row(card, now)
+    _print_result(row, f"Card {number} is shown for {_format_days_left(row)}.", as_json=as_json)
 
 
 @command.command()
@@ -106,25 +106,25 @@ def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str
 @output.json_option
 def retire(*, number: int, as_json: bool) -> None:
     """Take a card out for good: “mailer fact retire 3”."""
-    with opening.service() as service:
+    with opening.open_service() as service:
         now = service.clock.now()
         with service.database.write() as session:
-            row = _row(law_cards.retire(session, number, now=now, actor=opening.ACTOR), now)
-    _say(row, f"Card {number} is retired, and nobody sees it any more.", as_json=as_json)
+            row = _to_row(law_cards.retire(session, number, now=now, actor=opening.ACTOR), now)
+    _print_result(row, f"Card {number} is retired, and nobody sees it any more.", as_json=as_json)
 
 
-def _say(row: dict[str, object], sentence: str, *, as_json: bool) -> None:
+def _print_result(row: dict[str, object], sentence: str, *, as_json: bool) -> None:
     if as_json:
         output.print_json(row)
     else:
-        output.say(sentence)
+        output.print_line(sentence)
 
 
-def _days(row: dict[str, object]) -> str:
+def _format_days_left(row: dict[str, object]) -> str:
     return "today only" if row["days_left"] == 0 else f"{row['days_left']} days more"
 
 
-def _row(card: LawCard, now: datetime) -> dict[str, object]:
+def _to_row(card: LawCard, now: datetime) -> dict[str, object]:
     left = card.days_remaining(now)
     known = {key: getattr(card, key) for key in ("state", "checked_on", "checked_by", "source", "retired_at")}
     return {

@@ -41,14 +41,14 @@ def list_(*, state: str, as_json: bool) -> None:
 
     “asked” means that the person has not confirmed the address yet; nothing can be decided before that.
     """
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         found = directory.list_applications(session, state=None if state == "all" else state)
         ids = [listing.contact_id for listing in found]
         named = session.execute(select(Contact.id, Contact.email).where(Contact.id.in_(ids)))
         emails = {row.id: row.email for row in named}
-    rows = [_row(listing, emails[listing.contact_id]) for listing in found]
+    rows = [_to_row(listing, emails[listing.contact_id]) for listing in found]
     none = "Nobody waits for a decision." if state == "waiting" else "None."
-    output.rows(rows, columns=COLUMNS, as_json=as_json, none=none)
+    output.print_rows(rows, columns=COLUMNS, as_json=as_json, none=none)
 
 
 @command.command()
@@ -76,18 +76,18 @@ def reject(*, number: int, as_json: bool) -> None:
 
 def _decide(verb: str, number: int, *, as_json: bool) -> None:
     decide = {"approve": directory.approve, "reject": directory.reject}[verb]
-    with opening.service() as service, service.database.write() as session:
+    with opening.open_service() as service, service.database.write() as session:
         listing = decide(session, number, now=service.clock.now(), actor=opening.ACTOR)
         email = contacts.get(session, listing.contact_id).email
-        row = _row(listing, email)
+        row = _to_row(listing, email)
     if as_json:
         output.print_json(row)
     elif verb == "approve":
-        output.say(f"{listing.organization} is approved, and {email} is on the organizer list now.")
+        output.print_line(f"{listing.organization} is approved, and {email} is on the organizer list now.")
     else:
-        output.say(f"{listing.organization} is rejected. No mail is sent to {email} about it.")
+        output.print_line(f"{listing.organization} is rejected. No mail is sent to {email} about it.")
 
 
-def _row(listing: Listing, email: str) -> dict[str, object]:
+def _to_row(listing: Listing, email: str) -> dict[str, object]:
     known = {key: getattr(listing, key) for key in COLUMNS if key != "email"}
     return {**known, "email": email, "decided_at": listing.decided_at}

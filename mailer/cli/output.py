@@ -1,8 +1,8 @@
 """How commands answer: a table for people, JSON for scripts, from the same rows.
 
 With `--json` the output is one JSON value with the same keys in every version: a list of objects from
-`rows`, one object from `facts`. Moments are ISO 8601 in UTC. Names that people chose never reach the terminal
-with control characters in them.
+`print_rows`, one object from `print_facts`. Moments are ISO 8601 in UTC. Names that people chose never reach
+the terminal with control characters in them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ import click
 
 from mailer import json_values
 
-WIDTH_OF_A_FILE = 200
+FILE_WIDTH = 200
 UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -23,11 +23,11 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for scripts.")(function)
 
 
-def rows(
-    found: Iterable[Mapping[str, object]], *, columns: Mapping[str, str], as_json: bool, none: str = "None."
+def print_rows(
+    rows: Iterable[Mapping[str, object]], *, columns: Mapping[str, str], as_json: bool, none: str = "None."
 ) -> None:
     """Print rows. `columns` is key → heading; `none` is what people read when there are no rows."""
-    listed = list(found)
+    listed = list(rows)
     if as_json:
         print_json(listed)
         return
@@ -39,27 +39,27 @@ def rows(
 
     table = Table(*columns.values(), box=None, pad_edge=False, header_style="bold")
     for row in listed:
-        table.add_row(*(Text(shown(row.get(key))) for key in columns))
+        table.add_row(*(Text(format_value(row.get(key))) for key in columns))
     _print(table)
 
 
-def facts(found: Mapping[str, object], *, labels: Mapping[str, str], as_json: bool) -> None:
+def print_facts(values: Mapping[str, object], *, labels: Mapping[str, str], as_json: bool) -> None:
     """Print what is known about one thing, a line each. `labels` is key → label."""
     if as_json:
-        print_json(found)
+        print_json(values)
         return
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for key, label in labels.items():
-        table.add_row(Text(label, style="bold"), Text(shown(found.get(key))))
+        table.add_row(Text(label, style="bold"), Text(format_value(values.get(key))))
     _print(table)
 
 
-def say(sentence: str) -> None:
+def print_line(sentence: str) -> None:
     """Print one sentence to a person."""
-    click.echo(shown(sentence))
+    click.echo(format_value(sentence))
 
 
 def print_json(value: object) -> None:
@@ -67,7 +67,7 @@ def print_json(value: object) -> None:
     click.echo(json_values.to_json(value))
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Say a value in a table: nothing for None, words for yes and no, a dot for what cannot be printed."""
     if value is None:
         return ""
@@ -78,7 +78,7 @@ def shown(value: object) -> str:
     return "".join(sign if sign.isprintable() or sign == "\n" else "·" for sign in str(value))
 
 
-def lasting(length: timedelta) -> str:
+def format_duration(length: timedelta) -> str:
     """Say a length of time in its two largest units: “2 hours 5 minutes”."""
     rest, parts = max(int(length.total_seconds()), 0), []
     for seconds, unit in UNITS:
@@ -95,5 +95,5 @@ def _print(table: object) -> None:
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=WIDTH_OF_A_FILE)
+        console = Console(highlight=False, markup=False, width=FILE_WIDTH)
     console.print(table)

@@ -22,24 +22,24 @@ def option(function: Function) -> Function:
     return click.option("--passphrase-file", type=kind, help=about)(function)
 
 
-def new(file: Path | None) -> bytes:
+def ask_new(file: Path | None) -> bytes:
     """Return a new passphrase, from the file or typed twice; raises BadInput for one that is too short."""
-    return backup.check_passphrase(_read(file) if file else _typed(again=True))
+    return backup.check_passphrase(_read_file(file) if file else _prompt(again=True))
 
 
-def known(file: Path | None) -> bytes:
+def ask_existing(file: Path | None) -> bytes:
     """Return the passphrase of a backup that is there, from the file or typed once."""
-    return (_read(file) if file else _typed(again=False)).encode()
+    return (_read_file(file) if file else _prompt(again=False)).encode()
 
 
-def _typed(*, again: bool) -> str:
+def _prompt(*, again: bool) -> str:
     if not sys.stdin.isatty():
         raise BadInput("Nobody is here to type the passphrase; give a file with --passphrase-file.")
     typed: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=again, err=True)
     return typed
 
 
-def _read(file: Path) -> str:
+def _read_file(file: Path) -> str:
     try:
         with file.open(encoding="utf-8") as opened:
             kept = os.fstat(opened.fileno())

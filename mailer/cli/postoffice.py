@@ -12,7 +12,7 @@ from mailer.service import Service
 from mailer.tryout import postoffice
 
 COLUMNS = {"id": "Number", "date": "When", "to": "To", "subject": "Subject"}
-MOST_DAYS = 400
+MAX_DAYS = 400
 
 
 @click.group()
@@ -29,11 +29,11 @@ def command() -> None:
 @output.json_option
 def list_(*, limit: int, as_json: bool) -> None:
     """Show the mails that came, the newest last."""
-    with opening.service() as service:
+    with opening.open_service() as service:
         _require_tryout(service)
         with service.database.read() as session:
-            rows = [_row(message) for message in postoffice.list_messages(session, limit=limit)]
-    output.rows(rows, columns=COLUMNS, as_json=as_json, none="No mail has come yet.")
+            rows = [_to_row(message) for message in postoffice.list_messages(session, limit=limit)]
+    output.print_rows(rows, columns=COLUMNS, as_json=as_json, none="No mail has come yet.")
 
 
 @command.command()
@@ -42,7 +42,7 @@ def list_(*, limit: int, as_json: bool) -> None:
 @output.json_option
 def show(*, number: int, source: bool, as_json: bool) -> None:
     """Show one mail: “mailer postoffice show 3”."""
-    with opening.service() as service:
+    with opening.open_service() as service:
         _require_tryout(service)
         with service.database.read() as session:
             message = postoffice.get_message(session, number)
@@ -54,22 +54,22 @@ def show(*, number: int, source: bool, as_json: bool) -> None:
             "html": held.html,
             "calendar": held.calendar,
         }
-        output.print_json({**_row(message), **told, "source": held.source})
+        output.print_json({**_to_row(message), **told, "source": held.source})
         return
     if source:
-        output.say(held.source)
+        output.print_line(held.source)
         return
-    shown = {**_row(message), "from": dict(held.headers).get("From", "")}
+    shown = {**_to_row(message), "from": dict(held.headers).get("From", "")}
     labels = {"date": "When", "from": "From", "to": "To", "subject": "Subject"}
-    output.facts(shown, labels=labels, as_json=False)
-    output.say(f"\n{held.text.rstrip()}")
+    output.print_facts(shown, labels=labels, as_json=False)
+    output.print_line(f"\n{held.text.rstrip()}")
     for attachment in held.attachments:
-        output.say(f"\nAttached: {attachment.name} ({attachment.type}, {attachment.size:,} bytes)")
+        output.print_line(f"\nAttached: {attachment.name} ({attachment.type}, {attachment.size:,} bytes)")
 
 
 @command.command()
-@click.option("--days", type=click.IntRange(1, MOST_DAYS), help="Go ahead by so many days.")
-@click.option("--hours", type=click.IntRange(1, MOST_DAYS * 24), help="Go ahead by so many hours.")
+@click.option("--days", type=click.IntRange(1, MAX_DAYS), help="Go ahead by so many days.")
+@click.option("--hours", type=click.IntRange(1, MAX_DAYS * 24), help="Go ahead by so many hours.")
 @click.option("--next", "to_next", is_flag=True, help="Go to the next moment when something falls due.")
 @output.json_option
 def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool) -> None:
@@ -80,12 +80,12 @@ def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool
     """
     if [days, hours, to_next or None].count(None) != 2:
         raise BadInput("Say how far to go: --days 7, --hours 12, or --next; one of them.")
-    with opening.sending() as service:
+    with opening.open_sending_service() as service:
         _require_tryout(service)
         with service.database.read() as session:
             before = postoffice.count_messages(session)
-        with draining.lead(service) as leads, service.relays():
-            machine = service.time_machine(drain=_drain(service, leads=leads))
+        with draining.lead_delivery(service) as leads, service.relays():
+            machine = service.time_machine(drain=_build_drain(service, is_leader=leads))
             if to_next:
                 now = machine.advance_to_next()
             else:
@@ -96,15 +96,17 @@ def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool
     if as_json:
         output.print_json({"moved": now is not None, "now": present, "came": came})
     elif now is None:
-        output.say("Nothing will fall due by itself, so the clock stays where it is.")
+        output.print_line("Nothing will fall due by itself, so the clock stays where it is.")
     else:
         mails = "One mail" if came == 1 else f"{came:,} mails"
-        output.say(f"It is now {output.shown(present)} in the try-out. {mails} came on the way.")
+        output.print_line(
+            f"It is now {output.format_value(present)} in the try-out. {mails} came on the way."
+        )
 
 
-def _drain(service: Service, *, leads: bool) -> Callable[[], None]:
+def _build_drain(service: Service, *, is_leader: bool) -> Callable[[], None]:
     def drain() -> None:
-        trouble = draining.drain(service, leads=leads)
+        trouble = draining.drain(service, is_leader=is_leader)
         if trouble:
             raise Conflict(f"The clock stopped on the way, because mail cannot be delivered: {trouble}")
 
@@ -116,5 +118,5 @@ def _require_tryout(service: Service) -> None:
         raise Conflict("A mail server is set, so there is no try-out: mail goes to the people it is for.")
 
 
-def _row(message: postoffice.CapturedMessage) -> dict[str, object]:
+def _to_row(message: postoffice.CapturedMessage) -> dict[str, object]:
     return {key: getattr(message, key) for key in COLUMNS}

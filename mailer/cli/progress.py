@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def bar(title: str, *, total: int) -> Iterator[Callable[[int], None]]:
+def show_bar(title: str, *, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar for as long as the block lasts; what it gives is called with how many are done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

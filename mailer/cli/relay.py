@@ -25,7 +25,7 @@ COLUMNS = {
     "refused": "Refused",
     "unreachable": "Not reached",
 }
-PAUSES = {"what": "Paused", "since": "Since", "try_at": "Tried again", "why": "Why"}
+SUSPENSION_COLUMNS = {"what": "Paused", "since": "Since", "try_at": "Tried again", "why": "Why"}
 
 
 @click.group()
@@ -37,27 +37,29 @@ def command() -> None:
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show each mail server, what it took, and what is paused: “mailer relay list”."""
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         paused = suspensions.read_all(session)
         sums = attempts.select_relay_totals(counters.read_totals(session))
         lately = {
             relay.name: counters.count_since(
                 session, attempts.build_counter_name(relay.name, "sent"), since=service.clock.now() - HOUR
             )
-            for relay in configured(service)
+            for relay in list_relays(service)
         }
         relays = [
-            {**_told(relay, paused, sums), "sent_last_hour": lately[relay.name]}
-            for relay in configured(service)
+            {**_relay_row(relay, paused, sums), "sent_last_hour": lately[relay.name]}
+            for relay in list_relays(service)
         ]
-    waiting = [_pause(pause) for pause in paused.values()]
+    waiting = [_suspension_row(pause) for pause in paused.values()]
     if as_json:
         output.print_json({"relays": relays, "pauses": waiting})
         return
-    output.rows(relays, columns=COLUMNS, as_json=False, none="No mail server is set: this is a try-out.")
+    output.print_rows(
+        relays, columns=COLUMNS, as_json=False, none="No mail server is set: this is a try-out."
+    )
     if waiting:
-        output.say("")
-        output.rows(waiting, columns=PAUSES, as_json=False)
+        output.print_line("")
+        output.print_rows(waiting, columns=SUSPENSION_COLUMNS, as_json=False)
 
 
 @command.command()
@@ -68,47 +70,47 @@ def pause(*, name: str) -> None:
     NAME is a mail server as “mailer relay list” shows it, or the domain after the @ of addresses. Nothing is
     lost; what was begun is finished. It waits until “mailer relay resume”, confirmations too.
     """
-    with opening.service() as service, service.database.write() as session:
-        suspensions.begin_by_staff(session, _scope(service, name), real=service.clock.real())
+    with opening.open_service() as service, service.database.write() as session:
+        suspensions.begin_by_staff(session, _parse_scope(service, name), real=service.clock.real())
         audit.record(session, actor=opening.ACTOR, action="pause mail", subject=name, now=service.clock.now())
-    output.say(f"Mail to {name} waits until “mailer relay resume {name}”.")
+    output.print_line(f"Mail to {name} waits until “mailer relay resume {name}”.")
 
 
 @command.command()
 @click.argument("name")
 def resume(*, name: str) -> None:
     """Let mail to a paused mail server or domain go again: “mailer relay resume gmail.com”."""
-    with opening.service() as service, service.database.write() as session:
-        if not suspensions.end(session, _scope(service, name)):
+    with opening.open_service() as service, service.database.write() as session:
+        if not suspensions.end(session, _parse_scope(service, name)):
             raise NotFound(f"Mail to {name} is not paused. “mailer relay list” shows what is.")
         audit.record(
             session, actor=opening.ACTOR, action="resume mail", subject=name, now=service.clock.now()
         )
-    output.say(f"Mail to {name} goes again.")
+    output.print_line(f"Mail to {name} goes again.")
 
 
-def configured(service: Service) -> Sequence[Relay]:
+def list_relays(service: Service) -> Sequence[Relay]:
     """Return the mail servers that mail leaves by; none in a try-out."""
     url = service.settings.smtp_url
     return Relay.parse_all(url.get_secret_value()) if url is not None else ()
 
 
-def _scope(service: Service, name: str) -> str:
+def _parse_scope(service: Service, name: str) -> str:
     """Return what a name stands for: one of our mail servers, else a domain."""
-    if name in {relay.name for relay in configured(service)}:
+    if name in {relay.name for relay in list_relays(service)}:
         return f"{RELAY_SCOPE}{name}"
     if ":" in name or "." not in name or "@" in name:
         raise NotFound(f"There is no mail server called {name}. “mailer relay list” shows them.")
     return f"{DOMAIN_SCOPE}{name.lower()}"
 
 
-def _told(
-    relay: Relay, paused: Mapping[str, Suspension], sums: Mapping[tuple[str, str], int]
+def _relay_row(
+    relay: Relay, by_scope: Mapping[str, Suspension], sums: Mapping[tuple[str, str], int]
 ) -> Mapping[str, object]:
     told = [f"{relay.rate}"] if relay.rate else []
     told += [f"{relay.connections} connections"] if relay.connections else []
     counted = {outcome: sums.get((relay.name, outcome), 0) for outcome in attempts.OUTCOMES}
-    state = "paused" if f"{RELAY_SCOPE}{relay.name}" in paused else "takes mail"
+    state = "paused" if f"{RELAY_SCOPE}{relay.name}" in by_scope else "takes mail"
     return {
         "name": relay.name,
         "weight": relay.weight,
@@ -118,11 +120,11 @@ def _told(
     }
 
 
-def _pause(paused: Suspension) -> Mapping[str, object]:
-    why = "staff paused it" if paused.why == BY_STAFF else paused.why
+def _suspension_row(suspension: Suspension) -> Mapping[str, object]:
+    why = "staff paused it" if suspension.why == BY_STAFF else suspension.why
     return {
-        "what": paused.scope.partition("/")[2],
-        "since": paused.since,
-        "try_at": paused.try_at or "when staff resume it",
+        "what": suspension.scope.partition("/")[2],
+        "since": suspension.since,
+        "try_at": suspension.try_at or "when staff resume it",
         "why": why,
     }

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput
 from mailer.cli import opening, output
-from mailer.cli.lists.group import LANGUAGE
+from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.library import file_store, resources
 from mailer.library.resources import MISSING_LINK, CurrentVersion, ResourceVersion
 from mailer.outbox import stats
@@ -26,8 +26,8 @@ COLUMNS = {
     "dated": "Dated",
     "leads_to": "Leads to",
 }
-ABOUT = {**COLUMNS, "note": "Note", "added_at": "Added", "retired_at": "Retired"}
-STANDS = ("current", "settings")
+LABELS = {**COLUMNS, "note": "Note", "added_at": "Added", "retired_at": "Retired"}
+CURRENT_STATES = ("current", "settings")
 
 
 @click.group()
@@ -44,20 +44,20 @@ def command() -> None:
 @output.json_option
 def list_(*, every: bool, as_json: bool) -> None:
     """Show what stands in each slot, and how many mails wait for one that is empty."""
-    with opening.service() as service, service.database.read() as session:
-        rows = _rows(session, service)
+    with opening.open_service() as service, service.database.read() as session:
+        rows = _list_rows(session, service)
         waiting = stats.count_held_for(session, MISSING_LINK)
-    shown = [row for row in rows if every or row["state"] in STANDS]
-    full = {row["slot"] for row in rows if row["state"] in STANDS}
+    shown = [row for row in rows if every or row["state"] in CURRENT_STATES]
+    full = {row["slot"] for row in rows if row["state"] in CURRENT_STATES}
     shown += [{"slot": slot, "state": "empty"} for slot in RESOURCES if slot not in full]
     shown.sort(key=lambda row: RESOURCES.index(str(row["slot"])))
     if as_json:
         output.print_json({"versions": shown, "waiting": waiting})
         return
-    output.rows(shown, columns=COLUMNS, as_json=False)
+    output.print_rows(shown, columns=COLUMNS, as_json=False)
     for fields, number in waiting.items():
         mails = "One mail waits" if number == 1 else f"{number:,} mails wait"
-        output.say(f"{mails} for: {fields.replace('_url', '')}.")
+        output.print_line(f"{mails} for: {fields.replace('_url', '')}.")
 
 
 @command.command()
@@ -65,10 +65,10 @@ def list_(*, every: bool, as_json: bool) -> None:
 @output.json_option
 def show(*, number: int, as_json: bool) -> None:
     """Tell everything about one version: “mailer resource show 3”."""
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         resources.get(session, number)
-        row = next(row for row in _rows(session, service) if row["number"] == number)
-    output.facts(row, labels=ABOUT, as_json=as_json)
+        row = next(row for row in _list_rows(session, service) if row["number"] == number)
+    output.print_facts(row, labels=LABELS, as_json=as_json)
 
 
 @command.command()
@@ -101,7 +101,7 @@ def add(
     """
     if bool(link) == (file is not None):
         raise BadInput("Give either --link or --file.")
-    with opening.service() as service:
+    with opening.open_service() as service:
         with service.database.read() as session:
             replaced = bool(service.editions.library.list_for_language(session, language)[slot])
         deposit = None if file is None else file_store.store_file(file, home=service.settings.home)
@@ -120,17 +120,17 @@ def add(
             )
             number = added.id
         with service.database.read() as session:
-            row = next(row for row in _rows(session, service) if row["number"] == number)
+            row = next(row for row in _list_rows(session, service) if row["number"] == number)
             waiting = stats.count_held_for(session, MISSING_LINK)
         address = service.editions.library.build_url(slot, language)
     if as_json:
         output.print_json({**row, "address": address})
         return
-    output.say(f"Version {number} stands in {slot} now, in {LANGUAGE[language]}: {address}")
+    output.print_line(f"Version {number} stands in {slot} now, in {LANGUAGE_NAMES[language]}: {address}")
     if any(f"{slot}_url" in fields for fields in waiting):
-        output.say("Mails that waited for it leave within a minute.")
+        output.print_line("Mails that waited for it leave within a minute.")
     if replaced:
-        _say_how_to_announce(slot)
+        _print_announcement_hint(slot)
 
 
 @command.command()
@@ -142,44 +142,44 @@ def retire(*, number: int, as_json: bool) -> None:
     What happens next: the version before it stands in the slot again; if there is none, the slot is empty and
     mails that lead to it are held. A file that no other version needs is deleted after a day.
     """
-    with opening.service() as service:
+    with opening.open_service() as service:
         with service.database.write() as session:
             gone = resources.retire(session, number, now=service.clock.now(), actor=opening.ACTOR)
             slot = gone.slot
         with service.database.read() as session:
-            rows = _rows(session, service)
+            rows = _list_rows(session, service)
     if as_json:
         output.print_json(next(row for row in rows if row["number"] == number))
         return
-    output.say(f"Version {number} is retired.")
-    stands = [row for row in rows if row["slot"] == slot and row["state"] in STANDS]
+    output.print_line(f"Version {number} is retired.")
+    stands = [row for row in rows if row["slot"] == slot and row["state"] in CURRENT_STATES]
     for row in stands:
         source = "the link in the settings" if row["number"] is None else f"version {row['number']}"
-        output.say(f"In {slot} stands, in {LANGUAGE[str(row['language'])]}: {source}.")
+        output.print_line(f"In {slot} stands, in {LANGUAGE_NAMES[str(row['language'])]}: {source}.")
     if not stands:
-        output.say(f"{slot} is empty now: mails that lead to it are held until you add a version.")
+        output.print_line(f"{slot} is empty now: mails that lead to it are held until you add a version.")
 
 
-def _say_how_to_announce(slot: str) -> None:
+def _print_announcement_hint(slot: str) -> None:
     """Say how to tell those who were sent the older version; their old mails lead to the new one anyway."""
-    output.say(
+    output.print_line(
         "Links in mails that were sent lead to the new version already. To tell people about it, write a text"
         f" whose link is [Open it{{{{ {slot}_note }}}}]({{{{ {slot}_url }}}}), and look at it first:"
     )
-    output.say("  mailer broadcast send --file news.md --audience interest --dry-run")
+    output.print_line("  mailer broadcast send --file news.md --audience interest --dry-run")
 
 
-def _rows(session: Session, service: Service) -> list[dict[str, object]]:
+def _list_rows(session: Session, service: Service) -> list[dict[str, object]]:
     """Return every version, the newest first, then the links in the settings, each with its state."""
     standing = service.editions.library.list_current(session)
     current = {version.number for version in standing}
-    rows = [_row(version, service, current) for version in resources.list_versions(session)]
-    return rows + [_of_settings(version) for version in standing if version.number is None]
+    rows = [_to_row(version, service, current) for version in resources.list_versions(session)]
+    return rows + [_settings_row(version) for version in standing if version.number is None]
 
 
-def _row(version: ResourceVersion, service: Service, current: set[int | None]) -> dict[str, object]:
+def _to_row(version: ResourceVersion, service: Service, current: set[int | None]) -> dict[str, object]:
     state = "current" if version.id in current else "retired" if version.retired_at else "replaced"
-    known = {key: getattr(version, key) for key in (*ABOUT, "file") if hasattr(version, key)}
+    known = {key: getattr(version, key) for key in (*LABELS, "file") if hasattr(version, key)}
     kept = not version.file or file_store.find_path(version.file, home=service.settings.home)
     leads_to = version.link or (f"a file of {version.size:,} octets" if kept else "a file that is missing")
     return {
@@ -192,6 +192,6 @@ def _row(version: ResourceVersion, service: Service, current: set[int | None]) -
     }
 
 
-def _of_settings(version: CurrentVersion) -> dict[str, object]:
+def _settings_row(version: CurrentVersion) -> dict[str, object]:
     told = {"number": None, "slot": version.slot, "language": version.language, "state": "settings"}
     return {**told, "kind": "link", "leads_to": version.link}

@@ -9,10 +9,10 @@ from mailer.sources import journeys
 from mailer.sources.schedule import DAYS, Schedule, Step
 
 GOALS = {"organizer": "joined the organizers", "applied": "applied to be on the map"}
-UNDERWAY = {"waiting": "Waiting", "sending": "Leaving", "paused": "Paused"}
-ENDED = {"done": "Got all of it", "goal": "Reached the goal", "left": "Left", "stopped": "Stopped"}
-STEP = {"number": "", "name": "Step", "subject": "Subject", "after": "After", "hours": "Local hours"}
-STEP |= {"days": "Days", "skip": "Passed over for who", **UNDERWAY}
+ACTIVE_STATES = {"waiting": "Waiting", "sending": "Leaving", "paused": "Paused"}
+ENDED_STATES = {"done": "Got all of it", "goal": "Reached the goal", "left": "Left", "stopped": "Stopped"}
+STEP_COLUMNS = {"number": "", "name": "Step", "subject": "Subject", "after": "After", "hours": "Local hours"}
+STEP_COLUMNS |= {"days": "Days", "skip": "Passed over for who", **ACTIVE_STATES}
 
 
 @click.group()
@@ -25,10 +25,10 @@ def command() -> None:
 def list_(*, as_json: bool) -> None:
     """Show every sequence: for which list, how many steps, and how many people are underway."""
     rows: list[dict[str, object]] = []
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         for schedule in service.schedules:
             counts = journeys.count_by_step(session, schedule.name)
-            underway = sum(number for (_, state), number in counts.items() if state not in ENDED)
+            underway = sum(number for (_, state), number in counts.items() if state not in ENDED_STATES)
             rows.append(
                 {
                     "name": schedule.name,
@@ -39,7 +39,7 @@ def list_(*, as_json: bool) -> None:
                 }
             )
     columns = {"name": "Sequence", "list": "List", "steps": "Steps", "underway": "Underway", "ended": "Ended"}
-    output.rows(rows, columns=columns, as_json=as_json)
+    output.print_rows(rows, columns=columns, as_json=as_json)
 
 
 @command.command()
@@ -51,27 +51,30 @@ def show(*, name: str, as_json: bool) -> None:
     Each step leaves so many days after the one before, in the reader's own local hours. “Waiting” are those
     for whom this step comes next.
     """
-    with opening.service() as service:
-        schedule = _named(service, name)
+    with opening.open_service() as service:
+        schedule = _find_schedule(service, name)
         with service.database.read() as session:
             counts = journeys.count_by_step(session, name)
-    steps = [_step(service, schedule, step, counts) for step in schedule.steps]
-    ended = {state: sum(number for (_, found), number in counts.items() if found == state) for state in ENDED}
+    steps = [_step_row(service, schedule, step, counts) for step in schedule.steps]
+    ended = {
+        state: sum(number for (_, found), number in counts.items() if found == state)
+        for state in ENDED_STATES
+    }
     if as_json:
         output.print_json(
             {"name": name, "list": schedule.list, "goal": schedule.goal, "steps": steps, **ended}
         )
         return
-    output.say(f"The sequence “{name}” follows those who confirmed for the list {schedule.list}.")
+    output.print_line(f"The sequence “{name}” follows those who confirmed for the list {schedule.list}.")
     if schedule.goal:
-        output.say(f"It ends early for whoever has {GOALS[schedule.goal]}.")
-    output.say("")
-    output.rows([_in_words(step) for step in steps], columns=STEP, as_json=False)
-    output.say("")
-    output.facts(ended, labels=ENDED, as_json=False)
+        output.print_line(f"It ends early for whoever has {GOALS[schedule.goal]}.")
+    output.print_line("")
+    output.print_rows([_format_step(step) for step in steps], columns=STEP_COLUMNS, as_json=False)
+    output.print_line("")
+    output.print_facts(ended, labels=ENDED_STATES, as_json=False)
 
 
-def _named(service: Service, name: str) -> Schedule:
+def _find_schedule(service: Service, name: str) -> Schedule:
     for schedule in service.schedules:
         if schedule.name == name:
             return schedule
@@ -79,7 +82,7 @@ def _named(service: Service, name: str) -> Schedule:
     raise NotFound(f"There is no sequence called “{name}”. The sequences are: {names}.")
 
 
-def _step(
+def _step_row(
     service: Service, schedule: Schedule, step: Step, counts: dict[tuple[str, str], int]
 ) -> dict[str, object]:
     text = service.editions.templates[schedule.template_name(step.name)].sources
@@ -98,7 +101,7 @@ def _step(
     }
 
 
-def _in_words(step: dict[str, object]) -> dict[str, object]:
+def _format_step(step: dict[str, object]) -> dict[str, object]:
     days, window, weekdays, skip = (step[key] for key in ("delay_days", "window", "weekdays", "skip"))
     assert isinstance(window, list) and isinstance(weekdays, list)
     return {

@@ -28,10 +28,10 @@ def command(host: str, port: int | None) -> None:
     built = service.build(found)
 
     def ready() -> None:
-        output.say(f"\n  Pages:        {found.public_url}/")
+        output.print_line(f"\n  Pages:        {found.public_url}/")
         if found.tryout:
-            output.say(f"  Post office:  {found.public_url}/postoffice")
-            output.say("\n  This is a try-out: nothing leaves this machine. Stop it with Ctrl-C.\n")
+            output.print_line(f"  Post office:  {found.public_url}/postoffice")
+            output.print_line("\n  This is a try-out: nothing leaves this machine. Stop it with Ctrl-C.\n")
 
     try:
         built.editions.check()

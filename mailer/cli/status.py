@@ -15,7 +15,7 @@ def command(*, as_json: bool) -> None:
 
     Nobody is named in it. The same list is mailed to the address of staff (staff_address in the settings).
     """
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         waiting = staff_digest.list_items(session, now=service.clock.now())
         mailed = service.staff_digest.is_reachable(session)
     rows = [
@@ -27,14 +27,14 @@ def command(*, as_json: bool) -> None:
         }
         for notice in waiting
     ]
-    output.rows(rows, columns=COLUMNS, as_json=as_json, none="Nothing waits for you.")
+    output.print_rows(rows, columns=COLUMNS, as_json=as_json, none="Nothing waits for you.")
     if not as_json:
-        output.say("")
-        output.say(_told(service.settings.staff_address, mailed=mailed))
+        output.print_line("")
+        output.print_line(_describe_recipient(service.settings.staff_address, is_mailed=mailed))
 
 
-def _told(address: str, *, mailed: bool) -> str:
-    if mailed:
+def _describe_recipient(address: str, *, is_mailed: bool) -> str:
+    if is_mailed:
         return f"This list is mailed to {address}, at most once a day."
     if address:
         return f"This list is not mailed: {address} must not be written to. See “mailer contact show”."

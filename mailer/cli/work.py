@@ -16,5 +16,5 @@ def command(attached: bool) -> None:
     embedded database only one may. Ctrl-C, or SIGTERM, finishes what was begun and ends.
     """
     logs.configure()
-    with opening.checked() as built:
+    with opening.open_checked_service() as built:
         work.run(built, attached=attached)

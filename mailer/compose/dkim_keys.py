@@ -104,7 +104,8 @@ def load(directory: Path, *, domains: Sequence[str]) -> tuple[DkimKey, ...]:
             mistakes.append(str(refusal))
     counts = Counter(selector.domain for selector in found)
     mistakes += [
-        f"{directory / domain} holds {count} keys, and all would sign each mail; keep at most {MOST_SELECTORS}."
+        f"{directory / domain} holds {count} keys, and all would sign each mail;"
+        f" keep at most {MOST_SELECTORS}."
         for domain, count in counts.items()
         if count > MOST_SELECTORS
     ]
@@ -162,7 +163,8 @@ def describe_difference(key: DkimKey, published: str) -> str:
         return f"the record is this key's, but does not say k={key.kind}"
     cut = [tags["p"] for tags in records if tags["p"] and key.public_key.startswith(tags["p"])]
     if cut:
-        return f"the record ends after {len(cut[0])} of {len(key.public_key)} letters of the key; publish all of it"
+        there, whole = len(cut[0]), len(key.public_key)
+        return f"the record ends after {there} of {whole} letters of the key; publish all of it"
     if not any(tags["p"] for tags in records):
         return "the record is empty after p=, which withdraws the key"
     return "the record belongs to another key"

@@ -127,7 +127,8 @@ def _build_pieces(headers: str, message: MimeMessage, boundary_id: str) -> list[
     event = b2a_base64(message.calendar, newline=False)
     lines = b"".join(event[start : start + 76] + b"\r\n" for start in range(0, len(event), 76))
     return [
-        f'{headers}Content-Type: multipart/mixed; boundary="{outer}"\r\n\r\n--{outer}\r\n{alternative}'.encode(),
+        f'{headers}Content-Type: multipart/mixed; boundary="{outer}"\r\n\r\n'.encode(),
+        f"--{outer}\r\n{alternative}".encode(),
         *body,
         f"--{inner}\r\nContent-Type: text/calendar; method={message.method}; charset=utf-8\r\n"
         "Content-Transfer-Encoding: base64\r\n\r\n".encode(),

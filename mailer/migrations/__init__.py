@@ -17,8 +17,8 @@ from lists.errors import Conflict
 if TYPE_CHECKING:
     from alembic.config import Config
 
-STEPS = Path(__file__).parent / "versions"  # files that begin with their number, such as 0002
-ONE_AT_A_TIME = (
+VERSIONS_FOLDER = Path(__file__).parent / "versions"  # files that begin with their number, such as 0002
+ADVISORY_LOCK = (
     7_264_001  # a number of our own for PostgreSQL's advisory lock; SQLite's write lock does it alone
 )
 
@@ -28,7 +28,7 @@ def upgrade(database: Database, *, to: str = "head") -> Sequence[str]:
 
     Two processes at once wait in turn.
     """
-    if is_newest(database):
+    if is_up_to_date(database):
         return []
     with database.write(long=True) as session:
         return upgrade_within(session, to=to)
@@ -39,24 +39,24 @@ def upgrade_within(session: Session, *, to: str = "head") -> Sequence[str]:
     from alembic import command
     from alembic.script import ScriptDirectory
 
-    wait_turn(session)
+    acquire_lock(session)
     connection = session.connection()
-    before = _revision(connection)
+    before = _current_revision(connection)
     command.upgrade(_config(connection), to)
     steps = ScriptDirectory.from_config(_config(connection)).iterate_revisions(to, before or "base")
     return [f"{step.revision} {step.doc}" for step in reversed(list(steps)) if step.revision != before]
 
 
-def wait_turn(session: Session) -> None:
+def acquire_lock(session: Session) -> None:
     """Wait until no other process makes tables, and keep others waiting until this transaction ends."""
     if session.connection().dialect.name == "postgresql":
-        session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ONE_AT_A_TIME})
+        session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ADVISORY_LOCK})
 
 
-def is_newest(database: Database) -> bool:
+def is_up_to_date(database: Database) -> bool:
     """Tell whether the database is at the newest step."""
     with database.read() as session:
-        return _revision(session.connection()) == newest()
+        return _current_revision(session.connection()) == newest_revision()
 
 
 def has_tables(database: Database) -> bool:
@@ -64,23 +64,23 @@ def has_tables(database: Database) -> bool:
     if database.file is not None and not database.file.exists():
         return False
     with database.read() as session:
-        return are_there(session)
+        return session_has_tables(session)
 
 
-def are_there(session: Session) -> bool:
+def session_has_tables(session: Session) -> bool:
     """Tell whether there are tables, as this transaction sees the database."""
-    return _revision(session.connection()) is not None
+    return _current_revision(session.connection()) is not None
 
 
-def newest() -> str:
+def newest_revision() -> str:
     """Return the number of the newest step."""
-    return max(path.name.partition("_")[0] for path in STEPS.glob("[0-9]*.py"))
+    return max(path.name.partition("_")[0] for path in VERSIONS_FOLDER.glob("[0-9]*.py"))
 
 
-def require_newest(database: Database) -> None:
+def require_up_to_date(database: Database) -> None:
     """Raise Conflict, with what to do, unless the database is at the newest step."""
     require_tables(database)
-    if not is_newest(database):
+    if not is_up_to_date(database):
         raise Conflict("The database is not up to date. Run “mailer db upgrade” first.")
 
 
@@ -94,7 +94,7 @@ def require_tables(database: Database) -> None:
         )
 
 
-def differences(database: Database) -> Sequence[str]:
+def list_differences(database: Database) -> Sequence[str]:
     """Return how the database differs from what the code describes; empty when it does not."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
@@ -102,15 +102,15 @@ def differences(database: Database) -> Sequence[str]:
     import mailer.tables  # noqa: F401  (compared with what it registers)
 
     with database.read() as session:
-        context = MigrationContext.configure(session.connection(), opts={"include_name": _ours})
+        context = MigrationContext.configure(session.connection(), opts={"include_name": _is_ours})
         return [str(difference) for difference in compare_metadata(context, Base.metadata)]
 
 
-def _ours(name: str | None, kind: str, _parents: object) -> bool:
+def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
     return kind != "table" or name != "alembic_version"
 
 
-def _revision(connection: Connection) -> str | None:
+def _current_revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     number: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))

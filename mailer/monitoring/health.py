@@ -33,49 +33,51 @@ from mailer.outbox.outbox import HELD, PRIORITIES, QUEUED, SENDING, OutboxRow
 from mailer.policy import POLICY
 from mailer.tryout import time_machine
 
-RENEWED = timedelta(seconds=30)  # who renewed its lease within three beats works
-STILL = timedelta(seconds=90)  # how long something may be due while nobody takes or records anything
-PATIENCE = timedelta(minutes=1)  # how long a person waits for a confirmation before something is wrong
-STUCK = timedelta(minutes=1)  # how long after its lease a message may still be claimed
-LATELY = timedelta(minutes=5)
-SKEW = timedelta(minutes=2)  # more than any honest lease or beat is ahead
-SKEW_MOST = SKEW // MICROSECOND
-EARLIEST = 2026  # no machine that runs this can truly live before
-LEAST_FREE = 200 * 1024 * 1024  # octets in the data folder
-PERSONS_WAIT = POLICY["confirmation"].priority
+RENEWAL_WINDOW = timedelta(seconds=30)  # who renewed its lease within three beats works
+STANDSTILL_AFTER = timedelta(
+    seconds=90
+)  # how long something may be due while nobody takes or records anything
+LATE_AFTER = timedelta(minutes=1)  # how long a person waits for a confirmation before something is wrong
+STUCK_AFTER = timedelta(minutes=1)  # how long after its lease a message may still be claimed
+RECENTLY = timedelta(minutes=5)
+ALLOWED_SKEW = timedelta(minutes=2)  # more than any honest lease or beat is ahead
+ALLOWED_SKEW_MICROSECONDS = ALLOWED_SKEW // MICROSECOND
+EARLIEST_YEAR = 2026  # no machine that runs this can truly live before
+MIN_FREE_OCTETS = 200 * 1024 * 1024  # octets in the data folder
+CONFIRMATION_PRIORITY = POLICY["confirmation"].priority
 
 
-Level = Literal["ok", "notice", "trouble"]
+HealthLevel = Literal["ok", "notice", "trouble"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class HealthStatus:
     """What one look found, and a sentence that says so.
 
     `notice`: the service works, and somebody should see to it; `trouble`: something does not go on by itself.
     """
 
     name: str
-    level: Level
+    level: HealthLevel
     sentence: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class HealthCheck:
     """One thing that is looked at: what to say when all is well, and each fault by its label in the answer.
 
     The first fault that is there is told.
     """
 
     name: str
-    well: str
-    faults: Mapping[str, tuple[Level, str]]
+    ok_sentence: str
+    faults: Mapping[str, tuple[HealthLevel, str]]
 
 
-CHECKS: Sequence[Check] = (
-    Check(
+CHECKS: Sequence[HealthCheck] = (
+    HealthCheck(
         name="delivery",
-        well="Delivery is running.",
+        ok_sentence="Delivery is running.",
         faults={
             "silent": ("trouble", "No delivery process is running."),
             "stuck": (
@@ -85,9 +87,9 @@ CHECKS: Sequence[Check] = (
             "still": ("trouble", "Messages are due, delivery is running, and yet nothing moves."),
         },
     ),
-    Check(
+    HealthCheck(
         name="mail server",
-        well="Nothing stands between us and the mail server.",
+        ok_sentence="Nothing stands between us and the mail server.",
         faults={
             "unreachable": ("trouble", "The mail server has not answered lately."),
             "paused": (
@@ -97,9 +99,9 @@ CHECKS: Sequence[Check] = (
             "stalled": ("trouble", "Mail servers let us wait, and all connections wait for their answers."),
         },
     ),
-    Check(
+    HealthCheck(
         name="confirmations",
-        well="Nobody waits long for a confirmation.",
+        ok_sentence="Nobody waits long for a confirmation.",
         faults={
             "unanswered_confirmation": (
                 "trouble",
@@ -111,9 +113,9 @@ CHECKS: Sequence[Check] = (
             ),
         },
     ),
-    Check(
+    HealthCheck(
         name="sign-ups",
-        well="Nobody who signs up is turned away.",
+        ok_sentence="Nobody who signs up is turned away.",
         faults={
             "turned_away_everywhere": (
                 "trouble",
@@ -126,27 +128,27 @@ CHECKS: Sequence[Check] = (
             ),
         },
     ),
-    Check(
+    HealthCheck(
         name="schedule",
-        well="The schedule is kept.",
+        ok_sentence="The schedule is kept.",
         faults={
             "unscheduled": ("trouble", "Nobody holds the schedule, so nothing happens by itself."),
             "failing": ("trouble", "A scheduled job failed when it last ran; the log says which and where."),
         },
     ),
-    Check(
+    HealthCheck(
         name="restore",
-        well="No restored backup holds the mail back.",
+        ok_sentence="No restored backup holds the mail back.",
         faults={"held": ("trouble", "A backup was restored, and nothing is sent until its gap is settled.")},
     ),
-    Check(
+    HealthCheck(
         name="resources",
-        well="No mail waits for a resource.",
+        ok_sentence="No mail waits for a resource.",
         faults={"linkless": ("trouble", "Mails wait for a resource that nobody has given yet.")},
     ),
-    Check(
+    HealthCheck(
         name="texts",
-        well="No mail waits because of a fault of ours.",
+        ok_sentence="No mail waits because of a fault of ours.",
         faults={
             "unwritten": (
                 "trouble",
@@ -156,40 +158,40 @@ CHECKS: Sequence[Check] = (
             "uncarried": ("notice", "Mails wait for a mail server that can send them."),
         },
     ),
-    Check(
+    HealthCheck(
         name="facts",
-        well="Every card on present law was checked in time.",
+        ok_sentence="Every card on present law was checked in time.",
         faults={"expired": ("notice", "A card on present law was not checked in time and is left out.")},
     ),
 )
 
 
-def look(database: Database, clock: Clock, *, home: Path) -> Sequence[Finding]:
+def run_checks(database: Database, clock: Clock, *, home: Path) -> Sequence[HealthStatus]:
     """Look at everything; what cannot be asked while the database is away is left out."""
     real = clock.real()
     try:
         now = clock.now()
         with database.read() as session:
-            found = session.execute(_questions(now=now, real=real)).one()
+            found = session.execute(_build_query(now=now, real=real)).one()
     except (StorageError, SQLAlchemyError):
         return (
-            Finding(name="database", level="trouble", sentence="The database cannot be used."),
-            _disk(home),
+            HealthStatus(name="database", level="trouble", sentence="The database cannot be used."),
+            _check_disk(home),
         )
     return (
-        Finding(name="database", level="ok", sentence="The database answers."),
-        *(_checked(check, found) for check in CHECKS),
-        _clock(found, real, clock.correction),
-        _disk(home),
+        HealthStatus(name="database", level="ok", sentence="The database answers."),
+        *(_evaluate(check, found) for check in CHECKS),
+        _check_clock(found, real, clock.correction),
+        _check_disk(home),
     )
 
 
-def well(findings: Sequence[Finding]) -> bool:
+def is_healthy(statuses: Sequence[HealthStatus]) -> bool:
     """Tell whether there is no trouble at all; a notice is none."""
-    return all(finding.level != "trouble" for finding in findings)
+    return all(finding.level != "trouble" for finding in statuses)
 
 
-def _questions(*, now: datetime, real: datetime) -> Any:
+def _build_query(*, now: datetime, real: datetime) -> Any:
     """Return one SELECT that asks everything, each part by an index or of a table of a few rows."""
 
     def has_lease(name: str) -> ColumnElement[bool]:
@@ -197,20 +199,24 @@ def _questions(*, now: datetime, real: datetime) -> Any:
 
     def answered(*outcomes: str) -> ColumnElement[bool]:
         return exists().where(
-            StoredCounter.what.in_(outcomes), StoredCounter.since >= counters.floor_to_step(now - LATELY)
+            StoredCounter.what.in_(outcomes), StoredCounter.since >= counters.floor_to_step(now - RECENTLY)
         )
 
     waits = and_(
-        OutboxRow.state == QUEUED, OutboxRow.priority == PERSONS_WAIT, OutboxRow.kind == "confirmation"
+        OutboxRow.state == QUEUED,
+        OutboxRow.priority == CONFIRMATION_PRIORITY,
+        OutboxRow.kind == "confirmation",
     )
-    in_time = and_(OutboxRow.expires_at > now, OutboxRow.queued_at <= now - PATIENCE)
-    untried = and_(OutboxRow.due_at <= now + PATIENCE, OutboxRow.tries == 0)
+    in_time = and_(OutboxRow.expires_at > now, OutboxRow.queued_at <= now - LATE_AFTER)
+    untried = and_(OutboxRow.due_at <= now + LATE_AFTER, OutboxRow.tries == 0)
     due = and_(
-        OutboxRow.priority.in_(PRIORITIES), OutboxRow.due_at <= now - STILL, OutboxRow.expires_at > now
+        OutboxRow.priority.in_(PRIORITIES),
+        OutboxRow.due_at <= now - STANDSTILL_AFTER,
+        OutboxRow.expires_at > now,
     )
     for_slots = exists().where(RateLimit.scope.startswith(RELAY_SCOPE), RateLimit.free_at > real)
     paused = exists().where(Suspension.scope.startswith(RELAY_SCOPE))
-    under_way = and_(OutboxRow.state == SENDING, OutboxRow.due_at <= now - PATIENCE)
+    under_way = and_(OutboxRow.state == SENDING, OutboxRow.due_at <= now - LATE_AFTER)
     newest_beat = select(func.max(Heartbeat.at)).scalar_subquery()
     newest_lease = select(func.max(Lease.until)).where(Lease.name == leases.SCHEDULER).scalar_subquery()
     return select(
@@ -221,18 +227,21 @@ def _questions(*, now: datetime, real: datetime) -> Any:
             "turned_away_everywhere"
         ),
         (~exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER)).label("silent"),
-        exists().where(OutboxRow.state == SENDING, OutboxRow.lease_until < real - STUCK).label("stuck"),
+        exists().where(OutboxRow.state == SENDING, OutboxRow.lease_until < real - STUCK_AFTER).label("stuck"),
         and_(
             exists().where(OutboxRow.state == QUEUED, due),
             ~exists().where(
-                StoredCounter.what.in_(OUTCOMES), StoredCounter.since >= counters.floor_to_step(now - STILL)
+                StoredCounter.what.in_(OUTCOMES),
+                StoredCounter.since >= counters.floor_to_step(now - STANDSTILL_AFTER),
             ),
-            ~exists().where(OutboxRow.state == SENDING, OutboxRow.lease_until > real + LEASE - RENEWED),
+            ~exists().where(
+                OutboxRow.state == SENDING, OutboxRow.lease_until > real + LEASE - RENEWAL_WINDOW
+            ),
             ~or_(for_slots, paused, send_hold.is_held()),
         ).label("still"),
         and_(answered("unreachable"), ~answered("sent", "deferred", "refused")).label("unreachable"),
         exists()
-        .where(waits, in_time, (OutboxRow.due_at <= now - PATIENCE) | untried)
+        .where(waits, in_time, (OutboxRow.due_at <= now - LATE_AFTER) | untried)
         .label("late_confirmation"),
         exists().where(under_way, OutboxRow.kind == "confirmation").label("unanswered_confirmation"),
         exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER, Heartbeat.stalled).label("stalled"),
@@ -248,38 +257,43 @@ def _questions(*, now: datetime, real: datetime) -> Any:
         newest_lease.label("newest_lease"),
         *(
             exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER, wrong).label(label)
-            for label, wrong in (("slow", Heartbeat.skew > SKEW_MOST), ("fast", Heartbeat.skew < -SKEW_MOST))
+            for label, wrong in (
+                ("slow", Heartbeat.skew > ALLOWED_SKEW_MICROSECONDS),
+                ("fast", Heartbeat.skew < -ALLOWED_SKEW_MICROSECONDS),
+            )
         ),
     )
 
 
-def _checked(check: Check, found: Row[Any]) -> Finding:
-    faults = (fault for label, fault in check.faults.items() if found._mapping[label])
-    level, sentence = next(faults, ("ok", check.well))
-    return Finding(name=check.name, level=level, sentence=sentence)
+def _evaluate(check: HealthCheck, row: Row[Any]) -> HealthStatus:
+    faults = (fault for label, fault in check.faults.items() if row._mapping[label])
+    level, sentence = next(faults, ("ok", check.ok_sentence))
+    return HealthStatus(name=check.name, level=level, sentence=sentence)
 
 
-def _clock(found: Row[Any], real: datetime, correction: timedelta) -> Finding:
+def _check_clock(row: Row[Any], real: datetime, correction: timedelta) -> HealthStatus:
     """Look at this machine's clock, and with PostgreSQL at those of all machines against the database's."""
-    newest = [moment for moment in (found.newest_beat, found.newest_lease) if moment is not None]
-    if real.year < EARLIEST or any(moment > real + SKEW for moment in newest):
+    newest = [moment for moment in (row.newest_beat, row.newest_lease) if moment is not None]
+    if real.year < EARLIEST_YEAR or any(moment > real + ALLOWED_SKEW for moment in newest):
         sentence = "This machine's clock is behind what was already written down."
-        return Finding(name="clock", level="trouble", sentence=sentence)
+        return HealthStatus(name="clock", level="trouble", sentence=sentence)
     for wrong, by in (
-        (found.is_slow or correction > SKEW, "behind"),
-        (found.fast or correction < -SKEW, "ahead of"),
+        (row.is_slow or correction > ALLOWED_SKEW, "behind"),
+        (row.fast or correction < -ALLOWED_SKEW, "ahead of"),
     ):
         if wrong:
             sentence = f"A machine's clock is minutes {by} the database's; mail goes by the database's."
-            return Finding(name="clock", level="notice", sentence=sentence)
-    return Finding(name="clock", level="ok", sentence="The clock goes forward.")
+            return HealthStatus(name="clock", level="notice", sentence=sentence)
+    return HealthStatus(name="clock", level="ok", sentence="The clock goes forward.")
 
 
-def _disk(home: Path) -> Finding:
+def _check_disk(home: Path) -> HealthStatus:
     try:
         free = shutil.disk_usage(home).free
     except OSError:
-        return Finding(name="disk", level="trouble", sentence="The data folder cannot be reached.")
-    if free < LEAST_FREE:
-        return Finding(name="disk", level="trouble", sentence="The disk of the data folder is almost full.")
-    return Finding(name="disk", level="ok", sentence="The disk has room.")
+        return HealthStatus(name="disk", level="trouble", sentence="The data folder cannot be reached.")
+    if free < MIN_FREE_OCTETS:
+        return HealthStatus(
+            name="disk", level="trouble", sentence="The disk of the data folder is almost full."
+        )
+    return HealthStatus(name="disk", level="ok", sentence="The disk has room.")

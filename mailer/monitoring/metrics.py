@@ -18,119 +18,119 @@ from lists.clock import Clock
 from lists.db import Database
 from mailer.coordination import counters, heartbeat, job_runs, suspensions
 from mailer.coordination.job_runs import JobRun
-from mailer.monitoring.health import Finding
+from mailer.monitoring.health import HealthStatus
 from mailer.outbox import attempts, stats
 from mailer.outbox.attempts import OUTCOMES
 from mailer.outbox.outbox import STATES
 from mailer.outbox.stats import OutboxStats
 from mailer.policy import POLICY
 
-KIND = CONTENT_TYPE_PLAIN_0_0_4
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class Metrics:
     """Everything that is told, read in one transaction."""
 
-    census: OutboxStats
-    handed_over: Mapping[str, int]
-    pauses: Sequence[str]
+    outbox_stats: OutboxStats
+    attempt_counts: Mapping[str, int]
+    suspended_scopes: Sequence[str]
     runs: Sequence[JobRun]
     workers: int
-    findings: Sequence[Finding]
+    statuses: Sequence[HealthStatus]
     dialect: str
 
 
-def read(database: Database, clock: Clock, *, findings: Sequence[Finding]) -> Figures:
+def read(database: Database, clock: Clock, *, statuses: Sequence[HealthStatus]) -> Metrics:
     """Read every figure from the tables; raises StorageError."""
     now, real = clock.now(), clock.real()
     with database.read() as session:
-        return Figures(
-            census=stats.collect(session, now=now),
-            handed_over=counters.read_totals(session),
-            pauses=list(suspensions.read_all(session)),
+        return Metrics(
+            outbox_stats=stats.collect(session, now=now),
+            attempt_counts=counters.read_totals(session),
+            suspended_scopes=list(suspensions.read_all(session)),
             runs=job_runs.list_latest(session),
             workers=heartbeat.count_alive(session, real=real),
-            findings=findings,
+            statuses=statuses,
             dialect=database.dialect,
         )
 
 
-def text(figures: Figures) -> bytes:
+def format_text(values: Metrics) -> bytes:
     """Return the figures in Prometheus's text format, version 0.0.4."""
 
-    class Shelf:
+    class Collector:
         def collect(self) -> Iterable[Metric]:
-            yield from _messages(figures.census)
-            yield from _deliveries(figures)
-            yield from _jobs(figures.runs)
-            yield _checks(figures.findings)
-            yield _build(figures.dialect)
+            yield from _message_metrics(values.outbox_stats)
+            yield from _delivery_metrics(values)
+            yield from _job_metrics(values.runs)
+            yield _health_metric(values.statuses)
+            yield _build_info(values.dialect)
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Shelf())
+    registry.register(Collector())
     return generate_latest(registry)
 
 
-def _messages(counted: OutboxStats) -> Iterable[Metric]:
+def _message_metrics(outbox_stats: OutboxStats) -> Iterable[Metric]:
     messages = GaugeMetricFamily(
         "mailer_messages", "Messages in the outbox by kind and state", labels=("kind", "state")
     )
-    for kind in sorted({*POLICY, *(kind for kind, _ in counted.counts)}):
+    for kind in sorted({*POLICY, *(kind for kind, _ in outbox_stats.counts)}):
         for state in STATES:
-            messages.add_metric((kind, state), counted.counts.get((kind, state), 0))
+            messages.add_metric((kind, state), outbox_stats.counts.get((kind, state), 0))
     yield messages
-    yield GaugeMetricFamily("mailer_waiting", "Messages due or being handed over", value=counted.waiting)
-    age = 0.0 if counted.age is None else counted.age.total_seconds()
+    yield GaugeMetricFamily("mailer_waiting", "Messages due or being handed over", value=outbox_stats.waiting)
+    age = 0.0 if outbox_stats.age is None else outbox_stats.age.total_seconds()
     yield GaugeMetricFamily(
         "mailer_oldest_waiting_seconds", "How long the longest waiting message has been due", value=age
     )
     yield GaugeMetricFamily(
-        "mailer_sent_last_minute", "Messages that left within the last minute", value=counted.last_minute
+        "mailer_sent_last_minute", "Messages that left within the last minute", value=outbox_stats.last_minute
     )
 
 
-def _deliveries(figures: Figures) -> Iterable[Metric]:
+def _delivery_metrics(values: Metrics) -> Iterable[Metric]:
     handed_over = CounterMetricFamily(
         "mailer_handed_over", "What the mail server answered, ever, by outcome", labels=("outcome",)
     )
     for outcome in OUTCOMES:
-        handed_over.add_metric((outcome,), figures.handed_over.get(outcome, 0))
+        handed_over.add_metric((outcome,), values.attempt_counts.get(outcome, 0))
     yield handed_over
     by_relay = CounterMetricFamily(
         "mailer_relay_handed_over", "What each mail server answered, ever", labels=("relay", "outcome")
     )
-    for (relay, outcome), number in sorted(attempts.select_relay_totals(figures.handed_over).items()):
+    for (relay, outcome), number in sorted(attempts.select_relay_totals(values.attempt_counts).items()):
         by_relay.add_metric((relay, outcome), number)
     yield by_relay
     paused = GaugeMetricFamily("mailer_paused", "Mail servers and domains that are paused", labels=("what",))
     for what in ("relay", "domain"):
-        paused.add_metric((what,), sum(scope.startswith(f"{what}/") for scope in figures.pauses))
+        paused.add_metric((what,), sum(scope.startswith(f"{what}/") for scope in values.suspended_scopes))
     yield paused
-    yield GaugeMetricFamily("mailer_workers", "Delivery processes that live", value=figures.workers)
+    yield GaugeMetricFamily("mailer_workers", "Delivery processes that live", value=values.workers)
 
 
-def _jobs(last: Sequence[JobRun]) -> Iterable[Metric]:
+def _job_metrics(runs: Sequence[JobRun]) -> Iterable[Metric]:
     def family(name: str, about: str, values: Iterable[float]) -> Metric:
         metric = GaugeMetricFamily(f"mailer_job_{name}", about, labels=("job",))
-        for run, value in zip(last, values, strict=True):
+        for run, value in zip(runs, values, strict=True):
             metric.add_metric((run.job,), value)
         return metric
 
-    yield family("last_run_timestamp_seconds", "When a job last ran", (_unix(run.at) for run in last))
-    yield family("last_run_seconds", "How long its last run took", (run.seconds for run in last))
-    yield family("last_run_rows", "How many rows its last run moved", (run.moved for run in last))
-    yield family("last_run_failed", "1 when its last run failed", (float(bool(run.fault)) for run in last))
+    yield family("last_run_timestamp_seconds", "When a job last ran", (_timestamp(run.at) for run in runs))
+    yield family("last_run_seconds", "How long its last run took", (run.seconds for run in runs))
+    yield family("last_run_rows", "How many rows its last run moved", (run.moved for run in runs))
+    yield family("last_run_failed", "1 when its last run failed", (float(bool(run.fault)) for run in runs))
 
 
-def _checks(findings: Sequence[Finding]) -> Metric:
+def _health_metric(statuses: Sequence[HealthStatus]) -> Metric:
     metric = GaugeMetricFamily("mailer_check_ok", "1 when /health finds no trouble here", labels=("check",))
-    for finding in findings:
+    for finding in statuses:
         metric.add_metric((finding.name,), float(finding.level != "trouble"))
     return metric
 
 
-def _build(dialect: str) -> Metric:
+def _build_info(dialect: str) -> Metric:
     try:
         ours = version("beloved-mailer")
     except PackageNotFoundError:
@@ -139,5 +139,5 @@ def _build(dialect: str) -> Metric:
     return InfoMetricFamily("mailer_build", "What runs here", value=told)
 
 
-def _unix(moment: datetime) -> float:
+def _timestamp(moment: datetime) -> float:
     return moment.timestamp()

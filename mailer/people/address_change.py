@@ -20,19 +20,21 @@ from lists.errors import Conflict
 from mailer.events import events
 from mailer.outbox.outbox import UNKNOWN, OutboxRow
 from mailer.people import merging
-from mailer.people.merging import LIST_MAIL, WAITING
+from mailer.people.merging import LIST_MAIL_KINDS, WAITING
 from mailer.sources import confirmations, invitations
 from mailer.sources.confirmations import ANSWERS_PER_DAY, Confirmations
 from mailer.sources.invitations import Rsvp
 
 ACTION = "readdressed"
-KEEPS_WAITING = ("broadcast",)  # its source fills once, and would not find them again after their yes
-WHY = merging.WHY[ACTION]
-ENOUGH = "{number} questions went to this person today, and no more do. Please try again tomorrow."
+KINDS_TO_MOVE = ("broadcast",)  # its source fills once, and would not find them again after their yes
+CANCEL_REASON = merging.CANCEL_REASONS[ACTION]
+TOO_MANY_QUESTIONS = (
+    "{number} questions went to this person today, and no more do. Please try again tomorrow."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preview:
+class AddressChangePreview:
     """What readdressing would do; `refusal` is a sentence when it cannot be done.
 
     `lists` maps a list to the state that somebody has there and the one that follows; `version` is the
@@ -47,15 +49,15 @@ class Preview:
     refusal: str = ""
 
 
-def preview(session: Session, old: Contact, new: Address, *, now: datetime) -> Preview:
+def preview(session: Session, old: Contact, new: Address, *, now: datetime) -> AddressChangePreview:
     """Say what it would do to give this contact a new address; changes nothing."""
     standing = {each.list: each.state for each in subscriptions.list_for_contact(session, old.id)}
     gone = select(func.count()).where(
-        OutboxRow.contact_id == old.id, OutboxRow.state.in_(WAITING), OutboxRow.kind.not_in(KEEPS_WAITING)
+        OutboxRow.contact_id == old.id, OutboxRow.state.in_(WAITING), OutboxRow.kind.not_in(KINDS_TO_MOVE)
     )
     today = confirmations.count_answers_today(session, old.id, now=now)
-    enough = ENOUGH.format(number=today) if today >= ANSWERS_PER_DAY else ""
-    return Preview(
+    enough = TOO_MANY_QUESTIONS.format(number=today) if today >= ANSWERS_PER_DAY else ""
+    return AddressChangePreview(
         old=old.email,
         new=new.email,
         version=old.version,
@@ -68,7 +70,7 @@ def preview(session: Session, old: Contact, new: Address, *, now: datetime) -> P
     )
 
 
-def readdress(
+def change_address(
     session: Session,
     old_id: int,
     new: Address,
@@ -77,7 +79,7 @@ def readdress(
     source: Confirmations,
     now: datetime,
     actor: str,
-) -> Preview:
+) -> AddressChangePreview:
     """Give a contact that was looked at in this version a new address, and ask there; says what it did.
 
     Raises Conflict when it has changed since, when the preview refuses, and while a message to it is being
@@ -88,23 +90,23 @@ def readdress(
     if done.refusal:
         raise Conflict(done.refusal)
     contact = address_change.begin(session, old, new, version=version, now=now)
-    _keep_waiting(session, old_id, contact.id)
+    _move_waiting_messages(session, old_id, contact.id)
     versions = (contact.version, contacts.get(session, old_id).version)
     merging.merge(session, contact.id, old_id, versions=versions, now=now, actor=actor, action=ACTION)
-    _invite_anew(session, contact.id, now=now)
-    _ask_nobody_again(session, contact.id)
+    _release_invitation_keys(session, contact.id, now=now)
+    _cancel_in_doubt(session, contact.id)
     source.ask_new_address(session, contact.id, now=now)
     return done
 
 
-def _keep_waiting(session: Session, old: int, new: int) -> None:
-    mine = (OutboxRow.contact_id == old, OutboxRow.state.in_(WAITING), OutboxRow.kind.in_(KEEPS_WAITING))
+def _move_waiting_messages(session: Session, old: int, new: int) -> None:
+    mine = (OutboxRow.contact_id == old, OutboxRow.state.in_(WAITING), OutboxRow.kind.in_(KINDS_TO_MOVE))
     own = OutboxRow.key.endswith(f"/contact/{old}")
     key = func.replace(OutboxRow.key, f"/contact/{old}", f"/contact/{new}")
-    _change(session, *mine, own, contact_id=new, key=key)
+    _update_messages(session, *mine, own, contact_id=new, key=key)
 
 
-def _invite_anew(session: Session, contact_id: int, *, now: datetime) -> None:
+def _release_invitation_keys(session: Session, contact_id: int, *, now: datetime) -> None:
     """Let go of the keys of invitations to calls that are not over, but to those they said no to."""
     declined = exists().where(
         Rsvp.contact_id == contact_id, Rsvp.event_id == OutboxRow.ref, Rsvp.answer == "no"
@@ -112,15 +114,17 @@ def _invite_anew(session: Session, contact_id: int, *, now: datetime) -> None:
     calls = [event.id for event in events.list_upcoming(session, now=now)]
     mine = (OutboxRow.contact_id == contact_id, OutboxRow.kind == invitations.KIND, OutboxRow.ref.in_(calls))
     own = literal("/", String) + cast(OutboxRow.id, String)
-    _change(session, *mine, ~declined, key=OutboxRow.key + own)
+    _update_messages(session, *mine, ~declined, key=OutboxRow.key + own)
 
 
-def _ask_nobody_again(session: Session, contact_id: int) -> None:
+def _cancel_in_doubt(session: Session, contact_id: int) -> None:
     """Leave no answer to a sign-up undecided: staff could have it sent again, to the new address."""
     unsure = (OutboxRow.contact_id == contact_id, OutboxRow.state == UNKNOWN)
-    _change(session, *unsure, OutboxRow.kind.not_in(LIST_MAIL), state="cancelled", why=WHY)
+    _update_messages(
+        session, *unsure, OutboxRow.kind.not_in(LIST_MAIL_KINDS), state="cancelled", why=CANCEL_REASON
+    )
 
 
-def _change(session: Session, *where: ColumnElement[bool], **values: object) -> None:
+def _update_messages(session: Session, *where: ColumnElement[bool], **values: object) -> None:
     changed = update(OutboxRow).where(*where).values(**values)
     session.execute(changed.execution_options(synchronize_session=False))

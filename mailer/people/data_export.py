@@ -21,32 +21,32 @@ from mailer.tryout import postoffice
 from mailer.tryout.postoffice import CapturedMessage
 
 ALL_MESSAGES = 1_000_000
-OWNER = "contacts.id"
-OTHER_NAMES = {"listings": "applications", "rsvps": "answers"}  # what people call what a table holds
+OWNER_COLUMN = "contacts.id"
+EXPORT_NAMES = {"listings": "applications", "rsvps": "answers"}  # what people call what a table holds
 Facts = dict[str, object]
 
 
-def of(session: Session, contact: Contact, *, now: datetime, most: int = ALL_MESSAGES) -> Facts:
+def collect(session: Session, contact: Contact, *, now: datetime, limit: int = ALL_MESSAGES) -> Facts:
     """Return all that is kept about a contact, by what it is; the newest `most` messages.
 
     A value is a text, a number, a moment, octets (keyed hashes), None, or a list or dictionary of these.
     """
-    found = messages.found(session, limit=most, contact_id=contact.id)
+    found = messages.list_newest(session, limit=limit, contact_id=contact.id)
     return {
         "contact": {column.key: getattr(contact, column.key) for column in Contact.__table__.columns},
         "suppressed": suppressions.find_reason(session, contact.email_digest),
-        "lists": lists(session, contact, now=now),
+        "lists": list_permissions(session, contact, now=now),
         **{
-            OTHER_NAMES.get(table.name, table.name): _rows(session, table, contact.id)
-            for table in owned()
+            EXPORT_NAMES.get(table.name, table.name): _list_rows(session, table, contact.id)
+            for table in list_tables()
             if table is not OutboxRow.__table__
         },
         "messages": list(messages.with_attempts(session, found)),
-        "posted": _posted(session, contact),
+        "posted": _list_tryout_messages(session, contact),
     }
 
 
-def lists(session: Session, contact: Contact, *, now: datetime) -> Sequence[Facts]:
+def list_permissions(session: Session, contact: Contact, *, now: datetime) -> Sequence[Facts]:
     """Ask the permission rule, for each list, whether an update may go to this contact now, and why not."""
     suppressed = suppressions.find_reason(session, contact.email_digest)
     answers: list[Facts] = []
@@ -61,20 +61,22 @@ def lists(session: Session, contact: Contact, *, now: datetime) -> Sequence[Fact
     return answers
 
 
-def owned() -> Sequence[Table]:
+def list_tables() -> Sequence[Table]:
     """Return every table whose rows belong to a contact."""
-    return [table for table in TABLES if any(key.target_fullname == OWNER for key in table.foreign_keys)]
+    return [
+        table for table in TABLES if any(key.target_fullname == OWNER_COLUMN for key in table.foreign_keys)
+    ]
 
 
-def _rows(session: Session, table: Table, contact_id: int) -> Sequence[Mapping[str, object]]:
+def _list_rows(session: Session, table: Table, contact_id: int) -> Sequence[Mapping[str, object]]:
     """Return the rows of a table that point at this contact, the oldest first."""
-    (pointer,) = (key.parent for key in table.foreign_keys if key.target_fullname == OWNER)
+    (pointer,) = (key.parent for key in table.foreign_keys if key.target_fullname == OWNER_COLUMN)
     wanted = [column for column in table.columns if column is not pointer]
     rows = session.execute(select(*wanted).where(pointer == contact_id).order_by(*table.primary_key.columns))
     return [dict(row) for row in rows.mappings()]
 
 
-def _posted(session: Session, contact: Contact) -> Sequence[Facts]:
+def _list_tryout_messages(session: Session, contact: Contact) -> Sequence[Facts]:
     """Return what the try-out's post office holds for this person, the oldest first."""
     mine = postoffice.is_sent_to({contact.email, contact.email_key})
     kept = session.scalars(select(CapturedMessage).where(mine).order_by(CapturedMessage.id))

@@ -23,8 +23,11 @@ from mailer.sources import confirmations
 from mailer.sources.journeys import Journey
 from mailer.sources.schedule import Schedule
 
-HELD_UP = {"held": "Message {id} is held: {why}.", "unknown": "Nobody can say whether message {id} arrived."}
-AT_REST: Mapping[str, str] = {
+OUTBOX_SENTENCES = {
+    "held": "Message {id} is held: {why}.",
+    "unknown": "Nobody can say whether message {id} arrived.",
+}
+JOURNEY_SENTENCES: Mapping[str, str] = {
     "paused": "Its letters wait for the end of a pause.",
     "done": "They have had all its letters.",
     "goal": "They have reached what its letters lead to.",
@@ -35,7 +38,7 @@ AT_REST: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Eligibility:
     """Whether a kind of mail of one list would go now; else the rule that keeps it, and a sentence."""
 
     list: str
@@ -46,7 +49,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class EligibilityQuery:
     """What is asked: whom, which list and kind, at which moment of the service's."""
 
     session: Session
@@ -58,18 +61,18 @@ class Question:
     relays: Sequence[str]
 
 
-Kept = tuple[str, str] | None  # the rule and its sentence
-Rule = Callable[[Question], Kept]
+BlockingRule = tuple[str, str] | None  # the rule and its sentence
+EligibilityRule = Callable[[EligibilityQuery], BlockingRule]
 
 
-def of(
+def check_all(
     session: Session,
     contact: Contact,
     *,
     schedules: Sequence[Schedule],
     relays: Sequence[str],
     now: datetime,
-) -> Sequence[Answer]:
+) -> Sequence[Eligibility]:
     """Answer for every list and kind of mail; a kind that belongs to no list is asked for once, with "".
 
     `relays` are the names of the mail servers that mail leaves by.
@@ -81,7 +84,7 @@ def of(
     asked += [(name, kind) for name in catalog.list_names(session) for kind in of_lists]
     answers = []
     for name, kind in asked:
-        question = Question(
+        question = EligibilityQuery(
             session=session,
             contact=contact,
             list=name,
@@ -92,97 +95,97 @@ def of(
         )
         kept = next((found for rule in RULES[kind] if (found := rule(question)) is not None), None)
         rule, why = kept or ("", "")
-        answers.append(Answer(list=name, kind=kind, goes=kept is None, rule=rule, why=why))
+        answers.append(Eligibility(list=name, kind=kind, goes=kept is None, rule=rule, why=why))
     return answers
 
 
-def _permission(asked: Question) -> Kept:
-    purpose = POLICY[asked.kind].purpose(asked.list)
-    found = permission.find_recipients(asked.session, [asked.contact.id], purpose=purpose, now=asked.now)
-    reader = found.get(asked.contact.id)
+def _check_permission(query: EligibilityQuery) -> BlockingRule:
+    purpose = POLICY[query.kind].purpose(query.list)
+    found = permission.find_recipients(query.session, [query.contact.id], purpose=purpose, now=query.now)
+    reader = found.get(query.contact.id)
     why = "never joined" if reader is None else reader.refusal
     if why is None:
         return None
     reason = (
-        suppressions.find_reason(asked.session, asked.contact.email_digest) if why == "suppressed" else None
+        suppressions.find_reason(query.session, query.contact.email_digest) if why == "suppressed" else None
     )
     return why, f"{SENTENCES[why]} Here: {reason}." if reason else SENTENCES[why]
 
 
-def _restore(asked: Question) -> Kept:
-    restore = send_hold.find_unsettled(asked.session)
+def _check_send_hold(query: EligibilityQuery) -> BlockingRule:
+    restore = send_hold.find_unsettled(query.session)
     return None if restore is None else ("restore", restore.sentence)
 
 
-def _pause(asked: Question) -> Kept:
+def _check_suspensions(query: EligibilityQuery) -> BlockingRule:
     """Mail waits when every server that it could leave by is paused, or the domain it goes to."""
-    every = suspensions.read_all(asked.session)
-    paused = {scope: pause for scope, pause in every.items() if pause.applies_to(asked.kind)}
-    domain = domain_of(asked.contact.email)
+    every = suspensions.read_all(query.session)
+    paused = {scope: pause for scope, pause in every.items() if pause.applies_to(query.kind)}
+    domain = domain_of(query.contact.email)
     if (pause := paused.get(f"{DOMAIN_SCOPE}{domain}")) is not None:
         return "domain paused", f"Mail to {domain} waits: {pause.why}."
-    ours = [paused.get(f"{RELAY_SCOPE}{name}") for name in asked.relays]
+    ours = [paused.get(f"{RELAY_SCOPE}{name}") for name in query.relays]
     if ours and all(ours):
         return "relays paused", "Every mail server of ours is paused. “mailer relay list” says why."
     return None
 
 
-def _brake(asked: Question) -> Kept:
-    today = confirmations.count_answers_today(asked.session, asked.contact.id, now=asked.now)
+def _check_throttle(query: EligibilityQuery) -> BlockingRule:
+    today = confirmations.count_answers_today(query.session, query.contact.id, now=query.now)
     if today < confirmations.ANSWERS_PER_DAY:
         return None
     return "brake", f"{today} questions went to this address today; no more do."
 
 
-def _held_up(asked: Question) -> Kept:
+def _check_outbox(query: EligibilityQuery) -> BlockingRule:
     row = OutboxRow
-    mine = (row.contact_id == asked.contact.id, row.kind == asked.kind, row.list == asked.list)
-    stuck = select(row).where(*mine, row.state.in_(HELD_UP)).order_by(row.id.desc()).limit(1)
-    found = asked.session.scalars(stuck).one_or_none()
+    mine = (row.contact_id == query.contact.id, row.kind == query.kind, row.list == query.list)
+    stuck = select(row).where(*mine, row.state.in_(OUTBOX_SENTENCES)).order_by(row.id.desc()).limit(1)
+    found = query.session.scalars(stuck).one_or_none()
     if found is None:
         return None
-    return found.state, HELD_UP[found.state].format(id=found.id, why=found.why)
+    return found.state, OUTBOX_SENTENCES[found.state].format(id=found.id, why=found.why)
 
 
-def _journey(asked: Question) -> Kept:
+def _check_journey(query: EligibilityQuery) -> BlockingRule:
     """Only the letter that is due goes; the others wait for their day."""
-    names = [schedule.name for schedule in asked.schedules if schedule.list == asked.list]
+    names = [schedule.name for schedule in query.schedules if schedule.list == query.list]
     if not names:
         return "no letters", "This list has no letters."
-    mine = select(Journey).where(Journey.contact_id == asked.contact.id, Journey.sequence.in_(names))
-    journey = asked.session.scalars(mine.order_by(Journey.id)).first()
+    mine = select(Journey).where(Journey.contact_id == query.contact.id, Journey.sequence.in_(names))
+    journey = query.session.scalars(mine.order_by(Journey.id)).first()
     if journey is None:
         return (
             "no journey",
             "Its letters have not begun; who was on the list before they were made gets none.",
         )
-    if journey.state in AT_REST:
-        return f"journey {journey.state}", AT_REST[journey.state]
-    if journey.due_at > asked.now:
+    if journey.state in JOURNEY_SENTENCES:
+        return f"journey {journey.state}", JOURNEY_SENTENCES[journey.state]
+    if journey.due_at > query.now:
         return "not due", f"The next letter, {journey.step}, is due on {journey.due_at:%Y-%m-%d %H:%M} UTC."
     return None
 
 
-def _call(asked: Question) -> Kept:
+def _check_event(query: EligibilityQuery) -> BlockingRule:
     opened = [
         event
-        for event in events.list_upcoming(asked.session, now=asked.now, audience=asked.list)
+        for event in events.list_upcoming(query.session, now=query.now, audience=query.list)
         if event.invited_at is not None
     ]
     if not opened:
         return "no call", "No call of this list has its invitations open."
-    keys = [f"invitation/{event.id}/{event.sequence}/contact/{asked.contact.id}" for event in opened]
-    had = asked.session.scalars(select(OutboxRow.key).where(OutboxRow.key.in_(keys))).all()
+    keys = [f"invitation/{event.id}/{event.sequence}/contact/{query.contact.id}" for event in opened]
+    had = query.session.scalars(select(OutboxRow.key).where(OutboxRow.key.in_(keys))).all()
     return ("invited", "They are invited already.") if len(had) == len(keys) else None
 
 
-EVERY: Sequence[Rule] = (_permission, _restore, _pause)
-RULES: Mapping[str, Sequence[Rule]] = {
-    "confirmation": (*EVERY, _brake, _held_up),
-    "already": (*EVERY, _brake),
-    "access": EVERY,
-    "received": EVERY,
-    "invitation": (*EVERY, _held_up, _call),
-    "sequence": (*EVERY, _held_up, _journey),
-    "broadcast": (*EVERY, _held_up),
+COMMON_RULES: Sequence[EligibilityRule] = (_check_permission, _check_send_hold, _check_suspensions)
+RULES: Mapping[str, Sequence[EligibilityRule]] = {
+    "confirmation": (*COMMON_RULES, _check_throttle, _check_outbox),
+    "already": (*COMMON_RULES, _check_throttle),
+    "access": COMMON_RULES,
+    "received": COMMON_RULES,
+    "invitation": (*COMMON_RULES, _check_outbox, _check_event),
+    "sequence": (*COMMON_RULES, _check_outbox, _check_journey),
+    "broadcast": (*COMMON_RULES, _check_outbox),
 }

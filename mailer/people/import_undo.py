@@ -19,92 +19,103 @@ from mailer.sources.invitations import Rsvp
 from mailer.sources.journeys import Journey
 
 WAITING = ("queued", "held")
-REACHED = ("sending", "sent", "unknown", "bounced", "complained")
-LIST_MAIL = [kind for kind, policy in POLICY.items() if policy.list_mail]
-NOT_BEGUN = ("queued", "held", "cancelled", "expired")
-WHY = "never joined"  # of the permission rule, so that whoever joins later gets it after all
+DISPATCHED_STATES = ("sending", "sent", "unknown", "bounced", "complained")
+LIST_MAIL_KINDS = [kind for kind, policy in POLICY.items() if policy.list_mail]
+UNSENT_STATES = ("queued", "held", "cancelled", "expired")
+CANCEL_REASON = "never joined"  # of the permission rule, so that whoever joins later gets it after all
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class ImportUndoPreview:
     """What taking back an import would do: to its people, to what waits, and what has left already.
 
-    `mails` are the messages that reached its people: kind, state, number.
+    `message_counts` are the messages that reached its people: kind, state, number.
     """
 
-    standing: UndoCounts
+    counts: UndoCounts
     waiting: int
-    mails: Sequence[tuple[str, str, int]]
+    message_counts: Sequence[tuple[str, str, int]]
 
 
-def look(session: Session, arrival: ListImport) -> Look:
+def preview(session: Session, list_import: ListImport) -> ImportUndoPreview:
     """Say what taking back an import would do, and what its people have been sent."""
-    waiting = _theirs(arrival).where(OutboxRow.state.in_(WAITING))
-    kinds = _mails(arrival).with_only_columns(OutboxRow.kind, OutboxRow.state, func.count())
+    waiting = _messages_of_people(list_import).where(OutboxRow.state.in_(WAITING))
+    kinds = _dispatched_messages(list_import).with_only_columns(OutboxRow.kind, OutboxRow.state, func.count())
     counted = session.execute(kinds.group_by(OutboxRow.kind, OutboxRow.state).order_by(OutboxRow.kind))
-    return Look(
-        standing=undoing.count_people(session, arrival),
+    return ImportUndoPreview(
+        counts=undoing.count_people(session, list_import),
         waiting=session.scalar(waiting.with_only_columns(func.count())) or 0,
-        mails=[(kind, state, number) for kind, state, number in counted],
+        message_counts=[(kind, state, number) for kind, state, number in counted],
     )
 
 
-def mails(session: Session, arrival: ListImport, *, limit: int) -> Sequence[dict[str, object]]:
+def list_messages(session: Session, list_import: ListImport, *, limit: int) -> Sequence[dict[str, object]]:
     """Return each message that reached the people of an import who are, or were, taken off its list."""
     columns = (Contact.email, OutboxRow.kind, OutboxRow.state, OutboxRow.sent_at)
-    wanted = _mails(arrival).join(Contact, Contact.id == OutboxRow.contact_id).with_only_columns(*columns)
+    wanted = (
+        _dispatched_messages(list_import)
+        .join(Contact, Contact.id == OutboxRow.contact_id)
+        .with_only_columns(*columns)
+    )
     found = session.execute(wanted.order_by(Contact.email, OutboxRow.id).limit(limit))
     return [
         {"email": row.email, "kind": row.kind, "state": row.state, "sent_at": row.sent_at} for row in found
     ]
 
 
-def take_back(
-    session: Session, arrival: ListImport, *, sequences: Sequence[str], after: int, now: datetime
+def undo_batch(
+    session: Session, list_import: ListImport, *, sequences: Sequence[str], after: int, now: datetime
 ) -> tuple[int, int, int | None]:
     """Take back one batch; returns how many people, how many contacts are gone, and where to go on.
 
     `sequences` are those that follow the list: who is taken off it has not begun them.
     """
-    people, following = undoing.list_batch(session, arrival, after=after)
+    people, following = undoing.list_batch(session, list_import, after=after)
     if not people:
         return 0, 0, following
-    theirs = OutboxRow.contact_id.in_(people) & (OutboxRow.list == arrival.list)
-    asked = undoing.select_signed_up(arrival).where(Subscription.contact_id.in_(people))
-    asking = OutboxRow.contact_id.in_(asked) & OutboxRow.kind.not_in(LIST_MAIL)
-    outbox.cancel(session, theirs & ~asking, why=WHY)
+    theirs = OutboxRow.contact_id.in_(people) & (OutboxRow.list == list_import.list)
+    asked = undoing.select_signed_up(list_import).where(Subscription.contact_id.in_(people))
+    asking = OutboxRow.contact_id.in_(asked) & OutboxRow.kind.not_in(LIST_MAIL_KINDS)
+    outbox.cancel(session, theirs & ~asking, why=CANCEL_REASON)
     begun = delete(Journey).where(Journey.contact_id.in_(people), Journey.sequence.in_(sequences))
     session.execute(begun.execution_options(synchronize_session=False))
     gone = undoing.undo_batch(
-        session, arrival, people, is_mailed=_reached(arrival), is_referenced=_kept(), now=now
+        session,
+        list_import,
+        people,
+        is_mailed=_has_dispatched_message(list_import),
+        is_referenced=_must_keep_contact(),
+        now=now,
     )
     return len(people), gone, following
 
 
-def _theirs(arrival: ListImport) -> Select[OutboxRow]:
+def _messages_of_people(list_import: ListImport) -> Select[OutboxRow]:
     who = or_(
-        OutboxRow.contact_id.in_(undoing.select_removable(arrival)),
-        OutboxRow.contact_id.in_(undoing.select_mailed(arrival)),
+        OutboxRow.contact_id.in_(undoing.select_removable(list_import)),
+        OutboxRow.contact_id.in_(undoing.select_mailed(list_import)),
     )
-    return select(OutboxRow).where(OutboxRow.list == arrival.list, who)
+    return select(OutboxRow).where(OutboxRow.list == list_import.list, who)
 
 
-def _mails(arrival: ListImport) -> Select[OutboxRow]:
-    mails = _theirs(arrival).where(OutboxRow.state.in_(REACHED), OutboxRow.queued_at >= arrival.began_at)
-    undone_at = arrival.undo_began_at
+def _dispatched_messages(list_import: ListImport) -> Select[OutboxRow]:
+    mails = _messages_of_people(list_import).where(
+        OutboxRow.state.in_(DISPATCHED_STATES), OutboxRow.queued_at >= list_import.began_at
+    )
+    undone_at = list_import.undo_began_at
     return mails if undone_at is None else mails.where(OutboxRow.queued_at <= undone_at)
 
 
-def _reached(arrival: ListImport) -> ColumnElement[bool]:
+def _has_dispatched_message(list_import: ListImport) -> ColumnElement[bool]:
     return exists().where(
         OutboxRow.contact_id == Contact.id,
-        OutboxRow.list == arrival.list,
-        OutboxRow.state.in_(REACHED),
-        OutboxRow.queued_at >= arrival.began_at,
+        OutboxRow.list == list_import.list,
+        OutboxRow.state.in_(DISPATCHED_STATES),
+        OutboxRow.queued_at >= list_import.began_at,
     )
 
 
-def _kept() -> ColumnElement[bool]:
+def _must_keep_contact() -> ColumnElement[bool]:
     """Return the condition that a message which was begun, or an answer to a call, points at a contact."""
-    begun = exists().where(OutboxRow.contact_id == Contact.id, OutboxRow.state.not_in(NOT_BEGUN))
+    begun = exists().where(OutboxRow.contact_id == Contact.id, OutboxRow.state.not_in(UNSENT_STATES))
     return or_(begun, exists().where(Rsvp.contact_id == Contact.id))

@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from mailer.people.messages import Message
+from mailer.people.messages import MessageFacts
 from mailer.smtp import doubt
 
-TOLD = {"at": "When", "what": "What happened"}
-ANSWERS = {
+COLUMNS = {"at": "When", "what": "What happened"}
+OUTCOME_SENTENCES = {
     "sent": "It was handed to the mail server, which took it.",
     "deferred": "The server asked us to try again later.",
     "refused": "The server refused it.",
     "unreachable": "The mail server could not be reached.",
     "unknown": "No answer came after the last byte: it may or may not have arrived.",
 }
-ENDS = {
+STATE_SENTENCES = {
     "cancelled": "It will not leave any more",
     "failed": "It could not be sent, and nobody tries again",
     "expired": "It was given up",
@@ -23,31 +23,39 @@ ENDS = {
     "complained": "Its reader complained about it",
     "held": "It is held, and leaves when the reason is over",
 }
-OVER = ("cancelled", "failed", "unknown", "bounced", "complained")  # since some moment that nobody wrote down
+UNDATED_STATES = (
+    "cancelled",
+    "failed",
+    "unknown",
+    "bounced",
+    "complained",
+)  # since some moment that nobody wrote down
 
 
-def told(message: Message, *, now: datetime) -> Sequence[Message]:
+def list_events(message: MessageFacts, *, now: datetime) -> Sequence[MessageFacts]:
     """Return each thing that happened as `at` and `what`; what is so at present has the present moment."""
     attempts = message["attempts"]
     assert isinstance(attempts, Sequence)
     return [
         {"at": message["queued_at"], "what": "It was put into the outbox."},
-        *({"at": attempt["at"], "what": _answer(attempt)} for attempt in attempts),
-        *_present(message, attempts, now),
+        *({"at": attempt["at"], "what": _describe_attempt(attempt)} for attempt in attempts),
+        *_describe_state(message, attempts, now),
     ]
 
 
-def _answer(attempt: Mapping[str, object]) -> str:
+def _describe_attempt(attempt: Mapping[str, object]) -> str:
     outcome = str(attempt["outcome"])
     code, reply = attempt["code"], str(attempt["reply"])
     if reply in doubt.SENTENCES:  # no server was heard, and this is why
         return doubt.SENTENCES[reply]
     words = " ".join(str(part) for part in (code, reply) if part)
     heard = "Noted" if outcome == "unknown" and not code else "It said"
-    return ANSWERS.get(outcome, f"{outcome}.") + (f" {heard}: {words}" if words else "")
+    return OUTCOME_SENTENCES.get(outcome, f"{outcome}.") + (f" {heard}: {words}" if words else "")
 
 
-def _present(message: Message, attempts: Sequence[Mapping[str, object]], now: datetime) -> Sequence[Message]:
+def _describe_state(
+    message: MessageFacts, attempts: Sequence[Mapping[str, object]], now: datetime
+) -> Sequence[MessageFacts]:
     state, due_at = str(message["state"]), message["due_at"]
     assert isinstance(due_at, datetime)
     taken, claims = len(attempts), message["attempt"]
@@ -55,7 +63,7 @@ def _present(message: Message, attempts: Sequence[Mapping[str, object]], now: da
     if state == "sent":
         return [] if attempts else [{"at": message["sent_at"], "what": "It was sent."}]
     why = f": {message['why']}" if message["why"] else ""
-    told: list[Message] = []
+    told: list[MessageFacts] = []
     if claims > taken + (state == "sending"):
         once = "once" if claims - taken == 1 else f"{claims - taken} times"
         told.append({"at": None, "what": f"A worker took it up {once} and gave it back without sending."})
@@ -67,5 +75,5 @@ def _present(message: Message, attempts: Sequence[Mapping[str, object]], now: da
         told.append({"at": now, "what": "A worker is handing it over."})
     else:
         at = message["expires_at"] if state == "expired" else now
-        told.append({"at": at, "what": f"{ENDS.get(state, state)}{why}."})
+        told.append({"at": at, "what": f"{STATE_SENTENCES.get(state, state)}{why}."})
     return told

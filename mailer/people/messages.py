@@ -11,8 +11,8 @@ from mailer.outbox.attempts import Attempt
 from mailer.outbox.outbox import HAS_REASON, OutboxRow
 from mailer.templates.templates import Edition
 
-Message = dict[str, object]
-MESSAGE = {
+MessageFacts = dict[str, object]
+MESSAGE_COLUMNS = {
     "id": "Number",
     "kind": "Kind",
     "list": "List",
@@ -23,7 +23,7 @@ MESSAGE = {
     "due_at": "Due",
     "sent_at": "Sent",
 }
-ATTEMPT = {
+ATTEMPT_COLUMNS = {
     "at": "When",
     "relay": "Mail server",
     "address": "To",
@@ -31,8 +31,8 @@ ATTEMPT = {
     "code": "Code",
     "reply": "Their server said",
 }
-DETAILS = {
-    **MESSAGE,
+DETAIL_COLUMNS = {
+    **MESSAGE_COLUMNS,
     "queued_at": "Put in",
     "expires_at": "Given up after",
     "tries": "Tries",
@@ -40,14 +40,14 @@ DETAILS = {
 }
 
 
-def found(
+def list_newest(
     session: Session,
     *,
     limit: int,
     state: str | None = None,
     kind: str | None = None,
     contact_id: int | None = None,
-) -> Sequence[Message]:
+) -> Sequence[MessageFacts]:
     """Return messages, the newest first, of one state, kind or contact where these are given."""
     wanted = (
         select(OutboxRow, Contact.email, Edition.name)
@@ -62,10 +62,10 @@ def found(
         wanted = wanted.where(OutboxRow.kind == kind)
     if contact_id is not None:
         wanted = wanted.where(OutboxRow.contact_id == contact_id)
-    return [_told(row, email, template) for row, email, template in session.execute(wanted)]
+    return [_to_facts(row, email, template) for row, email, template in session.execute(wanted)]
 
 
-def one(session: Session, row_id: int) -> Message:
+def get(session: Session, row_id: int) -> MessageFacts:
     """Return one message with its attempts; raises NotFound."""
     wanted = (
         select(OutboxRow, Contact.email, Edition.name)
@@ -76,20 +76,20 @@ def one(session: Session, row_id: int) -> Message:
     row = session.execute(wanted).one_or_none()
     if row is None:
         raise NotFound(f"There is no message number {row_id}. “mailer outbox list” shows the newest.")
-    message = {**_told(*row), "attempt": row[0].attempt}
+    message = {**_to_facts(*row), "attempt": row[0].attempt}
     return with_attempts(session, [message])[0]
 
 
-def with_attempts(session: Session, messages: Sequence[Message]) -> Sequence[Message]:
+def with_attempts(session: Session, messages: Sequence[MessageFacts]) -> Sequence[MessageFacts]:
     """Return messages with each hand-over to a server, oldest first."""
     ids = [message["id"] for message in messages]
-    attempts: dict[object, list[Message]] = {number: [] for number in ids}
+    attempts: dict[object, list[MessageFacts]] = {number: [] for number in ids}
     for attempt in session.scalars(select(Attempt).where(Attempt.outbox_id.in_(ids)).order_by(Attempt.id)):
-        attempts[attempt.outbox_id].append({key: getattr(attempt, key) for key in ATTEMPT})
+        attempts[attempt.outbox_id].append({key: getattr(attempt, key) for key in ATTEMPT_COLUMNS})
     return [{**message, "attempts": attempts[message["id"]]} for message in messages]
 
 
-def reasons(session: Session) -> dict[tuple[str, str], int]:
+def count_by_reason(session: Session) -> dict[tuple[str, str], int]:
     """Return how many messages wait or are held for a reason, by (state, why)."""
     rows = session.execute(
         select(OutboxRow.state, OutboxRow.why, func.count())
@@ -105,17 +105,17 @@ def count(session: Session, *, contact_id: int) -> int:
     return session.scalar(mine) or 0
 
 
-def addresses_used(session: Session, *, contact_id: int) -> set[str]:
+def list_addresses(session: Session, *, contact_id: int) -> set[str]:
     """Return every address that messages to one contact were handed over for, while that is kept."""
     used = select(Attempt.address).join(OutboxRow, OutboxRow.id == Attempt.outbox_id)
     return {*session.scalars(used.where(OutboxRow.contact_id == contact_id, Attempt.address != ""))}
 
 
-def sent(session: Session) -> int:
+def count_sent(session: Session) -> int:
     """Return how many messages have been sent in all."""
     return session.scalar(select(func.count()).select_from(OutboxRow).where(OutboxRow.state == "sent")) or 0
 
 
-def _told(row: OutboxRow, email: str, template: str) -> Message:
-    own = {key: getattr(row, key) for key in DETAILS if key not in ("email", "template")}
+def _to_facts(row: OutboxRow, email: str, template: str) -> MessageFacts:
+    own = {key: getattr(row, key) for key in DETAIL_COLUMNS if key not in ("email", "template")}
     return {**own, "email": email, "template": template}

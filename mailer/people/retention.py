@@ -24,13 +24,13 @@ from mailer.events.events import Event
 from mailer.outbox.attempts import Attempt
 from mailer.sources.invitations import Rsvp, RsvpCount
 
-UNCONFIRMED = timedelta(days=14)
-WORDS = timedelta(days=90)  # free text, attendance, what servers said
-PROOFS = ("confirmed", "approved")
+UNCONFIRMED_LIFETIME = timedelta(days=14)
+TEXT_LIFETIME = timedelta(days=90)  # free text, attendance, what servers said
+CONFIRMING_ACTIONS = ("confirmed", "approved")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class RetentionRule:
     """What goes after how long: `find` selects rows by number, `erase` deals with some of them."""
 
     name: str
@@ -39,7 +39,7 @@ class Rule:
     erase: Callable[[Session, Sequence[int], datetime], None]
 
 
-def _unconfirmed(now: datetime) -> ColumnElement[bool]:
+def _is_unconfirmed(now: datetime) -> ColumnElement[bool]:
     """Whoever asked to join long ago and never pressed the button; who waits for staff had pressed it.
 
     What was pressed at an earlier address counts no more.
@@ -47,17 +47,17 @@ def _unconfirmed(now: datetime) -> ColumnElement[bool]:
     proved = exists().where(
         Consent.contact_id == Subscription.contact_id,
         Consent.list == Subscription.list,
-        Consent.action.in_(PROOFS),
+        Consent.action.in_(CONFIRMING_ACTIONS),
     )
-    pending = and_(Subscription.state == "pending", Subscription.asked_at < now - UNCONFIRMED)
+    pending = and_(Subscription.state == "pending", Subscription.asked_at < now - UNCONFIRMED_LIFETIME)
     readdressed = exists().where(Contact.id == Subscription.contact_id, Contact.readdressed_at.is_not(None))
     return and_(pending, or_(Subscription.round > 0, ~proved, readdressed))
 
 
 def _erase_unconfirmed(session: Session, ids: Sequence[int], now: datetime) -> None:
     """Who had left before and did not confirm the return has left again; of the others the sign-up goes."""
-    these = and_(Subscription.id.in_(ids), _unconfirmed(now))
-    _run(session, update(Subscription).where(these, Subscription.round > 0).values(state="left"))
+    these = and_(Subscription.id.in_(ids), _is_unconfirmed(now))
+    _execute(session, update(Subscription).where(these, Subscription.round > 0).values(state="left"))
     gone = session.execute(
         delete(Subscription)
         .where(these)
@@ -66,24 +66,24 @@ def _erase_unconfirmed(session: Session, ids: Sequence[int], now: datetime) -> N
     ).all()
     for name in sorted({row.list for row in gone}):
         who = [row.contact_id for row in gone if row.list == name]
-        _run(session, delete(Consent).where(Consent.contact_id.in_(who), Consent.list == name))
+        _execute(session, delete(Consent).where(Consent.contact_id.in_(who), Consent.list == name))
         if name == "organizers":
-            _run(session, delete(Listing).where(Listing.contact_id.in_(who), Listing.state == "asked"))
+            _execute(session, delete(Listing).where(Listing.contact_id.in_(who), Listing.state == "asked"))
     nothing_else = ~exists().where(Subscription.contact_id == Contact.id)
     unlisted = ~exists().where(Listing.contact_id == Contact.id)
     everybody = Contact.id.in_({row.contact_id for row in gone})
-    _run(session, delete(Contact).where(everybody, nothing_else, unlisted))
+    _execute(session, delete(Contact).where(everybody, nothing_else, unlisted))
 
 
 def _erase_offers(session: Session, ids: Sequence[int], _now: datetime) -> None:
-    _run(session, update(Listing).where(Listing.id.in_(ids)).values(offer=""))
+    _execute(session, update(Listing).where(Listing.id.in_(ids)).values(offer=""))
 
 
-def _erase_words(session: Session, ids: Sequence[int], _now: datetime) -> None:
-    _run(session, update(Attempt).where(Attempt.id.in_(ids)).values(address="", reply=""))
+def _erase_attempt_texts(session: Session, ids: Sequence[int], _now: datetime) -> None:
+    _execute(session, update(Attempt).where(Attempt.id.in_(ids)).values(address="", reply=""))
 
 
-def _count_answers(session: Session, ids: Sequence[int], _now: datetime) -> None:
+def _replace_answers_by_counts(session: Session, ids: Sequence[int], _now: datetime) -> None:
     """Make numbers of answers: how many said yes, maybe and no stays, who did does not."""
     gone = session.execute(
         delete(Rsvp)
@@ -96,70 +96,78 @@ def _count_answers(session: Session, ids: Sequence[int], _now: datetime) -> None
         insert_or_nothing(session, RsvpCount, [{"event_id": event_id, "answer": answer, "number": 0}])
         mine = (RsvpCount.event_id == event_id) & (RsvpCount.answer == answer)
         more = RsvpCount.number + pairs.count((event_id, answer))
-        _run(session, update(RsvpCount).where(mine).values(number=more))
+        _execute(session, update(RsvpCount).where(mine).values(number=more))
 
 
 def _erase_notes(session: Session, ids: Sequence[int], _now: datetime) -> None:
-    _run(session, delete(Note).where(Note.id.in_(ids)))
+    _execute(session, delete(Note).where(Note.id.in_(ids)))
 
 
-def _retired(now: datetime) -> Select[str]:
-    return select(Field.name).where(Field.retired_at < now - WORDS)
+def _select_retired_fields(now: datetime) -> Select[str]:
+    return select(Field.name).where(Field.retired_at < now - TEXT_LIFETIME)
 
 
-def _of_retired(now: datetime) -> Select[int]:
+def _select_contacts_with_retired_fields(now: datetime) -> Select[int]:
     """Select contacts, by number, who have something in a field that was retired long ago."""
-    return select(FieldValue.contact_id.label("id")).where(FieldValue.field.in_(_retired(now))).distinct()
+    return (
+        select(FieldValue.contact_id.label("id"))
+        .where(FieldValue.field.in_(_select_retired_fields(now)))
+        .distinct()
+    )
 
 
-def _erase_retired(session: Session, ids: Sequence[int], now: datetime) -> None:
-    these = (FieldValue.contact_id.in_(ids), FieldValue.field.in_(_retired(now)))
-    _run(session, delete(FieldValue).where(*these))
+def _erase_retired_values(session: Session, ids: Sequence[int], now: datetime) -> None:
+    these = (FieldValue.contact_id.in_(ids), FieldValue.field.in_(_select_retired_fields(now)))
+    _execute(session, delete(FieldValue).where(*these))
 
 
 RULES = (
-    Rule(
+    RetentionRule(
         name="forget-unconfirmed",
         about="delete sign-ups that nobody confirmed within 14 days",
-        find=lambda now: select(Subscription.id).where(_unconfirmed(now)),
+        find=lambda now: select(Subscription.id).where(_is_unconfirmed(now)),
         erase=_erase_unconfirmed,
     ),
-    Rule(
+    RetentionRule(
         name="forget-offers",
         about="delete what applicants wrote in their own words more than 90 days ago",
-        find=lambda now: select(Listing.id).where(Listing.offer != "", Listing.asked_at < now - WORDS),
+        find=lambda now: select(Listing.id).where(
+            Listing.offer != "", Listing.asked_at < now - TEXT_LIFETIME
+        ),
         erase=_erase_offers,
     ),
-    Rule(
+    RetentionRule(
         name="forget-answers",
         about="keep of calls more than 90 days ago how many answered, and not who",
-        find=lambda now: select(Rsvp.id).join(Event).where(Event.starts_at < now - WORDS),
-        erase=_count_answers,
+        find=lambda now: select(Rsvp.id).join(Event).where(Event.starts_at < now - TEXT_LIFETIME),
+        erase=_replace_answers_by_counts,
     ),
-    Rule(
+    RetentionRule(
         name="forget-notes",
         about="delete notes that staff wrote more than 90 days ago",
-        find=lambda now: select(Note.id).where(Note.at < now - WORDS),
+        find=lambda now: select(Note.id).where(Note.at < now - TEXT_LIFETIME),
         erase=_erase_notes,
     ),
-    Rule(
+    RetentionRule(
         name="forget-retired",
         about="delete what people had in fields that were retired more than 90 days ago",
-        find=_of_retired,
-        erase=_erase_retired,
+        find=_select_contacts_with_retired_fields,
+        erase=_erase_retired_values,
     ),
-    Rule(
+    RetentionRule(
         name="forget-words",
         about="delete the addresses and the servers' words of attempts more than 90 days ago",
         find=lambda now: select(Attempt.id).where(
-            Attempt.at < now - WORDS, or_(Attempt.address != "", Attempt.reply != "")
+            Attempt.at < now - TEXT_LIFETIME, or_(Attempt.address != "", Attempt.reply != "")
         ),
-        erase=_erase_words,
+        erase=_erase_attempt_texts,
     ),
 )
 
 
-def due(session: Session, rule: Rule, *, now: datetime, after: int, limit: int) -> Sequence[int]:
+def list_due(
+    session: Session, rule: RetentionRule, *, now: datetime, after: int, limit: int
+) -> Sequence[int]:
     """Return the numbers of up to `limit` rows behind `after` that a rule is about."""
     found = rule.find(now).subquery()
     return session.scalars(
@@ -167,5 +175,5 @@ def due(session: Session, rule: Rule, *, now: datetime, after: int, limit: int) 
     ).all()
 
 
-def _run(session: Session, statement: Any) -> None:
+def _execute(session: Session, statement: Any) -> None:
     session.execute(statement.execution_options(synchronize_session=False))

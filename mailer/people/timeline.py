@@ -21,9 +21,9 @@ from mailer.people import message_history, messages
 from mailer.sources.invitations import Rsvp
 from mailer.sources.journeys import Journey
 
-MOST_MESSAGES = 200
+MAX_MESSAGES = 200
 
-CONSENTS: Mapping[str, str] = {
+CONSENT_SENTENCES: Mapping[str, str] = {
     "asked": "Asked to join the list {list}.",
     "confirmed": "Confirmed the list {list}.",
     "approved": "Staff approved them for the list {list}.",
@@ -37,7 +37,7 @@ CONSENTS: Mapping[str, str] = {
     "readdressed": "Has a new address on the list {list}.",
     "undone": "Was taken off the list {list} again: the file had been a mistake.",
 }
-SUPPRESSIONS: Mapping[str, str] = {
+SUPPRESSION_SENTENCES: Mapping[str, str] = {
     "forgotten": "Asked to be forgotten.",
     "complaint": "Complained about a mail, so nothing is written to this address.",
     "bounce": "This address took no mail, so nothing is written to it.",
@@ -46,7 +46,7 @@ SUPPRESSIONS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Happening:
+class TimelineEvent:
     """One thing that happened: when, what in a sentence, by whom or where, and the words of that."""
 
     at: datetime
@@ -55,93 +55,97 @@ class Happening:
     words: str = ""
 
 
-def told(
-    session: Session, contact: Contact, *, now: datetime, most: int = MOST_MESSAGES
-) -> Sequence[Happening]:
+def list_events(
+    session: Session, contact: Contact, *, now: datetime, limit: int = MAX_MESSAGES
+) -> Sequence[TimelineEvent]:
     """Return everything that happened to a contact, oldest first, with the newest `most` messages."""
     happened = [
-        Happening(at=contact.created_at, what="Became known here."),
-        *_said(session, contact),
-        *_declined(session, contact),
-        *_applied(session, contact),
-        *_answered(session, contact),
-        *_followed(session, contact),
-        *_barred(session, contact),
-        *_merged(session, contact),
-        *_noted(session, contact),
-        *_changed(session, contact),
-        *_written_to(session, contact, now=now, most=most),
+        TimelineEvent(at=contact.created_at, what="Became known here."),
+        *_consent_events(session, contact),
+        *_optout_events(session, contact),
+        *_application_events(session, contact),
+        *_answer_events(session, contact),
+        *_journey_events(session, contact),
+        *_suppression_events(session, contact),
+        *_merge_events(session, contact),
+        *_note_events(session, contact),
+        *_audit_events(session, contact),
+        *_message_events(session, contact, now=now, limit=limit),
     ]
     return sorted(happened, key=lambda each: each.at)  # what is of one moment stays in this order
 
 
-def _said(session: Session, contact: Contact) -> Iterator[Happening]:
+def _consent_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     for row in consents.list_for_contact(session, contact.id):
-        what = CONSENTS[row.action].format(list=row.list)
-        yield Happening(at=row.at, what=what, by=row.page, words=row.wording)
+        what = CONSENT_SENTENCES[row.action].format(list=row.list)
+        yield TimelineEvent(at=row.at, what=what, by=row.page, words=row.wording)
 
 
-def _declined(session: Session, contact: Contact) -> Iterator[Happening]:
+def _optout_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     for row in session.scalars(select(TopicOptout).where(TopicOptout.contact_id == contact.id)):
-        yield Happening(at=row.at, what=f"Wants no more of this kind: {row.topic}.")
+        yield TimelineEvent(at=row.at, what=f"Wants no more of this kind: {row.topic}.")
 
 
-def _applied(session: Session, contact: Contact) -> Iterator[Happening]:
+def _application_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     rows = select(Listing).where(Listing.contact_id == contact.id).order_by(Listing.id)
     for row in session.scalars(rows):
-        yield Happening(at=row.asked_at, what=f"Asked to be on the map: {row.organization}.", words=row.offer)
+        yield TimelineEvent(
+            at=row.asked_at, what=f"Asked to be on the map: {row.organization}.", words=row.offer
+        )
         if row.decided_at is not None:
-            yield Happening(at=row.decided_at, what=f"Application {row.id} was {row.state}.", by="staff")
+            yield TimelineEvent(at=row.decided_at, what=f"Application {row.id} was {row.state}.", by="staff")
 
 
-def _answered(session: Session, contact: Contact) -> Iterator[Happening]:
+def _answer_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     answers = select(Rsvp, Event).join(Event, Event.id == Rsvp.event_id).where(Rsvp.contact_id == contact.id)
     for row, event in session.execute(answers):
         call = f"call {event.id}, {event.title_in('en')}"
-        yield Happening(at=row.answered_at, what=f"Answered “{row.answer}” to {call}.")
+        yield TimelineEvent(at=row.answered_at, what=f"Answered “{row.answer}” to {call}.")
 
 
-def _followed(session: Session, contact: Contact) -> Iterator[Happening]:
+def _journey_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     for row in session.scalars(select(Journey).where(Journey.contact_id == contact.id)):
-        yield Happening(at=row.started_at, what=f"Began the letters “{row.sequence}”; now: {row.state}.")
+        yield TimelineEvent(at=row.started_at, what=f"Began the letters “{row.sequence}”; now: {row.state}.")
 
 
-def _barred(session: Session, contact: Contact) -> Iterator[Happening]:
+def _suppression_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     rows = select(Suppression).where(Suppression.email_digest == contact.email_digest)
     for row in session.scalars(rows):
-        yield Happening(at=row.at, what=SUPPRESSIONS[row.reason])
+        yield TimelineEvent(at=row.at, what=SUPPRESSION_SENTENCES[row.reason])
 
 
-def _merged(session: Session, contact: Contact) -> Iterator[Happening]:
+def _merge_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     for row in merge_redirects.list_for_contact(session, contact.id):
-        yield Happening(at=row.at, what=f"Contact {row.gone_id} became part of this one.", by="staff")
+        yield TimelineEvent(at=row.at, what=f"Contact {row.gone_id} became part of this one.", by="staff")
 
 
-def _noted(session: Session, contact: Contact) -> Iterator[Happening]:
+def _note_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     for row in notes.list_for_contact(session, contact.id):
-        yield Happening(at=row.at, what="A note was written.", by=row.by, words=row.text)
+        yield TimelineEvent(at=row.at, what="A note was written.", by=row.by, words=row.text)
 
 
-def _changed(session: Session, contact: Contact) -> Iterator[Happening]:
+def _audit_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     """Tell what staff did to the contact: which fields, never what stood in them."""
     about = f"contact {contact.id}"
     mine = or_(AuditEntry.subject == about, AuditEntry.subject.startswith(f"{about}:", autoescape=True))
     for row in session.scalars(select(AuditEntry).where(mine).order_by(AuditEntry.id)):
         fields = row.subject.partition(": ")[2]
         what = f"{row.action.capitalize()}: {fields}." if fields else f"{row.action.capitalize()}."
-        yield Happening(at=row.at, what=what, by=row.actor)
+        yield TimelineEvent(at=row.at, what=what, by=row.actor)
 
 
-def _written_to(session: Session, contact: Contact, *, now: datetime, most: int) -> Iterator[Happening]:
-    found = messages.found(session, limit=most, contact_id=contact.id)
+def _message_events(
+    session: Session, contact: Contact, *, now: datetime, limit: int
+) -> Iterator[TimelineEvent]:
+    found = messages.list_newest(session, limit=limit, contact_id=contact.id)
     for message in messages.with_attempts(session, found):
         attempts = message["attempts"]
         assert isinstance(attempts, Sequence)
         # How often a worker took it up and gave it back happened to no person, so it is left untold.
         taken = {**message, "attempt": len(attempts)}
-        over = message["state"] in message_history.OVER
+        over = message["state"] in message_history.UNDATED_STATES
         last = attempts[-1]["at"] if attempts else message["queued_at"]
-        for row in message_history.told(taken, now=now):
+        for row in message_history.list_events(taken, now=now):
             at = last if over and row["at"] == now else row["at"]
             assert isinstance(at, datetime)
-            yield Happening(at=at, what=f"Message {message['id']} ({message['template']}): {row['what']}")
+            yield TimelineEvent(at=at, what=f"Message {message['id']} ({message['template']}): {row['what']}")

@@ -57,7 +57,7 @@ def create(settings: Settings) -> bool:
             key_check.require(database, folder)  # before a second machine makes anything of its own
         keys.make_folder(folder)  # an embedded database may be in the folder around it
         migrations.upgrade(database)
-        found = key_check.keys_of(database, folder, making=True)
+        found = key_check.load_keys(database, folder, create=True)
         with database.write() as session:
             key_check.note(session, found, folder)
             public_url.note(session, settings)

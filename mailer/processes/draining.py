@@ -18,11 +18,11 @@ from mailer.processes.work import LOCK
 from mailer.service import Service
 from mailer.tryout import postoffice
 
-MOST_ROUNDS = 100  # what is sent may let something else fall due
+MAX_ROUNDS = 100  # what is sent may let something else fall due
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivered:
+class DeliverySummary:
     """What a delivery did: how many it sent, how many wait still, and the trouble, if any."""
 
     sent: int
@@ -33,7 +33,7 @@ class Delivered:
 
 
 @contextmanager
-def lead(service: Service) -> Iterator[bool]:
+def lead_delivery(service: Service) -> Iterator[bool]:
     """Tell whether this process is the one to deliver, and keep it so for as long as the block lasts."""
     if service.database.dialect != "sqlite":
         yield not (service.settings.tryout and postoffice.find_port(service.settings.home))
@@ -42,12 +42,12 @@ def lead(service: Service) -> Iterator[bool]:
         yield leads
 
 
-def drain(service: Service, *, leads: bool) -> str:
+def drain(service: Service, *, is_leader: bool) -> str:
     """Deliver what is due, or wait until it is delivered; returns what stands in the way, "" for nothing."""
     with service.database.read() as session:
         if not outbox.count_waiting(session, now=service.clock.now()):
             return ""
-    if leads:
+    if is_leader:
         return service.deliver_until_empty().trouble
     try:
         wait_until_drained(service)
@@ -56,23 +56,23 @@ def drain(service: Service, *, leads: bool) -> str:
     return ""
 
 
-def deliver(service: Service) -> Delivered:
+def deliver(service: Service) -> DeliverySummary:
     """Put what is due into the outbox and deliver it, until nothing is due any more or nothing can leave."""
-    with lead(service) as leads:
+    with lead_delivery(service) as leads:
         with service.database.read() as session:
-            before = messages.sent(session)
+            before = messages.count_sent(session)
         trouble = ""
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             moved = service.jobs.tick()
-            trouble = drain(service, leads=leads)
+            trouble = drain(service, is_leader=leads)
             if trouble or not moved:
                 break
         with service.database.read() as session:
             now = service.clock.now()
             counts = stats.count_by_kind_and_state(session)
             left = {"queued", "sending"}
-            return Delivered(
-                sent=max(messages.sent(session) - before, 0),
+            return DeliverySummary(
+                sent=max(messages.count_sent(session) - before, 0),
                 waiting=sum(number for (_, state), number in counts.items() if state in left),
                 trouble=trouble,
                 next_due=stats.find_next_due(session, after=now),

@@ -14,7 +14,7 @@ from lists import search
 from lists.clock import Clock
 from lists.errors import BadInput, Conflict
 from mailer import migrations
-from mailer.backup.backup_contents import DAMAGED, Manifest, Part
+from mailer.backup.backup_contents import DAMAGED_SENTENCE, BackupPart, Manifest
 from mailer.coordination import send_hold
 from mailer.tryout import time_machine
 
@@ -22,19 +22,19 @@ IDS_AHEAD = 1_000_000  # numbers given out after the backup stand in links, whic
 
 
 def load(
-    session: Session, parts: Iterator[Part], manifest: Manifest, *, progress: Callable[[int], None]
+    session: Session, parts: Iterator[BackupPart], manifest: Manifest, *, progress: Callable[[int], None]
 ) -> int:
     """Make the tables as they were, insert every row, bring the tables up to date; returns how many rows.
 
     Raises Conflict for a database that is not empty, BadInput for rows that do not fit or are not all there.
     """
-    migrations.wait_turn(session)
+    migrations.acquire_lock(session)
     require_empty(session)
     migrations.upgrade_within(session, to=manifest.revision)
     try:
         rows = _insert(session, parts, manifest.columns, progress)
     except (SQLAlchemyError, ValueError, TypeError, KeyError) as trouble:
-        raise BadInput(DAMAGED) from trouble
+        raise BadInput(DAMAGED_SENTENCE) from trouble
     migrations.upgrade_within(session)
     _move_ids_ahead(session, manifest.highest)
     return rows
@@ -49,7 +49,7 @@ def require_empty(session: Session) -> None:
         )
 
 
-def begin(session: Session, manifest: Manifest, *, run: str, clock: Clock) -> datetime:
+def begin_hold(session: Session, manifest: Manifest, *, run: str, clock: Clock) -> datetime:
     """Note which run put these rows back, so that nothing is sent; returns the present of the database."""
     now = clock.real() + time_machine.get_offset(session)
     send_hold.begin(session, backup_at=manifest.made_at, run=run, now=now)
@@ -59,7 +59,7 @@ def begin(session: Session, manifest: Manifest, *, run: str, clock: Clock) -> da
 
 def _insert(
     session: Session,
-    parts: Iterator[Part],
+    parts: Iterator[BackupPart],
     columns: Mapping[str, Sequence[str]],
     progress: Callable[[int], None],
 ) -> int:
@@ -72,16 +72,18 @@ def _insert(
                 raise BadInput("The backup is not whole. Nothing was put back.")
             return sum(counted.values())
         table = known.tables[name.parts[1]]
-        rows = _rows(table, columns[table.name], json.load(data))
+        rows = _decode_rows(table, columns[table.name], json.load(data))
         session.execute(insert(table), rows)
         counted[table.name] += len(rows)
         progress(sum(counted.values()))
     raise BadInput("The backup was cut short. Nothing was put back.")
 
 
-def _rows(table: Table, columns: Sequence[str], read: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+def _decode_rows(
+    table: Table, columns: Sequence[str], values: Sequence[Sequence[Any]]
+) -> list[dict[str, Any]]:
     octets = [name for name in columns if isinstance(table.c[name].type, LargeBinary)]
-    rows = [dict(zip(columns, row, strict=True)) for row in read]
+    rows = [dict(zip(columns, row, strict=True)) for row in values]
     for row in rows:
         for name in octets:
             if row[name] is not None:

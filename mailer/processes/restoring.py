@@ -25,14 +25,14 @@ from lists.db import Database
 from lists.errors import BadInput, Conflict, StorageError
 from mailer import migrations, service
 from mailer.backup import backup, backup_contents, departures_file, placements
-from mailer.backup.backup_contents import Contents, Part
-from mailer.backup.placements import BESIDE_SQLITE, Run
+from mailer.backup.backup_contents import BackupContents, BackupPart
+from mailer.backup.placements import SQLITE_SUFFIXES, RestoreRun
 from mailer.coordination import send_hold
 from mailer.coordination.send_hold import Restore
 from mailer.delivery import journal
 from mailer.delivery.journal import JournalContents
 from mailer.processes import restore_settlement, restored_rows
-from mailer.processes.restore_settlement import Settled
+from mailer.processes.restore_settlement import RestoreSettlement
 from mailer.service import Service
 from mailer.settings import key_check, keys, loading
 from mailer.settings.keys import Keys
@@ -40,16 +40,16 @@ from mailer.settings.loading import Settings
 from mailer.tryout import time_machine
 
 ACTOR = "command line"  # who did it, in the audit
-IN_USE = (
-    *(f"mailer.db{end}" for end in BESIDE_SQLITE),
-    *(f"{loading.SECRETS}/{name}" for name in keys.WITHOUT),
+PATHS_IN_USE = (
+    *(f"mailer.db{end}" for end in SQLITE_SUFFIXES),
+    *(f"{loading.SECRETS}/{name}" for name in keys.LOSS_SENTENCES),
     departures_file.FILE,
     journal.FOLDER,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restored:
+class RestoreSummary:
     """What was put back: from when, into which database, how many rows and files, and what is in doubt.
 
     `resumed` says that an earlier run had put back everything.
@@ -59,18 +59,18 @@ class Restored:
     database_url: str
     rows: int
     files: int
-    settled: Settled
+    settlement: RestoreSettlement
     resumed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class RestoreRequest:
     """What a restore is asked to do, with a backup that was read to its end."""
 
     home: Path
     file: BinaryIO
     passphrase: bytes
-    contents: Contents
+    contents: BackupContents
     environ: Mapping[str, str]
     clock: Clock
     progress: Callable[[int], None]
@@ -87,33 +87,33 @@ def restore(
     progress: Callable[[int], None],
     departures: Path | None = None,
     journals: Path | None = None,
-) -> Restored:
+) -> RestoreSummary:
     """Put a backup back, and hold it: nothing is sent before its gap is settled, by `departures` or later.
 
     Files that the operator put into the new folder before (settings, secrets) stay, and whatever else lies in
     it. Raises Conflict for a folder or a database that is not empty, BadInput for a file that cannot be read
     or is not whole, StorageError for a disk that is full; then nothing was put back.
     """
-    home = loading.home_of(environ)
-    testimony = None if journals is None else _testimony(journals)
-    with _opened(source) as file:
-        contents = backup_contents.check(file, passphrase, newest=migrations.newest())
+    home = loading.find_home(environ)
+    testimony = None if journals is None else _read_journals(journals)
+    with _open_file(source) as file:
+        contents = backup_contents.check(file, passphrase, newest=migrations.newest_revision())
         file.seek(0)
-        order = Order(
+        order = RestoreRequest(
             home=home, file=file, passphrase=passphrase, contents=contents, environ=environ, clock=clock,
             progress=progress, departures=departures, journals=testimony,
         )  # fmt: skip
-        with placements.told(home), placements.alone(home):
-            run = placements.interrupted(home)
+        with placements.translate_errors(home), placements.lock_folder(home):
+            run = placements.find_interrupted(home)
             if run is not None:
-                made = made_by(run, environ)
+                made = find_restore(run, environ)
                 if made is not None:
                     return _finish(order, run, made)
-                run.undo(_file(run.database))
-            return _put_back(order)
+                run.undo(_database_file(run.database))
+            return _restore_all(order)
 
 
-def made_by(run: Run, environ: Mapping[str, str]) -> Restore | None:
+def find_restore(run: RestoreRun, environ: Mapping[str, str]) -> Restore | None:
     """Return the restore that this run brought into its database, None when it did not come so far.
 
     Raises Conflict when the settings name another database than it had, StorageError when that does not
@@ -122,43 +122,47 @@ def made_by(run: Run, environ: Mapping[str, str]) -> Restore | None:
     if not run.database:
         return None
     found = loading.load(environ)
-    if _named(found) != run.database:
+    if _name_database(found) != run.database:
         raise Conflict(
             f"The restore that was interrupted put its rows into {run.database}, and the settings name"
-            f" {_named(found)}. Give the same command again with the same settings."
+            f" {_name_database(found)}. Give the same command again with the same settings."
         )
     database = Database(found.database_url)
     try:
         if database.file is not None and not (run.whole or run.is_placed(database.file)):
             return None
         with database.write() as session:
-            migrations.wait_turn(
+            migrations.acquire_lock(
                 session
             )  # a server may still be about to commit for a process that was killed
-            return send_hold.find_by_run(session, run.name) if migrations.are_there(session) else None
+            return (
+                send_hold.find_by_run(session, run.name) if migrations.session_has_tables(session) else None
+            )
     finally:
         database.dispose()
 
 
-def _put_back(order: Order) -> Restored:
-    places = _plan(order.home, order.contents)
-    run = placements.begin(order.home, [str(place) for place in places])
+def _restore_all(request: RestoreRequest) -> RestoreSummary:
+    places = _plan_files(request.home, request.contents)
+    run = placements.begin(request.home, [str(place) for place in places])
     try:
-        with backup_contents.parts(order.file, order.passphrase) as parts:
+        with backup_contents.open_parts(request.file, request.passphrase) as parts:
             rest = place_files(run, parts, places)
-            found = loading.load(order.environ)
-            _require_new(found)
-            run = run.note_database(_named(found))
-            restored = fill_database(order, run, found, rest)
+            found = loading.load(request.environ)
+            _require_new_database(found)
+            run = run.note_database(_name_database(found))
+            restored = fill_database(request, run, found, rest)
     except BaseException:
-        if made_by(run, order.environ) is None:  # else it is whole, and the next restore says so
-            run.undo(_file(run.database))
+        if find_restore(run, request.environ) is None:  # else it is whole, and the next restore says so
+            run.undo(_database_file(run.database))
         raise
-    run.finish(_file(run.database))
+    run.finish(_database_file(run.database))
     return restored
 
 
-def place_files(run: Run, parts: Iterator[Part], places: Sequence[PurePosixPath]) -> Iterator[Part]:
+def place_files(
+    run: RestoreRun, parts: Iterator[BackupPart], places: Sequence[PurePosixPath]
+) -> Iterator[BackupPart]:
     """Put every file of a backup into its place; returns the parts that follow."""
     wanted = set(places)
     for name, data in parts:
@@ -167,76 +171,86 @@ def place_files(run: Run, parts: Iterator[Part], places: Sequence[PurePosixPath]
         place = PurePosixPath(*name.parts[1:])
         if place in wanted:
             run.place(str(place), data)
-    raise BadInput(backup_contents.DAMAGED)
+    raise BadInput(backup_contents.DAMAGED_SENTENCE)
 
 
-def fill_database(order: Order, run: Run, found: Settings, parts: Iterator[Part]) -> Restored:
+def fill_database(
+    request: RestoreRequest, run: RestoreRun, settings: Settings, parts: Iterator[BackupPart]
+) -> RestoreSummary:
     """Bring every row into the database and settle their gap as far as can be; all of it is seen at once."""
-    place, manifest = _file(run.database), order.contents.manifest
-    database = Database(_url_aside(run, place) if place else found.database_url)
+    place, manifest = _database_file(run.database), request.contents.manifest
+    database = Database(_create_hidden_database(run, place) if place else settings.database_url)
     try:
         with database.write(long=True) as session:
-            rows = restored_rows.load(session, parts, manifest, progress=order.progress)
-            now = restored_rows.begin(session, manifest, run=run.name, clock=order.clock)
-            secret = _keys(session, found)
-            built = service.assemble(found, database=database, keys=secret, clock=order.clock)
-            settled = _settle(order, session, built, now=now)
+            rows = restored_rows.load(session, parts, manifest, progress=request.progress)
+            now = restored_rows.begin_hold(session, manifest, run=run.name, clock=request.clock)
+            secret = _load_keys(session, settings)
+            built = service.assemble(settings, database=database, keys=secret, clock=request.clock)
+            settled = _settle(request, session, built, now=now)
         if place is not None and not database.truncate_wal():
             raise StorageError(f"{place} is read by another program. Nothing was put back; try again.")
     finally:
         database.dispose()
     if place is not None:
         run.link(place)
-    return Restored(
-        backup_at=manifest.made_at, database_url=found.database_url, rows=rows, files=len(run.places),
-        settled=settled,
+    return RestoreSummary(
+        backup_at=manifest.made_at, database_url=settings.database_url, rows=rows, files=len(run.places),
+        settlement=settled,
     )  # fmt: skip
 
 
-def _keys(session: Session, found: Settings) -> Keys:
+def _load_keys(session: Session, settings: Settings) -> Keys:
     """Return the keys that were put back; BadSettings when the rows were not written with them."""
-    folder = loading.secret_folder(found)
-    secret = keys.kept_in(folder, making=False)
+    folder = loading.secret_folder(settings)
+    secret = keys.load(folder, create=False)
     key_check.note(session, secret, folder)
     return secret
 
 
-def _settle(order: Order, session: Session, built: Service, *, now: datetime) -> Settled:
+def _settle(
+    request: RestoreRequest, session: Session, restored_service: Service, *, now: datetime
+) -> RestoreSettlement:
     return restore_settlement.settle(
-        session, built, departures=order.departures, journals=order.journals, now=now, actor=ACTOR
+        session,
+        restored_service,
+        departures=request.departures,
+        journals=request.journals,
+        now=now,
+        actor=ACTOR,
     )
 
 
-def _finish(order: Order, run: Run, made: Restore) -> Restored:
+def _finish(request: RestoreRequest, run: RestoreRun, restore_record: Restore) -> RestoreSummary:
     """Go on where an earlier run was killed that had put back everything."""
-    if made.backup_at != order.contents.manifest.made_at:
+    if restore_record.backup_at != request.contents.manifest.made_at:
         raise Conflict(
-            f"The backup of {made.backup_at:%Y-%m-%d %H:%M} UTC was put back into {order.home} and the end of"
-            " that was interrupted. Give the same command again, or put another backup into a new folder."
+            f"The backup of {restore_record.backup_at:%Y-%m-%d %H:%M} UTC was put back into {request.home}"
+            " and the end of that was interrupted. Give the same command again,"
+            " or put another backup into a new folder."
         )
-    found = loading.load(order.environ)
-    built = service.build(found, clock=order.clock)
+    found = loading.load(request.environ)
+    built = service.build(found, clock=request.clock)
     try:
         migrations.upgrade(built.database)  # the program may have been updated meanwhile
         with built.database.write() as session:
-            now = order.clock.real() + time_machine.get_offset(session)
-            settled = _settle(order, session, built, now=now)
+            now = request.clock.real() + time_machine.get_offset(session)
+            settled = _settle(request, session, built, now=now)
     finally:
         built.close()
-    run.finish(_file(run.database))
-    return Restored(
-        backup_at=made.backup_at, database_url=found.database_url, rows=0, files=0, settled=settled,
-        resumed=True,
+    run.finish(_database_file(run.database))
+    return RestoreSummary(
+        backup_at=restore_record.backup_at, database_url=found.database_url, rows=0, files=0,
+        settlement=settled, resumed=True,
     )  # fmt: skip
 
 
-def _plan(home: Path, contents: Contents) -> list[PurePosixPath]:
+def _plan_files(home: Path, contents: BackupContents) -> list[PurePosixPath]:
     """Return the files to place: those that the operator did not put there before.
 
     Raises Conflict, before anything is touched, for a folder in use and for what stands in the way,
     StorageError for files that the disk has no room for.
     """
-    found = [name for name in IN_USE if os.path.lexists(home / name)]
+    found = [name for name in PATHS_IN_USE if os.path.lexists(home / name)]
     if found:
         raise Conflict(
             f"{home} is not empty: {found[0]} is there. Put the backup into a new folder (MAILER_HOME)."
@@ -244,10 +258,10 @@ def _plan(home: Path, contents: Contents) -> list[PurePosixPath]:
     room = shutil.disk_usage(home).free
     if sum(contents.files.values()) > room:
         raise StorageError(f"The files of the backup need more room than the disk of {home} has.")
-    return [place for place in contents.files if not _is_there(home, place)]
+    return [place for place in contents.files if not _is_placed(home, place)]
 
 
-def _is_there(home: Path, place: PurePosixPath) -> bool:
+def _is_placed(home: Path, place: PurePosixPath) -> bool:
     """Tell whether the operator put this file there; Conflict for anything else that stands in the way."""
     for folder in reversed(place.parents):
         path = home / folder
@@ -269,28 +283,28 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _named(found: Settings) -> str:
+def _name_database(settings: Settings) -> str:
     """Return where the rows go, the same each time: the file, or the server without a password."""
-    url = make_url(found.database_url)
+    url = make_url(settings.database_url)
     if url.drivername == "sqlite":
         return f"sqlite:///{Path(url.database or '').absolute()}"
     where = {key: value for key, value in url.query.items() if key in ("host", "port")}
     return url.set(password=None, query=where).render_as_string()
 
 
-def _file(database: str) -> Path | None:
+def _database_file(database: str) -> Path | None:
     """Return the file of an embedded database; None for a server's, and for none."""
     return Path(database.removeprefix("sqlite:///")) if database.startswith("sqlite:///") else None
 
 
-def _require_new(found: Settings) -> None:
+def _require_new_database(settings: Settings) -> None:
     """Raise Conflict for a database that is not new, StorageError for one that does not answer."""
-    place = _file(_named(found))
-    there = [f"{place}{end}" for end in BESIDE_SQLITE if place and os.path.lexists(f"{place}{end}")]
+    place = _database_file(_name_database(settings))
+    there = [f"{place}{end}" for end in SQLITE_SUFFIXES if place and os.path.lexists(f"{place}{end}")]
     if there:
         raise Conflict(f"The database is not empty: {there[0]} is there. Name a new one in the settings.")
     if place is None:
-        database = Database(found.database_url)
+        database = Database(settings.database_url)
         try:
             with database.read() as session:
                 restored_rows.require_empty(session)
@@ -298,14 +312,14 @@ def _require_new(found: Settings) -> None:
             database.dispose()
 
 
-def _url_aside(run: Run, place: Path) -> str:
+def _create_hidden_database(run: RestoreRun, place: Path) -> str:
     """Make the file aside that an embedded database grows in, for this account alone; returns its URL."""
-    aside = run.aside(place)
+    aside = run.hidden_path(place)
     os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     return URL.create("sqlite", database=str(aside)).render_as_string()
 
 
-def _testimony(journals: Path) -> list[JournalContents]:
+def _read_journals(journals: Path) -> list[JournalContents]:
     try:
         return list(journal.read_all(journals))
     except OSError as trouble:
@@ -313,7 +327,7 @@ def _testimony(journals: Path) -> list[JournalContents]:
 
 
 @contextmanager
-def _opened(source: Path) -> Iterator[BinaryIO]:
+def _open_file(source: Path) -> Iterator[BinaryIO]:
     try:
         file = source.open("rb")
     except OSError as trouble:

@@ -18,11 +18,11 @@ from mailer.coordination.job_runs import FinishedRun
 from mailer.jobs import Job, Jobs
 from mailer.tryout import time_machine
 
-DUTY = leases.SCHEDULER
-DUTY_LENGTH = timedelta(seconds=30)
-OWNER = "scheduler.owner"  # the file whose lock is held by whoever holds the duty in a data folder
-OWNER_BYTES = 60  # as long as a lease lets a name be
-MISSED_SECONDS = 3600  # a tick this late still runs, once
+SCHEDULER_LEASE = leases.SCHEDULER
+LEASE_LENGTH = timedelta(seconds=30)
+OWNER_FILE = "scheduler.owner"  # the file whose lock is held by whoever holds the duty in a data folder
+MAX_OWNER_BYTES = 60  # as long as a lease lets a name be
+MISFIRE_SECONDS = 3600  # a tick this late still runs, once
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class Scheduler:
         self._ended: dict[str, FinishedRun] = {}  # to write down with the next look at the duty
         self._ticker = BackgroundScheduler(
             timezone=UTC,
-            job_defaults={"coalesce": True, "misfire_grace_time": MISSED_SECONDS, "max_instances": 1},
+            job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_SECONDS, "max_instances": 1},
         )
         start = clock.real()  # each job once at the start, or a nightly one never comes where machines sleep
         for job in jobs.all():
@@ -57,12 +57,12 @@ class Scheduler:
         self._ticker.shutdown(wait=True)
         try:
             with self._database.write() as session:
-                leases.release(session, DUTY, owner=self._owner, real=self._clock.real())
+                leases.release(session, SCHEDULER_LEASE, owner=self._owner, real=self._clock.real())
                 job_runs.record(session, self._ended.values())
         except StorageError as trouble:
             log.warning("the duty is kept until its lease is over", trouble=str(trouble))
 
-    def _on_duty(self) -> bool:
+    def _hold_lease(self) -> bool:
         """Tell whether this process ticks now; nobody does while a time machine moves the clock.
 
         What ran since the last look is written down in the same transaction.
@@ -72,7 +72,7 @@ class Scheduler:
         with self._database.write() as session:
             if leases.is_held_by_another(session, time_machine.LEASE_NAME, owner=self._owner, real=real):
                 return False
-            held = leases.acquire(session, DUTY, owner=self._owner, real=real, length=DUTY_LENGTH)
+            held = leases.acquire(session, SCHEDULER_LEASE, owner=self._owner, real=real, length=LEASE_LENGTH)
             job_runs.record(session, ended.values())
         for name, ran in ended.items():
             if self._ended.get(name) is ran:
@@ -89,7 +89,7 @@ class Scheduler:
             )
 
         try:
-            if self._on_duty():
+            if self._hold_lease():
                 moved = job.run()
                 ran(moved=moved)
                 if moved:
@@ -102,19 +102,19 @@ class Scheduler:
 
 
 @contextmanager
-def inheriting(database: Database, clock: Clock, *, folder: Path, owner: str) -> Iterator[None]:
+def take_over_lease(database: Database, clock: Clock, *, folder: Path, owner: str) -> Iterator[None]:
     """Take over, for the block, the duty of whoever had it in this data folder and was killed.
 
     The kernel lets a dead process's lock go at once, while its lease would last for half a minute more, in
     which nothing would be put into the outbox. Changes nothing while the other one lives.
     """
-    handle = os.open(folder / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+    handle = os.open(folder / OWNER_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if file_lock.try_acquire(handle):
-            before = os.pread(handle, OWNER_BYTES, 0).decode().rstrip()
+            before = os.pread(handle, MAX_OWNER_BYTES, 0).decode().rstrip()
             with database.write() as session:
-                leases.release(session, DUTY, owner=before, real=clock.real())
-            os.pwrite(handle, owner.encode().ljust(OWNER_BYTES), 0)
+                leases.release(session, SCHEDULER_LEASE, owner=before, real=clock.real())
+            os.pwrite(handle, owner.encode().ljust(MAX_OWNER_BYTES), 0)
         yield
     finally:
         os.close(handle)

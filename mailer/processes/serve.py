@@ -10,17 +10,17 @@ import structlog
 from lists.errors import Conflict
 from mailer.coordination import clock_skew, send_hold
 from mailer.outbox import held_messages, outbox
-from mailer.processes.scheduler import Scheduler, inheriting
+from mailer.processes.scheduler import Scheduler, take_over_lease
 from mailer.processes.supervisor import Supervisor
 from mailer.service import Service
 from mailer.settings.loading import remember_port
 from mailer.tryout import time_machine
 from mailer.tryout.postoffice import PostOffice
 from mailer.web import app
-from mailer.web.server import Server, server
+from mailer.web.server import Server, build_server
 
 DRAIN_STILL_SECONDS = 30.0  # the outbox may take as long as it likes, but something must leave within this
-DRAIN_LOOK_SECONDS = 0.02
+DRAIN_POLL_SECONDS = 0.02
 
 log = structlog.get_logger()
 
@@ -45,7 +45,9 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
     if not service.settings.tryout:
         with service.database.read() as session:
             time_machine.refuse_real_mail(session)
-    pages = server(app.build(service, drain=lambda: wait_until_drained(service)), service.settings, host=host)
+    pages = build_server(
+        app.build(service, drain=lambda: wait_until_drained(service)), service.settings, host=host
+    )
     with ExitStack() as running:
         if service.settings.tryout:
             office = PostOffice(service.database, service.clock, home=service.settings.home)
@@ -56,32 +58,32 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
         child.start()
         running.callback(child.stop)
         running.enter_context(
-            inheriting(service.database, service.clock, folder=service.settings.home, owner=service.name)
+            take_over_lease(service.database, service.clock, folder=service.settings.home, owner=service.name)
         )
         metronome = Scheduler(
             service.jobs, database=service.database, clock=service.clock, owner=service.name
         )
         metronome.start()
         running.callback(metronome.stop)
-        with _ended_by_signals(pages):
-            asyncio.run(_pages(pages, ready))
+        with _stop_on_signals(pages):
+            asyncio.run(_serve_pages(pages, ready))
 
 
-async def _pages(pages: Server, ready: Callable[[], None]) -> None:
-    pages.ready = ready
+async def _serve_pages(server: Server, ready: Callable[[], None]) -> None:
+    server.ready = ready
     try:
-        await pages.serve()
+        await server.serve()
     except SystemExit:
         raise Conflict(
-            f"Port {pages.config.port} is taken by another program. Choose another one, such as:"
+            f"Port {server.config.port} is taken by another program. Choose another one, such as:"
             " PORT=8001 scripts/serve"
         ) from None
 
 
 @contextmanager
-def _ended_by_signals(pages: Server) -> Iterator[None]:
+def _stop_on_signals(server: Server) -> Iterator[None]:
     before = {
-        number: signal.signal(number, lambda _number, _frame: pages.stop())
+        number: signal.signal(number, lambda _number, _frame: server.stop())
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
@@ -108,4 +110,4 @@ def wait_until_drained(service: Service) -> None:
             raise Conflict(
                 f"{waiting} messages wait, and none has left for half a minute. Is delivery running?"
             )
-        service.clock.sleep(DRAIN_LOOK_SECONDS)
+        service.clock.sleep(DRAIN_POLL_SECONDS)

@@ -21,7 +21,7 @@ def run(service: Service, *, attached: bool) -> None:
     Raises Conflict when another process delivers from the same embedded database.
     """
     with (
-        _alone(service, wait=attached),
+        _lock_embedded_database(service, wait=attached),
         clock_skew.follow_database_clock(service.database, service.clock),
         service.relays() as relays,
         service.delivery(relays) as delivery,
@@ -46,7 +46,7 @@ def run(service: Service, *, attached: bool) -> None:
 
 
 @contextmanager
-def _alone(service: Service, *, wait: bool) -> Iterator[None]:
+def _lock_embedded_database(service: Service, *, wait: bool) -> Iterator[None]:
     """Hold the lock of an embedded database: one process at a time delivers from it."""
     if service.database.dialect != "sqlite":
         yield

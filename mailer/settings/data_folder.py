@@ -12,12 +12,14 @@ from mailer.settings import keys
 from mailer.settings.layers import SECRET_KEYS
 from mailer.settings.loading import SECRETS, SETTINGS
 
-MARKER = "restore.unfinished"  # there from the first file that a restore places until everything is in place
+RESTORE_MARKER = (
+    "restore.unfinished"  # there from the first file that a restore places until everything is in place
+)
 
 
 def has_keys(home: Path) -> bool:
     """Tell whether this folder holds one of the keys at least: it was made by a first start or a restore."""
-    return any((home / SECRETS / name).exists() for name in keys.WITHOUT)
+    return any((home / SECRETS / name).exists() for name in keys.LOSS_SENTENCES)
 
 
 def is_prepared(home: Path) -> bool:
@@ -29,25 +31,26 @@ def require(home: Path, environ: Mapping[str, str]) -> None:
     """Raise NotFound, with what to do, unless this folder holds a service; Conflict for half a restore."""
     refuse_unfinished(home)
     if not has_keys(home):
+        files = " and ".join(f"{SECRETS}/{name}" for name in keys.LOSS_SENTENCES)
         raise NotFound(
             f"{home} holds no data of this service: there are no keys in its folder {SECRETS}."
-            f" {_chosen(environ)} If it is the wrong folder, set MAILER_HOME to the right one. A new service"
-            " begins with “mailer serve” or “mailer db create”, a backup is put back by “mailer db restore”."
-            f" On a second machine, first copy {' and '.join(f'{SECRETS}/{name}' for name in keys.WITHOUT)}"
-            " from the first."
+            f" {_explain_choice(environ)} If it is the wrong folder, set MAILER_HOME to the right one."
+            " A new service begins with “mailer serve” or “mailer db create”,"
+            " a backup is put back by “mailer db restore”."
+            f" On a second machine, first copy {files} from the first."
         )
 
 
 def refuse_unfinished(home: Path) -> None:
     """Raise Conflict, with what to do, when a restore into this folder was interrupted."""
-    if (home / MARKER).is_symlink() or (home / MARKER).exists():
+    if (home / RESTORE_MARKER).is_symlink() or (home / RESTORE_MARKER).exists():
         raise Conflict(
             f"A restore into {home} was interrupted or is under way, so nothing here is whole. Give the same"
             " “mailer db restore” again: it takes away what it had placed, and begins anew."
         )
 
 
-def _chosen(environ: Mapping[str, str]) -> str:
+def _explain_choice(environ: Mapping[str, str]) -> str:
     if environ.get("MAILER_HOME"):
         return f"MAILER_HOME says {environ['MAILER_HOME']}."
     stands = "is empty" if "MAILER_HOME" in environ else "is not set"

@@ -18,10 +18,10 @@ from lists.db import Base, Database, insert_or_nothing
 from lists.errors import BadSettings, Conflict
 from lists.suppressions import Suppression
 from mailer.settings import keys
-from mailer.settings.keys import WITHOUT, Keys
+from mailer.settings.keys import LOSS_SENTENCES, Keys
 
-OCTETS = 16
-SAID = b"a fingerprint of this key"  # what is hashed under each key
+FINGERPRINT_OCTETS = 16
+FINGERPRINT_TEXT = b"a fingerprint of this key"  # what is hashed under each key
 
 
 class Fingerprint(Base):
@@ -30,20 +30,20 @@ class Fingerprint(Base):
     __tablename__ = "fingerprints"
 
     key: Mapped[str] = mapped_column(String(20), primary_key=True)
-    digest: Mapped[bytes] = mapped_column(LargeBinary(OCTETS))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(FINGERPRINT_OCTETS))
 
 
-def keys_of(database: Database, folder: Path, *, making: bool = False) -> Keys:
+def load_keys(database: Database, folder: Path, *, create: bool = False) -> Keys:
     """Return the keys in this folder; with `making`, make those of a database that depends on none yet.
 
     Raises BadSettings as `require` does, also for what is missing where nothing is made; and as
-    `keys.kept_in` does.
+    `keys.load` does.
     """
     require(database, folder)
-    missing = _missing_from(folder)
-    if missing and not making:
-        raise BadSettings([_missing(path) for path in missing])
-    return keys.kept_in(folder, making=making)
+    missing = _list_missing(folder)
+    if missing and not create:
+        raise BadSettings([_missing_sentence(path) for path in missing])
+    return keys.load(folder, create=create)
 
 
 def require(database: Database, folder: Path) -> None:
@@ -52,83 +52,87 @@ def require(database: Database, folder: Path) -> None:
     It depends on those it was noted with, and on any as soon as it knows people or whom to leave alone.
     """
     with database.read() as session:
-        noted = _noted(session)
-        depends = bool(noted) or _knows_anybody(session)
+        noted = _read_fingerprints(session)
+        depends = bool(noted) or _has_people(session)
     if not depends:
         return
-    if missing := _missing_from(folder):
-        raise BadSettings([_missing(path) for path in missing])
-    _refuse_others(noted, keys.kept_in(folder, making=False), folder)
+    if missing := _list_missing(folder):
+        raise BadSettings([_missing_sentence(path) for path in missing])
+    _refuse_other_keys(noted, keys.load(folder, create=False), folder)
 
 
-def note(session: Session, found: Keys, folder: Path) -> None:
+def note(session: Session, keys_in_use: Keys, folder: Path) -> None:
     """Write down the fingerprints of the keys in use, unless there are some.
 
     Raises BadSettings when those are of other keys, because another first start was faster.
     """
-    rows = [{"key": name, "digest": digest} for name, digest in of(found).items()]
+    rows = [{"key": name, "digest": digest} for name, digest in compute_fingerprints(keys_in_use).items()]
     insert_or_nothing(session, Fingerprint, rows)
-    _refuse_others(_noted(session), found, folder)
+    _refuse_other_keys(_read_fingerprints(session), keys_in_use, folder)
 
 
-def require_noted(session: Session, found: Keys, folder: Path) -> None:
+def require_noted(session: Session, keys_in_use: Keys, folder: Path) -> None:
     """Raise Conflict while the database does not say its keys, BadSettings when they are not these."""
-    noted = _noted(session)
+    noted = _read_fingerprints(session)
     if not noted:
         raise Conflict(
             "The database does not say yet which keys it is written with. Start “mailer serve” once, on the"
             " machine that has the right ones; then every other command and machine is held to them."
         )
-    _refuse_others(noted, found, folder)
+    _refuse_other_keys(noted, keys_in_use, folder)
 
 
-def of(found: Keys) -> Mapping[str, bytes]:
+def compute_fingerprints(keys_in_use: Keys) -> Mapping[str, bytes]:
     """Return the fingerprint of each key by its name."""
-    return {name: _print(key) for name, key in asdict(found).items()}
+    return {name: _fingerprint(key) for name, key in asdict(keys_in_use).items()}
 
 
-def _print(key: bytes) -> bytes:
-    return hmac.new(key, SAID, hashlib.sha256).digest()[:OCTETS]
+def _fingerprint(key: bytes) -> bytes:
+    return hmac.new(key, FINGERPRINT_TEXT, hashlib.sha256).digest()[:FINGERPRINT_OCTETS]
 
 
-def _noted(session: Session) -> Mapping[str, bytes]:
-    if not _is_there(session, Fingerprint):
+def _read_fingerprints(session: Session) -> Mapping[str, bytes]:
+    if not _has_table(session, Fingerprint):
         return {}
     return {row.key: row.digest for row in session.execute(select(Fingerprint.key, Fingerprint.digest))}
 
 
-def _knows_anybody(session: Session) -> bool:
+def _has_people(session: Session) -> bool:
     """Tell whether the database holds a contact or a suppression; one without tables does not."""
     return any(
-        _is_there(session, table) and session.scalar(select(table.id).limit(1)) is not None
+        _has_table(session, table) and session.scalar(select(table.id).limit(1)) is not None
         for table in (Contact, Suppression)
     )
 
 
-def _is_there(session: Session, table: type[Base]) -> bool:
+def _has_table(session: Session, table: type[Base]) -> bool:
     return inspect(session.connection()).has_table(table.__tablename__)
 
 
-def _missing_from(folder: Path) -> list[Path]:
-    return [folder / name for name in WITHOUT if not (folder / name).exists()]
+def _list_missing(folder: Path) -> list[Path]:
+    return [folder / name for name in LOSS_SENTENCES if not (folder / name).exists()]
 
 
-def _refuse_others(noted: Mapping[str, bytes], found: Keys, folder: Path) -> None:
-    changed = [name for name, digest in of(found).items() if noted.get(name, digest) != digest]
+def _refuse_other_keys(fingerprints: Mapping[str, bytes], keys_in_use: Keys, folder: Path) -> None:
+    changed = [
+        name
+        for name, digest in compute_fingerprints(keys_in_use).items()
+        if fingerprints.get(name, digest) != digest
+    ]
     if changed:
-        raise BadSettings([_changed(folder / name) for name in changed])
+        raise BadSettings([_changed_sentence(folder / name) for name in changed])
 
 
-def _missing(path: Path) -> str:
+def _missing_sentence(path: Path) -> str:
     return f"{path} is missing, and the database needs it. {_remedy(path)}"
 
 
-def _changed(path: Path) -> str:
+def _changed_sentence(path: Path) -> str:
     return f"{path} is not the key that the database was written with. {_remedy(path)}"
 
 
 def _remedy(path: Path) -> str:
     return (
         f"Put the file back from a backup, or copy secrets/{path.name} from the machine that served this"
-        f" database first: {WITHOUT[path.name]}."
+        f" database first: {LOSS_SENTENCES[path.name]}."
     )

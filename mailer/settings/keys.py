@@ -14,7 +14,7 @@ from lists.errors import BadSettings, StorageError
 from mailer import file_lock
 
 KEY_BYTES = 32
-WITHOUT = {
+LOSS_SENTENCES = {
     "pepper": "without it nobody knows any more which addresses must never be written to",
     "links": "without it every link in mails already sent is dead, also the one to leave",
 }
@@ -37,32 +37,33 @@ def make_folder(folder: Path) -> None:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as trouble:
-        raise _unusable(folder, trouble) from trouble
+        raise _unusable_folder(folder, trouble) from trouble
 
 
-def kept_in(folder: Path, *, making: bool = True) -> Keys:
+def load(folder: Path, *, create: bool = True) -> Keys:
     """Read both keys from this folder; several processes at once get the same keys.
 
     What is missing is made, unless `making` is False. The folder has mode 0700, the files 0600. BadSettings
     when others can read them, or they are damaged or missing; StorageError when they cannot be written.
     """
-    if making:
+    if create:
         make_folder(folder)
     try:
-        with _locked(folder):
+        with _lock_folder(folder):
             return Keys(
-                pepper=_key(folder / "pepper", making=making), links=_key(folder / "links", making=making)
+                pepper=_load_key(folder / "pepper", create=create),
+                links=_load_key(folder / "links", create=create),
             )
     except OSError as trouble:
-        raise _unusable(folder, trouble) from trouble
+        raise _unusable_folder(folder, trouble) from trouble
 
 
-def _unusable(folder: Path, trouble: OSError) -> StorageError:
+def _unusable_folder(folder: Path, trouble: OSError) -> StorageError:
     return StorageError(f"The keys in {folder} cannot be read or made: {trouble.strerror}.")
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         _refuse_open(folder, mode="700")
@@ -73,12 +74,12 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _key(path: Path, *, making: bool) -> bytes:
+def _load_key(path: Path, *, create: bool) -> bytes:
     if not path.exists():
-        if not making:
+        if not create:
             sentence = f"{path} is missing, and the database needs it. Put the file back from a backup:"
-            raise BadSettings([f"{sentence} {WITHOUT[path.name]}."])
-        _make(path)
+            raise BadSettings([f"{sentence} {LOSS_SENTENCES[path.name]}."])
+        _create_key(path)
     _refuse_open(path, mode="600")
     try:
         key = bytes.fromhex(path.read_text("ascii"))
@@ -89,7 +90,7 @@ def _key(path: Path, *, making: bool) -> bytes:
     return key
 
 
-def _make(path: Path) -> None:
+def _create_key(path: Path) -> None:
     """Write a whole key or none: a file that appears under the final name is complete and on the disk."""
     unfinished = path.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)

@@ -13,12 +13,12 @@ Values = dict[str, object]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class SettingsLayer:
     """One place settings come from: the values, and for each key's path the place in words."""
 
     values: Values
     places: Mapping[str, str] = field(default_factory=dict)
-    otherwise: str = ""
+    default_place: str = ""
 
     def place(self, path: Sequence[str]) -> str | None:
         """Say where the key of this path stands, or None when this layer does not give it."""
@@ -29,19 +29,21 @@ class Layer:
             if step not in value:
                 return None
             value = value[step]
-        return next((self.places[key] for key in _heads(path) if key in self.places), self.otherwise)
+        return next(
+            (self.places[key] for key in _list_prefixes(path) if key in self.places), self.default_place
+        )
 
 
-def of_last_start(path: Path) -> Layer:
+def read_last_start(path: Path) -> SettingsLayer:
     """Read the port that `mailer serve` was last started with, so that other commands make the same links."""
     try:
         port = int(path.read_text("ascii"))
     except (OSError, ValueError):
-        return Layer(values={})
-    return Layer(values={"port": port}, otherwise="the last “mailer serve”")
+        return SettingsLayer(values={})
+    return SettingsLayer(values={"port": port}, default_place="the last “mailer serve”")
 
 
-def of_file(path: Path) -> tuple[Layer, list[str]]:
+def read_file(path: Path) -> tuple[SettingsLayer, list[str]]:
     """Read `mailer.toml`; a file that is not there gives nothing."""
     place = str(path)
     try:
@@ -50,22 +52,24 @@ def of_file(path: Path) -> tuple[Layer, list[str]]:
         values = {}
     except (OSError, UnicodeDecodeError) as trouble:
         reason = trouble.strerror if isinstance(trouble, OSError) else "it is not UTF-8 text"
-        return Layer(values={}), [
+        return SettingsLayer(values={}), [
             f"{place} cannot be read ({reason}); make it a text file this account may read."
         ]
     except tomllib.TOMLDecodeError as trouble:
-        return Layer(values={}), [f'{place} is not valid TOML: {trouble}; write lines such as key = "value".']
+        return SettingsLayer(values={}), [
+            f'{place} is not valid TOML: {trouble}; write lines such as key = "value".'
+        ]
     mistakes = []
     if values.pop("home", None) is not None:
         mistakes.append(f"home in {place} has no effect, the file is found in it; set MAILER_HOME instead.")
-    if _password_in(values) and path.stat().st_mode & 0o077:
+    if _has_password(values) and path.stat().st_mode & 0o077:
         mistakes.append(
             f"{place} holds a password and others on this machine can read it; run: chmod 600 {place}"
         )
-    return Layer(values=_without_empty(values), otherwise=place), mistakes
+    return SettingsLayer(values=_without_empty(values), default_place=place), mistakes
 
 
-def of_secrets(folder: Path) -> tuple[Layer, list[str]]:
+def read_secrets(folder: Path) -> tuple[SettingsLayer, list[str]]:
     """Read the secret settings, a file each, named like the key."""
     values: Values = {}
     places, mistakes = {}, []
@@ -83,10 +87,10 @@ def of_secrets(folder: Path) -> tuple[Layer, list[str]]:
             mistakes.append(f"{path} can be read by others on this machine; run: chmod 600 {path}")
         if text:
             values[key], places[key] = text, str(path)
-    return Layer(values=values, places=places), mistakes
+    return SettingsLayer(values=values, places=places), mistakes
 
 
-def of_environment(environ: Mapping[str, str]) -> Layer:
+def read_environment(environ: Mapping[str, str]) -> SettingsLayer:
     """Read every variable that begins with MAILER_, and PORT."""
     values: Values = {}
     places: dict[str, str] = {}
@@ -104,22 +108,24 @@ def of_environment(environ: Mapping[str, str]) -> Layer:
             table = inner
         table[key] = environ[name]
         places[".".join([*groups, key])] = f"the environment variable {name}"
-    return Layer(values=values, places=places)
+    return SettingsLayer(values=values, places=places)
 
 
-def merged(layers: Sequence[Layer]) -> Values:
+def merge(layers: Sequence[SettingsLayer]) -> Values:
     """Lay the layers over each other, table by table."""
     result: Values = {}
     for layer in layers:
-        result = _over(result, layer.values)
+        result = _merge_tables(result, layer.values)
     return result
 
 
-def _over(below: Values, above: Values) -> Values:
+def _merge_tables(below: Values, above: Values) -> Values:
     result = dict(below)
     for key, value in above.items():
         under = result.get(key)
-        result[key] = _over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+        result[key] = (
+            _merge_tables(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+        )
     return result
 
 
@@ -133,10 +139,10 @@ def _without_empty(values: Values) -> Values:
     return kept
 
 
-def _password_in(values: Values) -> bool:
+def _has_password(values: Values) -> bool:
     urls = any("@" in str(values.get(key, "")) for key in ("smtp_url", "database_url"))
     return urls or bool(values.get("metrics_token"))
 
 
-def _heads(path: Sequence[str]) -> list[str]:
+def _list_prefixes(path: Sequence[str]) -> list[str]:
     return [".".join(path[:length]) for length in range(len(path), 0, -1)]

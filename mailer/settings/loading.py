@@ -16,17 +16,24 @@ from pydantic import ValidationError
 
 from lists.addresses import domain_of
 from lists.errors import BadSettings
-from mailer.settings.layers import Layer, merged, of_environment, of_file, of_last_start, of_secrets
-from mailer.settings.model import SMTP_FORMS, PerLanguage, Resources, Settings, default_home, known_keys
+from mailer.settings.layers import (
+    SettingsLayer,
+    merge,
+    read_environment,
+    read_file,
+    read_last_start,
+    read_secrets,
+)
+from mailer.settings.model import SMTP_FORMS, PerLanguage, Resources, Settings, default_home, list_keys
 
 __all__ = [
-    "Explained",
     "PerLanguage",
     "Resources",
+    "SettingValue",
     "Settings",
-    "Told",
+    "SettingsReport",
     "explain",
-    "home_of",
+    "find_home",
     "load",
     "remember_port",
     "secret_folder",
@@ -39,7 +46,7 @@ SETTINGS = "mailer.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class SettingValue:
     """One key as `config show` prints it: `value` never holds a secret, `place` says where it was set."""
 
     key: str
@@ -49,11 +56,11 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explained:
+class SettingsReport:
     """The settings, and every key with the place it came from."""
 
     settings: Settings
-    keys: tuple[Told, ...]
+    keys: tuple[SettingValue, ...]
 
 
 def load(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
@@ -61,25 +68,28 @@ def load(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
     return explain(environ, home=home).settings
 
 
-def explain(environ: Mapping[str, str], *, home: Path | None = None) -> Explained:
+def explain(environ: Mapping[str, str], *, home: Path | None = None) -> SettingsReport:
     """Read the settings and say where each came from; BadSettings as in `load`."""
     told = environ.get("MAILER_HOME", "")
-    folder = home.absolute() if home else home_of(environ)
-    in_file, mistakes = of_file(folder / SETTINGS)
-    in_secrets, more = of_secrets(folder / SECRETS)
-    last = of_last_start(folder / LAST_PORT)
-    layers: tuple[Layer, ...] = (last, in_file, in_secrets, of_environment(environ))
-    values = {**merged(layers), "home": folder}
+    folder = home.absolute() if home else find_home(environ)
+    in_file, mistakes = read_file(folder / SETTINGS)
+    in_secrets, more = read_secrets(folder / SECRETS)
+    last = read_last_start(folder / LAST_PORT)
+    layers: tuple[SettingsLayer, ...] = (last, in_file, in_secrets, read_environment(environ))
+    values = {**merge(layers), "home": folder}
     if told and home is None:
-        layers = (Layer(values={"home": told}, otherwise="the environment variable MAILER_HOME"), *layers)
-    settings, wrong = _validated(values, layers)
+        layers = (
+            SettingsLayer(values={"home": told}, default_place="the environment variable MAILER_HOME"),
+            *layers,
+        )
+    settings, wrong = _validate(values, layers)
     mistakes += [*more, *wrong]
     if mistakes or settings is None:
         raise BadSettings(mistakes)
-    return Explained(settings=settings, keys=tuple(_told(settings, layers)))
+    return SettingsReport(settings=settings, keys=tuple(_list_values(settings, layers)))
 
 
-def home_of(environ: Mapping[str, str]) -> Path:
+def find_home(environ: Mapping[str, str]) -> Path:
     """Return the data folder, whatever is in it."""
     told = environ.get("MAILER_HOME", "")
     return (Path(told).expanduser() if told else default_home()).absolute()
@@ -95,27 +105,29 @@ def secret_folder(settings: Settings) -> Path:
     return settings.home / SECRETS
 
 
-def _validated(values: dict[str, object], layers: Sequence[Layer]) -> tuple[Settings | None, list[str]]:
+def _validate(
+    values: dict[str, object], layers: Sequence[SettingsLayer]
+) -> tuple[Settings | None, list[str]]:
     """Check each key, then the others together without the wrong ones, so that every mistake is told."""
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         every = [mistake for mistake in error.errors() if mistake["type"] != "default_factory_not_called"]
-        wrong = [mistake for mistake in every if _place(_path(mistake), layers)] or every
+        wrong = [mistake for mistake in every if _find_place(_mistake_path(mistake), layers)] or every
         broken = {str(mistake["loc"][0]) for mistake in wrong}
-        sentences = [_sentence(mistake, layers) for mistake in wrong]
+        sentences = [_describe_mistake(mistake, layers) for mistake in wrong]
         rest = {key: value for key, value in values.items() if key not in broken}
         settings = Settings.model_validate(rest)
-        return None, sentences + [text for keys, text in _contradictions(settings) if not broken & keys]
-    return settings, [text for _, text in _contradictions(settings)]
+        return None, sentences + [text for keys, text in _list_contradictions(settings) if not broken & keys]
+    return settings, [text for _, text in _list_contradictions(settings)]
 
 
-def _sentence(mistake: Any, layers: Sequence[Layer]) -> str:
-    path = _path(mistake)
+def _describe_mistake(mistake: Any, layers: Sequence[SettingsLayer]) -> str:
+    path = _mistake_path(mistake)
     key = ".".join(path)
-    place = _place(path, layers) or "the defaults"
+    place = _find_place(path, layers) or "the defaults"
     if mistake["type"] == "extra_forbidden":
-        near = get_close_matches(key, list(known_keys()), n=1)
+        near = get_close_matches(key, list(list_keys()), n=1)
         return (
             f"{key}, in {place}, is not a setting; {f'did you mean {near[0]}?' if near else 'take it out.'}"
         )
@@ -124,11 +136,11 @@ def _sentence(mistake: Any, layers: Sequence[Layer]) -> str:
     return f"{key}, in {place}, cannot be used; write {Settings.model_fields[path[0]].examples[0]}."  # type: ignore[index]
 
 
-def _path(mistake: Any) -> list[str]:
+def _mistake_path(mistake: Any) -> list[str]:
     return [step for step in mistake["loc"] if isinstance(step, str)]
 
 
-def _contradictions(settings: Settings) -> list[tuple[set[str], str]]:
+def _list_contradictions(settings: Settings) -> list[tuple[set[str], str]]:
     """What is wrong between keys that are each well written: the keys it takes, and the sentence."""
     found: list[tuple[set[str], str]] = []
     if not settings.loopback and settings.tryout:
@@ -142,10 +154,10 @@ def _contradictions(settings: Settings) -> list[tuple[set[str], str]]:
             f"public_url is {settings.public_url}, so links would travel in the open; write https:// instead."
         )
         found.append(({"public_url"}, sentence))
-    return found + ([] if settings.tryout else _missing_for_real_mail(settings))
+    return found + ([] if settings.tryout else _list_missing_for_real_mail(settings))
 
 
-def _missing_for_real_mail(settings: Settings) -> list[tuple[set[str], str]]:
+def _list_missing_for_real_mail(settings: Settings) -> list[tuple[set[str], str]]:
     found: list[tuple[set[str], str]] = []
     if not settings.postal_address or settings.postal_address.startswith("SAMPLE"):
         sentence = (
@@ -171,18 +183,18 @@ def _missing_for_real_mail(settings: Settings) -> list[tuple[set[str], str]]:
     return found
 
 
-def _told(settings: Settings, layers: Sequence[Layer]) -> list[Told]:
+def _list_values(settings: Settings, layers: Sequence[SettingsLayer]) -> list[SettingValue]:
     rows = []
-    for key, what in known_keys().items():
+    for key, what in list_keys().items():
         value: object = settings
         for step in key.split("."):
             value = getattr(value, step)
-        place = _place(key.split("."), layers) or "default"
-        rows.append(Told(key=key, value=_shown(key, value), place=place, what=what))
+        place = _find_place(key.split("."), layers) or "default"
+        rows.append(SettingValue(key=key, value=_format_value(key, value), place=place, what=what))
     return rows
 
 
-def _shown(key: str, value: object) -> str:
+def _format_value(key: str, value: object) -> str:
     if key in ("smtp_url", "metrics_token"):
         return "not set" if value is None else "set, not shown"
     if key == "database_url":
@@ -190,5 +202,5 @@ def _shown(key: str, value: object) -> str:
     return ", ".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
 
 
-def _place(path: Sequence[str], layers: Sequence[Layer]) -> str | None:
+def _find_place(path: Sequence[str], layers: Sequence[SettingsLayer]) -> str | None:
     return next((place for layer in reversed(layers) if (place := layer.place(path))), None)

@@ -32,7 +32,7 @@ SHIPPED_SENDER = "Restoring Trust"
 SAMPLE_ADDRESS = "campaign@restoring-trust.example"
 DATABASE_FORMS = "sqlite:////folder/mailer.db or postgresql+psycopg://user:password@host/name"
 SMTP_FORMS = "smtp://user:password@host:587 or smtps://user:password@host:465"
-OPENER_FORMS = "24 letters and digits or more, such as “openssl rand -hex 24” prints"
+METRICS_BEARER_FORMS = "24 letters and digits or more, such as “openssl rand -hex 24” prints"
 SAMPLE_POSTAL_ADDRESS = "SAMPLE: 123 Example Street, Anytown, NY 00000"
 
 _LOCAL_PART = re.compile(r"[^@\s<>()\[\]\\,;:\"]{1,64}")
@@ -90,7 +90,7 @@ def _smtp_url(secret: SecretStr) -> SecretStr:
 
 def _token(secret: SecretStr) -> SecretStr:
     if not _TOKEN.fullmatch(secret.get_secret_value()):
-        raise ValueError(f"write {OPENER_FORMS}")
+        raise ValueError(f"write {METRICS_BEARER_FORMS}")
     return secret
 
 
@@ -117,7 +117,7 @@ def _reachable(text: str) -> str:
         raise ValueError("write an email address that staff read, such as office@example.org") from None
 
 
-def _several(value: object) -> object:
+def _split_list(value: object) -> object:
     return tuple(part for part in re.split(r"[,\s]+", value) if part) if isinstance(value, str) else value
 
 
@@ -164,7 +164,7 @@ class PerLanguage(BaseModel):
         return self.es if language == "es" else self.en
 
 
-def _unless_told(shipped: Mapping[str, str]) -> BeforeValidator:
+def _fill_missing_language(shipped: Mapping[str, str]) -> BeforeValidator:
     """Another campaign's English name also stands in for a Spanish one it does not give."""
 
     def fill(value: object) -> object:
@@ -203,7 +203,7 @@ class Resources(BaseModel):
         return link
 
 
-def _key(what: str, *, write: str, default: Any = None, **limits: Any) -> Any:
+def _setting(what: str, *, write: str, default: Any = None, **limits: Any) -> Any:
     """What a setting is, what to write when it is wrong; a callable default follows from the keys above."""
     if callable(default):
         return Field(default_factory=default, description=what, examples=[write], **limits)
@@ -215,93 +215,99 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
-    home: Path = _key(
+    home: Path = _setting(
         "the data folder; only MAILER_HOME sets it", write="a folder", default=lambda: default_home()
     )
-    port: int = _key(
+    port: int = _setting(
         "where the web server listens; PORT sets it too",
         write="a number from 1 to 65535, such as 8000",
         default=8000,
         ge=1,
         le=65535,
     )
-    database_url: Annotated[str, AfterValidator(_database_url)] = _key(
+    database_url: Annotated[str, AfterValidator(_database_url)] = _setting(
         "the database: SQLite in the data folder, or PostgreSQL",
         write=DATABASE_FORMS,
         default=lambda data: f"sqlite:///{data['home']}/mailer.db",
         repr=False,
     )
-    public_url: Annotated[str, AfterValidator(_public_url)] = _key(
+    public_url: Annotated[str, AfterValidator(_public_url)] = _setting(
         "the address people reach the pages at; every link begins with it",
         write="https:// and your host name",
         default=lambda data: f"http://127.0.0.1:{data['port']}",
     )
-    smtp_url: Annotated[SecretStr, AfterValidator(_smtp_url)] | None = _key(
+    smtp_url: Annotated[SecretStr, AfterValidator(_smtp_url)] | None = _setting(
         "the mail server, or several; while it is missing, mail goes to the try-out post office",
         write=SMTP_FORMS,
     )
-    metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = _key(
-        "what opens /metrics to a program on another machine", write=OPENER_FORMS
+    metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = _setting(
+        "what opens /metrics to a program on another machine", write=METRICS_BEARER_FORMS
     )
-    connections: int = _key(
+    connections: int = _setting(
         "connections of one worker to each mail server",
         write="a number from 1 to 100",
         default=10,
         ge=1,
         le=100,
     )
-    domain_limits: Annotated[tuple[str, ...], BeforeValidator(_several), AfterValidator(_rates)] = _key(
-        "how many messages may begin in a while to a recipient's domain, by all workers together",
-        write=f"domains and rates, such as {DOMAIN_FORMS}",
-        default=(),
+    domain_limits: Annotated[tuple[str, ...], BeforeValidator(_split_list), AfterValidator(_rates)] = (
+        _setting(
+            "how many messages may begin in a while to a recipient's domain, by all workers together",
+            write=f"domains and rates, such as {DOMAIN_FORMS}",
+            default=(),
+        )
     )
-    campaign_name: Annotated[PerLanguage, _unless_told(SHIPPED_NAME)] = _key(
+    campaign_name: Annotated[PerLanguage, _fill_missing_language(SHIPPED_NAME)] = _setting(
         "the campaign's name", write="campaign_name.en and campaign_name.es", default=SHIPPED_NAME
     )
-    motto: Annotated[PerLanguage, _unless_told(SHIPPED_MOTTO)] = _key(
+    motto: Annotated[PerLanguage, _fill_missing_language(SHIPPED_MOTTO)] = _setting(
         "the campaign's motto", write="motto.en and motto.es", default=SHIPPED_MOTTO
     )
-    postal_address: Line = _key(
+    postal_address: Line = _setting(
         "the street or box address at the foot of every mail; the law asks for one",
         write="a street or box address on one line",
         default=lambda data: "" if data["smtp_url"] else SAMPLE_POSTAL_ADDRESS,
     )
-    from_name: Line = _key(
+    from_name: Line = _setting(
         "the sender's name",
         write="a name on one line",
-        default=lambda data: _sender(data["campaign_name"].en),
+        default=lambda data: _default_sender(data["campaign_name"].en),
     )
-    from_address: Annotated[Line, AfterValidator(_mailbox)] = _key(
+    from_address: Annotated[Line, AfterValidator(_mailbox)] = _setting(
         "the sender's address; its domain is one of sending_domains",
         write=f"an email address, such as {SAMPLE_ADDRESS}",
         default=lambda data: "" if data["smtp_url"] else SAMPLE_ADDRESS,
     )
-    reply_to: Annotated[Line, AfterValidator(_mailbox)] = _key(
+    reply_to: Annotated[Line, AfterValidator(_mailbox)] = _setting(
         "a mailbox that people read; the sender's address unless told otherwise",
         write=f"an email address, such as {SAMPLE_ADDRESS}",
         default=lambda data: data["from_address"],
     )
-    staff_address: Annotated[Line, AfterValidator(_reachable)] = _key(
+    staff_address: Annotated[Line, AfterValidator(_reachable)] = _setting(
         "where a mail goes, at most once a day, when something waits for staff",
         write="an email address that staff read, such as office@example.org",
         default="",
     )
-    sending_domains: Annotated[tuple[str, ...], BeforeValidator(_several), AfterValidator(_domains)] = _key(
-        "the domains the mail server may send for",
-        write="domains separated by commas, such as example.org",
-        default=lambda data: () if data["smtp_url"] else (domain_of(data["from_address"]),),
+    sending_domains: Annotated[tuple[str, ...], BeforeValidator(_split_list), AfterValidator(_domains)] = (
+        _setting(
+            "the domains the mail server may send for",
+            write="domains separated by commas, such as example.org",
+            default=lambda data: () if data["smtp_url"] else (domain_of(data["from_address"]),),
+        )
     )
-    default_zone: Annotated[str, AfterValidator(_zone)] = _key(
+    default_zone: Annotated[str, AfterValidator(_zone)] = _setting(
         "the time zone of people whose ZIP code is not known",
         write="an IANA name, such as America/New_York",
         default="America/New_York",
     )
-    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_several), AfterValidator(_proxies)] = _key(
-        "proxies whose word about a visitor's address is believed",
-        write="IP addresses or networks separated by commas",
-        default=(),
+    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_split_list), AfterValidator(_proxies)] = (
+        _setting(
+            "proxies whose word about a visitor's address is believed",
+            write="IP addresses or networks separated by commas",
+            default=(),
+        )
     )
-    resources: Resources = _key(
+    resources: Resources = _setting(
         "links to the resources", write="resources.toolkit.en and so on", default=Resources()
     )
 
@@ -320,7 +326,7 @@ class Settings(BaseModel):
             return host == "localhost"
 
 
-def known_keys() -> dict[str, str]:
+def list_keys() -> dict[str, str]:
     """Every key an operator may write, such as `resources.toolkit.es`, with what it is."""
     known: dict[str, str] = {}
     for name, declared in Settings.model_fields.items():
@@ -335,7 +341,7 @@ def known_keys() -> dict[str, str]:
     return known
 
 
-def _sender(campaign: str) -> str:
+def _default_sender(campaign: str) -> str:
     return SHIPPED_SENDER if campaign == SHIPPED_NAME["en"] else campaign
 
 

@@ -21,7 +21,7 @@ class PublicUrl(Base):
     url: Mapped[str] = mapped_column(String(400))
 
 
-def noted(session: Session) -> str:
+def find(session: Session) -> str:
     """Return the noted public URL, or "" while there is none."""
     return session.scalar(select(PublicUrl.url)) or ""
 
@@ -35,7 +35,7 @@ def note(session: Session, settings: Settings) -> None:
 
 def require(session: Session, settings: Settings) -> None:
     """Raise Conflict, with what to do, when another public URL is noted."""
-    found = noted(session)
+    found = find(session)
     if found not in ("", settings.public_url):
         raise Conflict(
             f"public_url is {settings.public_url} here, but the mail of this database leads to {found}."

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from lists import geography
 from mailer.service import Service
 from mailer.web import health
-from mailer.web.postoffice import Office
+from mailer.web.postoffice import PostOfficePages
 from mailer.web.public import (
     confirm,
     data_page,
@@ -25,16 +25,20 @@ from mailer.web.public import (
     rsvp,
     unsubscribe,
 )
-from mailer.web.renderer import STATIC, Press
-from mailer.web.routes import Door, Porter
-from mailer.web.visit import File, Visit
+from mailer.web.renderer import STATIC, PageRenderer
+from mailer.web.routes import PageRoute, RouteAdapter
+from mailer.web.visit import PageRequest, RawResponse
 
-A_PLACE = "10027"  # looked up at the start, so that the first visitor need not wait for the table of places
-A_YEAR = "public, max-age=31536000, immutable"  # the address of the stylesheet changes with its content
-KINDS = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+WARM_UP_ZIP = (
+    "10027"  # looked up at the start, so that the first visitor need not wait for the table of places
+)
+CACHE_FOR_A_YEAR = (
+    "public, max-age=31536000, immutable"  # the address of the stylesheet changes with its content
+)
+CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
 
-def doors(office: Office) -> tuple[Door, ...]:
+def list_routes(postoffice_pages: PostOfficePages) -> tuple[PageRoute, ...]:
     """Return every door of the house."""
     table = (
         ("GET", "/", "public", home.show),
@@ -46,10 +50,10 @@ def doors(office: Office) -> tuple[Door, ...]:
         ("POST", "/organize", "public", organize.post),
         ("GET", "/privacy", "public", privacy.show),
         ("GET", "/resources", "public", resources.show),
-        ("GET", "/r/{slot}", "public", resources.go),
-        ("GET", "/static/public.css", "public", static("public.css")),
-        ("GET", "/static/favicon.svg", "public", static("favicon.svg")),
-        ("GET", "/favicon.ico", "public", static("favicon.svg")),
+        ("GET", "/r/{slot}", "public", resources.open_resource),
+        ("GET", "/static/public.css", "public", serve_static("public.css")),
+        ("GET", "/static/favicon.svg", "public", serve_static("favicon.svg")),
+        ("GET", "/favicon.ico", "public", serve_static("favicon.svg")),
         ("GET", "/confirm/{token}", "token", confirm.show),
         ("POST", "/confirm/{token}", "token", confirm.post),
         ("GET", "/preferences/{token}", "token", preferences.show),
@@ -62,24 +66,24 @@ def doors(office: Office) -> tuple[Door, ...]:
         ("POST", "/unsubscribe/{token}", "token", unsubscribe.post),
         ("GET", "/rsvp/{token}", "token", rsvp.show),
         ("POST", "/rsvp/{token}", "token", rsvp.post),
-        ("GET", "/health", "public", health.look),
-        ("GET", "/metrics", "operator", health.figures),
-        ("GET", "/postoffice", "loopback", office.show),
-        ("POST", "/postoffice/advance", "loopback", office.advance),
-        ("GET", "/postoffice/messages.json", "loopback", office.messages),
-        ("GET", "/postoffice/messages/{id}", "loopback", office.mail),
-        ("GET", "/postoffice/messages/{id}/html", "loopback", office.html),
-        ("GET", "/postoffice/messages/{id}/raw", "loopback", office.raw),
+        ("GET", "/health", "public", health.show),
+        ("GET", "/metrics", "operator", health.show_metrics),
+        ("GET", "/postoffice", "loopback", postoffice_pages.show),
+        ("POST", "/postoffice/advance", "loopback", postoffice_pages.advance),
+        ("GET", "/postoffice/messages.json", "loopback", postoffice_pages.messages),
+        ("GET", "/postoffice/messages/{id}", "loopback", postoffice_pages.mail),
+        ("GET", "/postoffice/messages/{id}/html", "loopback", postoffice_pages.html),
+        ("GET", "/postoffice/messages/{id}/raw", "loopback", postoffice_pages.raw),
     )
     floored = {("POST", "/join"), ("POST", "/join/{list}"), ("POST", "/organize")}
     return tuple(
-        Door(
+        PageRoute(
             method=method,
             path=path,
             access=access,
             handler=handler,
-            floored=(method, path) in floored,
-            bare=path == "/health",
+            has_time_floor=(method, path) in floored,
+            skips_database=path == "/health",
         )
         for method, path, access, handler in table
     )
@@ -91,20 +95,24 @@ def build(service: Service, *, drain: Callable[[], object] | None = None) -> Sta
     `drain` returns when nothing that is due is left in the outbox, for the time machine; when none is given,
     this process delivers.
     """
-    threading.Thread(target=geography.find, args=(A_PLACE,), daemon=True).start()
-    porter = Porter(service, Press(service.settings))
-    office = Office(drain or service.deliver_until_empty)
-    routes = [Route(door.path, porter.endpoint(door), methods=[door.method]) for door in doors(office)]
-    return Starlette(routes=routes, exception_handlers={HTTPException: porter.refuse, 500: porter.refuse})
+    threading.Thread(target=geography.find, args=(WARM_UP_ZIP,), daemon=True).start()
+    porter = RouteAdapter(service, PageRenderer(service.settings))
+    office = PostOfficePages(drain or service.deliver_until_empty)
+    routes = [Route(door.path, porter.endpoint(door), methods=[door.method]) for door in list_routes(office)]
+    return Starlette(
+        routes=routes, exception_handlers={HTTPException: porter.handle_error, 500: porter.handle_error}
+    )
 
 
 @cache
-def static(name: str) -> Callable[[Visit], File]:
+def serve_static(name: str) -> Callable[[PageRequest], RawResponse]:
     """Return a handler that gives one of our own static files from memory."""
     path = STATIC / name
-    file = File(body=path.read_bytes(), kind=KINDS[path.suffix], headers={"Cache-Control": A_YEAR})
+    file = RawResponse(
+        body=path.read_bytes(), kind=CONTENT_TYPES[path.suffix], headers={"Cache-Control": CACHE_FOR_A_YEAR}
+    )
 
-    def give(_visit: Visit) -> File:
+    def give(_visit: PageRequest) -> RawResponse:
         return file
 
     return give

@@ -3,16 +3,16 @@
 import json
 
 from mailer.monitoring import health, metrics
-from mailer.web.visit import File, Visit
+from mailer.web.visit import PageRequest, RawResponse
 
-WELL, TROUBLE = 200, 503
+HEALTHY, UNHEALTHY = 200, 503
 
 
-def look(visit: Visit) -> File:
+def show(request: PageRequest) -> RawResponse:
     """Tell whether everything goes on, a sentence for each part: 200 unless there is trouble, else 503."""
-    service = visit.service
-    findings = health.look(service.database, service.clock, home=service.settings.home)
-    well = health.well(findings)
+    service = request.service
+    findings = health.run_checks(service.database, service.clock, home=service.settings.home)
+    well = health.is_healthy(findings)
     told = {
         "status": "ok" if well else "trouble",
         "checks": {
@@ -20,12 +20,12 @@ def look(visit: Visit) -> File:
         },
     }
     body = json.dumps(told, indent=2).encode() + b"\n"
-    return File(body=body, kind="application/json", status=WELL if well else TROUBLE)
+    return RawResponse(body=body, kind="application/json", status=HEALTHY if well else UNHEALTHY)
 
 
-def figures(visit: Visit) -> File:
+def show_metrics(request: PageRequest) -> RawResponse:
     """Tell the figures in Prometheus's text format; raises StorageError."""
-    service = visit.service
-    findings = health.look(service.database, service.clock, home=service.settings.home)
-    read = metrics.read(service.database, service.clock, findings=findings)
-    return File(body=metrics.text(read), kind=metrics.KIND)
+    service = request.service
+    findings = health.run_checks(service.database, service.clock, home=service.settings.home)
+    read = metrics.read(service.database, service.clock, statuses=findings)
+    return RawResponse(body=metrics.format_text(read), kind=metrics.CONTENT_TYPE)

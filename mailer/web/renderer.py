@@ -9,13 +9,13 @@ from markupsafe import Markup
 
 from mailer.settings.loading import Settings
 from mailer.templates import rendering
-from mailer.web.visit import TEMPLATES, Page, Visit
+from mailer.web.visit import TEMPLATES, PageRequest, PageResponse
 
 STATIC = Path(__file__).parent / "static"
-NOTHING: dict[str, Any] = {"mistakes": {}, "written": {}, "again": False, "opened": "", "did": ""}
+DEFAULT_VALUES: dict[str, Any] = {"mistakes": {}, "written": {}, "again": False, "opened": "", "did": ""}
 
 
-class Press:
+class PageRenderer:
     """Holds the templates; one for the whole process, safe to use from many threads."""
 
     def __init__(self, settings: Settings) -> None:
@@ -24,21 +24,23 @@ class Press:
         sheet = (STATIC / "public.css").read_bytes()
         self._stylesheet = f"/static/public.css?v={hashlib.sha256(sheet).hexdigest()[:12]}"
 
-    def page(self, page: Page, *, access: str) -> str:
+    def render(self, page: PageResponse, *, access: str) -> str:
         """Return the HTML of a page behind this kind of door."""
-        visit, settings = page.visit, self._settings
+        visit, settings = page.request, self._settings
         other = "es" if visit.language == "en" else "en"
 
+        in_other = urlencode({**_query_to_keep(visit), "lang": other})
+
         def to(path: str, **query: object) -> str:
-            return _to(visit, path, {key: str(value) for key, value in query.items()})
+            return _build_url(visit, path, {key: str(value) for key, value in query.items()})
 
         return self._templates.get_template(page.template).render(
-            NOTHING
+            DEFAULT_VALUES
             | {
                 "t": visit.words,
                 "lang": visit.language,
                 "other_lang": other,
-                "other_language": f"{quote(visit.path)}?{urlencode({**_kept(visit), 'lang': other})}",
+                "other_language": f"{quote(visit.path)}?{in_other}",
                 "to": to,
                 "path": visit.path,
                 "campaign": settings.campaign_name[visit.language],
@@ -55,15 +57,15 @@ class Press:
         )
 
 
-def _to(visit: Visit, path: str, query: dict[str, str]) -> str:
+def _build_url(request: PageRequest, path: str, query: dict[str, str]) -> str:
     """Return the address of one of our pages, with the language wherever the browser would not ask for it."""
-    if visit.chosen or visit.language != visit.accepted:
-        query["lang"] = visit.language
+    if request.chosen_language or request.language != request.accepted_language:
+        query["lang"] = request.language
     return f"{path}?{urlencode(query)}" if query else path
 
 
-def _kept(visit: Visit) -> dict[str, str]:
-    return {key: value for key, value in visit.query.items() if key in ("answer", "page", "via")}
+def _query_to_keep(request: PageRequest) -> dict[str, str]:
+    return {key: value for key, value in request.query.items() if key in ("answer", "page", "via")}
 
 
 def _mail_link(address: str) -> Markup:

@@ -20,146 +20,181 @@ from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict, MailerError, NotFound, StorageError
 from mailer.service import Service
 from mailer.web import access, forms
-from mailer.web.renderer import Press
-from mailer.web.visit import Answer, Away, Download, Elsewhere, File, Page, Visit
+from mailer.web.renderer import PageRenderer
+from mailer.web.visit import (
+    Download,
+    ExternalRedirect,
+    HandlerResponse,
+    PageRedirect,
+    PageRequest,
+    PageResponse,
+    RawResponse,
+)
 
-TOLD = (400, 403, 404, 405, 408, 409, 413, 429, 500, 503)  # statuses that have words of their own
-STATUS_OF = {BadInput: 400, NotFound: 404, Conflict: 409, StorageError: 503}
-SECONDS_OF_AN_ANSWER = 0.15  # a floored door answers after a multiple of this, whatever it had to do
+STATUSES_WITH_TEXT = (
+    400,
+    403,
+    404,
+    405,
+    408,
+    409,
+    413,
+    429,
+    500,
+    503,
+)  # statuses that have words of their own
+STATUS_OF_ERROR = {BadInput: 400, NotFound: 404, Conflict: 409, StorageError: 503}
+RESPONSE_STEP_SECONDS = 0.15  # a floored door answers after a multiple of this, whatever it had to do
 THREADS = 10  # fewer than database connections, so that none waits in vain
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class PageRoute:
     """One route: method and path, who may enter, what answers, and whether its time must tell nothing.
 
-    A `bare` one asks nothing of the database before its handler does.
+    One that `skips_database` asks nothing of the database before its handler does.
     """
 
     method: str
     path: str
     access: str
-    handler: Callable[[Visit], Answer]
-    floored: bool = False
-    bare: bool = False
+    handler: Callable[[PageRequest], HandlerResponse]
+    has_time_floor: bool = False
+    skips_database: bool = False
 
 
-class Porter:
+class RouteAdapter:
     """Opens the doors: checks the visitor, reads the form, calls the handler, sets the page."""
 
-    def __init__(self, service: Service, press: Press) -> None:
+    def __init__(self, service: Service, renderer: PageRenderer) -> None:
         self._service = service
-        self._press = press
+        self._renderer = renderer
         self._threads = anyio.CapacityLimiter(THREADS)
 
-    def endpoint(self, door: Door) -> Callable[[Request], object]:
+    def endpoint(self, route: PageRoute) -> Callable[[Request], object]:
         """Return what Starlette calls for this door."""
 
         async def enter(request: Request) -> Response:
             began = anyio.current_time()
-            response = await self._answer(door, request)
-            if door.floored:
+            response = await self._answer(route, request)
+            if route.has_time_floor:
                 spent = anyio.current_time() - began
-                floor = math.ceil(spent / SECONDS_OF_AN_ANSWER) * SECONDS_OF_AN_ANSWER
+                floor = math.ceil(spent / RESPONSE_STEP_SECONDS) * RESPONSE_STEP_SECONDS
                 await anyio.sleep(floor - spent)
             return response
 
         return enter
 
-    async def refuse(self, request: Request, fault: Exception) -> Response:
+    async def handle_error(self, request: Request, fault: Exception) -> Response:
         """Show the page of an error that no handler turned into one."""
         status = fault.status_code if isinstance(fault, HTTPException) else 500
-        return self.refusal(request, status)
+        return self.render_error(request, status)
 
-    def refusal(self, request: Request, status: int, *, door: str = "token") -> Response:
+    def render_error(self, request: Request, status: int, *, access_level: str = "token") -> Response:
         """Set the page for a refusal; it needs no database, so that it can tell of a broken one."""
-        visit = self._visit(request, bare=True)
-        known = status if status in TOLD else 500 if status >= HTTPStatus.INTERNAL_SERVER_ERROR else 400
-        page = Page(visit=visit, template="error.html", values={"status": known}, status=status)
-        return self._set(page, door)
+        visit = self._build_page_request(request, skips_database=True)
+        known = (
+            status
+            if status in STATUSES_WITH_TEXT
+            else 500
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            else 400
+        )
+        page = PageResponse(request=visit, template="error.html", values={"status": known}, status=status)
+        return self._build_response(page, access_level)
 
-    async def _answer(self, door: Door, request: Request) -> Response:
+    async def _answer(self, route: PageRoute, request: Request) -> Response:
         client = request.client.host if request.client else ""
         settings = self._service.settings
-        if door.access == "loopback" and not access.at_this_machine(
-            settings, client=client, told=request.headers
+        if route.access == "loopback" and not access.is_from_this_machine(
+            settings, client=client, headers=request.headers
         ):
-            return self.refusal(request, 404)
-        if door.access == "operator" and not access.may_watch(settings, client=client, told=request.headers):
-            return self.refusal(request, 404)
+            return self.render_error(request, 404)
+        if route.access == "operator" and not access.can_read_metrics(
+            settings, client=client, headers=request.headers
+        ):
+            return self.render_error(request, 404)
         try:
             form: dict[str, str] = {}
-            if door.method == "POST":
+            if route.method == "POST":
                 form = await forms.read(request)
-                one_click = door.path.startswith("/unsubscribe/") and access.is_one_click(form)
-                if not one_click and access.from_elsewhere(
-                    settings, access=door.access, told=request.headers
+                one_click = route.path.startswith("/unsubscribe/") and access.is_one_click(form)
+                if not one_click and access.is_cross_site(
+                    settings, access=route.access, headers=request.headers
                 ):
-                    return self.refusal(request, 403, door=door.access)
-            return await anyio.to_thread.run_sync(self._handle, door, request, form, limiter=self._threads)
+                    return self.render_error(request, 403, access_level=route.access)
+            return await anyio.to_thread.run_sync(self._handle, route, request, form, limiter=self._threads)
         except HTTPException as fault:
-            return self.refusal(request, fault.status_code, door=door.access)
+            return self.render_error(request, fault.status_code, access_level=route.access)
 
-    def _handle(self, door: Door, request: Request, form: dict[str, str]) -> Response:
+    def _handle(self, route: PageRoute, request: Request, form: dict[str, str]) -> Response:
         """Run the handler; what a floor below refuses becomes a page."""
         try:
-            answer = door.handler(self._visit(request, form=form, bare=door.bare))
+            answer = route.handler(
+                self._build_page_request(request, form=form, skips_database=route.skips_database)
+            )
         except MailerError as fault:
-            status = next((STATUS_OF[kind] for kind in STATUS_OF if isinstance(fault, kind)), 400)
+            status = next((STATUS_OF_ERROR[kind] for kind in STATUS_OF_ERROR if isinstance(fault, kind)), 400)
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                log.error("a page could not be made", door=door.path, trouble=str(fault))
-            return self.refusal(request, status, door=door.access)
+                log.error("a page could not be made", door=route.path, trouble=str(fault))
+            return self.render_error(request, status, access_level=route.access)
         if isinstance(answer, Download):
-            return self._hand_out(answer, request)
-        return self._set(answer, door.access)
+            return self._send_file(answer, request)
+        return self._build_response(answer, route.access)
 
-    def _visit(self, request: Request, *, form: dict[str, str] | None = None, bare: bool = False) -> Visit:
-        accepted = access.preferred(request.headers.get("accept-language", ""))
+    def _build_page_request(
+        self, request: Request, *, form: dict[str, str] | None = None, skips_database: bool = False
+    ) -> PageRequest:
+        accepted = access.choose_language(request.headers.get("accept-language", ""))
         asked = request.query_params.get("lang", "")
         chosen = asked if asked in LANGUAGES else ""
         clock = self._service.clock
-        return Visit(
+        return PageRequest(
             service=self._service,
             path=request.url.path,
-            now=clock.real() if bare else clock.now(),
+            now=clock.real() if skips_database else clock.now(),
             real=clock.real(),
-            source=access.source(
+            source=access.hash_network(
                 request.client.host if request.client else "", pepper=self._service.keys.pepper
             ),
             language=chosen or accepted,
-            chosen=chosen,
-            accepted=accepted,
+            chosen_language=chosen,
+            accepted_language=accepted,
             parameters=request.path_params,
             query=dict(request.query_params),
             form=form or {},
         )
 
-    def _set(self, answer: Page | File | Elsewhere | Away, door: str) -> Response:
-        told = access.headers(door, self._service.settings)
-        if isinstance(answer, File):
-            told |= {**answer.headers, "Content-Type": answer.kind}
-            return Response(answer.body, answer.status, headers=told)
-        if isinstance(answer, Elsewhere):
-            query = f"?{urlencode(answer.query)}" if answer.query else ""
-            part = f"#{answer.part}" if answer.part else ""
-            return Response(status_code=303, headers={**told, "Location": answer.path + query + part})
-        if isinstance(answer, Away):
-            told |= {"Location": answer.link, "Referrer-Policy": "no-referrer"}
+    def _build_response(
+        self, response: PageResponse | RawResponse | PageRedirect | ExternalRedirect, access_level: str
+    ) -> Response:
+        told = access.build_headers(access_level, self._service.settings)
+        if isinstance(response, RawResponse):
+            told |= {**response.headers, "Content-Type": response.kind}
+            return Response(response.body, response.status, headers=told)
+        if isinstance(response, PageRedirect):
+            query = f"?{urlencode(response.query)}" if response.query else ""
+            part = f"#{response.fragment}" if response.fragment else ""
+            return Response(status_code=303, headers={**told, "Location": response.path + query + part})
+        if isinstance(response, ExternalRedirect):
+            told |= {"Location": response.link, "Referrer-Policy": "no-referrer"}
             return Response(status_code=302, headers=told)
-        html = self._press.page(answer, access=door)
-        told |= {"Content-Language": answer.visit.language}
+        html = self._renderer.render(response, access=access_level)
+        told |= {"Content-Language": response.request.language}
         return Response(
             html.encode("utf-8", "replace"),
-            answer.status,
+            response.status,
             headers={**told, "Content-Type": "text/html; charset=utf-8"},
         )
 
-    def _hand_out(self, answer: Download, request: Request) -> Response:
+    def _send_file(self, download: Download, request: Request) -> Response:
         """Give a kept file to be saved, or the part of it that is asked for (RFC 9110, section 14)."""
-        told = access.of_download(self._service.settings) | {"ETag": f'"{answer.mark}"'}
+        told = access.build_download_headers(self._service.settings) | {"ETag": f'"{download.etag}"'}
         known = request.headers.get("if-none-match", "")
         if any(each.strip().removeprefix("W/") in ("*", told["ETag"]) for each in known.split(",")):
             return Response(status_code=304, headers=told)
-        return FileResponse(answer.path, headers={**told, "Content-Type": answer.kind}, filename=answer.name)
+        return FileResponse(
+            download.path, headers={**told, "Content-Type": download.kind}, filename=download.name
+        )

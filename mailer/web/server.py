@@ -12,57 +12,57 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mailer.settings.loading import Settings
 
 LOOPBACK = "127.0.0.1"
-MOST_CONNECTIONS = 500
+MAX_CONNECTIONS = 500
 IDLE_SECONDS = 10
-FAREWELL_SECONDS = 10
-LONGEST_HEAD = 32 * 1024  # octets of a request before its body
-SLOWEST_HEAD = 10.0  # seconds, also for a visitor who says nothing at all
+SHUTDOWN_SECONDS = 10
+MAX_HEAD_OCTETS = 32 * 1024  # octets of a request before its body
+HEAD_TIMEOUT_SECONDS = 10.0  # seconds, also for a visitor who says nothing at all
 
 
-class Patient(HttpToolsProtocol):
+class HeadTimeoutProtocol(HttpToolsProtocol):
     """A connection whose visitor must say what it wants in 32 kB and ten seconds, else it is hung up."""
 
-    _said: int | None = 0  # octets of the head so far; None while a body or an answer is under way
-    _patience: asyncio.TimerHandle | None = None
+    _head_octets: int | None = 0  # octets of the head so far; None while a body or an answer is under way
+    _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head."""
         super().connection_made(transport)
-        self._wait()
+        self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
-        self._heard()
+        self._stop_head_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count what comes until a head is whole."""
         super().data_received(data)
-        if self._said is not None:
-            self._said += len(data)
-            if self._said > LONGEST_HEAD:
+        if self._head_octets is not None:
+            self._head_octets += len(data)
+            if self._head_octets > MAX_HEAD_OCTETS:
                 self.transport.close()
 
     def on_message_begin(self) -> None:
         """Wait for the head that begins here."""
         super().on_message_begin()
-        self._wait()
+        self._start_head_timer()
 
     def on_headers_complete(self) -> None:
         """Take the request in."""
-        self._heard()
+        self._stop_head_timer()
         super().on_headers_complete()
 
-    def _wait(self) -> None:
-        self._heard()
-        self._said = 0
-        self._patience = self.loop.call_later(SLOWEST_HEAD, lambda: self.transport.close())
+    def _start_head_timer(self) -> None:
+        self._stop_head_timer()
+        self._head_octets = 0
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, lambda: self.transport.close())
 
-    def _heard(self) -> None:
-        self._said = None
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _stop_head_timer(self) -> None:
+        self._head_octets = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class Server(uvicorn.Server):
@@ -86,7 +86,9 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def server(app: Starlette, settings: Settings, *, host: str = LOOPBACK, port: int | None = None) -> Server:
+def build_server(
+    app: Starlette, settings: Settings, *, host: str = LOOPBACK, port: int | None = None
+) -> Server:
     """Return a server that listens on this machine; a proxy in front of it brings the world in.
 
     A visitor's address is taken from proxies that the settings trust, and from nobody else. Requests are
@@ -96,7 +98,7 @@ def server(app: Starlette, settings: Settings, *, host: str = LOOPBACK, port: in
         app,
         host=host,
         port=settings.port if port is None else port,
-        http=Patient,
+        http=HeadTimeoutProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -104,8 +106,8 @@ def server(app: Starlette, settings: Settings, *, host: str = LOOPBACK, port: in
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=IDLE_SECONDS,
-        timeout_graceful_shutdown=FAREWELL_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     return Server(config)

@@ -18,45 +18,48 @@ from mailer.templates import rendering
 from mailer.web import words
 from mailer.web.visit import TEMPLATES
 
-LONGEST_TAG = 40
-TAG = re.compile(rf"[a-z0-9-]{{1,{LONGEST_TAG}}}")
-PAPERS = {"letter": ("Letter", 10), "a4": ("A4", 10)}  # the name that CSS has for it, and how many lines fit
+MAX_TAG = 40
+TAG_PATTERN = re.compile(rf"[a-z0-9-]{{1,{MAX_TAG}}}")
+PAPER_SIZES = {
+    "letter": ("Letter", 10),
+    "a4": ("A4", 10),
+}  # the name that CSS has for it, and how many lines fit
 INK = "#1d2433"
 ERROR_CORRECTION = "m"  # 15 %: a fold or a coffee stain does not spoil it
 
 
-def tag(congregation: str) -> str:
+def make_tag(congregation: str) -> str:
     """Return the tag of a congregation, as it stands in the address of the form: “St. Mark” is “st-mark”.
 
     Raises BadInput for a name without any Latin letter or digit, and for one that cannot be printed.
     """
     name = contacts.clean(congregation, label="name of the congregation")
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    found = "-".join(re.findall(r"[a-z0-9]+", plain))[:LONGEST_TAG].strip("-")
+    found = "-".join(re.findall(r"[a-z0-9]+", plain))[:MAX_TAG].strip("-")
     if not found:
         raise BadInput("The name of the congregation needs letters or digits: the QR code carries it.")
     return found
 
 
-def known(text: str) -> str:
+def parse_tag(text: str) -> str:
     """Return a tag as it came with a link, or "" for what is none."""
-    return text if TAG.fullmatch(text) else ""
+    return text if TAG_PATTERN.fullmatch(text) else ""
 
 
-def consent(congregation: str, *, date: str, language: str) -> str:
+def build_evidence(congregation: str, *, date: str, language: str) -> str:
     """Return the evidence that goes with everybody of a sheet: where, when, and the words printed on it."""
     wording = str(words.load(TEMPLATES, language).sheet.consent)
     name = contacts.clean(congregation, label="name of the congregation")
     return f"Wrote it on the paper sheet of {name} on {date}, which says: “{wording}”"
 
 
-def html(settings: Settings, *, congregation: str, language: str, paper: str) -> str:
+def render_html(settings: Settings, *, congregation: str, language: str, paper: str) -> str:
     """Return the sheet as one HTML file for a printer; `paper` is one of PAPERS."""
-    query = urlencode({"via": tag(congregation), "lang": language})
+    query = urlencode({"via": make_tag(congregation), "lang": language})
     address = f"{settings.public_url.rstrip('/')}/join?{query}"
     code = segno.make(address, error=ERROR_CORRECTION, micro=False)
     drawn = code.svg_inline(border=0, omitsize=True, dark=INK, svgclass="code", lineclass=None)
-    size, lines = PAPERS[paper]
+    size, lines = PAPER_SIZES[paper]
     page = rendering.create_page_environment(TEMPLATES).get_template("sheet.html")
     return page.render(
         t=words.load(TEMPLATES, language),

@@ -23,7 +23,7 @@ class Section:
     """A part of the words with its phrases as attributes: `t.join` or `t.join.title`."""
 
     def __init__(self, content: Mapping[str, Any]) -> None:
-        self._content = {key: _shape(value) for key, value in content.items()}
+        self._content = {key: _wrap(value) for key, value in content.items()}
 
     def __getattr__(self, key: str) -> Any:
         """Look a phrase up by its key; AttributeError names the key that is missing."""
@@ -41,7 +41,7 @@ class Section:
         return self._content.get(key)
 
 
-def _shape(value: Any) -> Any:
+def _wrap(value: Any) -> Any:
     if isinstance(value, dict):
         return Section(value)
     if isinstance(value, list):

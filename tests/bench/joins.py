@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
-from mailer.web.routes import SECONDS_OF_AN_ANSWER
+from mailer.web.routes import RESPONSE_STEP_SECONDS
 from tests.bench.running import Running, running
 from tests.bench.table import Line, at, at_most
 
@@ -73,7 +73,7 @@ def rushed(people: int, seconds: int) -> Iterator[Line]:
         )
         waits = [service.peer.at[who] - answered for who, answered in rush.answered.items()]
     late = sum(each > ANSWERED for each in rush.took)
-    floor = f"the door answers at multiples of {SECONDS_OF_AN_ANSWER * 1000:.0f} ms by design"
+    floor = f"the door answers at multiples of {RESPONSE_STEP_SECONDS * 1000:.0f} ms by design"
     about = f"{floor}; median {statistics.median(rush.took) * 1000:.0f} ms, "
     about += f"slowest {max(rush.took) * 1000:.0f} ms, {late} of {rush.joins:,} later than the target"
     about += f"; the service took {cpu * 1000:.1f} ms of CPU for each"

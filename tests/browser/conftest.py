@@ -62,10 +62,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("home")
     files = databases.SqliteFiles(tmp_path_factory.mktemp("template"))
     settings = Settings(home=home, database_url=files.fresh(home), port=served.free_port())
-    pepper = keys.kept_in(home / "secrets").pepper
+    pepper = keys.load(home / "secrets").pepper
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(people, "PEPPER", pepper)
-        patch.setattr(forms, "FASTEST_HAND", forms.MILLISECOND)
+        patch.setattr(forms, "MIN_FILL_TIME", forms.MILLISECOND)
         built = service.build(settings)
         office = PostOffice(built.database, built.clock, home=home)
         office.start()

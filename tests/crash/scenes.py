@@ -50,7 +50,7 @@ def settle_in(campaign: Campaign, people: int) -> None:
 def make_tables(campaign: Campaign) -> None:
     """Make keys and tables, whatever a killed start left behind."""
     bootstrap.create(campaign.settings)
-    assert migrations.differences(campaign.built.database) == [], "half an upgrade"
+    assert migrations.list_differences(campaign.built.database) == [], "half an upgrade"
 
 
 def announce(campaign: Campaign, *more: str) -> None:

@@ -66,7 +66,7 @@ def lost(
 ) -> Lost:  # fmt: skip
     """Ben's toolkit left and Ana's hello waited when the backup was made; Ana left after it."""
     fast = {"hardness": (10, 8, 1)}  # of scrypt: a second less for each of a hundred restores
-    monkeypatch.setattr(encryption.Sealer.__init__, "__kwdefaults__", fast)
+    monkeypatch.setattr(encryption.Encryptor.__init__, "__kwdefaults__", fast)
     service.jobs.tick()
     (service.settings.home / "resources").mkdir(exist_ok=True)
     (service.settings.home / "resources" / ("ab" * 32 + ".pdf")).write_bytes(b"%PDF-")
@@ -109,7 +109,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path, database: Database) 
         request.getfixturevalue("postgres_server").drop(url)
 
 
-def restore(machine: Machine, lost: Lost, clock: StoppedClock, **more: Any) -> restoring.Restored:
+def restore(machine: Machine, lost: Lost, clock: StoppedClock, **more: Any) -> restoring.RestoreSummary:
     options = {"departures": lost.departures, "journals": lost.journals, **more}
     return restoring.restore(
         lost.backup, PASSPHRASE, environ=machine.environ, clock=clock, progress=lambda _: None, **options
@@ -120,7 +120,7 @@ def refusal(machine: Machine) -> str:
     """What every command says of this folder, "" when it works there."""
     said = set()
     for words in (["status"], ["contact", "find", "ana"], ["work"], ["serve"]):
-        if words in (["work"], ["serve"]) and not os.path.lexists(machine.home / data_folder.MARKER):
+        if words in (["work"], ["serve"]) and not os.path.lexists(machine.home / data_folder.RESTORE_MARKER):
             continue  # these would go on for ever
         ran = CliRunner().invoke(cli.root, words, env=machine.environ, standalone_mode=False)
         assert ran.exception is None or isinstance(ran.exception, MailerError), ran.exc_info
@@ -137,7 +137,7 @@ def look_at(machine: Machine) -> None:
     ours = [path for path in ours if str(path.relative_to(machine.home)) not in FOREIGN]
     assert [path for path in ours if path.stat().st_mode & 0o077] == []
     said = refusal(machine)
-    if os.path.lexists(machine.home / data_folder.MARKER):
+    if os.path.lexists(machine.home / data_folder.RESTORE_MARKER):
         assert (
             said == f"A restore into {machine.home} was interrupted or is under way, so nothing here is whole"
         )
@@ -158,7 +158,7 @@ def rows(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
                 ),
                 key=repr,
             )
-            for table in backup.tables()
+            for table in backup.list_tables()
         }
     database.dispose()
     return found
@@ -233,7 +233,9 @@ def test_of_a_restore_whose_end_was_killed_nothing_that_came_later_is_lost(
         restore(harmed, second, clock)
     assert refusal(harmed)
     done = restore(harmed, lost, clock)
-    assert done.resumed and done.settled.merged is not None and done.settled.held == ""
+    assert (
+        done.resumed and done.settlement.departures_merge is not None and done.settlement.hold_sentence == ""
+    )
     assert refusal(harmed) == ""
     with harmed.database.read() as session:
         standing = subscriptions.find(session, contact_id=1, list="organizers")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mailer.backup import backup
-from mailer.backup.encryption import Sealer
+from mailer.backup.encryption import Encryptor
 from mailer.processes import restoring
 from mailer.service import Service
 from tests.clocks import StoppedClock
@@ -19,7 +19,7 @@ def folder(
     request: pytest.FixtureRequest, service: Service, clock: StoppedClock, ben: Person, cleo: Person,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Folder]:  # fmt: skip
-    monkeypatch.setattr(Sealer.__init__, "__kwdefaults__", {"hardness": FAST})
+    monkeypatch.setattr(Encryptor.__init__, "__kwdefaults__", {"hardness": FAST})
     service.jobs.tick()
     (tmp_path / "resources").mkdir()
     (tmp_path / "resources" / f"{'ab' * 32}.pdf").write_bytes(b"%PDF-1")
@@ -29,7 +29,7 @@ def folder(
         whole, PASSPHRASE, database=service.database, home=tmp_path, now=clock.now(), progress=lambda _: None
     )
     parts: Parts = {}
-    with whole.open("rb") as file, backup.reading(file, PASSPHRASE) as tar:
+    with whole.open("rb") as file, backup.open_archive(file, PASSPHRASE) as tar:
         for member in tar:
             data = tar.extractfile(member)
             assert data is not None
@@ -44,7 +44,7 @@ def folder(
         environ["MAILER_DATABASE_URL"] = server.empty()
     sealed = seal(tmp_path / "monday", parts)
 
-    def restore(passphrase: bytes = PASSPHRASE) -> restoring.Restored:
+    def restore(passphrase: bytes = PASSPHRASE) -> restoring.RestoreSummary:
         return restoring.restore(sealed, passphrase, environ=environ, clock=clock, progress=lambda _: None)
 
     yield Folder(home=home, backup=sealed, parts=parts, restore=restore)

@@ -40,7 +40,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def port(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(routes, "SECONDS_OF_AN_ANSWER", 0.001)
+    monkeypatch.setattr(routes, "RESPONSE_STEP_SECONDS", 0.001)
     with served.serving(app.build(service), service.settings):
         yield service.settings.port
 

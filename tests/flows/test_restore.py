@@ -20,7 +20,7 @@ from mailer import service as composition
 from mailer.backup import backup, departures_file, restore_gap
 from mailer.coordination import send_hold
 from mailer.delivery import journal
-from mailer.monitoring.health import look
+from mailer.monitoring.health import run_checks
 from mailer.outbox import in_doubt
 from mailer.outbox.outbox import OutboxRow
 from mailer.processes import restored_rows, restoring
@@ -150,7 +150,9 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
     restored = put_back(second, file, clock)
     new = commands.mailer(restored)
     assert "Nothing is sent: the backup of" in new("deliver").refusal
-    (found,) = [each for each in look(restored.database, clock, home=second.home) if each.name == "restore"]
+    (found,) = [
+        each for each in run_checks(restored.database, clock, home=second.home) if each.name == "restore"
+    ]
     assert found.level == "trouble"
     assert new("db", "status", "--json").json["held"] is True
     restored.jobs.tick()
@@ -229,7 +231,7 @@ def test_the_journals_of_the_lost_machine_say_what_left(
     with restored.database.write() as session:
         held = send_hold.find_unsettled(session)
         assert held is not None
-        assert restore_gap.testify(session, journal.read_all(service.rescue.folder), restore=held) == 1
+        assert restore_gap.apply_journals(session, journal.read_all(service.rescue.folder), restore=held) == 1
         states = {row.contact_id: row.state for row in session.scalars(select(OutboxRow))}
     assert states == {ben.id: "sent", ana.id: "unknown"}
     mailer = commands.mailer(restored)

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from lists.errors import BadInput, Conflict
-from mailer.backup.encryption import Sealer
+from mailer.backup.encryption import Encryptor
 from tests.sealed import FAST, PASSPHRASE, Folder, regular, seal
 
 sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -53,7 +53,7 @@ def test_a_doctored_backup_with_a_huge_declared_size_is_refused(folder: Folder) 
             tar.addfile(members[0][0], io.BytesIO(members[0][1]))
         raw = buffer.getvalue()[: 512 + -(-members[0][0].size // 512) * 512] + head.tobuf() + b"\0" * 1024
         with folder.backup.open("wb") as file:
-            sealer = Sealer(file, PASSPHRASE, hardness=FAST)
+            sealer = Encryptor(file, PASSPHRASE, hardness=FAST)
             sealer.write(gzip.compress(raw))
             sealer.close()
     folder.refused(BadInput, match="damaged")

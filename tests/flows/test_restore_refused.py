@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lists.errors import BadInput, BadSettings, Conflict, StorageError
 from mailer import migrations
 from mailer.backup import backup_contents, placements
-from mailer.backup.placements import Run
+from mailer.backup.placements import RestoreRun
 from mailer.processes import restoring
 from mailer.settings import data_folder
 from tests.sealed import PASSPHRASE, Folder, content, seal
@@ -123,12 +123,12 @@ def test_a_home_that_is_a_file_or_lies_below_one_is_told(folder: Folder) -> None
 def fail_at(number: int, trouble: BaseException) -> Callable[..., None]:
     """Return a place() that fails at the nth file, after half of it."""
     left = [number]
-    place = Run.place
+    place = RestoreRun.place
 
-    def failing(self: Run, name: str, data: BinaryIO) -> None:
+    def failing(self: RestoreRun, name: str, data: BinaryIO) -> None:
         left[0] -= 1
         if left[0] == 0:
-            self.aside(self.home / name).write_bytes(data.read(3))
+            self.hidden_path(self.home / name).write_bytes(data.read(3))
             raise trouble
         place(self, name, data)
 
@@ -144,7 +144,7 @@ def test_a_full_disk_or_a_stop_by_hand_takes_away_only_what_was_placed(
     before = content(folder.home)
     for number in range(1, sum(name.startswith("files/") for name in folder.parts) + 1):
         with monkeypatch.context() as patch:
-            patch.setattr(Run, "place", fail_at(number, trouble))
+            patch.setattr(RestoreRun, "place", fail_at(number, trouble))
             with pytest.raises((StorageError, KeyboardInterrupt, MemoryError)) as told:
                 folder.restore()
         assert content(folder.home) == before
@@ -157,7 +157,7 @@ def test_rows_that_fail_in_the_middle_leave_folder_and_database_as_they_were(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for where in (
-        "mailer.processes.restored_rows.begin",
+        "mailer.processes.restored_rows.begin_hold",
         "mailer.migrations.upgrade_within",
         "mailer.processes.restoring._settle",
     ):
@@ -191,13 +191,13 @@ def test_settings_that_the_backup_brings_and_that_are_wrong_are_told_and_nothing
 @sqlite
 def test_a_marker_that_no_restore_wrote_is_not_believed(folder: Folder) -> None:
     for told in (b"hello\n", b"[]\n", b'{"places": 1, "whatever": 2}\n'):
-        (folder.home / data_folder.MARKER).write_bytes(told)
+        (folder.home / data_folder.RESTORE_MARKER).write_bytes(told)
         folder.refused(Conflict, match="was written by no restore")
 
 
 @sqlite
 def test_two_restores_at_once_are_one_and_a_sentence(folder: Folder) -> None:
-    with placements.alone(folder.home):
+    with placements.lock_folder(folder.home):
         folder.refused(Conflict, match="Another restore into .* is under way")
 
 
@@ -210,7 +210,7 @@ def test_of_what_an_operator_put_there_after_a_kill_nothing_is_taken_away(
 
     with monkeypatch.context() as patch:
         patch.setattr(restoring, "fill_database", lambda *_: (_ for _ in ()).throw(Killed()))
-        patch.setattr(Run, "undo", lambda *_: None)
+        patch.setattr(RestoreRun, "undo", lambda *_: None)
         with pytest.raises(Killed):
             folder.restore()
     toml = folder.home / "mailer.toml"
@@ -223,4 +223,4 @@ def test_of_what_an_operator_put_there_after_a_kill_nothing_is_taken_away(
 def test_contents_are_read_before_they_are_believed(tmp_path: Path) -> None:
     empty = seal(tmp_path / "empty", {})
     with empty.open("rb") as file, pytest.raises(BadInput, match="damaged"):
-        backup_contents.check(file, PASSPHRASE, newest=migrations.newest())
+        backup_contents.check(file, PASSPHRASE, newest=migrations.newest_revision())

@@ -39,7 +39,7 @@ def installation(server: Postfix, database_url: str, tmp_path: Path) -> Iterator
     links = {
         f"MAILER_RESOURCES__{name}__EN": "https://example.org/" + name for name in ("TOOLKIT", "WEBINAR")
     }
-    keys.kept_in(tmp_path / "secrets")
+    keys.load(tmp_path / "secrets")
     built = composition.build(
         loading.load(
             {

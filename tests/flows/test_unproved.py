@@ -163,7 +163,7 @@ def test_a_new_address_is_asked_without_a_name_until_somebody_there_says_yes(
 ) -> None:
     with service.database.write() as session:
         contacts.amend(session, ben.id, name=name)
-        address_change.readdress(
+        address_change.change_address(
             session,
             ben.id,
             addresses.parse("ben@nuevo.example.org", pepper=PEPPER),

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from mailer.monitoring.logs import scrubbed
+from mailer.monitoring.logs import scrub
 from mailer.service import Service
 from mailer.web.access import ACCESS
-from mailer.web.app import build, doors
-from mailer.web.postoffice import Office
+from mailer.web.app import build, list_routes
+from mailer.web.postoffice import PostOfficePages
 
-DOORS = doors(Office(lambda: None))
+DOORS = list_routes(PostOfficePages(lambda: None))
 
 
 @pytest.fixture
@@ -48,5 +48,5 @@ def test_addresses_are_plain_words() -> None:
 def test_no_log_ever_holds_what_opens_a_door() -> None:
     for door in DOORS:
         if door.access == "token":
-            told = scrubbed("https://mail.test" + door.path.replace("{token}", "41.1792512000.ea0eac815bc8"))
+            told = scrub("https://mail.test" + door.path.replace("{token}", "41.1792512000.ea0eac815bc8"))
             assert "ea0eac815bc8" not in told, door.path

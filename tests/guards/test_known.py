@@ -10,7 +10,7 @@ from lists.topic_optouts import TOPICS
 from mailer.outbox.outbox import STATES as MESSAGE_STATES
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import data_export
-from mailer.people.data_export import OTHER_NAMES
+from mailer.people.data_export import EXPORT_NAMES
 from mailer.policy import POLICY
 from mailer.sources.invitations import ANSWERS
 from mailer.sources.journeys import STATES as JOURNEY_STATES
@@ -38,23 +38,23 @@ VALUES = {
 
 
 def name_of(table: Table) -> str:
-    return "messages" if table is OutboxRow.__table__ else OTHER_NAMES.get(table.name, table.name)
+    return "messages" if table is OutboxRow.__table__ else EXPORT_NAMES.get(table.name, table.name)
 
 
 def test_every_table_that_holds_something_of_a_person_is_on_their_page() -> None:
-    kept = {name_of(table) for table in data_export.owned()} - set(ELSEWHERE)
-    assert kept - set(data_page.SHOWN) == set(), (
+    kept = {name_of(table) for table in data_export.list_tables()} - set(ELSEWHERE)
+    assert kept - set(data_page.COLUMNS_BY_KIND) == set(), (
         "give it columns in mailer/web/public/data_page.py, and its words"
     )
-    assert set(data_page.SHOWN) - kept == {"contact", "posted"}
+    assert set(data_page.COLUMNS_BY_KIND) - kept == {"contact", "posted"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_kind_says_why_it_is_kept_and_when_it_goes(language: str) -> None:
     told = words.load(TEMPLATES, language).known
-    for name, columns in data_page.SHOWN.items():
+    for name, columns in data_page.COLUMNS_BY_KIND.items():
         assert all(told[name][key] for key in ("title", "why", "goes"))
-        assert all(told.label[data_page.OTHER_LABELS.get((name, column), column)] for column in columns)
+        assert all(told.label[data_page.LABELS_BY_COLUMN.get((name, column), column)] for column in columns)
     assert all(told.barred[reason] for reason in REASONS)
 
 
@@ -66,5 +66,5 @@ def test_each_state_has_words(language: str, column: str) -> None:
 
 
 def test_of_the_contact_only_marks_for_machines_are_left_to_the_file() -> None:
-    unsaid = {column.name for column in Contact.__table__.columns} - set(data_page.SHOWN["contact"])
+    unsaid = {column.name for column in Contact.__table__.columns} - set(data_page.COLUMNS_BY_KIND["contact"])
     assert unsaid == {"id", "email_key", "email_digest", "latitude", "longitude", "version", "searchable"}

@@ -34,7 +34,7 @@ def main() -> int:
             home = Path(made)
             url = databases.SqliteFiles(home).fresh(home)
             clock = StoppedClock()
-            people.PEPPER = keys.kept_in(home / "secrets").pepper
+            people.PEPPER = keys.load(home / "secrets").pepper
             built = service.build(Settings(home=home, database_url=url), clock=clock)
             answers = pages.walk(Visitor(built, clock), language=language)
             built.close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 from mailer.web import app
-from mailer.web.routes import TOLD
+from mailer.web.routes import STATUSES_WITH_TEXT
 from tests import settled
 from tests.mailer.web.visitor import Response, Visitor, hidden
 from tests.reading import readability
@@ -82,7 +82,7 @@ WALKS: dict[str, Walk] = {
     "rsvp": linked("rsvp"),
     "rsvp, nothing chosen": pressed("rsvp"),
     "rsvp, answered": pressed("rsvp", answer="maybe"),
-    **{f"refusal {status}": asked(f"/refused/{status}") for status in TOLD},
+    **{f"refusal {status}": asked(f"/refused/{status}") for status in STATUSES_WITH_TEXT},
     "forgotten": pressed("mine", do="forget-surely"),
 }
 

@@ -4,8 +4,8 @@ import pytest
 
 from lists.contacts import LANGUAGES
 from mailer.service import Service
-from mailer.web.renderer import Press
-from mailer.web.visit import TEMPLATES, Page
+from mailer.web.renderer import PageRenderer
+from mailer.web.visit import TEMPLATES, PageResponse
 from tests.clocks import StoppedClock
 from tests.mailer.web.visitor import Response, Visitor
 from tests.reading import pages
@@ -47,13 +47,13 @@ def test_no_page_is_left_unmeasured(
     service: Service, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     met: set[str] = set()
-    press = Press.page
+    press = PageRenderer.render
 
-    def noted(self: Press, page: Page, *, access: str) -> str:
+    def noted(self: PageRenderer, page: PageResponse, *, access: str) -> str:
         met.add(page.template)
         return press(self, page, access=access)
 
-    monkeypatch.setattr(Press, "page", noted)
+    monkeypatch.setattr(PageRenderer, "render", noted)
     pages.walk(Visitor(service, clock), language="en")
     shipped = {path.name for path in TEMPLATES.glob("*.html") if not path.name.startswith("_")}
     assert shipped - met == FOR_STAFF | ON_PAPER

@@ -7,10 +7,10 @@ from lists.errors import Conflict
 from mailer.cli import opening, output
 from mailer.cli.contacts import details
 from mailer.people import address_change
-from mailer.people.address_change import Preview
+from mailer.people.address_change import AddressChangePreview
 
-LIST = {"list": "List", "now": "Now", "then": "Will be"}
-THEN = {"pending": "waits for their yes", "left": "left"}
+LIST_COLUMNS = {"list": "List", "now": "Now", "then": "Will be"}
+STATE_PHRASES = {"pending": "waits for their yes", "left": "left"}
 
 
 @click.command()
@@ -31,14 +31,14 @@ def readdress(*, old: str, new: str, yes: bool, seen: int | None, as_json: bool)
     What they left stays left, and a pause stays. Links in mails to the old address still work for leaving.
     Who does not say yes within 14 days has left; they can join again on the page.
     """
-    with opening.service() as service:
+    with opening.open_service() as service:
         to = addresses.parse(new, pepper=service.keys.pepper)
         with service.database.read() as session:
-            contact = details.found(service, session, old)
+            contact = details.find_contact(service, session, old)
             looked = address_change.preview(session, contact, to, now=service.clock.now())
         if yes:
             with service.database.write() as session:
-                looked = address_change.readdress(
+                looked = address_change.change_address(
                     session,
                     contact.id,
                     to,
@@ -50,34 +50,38 @@ def readdress(*, old: str, new: str, yes: bool, seen: int | None, as_json: bool)
             service.jobs.write_departures()
             service.database.truncate_wal()
     if as_json:
-        output.print_json(_told(looked, done=yes))
+        output.print_json(_build_result(looked, is_applied=yes))
         return
     if looked.refusal:
         raise Conflict(looked.refusal)
-    _say(looked)
+    _print_preview(looked)
     if yes:
-        output.say(f"\nDone. The question whether {looked.new} is theirs is on its way.")
+        output.print_line(f"\nDone. The question whether {looked.new} is theirs is on its way.")
     else:
         again = f"mailer contact readdress {looked.old} {looked.new} --seen {looked.version} --yes"
-        output.say(f"\nNothing was changed. To do it: {again}")
+        output.print_line(f"\nNothing was changed. To do it: {again}")
 
 
-def _told(looked: Preview, *, done: bool) -> dict[str, object]:
-    lists = [{"list": name, "now": now, "then": then} for name, (now, then) in looked.lists.items()]
+def _build_result(preview: AddressChangePreview, *, is_applied: bool) -> dict[str, object]:
+    lists = [{"list": name, "now": now, "then": then} for name, (now, then) in preview.lists.items()]
     return {
-        "readdressed": done,
-        "refusal": looked.refusal,
-        "seen": looked.version,
-        "old": looked.old,
-        "new": looked.new,
+        "readdressed": is_applied,
+        "refusal": preview.refusal,
+        "seen": preview.version,
+        "old": preview.old,
+        "new": preview.new,
         "lists": lists,
-        "cancelled": looked.cancelled,
+        "cancelled": preview.cancelled,
     }
 
 
-def _say(looked: Preview) -> None:
-    rows = [{"list": name, "now": now, "then": THEN[then]} for name, (now, then) in looked.lists.items()]
-    output.say(f"{looked.old} becomes {looked.new}.\n")
-    output.rows(rows, columns=LIST, as_json=False)
-    if looked.cancelled:
-        output.say(f"\nMessages to the old address that wait, and will not leave: {looked.cancelled:,}.")
+def _print_preview(preview: AddressChangePreview) -> None:
+    rows = [
+        {"list": name, "now": now, "then": STATE_PHRASES[then]} for name, (now, then) in preview.lists.items()
+    ]
+    output.print_line(f"{preview.old} becomes {preview.new}.\n")
+    output.print_rows(rows, columns=LIST_COLUMNS, as_json=False)
+    if preview.cancelled:
+        output.print_line(
+            f"\nMessages to the old address that wait, and will not leave: {preview.cancelled:,}."
+        )

@@ -13,37 +13,37 @@ from mailer.cli import opening, output
 from mailer.service import Service
 from mailer.sources import journeys
 
-PERSON = {"email": "Address", "name": "Name", "language": "Language", "zip": "ZIP"}
+PERSON_COLUMNS = {"email": "Address", "name": "Name", "language": "Language", "zip": "ZIP"}
 
 
-def _name(text: str) -> Mapping[str, Any]:
+def _parse_name(text: str) -> Mapping[str, Any]:
     return {"name": contacts.clean(text, label="name", limit=NAME_LENGTH)}
 
 
-def _language(text: str) -> Mapping[str, Any]:
+def _parse_language(text: str) -> Mapping[str, Any]:
     if text not in LANGUAGES:
         raise BadInput(f"“{text[:40]}” is not a language of this service. Write {' or '.join(LANGUAGES)}.")
     return {"language": text}
 
 
-def _zip(text: str) -> Mapping[str, Any]:
+def _parse_zip(text: str) -> Mapping[str, Any]:
     place = geography.find(text) if text else None
     if text and place is None:
         raise BadInput(f"The ZIP code {text[:40]} is not known. Please check it.")
     return contacts.place_columns(place)
 
 
-def _line(name: str) -> Callable[[str], Mapping[str, Any]]:
+def _build_line_parser(name: str) -> Callable[[str], Mapping[str, Any]]:
     return lambda text: {name: contacts.clean(text, label=name)}
 
 
 # What every contact has and staff may change; what somebody chose for themselves (discreet mail, kinds of
 # mail, the lists) is not among it, nor is the address, which would have to be confirmed again.
-OWN: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
-    "name": _name,
-    "language": _language,
-    "zip": _zip,
-    **{name: _line(name) for name in ("organization", "tradition", "role")},
+PARSERS: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
+    "name": _parse_name,
+    "language": _parse_language,
+    "zip": _parse_zip,
+    **{name: _build_line_parser(name) for name in ("organization", "tradition", "role")},
 }
 
 
@@ -58,15 +58,15 @@ def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool)
     Fields are name, language, zip, organization, tradition and role, and those of “mailer field list”.
     Nothing after the “=” empties it. “mailer contact show” tells the version for --seen.
     """
-    with opening.service() as service, service.database.write() as session:
-        contact = found(service, session, address)
-        own, more = _read(session, _pairs(pairs))
+    with opening.open_service() as service, service.database.write() as session:
+        contact = find_contact(service, session, address)
+        own, more = _parse_values(session, _parse_pairs(pairs))
         now = service.clock.now()
         contacts.amend(session, contact.id, version=contact.version if seen is None else seen, **own)
         fields.set_values(session, contact.id, more)
         if own.get("zone"):
             journeys.change_zone(session, contact.id, zone=own["zone"])
-        named = ", ".join(name for name, _ in _pairs(pairs).items())
+        named = ", ".join(name for name, _ in _parse_pairs(pairs).items())
         subject = f"contact {contact.id}: {named}"
         audit.record(session, actor=opening.ACTOR, action="contact change", subject=subject, now=now)
         session.expire_all()
@@ -74,7 +74,7 @@ def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool)
     if as_json:
         output.print_json({"email": contact.email, "version": version})
     else:
-        output.say(f"Done. {contact.email} has version {version} now.")
+        output.print_line(f"Done. {contact.email} has version {version} now.")
 
 
 @click.command()
@@ -82,15 +82,15 @@ def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool)
 @click.argument("words", nargs=-1, required=True, metavar="TAG...")
 def tag(*, address: str, words: Sequence[str]) -> None:
     """Put tags on a person: “mailer contact tag ana@example.org speaker choir”."""
-    with opening.service() as service, service.database.write() as session:
-        contact, now = found(service, session, address), service.clock.now()
+    with opening.open_service() as service, service.database.write() as session:
+        contact, now = find_contact(service, session, address), service.clock.now()
         put = [tags.parse(word) for word in words]
         if len({*put, *tags.list_for_contact(session, contact.id)}) > tags.MAX_TAGS:
             raise BadInput(f"A person has at most {tags.MAX_TAGS} tags. Take some off first.")
         tags.add_all(session, [(contact.id, put)], now=now)
         subject = f"contact {contact.id}"  # never what stood in it
         audit.record(session, actor=opening.ACTOR, action="contact tag", subject=subject, now=now)
-    output.say("Done.")
+    output.print_line("Done.")
 
 
 @click.command()
@@ -98,14 +98,14 @@ def tag(*, address: str, words: Sequence[str]) -> None:
 @click.argument("words", nargs=-1, required=True, metavar="TAG...")
 def untag(*, address: str, words: Sequence[str]) -> None:
     """Take tags off a person: “mailer contact untag ana@example.org speaker”."""
-    with opening.service() as service, service.database.write() as session:
-        contact, now = found(service, session, address), service.clock.now()
+    with opening.open_service() as service, service.database.write() as session:
+        contact, now = find_contact(service, session, address), service.clock.now()
         for word in words:
             if not tags.remove(session, contact.id, tags.parse(word)):
                 raise NotFound(f"{contact.email} has no tag {tags.parse(word)}. Nothing was changed.")
         subject = f"contact {contact.id}"
         audit.record(session, actor=opening.ACTOR, action="contact untag", subject=subject, now=now)
-    output.say("Done.")
+    output.print_line("Done.")
 
 
 @click.command()
@@ -114,10 +114,10 @@ def untag(*, address: str, words: Sequence[str]) -> None:
 @output.json_option
 def tagged(*, word: str, limit: int, as_json: bool) -> None:
     """Name everybody with a tag: “mailer contact tagged speaker”."""
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         named = tags.list_contacts(session, tags.parse(word), limit=limit)
-        rows = [{key: getattr(contact, key) for key in PERSON} for contact in named]
-    output.rows(rows, columns=PERSON, as_json=as_json, none="Nobody has this tag.")
+        rows = [{key: getattr(contact, key) for key in PERSON_COLUMNS} for contact in named]
+    output.print_rows(rows, columns=PERSON_COLUMNS, as_json=as_json, none="Nobody has this tag.")
 
 
 @click.command()
@@ -128,13 +128,13 @@ def note(*, address: str, text: str) -> None:
 
     It is kept for 90 days, and shown to staff. The person may read it, like all that is kept of them.
     """
-    with opening.service() as service, service.database.write() as session:
-        contact = found(service, session, address)
+    with opening.open_service() as service, service.database.write() as session:
+        contact = find_contact(service, session, address)
         notes.add(session, contact.id, text, actor=opening.ACTOR, now=service.clock.now())
-    output.say("Done. It is kept for 90 days; the person may read it.")
+    output.print_line("Done. It is kept for 90 days; the person may read it.")
 
 
-def found(service: Service, session: Session, address: str) -> Contact:
+def find_contact(service: Service, session: Session, address: str) -> Contact:
     """Return the contact of an address as it was typed; raises NotFound, BadAddress."""
     known = addresses.parse(address, pepper=service.keys.pepper)
     contact = contacts.find(session, known)
@@ -143,7 +143,7 @@ def found(service: Service, session: Session, address: str) -> Contact:
     return contact
 
 
-def _pairs(pairs: Sequence[str]) -> Mapping[str, str]:
+def _parse_pairs(pairs: Sequence[str]) -> Mapping[str, str]:
     wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
         raise BadInput(f"“{wrong[0][:40]}” says no field and value. Write them like this: name=Ana.")
@@ -151,19 +151,19 @@ def _pairs(pairs: Sequence[str]) -> Mapping[str, str]:
     return {name.strip(): value.strip() for name, _, value in parted}
 
 
-def _read(session: Session, pairs: Mapping[str, str]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+def _parse_values(session: Session, pairs: Mapping[str, str]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """Return the columns of the contact that change, and the values of staff's own fields."""
     in_use = fields.list_active(session)
     own: dict[str, Any] = {}
     more: dict[str, str] = {}
     for name, value in pairs.items():
-        if name in OWN:
-            own |= OWN[name](value)
+        if name in PARSERS:
+            own |= PARSERS[name](value)
         elif name in in_use:
             more[name] = fields.parse(in_use[name], value)
         elif name in ("email", "address"):
             raise BadInput("A new address must be confirmed: “mailer contact readdress OLD NEW”.")
         else:
-            known = ", ".join([*OWN, *in_use])
+            known = ", ".join([*PARSERS, *in_use])
             raise BadInput(f"There is no field called “{name[:40]}” that can be set. These are: {known}.")
     return own, more

@@ -20,8 +20,8 @@ from mailer.sources.invitations import Rsvp
 from mailer.tryout import postoffice
 from mailer.tryout.postoffice import CapturedMessage
 
-MOST_MESSAGES = 200
-ABOUT = {
+MAX_MESSAGES = 200
+CONTACT_LABELS = {
     "id": "Number",
     "email": "Address",
     "name": "Name",
@@ -39,7 +39,7 @@ ABOUT = {
     "created_at": "Here since",
     "version": "Version",
 }
-FOUND = {
+SEARCH_COLUMNS = {
     "email": "Address",
     "name": "Name",
     "organization": "Organization",
@@ -47,8 +47,8 @@ FOUND = {
     "state": "State",
     "lists": "Lists",
 }
-GOES = {"list": "List", "kind": "Mail", "goes": "Goes now?", "rule": "Kept by", "why": "Why"}
-SUBSCRIPTION = {
+ELIGIBILITY_COLUMNS = {"list": "List", "kind": "Mail", "goes": "Goes now?", "rule": "Kept by", "why": "Why"}
+SUBSCRIPTION_COLUMNS = {
     "list": "List",
     "state": "State",
     "asked_at": "Asked",
@@ -56,21 +56,27 @@ SUBSCRIPTION = {
     "left_at": "Left",
     "paused_until": "Paused until",
 }
-STORY = {"at": "When", "what": "What happened", "by": "Where, or by whom", "words": "Words"}
-JOURNEY = {"sequence": "Sequence", "step": "Next step", "state": "State", "due_at": "Due", "zone": "Zone"}
-OWN_FIELD = {"field": "Field", "value": "Value"}
-TAG = {"tag": "Tag", "at": "Since"}
-LEDGER = {key: label for key, label in messages.MESSAGE.items() if key != "email"}
+TIMELINE_COLUMNS = {"at": "When", "what": "What happened", "by": "Where, or by whom", "words": "Words"}
+JOURNEY_COLUMNS = {
+    "sequence": "Sequence",
+    "step": "Next step",
+    "state": "State",
+    "due_at": "Due",
+    "zone": "Zone",
+}
+FIELD_COLUMNS = {"field": "Field", "value": "Value"}
+TAG_COLUMNS = {"tag": "Tag", "at": "Since"}
+MESSAGE_COLUMNS = {key: label for key, label in messages.MESSAGE_COLUMNS.items() if key != "email"}
 SECTIONS: Sequence[tuple[str, str, Mapping[str, str], str]] = (
-    ("standing", "Would a mail go now, and if not, why", GOES, ""),
-    ("subscriptions", "Subscriptions", SUBSCRIPTION, "They never joined a list."),
-    ("field_values", "Your own fields", OWN_FIELD, "None."),
-    ("tags", "Tags", TAG, "None."),
-    ("journeys", "Follow-up sequences", JOURNEY, "None."),
-    ("messages", "Messages, the newest first", LEDGER, "None."),
-    ("story", "Everything that happened, in order", STORY, ""),
+    ("standing", "Would a mail go now, and if not, why", ELIGIBILITY_COLUMNS, ""),
+    ("subscriptions", "Subscriptions", SUBSCRIPTION_COLUMNS, "They never joined a list."),
+    ("field_values", "Your own fields", FIELD_COLUMNS, "None."),
+    ("tags", "Tags", TAG_COLUMNS, "None."),
+    ("journeys", "Follow-up sequences", JOURNEY_COLUMNS, "None."),
+    ("messages", "Messages, the newest first", MESSAGE_COLUMNS, "None."),
+    ("story", "Everything that happened, in order", TIMELINE_COLUMNS, ""),
 )
-ERASED = {
+ERASURE_LABELS = {
     "contact": "everything known about them: name, place, language",
     "subscriptions": "subscriptions",
     "consents": "consents",
@@ -98,12 +104,12 @@ def find(*, words: Sequence[str], limit: int, as_json: bool) -> None:
     begins one. Accents and capital letters make no difference. Who joined within the last minute is found by
     the whole address.
     """
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         found = search.find(session, " ".join(words), limit=limit)
         standing = subscriptions.list_for_contacts(session, [each.id for each in found.people])
         rows: list[dict[str, object]] = [
             {
-                **{key: getattr(each, key) for key in FOUND if key != "lists"},
+                **{key: getattr(each, key) for key in SEARCH_COLUMNS if key != "lists"},
                 "lists": ", ".join(f"{entry.list}: {entry.state}" for entry in standing.get(each.id, [])),
             }
             for each in found.people
@@ -111,9 +117,11 @@ def find(*, words: Sequence[str], limit: int, as_json: bool) -> None:
     if as_json:
         output.print_json({"people": rows, "more": found.has_more})
         return
-    output.rows(rows, columns=FOUND, as_json=False, none="Nobody was found. Write fewer letters of a word.")
+    output.print_rows(
+        rows, columns=SEARCH_COLUMNS, as_json=False, none="Nobody was found. Write fewer letters of a word."
+    )
     if found.has_more:
-        output.say("There are more. Write one more word, or more of one.")
+        output.print_line("There are more. Write one more word, or more of one.")
 
 
 @command.command()
@@ -126,30 +134,34 @@ def show(*, address: str, as_json: bool) -> None:
     that is everything that happened, in order: what they agreed to and when, every message with what the
     servers said, their answers, and what staff did.
     """
-    with opening.service() as service, service.database.read() as session:
-        contact = _here(session, addresses.parse(address, pepper=service.keys.pepper))
+    with opening.open_service() as service, service.database.read() as session:
+        contact = _get_contact(session, addresses.parse(address, pepper=service.keys.pepper))
         now = service.clock.now()
-        relays = [each.name for each in relay.configured(service)]
-        goes = eligibility.of(session, contact, schedules=service.schedules, relays=relays, now=now)
+        relays = [each.name for each in relay.list_relays(service)]
+        goes = eligibility.check_all(session, contact, schedules=service.schedules, relays=relays, now=now)
         told = {
-            **data_export.of(session, contact, now=now, most=MOST_MESSAGES),
+            **data_export.collect(session, contact, now=now, limit=MAX_MESSAGES),
             "standing": [asdict(each) for each in goes],
-            "story": [asdict(each) for each in timeline.told(session, contact, now=now, most=MOST_MESSAGES)],
+            "story": [
+                asdict(each) for each in timeline.list_events(session, contact, now=now, limit=MAX_MESSAGES)
+            ],
         }
     if as_json:
         output.print_json(told)
         return
     about = told["contact"]
     assert isinstance(about, dict)
-    output.facts(
-        about, labels={key: ABOUT[key] for key in ABOUT if about[key] not in ("", None)}, as_json=False
+    output.print_facts(
+        about,
+        labels={key: CONTACT_LABELS[key] for key in CONTACT_LABELS if about[key] not in ("", None)},
+        as_json=False,
     )
     for key, title, columns, none in SECTIONS:
         rows = told[key]
         assert isinstance(rows, list)
-        output.say(f"\n{title}")
-        output.rows(rows, columns=columns, as_json=False, none=none)
-    _say_attempts(told)
+        output.print_line(f"\n{title}")
+        output.print_rows(rows, columns=columns, as_json=False, none=none)
+    _print_attempts(told)
 
 
 @command.command()
@@ -160,9 +172,9 @@ def export(*, address: str) -> None:
     This is the answer to somebody who asks what you have about them: every row of every table that is theirs,
     with every message. They can get the same themselves, by the link at the end of each mail.
     """
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         known = addresses.parse(address, pepper=service.keys.pepper)
-        told = data_export.of(session, _here(session, known), now=service.clock.now())
+        told = data_export.collect(session, _get_contact(session, known), now=service.clock.now())
     output.print_json(told)
 
 
@@ -178,25 +190,25 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
     departures. No mail says so. This cannot be undone. Copies in backups go when the backups go; a restore
     forgets them again by the file of departures.
     """
-    with opening.service() as service:
+    with opening.open_service() as service:
         known = addresses.parse(address, pepper=service.keys.pepper)
         with service.database.read() as session:
-            erased = _held(session, known)
+            erased = _count_rows(session, known)
         if not as_json:
-            _say_erased(known, erased)
+            _print_erasure(known, erased)
         if not yes:
             if as_json:
                 raise BadInput("With --json nobody is asked, so add --yes to forget them.")
             click.confirm(f"Forget {known.email} for good?", abort=True, err=True)
         with service.database.write() as session:
-            erased = _held(session, known)
-            was_known = erasure.forget(session, known, now=service.clock.now(), actor=opening.ACTOR)
+            erased = _count_rows(session, known)
+            was_known = erasure.erase_person(session, known, now=service.clock.now(), actor=opening.ACTOR)
         service.jobs.write_departures()
         service.database.truncate_wal()
     if as_json:
         output.print_json({"was_known": was_known, "erased": erased})
     else:
-        output.say("Done. Nothing is left of them, and this address will not be written to again.")
+        output.print_line("Done. Nothing is left of them, and this address will not be written to again.")
 
 
 for verb in (details.set_, details.tag, details.untag, details.tagged, details.note):
@@ -206,47 +218,47 @@ command.add_command(address_change.readdress)
 command.add_command(merging.list_duplicates)
 
 
-def _here(session: Session, known: Address) -> Contact:
+def _get_contact(session: Session, address: Address) -> Contact:
     """Return the contact of this address; raises NotFound, with why it must not be written to."""
-    contact = contacts.find(session, known)
+    contact = contacts.find(session, address)
     if contact is not None:
         return contact
-    suppressed = suppressions.find_reason(session, known.digest)
+    suppressed = suppressions.find_reason(session, address.digest)
     if suppressed is not None:
         raise NotFound(
-            f"Nothing is known about {known.email}. It must not be written to any more: {suppressed}."
+            f"Nothing is known about {address.email}. It must not be written to any more: {suppressed}."
         )
-    raise NotFound(f"{known.email} is not here. Check the spelling; they may have joined another way.")
+    raise NotFound(f"{address.email} is not here. Check the spelling; they may have joined another way.")
 
 
-def _of(session: Session, table: type[Listing | Rsvp], contact_id: int) -> Sequence[object]:
+def _list_rows(session: Session, table: type[Listing | Rsvp], contact_id: int) -> Sequence[object]:
     return session.scalars(select(table).where(table.contact_id == contact_id).order_by(table.id)).all()
 
 
-def _say_attempts(told: Facts) -> None:
-    rows = told["messages"]
+def _print_attempts(facts: Facts) -> None:
+    rows = facts["messages"]
     assert isinstance(rows, list)
     tried = [{"id": row["id"], **attempt} for row in rows for attempt in row["attempts"]]
     if tried:
-        output.say("\nEach time a message was handed over")
-        output.rows(tried, columns={"id": "Message", **messages.ATTEMPT}, as_json=False)
-    if len(rows) == MOST_MESSAGES:
-        output.say(f"Only the newest {MOST_MESSAGES} messages are shown.")
+        output.print_line("\nEach time a message was handed over")
+        output.print_rows(tried, columns={"id": "Message", **messages.ATTEMPT_COLUMNS}, as_json=False)
+    if len(rows) == MAX_MESSAGES:
+        output.print_line(f"Only the newest {MAX_MESSAGES} messages are shown.")
 
 
-def _held(session: Session, known: Address) -> dict[str, int]:
+def _count_rows(session: Session, address: Address) -> dict[str, int]:
     """Count what forgetting would erase."""
-    posted = select(func.count()).select_from(CapturedMessage).where(_posted_to(session, known))
-    contact = contacts.find(session, known)
-    nothing = dict.fromkeys(ERASED, 0)
+    posted = select(func.count()).select_from(CapturedMessage).where(_is_posted_to(session, address))
+    contact = contacts.find(session, address)
+    nothing = dict.fromkeys(ERASURE_LABELS, 0)
     if contact is None:
         return {**nothing, "posted": session.scalar(posted) or 0}
     told = {
         "contact": 1,
         "subscriptions": len(subscriptions.list_for_contact(session, contact.id)),
         "consents": len(consents.list_for_contact(session, contact.id)),
-        "applications": len(_of(session, Listing, contact.id)),
-        "answers": len(_of(session, Rsvp, contact.id)),
+        "applications": len(_list_rows(session, Listing, contact.id)),
+        "answers": len(_list_rows(session, Rsvp, contact.id)),
         "details": sum(len(kept.of_contact(session, contact.id)) for kept in (fields, tags, notes)),
         "messages": messages.count(session, contact_id=contact.id),
         "posted": session.scalar(posted) or 0,
@@ -254,18 +266,20 @@ def _held(session: Session, known: Address) -> dict[str, int]:
     return {**nothing, **told}
 
 
-def _posted_to(session: Session, known: Address) -> ColumnElement[bool]:
+def _is_posted_to(session: Session, address: Address) -> ColumnElement[bool]:
     """Return the condition that a message of the post office went to this person."""
-    return postoffice.is_sent_to(erasure.spellings(session, known))
+    return postoffice.is_sent_to(erasure.list_spellings(session, address))
 
 
-def _say_erased(known: Address, erased: Mapping[str, int]) -> None:
-    if not any(erased.values()):
-        output.say(f"Nothing is known about {known.email}. Forgetting still bars the address for good.")
+def _print_erasure(address: Address, counts: Mapping[str, int]) -> None:
+    if not any(counts.values()):
+        output.print_line(
+            f"Nothing is known about {address.email}. Forgetting still bars the address for good."
+        )
         return
-    output.say(f"This will be erased about {known.email}:")
-    for key, number in erased.items():
+    output.print_line(f"This will be erased about {address.email}:")
+    for key, number in counts.items():
         if key == "contact" and number:
-            output.say(f"  - {ERASED[key]}")
+            output.print_line(f"  - {ERASURE_LABELS[key]}")
         elif number:
-            output.say(f"  - {ERASED[key]}: {number:,}")
+            output.print_line(f"  - {ERASURE_LABELS[key]}: {number:,}")

@@ -9,9 +9,9 @@ from lists.errors import BadInput, Conflict
 from mailer.cli import opening, output
 from mailer.cli.contacts import details
 from mailer.people import merging
-from mailer.people.merging import Preview
+from mailer.people.merging import MergePreview
 
-ABOUT = {
+DETAIL_LABELS = {
     "email": "Address",
     "name": "Name",
     "language": "Language",
@@ -22,8 +22,8 @@ ABOUT = {
     "role": "Role",
     "discreet": "Discreet mail",
 }
-NEVER = "never joined"
-PAIR = {"why": "Why", "email": "Address", "other": "Other address"}
+NEVER_JOINED = "never joined"
+PAIR_COLUMNS = {"why": "Why", "email": "Address", "other": "Other address"}
 
 
 @click.command()
@@ -44,11 +44,14 @@ def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None
 
     This cannot be undone.
     """
-    with opening.service() as service:
+    with opening.open_service() as service:
         with service.database.read() as session:
-            one, two = details.found(service, session, keep), details.found(service, session, other)
+            one, two = (
+                details.find_contact(service, session, keep),
+                details.find_contact(service, session, other),
+            )
             looked = merging.preview(session, one, two, now=service.clock.now())
-        versions = _seen(seen) if seen else looked.plan.versions
+        versions = _parse_versions(seen) if seen else looked.plan.versions
         if yes:
             with service.database.write() as session:
                 looked = merging.merge(
@@ -57,16 +60,16 @@ def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None
             service.jobs.write_departures()
             service.database.truncate_wal()
     if as_json:
-        output.print_json(_told(looked, done=yes))
+        output.print_json(_build_result(looked, is_applied=yes))
         return
-    _say(looked)
+    _print_preview(looked)
     if yes:
-        output.say(f"\nDone. They are one contact now: {one.email}.")
+        output.print_line(f"\nDone. They are one contact now: {one.email}.")
     elif looked.plan.refusal:
         raise Conflict(looked.plan.refusal)
     else:
-        again = f"mailer contact merge {one.email} {two.email} --seen {_code(looked)} --yes"
-        output.say(f"\nNothing was changed. To do it: {again}")
+        again = f"mailer contact merge {one.email} {two.email} --seen {_format_versions(looked)} --yes"
+        output.print_line(f"\nNothing was changed. To do it: {again}")
 
 
 @click.command("duplicates")
@@ -78,62 +81,63 @@ def list_duplicates(*, limit: int, as_json: bool) -> None:
     They have the same mailbox (ana+news@ and ana@; dots in a Gmail address), or the same name and ZIP code.
     Two people can share both, so look before you merge: “mailer contact merge ADDRESS OTHER”.
     """
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         found = duplicates.find_pairs(session, limit=limit)
     rows = [{"why": each.why, "email": each.email, "other": each.other} for each in found]
-    output.rows(rows, columns=PAIR, as_json=as_json, none="None that can be seen.")
+    output.print_rows(rows, columns=PAIR_COLUMNS, as_json=as_json, none="None that can be seen.")
 
 
-def _code(looked: Preview) -> str:
-    return ".".join(str(version) for version in looked.plan.versions)
+def _format_versions(preview: MergePreview) -> str:
+    return ".".join(str(version) for version in preview.plan.versions)
 
 
-def _seen(text: str) -> tuple[int, int]:
+def _parse_versions(text: str) -> tuple[int, int]:
     numbers = text.split(".")
     if len(numbers) != 2 or not all(number.isascii() and number.isdecimal() for number in numbers):
         raise BadInput(f"“{text}” is not what the look at both said; it is like 3.1.")
     return int(numbers[0]), int(numbers[1])
 
 
-def _told(looked: Preview, *, done: bool) -> dict[str, object]:
-    plan = looked.plan
+def _build_result(preview: MergePreview, *, is_applied: bool) -> dict[str, object]:
+    plan = preview.plan
     lists = [
         {"list": name, "keep": mine, "other": theirs, "becomes": becomes}
         for name, (mine, theirs, becomes) in plan.lists.items()
     ]
     return {
-        "merged": done,
+        "merged": is_applied,
         "refusal": plan.refusal,
-        "seen": _code(looked),
+        "seen": _format_versions(preview),
         "details": [asdict(each) for each in plan.details],
         "lists": lists,
         "declined": plan.declined_topics,
         "suppressed": plan.suppression_reason,
         "paused_until": plan.paused_until,
-        "messages": looked.moved,
-        "cancelled": looked.cancelled,
+        "messages": preview.message_count,
+        "cancelled": preview.cancelled,
     }
 
 
-def _say(looked: Preview) -> None:
-    plan = looked.plan
+def _print_preview(preview: MergePreview) -> None:
+    plan = preview.plan
     rows: list[dict[str, object]] = [
-        {**asdict(each), "what": ABOUT.get(each.what, each.what)}
+        {**asdict(each), "what": DETAIL_LABELS.get(each.what, each.what)}
         for each in plan.details
         if each.keep or each.other
     ]
     for name, (mine, theirs, becomes) in plan.lists.items():
-        how = {"keep": mine or NEVER, "other": theirs or NEVER, "becomes": becomes}
+        how = {"keep": mine or NEVER_JOINED, "other": theirs or NEVER_JOINED, "becomes": becomes}
         rows.append({"what": f"List {name}", **how})
     columns = {"what": "", "keep": "Stays", "other": "Goes", "becomes": "Will be"}
-    output.rows(rows, columns=columns, as_json=False)
-    output.say("")
+    output.print_rows(rows, columns=columns, as_json=False)
+    output.print_line("")
     if plan.declined_topics:
-        output.say(f"Does not want: {', '.join(plan.declined_topics)}.")
+        output.print_line(f"Does not want: {', '.join(plan.declined_topics)}.")
     if plan.paused_until:
-        output.say(f"Paused until {output.shown(plan.paused_until)}.")
+        output.print_line(f"Paused until {output.format_value(plan.paused_until)}.")
     if plan.suppression_reason:
-        output.say(f"Must not be written to: {plan.suppression_reason}.")
-    output.say(
-        f"Messages that move: {looked.moved:,}; of these cancelled because they wait: {looked.cancelled:,}."
+        output.print_line(f"Must not be written to: {plan.suppression_reason}.")
+    output.print_line(
+        f"Messages that move: {preview.message_count:,};"
+        f" of these cancelled because they wait: {preview.cancelled:,}."
     )

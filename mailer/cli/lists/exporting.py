@@ -8,7 +8,7 @@ from lists import audit, catalog
 from lists.tables import exporting, spreadsheets
 from mailer.cli import opening, output
 
-WHAT = {
+DESCRIPTIONS = {
     "people": "everybody who is or was on a list",
     "subscriptions": "who is on which list since when, and who left",
     "consents": "every yes and no with the words that were shown",
@@ -32,7 +32,7 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
     """
     # Whoever may run this command can read the database itself, so a second factor would protect nothing
     # here. Once staff have accounts, theirs is asked where a page offers an export, before these same calls.
-    with opening.service() as service:
+    with opening.open_service() as service:
         with service.database.read() as session:
             if list_name is not None:
                 catalog.check_name(session, list_name)
@@ -50,4 +50,4 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
     if as_json:
         output.print_json({"what": what, "rows": number, "file": file})
     else:
-        output.say(f"Wrote {number:,} rows to {file}: {WHAT[what]}.")
+        output.print_line(f"Wrote {number:,} rows to {file}: {DESCRIPTIONS[what]}.")

@@ -15,9 +15,15 @@ from mailer.cli import catalog, opening, output
 from mailer.cli.lists import exporting, importing, signup_sheet, undoing
 from mailer.sources import broadcasts
 
-STATES = {"confirmed": "Confirmed", "pending": "Not confirmed", "left": "Left"}
-PERSON = {"email": "Address", "name": "Name", "language": "Language", "state": "State", "since": "Since"}
-LANGUAGE = {"en": "English", "es": "Spanish"}
+STATE_COLUMNS = {"confirmed": "Confirmed", "pending": "Not confirmed", "left": "Left"}
+PERSON_COLUMNS = {
+    "email": "Address",
+    "name": "Name",
+    "language": "Language",
+    "state": "State",
+    "since": "Since",
+}
+LANGUAGE_NAMES = {"en": "English", "es": "Spanish"}
 
 
 @click.group(invoke_without_command=True)
@@ -31,11 +37,13 @@ def command(context: click.Context, *, as_json: bool) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         counts = subscriptions.count_by_state(session)
         names = lists_catalog.list_names(session)
-    rows = [{"list": name, **{state: counts.get((name, state), 0) for state in STATES}} for name in names]
-    output.rows(rows, columns={"list": "List", **STATES}, as_json=as_json)
+    rows = [
+        {"list": name, **{state: counts.get((name, state), 0) for state in STATE_COLUMNS}} for name in names
+    ]
+    output.print_rows(rows, columns={"list": "List", **STATE_COLUMNS}, as_json=as_json)
 
 
 @command.command()
@@ -49,27 +57,27 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
     It tells who would get an update sent now, by language, and how many would not, with the reason. Add
     --people to see addresses; “mailer contact show ADDRESS” then tells everything about one of them.
     """
-    with opening.service() as service, service.database.read() as session:
+    with opening.open_service() as service, service.database.read() as session:
         own = lists_catalog.find(session, lists_catalog.check_name(session, name))
-        words = catalog.row(service, own) if own else {}
+        words = catalog.to_row(service, own) if own else {}
         counts = subscriptions.count_by_state(session)
         head = broadcasts.count_recipients(session, audience=name, now=service.clock.now())
-        listed = _people(session, name, limit) if people else []
-    states = {state: counts.get((name, state), 0) for state in STATES}
+        listed = _list_people(session, name, limit) if people else []
+    states = {state: counts.get((name, state), 0) for state in STATE_COLUMNS}
     if as_json:
         told: dict[str, object] = {"list": name, **states, "readers": head.total}
         told |= {"words": words, "languages": head.languages, "left_out": head.exclusions}
         output.print_json({**told, "people": listed} if people else told)
         return
     if words:
-        output.facts(words, labels=catalog.COLUMNS, as_json=False)
-    output.facts(states, labels=STATES, as_json=False)
-    output.say(f"\nAn update sent now would reach {head.total:,}{_by_language(head.languages)}.")
+        output.print_facts(words, labels=catalog.COLUMNS, as_json=False)
+    output.print_facts(states, labels=STATE_COLUMNS, as_json=False)
+    output.print_line(f"\nAn update sent now would reach {head.total:,}{_format_languages(head.languages)}.")
     for reason, number in sorted(head.exclusions.items()):
-        output.say(f"{number:>7,}  would not get it: {SENTENCES[reason]}")
+        output.print_line(f"{number:>7,}  would not get it: {SENTENCES[reason]}")
     if people:
-        output.say("")
-        output.rows(listed, columns=PERSON, as_json=False, none="Nobody is on this list.")
+        output.print_line("")
+        output.print_rows(listed, columns=PERSON_COLUMNS, as_json=False, none="Nobody is on this list.")
 
 
 for verb in (catalog.add, catalog.reword, catalog.close, catalog.reopen):
@@ -80,12 +88,12 @@ command.add_command(exporting.command)
 command.add_command(signup_sheet.command)
 
 
-def _by_language(languages: Mapping[str, int]) -> str:
-    spoken = [f"{number:,} in {LANGUAGE.get(code, code)}" for code, number in sorted(languages.items())]
+def _format_languages(languages: Mapping[str, int]) -> str:
+    spoken = [f"{number:,} in {LANGUAGE_NAMES.get(code, code)}" for code, number in sorted(languages.items())]
     return f": {', '.join(spoken)}" if spoken else ""
 
 
-def _people(session: Session, name: str, limit: int) -> list[dict[str, object]]:
+def _list_people(session: Session, name: str, limit: int) -> list[dict[str, object]]:
     found = session.execute(
         select(Contact, Subscription)
         .join(Subscription, Subscription.contact_id == Contact.id)

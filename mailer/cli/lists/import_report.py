@@ -11,13 +11,13 @@ from lists.tables.staging import StagingTable
 from lists.tables.table_file import TableFile
 from mailer.cli import output
 
-ROWS_SHOWN = 50
-IS = {False: "is", True: "are"}
+MAX_ROWS_SHOWN = 50
+VERB = {False: "is", True: "are"}
 FILE_COLUMNS = {"line": "Line", "email": "Address", "outcome": "What", "why": "Why"}
-CORRECT = "Correct them and import them again; --refused FILE writes them to a file."
-UNCLEAR = "not understood; it may say who wants no mail"
-MAPPING = {"column": "Column of the file", "field": "Read as"}
-WORDS = {
+CORRECT_HINT = "Correct them and import them again; --refused FILE writes them to a file."
+UNCLEAR_SENTENCE = "not understood; it may say who wants no mail"
+MAPPING_COLUMNS = {"column": "Column of the file", "field": "Read as"}
+OUTCOME_PHRASES = {
     "added": ("added", "would be added"),
     "already": ("already there, unchanged", "already there"),
     "left": ("had left and stay so", "have left and would stay so"),
@@ -25,113 +25,119 @@ WORDS = {
     "declined": ("passed over: they get no mail there", "would be passed over: they get no mail there"),
     "wrong": ("cannot be used", "cannot be used"),
 }
-NEXT = {
+NEXT_STEPS = {
     False: "Each of them gets one mail that asks to confirm; who does not answer it gets nothing more.",
     True: "You have vouched for their consent, so they are on the list now and get no question first.",
 }
 
 
-def mapping(columns: ColumnMapping) -> Sequence[dict[str, object]]:
+def list_mapping(mapping: ColumnMapping) -> Sequence[dict[str, object]]:
     """Return what each column is read as, a row a column."""
-    pairs = zip(columns.columns, columns.fields, strict=True)
+    pairs = zip(mapping.columns, mapping.fields, strict=True)
     return [
-        {"column": column, "field": columns.label(field) if field else _unread(place, column, columns)}
+        {
+            "column": column,
+            "field": mapping.label(field) if field else _describe_unread(place, column, mapping),
+        }
         for place, (column, field) in enumerate(pairs)
     ]
 
 
-def _unread(place: int, column: str, columns: ColumnMapping) -> str:
-    known = place in columns.waived_indexes or place in columns.silent_indexes
-    return UNCLEAR if not known and optout_columns.matches_heading(column) else ""
+def _describe_unread(index: int, column: str, mapping: ColumnMapping) -> str:
+    known = index in mapping.waived_indexes or index in mapping.silent_indexes
+    return UNCLEAR_SENTENCE if not known and optout_columns.matches_heading(column) else ""
 
 
-def say_how(table: TableFile, columns: ColumnMapping) -> None:
+def print_format(table: TableFile, mapping: ColumnMapping) -> None:
     """Say how the file was read, and which columns are not."""
-    output.say(f"Read as {table.encoding.name} ({table.encoding.evidence}), {table.form}.")
-    if columns.tool:
-        output.say(f"This is an export of {columns.tool}.")
+    output.print_line(f"Read as {table.encoding.name} ({table.encoding.evidence}), {table.form}.")
+    if mapping.tool:
+        output.print_line(f"This is an export of {mapping.tool}.")
     read: dict[str, list[str]] = {}
-    for name, field in zip(columns.columns, columns.fields, strict=True):
+    for name, field in zip(mapping.columns, mapping.fields, strict=True):
         if field:
             read.setdefault(field, []).append(f"“{rows.make_printable(name)}”")
     told = [
-        f"{', '.join(named)} {IS[len(named) > 1]} {columns.label(field)}" for field, named in read.items()
+        f"{', '.join(named)} {VERB[len(named) > 1]} {mapping.label(field)}" for field, named in read.items()
     ]
-    output.say("; ".join(told) + ".")
-    if columns.file_refusal:
-        output.say(
-            f"The name of the file says who is in it: {columns.file_refusal}. They are all passed over."
+    output.print_line("; ".join(told) + ".")
+    if mapping.file_refusal:
+        output.print_line(
+            f"The name of the file says who is in it: {mapping.file_refusal}. They are all passed over."
         )
-    if columns.unread_names:
-        output.say(
-            f"These columns are not read: {', '.join(rows.make_printable(name) for name in columns.unread_names)}."
-        )
+    if mapping.unread_names:
+        names = ", ".join(rows.make_printable(name) for name in mapping.unread_names)
+        output.print_line(f"These columns are not read: {names}.")
 
 
-def keep_refused(path: Path, columns: ColumnMapping, stage: StagingTable) -> None:
+def write_refused(path: Path, mapping: ColumnMapping, staging: StagingTable) -> None:
     """Write the rows that cannot be used, with their reasons, so that they can be corrected and imported."""
-    if not stage.counts()["wrong"]:
+    if not staging.counts()["wrong"]:
         return
-    own = [place for place, name in enumerate(columns.columns) if name not in REFUSAL_COLUMNS]
-    named = [*(columns.columns[place] for place in own), *REFUSAL_COLUMNS]
+    own = [place for place, name in enumerate(mapping.columns) if name not in REFUSAL_COLUMNS]
+    named = [*(mapping.columns[place] for place in own), *REFUSAL_COLUMNS]
     with spreadsheets.open_writer(path, named, byte_order_mark=True) as write:
-        for line, cells, why in stage.read_refused():
-            extra = cells[len(columns.columns) :]
+        for line, cells, why in staging.read_refused():
+            extra = cells[len(mapping.columns) :]
             write([*(cells[place] if place < len(cells) else "" for place in own), line, why, *extra])
 
 
-def report(
-    stage: StagingTable,
+def print_report(
+    staging: StagingTable,
     table: TableFile,
-    columns: ColumnMapping,
+    mapping: ColumnMapping,
     *,
-    done: bool,
+    is_imported: bool,
     number: int | None,
     as_json: bool,
 ) -> None:
     """Tell how many rows had each outcome, and of each row that matters why."""
-    counts = stage.counts()
+    counts = staging.counts()
     if as_json:
-        written = {"encoding": table.encoding.name, "separator": table.separator, "tool": columns.tool}
-        why = [each._asdict() for each in stage.count_skipped()]
+        written = {"encoding": table.encoding.name, "separator": table.separator, "tool": mapping.tool}
+        why = [each._asdict() for each in staging.count_skipped()]
         what = {
-            "imported": done,
+            "imported": is_imported,
             "number": number,
             "counts": counts,
             "passed_over": why,
-            "unread": columns.unread_names,
+            "unread": mapping.unread_names,
         }
-        output.print_json({**written, **what, "rows": [_as_row(fate) for fate in stage.read_results()]})
+        output.print_json({**written, **what, "rows": [_to_row(fate) for fate in staging.read_results()]})
         return
     for outcome, number in counts.items():
         if number:
-            output.say(f"{number:>7,}  {WORDS[outcome][not done]}")
+            output.print_line(f"{number:>7,}  {OUTCOME_PHRASES[outcome][not is_imported]}")
         if outcome == "declined":
-            for each in stage.count_skipped():
+            for each in staging.count_skipped():
                 by = f", by the column “{rows.make_printable(each.column)}”" if each.column else ""
-                output.say(f"{each.number:>11,}  {each.why}{by}")
+                output.print_line(f"{each.number:>11,}  {each.why}{by}")
     if counts["declined"] and not counts["added"] + counts["already"] + counts["wrong"]:
-        output.say("\nNobody of this file gets mail there, so nobody of it is brought in here.")
-    worth_telling = (fate for fate in stage.read_results() if fate.why and fate.outcome != "already")
-    told = [*islice(worth_telling, ROWS_SHOWN + 1)]
+        output.print_line("\nNobody of this file gets mail there, so nobody of it is brought in here.")
+    worth_telling = (fate for fate in staging.read_results() if fate.why and fate.outcome != "already")
+    told = [*islice(worth_telling, MAX_ROWS_SHOWN + 1)]
     if told:
-        output.say("")
-        output.rows([_as_row(fate) for fate in told[:ROWS_SHOWN]], columns=FILE_COLUMNS, as_json=False)
-    if len(told) > ROWS_SHOWN:
-        output.say("… and more rows; --json tells each of them.")
+        output.print_line("")
+        output.print_rows(
+            [_to_row(fate) for fate in told[:MAX_ROWS_SHOWN]], columns=FILE_COLUMNS, as_json=False
+        )
+    if len(told) > MAX_ROWS_SHOWN:
+        output.print_line("… and more rows; --json tells each of them.")
 
 
-def say_next(stage: StagingTable, *, confirmed: bool, done: bool, number: int | None) -> None:
+def print_next_steps(
+    staging: StagingTable, *, confirmed: bool, is_imported: bool, number: int | None
+) -> None:
     """Say what happens next, or what to do."""
-    counts = stage.counts()
-    if not done:
-        output.say("Nothing was changed. Leave out --dry-run to import them.")
+    counts = staging.counts()
+    if not is_imported:
+        output.print_line("Nothing was changed. Leave out --dry-run to import them.")
     elif counts["added"]:
-        output.say(NEXT[confirmed] + " “mailer serve” sends whatever is due.")
-        output.say(f"This was import {number}. If it was a mistake: mailer list undo {number}")
-    if counts["wrong"] and done:
-        output.say(CORRECT)
+        output.print_line(NEXT_STEPS[confirmed] + " “mailer serve” sends whatever is due.")
+        output.print_line(f"This was import {number}. If it was a mistake: mailer list undo {number}")
+    if counts["wrong"] and is_imported:
+        output.print_line(CORRECT_HINT)
 
 
-def _as_row(fate: RowResult) -> dict[str, object]:
-    return {"line": fate.line, "email": fate.email, "outcome": fate.outcome, "why": fate.why}
+def _to_row(result: RowResult) -> dict[str, object]:
+    return {"line": result.line, "email": result.email, "outcome": result.outcome, "why": result.why}

@@ -34,9 +34,9 @@ from mailer.cli.lists import import_report
 from mailer.service import Service
 from mailer.web import signup_sheet
 
-ANNOUNCED = 2_000  # people whom the sequences are told of at once
-REST_SECONDS = 0.01  # between batches; whoever waits to sign up looks for the free database every 4 ms
-PIECE = 1 << 18  # octets read at once
+ANNOUNCE_BATCH = 2_000  # people whom the sequences are told of at once
+BATCH_PAUSE_SECONDS = 0.01  # between batches; whoever waits to sign up looks for the free database every 4 ms
+CHUNK_OCTETS = 1 << 18  # octets read at once
 
 
 @click.command(name="import")
@@ -117,48 +117,59 @@ def command(
     Status 0: done. Status 2: refused, nothing was changed.
     """
     if congregation is not None:
-        consent = _of_sheet(congregation, day, sheet_language, otherwise=bool(consent or confirmed))
+        consent = _signup_sheet_evidence(
+            congregation, day, sheet_language, has_other_evidence=bool(consent or confirmed)
+        )
     consent = importing.check_evidence(consent)
     if leave_out_refused and refused is None:
         raise BadInput("Add --refused FILE, so that the rows that are left out are not lost.")
-    asked, yes = Asked(list=list_name, consent=consent, confirmed=confirmed), _meaning_yes(yes_means)
-    with opening.service() as service, _opened(file) as opened, StagingTable() as stage:
+    asked, yes = (
+        ImportRequest(list=list_name, consent=consent, confirmed=confirmed),
+        _parse_yes_texts(yes_means),
+    )
+    with opening.open_service() as service, _open_file(file) as opened, StagingTable() as stage:
         asked.check(service)
         table = table_file.read(opened, encoding=encoding, separator=separator)
-        own = _own(service)
-        columns = _columns(table, file.name, said=_said(said), ignored=ignored, own=own)
+        own = _list_custom_fields(service)
+        columns = _guess_columns(
+            table, file.name, corrections=_parse_corrections(said), ignored_columns=ignored, custom_fields=own
+        )
         if not as_json:
-            import_report.say_how(table, columns)
+            import_report.print_format(table, columns)
         if show_mapping:
-            output.rows(import_report.mapping(columns), columns=import_report.MAPPING, as_json=as_json)
+            output.print_rows(
+                import_report.list_mapping(columns), columns=import_report.MAPPING_COLUMNS, as_json=as_json
+            )
             return
         fingerprint = asked.fingerprint(opened, columns, yes)
-        _read(opened, table, columns, stage, service, own, yes)
-        _plan(stage, asked, fingerprint, service)
+        _stage_rows(opened, table, columns, stage, service, own, yes)
+        _plan_rows(stage, asked, fingerprint, service)
         if refused is not None:
-            import_report.keep_refused(refused, columns, stage)
+            import_report.write_refused(refused, columns, stage)
         wrong = stage.counts()["wrong"]
         done = not dry_run and (leave_out_refused or not wrong)
-        number = _bring_in(stage, asked, fingerprint, service) if done else None
-        import_report.report(stage, table, columns, done=done, number=number, as_json=as_json)
+        number = _import_rows(stage, asked, fingerprint, service) if done else None
+        import_report.print_report(stage, table, columns, is_imported=done, number=number, as_json=as_json)
         if wrong and not leave_out_refused:
             many = "One row" if wrong == 1 else f"{wrong:,} rows"
-            raise BadInput(f"{many} cannot be used, so nothing was imported. {import_report.CORRECT}")
+            raise BadInput(f"{many} cannot be used, so nothing was imported. {import_report.CORRECT_HINT}")
         if not as_json:
-            import_report.say_next(stage, confirmed=confirmed, done=done, number=number)
+            import_report.print_next_steps(stage, confirmed=confirmed, is_imported=done, number=number)
 
 
-def _of_sheet(congregation: str, day: datetime | None, language: str, *, otherwise: bool) -> str:
+def _signup_sheet_evidence(
+    congregation: str, day: datetime | None, language: str, *, has_other_evidence: bool
+) -> str:
     """Return the evidence of a paper sheet, on which nobody has proved that an address is theirs."""
-    if otherwise:
+    if has_other_evidence:
         raise BadInput("A sheet is its own evidence, and each of them is asked: no --consent or --confirmed.")
     if day is None:
         raise BadInput("Say when it was written: --date 2026-10-04.")
-    return signup_sheet.consent(congregation, date=f"{day:%Y-%m-%d}", language=language)
+    return signup_sheet.build_evidence(congregation, date=f"{day:%Y-%m-%d}", language=language)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ImportRequest:
     """What an import was asked to do: the list, the evidence of consent, and whether to vouch for it."""
 
     list: str
@@ -175,21 +186,21 @@ class Asked:
                 " people have agreed to be on the organizer list, or send them the page."
             )
 
-    def fingerprint(self, file: BinaryIO, columns: ColumnMapping, yes_means: frozenset[str]) -> bytes:
+    def fingerprint(self, file: BinaryIO, mapping: ColumnMapping, yes_means: frozenset[str]) -> bytes:
         """Return what is the same only when the same is asked for the same file."""
         at = file.tell()
         file.seek(0)
         digest = hashlib.sha256()
-        for piece in iter(partial(file.read, PIECE), b""):
+        for piece in iter(partial(file.read, CHUNK_OCTETS), b""):
             digest.update(piece)
         file.seek(at)
-        asked = [self.list, self.consent, self.confirmed, [*columns.fields], columns.file_refusal]
-        digest.update(json.dumps([*asked, sorted(columns.waived_indexes), sorted(yes_means)]).encode())
+        asked = [self.list, self.consent, self.confirmed, [*mapping.fields], mapping.file_refusal]
+        digest.update(json.dumps([*asked, sorted(mapping.waived_indexes), sorted(yes_means)]).encode())
         return digest.digest()
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[BinaryIO]:
+def _open_file(file: Path) -> Iterator[BinaryIO]:
     try:
         opened = file.open("rb")
     except FileNotFoundError:
@@ -200,34 +211,38 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
         yield opened
 
 
-def _own(service: Service) -> Mapping[str, Field]:
+def _list_custom_fields(service: Service) -> Mapping[str, Field]:
     """Return the fields that staff defined, by name."""
     with service.database.read() as session:
         return fields.list_active(session)
 
 
-def _said(pairs: Sequence[str]) -> dict[str, str]:
+def _parse_corrections(pairs: Sequence[str]) -> dict[str, str]:
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise BadInput(f"“{wrong[0]}” says no column and field. Write --map like this: --map “Correo=email”.")
     parted = [pair.rpartition("=") for pair in pairs]
     return {column.strip(): field.strip() for column, _, field in parted}
 
 
-def _columns(
+def _guess_columns(
     table: TableFile,
     file_name: str,
     *,
-    said: Mapping[str, str],
-    ignored: Sequence[str],
-    own: Mapping[str, Field],
+    corrections: Mapping[str, str],
+    ignored_columns: Sequence[str],
+    custom_fields: Mapping[str, Field],
 ) -> ColumnMapping:
     """Return what each column is.
 
     Raises BadInput for a file whose name says that its people want no mail, where no column says who does.
     """
-    titles = {name: field.title for name, field in own.items()}
+    titles = {name: field.title for name, field in custom_fields.items()}
     columns = column_mapping.guess(
-        table.columns, file_name=file_name, corrections=said, ignored_columns=ignored, custom_fields=titles
+        table.columns,
+        file_name=file_name,
+        corrections=corrections,
+        ignored_columns=ignored_columns,
+        custom_fields=titles,
     )
     words = optout_columns.find_in_file_name(file_name)
     if words and not columns.file_refusal and not columns.mail_status_columns:
@@ -239,87 +254,91 @@ def _columns(
     return columns
 
 
-def _meaning_yes(texts: Sequence[str]) -> frozenset[str]:
+def _parse_yes_texts(texts: Sequence[str]) -> frozenset[str]:
     """Return the texts that count as a yes, as cells are compared; raises BadInput for one that is a no."""
     if wrong := [text for text in texts if consent_cells.parse_answer(text) in ("no", "nothing")]:
         raise BadInput(f"“{wrong[0]}” is no yes. After --yes-means stands the whole text that people ticked.")
     return frozenset(headings.normalize(text) for text in texts)
 
 
-def _read(
+def _stage_rows(
     file: BinaryIO,
     table: TableFile,
-    columns: ColumnMapping,
-    stage: StagingTable,
+    mapping: ColumnMapping,
+    staging: StagingTable,
     service: Service,
-    own: Mapping[str, Field],
+    custom_fields: Mapping[str, Field],
     yes_means: frozenset[str],
 ) -> None:
     at = file.tell()
     file.seek(0)
-    lines = sum(piece.count(b"\n") for piece in iter(partial(file.read, PIECE), b""))
+    lines = sum(piece.count(b"\n") for piece in iter(partial(file.read, CHUNK_OCTETS), b""))
     file.seek(at)
-    with progress.bar("Reading", total=lines) as told:
+    with progress.show_bar("Reading", total=lines) as told:
         importing.stage_rows(
             table,
-            columns,
-            stage,
-            custom_fields=own,
+            mapping,
+            staging,
+            custom_fields=custom_fields,
             pepper=service.keys.pepper,
             yes_means=yes_means,
             progress=told,
         )
 
 
-def _plan(stage: StagingTable, asked: Asked, fingerprint: bytes, service: Service) -> None:
+def _plan_rows(staging: StagingTable, request: ImportRequest, fingerprint: bytes, service: Service) -> None:
     """Decide what becomes of each row; an import that was interrupted knows whom it brought already."""
-    total = stage.count(UNDECIDED)
-    with progress.bar("Comparing", total=total) as told, service.database.read() as session:
+    total = staging.count(UNDECIDED)
+    with progress.show_bar("Comparing", total=total) as told, service.database.read() as session:
         under_way = imports.find_unfinished(session)
         same = under_way is not None and under_way.fingerprint == fingerprint
         number = under_way.id if same and under_way is not None else None
-        importing.plan(session, stage, list=asked.list, import_id=number, progress=told)
+        importing.plan(session, staging, list=request.list, import_id=number, progress=told)
 
 
-def _bring_in(stage: StagingTable, asked: Asked, fingerprint: bytes, service: Service) -> int | None:
+def _import_rows(
+    staging: StagingTable, request: ImportRequest, fingerprint: bytes, service: Service
+) -> int | None:
     """Write whom the plan adds, batch by batch, and let all of them count at the end.
 
     Returns the number of the import, None when there was nobody to bring in.
     """
-    total = stage.counts()["added"]
+    total = staging.counts()["added"]
     if not total:
         return None
     database, clock = service.database, service.clock
     with database.write() as session:
-        arrival = imports.begin(session, list=asked.list, fingerprint=fingerprint, now=clock.now())
-    with progress.bar("Importing", total=total) as told:
+        arrival = imports.begin(session, list=request.list, fingerprint=fingerprint, now=clock.now())
+    with progress.show_bar("Importing", total=total) as told:
         done = 0
-        for batch in stage.batches("added"):
+        for batch in staging.batches("added"):
             with database.write() as session:
                 decided = importing.import_batch(
                     session,
                     batch,
                     list_import=arrival,
-                    evidence=asked.consent,
-                    confirmed=asked.confirmed,
+                    evidence=request.consent,
+                    confirmed=request.confirmed,
                     now=clock.now(),
                 )
-            stage.decide(decided)
+            staging.decide(decided)
             done += len(batch)
             told(done)
-            clock.sleep(REST_SECONDS)
+            clock.sleep(BATCH_PAUSE_SECONDS)
     with database.write() as session:
         importing.finish(
             session,
             arrival,
-            people=stage.counts()["added"],
-            confirmed=asked.confirmed,
+            people=staging.counts()["added"],
+            confirmed=request.confirmed,
             now=clock.now(),
             actor=opening.ACTOR,
         )
     after: int | None = 0
     while after is not None:
         with database.write() as session:
-            after = subscriptions.queue_changes(session, import_id=arrival.id, after=after, limit=ANNOUNCED)
-        clock.sleep(REST_SECONDS)
+            after = subscriptions.queue_changes(
+                session, import_id=arrival.id, after=after, limit=ANNOUNCE_BATCH
+            )
+        clock.sleep(BATCH_PAUSE_SECONDS)
     return arrival.id

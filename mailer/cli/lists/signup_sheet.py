@@ -18,7 +18,7 @@ from mailer.web import signup_sheet
 )
 @click.option(
     "--paper",
-    type=click.Choice([*signup_sheet.PAPERS]),
+    type=click.Choice([*signup_sheet.PAPER_SIZES]),
     default="letter",
     show_default=True,
     help="Its size.",
@@ -33,8 +33,10 @@ def command(*, file: Path, congregation: str, language: str, paper: str) -> None
     language and agree, and you bring it in: mailer list import people.csv --list interest --sheet "St. Mark"
     --date 2026-10-04. Each of them is still asked by mail.
     """
-    with opening.service() as service:
-        text = signup_sheet.html(service.settings, congregation=congregation, language=language, paper=paper)
+    with opening.open_service() as service:
+        text = signup_sheet.render_html(
+            service.settings, congregation=congregation, language=language, paper=paper
+        )
     try:
         with file.open("x", encoding="utf-8") as written:
             written.write(text)
@@ -42,4 +44,4 @@ def command(*, file: Path, congregation: str, language: str, paper: str) -> None
         raise Conflict(f"The file {file} is there already. Choose another name.") from None
     except OSError as trouble:
         raise BadInput(f"The file {file} cannot be written: {trouble.strerror}.") from trouble
-    output.say(f"Wrote {file}. Open it in a browser and print it, in landscape.")
+    output.print_line(f"Wrote {file}. Open it in a browser and print it, in landscape.")

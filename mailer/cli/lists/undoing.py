@@ -9,14 +9,14 @@ from lists.tables import undoing
 from mailer.batches import PAUSE_SECONDS
 from mailer.cli import opening, output, progress
 from mailer.people import import_undo as mail_undoing
-from mailer.people.import_undo import Look
+from mailer.people.import_undo import ImportUndoPreview
 from mailer.service import Service
 
-NEWEST = 5
-MOST_SHOWN = 10_000
-MAIL = {"kind": "Kind of mail", "state": "State", "number": "How many"}
-WHO = {"email": "Address", "kind": "Kind of mail", "state": "State", "sent_at": "Sent"}
-STATES = {"here": "finished", "arriving": "not finished", "undone": "taken back"}
+NEWEST_SHOWN = 5
+MAX_PEOPLE_SHOWN = 10_000
+MESSAGE_COLUMNS = {"kind": "Kind of mail", "state": "State", "number": "How many"}
+PERSON_COLUMNS = {"email": "Address", "kind": "Kind of mail", "state": "State", "sent_at": "Sent"}
+STATE_NAMES = {"here": "finished", "arriving": "not finished", "undone": "taken back"}
 
 
 @click.command(name="undo")
@@ -38,36 +38,38 @@ def undo(*, number: int | None, yes: bool, show: bool, as_json: bool) -> None:
     to.
     Status 0: done, or shown. Status 2: refused, nothing was changed.
     """
-    with opening.service() as service:
-        arrival = _which(service, number)
+    with opening.open_service() as service:
+        arrival = _find_import(service, number)
         interrupted = arrival.state == "arriving" and arrival.undo_began_at is None
         with service.database.read() as session:
-            looked = mail_undoing.look(session, arrival)
-            named = mail_undoing.mails(session, arrival, limit=MOST_SHOWN) if show else []
+            looked = mail_undoing.preview(session, arrival)
+            named = mail_undoing.list_messages(session, arrival, limit=MAX_PEOPLE_SHOWN) if show else []
         done = arrival.state != "undone" and (yes or (interrupted and number is None))
-        gone = _take_back(service, arrival, looked) if done else 0
+        gone = _undo(service, arrival, looked) if done else 0
     if as_json:
-        told = _told(arrival, looked, undone=done or arrival.state == "undone", gone=gone)
+        told = _build_result(arrival, looked, undone=done or arrival.state == "undone", deleted=gone)
         output.print_json({**told, "people": named} if show else told)
         return
-    _say(arrival, looked, done=done, gone=gone)
+    _print_preview(arrival, looked, is_applied=done, deleted=gone)
     if show:
-        output.say("")
-        output.rows(named, columns=WHO, as_json=False, none="Nobody has got mail by this import.")
+        output.print_line("")
+        output.print_rows(
+            named, columns=PERSON_COLUMNS, as_json=False, none="Nobody has got mail by this import."
+        )
 
 
-def _which(service: Service, number: int | None) -> ListImport:
+def _find_import(service: Service, number: int | None) -> ListImport:
     with service.database.read() as session:
         if number is not None:
             return imports.find(session, number)
         arrival = imports.find_unfinished(session)
         if arrival is not None:
             return arrival
-        newest = imports.list_newest(session, limit=NEWEST)
+        newest = imports.list_newest(session, limit=NEWEST_SHOWN)
     sentence = "There is no unfinished import."
     if newest:
         listed = "; ".join(
-            f"{each.id}, {each.began_at:%B %-d, %Y at %H:%M} UTC, to {each.list}, {STATES[each.state]}"
+            f"{each.id}, {each.began_at:%B %-d, %Y at %H:%M} UTC, to {each.list}, {STATE_NAMES[each.state]}"
             for each in newest
         )
         sentence += f" To take back one that was finished, say its number: mailer list undo {newest[0].id}."
@@ -75,32 +77,32 @@ def _which(service: Service, number: int | None) -> ListImport:
     raise NotFound(sentence)
 
 
-def _take_back(service: Service, arrival: ListImport, looked: Look) -> int:
+def _undo(service: Service, list_import: ListImport, preview: ImportUndoPreview) -> int:
     """Take an import back, a small transaction at a time; returns how many contacts are gone."""
     database, clock = service.database, service.clock
-    number, finished = arrival.id, arrival.state == "here"
+    number, finished = list_import.id, list_import.state == "here"
     after: int | None = 0 if finished else None
     while after is not None:
         with database.write() as session:
-            after = undoing.release_proven(session, arrival, after=after)
+            after = undoing.release_proven(session, list_import, after=after)
         clock.sleep(PAUSE_SECONDS)
     with database.write() as session:
-        arrival = imports.begin_undo(session, number, now=clock.now())
-    sequences = [each.name for each in service.sequences.schedules if each.list == arrival.list]
+        list_import = imports.begin_undo(session, number, now=clock.now())
+    sequences = [each.name for each in service.sequences.schedules if each.list == list_import.list]
     back = gone = 0
     after = 0
-    with progress.bar("Taking back", total=looked.standing.people) as told:
+    with progress.show_bar("Taking back", total=preview.counts.people) as told:
         while after is not None:
             with database.write() as session:
-                people, deleted, after = mail_undoing.take_back(
-                    session, arrival, sequences=sequences, after=after, now=clock.now()
+                people, deleted, after = mail_undoing.undo_batch(
+                    session, list_import, sequences=sequences, after=after, now=clock.now()
                 )
             back, gone = back + people, gone + deleted
             told(back)
             clock.sleep(PAUSE_SECONDS)
     with database.write() as session:
         imports.end(session, number, state="undone", now=clock.now())
-        subject = f"import {number}, {back} off {arrival.list}"
+        subject = f"import {number}, {back} off {list_import.list}"
         audit.record(
             session, actor=opening.ACTOR, action="import taken back", subject=subject, now=clock.now()
         )
@@ -108,50 +110,57 @@ def _take_back(service: Service, arrival: ListImport, looked: Look) -> int:
     return gone
 
 
-def _told(arrival: ListImport, looked: Look, *, undone: bool, gone: int) -> dict[str, object]:
-    standing = looked.standing
+def _build_result(
+    list_import: ListImport, preview: ImportUndoPreview, *, undone: bool, deleted: int
+) -> dict[str, object]:
+    standing = preview.counts
     return {
-        "import": arrival.id,
-        "list": arrival.list,
+        "import": list_import.id,
+        "list": list_import.list,
         "undone": undone,
         "off_the_list": standing.removed - standing.asked_again,
         "asked_again": standing.asked_again,
         "left": standing.left,
         "stay": standing.proven,
-        "cancelled": looked.waiting,
-        "deleted": gone,
-        "mails": [{"kind": kind, "state": state, "number": number} for kind, state, number in looked.mails],
+        "cancelled": preview.waiting,
+        "deleted": deleted,
+        "mails": [
+            {"kind": kind, "state": state, "number": number} for kind, state, number in preview.message_counts
+        ],
     }
 
 
-def _say(arrival: ListImport, looked: Look, *, done: bool, gone: int) -> None:
-    standing, number = looked.standing, arrival.id
-    output.say(
-        f"Import {number} of {arrival.began_at:%B %-d, %Y at %H:%M} UTC, to the list {arrival.list}.\n"
+def _print_preview(
+    list_import: ListImport, preview: ImportUndoPreview, *, is_applied: bool, deleted: int
+) -> None:
+    standing, number = preview.counts, list_import.id
+    output.print_line(
+        f"Import {number} of {list_import.began_at:%B %-d, %Y at %H:%M} UTC,"
+        f" to the list {list_import.list}.\n"
     )
-    if arrival.state == "undone":
-        output.say("It was taken back already.")
+    if list_import.state == "undone":
+        output.print_line("It was taken back already.")
     else:
         for many, one in (
             (standing.removed - standing.asked_again, "taken off the list"),
             (standing.asked_again, "signed up themselves meanwhile, and are asked to confirm"),
             (standing.proven, "confirmed or changed something themselves, and stay"),
             (standing.left, "left meanwhile, and stay so"),
-            (looked.waiting, "messages that wait for them, cancelled"),
+            (preview.waiting, "messages that wait for them, cancelled"),
         ):
             if many:
-                output.say(f"{many:>7,}  {one}")
-    output.say("")
-    mails = [{"kind": kind, "state": state, "number": many} for kind, state, many in looked.mails]
+                output.print_line(f"{many:>7,}  {one}")
+    output.print_line("")
+    mails = [{"kind": kind, "state": state, "number": many} for kind, state, many in preview.message_counts]
     if mails:
-        output.say("This mail has left for them already, and nobody can call it back:")
-        output.rows(mails, columns=MAIL, as_json=False)
-        output.say(f"Who has got it: mailer list undo {number} --show")
+        output.print_line("This mail has left for them already, and nobody can call it back:")
+        output.print_rows(mails, columns=MESSAGE_COLUMNS, as_json=False)
+        output.print_line(f"Who has got it: mailer list undo {number} --show")
     else:
-        output.say("Nobody whom it brought was written to.")
-    if done:
-        known = standing.removed - standing.asked_again - gone
+        output.print_line("Nobody whom it brought was written to.")
+    if is_applied:
+        known = standing.removed - standing.asked_again - deleted
         stay = f" {known:,} are still known here, without this list." if known else ""
-        output.say(f"\nTaken back. Of {gone:,} nothing is kept.{stay}")
-    elif arrival.state != "undone":
-        output.say(f"\nNothing was changed. To do it: mailer list undo {number} --yes")
+        output.print_line(f"\nTaken back. Of {deleted:,} nothing is kept.{stay}")
+    elif list_import.state != "undone":
+        output.print_line(f"\nNothing was changed. To do it: mailer list undo {number} --yes")

@@ -17,11 +17,11 @@ from mailer.policy import POLICY
 from mailer.service import Service
 from mailer.sources import broadcasts
 
-AT_ONCE = 2_500  # rows in one transaction
-AGE = re.compile(r"([1-9][0-9]{0,3})\s*([hd])")
+BATCH_SIZE = 2_500  # rows in one transaction
+AGE_PATTERN = re.compile(r"([1-9][0-9]{0,3})\s*([hd])")
 UNITS = {"h": "hours", "d": "days"}
-COUNTED = {"kind": "Kind", "why": "Why", "age": "In the outbox for", "number": "Messages"}
-UNDECIDED = "Say what you decided: --sent if it arrived, --resend to send it once more."
+COUNT_COLUMNS = {"kind": "Kind", "why": "Why", "age": "In the outbox for", "number": "Messages"}
+UNDECIDED_SENTENCE = "Say what you decided: --sent if it arrived, --resend to send it once more."
 
 
 @click.command(name="resolve")
@@ -64,14 +64,14 @@ def command(
             " --older-than."
         )
     if decision is None and (number is not None or restored):
-        raise BadInput(UNDECIDED)
-    with opening.service() as service:
+        raise BadInput(UNDECIDED_SENTENCE)
+    with opening.open_service() as service:
         if number is not None or restored:
             assert decision is not None
             _resolve_one(service, number, decision)
             return
         which = Selection(
-            kind=kind, broadcast=broadcast, before=service.clock.now() - _age(age) if age else None
+            kind=kind, broadcast=broadcast, before=service.clock.now() - _parse_age(age) if age else None
         )
         words = {"broadcast": broadcast, "kind": kind, "older than": age}
         subject = ", ".join(f"{name} {word}" for name, word in words.items() if word is not None)
@@ -91,45 +91,53 @@ def _resolve_one(service: Service, number: int | None, decision: Resolution) -> 
             done = "counts as sent" if decision == "sent" else "leaves once more; “mailer serve” sends it"
             told = f"Message {number} {done}."
         audit.record(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
-    output.say(told)
+    output.print_line(told)
 
 
 def _resolve_many(
-    service: Service, which: Selection, decision: Resolution | None, *, subject: str, yes: bool, as_json: bool
+    service: Service,
+    selection: Selection,
+    decision: Resolution | None,
+    *,
+    subject: str,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     if as_json and decision is not None and not yes:
         raise BadInput(
             "With --json nobody is asked, so add --yes to decide, or leave the decision out to look."
         )
     with service.database.read() as session:
-        if which.broadcast is not None:
-            broadcasts.get(session, which.broadcast)
-        counted = in_doubt.count_unresolved(session, which, now=service.clock.now())
-    total = _sum(counted)
+        if selection.broadcast is not None:
+            broadcasts.get(session, selection.broadcast)
+        counted = in_doubt.count_unresolved(session, selection, now=service.clock.now())
+    total = _sum_rows(counted)
     if not as_json:
-        output.rows(counted, columns=COUNTED, as_json=False, none="Nothing of this waits for a decision.")
+        output.print_rows(
+            counted, columns=COUNT_COLUMNS, as_json=False, none="Nothing of this waits for a decision."
+        )
     decided = 0
     if total and decision is not None:
         if not yes:
-            click.confirm(_question(total, decision), abort=True, err=True)
-        decided = _decide(service, which, decision, subject=f"{subject}: {total} messages")
+            click.confirm(_confirm_question(total, decision), abort=True, err=True)
+        decided = _decide(service, selection, decision, subject=f"{subject}: {total} messages")
     if as_json:
         output.print_json({"unknown": counted, "decision": decision, "decided": decided})
     elif total and decision is None:
-        output.say(f"{_messages(total)} of this. Nothing was decided. {UNDECIDED}")
+        output.print_line(f"{_format_messages(total)} of this. Nothing was decided. {UNDECIDED_SENTENCE}")
     elif total:
         done = "count as sent" if decision == "sent" else "leave once more; “mailer serve” sends them"
-        output.say(f"Decided about {_messages(decided)}: they {done}.")
+        output.print_line(f"Decided about {_format_messages(decided)}: they {done}.")
 
 
-def _decide(service: Service, which: Selection, decision: Resolution, *, subject: str) -> int:
+def _decide(service: Service, selection: Selection, decision: Resolution, *, subject: str) -> int:
     """Decide about all of them, some at a time; the act is written down with the first."""
     noted = False
 
     def decide(session: Session) -> int:
         nonlocal noted
         now = service.clock.now()
-        some = in_doubt.resolve_some(session, which, decision, now=now, limit=AT_ONCE)
+        some = in_doubt.resolve_some(session, selection, decision, now=now, limit=BATCH_SIZE)
         if some and not noted:
             audit.record(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
             noted = True
@@ -138,22 +146,22 @@ def _decide(service: Service, which: Selection, decision: Resolution, *, subject
     return max(write_in_batches(service.database, service.clock, decide, limit=1))
 
 
-def _question(total: int, decision: Resolution) -> str:
+def _confirm_question(total: int, decision: Resolution) -> str:
     if decision == "sent":
-        return f"Count {_messages(total)} as sent?"
-    return f"Send {_messages(total)} once more? Whoever has it already will get it twice."
+        return f"Count {_format_messages(total)} as sent?"
+    return f"Send {_format_messages(total)} once more? Whoever has it already will get it twice."
 
 
-def _messages(number: int) -> str:
+def _format_messages(number: int) -> str:
     return "1 message" if number == 1 else f"{number:,} messages"
 
 
-def _sum(counted: Iterable[Mapping[str, object]]) -> int:
-    return sum(int(str(row["number"])) for row in counted)
+def _sum_rows(rows: Iterable[Mapping[str, object]]) -> int:
+    return sum(int(str(row["number"])) for row in rows)
 
 
-def _age(text: str) -> timedelta:
-    found = AGE.fullmatch(text.strip().lower())
+def _parse_age(text: str) -> timedelta:
+    found = AGE_PATTERN.fullmatch(text.strip().lower())
     if found is None:
         raise BadInput(f"{text} is no age that can be read; write hours or days, such as 6h or 2d.")
     return timedelta(**{UNITS[found.group(2)]: int(found.group(1))})

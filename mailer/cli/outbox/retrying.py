@@ -38,11 +38,11 @@ def command(*, number: int | None, broadcast: int | None, every: bool, give_up: 
     chosen = [number is not None, broadcast is not None, every]
     if sum(chosen) > 1:
         raise BadInput("Name one message by its number, one update by --broadcast, or all by --all.")
-    with opening.service() as service:
+    with opening.open_service() as service:
         if not any(chosen):
             if give_up:
                 raise BadInput("Say what to give up: a number, --broadcast, or --all.")
-            _show(service, as_json=as_json)
+            _print_held(service, as_json=as_json)
             return
         which: list[ColumnElement[bool]] = []
         if number is not None:
@@ -56,10 +56,10 @@ def command(*, number: int | None, broadcast: int | None, every: bool, give_up: 
         output.print_json({"given_up" if give_up else "queued": moved})
         return
     done = "given up" if give_up else "queued again; “mailer serve” sends what can be sent by now"
-    output.say(f"{moved:,} {'message is' if moved == 1 else 'messages are'} {done}.")
+    output.print_line(f"{moved:,} {'message is' if moved == 1 else 'messages are'} {done}.")
 
 
-def _show(service: Service, *, as_json: bool) -> None:
+def _print_held(service: Service, *, as_json: bool) -> None:
     with service.database.read() as session:
         rows = [
             {
@@ -72,25 +72,25 @@ def _show(service: Service, *, as_json: bool) -> None:
             for each in held_messages.count_by_reason(session)
         ]
     none = "Nothing is kept back by a fault of ours or a limit of our mail servers."
-    output.rows(rows, columns=COLUMNS, as_json=as_json, none=none)
+    output.print_rows(rows, columns=COLUMNS, as_json=as_json, none=none)
     if rows and not as_json:
-        output.say("“mailer outbox retry --all” tries them again; with --give-up they are not sent.")
+        output.print_line("“mailer outbox retry --all” tries them again; with --give-up they are not sent.")
 
 
-def _retry(service: Service, session: Session, which: list[ColumnElement[bool]]) -> int:
+def _retry(service: Service, session: Session, conditions: list[ColumnElement[bool]]) -> int:
     """Queue again; letters that had failed go on from where they ended."""
     now = service.clock.now()
-    moved, failed = held_messages.retry(session, *which, now=now)
+    moved, failed = held_messages.retry(session, *conditions, now=now)
     stopped = [entry.ref for entry in failed if entry.kind == "sequence"]
     journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
     audit.record(session, actor=opening.ACTOR, action="outbox retry", subject=f"{moved} messages", now=now)
     return moved
 
 
-def _give_up(service: Service, session: Session, which: list[ColumnElement[bool]]) -> int:
+def _give_up(service: Service, session: Session, conditions: list[ColumnElement[bool]]) -> int:
     """Give up; letters go on with the next one."""
     now = service.clock.now()
-    closed = held_messages.give_up(session, *which)
+    closed = held_messages.give_up(session, *conditions)
     stopped = [result.entry.ref for result in closed if result.entry.kind == "sequence"]
     journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
     settle_all(session, service.sources, closed, now=now)

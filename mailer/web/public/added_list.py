@@ -6,13 +6,13 @@ from sqlalchemy.orm import Session
 
 from lists import catalog
 from lists.catalog import BUILT_IN_LISTS
-from mailer.web.visit import Visit
+from mailer.web.visit import PageRequest
 
-SIGN_UP = {"interest": "/join", "organizers": "/organize"}
+SIGN_UP_PATHS = {"interest": "/join", "organizers": "/organize"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
+class ListDescription:
     """What a list is called and what comes, in one language; `closed` when nobody can join any more."""
 
     title: str
@@ -20,34 +20,34 @@ class Words:
     closed: bool
 
 
-def words(session: Session, visit: Visit, name: str) -> Words | None:
+def describe(session: Session, request: PageRequest, name: str) -> ListDescription | None:
     """Return the words of a list that staff added; None for one of the house."""
     found = catalog.find(session, name)
     if found is None:
         return None
-    return Words(
-        title=found.title[visit.language],
-        about=found.about[visit.language],
+    return ListDescription(
+        title=found.title[request.language],
+        about=found.about[request.language],
         closed=found.closed_at is not None,
     )
 
 
-def leave_question(session: Session, visit: Visit, name: str) -> str:
+def leave_question(session: Session, request: PageRequest, name: str) -> str:
     """Return the question whether to leave a list, by its name where a backup older than the list is back."""
-    said = visit.words.unsubscribe
+    said = request.words.unsubscribe
     if name in BUILT_IN_LISTS:
         return str(said[f"heading_{name}"])
-    return said.heading_added(title=title(session, visit, name))  # type: ignore[no-any-return]
+    return said.heading_added(title=find_title(session, request, name))  # type: ignore[no-any-return]
 
 
-def title(session: Session, visit: Visit, name: str) -> str:
+def find_title(session: Session, request: PageRequest, name: str) -> str:
     """Return what people call a list."""
     if name in BUILT_IN_LISTS:
-        return str(visit.words.preferences[name])
-    found = words(session, visit, name)
+        return str(request.words.preferences[name])
+    found = describe(session, request, name)
     return found.title if found else name
 
 
-def page(name: str) -> str:
+def sign_up_path(name: str) -> str:
     """Return the path of the page where people join a list."""
-    return SIGN_UP.get(name, f"/join/{name}")
+    return SIGN_UP_PATHS.get(name, f"/join/{name}")

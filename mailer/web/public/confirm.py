@@ -5,79 +5,82 @@ from lists import subscriptions as subs
 from lists.errors import NotFound
 from lists.subscriptions import Subscription
 from mailer.web.public import added_list
-from mailer.web.visit import Page, Visit
+from mailer.web.visit import PageRequest, PageResponse
 
-BACK = "back"  # instead of a list: what is confirmed is a new address, for all lists alike
-SHELF = ("toolkit", "webinar", "powerpoint", "guide")
+NEW_ADDRESS = "back"  # instead of a list: what is confirmed is a new address, for all lists alike
+RESOURCE_SLOTS = ("toolkit", "webinar", "powerpoint", "guide")
 
 
-def show(visit: Visit) -> Page:
+def show(request: PageRequest) -> PageResponse:
     """Show the button, or that the sign-up has ended."""
-    subscription_id, in_round = _token(visit)
-    with visit.service.database.read() as session:
+    subscription_id, in_round = _read_token(request)
+    with request.service.database.read() as session:
         subscription = session.get(Subscription, subscription_id)
         if subscription is None:
             raise NotFound("This sign-up is gone.")
-        visit = visit.speaking(contacts.get(session, subscription.contact_id).language)
+        request = request.with_default_language(contacts.get(session, subscription.contact_id).language)
         good = subs.find_by_token(session, subscription_id=subscription_id, round=in_round) is not None
         if not good:
-            return _ended(visit, subscription.list)
-        back = subscription.list in visit.service.confirmations.list_returning(
+            return _ended_page(request, subscription.list)
+        back = subscription.list in request.service.confirmations.list_returning(
             session, subscription.contact_id
         )
-        words = None if back else added_list.words(session, visit, subscription.list)
-    values = {"list": BACK if back else subscription.list, "added": words}
-    return Page(visit=visit, template="confirm.html", values=values)
+        words = None if back else added_list.describe(session, request, subscription.list)
+    values = {"list": NEW_ADDRESS if back else subscription.list, "added": words}
+    return PageResponse(request=request, template="confirm.html", values=values)
 
 
-def post(visit: Visit) -> Page:
+def post(request: PageRequest) -> PageResponse:
     """Confirm, and show what was promised or what happens next."""
-    subscription_id, in_round = _token(visit)
-    with visit.service.database.write() as session:
+    subscription_id, in_round = _read_token(request)
+    with request.service.database.write() as session:
         subscription = session.get(Subscription, subscription_id)
         if subscription is None:
             raise NotFound("This sign-up is gone.")
-        visit = visit.speaking(contacts.get(session, subscription.contact_id).language)
-        done = visit.service.confirmations.confirm(
-            session, subscription_id=subscription_id, round=in_round, page="/confirm", now=visit.now
+        request = request.with_default_language(contacts.get(session, subscription.contact_id).language)
+        done = request.service.confirmations.confirm(
+            session, subscription_id=subscription_id, round=in_round, page="/confirm", now=request.now
         )
         if done is None:
-            return _ended(visit, subscription.list)
-        words = None if done.is_reconfirmation else added_list.words(session, visit, done.list)
-    settings = visit.service.settings
+            return _ended_page(request, subscription.list)
+        words = None if done.is_reconfirmation else added_list.describe(session, request, done.list)
+    settings = request.service.settings
     values = {
-        "list": BACK if done.is_reconfirmation else done.list,
+        "list": NEW_ADDRESS if done.is_reconfirmation else done.list,
         "added": words,
-        "resources": resources(visit),
+        "resources": list_resources(request),
         "sender": f"{settings.from_name} <{settings.from_address}>",
     }
-    return Page(visit=visit, template="confirmed.html", values=values)
+    return PageResponse(request=request, template="confirmed.html", values=values)
 
 
-def resources(visit: Visit) -> list[dict[str, object]]:
+def list_resources(request: PageRequest) -> list[dict[str, object]]:
     """Return what stands on the shelf for a language: name, url ("" while there is none), and its marks."""
-    shelf = visit.service.editions.library
-    with visit.service.database.read() as session:
-        offered = shelf.list_for_language(session, visit.language)
+    shelf = request.service.editions.library
+    with request.service.database.read() as session:
+        offered = shelf.list_for_language(session, request.language)
     return [
         {
             "name": name,
-            "url": shelf.build_url(name, visit.language) if offered[name] or shelf.tryout else "",
-            "language": offered[name][0].language if offered[name] else visit.language,
+            "url": shelf.build_url(name, request.language) if offered[name] or shelf.tryout else "",
+            "language": offered[name][0].language if offered[name] else request.language,
             "sample": not offered[name],
         }
-        for name in SHELF
+        for name in RESOURCE_SLOTS
     ]
 
 
-def _token(visit: Visit) -> tuple[int, int]:
-    read = visit.service.tokens.read_confirm(visit.parameters["token"])
+def _read_token(request: PageRequest) -> tuple[int, int]:
+    read = request.service.tokens.read_confirm(request.parameters["token"])
     if read is None:
         raise NotFound("This link is not one of ours.")
     return read
 
 
-def _ended(visit: Visit, list_name: str) -> Page:
-    return Page(
-        visit=visit, template="ended.html", values={"sign_up": added_list.page(list_name)}, status=410
+def _ended_page(request: PageRequest, list_name: str) -> PageResponse:
+    return PageResponse(
+        request=request,
+        template="ended.html",
+        values={"sign_up": added_list.sign_up_path(list_name)},
+        status=410,
     )

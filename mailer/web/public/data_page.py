@@ -15,16 +15,16 @@ from mailer.people import data_export
 from mailer.people.data_export import Facts
 from mailer.templates import local_time
 from mailer.web.public import added_list, profile
-from mailer.web.visit import File, Page, Visit
+from mailer.web.visit import PageRequest, PageResponse, RawResponse
 
 TEMPLATE = "known.html"
-FILE = 'attachment; filename="about-me.json"'  # a name that tells others who see it nothing
-MOST_SHOWN = 50  # of a kind, the newest; the file has all
-OTHER_LABELS = {  # a state of the country is another thing than that of a subscription
+CONTENT_DISPOSITION = 'attachment; filename="about-me.json"'  # a name that tells others who see it nothing
+MAX_ROWS_SHOWN = 50  # of a kind, the newest; the file has all
+LABELS_BY_COLUMN = {  # a state of the country is another thing than that of a subscription
     (name, "state"): "standing" for name in ("subscriptions", "applications", "journeys", "messages")
 }
 # What the page shows of each kind, in this order; the file has every column.
-SHOWN: Mapping[str, Sequence[str]] = {
+COLUMNS_BY_KIND: Mapping[str, Sequence[str]] = {
     "contact": (
         *("email", "name", "language", "zip", "city", "county", "state", "zone", "position"),
         *("organization", "tradition", "role", "discreet", "created_at"),
@@ -47,56 +47,58 @@ SHOWN: Mapping[str, Sequence[str]] = {
 }
 
 
-def show(visit: Visit) -> Page:
+def show(request: PageRequest) -> PageResponse:
     """Show all that is kept, in words, each kind folded under what it is."""
-    with visit.service.database.read() as session:
-        contact = profile.bearer(session, visit)
-        visit = visit.speaking(contact.language)
-        facts = _facts(session, visit, contact)
-        zone = local_time.find_zone(contact.zone) or ZoneInfo(visit.service.settings.default_zone)
-    kinds = [_kind(visit, name, _rows(facts, name), zone) for name in SHOWN]
+    with request.service.database.read() as session:
+        contact = profile.find_contact(session, request)
+        request = request.with_default_language(contact.language)
+        facts = _collect_facts(session, request, contact)
+        zone = local_time.find_zone(contact.zone) or ZoneInfo(request.service.settings.default_zone)
+    kinds = [_build_kind(request, name, _list_rows(facts, name), zone) for name in COLUMNS_BY_KIND]
     values = {
         "kinds": [kind for kind in kinds if kind["rows"]],
-        "barred": visit.words.known.barred[facts["suppressed"]] if facts["suppressed"] else "",
-        "most": MOST_SHOWN,
-        "file": f"{visit.path}.json",
-        "back": visit.path.removesuffix("/all"),
+        "barred": request.words.known.barred[facts["suppressed"]] if facts["suppressed"] else "",
+        "most": MAX_ROWS_SHOWN,
+        "file": f"{request.path}.json",
+        "back": request.path.removesuffix("/all"),
     }
-    return Page(visit=visit, template=TEMPLATE, values=values)
+    return PageResponse(request=request, template=TEMPLATE, values=values)
 
 
-def download(visit: Visit) -> File:
+def download(request: PageRequest) -> RawResponse:
     """Give all that is kept as JSON, the same that `mailer contact export` prints."""
-    with visit.service.database.read() as session:
-        facts = data_export.of(session, profile.bearer(session, visit), now=visit.now)
+    with request.service.database.read() as session:
+        facts = data_export.collect(session, profile.find_contact(session, request), now=request.now)
     body = json_values.to_json(facts).encode() + b"\n"
-    return File(body=body, kind="application/json", headers={"Content-Disposition": FILE})
+    return RawResponse(
+        body=body, kind="application/json", headers={"Content-Disposition": CONTENT_DISPOSITION}
+    )
 
 
-def _facts(session: Session, visit: Visit, contact: Contact) -> Facts:
+def _collect_facts(session: Session, request: PageRequest, contact: Contact) -> Facts:
     """Return what is kept, with the titles of calls, lists and fields, and the position in one."""
-    facts = data_export.of(session, contact, now=visit.now, most=MOST_SHOWN + 1)
-    for row in _rows(facts, "answers"):
+    facts = data_export.collect(session, contact, now=request.now, limit=MAX_ROWS_SHOWN + 1)
+    for row in _list_rows(facts, "answers"):
         number = row["event_id"]
         assert isinstance(number, int)
         event = events.find(session, number)
-        row["call"] = "" if event is None else event.title.get(visit.language) or event.title["en"]
+        row["call"] = "" if event is None else event.title.get(request.language) or event.title["en"]
     for name in ("subscriptions", "consents"):
-        for row in _rows(facts, name):
+        for row in _list_rows(facts, name):
             if row["list"] not in BUILT_IN_LISTS:
-                row["list"] = added_list.title(session, visit, str(row["list"]))
+                row["list"] = added_list.find_title(session, request, str(row["list"]))
     own = {field.name: field for field in fields.list_all(session)}
-    for row in _rows(facts, "field_values"):
+    for row in _list_rows(facts, "field_values"):
         field = own[str(row["field"])]
         row["field"] = field.title
         row["value"] = row["value"] == "yes" if field.type == "yes/no" else row["value"]
-    (about,) = _rows(facts, "contact")
+    (about,) = _list_rows(facts, "contact")
     here = about["latitude"] is not None
     about["position"] = f"{about['latitude']}, {about['longitude']}" if here else ""
     return facts
 
 
-def _rows(facts: Facts, name: str) -> list[Facts]:
+def _list_rows(facts: Facts, name: str) -> list[Facts]:
     found = facts[name]
     if isinstance(found, dict):
         return [found]
@@ -104,23 +106,28 @@ def _rows(facts: Facts, name: str) -> list[Facts]:
     return found
 
 
-def _kind(visit: Visit, name: str, rows: Sequence[Facts], zone: ZoneInfo) -> Facts:
+def _build_kind(request: PageRequest, name: str, rows: Sequence[Facts], zone: ZoneInfo) -> Facts:
     """Return one kind as the page shows it: its words, its newest rows as pairs of label and value."""
-    newest = rows[:MOST_SHOWN] if name == "messages" else rows[::-1][:MOST_SHOWN]
-    told = [[_told(visit, name, column, row[column], zone) for column in SHOWN[name]] for row in newest]
+    newest = rows[:MAX_ROWS_SHOWN] if name == "messages" else rows[::-1][:MAX_ROWS_SHOWN]
+    told = [
+        [_label_and_value(request, name, column, row[column], zone) for column in COLUMNS_BY_KIND[name]]
+        for row in newest
+    ]
     return {
-        "words": visit.words.known[name],
+        "words": request.words.known[name],
         "rows": [[(label, value) for label, value in row if value] for row in told],
-        "cut": len(rows) > MOST_SHOWN,
+        "cut": len(rows) > MAX_ROWS_SHOWN,
     }
 
 
-def _told(visit: Visit, name: str, column: str, value: object, zone: ZoneInfo) -> tuple[str, str]:
+def _label_and_value(
+    request: PageRequest, name: str, column: str, value: object, zone: ZoneInfo
+) -> tuple[str, str]:
     """Return a column's label, and its value as people say it; what staff named stays as they wrote it."""
-    words = visit.words.known
-    label = words.label[OTHER_LABELS.get((name, column), column)]
+    words = request.words.known
+    label = words.label[LABELS_BY_COLUMN.get((name, column), column)]
     if isinstance(value, datetime):
-        return label, local_time.format_full_date(value.astimezone(zone), language=visit.language)
+        return label, local_time.format_full_date(value.astimezone(zone), language=request.language)
     if isinstance(value, bool):
         return label, words.value["yes" if value else "no"]
     named = words.value.get(f"{name}_{column}_{value}") or words.value.get(f"{column}_{value}")

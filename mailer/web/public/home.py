@@ -3,16 +3,16 @@
 from lists.catalog import BUILT_IN_LISTS
 from mailer.events import events
 from mailer.templates import local_time
-from mailer.web.visit import Page, Visit
+from mailer.web.visit import PageRequest, PageResponse
 
 
-def show(visit: Visit) -> Page:
+def show(request: PageRequest) -> PageResponse:
     """Show the first page, with the next call that is planned; one of a list that staff added is not told."""
-    with visit.service.database.read() as session:
-        planned = events.list_upcoming(session, now=visit.now)
+    with request.service.database.read() as session:
+        planned = events.list_upcoming(session, now=request.now)
         event = next((each for each in planned if each.audience in BUILT_IN_LISTS), None)
     call = None
     if event is not None:
-        when = local_time.format_for_reader(event.starts_at, zone=event.zone, language=visit.language)
-        call = {"title": event.title_in(visit.language), "when": when, "audience": event.audience}
-    return Page(visit=visit, template="home.html", values={"call": call})
+        when = local_time.format_for_reader(event.starts_at, zone=event.zone, language=request.language)
+        call = {"title": event.title_in(request.language), "when": when, "audience": event.audience}
+    return PageResponse(request=request, template="home.html", values={"call": call})

@@ -9,15 +9,15 @@ from lists.errors import NotFound
 from mailer.sources.confirmations import SignupRequest
 from mailer.web import signup_sheet
 from mailer.web.public import added_list, signups
-from mailer.web.public.signups import Reading
-from mailer.web.visit import Page, Visit
+from mailer.web.public.signups import FormInput
+from mailer.web.visit import PageRequest, PageResponse
 
 TEMPLATE = "join.html"
 FIELDS = ("email", "name", "zip", "language", "discreet", "via")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class ListOffer:
     """A list as its page offers it; `consent` is the wording that is kept as evidence."""
 
     list: str
@@ -28,63 +28,67 @@ class Offer:
     closed: bool = False
 
 
-def show(visit: Visit) -> Page:
+def show(request: PageRequest) -> PageResponse:
     """Show the empty form."""
-    offer = _offer(visit)
-    page = Reading(visit=visit, names=FIELDS)
-    page.written["language"] = visit.language
-    page.written["via"] = signup_sheet.known(visit.query.get("via", ""))
+    offer = _find_offer(request)
+    page = FormInput(request=request, names=FIELDS)
+    page.values["language"] = request.language
+    page.values["via"] = signup_sheet.parse_tag(request.query.get("via", ""))
     if offer.closed:
-        return _closed(visit, offer)
-    return signups.form(page, TEMPLATE, looked_at=False, own={"offer": offer})
+        return _closed_page(request, offer)
+    return signups.show_form(page, TEMPLATE, seen_before=False, page_values={"offer": offer})
 
 
-def post(visit: Visit) -> Page:
+def post(request: PageRequest) -> PageResponse:
     """Read the form; put the mail that answers it into the outbox."""
-    offer = _offer(visit)
+    offer = _find_offer(request)
     if offer.closed:
-        return _closed(visit, offer)
-    reading = Reading(visit=visit, names=FIELDS)
-    if "mend" in visit.form:
-        return signups.mended(reading, TEMPLATE, own={"offer": offer})
-    address, place, language = reading.address(), reading.place(needed=False), reading.language()
-    name, via = reading.line("name"), signup_sheet.known(reading.written["via"])
+        return _closed_page(request, offer)
+    reading = FormInput(request=request, names=FIELDS)
+    if "mend" in request.form:
+        return signups.show_corrected(reading, TEMPLATE, page_values={"offer": offer})
+    address, place, language = (
+        reading.read_address(),
+        reading.read_place(needed=False),
+        reading.read_language(),
+    )
+    name, via = reading.read_line("name"), signup_sheet.parse_tag(reading.values["via"])
     if address is None or reading.mistakes:
-        return signups.form(reading, TEMPLATE, status=422, own={"offer": offer})
-    if visit.hasty:
-        return signups.answer(reading)
-    if visit.overdue:
-        return signups.form(reading, TEMPLATE, again=True, own={"offer": offer})
+        return signups.show_form(reading, TEMPLATE, status=422, page_values={"offer": offer})
+    if request.is_automated:
+        return signups.show_sent(reading)
+    if request.is_expired:
+        return signups.show_form(reading, TEMPLATE, again=True, page_values={"offer": offer})
     asked = SignupRequest(
         address=address,
         list=offer.list,
         language=language,
         wording=offer.consent,
-        page=f"{visit.path}?via={via}" if via else visit.path,
+        page=f"{request.path}?via={via}" if via else request.path,
         name=name,
         place=place,
-        discreet=bool(reading.written["discreet"]),
-        mailbox=signups.mailbox(visit, address),
+        discreet=bool(reading.values["discreet"]),
+        mailbox=signups.hash_mailbox(request, address),
     )
-    with visit.service.database.write() as session:
-        if signups.braked(session, visit):
-            return signups.too_many(visit)
-        visit.service.confirmations.record_signup(session, asked, now=visit.now)
-    return signups.answer(reading)
+    with request.service.database.write() as session:
+        if signups.is_throttled(session, request):
+            return signups.show_throttled(request)
+        request.service.confirmations.record_signup(session, asked, now=request.now)
+    return signups.show_sent(reading)
 
 
-def _offer(visit: Visit) -> Offer:
+def _find_offer(request: PageRequest) -> ListOffer:
     """Return what the page of this address offers; raises NotFound where there is no such list."""
-    said, name = visit.words.join, visit.parameters.get("list")
+    said, name = request.words.join, request.parameters.get("list")
     if name is None:
-        return Offer(
+        return ListOffer(
             list="interest", title=said.title, heading=said.heading, lead=said.lead, consent=str(said.consent)
         )
-    with visit.service.database.read() as session:
-        words = added_list.words(session, visit, name)
+    with request.service.database.read() as session:
+        words = added_list.describe(session, request, name)
     if words is None:
         raise NotFound("There is no such list.")
-    return Offer(
+    return ListOffer(
         list=name,
         title=words.title,
         heading=words.title,
@@ -94,5 +98,5 @@ def _offer(visit: Visit) -> Offer:
     )
 
 
-def _closed(visit: Visit, offer: Offer) -> Page:
-    return Page(visit=visit, template="closed.html", values={"offer": offer}, status=410)
+def _closed_page(request: PageRequest, offer: ListOffer) -> PageResponse:
+    return PageResponse(request=request, template="closed.html", values={"offer": offer}, status=410)

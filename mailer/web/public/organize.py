@@ -4,60 +4,60 @@ from lists.contacts import DETAIL_LENGTH
 from lists.directory import OFFER_LENGTH, Application
 from mailer.sources.confirmations import SignupRequest
 from mailer.web.public import signups
-from mailer.web.public.signups import Reading
-from mailer.web.visit import Page, Visit
+from mailer.web.public.signups import FormInput
+from mailer.web.visit import PageRequest, PageResponse
 
 TEMPLATE = "organize.html"
 FIELDS = ("email", "name", "organization", "tradition", "role", "zip", "offer", "language", "discreet")
 
 
-def show(visit: Visit) -> Page:
+def show(request: PageRequest) -> PageResponse:
     """Show the empty form."""
-    page = Reading(visit=visit, names=FIELDS)
-    page.written["language"] = visit.language
-    return signups.form(page, TEMPLATE, looked_at=False)
+    page = FormInput(request=request, names=FIELDS)
+    page.values["language"] = request.language
+    return signups.show_form(page, TEMPLATE, seen_before=False)
 
 
-def post(visit: Visit) -> Page:
+def post(request: PageRequest) -> PageResponse:
     """Read the form; put the mail that answers it into the outbox and keep the application until then."""
-    reading = Reading(visit=visit, names=FIELDS)
-    if "mend" in visit.form:
-        return signups.mended(reading, TEMPLATE)
-    address = reading.address()
-    application = _application(reading)
-    language = reading.language()
+    reading = FormInput(request=request, names=FIELDS)
+    if "mend" in request.form:
+        return signups.show_corrected(reading, TEMPLATE)
+    address = reading.read_address()
+    application = _read_application(reading)
+    language = reading.read_language()
     if address is None or application is None or reading.mistakes:
-        return signups.form(reading, TEMPLATE, status=422)
-    if visit.hasty:
-        return signups.answer(reading)
-    if visit.overdue:
-        return signups.form(reading, TEMPLATE, again=True)
+        return signups.show_form(reading, TEMPLATE, status=422)
+    if request.is_automated:
+        return signups.show_sent(reading)
+    if request.is_expired:
+        return signups.show_form(reading, TEMPLATE, again=True)
     asked = SignupRequest(
         address=address,
         list="organizers",
         language=language,
-        wording=str(visit.words.organize.consent),
-        page=visit.path,
+        wording=str(request.words.organize.consent),
+        page=request.path,
         name=application.name,
-        discreet=bool(reading.written["discreet"]),
-        mailbox=signups.mailbox(visit, address),
+        discreet=bool(reading.values["discreet"]),
+        mailbox=signups.hash_mailbox(request, address),
     )
-    with visit.service.database.write() as session:
-        if signups.braked(session, visit):
-            return signups.too_many(visit)
-        visit.service.confirmations.record_signup(session, asked, now=visit.now, application=application)
-    return signups.answer(reading)
+    with request.service.database.write() as session:
+        if signups.is_throttled(session, request):
+            return signups.show_throttled(request)
+        request.service.confirmations.record_signup(session, asked, now=request.now, application=application)
+    return signups.show_sent(reading)
 
 
-def _application(reading: Reading) -> Application | None:
-    name = reading.line("name")
-    organization = reading.line("organization", limit=DETAIL_LENGTH)
+def _read_application(form: FormInput) -> Application | None:
+    name = form.read_line("name")
+    organization = form.read_line("organization", limit=DETAIL_LENGTH)
     if not organization:
-        reading.mistakes["organization"] = reading.visit.words.organize.organization_missing
-    tradition = reading.line("tradition", limit=DETAIL_LENGTH)
-    role = reading.line("role", limit=DETAIL_LENGTH)
-    place = reading.place(needed=True)
-    offer = reading.line("offer", limit=OFFER_LENGTH, several=True)
+        form.mistakes["organization"] = form.request.words.organize.organization_missing
+    tradition = form.read_line("tradition", limit=DETAIL_LENGTH)
+    role = form.read_line("role", limit=DETAIL_LENGTH)
+    place = form.read_place(needed=True)
+    offer = form.read_line("offer", limit=OFFER_LENGTH, several=True)
     if place is None:
         return None
     return Application(

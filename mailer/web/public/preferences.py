@@ -13,70 +13,77 @@ from lists.subscriptions import Subscription
 from mailer.templates import local_time
 from mailer.templates.local_time import find_zone
 from mailer.web.public import added_list, leaving
-from mailer.web.visit import Page, Visit
+from mailer.web.visit import PageRequest, PageResponse
 
 PAGE = "/preferences"
-PAUSES = {"pause-30": timedelta(days=30), "pause-90": timedelta(days=90)}
+PAUSE_LENGTHS = {"pause-30": timedelta(days=30), "pause-90": timedelta(days=90)}
 
 
-def show(visit: Visit) -> Page:
+def show(request: PageRequest) -> PageResponse:
     """Show what can be chosen."""
-    with visit.service.database.read() as session:
-        contact = _contact(session, visit)
-        return _page(session, visit.speaking(contact.language), contact)
+    with request.service.database.read() as session:
+        contact = _find_contact(session, request)
+        return _page(session, request.with_default_language(contact.language), contact)
 
 
-def post(visit: Visit) -> Page:
+def post(request: PageRequest) -> PageResponse:
     """Do the one thing whose button was pressed, and say so."""
-    wish = visit.form.get("do", "")
-    with visit.service.database.write() as session:
-        contact = _contact(session, visit)
+    wish = request.form.get("do", "")
+    with request.service.database.write() as session:
+        contact = _find_contact(session, request)
         if wish == "language":
-            visit = _speak(session, visit, contact)
-        elif wish in PAUSES or wish == "resume":
-            _pause(session, visit, contact, until=visit.now + PAUSES[wish] if wish in PAUSES else None)
+            request = _change_language(session, request, contact)
+        elif wish in PAUSE_LENGTHS or wish == "resume":
+            _pause(
+                session,
+                request,
+                contact,
+                until=request.now + PAUSE_LENGTHS[wish] if wish in PAUSE_LENGTHS else None,
+            )
         elif wish == "mine":
             if contact.readdressed_at is not None:
                 wish = "mine-later"
-            elif not visit.service.confirmations.send_access_link(session, contact.id, now=visit.now):
+            elif not request.service.confirmations.send_access_link(session, contact.id, now=request.now):
                 wish = "mine-enough"
         elif wish == "leave-all":
-            leaving.leave(session, contact_id=contact.id, page=PAGE, now=visit.now)
+            leaving.leave(session, contact_id=contact.id, page=PAGE, now=request.now)
         elif wish.removeprefix("leave-") in catalog.list_names(session):
             name = wish.removeprefix("leave-")
-            leaving.leave(session, contact_id=contact.id, list=name, page=PAGE, now=visit.now)
+            leaving.leave(session, contact_id=contact.id, list=name, page=PAGE, now=request.now)
         else:
             raise BadInput("That is not one of the buttons.")
         session.flush()
         session.expire_all()
-        return _page(session, visit.speaking(contact.language), contact, wish=wish)
+        return _page(session, request.with_default_language(contact.language), contact, action=wish)
 
 
-def _contact(session: Session, visit: Visit) -> Contact:
-    contact_id = visit.service.tokens.read_preferences(visit.parameters["token"])
+def _find_contact(session: Session, request: PageRequest) -> Contact:
+    contact_id = request.service.tokens.read_preferences(request.parameters["token"])
     contact = None if contact_id is None else merge_redirects.find_contact(session, contact_id)
     if contact is None:
         raise NotFound("This link is not one of ours.")
     return contact
 
 
-def _speak(session: Session, visit: Visit, contact: Contact) -> Visit:
+def _change_language(session: Session, request: PageRequest, contact: Contact) -> PageRequest:
     """Keep the language that was chosen, and go on in it."""
-    language = visit.form.get("language", "")
+    language = request.form.get("language", "")
     if language not in LANGUAGES:
         raise BadInput("That is not one of the languages.")
     contacts.amend(session, contact.id, language=language)
-    _note(session, visit, contact, "language", language=language)
-    return visit.switched(language)
+    _add_consents(session, request, contact, "language", language=language)
+    return request.with_language(language)
 
 
-def _pause(session: Session, visit: Visit, contact: Contact, *, until: datetime | None) -> None:
+def _pause(session: Session, request: PageRequest, contact: Contact, *, until: datetime | None) -> None:
     subs.pause(session, contact_id=contact.id, until=until)
-    _note(session, visit, contact, "paused" if until else "resumed")
+    _add_consents(session, request, contact, "paused" if until else "resumed")
 
 
-def _note(session: Session, visit: Visit, contact: Contact, action: str, *, language: str = "") -> None:
-    for entry in _standing(session, contact):
+def _add_consents(
+    session: Session, request: PageRequest, contact: Contact, action: str, *, language: str = ""
+) -> None:
+    for entry in _list_active_subscriptions(session, contact):
         consents.add(
             session,
             contact_id=contact.id,
@@ -84,33 +91,35 @@ def _note(session: Session, visit: Visit, contact: Contact, action: str, *, lang
             action=action,
             page=PAGE,
             language=language,
-            now=visit.now,
+            now=request.now,
         )
 
 
-def _standing(session: Session, contact: Contact) -> Sequence[Subscription]:
+def _list_active_subscriptions(session: Session, contact: Contact) -> Sequence[Subscription]:
     return [entry for entry in subs.list_for_contact(session, contact.id) if entry.state != "left"]
 
 
-def _page(session: Session, visit: Visit, contact: Contact, *, wish: str = "") -> Page:
-    standing = _standing(session, contact)
-    ends = [entry.paused_until for entry in standing if entry.paused_until and entry.paused_until > visit.now]
-    zone = find_zone(contact.zone) or find_zone(visit.service.settings.default_zone)
-    until = local_time.format_day(max(ends).astimezone(zone), language=visit.language) if ends else ""
-    said = visit.words.preferences
+def _page(session: Session, request: PageRequest, contact: Contact, *, action: str = "") -> PageResponse:
+    standing = _list_active_subscriptions(session, contact)
+    ends = [
+        entry.paused_until for entry in standing if entry.paused_until and entry.paused_until > request.now
+    ]
+    zone = find_zone(contact.zone) or find_zone(request.service.settings.default_zone)
+    until = local_time.format_day(max(ends).astimezone(zone), language=request.language) if ends else ""
+    said = request.words.preferences
     did = ""
-    if wish in PAUSES:
+    if action in PAUSE_LENGTHS:
         did = said.did_pause(date=until)
-    elif wish:
-        did = said.get(f"did_{wish.replace('-', '_')}") or said.did_leave_added(
-            title=added_list.title(session, visit, wish.removeprefix("leave-"))
+    elif action:
+        did = said.get(f"did_{action.replace('-', '_')}") or said.did_leave_added(
+            title=added_list.find_title(session, request, action.removeprefix("leave-"))
         )
     values = {
         "language": contact.language,
         "lists": [
             {
                 "list": entry.list,
-                "title": added_list.title(session, visit, entry.list),
+                "title": added_list.find_title(session, request, entry.list),
                 "pending": entry.state == "pending",
             }
             for entry in standing
@@ -119,4 +128,4 @@ def _page(session: Session, visit: Visit, contact: Contact, *, wish: str = "") -
         "paused_until": until,
         "did": did,
     }
-    return Page(visit=visit, template="preferences.html", values=values)
+    return PageResponse(request=request, template="preferences.html", values=values)

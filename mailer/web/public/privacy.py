@@ -1,12 +1,12 @@
 """What is kept, why and how long."""
 
 from mailer.smtp.relay import Relay
-from mailer.web.visit import Page, Visit
+from mailer.web.visit import PageRequest, PageResponse
 
 
-def show(visit: Visit) -> Page:
+def show(request: PageRequest) -> PageResponse:
     """Show the privacy page; it names the mail servers that carry our mail, but not one of this machine."""
-    written = visit.service.settings.smtp_url
+    written = request.service.settings.smtp_url
     relays = () if written is None else Relay.parse_all(written.get_secret_value())
     carriers = sorted({relay.host for relay in relays if not relay.loopback})
-    return Page(visit=visit, template="privacy.html", values={"carriers": ", ".join(carriers)})
+    return PageResponse(request=request, template="privacy.html", values={"carriers": ", ".join(carriers)})

@@ -14,109 +14,120 @@ from mailer.library.law_cards import LawCard
 from mailer.library.resources import MULTIPLE_SLOTS, CurrentVersion
 from mailer.policy import RESOURCES
 from mailer.templates import local_time
-from mailer.web.visit import Answer, Away, Download, Elsewhere, Page, Visit
+from mailer.web.visit import (
+    Download,
+    ExternalRedirect,
+    HandlerResponse,
+    PageRedirect,
+    PageRequest,
+    PageResponse,
+)
 
-UNITS = ((1024 * 1024, "MB"), (1024, "kB"))
+SIZE_UNITS = ((1024 * 1024, "MB"), (1024, "kB"))
 
 
-def show(visit: Visit) -> Page:
+def show(request: PageRequest) -> PageResponse:
     """Show what stands in every slot, and the links of allies."""
-    shelf = visit.service.editions.library
-    with visit.service.database.read() as session:
+    shelf = request.service.editions.library
+    with request.service.database.read() as session:
         standing = shelf.list_current(session)
-        offered = shelf.list_for_language(session, visit.language)
-        cards = law_cards.list_valid(session, now=visit.now)
+        offered = shelf.list_for_language(session, request.language)
+        cards = law_cards.list_valid(session, now=request.now)
     languages = {(version.slot, version.language) for version in standing}
-    other = "es" if visit.language == "en" else "en"
+    other = "es" if request.language == "en" else "en"
     items = [
         {
             "slot": slot,
-            "url": _way(slot, visit.language) if offered[slot] or shelf.tryout else "",
-            "other": _way(slot, other) if {(slot, visit.language), (slot, other)} <= languages else "",
-            "version": _told(visit, offered[slot][0]) if offered[slot] else None,
+            "url": _build_path(slot, request.language) if offered[slot] or shelf.tryout else "",
+            "other": _build_path(slot, other)
+            if {(slot, request.language), (slot, other)} <= languages
+            else "",
+            "version": _describe(request, offered[slot][0]) if offered[slot] else None,
         }
         for slot in RESOURCES
         if slot not in MULTIPLE_SLOTS
     ]
     allies = [
-        {**_told(visit, version), "url": version.link}
+        {**_describe(request, version), "url": version.link}
         for slot in sorted(MULTIPLE_SLOTS)
         for version in offered[slot]
     ]
-    return Page(
-        visit=visit,
+    return PageResponse(
+        request=request,
         template="resources.html",
-        values={"items": items, "allies": allies, "law": _law(visit, cards)},
+        values={"items": items, "allies": allies, "law": _list_law_cards(request, cards)},
     )
 
 
-def go(visit: Visit) -> Answer:
+def open_resource(request: PageRequest) -> HandlerResponse:
     """Lead to a slot's link or file, in the visitor's language where there is one.
 
     An empty slot has a page marked SAMPLE in a try-out; else the page of resources says that it is coming.
     The word in the address only chooses a row; what is looked for on the disk is the hash in it.
     """
-    slot = visit.parameters["slot"]
+    slot = request.parameters["slot"]
     if slot not in RESOURCES:
         raise NotFound("There is no such resource.")
-    shelf = visit.service.editions.library
-    with visit.service.database.read() as session:
-        offered = shelf.list_for_language(session, visit.language)[slot]
+    shelf = request.service.editions.library
+    with request.service.database.read() as session:
+        offered = shelf.list_for_language(session, request.language)[slot]
     if not offered and shelf.tryout:
-        return Page(visit=visit, template="sample.html", values={"name": slot})
+        return PageResponse(request=request, template="sample.html", values={"name": slot})
     if not offered or slot in MULTIPLE_SLOTS:
-        return Elsewhere(path="/resources", query={"lang": visit.language}, part=slot)
+        return PageRedirect(path="/resources", query={"lang": request.language}, fragment=slot)
     version = offered[0]
     if version.link:
-        return Away(link=version.link)
-    path = file_store.require_path(version.file, home=visit.service.settings.home)
+        return ExternalRedirect(link=version.link)
+    path = file_store.require_path(version.file, home=request.service.settings.home)
     return Download(
-        path=path, kind=file_store.FILE_TYPES[version.kind].media_type, name=version.name, mark=version.file
+        path=path, kind=file_store.FILE_TYPES[version.kind].media_type, name=version.name, etag=version.file
     )
 
 
-def _way(slot: str, language: str) -> str:
+def _build_path(slot: str, language: str) -> str:
     return f"/r/{slot}?lang={language}"
 
 
-def _told(visit: Visit, version: CurrentVersion) -> dict[str, object]:
+def _describe(request: PageRequest, version: CurrentVersion) -> dict[str, object]:
     """Return what is said of a version: what it is, how large, and from when, as far as that is known."""
-    words = visit.words.resources
-    parts = [words.kinds[version.kind], _size(version.size)] if version.file else []
+    words = request.words.resources
+    parts = [words.kinds[version.kind], _format_size(version.size)] if version.file else []
     if version.link:
         parts.append(words.at(host=urlsplit(version.link).hostname))
     if version.dated:
-        parts.append(local_time.format_full_date(date.fromisoformat(version.dated), language=visit.language))
+        parts.append(
+            local_time.format_full_date(date.fromisoformat(version.dated), language=request.language)
+        )
     return {
         "title": version.title,
         "note": version.note,
         "language": version.language,
-        "foreign": version.language != visit.language,
+        "foreign": version.language != request.language,
         "about": ", ".join(map(str, parts)),
     }
 
 
-def _law(visit: Visit, cards: Sequence[LawCard]) -> list[dict[str, object]]:
+def _list_law_cards(request: PageRequest, cards: Sequence[LawCard]) -> list[dict[str, object]]:
     """Return the cards by state, each with its text, its source, and who checked it when."""
     told: list[dict[str, object]] = []
     for state, same in groupby(cards, key=lambda card: card.state):
         rows: list[dict[str, object]] = [
             {
-                "text": card.text[visit.language],
+                "text": card.text[request.language],
                 "source": card.source,
                 "host": urlsplit(card.source).hostname,
                 "on": local_time.format_full_date(
-                    date.fromisoformat(card.checked_on), language=visit.language
+                    date.fromisoformat(card.checked_on), language=request.language
                 ),
                 "by": card.checked_by,
             }
             for card in same
         ]
-        told.append({"name": us_states.get_name(state, language=visit.language), "cards": rows})
+        told.append({"name": us_states.get_name(state, language=request.language), "cards": rows})
     return told
 
 
-def _size(octets: int) -> str:
+def _format_size(octets: int) -> str:
     """Say a size as people know it: “2.1 MB”."""
-    unit, name = next(((unit, name) for unit, name in UNITS if octets >= unit), UNITS[-1])
+    unit, name = next(((unit, name) for unit, name in SIZE_UNITS if octets >= unit), SIZE_UNITS[-1])
     return f"{max(octets / unit, 0.1):.1f} {name}"

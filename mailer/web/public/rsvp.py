@@ -9,37 +9,37 @@ from mailer.events import events
 from mailer.events.events import Event
 from mailer.sources import invitations
 from mailer.templates import local_time
-from mailer.web.visit import Page, Visit
+from mailer.web.visit import PageRequest, PageResponse
 
 
-def show(visit: Visit) -> Page:
+def show(request: PageRequest) -> PageResponse:
     """Show the call and the three answers, with one chosen: the link's, else the one given before."""
-    with visit.service.database.read() as session:
-        event, contact = _invitation(session, visit)
+    with request.service.database.read() as session:
+        event, contact = _find_invitation(session, request)
         before = invitations.get_answer(session, event_id=event.id, contact_id=contact.id) or ""
-    asked = visit.query.get("answer", "")
+    asked = request.query.get("answer", "")
     chosen = asked if asked in invitations.ANSWERS else before
-    return _page(visit.speaking(contact.language), event, contact, answer=chosen)
+    return _page(request.with_default_language(contact.language), event, contact, answer=chosen)
 
 
-def post(visit: Visit) -> Page:
+def post(request: PageRequest) -> PageResponse:
     """Keep the answer and say so; without an answer ask for one."""
-    chosen = visit.form.get("answer", "")
-    with visit.service.database.write() as session:
-        event, contact = _invitation(session, visit)
-        visit = visit.speaking(contact.language)
-        if event.is_over(visit.now):
-            return _page(visit, event, contact, status=409)
+    chosen = request.form.get("answer", "")
+    with request.service.database.write() as session:
+        event, contact = _find_invitation(session, request)
+        request = request.with_default_language(contact.language)
+        if event.is_over(request.now):
+            return _page(request, event, contact, status=409)
         if chosen not in invitations.ANSWERS:
-            return _page(visit, event, contact, status=422, mistake=visit.words.rsvp.missing)
+            return _page(request, event, contact, status=422, mistake=request.words.rsvp.missing)
         invitations.record_answer(
-            session, event_id=event.id, contact_id=contact.id, answer=chosen, now=visit.now
+            session, event_id=event.id, contact_id=contact.id, answer=chosen, now=request.now
         )
-    return _page(visit, event, contact, answer=chosen, did=chosen)
+    return _page(request, event, contact, answer=chosen, did=chosen)
 
 
-def _invitation(session: Session, visit: Visit) -> tuple[Event, Contact]:
-    read = visit.service.tokens.read_rsvp(visit.parameters["token"])
+def _find_invitation(session: Session, request: PageRequest) -> tuple[Event, Contact]:
+    read = request.service.tokens.read_rsvp(request.parameters["token"])
     if read is None:
         raise NotFound("This link is not one of ours.")
     event, contact = events.find(session, read[0]), merge_redirects.find_contact(session, read[1])
@@ -49,7 +49,7 @@ def _invitation(session: Session, visit: Visit) -> tuple[Event, Contact]:
 
 
 def _page(
-    visit: Visit,
+    request: PageRequest,
     event: Event,
     contact: Contact,
     *,
@@ -57,19 +57,19 @@ def _page(
     did: str = "",
     mistake: str = "",
     status: int = 200,
-) -> Page:
+) -> PageResponse:
     """The time is told in the invited person's zone but without naming their city: mails get forwarded."""
     when = local_time.format_for_reader(
-        event.starts_at, zone=event.zone, language=visit.language, reader_zone=contact.zone
+        event.starts_at, zone=event.zone, language=request.language, reader_zone=contact.zone
     )
     closed = ""
-    if event.is_over(visit.now):
+    if event.is_over(request.now):
         closed = "cancelled" if event.status == "cancelled" else "past"
     values = {
-        "call": {"title": event.title_in(visit.language), "when": when},
+        "call": {"title": event.title_in(request.language), "when": when},
         "answer": answer,
         "did": did,
         "closed": closed,
         "mistakes": {"answer": mistake} if mistake else {},
     }
-    return Page(visit=visit, template="rsvp.html", values=values, status=status)
+    return PageResponse(request=request, template="rsvp.html", values=values, status=status)

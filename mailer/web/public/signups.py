@@ -17,51 +17,51 @@ from lists.errors import BadAddress, BadZip
 from lists.geography import Place
 from mailer.coordination import signup_throttle
 from mailer.smtp import capabilities
-from mailer.web.visit import Page, Visit
+from mailer.web.visit import PageRequest, PageResponse
 
-LONGEST_SEEN = 4_000  # characters of a field that are shown again
+MAX_CHARACTERS_SHOWN = 4_000  # characters of a field that are shown again
 
 
 @dataclass(kw_only=True)
-class Reading:
+class FormInput:
     """A sign-up form being read: what was written, and the sentence for each field that must be mended."""
 
-    visit: Visit
+    request: PageRequest
     names: tuple[str, ...]
-    written: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
     mistakes: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        form = self.visit.form
-        self.written = {name: form.get(name, "")[:LONGEST_SEEN].strip() for name in self.names}
+        form = self.request.form
+        self.values = {name: form.get(name, "")[:MAX_CHARACTERS_SHOWN].strip() for name in self.names}
 
-    def address(self) -> Address | None:
+    def read_address(self) -> Address | None:
         """Read the email address."""
-        words, text = self.visit.words.form, self.written["email"]
+        words, text = self.request.words.form, self.values["email"]
         if not text:
             self.mistakes["email"] = words.email_missing
             return None
         try:
             address = addresses.parse(
-                text, pepper=self.visit.service.keys.pepper, language=self.visit.language
+                text, pepper=self.request.service.keys.pepper, language=self.request.language
             )
         except BadAddress as fault:
             self.mistakes["email"] = str(fault)
             return None
-        if not address.email.isascii() and not self._can_be_written_to():
+        if not address.email.isascii() and not self._has_smtputf8_relay():
             self.mistakes["email"] = words.email_beyond_ascii
             return None
         return address
 
-    def _can_be_written_to(self) -> bool:
+    def _has_smtputf8_relay(self) -> bool:
         """Tell whether a mail server of ours may take addresses with letters beyond ASCII before the @."""
-        service = self.visit.service
+        service = self.request.service
         with service.database.read() as session:
             return capabilities.can_carry_smtputf8(session, service.relay_names)
 
-    def place(self, *, needed: bool) -> Place | None:
+    def read_place(self, *, needed: bool) -> Place | None:
         """Read the ZIP code; one that is not needed may be empty."""
-        words, text = self.visit.words.form, self.written["zip"]
+        words, text = self.request.words.form, self.values["zip"]
         if not text:
             if needed:
                 self.mistakes["zip"] = words.zip_missing
@@ -75,16 +75,16 @@ class Reading:
             self.mistakes["zip"] = words.zip_unknown_organize if needed else words.zip_unknown
         return place
 
-    def language(self) -> str:
+    def read_language(self) -> str:
         """Read the language of the mails; a form without it gets the page's."""
-        chosen = self.written["language"] or self.visit.language
+        chosen = self.values["language"] or self.request.language
         if chosen not in LANGUAGES:
-            self.mistakes["language"] = self.visit.words.form.language_bad
+            self.mistakes["language"] = self.request.words.form.language_bad
         return chosen
 
-    def line(self, name: str, *, limit: int = NAME_LENGTH, several: bool = False) -> str:
+    def read_line(self, name: str, *, limit: int = NAME_LENGTH, several: bool = False) -> str:
         """Read a text of at most `limit` characters, on one line unless it may have `several`."""
-        words, text = self.visit.words.form, self.written[name]
+        words, text = self.request.words.form, self.values[name]
         plain = text.replace("\r", "").replace("\n", "") if several else text
         if len(text) > limit:
             self.mistakes[name] = words.too_long(limit=limit)
@@ -93,58 +93,60 @@ class Reading:
         return text
 
 
-def form(
-    reading: Reading,
+def show_form(
+    form: FormInput,
     template: str,
     *,
     status: int = 200,
     again: bool = False,
-    looked_at: bool = True,
-    own: Mapping[str, object] | None = None,
-) -> Page:
+    seen_before: bool = True,
+    page_values: Mapping[str, object] | None = None,
+) -> PageResponse:
     """Show the form with what was written so far, and what must be mended; `own` is the page's own."""
     values = {
-        **(own or {}),
-        "written": reading.written,
-        "mistakes": reading.mistakes,
+        **(page_values or {}),
+        "written": form.values,
+        "mistakes": form.mistakes,
         "again": again,
-        "opened": reading.visit.opened(already=looked_at),
+        "opened": form.request.form_timestamp(already=seen_before),
     }
-    return Page(visit=reading.visit, template=template, values=values, status=status)
+    return PageResponse(request=form.request, template=template, values=values, status=status)
 
 
-def mended(reading: Reading, template: str, own: Mapping[str, object] | None = None) -> Page:
+def show_corrected(
+    form: FormInput, template: str, page_values: Mapping[str, object] | None = None
+) -> PageResponse:
     """Show the form again with the address that was chosen on the answer page."""
-    reading.written["email"] = reading.visit.form["mend"][:LONGEST_SEEN].strip()
-    return form(reading, template, own=own)
+    form.values["email"] = form.request.form["mend"][:MAX_CHARACTERS_SHOWN].strip()
+    return show_form(form, template, page_values=page_values)
 
 
-def braked(session: Session, visit: Visit) -> bool:
+def is_throttled(session: Session, request: PageRequest) -> bool:
     """Count this sign-up and tell whether there are too many, from this network or from everywhere."""
-    return not signup_throttle.admit_signup(session, visit.source, now=visit.now)
+    return not signup_throttle.admit_signup(session, request.source, now=request.now)
 
 
-def mailbox(visit: Visit, address: Address) -> bytes:
+def hash_mailbox(request: PageRequest, address: Address) -> bytes:
     """Return 16 bytes that stand for the mailbox that an address probably leads to, and tell it to nobody."""
     written = f"mailbox/{addresses.guess_mailbox(address.key)}".encode()
-    return hmac.digest(visit.service.keys.pepper, written, hashlib.sha256)[:16]
+    return hmac.digest(request.service.keys.pepper, written, hashlib.sha256)[:16]
 
 
-def answer(reading: Reading) -> Page:
+def show_sent(form: FormInput) -> PageResponse:
     """Say where to look for the mail; the same for everybody."""
-    visit, settings = reading.visit, reading.visit.service.settings
+    visit, settings = form.request, form.request.service.settings
     shown = settings.from_name
-    if reading.written["discreet"]:
-        shown = visit.service.composer.sender.discreet_wordings[reading.language()].sender
+    if form.values["discreet"]:
+        shown = visit.service.composer.sender.discreet_wordings[form.read_language()].sender
     values: Mapping[str, object] = {
-        "written": reading.written,
-        "opened": visit.opened(),
-        "mend": addresses.suggest_correction(reading.written["email"]),
+        "written": form.values,
+        "opened": visit.form_timestamp(),
+        "mend": addresses.suggest_correction(form.values["email"]),
         "sender": f"{shown} <{settings.from_address}>",
     }
-    return Page(visit=visit, template="sent.html", values=values)
+    return PageResponse(request=visit, template="sent.html", values=values)
 
 
-def too_many(visit: Visit) -> Page:
+def show_throttled(request: PageRequest) -> PageResponse:
     """Say that sign-ups are limited for now."""
-    return Page(visit=visit, template="error.html", values={"status": 429}, status=429)
+    return PageResponse(request=request, template="error.html", values={"status": 429}, status=429)

@@ -15,7 +15,7 @@ from tests.people import Person
 PASSPHRASE = b"five plain words in a row"
 
 
-def made(service: Service, target: Path) -> backup.Made:
+def made(service: Service, target: Path) -> backup.BackupSummary:
     return backup.make(
         target,
         PASSPHRASE,
@@ -27,7 +27,7 @@ def made(service: Service, target: Path) -> backup.Made:
 
 
 def parts(target: Path) -> dict[str, bytes]:
-    with target.open("rb") as file, backup.reading(file, PASSPHRASE) as tar:
+    with target.open("rb") as file, backup.open_archive(file, PASSPHRASE) as tar:
         found = {}
         for member in tar:
             data = tar.extractfile(member)

@@ -18,7 +18,7 @@ from tests.clocks import START, StoppedClock
 from tests.people import Person
 
 PEPPER = b"fingerprint, 16 "
-Read = Callable[[], departures_file.Read]
+Read = Callable[[], departures_file.DeparturesFile]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write(database: Database, clock: StoppedClock, tmp_path: Path) -> Callable[[], int]:
-    return lambda: departures_file.write_down(database, tmp_path, fingerprint=PEPPER, now=clock.now())
+    return lambda: departures_file.append_new(database, tmp_path, fingerprint=PEPPER, now=clock.now())
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def read(file: Path) -> Read:
     return lambda: departures_file.read(file, fingerprint=PEPPER)
 
 
-def happened(read: departures_file.Read) -> list[tuple[str, str, bytes]]:
-    return [(each.what, each.list, each.digest) for each in read.departed]
+def happened(read: departures_file.DeparturesFile) -> list[tuple[str, str, bytes]]:
+    return [(each.what, each.list, each.digest) for each in read.records]
 
 
 def test_who_leaves_complains_or_is_forgotten_is_in_the_file_and_no_address_is(
@@ -57,7 +57,7 @@ def test_who_leaves_complains_or_is_forgotten_is_in_the_file_and_no_address_is(
         ("complaint", "", ben.address.digest),
         ("forgotten", "", ana.address.digest),
     ]
-    assert read().departed[1].at == clock.now()
+    assert read().records[1].at == clock.now()
     assert file.stat().st_mode & 0o777 == 0o600
     for person in (ana, ben, cleo):
         assert person.email.encode() not in file.read_bytes()
@@ -70,7 +70,7 @@ def test_what_did_not_happen_after_all_is_not_in_the_file(
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
         raise RuntimeError
     write()
-    assert read().departed == []
+    assert read().records == []
 
 
 def test_a_death_between_the_file_and_the_database_writes_a_line_twice_and_loses_none(
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_written_keeps_everything_in_the_database(
         write()
     file.rmdir()
     assert write() == 1
-    assert len(read().departed) == 1
+    assert len(read().records) == 1
 
 
 def test_a_line_that_a_crash_cut_short_is_passed_over_and_the_next_is_whole(
@@ -110,7 +110,7 @@ def test_a_line_that_a_crash_cut_short_is_passed_over_and_the_next_is_whole(
         with database.write() as session:
             suppressions.add(session, bytes([cut]) * 16, reason="staff", now=clock.now())
         write()
-        assert read().departed[-1].digest == bytes([cut]) * 16
+        assert read().records[-1].digest == bytes([cut]) * 16
 
 
 def test_a_changed_digit_is_noticed(file: Path, write: Callable[[], int], read: Read, cleo: Person) -> None:
@@ -118,7 +118,7 @@ def test_a_changed_digit_is_noticed(file: Path, write: Callable[[], int], read: 
     digest = cleo.address.digest.hex().encode()
     changed = digest[:-1] + (b"0" if digest[-1:] != b"0" else b"1")
     file.write_bytes(file.read_bytes().replace(digest, changed))
-    assert read().departed == []
+    assert read().records == []
     assert read().damaged == 1
 
 
@@ -149,7 +149,7 @@ def test_a_file_of_another_house_is_refused(file: Path, write: Callable[[], int]
 
 def _append(path: Path, first: int) -> None:
     for number in range(first, first + 50):
-        line = departures_file._line("staff", "-", START, number.to_bytes(16, "big").hex())
+        line = departures_file._format_line("staff", "-", START, number.to_bytes(16, "big").hex())
         departures_file._append(path, [line], fingerprint=PEPPER, now=START, last=True)
 
 
@@ -162,7 +162,7 @@ def test_processes_that_append_at_once_lose_no_line(file: Path, read: Read) -> N
         process.join()
     found = read()
     assert found.damaged == 0
-    assert sorted(int.from_bytes(each.digest, "big") for each in found.departed) == list(range(200))
+    assert sorted(int.from_bytes(each.digest, "big") for each in found.records) == list(range(200))
 
 
 def test_merging_does_again_what_an_older_database_does_not_know(

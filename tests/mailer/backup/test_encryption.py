@@ -8,29 +8,31 @@ from hypothesis import strategies as st
 
 from lists.errors import BadInput
 from mailer.backup import encryption
-from mailer.backup.encryption import CHUNK, HEADER, TAG_OCTETS, Sealer, Unsealer
+from mailer.backup.encryption import CHUNK_OCTETS, HEADER, TAG_OCTETS, Decryptor, Encryptor
 
 PASSPHRASE = b"five plain words in a row"
 QUICK = (4, 8, 1)
-SEALED_CHUNK = CHUNK + TAG_OCTETS
+SEALED_CHUNK = CHUNK_OCTETS + TAG_OCTETS
 
 
 def sealed(data: bytes) -> bytes:
     file = io.BytesIO()
-    sealer = Sealer(file, PASSPHRASE, hardness=QUICK)
+    sealer = Encryptor(file, PASSPHRASE, hardness=QUICK)
     sealer.write(data)
     sealer.close()
     return file.getvalue()
 
 
 def opened(data: bytes, *, passphrase: bytes = PASSPHRASE) -> bytes:
-    reader, found = Unsealer(io.BytesIO(data), passphrase), b""
+    reader, found = Decryptor(io.BytesIO(data), passphrase), b""
     while part := reader.read(100_000):
         found += part
     return found
 
 
-@pytest.mark.parametrize("length", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 7])
+@pytest.mark.parametrize(
+    "length", [0, 1, CHUNK_OCTETS - 1, CHUNK_OCTETS, CHUNK_OCTETS + 1, 3 * CHUNK_OCTETS, 3 * CHUNK_OCTETS + 7]
+)
 def test_what_was_sealed_is_read_again(length: int) -> None:
     data = bytes(range(256)) * (length // 256 + 1)
     assert opened(sealed(data[:length])) == data[:length]
@@ -53,14 +55,14 @@ def test_one_changed_octet_anywhere_is_noticed(place: int, change: int) -> None:
 @pytest.mark.parametrize("left", [HEADER.size + SEALED_CHUNK, HEADER.size + SEALED_CHUNK + 9, HEADER.size, 9])
 def test_a_file_that_was_cut_short_is_noticed_also_between_two_chunks(left: int) -> None:
     with pytest.raises(BadInput):
-        opened(sealed(bytes(2 * CHUNK))[:left])
+        opened(sealed(bytes(2 * CHUNK_OCTETS))[:left])
 
 
 def test_chunks_that_change_places_or_come_from_another_file_are_noticed() -> None:
-    data = sealed(bytes(3 * CHUNK))
+    data = sealed(bytes(3 * CHUNK_OCTETS))
     head, body = data[: HEADER.size], data[HEADER.size :]
     first, second, rest = body[:SEALED_CHUNK], body[SEALED_CHUNK : 2 * SEALED_CHUNK], body[2 * SEALED_CHUNK :]
-    other = sealed(bytes(3 * CHUNK))[HEADER.size :][:SEALED_CHUNK]
+    other = sealed(bytes(3 * CHUNK_OCTETS))[HEADER.size :][:SEALED_CHUNK]
     for forged in (second + first + rest, first + rest, first + second + rest + rest, other + second + rest):
         with pytest.raises(BadInput):
             opened(head + forged)

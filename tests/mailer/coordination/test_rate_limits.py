@@ -212,7 +212,9 @@ def test_all_workers_together_open_no_more_connections_than_a_relay_allows(
     crowd(service, 200)
     broadcast(service)
     world.seconds = 0.1
-    made = [worker(service, world, name=name, pools=[lane(world, shared=6, connections=4)]) for name in "abc"]
+    made = [
+        worker(service, world, name=name, pools=[make_pool(world, shared=6, connections=4)]) for name in "abc"
+    ]
 
     async def all_three() -> None:
         asyncio.get_running_loop().call_later(10.0, made[0].stop)

@@ -287,7 +287,7 @@ def test_health_and_figures_tell_of_a_pause_and_of_each_relay(
         suspensions.begin(session, "domain/strict.example", why="5.7.1 no", real=world.clock.real())
     (found,) = [
         each
-        for each in health.look(service.database, service.clock, home=service.settings.home)
+        for each in health.run_checks(service.database, service.clock, home=service.settings.home)
         if each.name == "mail server"
     ]
     assert found.level == "trouble" and "refuse our mail" in found.sentence and "strict" not in found.sentence

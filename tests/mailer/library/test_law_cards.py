@@ -47,7 +47,7 @@ def told(service: Service) -> list[tuple[object, object]]:
 
 
 def level(service: Service) -> str:
-    found = health.look(service.database, service.clock, home=service.settings.home)
+    found = health.run_checks(service.database, service.clock, home=service.settings.home)
     return next(finding.level for finding in found if finding.name == "facts")
 
 

@@ -265,7 +265,7 @@ def test_staff_are_told_when_mails_wait_for_a_resource(
     real: Service, world: World, ben: Person, cleo: Person
 ) -> None:
     def looked() -> str:
-        found = health.look(real.database, real.clock, home=real.settings.home)
+        found = health.run_checks(real.database, real.clock, home=real.settings.home)
         return next(finding.level for finding in found if finding.name == "resources")
 
     _put_update(real)

@@ -302,7 +302,7 @@ def test_it_costs_one_question_whatever_there_is(
     at_work(service)
     confirmation(service, ben)
     with recorded(service.database) as statements:
-        health.look(service.database, StoppedClock(), home=service.settings.home)
+        health.run_checks(service.database, StoppedClock(), home=service.settings.home)
     assert len(statements) == 1
 
 

@@ -125,19 +125,21 @@ def test_elsewhere_only_the_token_opens(service: Service, clock: StoppedClock, s
 def test_without_a_token_in_the_settings_no_token_opens(settings: Settings) -> None:
     for shown in ("Bearer ", "Bearer None", f"Bearer {TOKEN}"):
         told = {"host": "mail.example.org", "authorization": shown}
-        assert not access.may_watch(public(settings), client="203.0.113.9", told=told)
+        assert not access.can_read_metrics(public(settings), client="203.0.113.9", headers=told)
 
 
 def test_a_proxy_on_this_machine_is_not_this_machine(settings: Settings) -> None:
     silent, trusted = public(settings), public(settings, trusted_proxies=("127.0.0.1",))
-    assert not access.may_watch(silent, client="127.0.0.1", told=HERE)  # it may speak for anybody
-    assert access.may_watch(trusted, client="127.0.0.1", told=HERE)
-    assert access.may_watch(settings, client="::1", told={"host": "[::1]:8000"})
+    assert not access.can_read_metrics(silent, client="127.0.0.1", headers=HERE)  # it may speak for anybody
+    assert access.can_read_metrics(trusted, client="127.0.0.1", headers=HERE)
+    assert access.can_read_metrics(settings, client="::1", headers={"host": "[::1]:8000"})
     for settled in (settings, trusted):
-        for name in access.FORWARDING:
-            assert not access.may_watch(settled, client="127.0.0.1", told={**HERE, name: "127.0.0.1"})
-        assert not access.may_watch(settled, client="127.0.0.1", told={"host": "mail.example.org"})
-        assert not access.may_watch(settled, client="203.0.113.9", told=HERE)
+        for name in access.FORWARDING_HEADERS:
+            assert not access.can_read_metrics(
+                settled, client="127.0.0.1", headers={**HERE, name: "127.0.0.1"}
+            )
+        assert not access.can_read_metrics(settled, client="127.0.0.1", headers={"host": "mail.example.org"})
+        assert not access.can_read_metrics(settled, client="203.0.113.9", headers=HERE)
 
 
 def test_the_token_is_read_from_the_secrets_and_shown_to_nobody(settings: Settings) -> None:
@@ -169,8 +171,8 @@ def test_reasons_for_waiting_are_counted_where_there_are_any(
 ) -> None:
     confirmation(service, ben)
     with service.database.read() as session:
-        assert messages.reasons(session) == {}
+        assert messages.count_by_reason(session) == {}
     world.answer = lambda _: DOWN
     deliver(service, world)
     with service.database.read() as session:
-        assert messages.reasons(session) == {("queued", "the relay cannot be reached"): 1}
+        assert messages.count_by_reason(session) == {("queued", "the relay cannot be reached"): 1}

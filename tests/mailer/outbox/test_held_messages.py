@@ -35,7 +35,7 @@ def waiting(service: Service) -> list[str]:
 
 
 def level(service: Service) -> str:
-    found = health.look(service.database, service.clock, home=service.settings.home)
+    found = health.run_checks(service.database, service.clock, home=service.settings.home)
     return next(finding.level for finding in found if finding.name == "texts")
 
 

@@ -246,7 +246,7 @@ def test_an_address_with_a_slip_in_it_is_put_right_and_its_link_is_dead(
         slip = contacts.find(session, addresses.parse("ben@nuevo.exmaple.org", pepper=PEPPER))
     assert slip is not None
     with service.database.write() as session:
-        address_change.readdress(
+        address_change.change_address(
             session, slip.id, addresses.parse(NEW, pepper=PEPPER), version=slip.version,
             source=service.confirmations, now=clock.now(), actor="staff",
         )  # fmt: skip
@@ -266,7 +266,7 @@ def test_somebody_may_return_to_the_address_they_had(
     clock.advance(days=9)
     again = here(service)
     with service.database.write() as session:
-        address_change.readdress(
+        address_change.change_address(
             session, again.id, ben.address, version=again.version,
             source=service.confirmations, now=clock.now(), actor="staff",
         )  # fmt: skip
@@ -300,7 +300,7 @@ def test_a_sign_up_that_was_never_confirmed_is_asked_anew_and_goes_after_a_fortn
             session, addresses.parse("dora@exmaple.org", pepper=PEPPER), now=clock.now()
         )
         subscriptions.ask(session, contact_id=slip.id, list="interest", now=clock.now())
-        address_change.readdress(
+        address_change.change_address(
             session, slip.id, addresses.parse(NEW, pepper=PEPPER), version=1,
             source=service.confirmations, now=clock.now(), actor="staff",
         )  # fmt: skip

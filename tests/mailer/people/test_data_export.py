@@ -22,7 +22,7 @@ from mailer import json_values
 from mailer.events import events
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import data_export
-from mailer.people.data_export import OTHER_NAMES, Facts
+from mailer.people.data_export import EXPORT_NAMES, Facts
 from mailer.service import Service
 from mailer.sources.invitations import Rsvp
 from tests import commands
@@ -34,7 +34,7 @@ OF_THE_MACHINES = {"contact_id", "edition_id", "ref", "priority", "attempt", "wo
 
 def told(service: Service, person: Person) -> Facts:
     with service.database.read() as session:
-        return data_export.of(session, contacts.get(session, person.id), now=service.clock.now())
+        return data_export.collect(session, contacts.get(session, person.id), now=service.clock.now())
 
 
 def rows(facts: Facts, name: str) -> list[dict[str, object]]:
@@ -74,8 +74,8 @@ def test_nothing_that_is_kept_is_left_out(service: Service, lived: Person) -> No
     about = facts["contact"]
     assert isinstance(about, dict)
     assert set(about) == {column.name for column in Contact.__table__.columns}
-    for table in data_export.owned():
-        name = "messages" if table is OutboxRow.__table__ else OTHER_NAMES.get(table.name, table.name)
+    for table in data_export.list_tables():
+        name = "messages" if table is OutboxRow.__table__ else EXPORT_NAMES.get(table.name, table.name)
         columns = {column.name for column in table.columns} - OF_THE_MACHINES
         assert rows(facts, name), f"nothing is told of {table.name}: let Ben have a row there in this test"
         assert columns <= set(rows(facts, name)[0]), table.name

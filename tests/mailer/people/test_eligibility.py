@@ -25,7 +25,7 @@ def kept(service: Service, person: Person, kind: str, *, list: str = "interest")
     with service.database.read() as session:
         contact = contacts.get(session, person.id)
         now = service.clock.now()
-        answers = eligibility.of(
+        answers = eligibility.check_all(
             session, contact, schedules=service.schedules, relays=["one:25", "two:25"], now=now
         )
     found = {(answer.list, answer.kind): answer for answer in answers}
@@ -47,7 +47,7 @@ def test_every_kind_but_staffs_own_has_its_rules_and_every_list_is_asked_about(
     assert set(RULES) == to_people
     with service.database.read() as session:
         contact, now = contacts.get(session, ben.id), service.clock.now()
-        answers = eligibility.of(session, contact, schedules=service.schedules, relays=[], now=now)
+        answers = eligibility.check_all(session, contact, schedules=service.schedules, relays=[], now=now)
     assert {answer.list for answer in answers} == {"", *BUILT_IN_LISTS}
     assert {answer.kind for answer in answers} == to_people
 

@@ -56,7 +56,7 @@ def mailer(service: Service) -> Mailer:
     return commands.mailer(service)
 
 
-def merge(service: Service, keep: Person, other: Person) -> merging.Preview:
+def merge(service: Service, keep: Person, other: Person) -> merging.MergePreview:
     with service.database.write() as session:
         versions = tuple(contacts.get(session, each.id).version for each in (keep, other))
         return merging.merge(
@@ -80,7 +80,7 @@ def states(service: Service) -> dict[str, str]:
 
 
 def test_every_table_of_a_person_is_merged() -> None:
-    assert {table.name for table in data_export.owned()} == MERGED
+    assert {table.name for table in data_export.list_tables()} == MERGED
 
 
 def follow(service: Service, world: World, *, days: int) -> None:
@@ -148,7 +148,7 @@ def test_an_update_that_waits_for_one_and_reached_the_other_is_cancelled(
     relays.deliver(service, world)
     assert world.arrived == [bea.email]
     done = merge(service, ben, bea)
-    assert (done.moved, done.cancelled) == (1, 0)
+    assert (done.message_count, done.cancelled) == (1, 0)
     world.clock.advance(hours=2)
     relays.deliver(service, world)
     assert world.arrived == [bea.email]

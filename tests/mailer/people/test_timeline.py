@@ -4,7 +4,7 @@ from lists import audit, consents, contacts, directory, subscriptions, suppressi
 from lists.consents import ACTIONS
 from lists.directory import Application
 from mailer.people import timeline
-from mailer.people.timeline import CONSENTS, SUPPRESSIONS
+from mailer.people.timeline import CONSENT_SENTENCES, SUPPRESSION_SENTENCES
 from mailer.service import Service
 from mailer.sources import invitations
 from tests import calls, relays
@@ -16,14 +16,14 @@ from tests.relays import LATER, REFUSED, SENT, World
 def told(service: Service, person: Person) -> list[str]:
     with service.database.read() as session:
         contact = contacts.get(session, person.id)
-        happened = timeline.told(session, contact, now=service.clock.now())
+        happened = timeline.list_events(session, contact, now=service.clock.now())
     assert [each.at for each in happened] == sorted(each.at for each in happened)
     return [" ".join(part for part in (each.what, each.by, each.words) if part) for each in happened]
 
 
 def test_every_action_has_a_sentence() -> None:
-    assert set(CONSENTS) == set(ACTIONS)
-    assert set(SUPPRESSIONS) == set(suppressions.REASONS)
+    assert set(CONSENT_SENTENCES) == set(ACTIONS)
+    assert set(SUPPRESSION_SENTENCES) == set(suppressions.REASONS)
 
 
 def test_the_whole_story_of_ben_is_told_in_order(

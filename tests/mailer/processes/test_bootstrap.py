@@ -30,12 +30,12 @@ def test_a_first_start_makes_keys_and_tables_and_notes_the_keys(
 ) -> None:
     settings = settings_of(tmp_path / "home", empty_database)
     bootstrap.start(settings)
-    assert migrations.is_newest(empty_database)
-    found = keys.kept_in(secret_folder(settings), making=False)
+    assert migrations.is_up_to_date(empty_database)
+    found = keys.load(secret_folder(settings), create=False)
     with empty_database.read() as session:
         key_check.require_noted(session, found, secret_folder(settings))
     bootstrap.start(settings)  # and the next start changes nothing
-    assert keys.kept_in(secret_folder(settings), making=False) == found
+    assert keys.load(secret_folder(settings), create=False) == found
     built = service.build(settings)
     built.require_noted()
     built.close()
@@ -50,7 +50,7 @@ def test_a_first_start_that_was_killed_is_gone_on_with(
     if last != "folder":
         migrations.upgrade(empty_database)
     if last in ("pepper", "links"):
-        keys.kept_in(secret_folder(settings))
+        keys.load(secret_folder(settings))
     if last == "pepper":
         (secret_folder(settings) / "links").unlink()
     bootstrap.start(settings)
@@ -90,12 +90,12 @@ def test_a_second_machine_with_keys_of_its_own_is_refused_while_nobody_is_known_
         ran = run(second, empty_database, *words)
         assert isinstance(ran.exception, Exception), words
         assert not second.exists()  # not even the first start of a second machine makes keys
-    keys.kept_in(second / "secrets")
+    keys.load(second / "secrets")
     for words in (["status"], ["work"], ["deliver"], ["db", "upgrade"], ["config", "check"], ["serve"]):
         ran = run(second, empty_database, *words)
         assert "copy secrets/links from the machine that served this database first" in str(ran.exception)
         assert run(first, empty_database, "status").exception is None
-    for name in keys.WITHOUT:
+    for name in keys.LOSS_SENTENCES:
         (second / "secrets" / name).write_text((first / "secrets" / name).read_text())
     assert run(second, empty_database, "status").exception is None
 
@@ -104,7 +104,7 @@ def test_a_database_that_was_lost_is_refused_until_it_is_said_that_an_empty_one_
     empty_database: Database, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    keys.kept_in(home / "secrets")
+    keys.load(home / "secrets")
     for words in (["serve"], ["status"], ["work"], ["contact", "find", "ana"], ["config", "check"]):
         assert "empty or missing" in str(run(home, empty_database, *words).exception)
         assert "db restore" in str(run(home, empty_database, *words).exception)
@@ -123,7 +123,7 @@ def test_keys_that_people_depend_on_are_not_made_by_setting_up_again(
 ) -> None:
     with database.write() as session:
         people.cleo(session, now=clock.now())
-    for name in keys.WITHOUT:
+    for name in keys.LOSS_SENTENCES:
         (secret_folder(settings) / name).unlink()
     for start in (bootstrap.start, bootstrap.create):
         with pytest.raises(BadSettings, match="pepper is missing"):

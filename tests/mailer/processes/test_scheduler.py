@@ -14,7 +14,7 @@ from lists.db import Database
 from lists.errors import StorageError
 from mailer.coordination import leases
 from mailer.jobs import Job
-from mailer.processes.scheduler import DUTY_LENGTH, Scheduler, inheriting
+from mailer.processes.scheduler import LEASE_LENGTH, Scheduler, take_over_lease
 from mailer.tryout import time_machine
 from tests.clocks import StoppedClock
 
@@ -90,7 +90,7 @@ def test_only_one_of_two_processes_ticks_and_the_other_takes_over_when_it_dies(
     assert tick(first, table) == ["fails", "works"]
     clock.advance(seconds=20)
     assert tick(second, table) == []  # the first renewed its lease by ticking
-    clock.advance(seconds=DUTY_LENGTH.total_seconds())
+    clock.advance(seconds=LEASE_LENGTH.total_seconds())
     assert tick(second, table) == ["fails", "works"]
     assert tick(first, table) == []
 
@@ -110,9 +110,9 @@ def test_a_process_that_stops_gives_the_duty_up_at_once(
 def test_who_starts_where_a_process_was_killed_ticks_at_once(
     database: Database, clock: StoppedClock, table: Table, tmp_path: Path
 ) -> None:
-    with inheriting(database, clock, folder=tmp_path, owner="killed"):
+    with take_over_lease(database, clock, folder=tmp_path, owner="killed"):
         tick(scheduler(table, database, clock, "killed"), table)  # and never gives it up, as after a kill
-    with inheriting(database, clock, folder=tmp_path, owner="next"):
+    with take_over_lease(database, clock, folder=tmp_path, owner="next"):
         assert tick(scheduler(table, database, clock, "next"), table) == ["fails", "works"]
 
 
@@ -120,12 +120,12 @@ def test_who_starts_where_a_process_was_killed_ticks_at_once(
 def test_the_duty_of_a_process_that_lives_stays_with_it(
     database: Database, clock: StoppedClock, table: Table, tmp_path: Path
 ) -> None:
-    with inheriting(database, clock, folder=tmp_path, owner="first"):
+    with take_over_lease(database, clock, folder=tmp_path, owner="first"):
         first = scheduler(table, database, clock, "first")
         assert tick(first, table)
-        with inheriting(database, clock, folder=tmp_path, owner="second"):
+        with take_over_lease(database, clock, folder=tmp_path, owner="second"):
             assert tick(scheduler(table, database, clock, "second"), table) == []
-        with inheriting(database, clock, folder=tmp_path, owner="third"):
+        with take_over_lease(database, clock, folder=tmp_path, owner="third"):
             assert tick(scheduler(table, database, clock, "third"), table) == []
         assert tick(first, table)
 

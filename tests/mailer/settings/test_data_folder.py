@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from lists.errors import Conflict, NotFound
 from mailer import cli
 from mailer.settings import data_folder, loading
-from mailer.settings.data_folder import MARKER
+from mailer.settings.data_folder import RESTORE_MARKER
 
 MAKERS = {"serve", "db create", "db restore"}  # what may make a data folder
 SETTINGS = {"config check", "config show"}  # what looks at settings that were written before a first start
@@ -120,7 +120,7 @@ def test_a_restore_that_was_interrupted_is_told_by_every_command(run: Run, tmp_p
     foreign(home)
     prepared_too = home / "mailer.toml"
     prepared_too.write_text("port = 8123\n")
-    (home / MARKER).touch()
+    (home / RESTORE_MARKER).touch()
     before = content(home)
     ran = run(name, home)
     assert isinstance(ran.exception, Conflict), ran.output

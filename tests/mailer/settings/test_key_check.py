@@ -22,17 +22,17 @@ def opened(settings: Settings, database: Database, keys: Keys) -> Opened:
     """Read the keys as a start does, of a database that says which they are."""
     with database.write() as session:
         key_check.note(session, keys, secret_folder(settings))
-    return lambda: key_check.keys_of(database, secret_folder(settings))
+    return lambda: key_check.load_keys(database, secret_folder(settings))
 
 
 def test_the_first_start_on_an_empty_database_makes_both_keys(
     empty_database: Database, tmp_path: Path
 ) -> None:
     with pytest.raises(BadSettings, match="pepper is missing"):
-        key_check.keys_of(empty_database, tmp_path / "data" / "secrets")
+        key_check.load_keys(empty_database, tmp_path / "data" / "secrets")
     assert not (tmp_path / "data").exists()
-    made = key_check.keys_of(empty_database, tmp_path / "data" / "secrets", making=True)
-    assert made == keys.kept_in(tmp_path / "data" / "secrets", making=False)
+    made = key_check.load_keys(empty_database, tmp_path / "data" / "secrets", create=True)
+    assert made == keys.load(tmp_path / "data" / "secrets", create=False)
 
 
 @pytest.mark.parametrize("name", ["pepper", "links"])
@@ -67,10 +67,10 @@ def test_another_key_is_noticed(opened: Opened, settings: Settings, ben: Person,
 def test_a_database_from_before_there_were_fingerprints_keeps_its_keys(
     settings: Settings, database: Database, keys: Keys, ben: Person
 ) -> None:
-    assert key_check.keys_of(database, secret_folder(settings)) == keys
+    assert key_check.load_keys(database, secret_folder(settings)) == keys
     (secret_folder(settings) / "pepper").unlink()
     with pytest.raises(BadSettings, match="is missing"):
-        key_check.keys_of(database, secret_folder(settings))
+        key_check.load_keys(database, secret_folder(settings))
 
 
 def test_a_database_that_knows_nobody_yet_keeps_the_keys_it_was_noted_with(
@@ -80,9 +80,9 @@ def test_a_database_that_knows_nobody_yet_keeps_the_keys_it_was_noted_with(
     for name in ("pepper", "links"):
         (folder / name).unlink()
     with pytest.raises(BadSettings, match="copy secrets/pepper from the machine that served this database"):
-        key_check.keys_of(database, folder, making=True)
+        key_check.load_keys(database, folder, create=True)
     assert not list(folder.iterdir())
-    keys.kept_in(folder)  # as a second machine has made some of its own
+    keys.load(folder)  # as a second machine has made some of its own
     with pytest.raises(BadSettings) as refused:
         opened()
     assert len(refused.value.mistakes) == 2
@@ -104,7 +104,7 @@ def test_a_database_that_says_no_keys_is_worked_on_by_nobody_but_the_first_start
 
 def test_a_fingerprint_tells_nothing_of_the_key(keys: Keys) -> None:
     for name, key in (("pepper", keys.pepper), ("links", keys.links)):
-        digest = key_check.of(keys)[name]
-        assert len(digest) == key_check.OCTETS
+        digest = key_check.compute_fingerprints(keys)[name]
+        assert len(digest) == key_check.FINGERPRINT_OCTETS
         assert digest not in key and key[:8] not in digest
-    assert key_check.of(keys)["pepper"] != key_check.of(keys)["links"]
+    assert key_check.compute_fingerprints(keys)["pepper"] != key_check.compute_fingerprints(keys)["links"]

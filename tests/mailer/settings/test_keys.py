@@ -19,13 +19,13 @@ print(keys.kept_in(pathlib.Path(sys.argv[1])).pepper.hex())
 
 def test_first_start_makes_two_different_keys_only_for_this_account(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "secrets"
-    made = keys.kept_in(folder)
+    made = keys.load(folder)
     assert len(made.pepper) == len(made.links) == 32
     assert made.pepper != made.links
     assert folder.stat().st_mode & 0o777 == 0o700
     assert folder.parent.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
-    assert keys.kept_in(folder) == made
+    assert keys.load(folder) == made
 
 
 def test_processes_that_start_at_once_end_with_the_same_keys(tmp_path: Path) -> None:
@@ -42,38 +42,38 @@ def test_a_crash_while_making_leaves_nothing_half_written_behind(tmp_path: Path)
     folder = tmp_path / "secrets"
     folder.mkdir(mode=0o700)
     (folder / "pepper.unfinished").write_text("half")
-    assert len(keys.kept_in(folder).pepper) == 32
+    assert len(keys.load(folder).pepper) == 32
     assert not (folder / "pepper.unfinished").exists()
 
 
 def test_keys_open_to_others_are_told_with_the_command_that_closes_them(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
-    keys.kept_in(folder)
+    keys.load(folder)
     (folder / "links").chmod(0o640)
     with pytest.raises(BadSettings, match=f"run: chmod 600 {folder}/links"):
-        keys.kept_in(folder)
+        keys.load(folder)
     (folder / "links").chmod(0o600)
     folder.chmod(0o755)
     with pytest.raises(BadSettings, match="run: chmod 700"):
-        keys.kept_in(folder)
+        keys.load(folder)
 
 
 @pytest.mark.parametrize("content", ["", "00", "not hexadecimal", "é"])
 def test_a_damaged_key_is_never_replaced(tmp_path: Path, content: str) -> None:
     folder = tmp_path / "secrets"
-    keys.kept_in(folder)
+    keys.load(folder)
     (folder / "pepper").write_text(content)
     with pytest.raises(BadSettings, match="put the file back from a backup"):
-        keys.kept_in(folder)
+        keys.load(folder)
 
 
 def test_a_folder_that_cannot_be_made_is_trouble_with_storage(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
     with pytest.raises(StorageError, match="cannot be read or made"):
-        keys.kept_in(tmp_path / "data" / "secrets")
+        keys.load(tmp_path / "data" / "secrets")
 
 
 def test_keys_are_never_shown(tmp_path: Path) -> None:
-    made = keys.kept_in(tmp_path / "secrets")
+    made = keys.load(tmp_path / "secrets")
     assert made.pepper.hex() not in repr(made)
     assert repr(made.pepper) not in repr(made)

@@ -55,7 +55,7 @@ def test_a_public_url_changes_when_somebody_says_so(run: Run, empty_database: Da
     assert "accept-url" in str(run("status", url=URL).exception)
     assert "Nothing has changed" in run("config", "accept-url", url=MOVED).output
     with empty_database.read() as session:
-        assert public_url.noted(session) == MOVED
+        assert public_url.find(session) == MOVED
 
 
 def test_a_try_out_may_change_its_port(empty_database: Database, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_try_out_may_change_its_port(empty_database: Database, tmp_path: Path)
     for port in ("8000", "8001"):
         bootstrap.start(load({**base, "PORT": port}))
     with empty_database.read() as session:
-        assert public_url.noted(session) == ""
+        assert public_url.find(session) == ""
 
 
 def test_settings_whose_links_nobody_else_can_open_are_told_of(

@@ -198,7 +198,7 @@ def test_the_address_of_staff_is_on_no_list_and_in_no_export(
         for kind in exporting.KINDS:
             assert STAFF not in {cell for row in exporting.read_rows(session, kind) for cell in row}
         staff = session.scalars(select(Contact).where(Contact.email == STAFF)).one()
-        answers = eligibility.of(
+        answers = eligibility.check_all(
             session, staff, schedules=installation.schedules, relays=[], now=installation.clock.now()
         )
     assert {answer.rule for answer in answers if answer.list} == {"never joined"}

@@ -31,7 +31,7 @@ subject:
 
 @pytest.fixture(autouse=True)
 def clergy(service, monkeypatch):
-    monkeypatch.setattr(routes, "SECONDS_OF_AN_ANSWER", 0.001)
+    monkeypatch.setattr(routes, "RESPONSE_STEP_SECONDS", 0.001)
     with service.database.write() as session:
         catalog.add(
             session,

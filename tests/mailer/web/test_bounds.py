@@ -22,7 +22,7 @@ FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 def running(application, settings):
     """The address of a real server; it is stopped as a signal would stop it."""
     up = threading.Event()
-    server = web_server.server(application, settings, port=0)
+    server = web_server.build_server(application, settings, port=0)
     server.ready = up.set
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
@@ -90,8 +90,8 @@ def test_a_body_of_unknown_length_is_read_only_so_far(address):
 
 
 def test_a_form_just_within_the_limit_is_read(address):
-    assert status(post(address, b"email=" + b"a" * (forms.LARGEST_BODY - 6))) == 422
-    assert status(post(address, b"email=" + b"a" * (forms.LARGEST_BODY - 5))) == 413
+    assert status(post(address, b"email=" + b"a" * (forms.MAX_BODY_OCTETS - 6))) == 422
+    assert status(post(address, b"email=" + b"a" * (forms.MAX_BODY_OCTETS - 5))) == 413
 
 
 def test_ten_thousand_fields_are_refused(address):
@@ -127,14 +127,14 @@ def test_a_length_that_is_no_number_is_refused(address):
 
 
 def test_a_slow_body_is_not_waited_for(address, monkeypatch):
-    monkeypatch.setattr(forms, "SLOWEST_BODY", 0.3)
+    monkeypatch.setattr(forms, "BODY_TIMEOUT_SECONDS", 0.3)
     answer = post(address, [b"a"] * 8, pause=0.1, length=1_000)
     assert status(answer) == 408
     assert b"too slow" in answer
 
 
 def test_a_visitor_who_never_finishes_asking_is_hung_up(address, monkeypatch):
-    monkeypatch.setattr(web_server, "SLOWEST_HEAD", 0.3)
+    monkeypatch.setattr(web_server, "HEAD_TIMEOUT_SECONDS", 0.3)
     began = time.monotonic()
     assert ask(address, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ") == b""
     assert ask(address) == b""

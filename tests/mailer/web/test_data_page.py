@@ -56,7 +56,7 @@ def test_neither_page_nor_file_is_kept_or_named_by_a_browser(visitor, service, l
 def test_the_file_holds_what_staff_would_export(visitor, service, clock, ben, link):
     service.jobs.tick()
     with service.database.read() as session:
-        kept = data_export.of(session, contacts.get(session, ben.id), now=clock.now())
+        kept = data_export.collect(session, contacts.get(session, ben.id), now=clock.now())
     assert json.loads(visitor.get(f"{link}/all.json").text) == json.loads(json_values.to_json(kept))
 
 

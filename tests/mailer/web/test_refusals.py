@@ -5,7 +5,7 @@ import pytest
 from lists import addresses
 from lists.addresses import SENTENCES
 from lists.errors import BadAddress
-from mailer.web.public.signups import LONGEST_SEEN
+from mailer.web.public.signups import MAX_CHARACTERS_SHOWN
 from tests.mailer.web.visitor import words
 
 SPANISH = {"accept-language": "es"}
@@ -46,7 +46,7 @@ def test_every_trouble_with_an_address_is_told_in_the_language_of_the_page(visit
     spanish = words(visitor.post("/join?lang=es", {"email": email, "language": "es"}))
     english = words(visitor.post("/join?lang=en", {"email": email, "language": "en"}))
     with pytest.raises(BadAddress) as told_in_english:
-        addresses.parse(email[:LONGEST_SEEN], pepper=b"p" * 32)
+        addresses.parse(email[:MAX_CHARACTERS_SHOWN], pepper=b"p" * 32)
     assert str(told_in_english.value) in english
     assert str(told_in_english.value) not in spanish
 

@@ -6,10 +6,10 @@ import pytest
 
 from mailer.settings.loading import Settings
 from mailer.web import access, app
-from mailer.web.postoffice import Office
+from mailer.web.postoffice import PostOfficePages
 from tests.mailer.web.visitor import Visitor, title, words
 
-TABLE = app.doors(Office(lambda: None))
+TABLE = app.list_routes(PostOfficePages(lambda: None))
 PUBLIC = [
     door.path for door in TABLE if door.method == "GET" and door.access == "public" and "{" not in door.path
 ]
@@ -22,7 +22,7 @@ def test_no_door_is_there_twice():
 
 
 def test_every_form_that_tells_who_is_known_has_a_floor_of_time():
-    assert {door.path for door in TABLE if door.floored} == {"/join", "/join/{list}", "/organize"}
+    assert {door.path for door in TABLE if door.has_time_floor} == {"/join", "/join/{list}", "/organize"}
 
 
 @pytest.mark.parametrize("path", [*PUBLIC, "/r/toolkit", "/postoffice", "/confirm/1.0.x", "/nowhere"])
@@ -76,7 +76,7 @@ def test_a_fault_of_ours_is_told_without_its_details(visitor, monkeypatch):
     def broken(*_):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(signups, "braked", broken)
+    monkeypatch.setattr(signups, "is_throttled", broken)
     answer = visitor.join(email="dora@example.org")
     assert answer.status_code == 500
     assert "not your fault" in words(answer)
@@ -91,7 +91,7 @@ def test_a_locked_database_says_so_and_loses_nothing(visitor, service, monkeypat
     def locked(*_):
         raise StorageError("busy")
 
-    monkeypatch.setattr(signups, "braked", locked)
+    monkeypatch.setattr(signups, "is_throttled", locked)
     answer = visitor.join(email="dora@example.org")
     assert answer.status_code == 503
     assert "Nothing was lost" in words(answer)
@@ -109,7 +109,7 @@ def test_the_post_office_is_there_only_for_this_machine(service, clock, door):
     for visitor in visits:
         assert visitor.ask(door.method, path).status_code == 404
     here = Visitor(service, clock)
-    for name in access.FORWARDING:
+    for name in access.FORWARDING_HEADERS:
         assert here.ask(door.method, path, headers={name: "127.0.0.1"}).status_code == 404
 
 
@@ -118,11 +118,11 @@ def test_the_post_office_is_not_there_in_earnest(tmp_path):
     tryout = Settings(home=tmp_path)
     earnest = tryout.model_copy(update={"smtp_url": "smtp://relay"})
     public = tryout.model_copy(update={"public_url": "https://mail.example.org"})
-    assert access.at_this_machine(tryout, client="127.0.0.1", told=told)
-    assert access.at_this_machine(tryout, client="::1", told={"host": "[::1]:8000"})
-    assert access.at_this_machine(tryout, client="127.0.0.1", told={"host": "localhost:8000"})
-    assert not access.at_this_machine(earnest, client="127.0.0.1", told=told)
-    assert not access.at_this_machine(public, client="127.0.0.1", told=told)
+    assert access.is_from_this_machine(tryout, client="127.0.0.1", headers=told)
+    assert access.is_from_this_machine(tryout, client="::1", headers={"host": "[::1]:8000"})
+    assert access.is_from_this_machine(tryout, client="127.0.0.1", headers={"host": "localhost:8000"})
+    assert not access.is_from_this_machine(earnest, client="127.0.0.1", headers=told)
+    assert not access.is_from_this_machine(public, client="127.0.0.1", headers=told)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,8 @@ def test_the_stylesheet_may_be_kept_and_its_address_changes_with_it(visitor):
 
 def test_a_house_of_the_new_internet_is_one_source():
     one, two, other = (
-        access.source(address, pepper=b"p") for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
+        access.hash_network(address, pepper=b"p")
+        for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
     )
     assert one == two != other
     assert len(one) == 16
@@ -194,4 +195,4 @@ def test_a_house_of_the_new_internet_is_one_source():
     ],
 )
 def test_the_browsers_favorite_of_our_languages_is_spoken(header, language):
-    assert access.preferred(header) == language
+    assert access.choose_language(header) == language

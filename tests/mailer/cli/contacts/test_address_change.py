@@ -109,7 +109,7 @@ def test_of_two_who_do_it_at_once_one_is_told_to_look_again(
     service: Service, world: World, clock: StoppedClock, ben: Person
 ) -> None:
     def doing(session: Session) -> object:
-        return address_change.readdress(
+        return address_change.change_address(
             session, ben.id, addresses.parse(NEW, pepper=PEPPER), version=1,
             source=service.confirmations, now=clock.now(), actor="staff",
         )  # fmt: skip

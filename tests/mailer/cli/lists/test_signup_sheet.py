@@ -34,18 +34,18 @@ def mailer(service: Service) -> Mailer:
     ],
 )
 def test_a_congregation_has_a_plain_tag(name: str, tag: str) -> None:
-    assert signup_sheet.tag(name) == signup_sheet.known(tag) == tag
+    assert signup_sheet.make_tag(name) == signup_sheet.parse_tag(tag) == tag
 
 
 @pytest.mark.parametrize("name", ["", "!!", "משכן"])
 def test_a_name_that_makes_no_tag_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match="letters or digits"):
-        signup_sheet.tag(name)
+        signup_sheet.make_tag(name)
 
 
 @pytest.mark.parametrize("text", ["", "St Mark", "<b>", "x" * 41, "a\n"])
 def test_what_is_no_tag_is_passed_over(text: str) -> None:
-    assert signup_sheet.known(text) == ""
+    assert signup_sheet.parse_tag(text) == ""
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
@@ -58,9 +58,9 @@ def test_a_sheet_says_the_whole_sentence_and_needs_nothing_from_elsewhere(
     assert mailer(*asked).status == 0
     text = file.read_text("utf-8")
     assert f'lang="{language}"' in text and "St. &lt;Mark&gt;" in text and "<svg" in text
-    assert signup_sheet.consent("x", date="x", language=language).split("“")[1][:60] in text
+    assert signup_sheet.build_evidence("x", date="x", language=language).split("“")[1][:60] in text
     assert "src=" not in text and "url(" not in text and "http-equiv" not in text
-    assert text.count("<tr><td>") == signup_sheet.PAPERS[paper][1]
+    assert text.count("<tr><td>") == signup_sheet.PAPER_SIZES[paper][1]
     assert "is there already" in mailer(*asked).refusal
 
 
@@ -70,7 +70,7 @@ def test_a_sheet_says_the_whole_sentence_and_needs_nothing_from_elsewhere(
 @pytest.mark.parametrize("paper", ["letter", "a4"])
 def test_a_sheet_prints_on_one_page(service: Service, tmp_path: Path, language: str, paper: str) -> None:
     long = "Comunidad Unitaria Universalista y Parroquia de Nuestra Señora de Guadalupe del Valle del Sol"
-    text = signup_sheet.html(service.settings, congregation=long, language=language, paper=paper)
+    text = signup_sheet.render_html(service.settings, congregation=long, language=language, paper=paper)
     (tmp_path / "sheet.html").write_text(text, "utf-8")
     assert CHROMIUM is not None
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]

@@ -167,4 +167,4 @@ def test_a_servers_words_cannot_steer_the_terminal(
     ],
 )
 def test_a_length_of_time_is_said_in_its_two_largest_units(length: timedelta, words: str) -> None:
-    assert output.lasting(length) == words
+    assert output.format_duration(length) == words
