@@ -1,1 +1,1 @@
-"""Who we may write to, and why: contacts, consent, subscriptions, suppressions, one permission rule."""
+"""Lists: contacts, consents, subscriptions, suppressions, and the rule of permission."""

@@ -1,11 +1,12 @@
-"""Readdressing: somebody has another address, which they must confirm before anything else is written there.
+"""Address change: a contact gets another address, which must be confirmed before list mail is sent to it.
 
 ```
-old address ─staff→ new address, asked once ─yes→ everything as it was
+old address ─staff→ new address, asked once ─yes→ subscriptions as before
 ```
-The new address is a contact of its own, and the old one becomes part of it by lists/merging.py. What was
-confirmed waits for one yes, because only the address is in question; what was never confirmed is asked as a
-sign-up is. Should nobody say yes, then `mailer/people/retention.py` ends the wait after 14 days.
+The new address is a contact of its own. lists/merging.py merges the old contact into it. A subscription that
+was confirmed waits for one yes, because only the address is in question. A subscription that was never
+confirmed is asked for as after a sign-up. Without a yes, `mailer/people/retention.py` ends the wait after 14
+days.
 """
 
 from datetime import datetime
@@ -41,44 +42,49 @@ NO_LIST = (
 
 def find_refusal(session: Session, old: Contact, new: Address) -> str:
     """Return why this contact cannot get this address, as a sentence that says what to do; "" if it can."""
-    named = {"old": old.email, "new": new.email}
+    emails = {"old": old.email, "new": new.email}
     if new.key == old.email_key:
-        return (SAME_ADDRESS if new.email == old.email else SAME_MAILBOX).format(**named)
+        return (SAME_ADDRESS if new.email == old.email else SAME_MAILBOX).format(**emails)
     if contacts.find(session, new) is not None:
-        return ALREADY_A_CONTACT.format(**named)
-    of = merge_redirects.find_targets(session, [new.digest]).get(new.digest, old.id)
-    if of != old.id:
-        return MERGED_EARLIER.format(**named, of=contacts.get(session, of).email)
-    barred = suppressions.find_reason(session, new.digest)
-    if barred is not None:
-        return NEW_ADDRESS_SUPPRESSED.format(**named, reason=barred)
-    refused = set(suppressions.list_reasons(session, old.email_digest)).intersection(PERSON_WIDE_REASONS)
-    if refused:
-        return OLD_ADDRESS_SUPPRESSED.format(**named, reason=min(refused))
-    gone = departures.find_exclusions(session, [new.digest]).get(new.digest, ())
-    here = [each.list for each in subscriptions.list_for_contact(session, old.id) if each.state != "left"]
-    left = sorted(set(gone).intersection(here))
-    if left:
-        return NEW_ADDRESS_LEFT.format(**named, list=left[0])
-    return "" if here else NO_LIST.format(**named)
+        return ALREADY_A_CONTACT.format(**emails)
+    target_id = merge_redirects.find_targets(session, [new.digest]).get(new.digest, old.id)
+    if target_id != old.id:
+        return MERGED_EARLIER.format(**emails, of=contacts.get(session, target_id).email)
+    suppression_reason = suppressions.find_reason(session, new.digest)
+    if suppression_reason is not None:
+        return NEW_ADDRESS_SUPPRESSED.format(**emails, reason=suppression_reason)
+    reasons = set(suppressions.list_reasons(session, old.email_digest)).intersection(PERSON_WIDE_REASONS)
+    if reasons:
+        return OLD_ADDRESS_SUPPRESSED.format(**emails, reason=min(reasons))
+    excluded_lists = departures.find_exclusions(session, [new.digest]).get(new.digest, ())
+    active_lists = [
+        subscription.list
+        for subscription in subscriptions.list_for_contact(session, old.id)
+        if subscription.state != "left"
+    ]
+    lists_left = sorted(set(excluded_lists).intersection(active_lists))
+    if lists_left:
+        return NEW_ADDRESS_LEFT.format(**emails, list=lists_left[0])
+    return "" if active_lists else NO_LIST.format(**emails)
 
 
 def begin(session: Session, old: Contact, new: Address, *, version: int, now: datetime) -> Contact:
-    """Add the contact of the new address, and hold back what the old one, in this version, was confirmed for.
+    """Add the contact of the new address, and require a new confirmation of the old contact's subscriptions.
 
-    In the file of departures the old address has left these lists, so that an older backup writes there no
-    more. Raises Conflict when the contact has changed since, or somebody with the new address came just now.
+    `version` is that of the old contact. The departures file records that the old address left these lists,
+    so that after the restore of an older backup nothing is sent to it. Raises Conflict when the contact has
+    changed since that version, or when another transaction has just added the new address.
     """
-    contacts.amend(session, old.id, version=version, readdressed_at=None)  # a question to it is over
+    contacts.amend(session, old.id, version=version, readdressed_at=None)  # ends an earlier address change
     if not contacts.add(session, new, now=now, language=old.language):
         raise Conflict(ALREADY_A_CONTACT.format(old=old.email, new=new.email))
     contact = contacts.find(session, new)
     assert contact is not None
     contacts.amend(session, contact.id, readdressed_at=now)
-    for each in subscriptions.list_for_contact(session, old.id):
-        if each.state != "left":
+    for subscription in subscriptions.list_for_contact(session, old.id):
+        if subscription.state != "left":
             departures.record_leave(
-                session, contact_id=old.id, list=each.list, now=now, except_digest=new.digest
+                session, contact_id=old.id, list=subscription.list, now=now, except_digest=new.digest
             )
     subscriptions.require_reconfirmation(session, contact_id=old.id, now=now)
     directory.require_confirmation(session, contact_id=old.id)

@@ -1,8 +1,9 @@
-"""Parse and normalise an email address, and mend a likely typo; the only importer of email_validator.
+"""Addresses: parse and normalize an email address, and suggest a correction of a likely typo.
 
-What comes in was typed by a person or sent by a stranger. Everything that could leave the envelope or
-deceive an eye is refused here, before any other library sees it (aiosmtplib 5.1 passes CR and LF on).
-No name server is ever asked: an address that exists nowhere shows itself when no one confirms.
+The input was typed by a person or sent by an unknown client. Everything that could break the SMTP envelope or
+deceive a reader is refused here, before another library gets it (aiosmtplib 5.1 passes CR and LF on). This is
+the only module that imports email_validator. No DNS query is made: an address that does not exist stays
+unconfirmed.
 """
 
 import hashlib
@@ -16,22 +17,21 @@ from lists.errors import BadAddress
 
 MAX_OCTETS = 254  # RFC 5321 4.5.3.1.3 allows a path of 256, of which two are its angle brackets
 MAX_LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
-MAX_SHOWN = 60  # characters of a refused text that a sentence repeats
-MAX_TEXT = 1000  # characters beyond which a text is not looked at
+MAX_SHOWN = 60  # characters of a refused text that an error sentence repeats
+MAX_TEXT = 1000  # characters; a longer text is not parsed
 DIGEST_OCTETS = 16
-LONG_NAME = (
-    7  # from this length on, a name one letter away from a common one is a typo even at its first letter
-)
+# A name of this length or more that is one letter away from a common one is a typo even at its first letter.
+LONG_NAME = 7
 
 INVISIBLE_CATEGORIES = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-)  # categories of letters nobody sees
-DOMAIN_CACHE_SIZE = 4_000  # that were looked at are remembered
+)  # Unicode, of invisible characters
+DOMAIN_CACHE_SIZE = 4_000  # domains
 PLAIN_LOCAL_PART = re.compile(
     r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]+", re.ASCII | re.IGNORECASE
 )  # RFC 5322 3.2.3, with its dots
 
-DOT_INSENSITIVE_DOMAINS = ("gmail.com", "googlemail.com")  # one server by two names, which passes over dots
+DOT_INSENSITIVE_DOMAINS = ("gmail.com", "googlemail.com")  # one server with two names, which ignores dots
 
 SENTENCES = {
     "empty": {
@@ -96,19 +96,19 @@ SENTENCES = {
     },
 }
 
-# Mailboxes that many people in the United States have; what is one slip away from these is probably a slip.
+# Common mailbox domains in the United States; a domain one typo away from these is probably a typo.
 COMMON_DOMAINS = tuple(
     """gmail.com yahoo.com hotmail.com outlook.com icloud.com comcast.net verizon.net sbcglobal.net
     bellsouth.net protonmail.com earthlink.net optonline.net googlemail.com rocketmail.com windstream.net
     centurylink.net frontiernet.net fastmail.com""".split()  # noqa: SIM905 (a column of quotes reads worse)
 )
-# Real names near a common one. Names as short as mac.com are not guessed at all: max.com exists, too.
+# Real domains close to a common one. Names as short as mac.com are never corrected: max.com exists, too.
 REAL_DOMAINS = frozenset(
     """aol.com msn.com live.com att.net cox.net me.com mac.com juno.com mail.com ymail.com email.com
     fmail.com zmail.com qmail.com gmail.de gmx.com gmx.net gmx.de hotmail.es hotmail.fr hotmail.ca outlook.es
     outlook.fr yahoo.es yahoo.ca proton.me protonmail.ch cloud.com""".split()  # noqa: SIM905
 )
-# None of these endings exists, so they are mended after any name; .co, .cm and .om are real countries.
+# None of these endings exists, so they are corrected after any name; .co, .cm and .om are real countries.
 MISTYPED_ENDINGS = {
     **dict.fromkeys(("con", "cmo", "comm", "ocm", "coom", "vom", "xom", "cpm", "clm", "cim", "c0m"), "com"),
     **dict.fromkeys(("ogr", "orgg", "rog", "prg", "0rg"), "org"),
@@ -119,7 +119,7 @@ MISTYPED_ENDINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """One mailbox: `email` is written to, `key` is one per person, `digest` stands for it when forgotten.
+    """One mailbox: `email` is the recipient, `key` is unique per person, `digest` replaces it after erasure.
 
     `email` keeps the local part as it was typed, with the domain in lower case and punycode. `key` is `email`
     casefolded. `digest` is 16 octets of HMAC-SHA256 of `key` under the pepper.
@@ -131,7 +131,7 @@ class Address:
 
 
 def parse(text: str, *, pepper: bytes, language: str = "en") -> Address:
-    """Read one bare email address (RFC 5321, 6531); spaces around it are passed over, as keyboards add them.
+    """Read one bare email address (RFC 5321, 6531); spaces around it are removed, because keyboards add them.
 
     Raises BadAddress with a sentence in `language` ("en" or "es") that says what to do.
     """
@@ -143,19 +143,22 @@ def parse(text: str, *, pepper: bytes, language: str = "en") -> Address:
 
 
 def suggest_correction(text: str) -> str | None:
-    """Return the address that was probably meant (ana@gmial.com → ana@gmail.com), or None; never raises."""
+    """Return the address that was probably intended (ana@gmial.com → ana@gmail.com), or None.
+
+    Never raises.
+    """
     if len(text) > MAX_TEXT or text.count("@") != 1:
         return None
     local, _, typed = text.strip(" ").partition("@")
     typed = typed.lower()
-    mended = _correct_domain(typed.replace(",", ".").strip("."))
-    if mended == typed:
+    corrected = _correct_domain(typed.replace(",", ".").strip("."))
+    if corrected == typed:
         return None
     try:
-        _split(f"{local}@{mended}", "en")
+        _split(f"{local}@{corrected}", "en")
     except BadAddress:
         return None
-    return f"{local}@{mended}"
+    return f"{local}@{corrected}"
 
 
 def domain_of(email: str) -> str:
@@ -164,10 +167,10 @@ def domain_of(email: str) -> str:
 
 
 def guess_mailbox(key: str) -> str:
-    """Return the key of the mailbox that mail to this key probably lands in.
+    """Return the key of the mailbox that probably receives mail to this key.
 
-    What follows a “+” is a tag at most servers (RFC 5233), and Gmail passes over dots. It is a guess, good
-    for a hint and for a brake and nothing else: elsewhere ana+1 and ana.b may be people of their own.
+    Most servers treat the text after a “+” as a tag (RFC 5233), and Gmail ignores dots. It is a guess: use it
+    only for hints and rate limits. On other servers ana+1 and ana.b can be different people.
     """
     local, _, domain = key.rpartition("@")
     local = local.partition("+")[0] or local
@@ -189,10 +192,10 @@ def _split(text: str, language: str) -> tuple[str, str]:
     if reason is None and any(
         len(f"{part}@{domain}".encode()) > MAX_OCTETS for part in (local, _fold_case(local))
     ):
-        reason = "long"  # a few letters grow when they are casefolded, and the key is stored, too
+        reason = "long"  # casefolding lengthens a few letters, and the key is stored, too
     if reason is not None:
-        said = SENTENCES[reason].get(language, SENTENCES[reason]["en"])
-        raise BadAddress(said.format(shown=_printable_start(text)))
+        sentence = SENTENCES[reason].get(language, SENTENCES[reason]["en"])
+        raise BadAddress(sentence.format(shown=_printable_start(text)))
     return local, domain
 
 
@@ -200,15 +203,15 @@ def _find_text_fault(text: str) -> str | None:
     if not text:
         return "empty"
     if len(text) > MAX_TEXT:
-        return "long"  # before anything is done to each letter
+        return "long"  # before any work for each character
     plain = text.isascii() and text.isprintable()
-    if not plain and any(unicodedata.category(letter) in INVISIBLE_CATEGORIES for letter in text):
-        return "hidden"  # CR, LF, NUL, bidi overrides, lone surrogates, zero-width letters
+    if not plain and any(unicodedata.category(character) in INVISIBLE_CATEGORIES for character in text):
+        return "hidden"  # CR, LF, NUL, bidi overrides, lone surrogates, zero-width characters
     if len(text.encode()) > MAX_OCTETS:
         return "long"
-    if any(letter in text for letter in '<>",;'):
+    if any(character in text for character in '<>",;'):
         return "brackets"
-    if " " in text or (not plain and any(unicodedata.category(letter) == "Zs" for letter in text)):
+    if " " in text or (not plain and any(unicodedata.category(character) == "Zs" for character in text)):
         return "space"
     return {0: "no_at", 1: None}.get(text.count("@"), "two_ats")
 
@@ -233,9 +236,11 @@ def _find_domain_fault(domain: str) -> str | None:
         return "dots"
     if not re.search(r"[.。．｡]", domain):
         return "no_dot"
-    # A whole name in one alphabet is a name (kept as punycode); a mixture with Latin is a disguise.
+    # A label in one alphabet is accepted (as punycode); a mixture with Latin imitates another name.
     for label in re.split(r"[.。．｡]", unicodedata.normalize("NFKC", domain)):
-        alphabets = {unicodedata.name(letter, "?").split()[0] for letter in label if letter.isalpha()}
+        alphabets = {
+            unicodedata.name(character, "?").split()[0] for character in label if character.isalpha()
+        }
         if "LATIN" in alphabets and alphabets & {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"}:
             return "look_alike"
     return None
@@ -244,7 +249,7 @@ def _find_domain_fault(domain: str) -> str | None:
 def _validate(text: str) -> tuple[str, str] | None:
     local, _, domain = text.partition("@")
     if PLAIN_LOCAL_PART.fullmatch(local):
-        # Nothing is left to ask of such a local part, and a file names most domains many times.
+        # The library would not check more of such a local part, and a file repeats most domains many times.
         ascii_domain = _ascii_domain(domain)
         return None if ascii_domain is None else (local, ascii_domain)
     return _validate_with_library(text)
@@ -252,22 +257,22 @@ def _validate(text: str) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=DOMAIN_CACHE_SIZE)
 def _ascii_domain(domain: str) -> str | None:
-    found = _validate_with_library(f"x@{domain}")
-    return None if found is None else found[1]
+    parts = _validate_with_library(f"x@{domain}")
+    return None if parts is None else parts[1]
 
 
 def _validate_with_library(text: str) -> tuple[str, str] | None:
-    import email_validator  # here, because it takes 40 ms to import and most commands never need it
+    import email_validator  # imported late: it takes 40 ms, and most commands do not need it
 
-    # Reserved names that reach nobody in the world are what a try-out and its tests write to.
+    # A try-out and the tests send to reserved names, which have no mail server.
     email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = [
         name for name in email_validator.SPECIAL_USE_DOMAIN_NAMES if name not in ("test", "localhost")
     ]
     try:
-        found = email_validator.validate_email(text, check_deliverability=False)
+        validated = email_validator.validate_email(text, check_deliverability=False)
     except email_validator.EmailNotValidError:
         return None
-    return found.local_part, found.ascii_domain.lower()
+    return validated.local_part, validated.ascii_domain.lower()
 
 
 def _fold_case(local: str) -> str:
@@ -275,9 +280,11 @@ def _fold_case(local: str) -> str:
 
 
 def _printable_start(text: str) -> str:
-    """Return the start of a refused text, with whatever an eye or a terminal could trip over replaced."""
+    """Return the start of a refused text, with every unprintable character replaced."""
     start = text[:MAX_SHOWN] + ("…" if len(text) > MAX_SHOWN else "")
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in start)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in start
+    )
 
 
 def _correct_domain(domain: str) -> str:
@@ -285,20 +292,23 @@ def _correct_domain(domain: str) -> str:
         return domain
     name, _, ending = domain.rpartition(".")
     if not name:
-        whole = {common.partition(".")[0]: common for common in COMMON_DOMAINS}
-        domain = whole.get(domain, domain)
+        domains_by_name = {common_domain.partition(".")[0]: common_domain for common_domain in COMMON_DOMAINS}
+        domain = domains_by_name.get(domain, domain)
     elif ending in MISTYPED_ENDINGS:
         domain = f"{name}.{MISTYPED_ENDINGS[ending]}"
     if domain in REAL_DOMAINS or domain in COMMON_DOMAINS:
         return domain
-    return next((common for common in COMMON_DOMAINS if _is_one_typo_away(domain, common)), domain)
+    return next(
+        (common_domain for common_domain in COMMON_DOMAINS if _is_one_typo_away(domain, common_domain)),
+        domain,
+    )
 
 
 def _is_one_typo_away(typed: str, intended: str) -> bool:
-    """Tell whether one letter was dropped, added, changed or moved."""
+    """Return whether one letter was dropped, added, changed or transposed."""
     if abs(len(typed) - len(intended)) > 1:
         return False
-    start = next((at for at, (a, b) in enumerate(zip(typed, intended, strict=False)) if a != b), None)
+    start = next((index for index, (a, b) in enumerate(zip(typed, intended, strict=False)) if a != b), None)
     if start is None:
         return True  # one letter more or less at the very end
     swapped = typed[start : start + 2] == intended[start : start + 2][::-1]
@@ -307,6 +317,6 @@ def _is_one_typo_away(typed: str, intended: str) -> bool:
     if start > 0 and sorted(typed) == sorted(intended):
         return True  # icould.com; but lookout.com is not outlook.com
     if start == 0 and len(intended.partition(".")[0]) < LONG_NAME:
-        return False  # email.com, fmail.com and cloud.com are people's real mailboxes
-    rest, due = typed[start + 1 :], intended[start + 1 :]
-    return rest == due or rest == intended[start:] or typed[start:] == due
+        return False  # email.com, fmail.com and cloud.com are real mailbox domains
+    rest, intended_rest = typed[start + 1 :], intended[start + 1 :]
+    return rest == intended_rest or rest == intended[start:] or typed[start:] == intended_rest

@@ -1,4 +1,7 @@
-"""Audit: append-only, who did what to what; it names fields and numbers, never what stood in them."""
+"""Audit: append-only record of who did what to what.
+
+It contains names of fields and numbers, never their values.
+"""
 
 from datetime import datetime
 
@@ -7,14 +10,12 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, PrimaryKey, Timestamp
 
-TEXT_LENGTH, SUBJECT_LENGTH = (
-    40,
-    80,
-)  # characters; what is longer is cut, for an act must never fail for its own record
+# Characters; a longer text is cut, because an action must not fail on its own audit entry.
+TEXT_LENGTH, SUBJECT_LENGTH = 40, 80
 
 
 class AuditEntry(Base):
-    """One act of staff or of the operator."""
+    """One action of staff or of the operator."""
 
     __tablename__ = "audit"
 
@@ -26,7 +27,7 @@ class AuditEntry(Base):
 
 
 def record(session: Session, *, actor: str, action: str, now: datetime, subject: str = "") -> None:
-    """Write down one act; `subject` is a kind and a number, such as `listing 7`."""
+    """Add an entry for one action; `subject` is a kind and a number, such as `listing 7`."""
     entry = AuditEntry(
         at=now, actor=actor[:TEXT_LENGTH], action=action[:TEXT_LENGTH], subject=subject[:SUBJECT_LENGTH]
     )

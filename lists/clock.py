@@ -1,4 +1,7 @@
-"""The only place that asks the machine the time; edges read it once per unit of work and hand `now` down."""
+"""Clock: the only module that asks the machine for the time.
+
+Edges read it once per unit of work and pass `now` down.
+"""
 
 import time
 from collections.abc import Callable
@@ -10,11 +13,11 @@ def _no_offset() -> timedelta:
 
 
 class Clock:
-    """Tells the service's time, the machine's time, and time that never runs backwards.
+    """Returns the service's time, the machine's time, and time that never runs backwards.
 
-    `offset` is asked at each `now()`: the try-out's time machine keeps it in the database, so that every
-    process lives in the same moment. Leases and timeouts use `real` and `monotonic`, which no offset moves.
-    `correction` is what is added to this machine's time where several share a database
+    `offset` is called at each `now()`: the try-out's time machine stores it in the database, so that every
+    process has the same time. Leases and timeouts use `real` and `monotonic`, which no offset changes.
+    `correction` is added to this machine's time where several machines share a database
     (mailer/coordination/clock_skew.py).
     """
 
@@ -28,21 +31,21 @@ class Clock:
         return self.real() + self._offset()
 
     def real(self) -> datetime:
-        """Return the present moment, aware, in UTC: the machine's, corrected to the database's."""
+        """Return the present moment, aware, in UTC: the machine's time corrected to the database's."""
         return self.machine() + self.correction
 
     def machine(self) -> datetime:
-        """Return what this machine's clock shows, aware, in UTC."""
+        """Return the time of this machine's clock, aware, in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds that only ever grow, for timeouts; they stand still while the machine sleeps."""
+        """Return seconds that only increase, for timeouts; the time of a suspended machine is not counted."""
         return time.monotonic()
 
     def elapsed(self) -> float:
-        """Return seconds that only ever grow and count the machine's sleep as well, for leases."""
+        """Return seconds that only increase and include the time of a suspended machine, for leases."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def sleep(self, seconds: float) -> None:
-        """Let other threads and processes have their turn for a while."""
+        """Block this thread for some seconds."""
         time.sleep(seconds)

@@ -15,7 +15,7 @@ ACTIONS = (
 
 
 class Consent(Base):
-    """One yes or no: which list, what was done, the wording and page, and when; not from which network."""
+    """One yes or no: the list, the action, the wording and page, and the time; no network address."""
 
     __tablename__ = "consents"
 
@@ -40,7 +40,7 @@ def add(
     page: str = "",
     language: str = "",
 ) -> None:
-    """Write down one yes or no. `page` is where it was said (a path, a command, a file); never an address."""
+    """Record one yes or no. `page` is where it was given (a path, a command, a file); never an address."""
     assert action in ACTIONS, action
     session.add(
         Consent(
@@ -56,5 +56,5 @@ def add(
 
 
 def list_for_contact(session: Session, contact_id: int) -> Sequence[Consent]:
-    """Return everything this contact said yes and no to, oldest first."""
+    """Return every consent record of this contact, oldest first."""
     return session.scalars(select(Consent).where(Consent.contact_id == contact_id).order_by(Consent.id)).all()

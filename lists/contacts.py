@@ -1,4 +1,4 @@
-"""Contact: one person we may or may not write to; the email address is the only thing that must be known."""
+"""Contact: one person, who may or may not be written to; only the email address is required."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,18 +22,20 @@ from lists.errors import BadInput, Conflict, NotFound
 from lists.geography import Place
 
 LANGUAGES = ("en", "es")
-NAME_LENGTH = 80  # longer display names break the folding of headers and no greeting needs them
+NAME_LENGTH = 80  # longer display names break header folding, and no greeting needs them
 DETAIL_LENGTH = 120
-SEARCHABLE_COLUMNS = frozenset({"email", "email_key", "name", "organization"})  # people are found by these
+SEARCHABLE_COLUMNS = frozenset(
+    {"email", "email_key", "name", "organization"}
+)  # the search index is made of these
 DETAILS = ("name", "zip", "organization", "tradition", "role")
 
 
 class Contact(Base):
-    """A person's row; places are coarse (a tenth of a degree) and everything but the address may be empty.
+    """One person; every column but the address may be empty.
 
-    `discreet`: mails to this person show others who see the phone nothing of the campaign. `readdressed_at`:
-    when staff said that this is their new address, None once somebody there has confirmed it. `searchable`:
-    the words by which this person is found (lists/search.py) are those of the columns.
+    Coordinates are coarse (a tenth of a degree). `discreet`: the lines of a message that a lock screen shows
+    do not name the campaign. `readdressed_at`: when staff set this as the new address, None once it is
+    confirmed. `searchable`: the search words of this person (lists/search.py) are those of the columns.
     """
 
     __tablename__ = "contacts"
@@ -44,7 +46,7 @@ class Contact(Base):
             sqlite_where=literal_column("searchable = 0"),
             postgresql_where=literal_column("searchable = false"),
         ),
-        {"sqlite_autoincrement": True},  # a link made for one person must never reach another
+        {"sqlite_autoincrement": True},  # a link made for one person must never name another
     )
 
     id: Mapped[PrimaryKey]
@@ -71,9 +73,9 @@ class Contact(Base):
 
 
 def clean(text: str, *, label: str, limit: int = DETAIL_LENGTH) -> str:
-    """Return a one-line detail with single spaces between its words.
+    """Return a one-line text with single spaces between its words.
 
-    Raises BadInput for line breaks and control characters, which could smuggle mail headers, and for a text
+    Raises BadInput for line breaks and control characters, which could inject mail headers, and for a text
     longer than `limit` characters; `label` names the field in the sentence.
     """
     text = " ".join(word for word in text.replace("\N{NO-BREAK SPACE}", " ").split(" ") if word)
@@ -85,7 +87,7 @@ def clean(text: str, *, label: str, limit: int = DETAIL_LENGTH) -> str:
 
 
 def place_columns(place: Place | None) -> Mapping[str, Any]:
-    """Return the columns that a place fills, all empty when there is none."""
+    """Return the columns that a place fills, all empty when `place` is None."""
     return {
         "zip": place.zip if place else "",
         "city": place.city if place else "",
@@ -120,10 +122,10 @@ def find_or_add(
     place: Place | None = None,
     discreet: bool = False,
 ) -> Contact:
-    """Return the contact of this address, adding one if it is new.
+    """Return the contact of this address; adds one if there is none.
 
-    A contact that is already here stays as it is: whoever fills in a form has not yet proved to be that
-    person, so nothing known about somebody can be changed by knowing their address.
+    An existing contact is not changed: a person who fills in a form has not proven yet that the address is
+    theirs, so knowing an address is not enough to change the data of its contact.
     """
     add(session, address, now=now, language=language, name=name, place=place, discreet=discreet)
     contact = find(session, address)
@@ -141,8 +143,8 @@ def add(
     place: Place | None = None,
     discreet: bool = False,
 ) -> bool:
-    """Add a contact of this address; False, and nothing changed, when there is one already."""
-    new = {
+    """Add a contact of this address; returns False, and changes nothing, when there is one already."""
+    values = {
         "email": address.email,
         "email_key": address.key,
         "email_digest": address.digest,
@@ -156,20 +158,20 @@ def add(
         "version": 1,
         **place_columns(place),
     }
-    return insert_or_nothing(session, Contact, [new]) == 1  # of two who add it at once, one has added it
+    return insert_or_nothing(session, Contact, [values]) == 1  # of two concurrent calls, one adds it
 
 
 def amend(session: Session, contact_id: int, *, version: int | None = None, **values: Any) -> None:
-    """Change columns of one contact and count its version up; a contact that is gone stays gone.
+    """Change columns of one contact and increment its version; does nothing when the contact was erased.
 
-    With the `version` that was read before, raises Conflict when somebody else has changed the contact since.
+    With the `version` that was read before, raises Conflict when the contact has changed since.
     """
-    changed = update(Contact).where(Contact.id == contact_id)
+    statement = update(Contact).where(Contact.id == contact_id)
     if version is not None:
-        changed = changed.where(Contact.version == version)
+        statement = statement.where(Contact.version == version)
     if not SEARCHABLE_COLUMNS.isdisjoint(values):
-        changed = changed.values(searchable=False)
-    number = count_changed(session, changed.values(**values, version=Contact.version + 1), synchronize=True)
+        statement = statement.values(searchable=False)
+    number = count_changed(session, statement.values(**values, version=Contact.version + 1), synchronize=True)
     if version is not None and not number:
         raise Conflict("Somebody else has changed this meanwhile. Look at it again, then change it.")
 

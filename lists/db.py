@@ -1,7 +1,7 @@
-"""The database: one engine, two kinds of transaction, a time type that refuses naive datetimes.
+"""Database: one engine, two kinds of transaction, and a time type that refuses naive datetimes.
 
-SQLite (WAL, synchronous=FULL) is the default and is held in one file; PostgreSQL is used by URL. Every
-statement of the house runs on both.
+SQLite (WAL, synchronous=FULL) is the default and uses one file. PostgreSQL is used by URL. Every statement
+runs on both.
 """
 
 import sqlite3
@@ -47,14 +47,14 @@ from lists.errors import StorageError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-LOCK_WAIT_SECONDS = 10.0  # for a lock that somebody else holds, and for a free connection
+LOCK_WAIT_SECONDS = 10.0  # for a lock of another transaction, and for a free connection
 LOCK_POLL_MILLISECONDS = 4
 CHECKPOINT_WAIT_MILLISECONDS = 100
-POOL_SIZE = 12  # as many threads as may hold a connection at once; more wait their turn
+POOL_SIZE = 12  # connections; a thread that finds none waits for one
 FOREIGN_KEY_VIOLATION = "23503"  # foreign_key_violation, PostgreSQL appendix A
-# A machine that is cut off keeps its locks, and everybody waits for them, until the server gives it up: by
-# default after two hours. So an open transaction in which nothing is asked ends soon, and both sides notice
-# a peer that does not answer any more (libpq's parameters, and the server's of the same names).
+# A machine without a network keeps its locks, and all others wait for them, until the server closes its
+# connection: by default after two hours. So an idle transaction is ended soon, and both sides detect a peer
+# that does not answer any more (libpq's parameters, and the server's of the same names).
 IDLE_TRANSACTION_SECONDS = 15
 HALTED_SECONDS = 10.0  # for the rest of a batch of statements that a client has begun to send
 CONNECT_SECONDS = 5
@@ -67,15 +67,15 @@ BUSY = "The database is busy. Nothing was changed; please try again in a moment.
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment: an aware datetime in Python, microseconds since 1970 UTC in the database.
 
-    A whole number compares, sorts and adds the same on both databases and takes eight bytes. A naive
-    datetime raises TypeError, because nobody can say what moment it means.
+    A whole number compares, sorts and adds the same on both databases and takes eight bytes. A naive datetime
+    raises TypeError, because its moment is ambiguous.
     """
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Turn an aware datetime into microseconds."""
+        """Convert an aware datetime into microseconds."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -83,7 +83,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return (value - EPOCH) // MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """Turn microseconds into an aware datetime in UTC."""
+        """Convert microseconds into an aware datetime in UTC."""
         return None if value is None else EPOCH + timedelta(microseconds=value)
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
@@ -91,13 +91,13 @@ class UtcDateTime(TypeDecorator[datetime]):
         return BigInteger() if isinstance(value, int) else self
 
 
-Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts rows only in a column called INTEGER
+Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only in a column of type INTEGER
 PrimaryKey = Annotated[int, mapped_column(Id, primary_key=True)]
 Timestamp = Annotated[datetime, mapped_column(UtcDateTime)]
 
 
 class Base(DeclarativeBase):
-    """The root of every table of both packages."""
+    """The base class of every table of both packages."""
 
     metadata = MetaData(
         naming_convention={
@@ -112,26 +112,26 @@ class Base(DeclarativeBase):
 
 def partial_index(name: str, *columns: str, state: str) -> Index:
     """Return an index of only the rows in one state; a query must name that state as a constant."""
-    only: ColumnElement[bool] = literal_column(f"state = '{state}'")
-    return Index(name, *columns, sqlite_where=only, postgresql_where=only)
+    condition: ColumnElement[bool] = literal_column(f"state = '{state}'")
+    return Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
 
 
 class Database:
-    """One database by URL, and the two ways to stand in it: `write()` and `read()`."""
+    """One database by URL, with two kinds of transaction: `write()` and `read()`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _engine(url)
         self.dialect = self.engine.dialect.name
-        one_moment = {"isolation_level": "REPEATABLE READ"} if self.dialect == "postgresql" else {}
-        self._read_engine = self.engine.execution_options(read_only=True, **one_moment)
+        isolation = {"isolation_level": "REPEATABLE READ"} if self.dialect == "postgresql" else {}
+        self._read_engine = self.engine.execution_options(read_only=True, **isolation)
         self._write_lock = threading.Lock()
 
     @property
     def file(self) -> Path | None:
-        """The file of an embedded database, which need not be there yet; None for a server's."""
-        named = self.engine.url.database
-        return Path(named) if self.dialect == "sqlite" and named else None
+        """The file of an SQLite database, which may not exist yet; None for a server."""
+        path = self.engine.url.database
+        return Path(path) if self.dialect == "sqlite" and path else None
 
     @contextmanager
     def write(self, *, long: bool = False) -> Iterator[Session]:
@@ -139,8 +139,8 @@ class Database:
 
         On SQLite it takes the write lock at once (BEGIN IMMEDIATE): a transaction that reads first and writes
         later can otherwise fail in the middle. Raises StorageError when the database is locked or full; then
-        nothing of the block has happened. One that may rest for longer than IDLE_TRANSACTION_SECONDS between
-        two statements is `long`, else PostgreSQL ends it.
+        the whole block is rolled back. Pass `long` for a transaction that may be idle for longer than
+        IDLE_TRANSACTION_SECONDS between two statements; otherwise PostgreSQL ends it.
         """
         with self._hold_write_lock(), _open_session(self.engine) as session, session.begin():
             if long:
@@ -153,7 +153,7 @@ class Database:
 
     @contextmanager
     def _hold_write_lock(self) -> Iterator[None]:
-        """Wait until no other thread of this process writes: SQLite could only be asked again and again."""
+        """Wait until no other thread of this process writes; SQLite itself offers only polling."""
         if self.dialect != "sqlite":
             yield
             return
@@ -166,9 +166,9 @@ class Database:
 
     @contextmanager
     def read(self, *, long: bool = False) -> Iterator[Session]:
-        """Open one transaction for reading only; it sees one moment of the database and never waits.
+        """Open one transaction for reading only; it has a snapshot of the database and never waits.
 
-        `long` as in `write`: for what is read a part at a time, each handed on to a slow disk or reader.
+        `long` as in `write`: for rows that are read in parts, each of which goes to a slow disk or client.
         """
         with _open_session(self._read_engine) as session:
             if long:
@@ -176,24 +176,25 @@ class Database:
             yield session
 
     def measure_clock_skew(self, machine: Callable[[], datetime]) -> timedelta:
-        """Return how far the database's clock is ahead of a machine's, to within half of the answer's way.
+        """Return how far the database's clock is ahead of a machine's, to within half of the round trip.
 
-        Nothing on SQLite, which has no other clock than the machine's.
+        Returns zero on SQLite, which uses the machine's clock.
         """
         if self.dialect != "postgresql":
             return timedelta(0)
         with self.read() as session:
-            session.connection()  # opening one takes time that is no difference
+            session.connection()  # opened first, because the time it takes is not skew
             before = machine()
-            theirs = session.scalar(text("SELECT clock_timestamp()"))
+            database_time = session.scalar(text("SELECT clock_timestamp()"))
             after = machine()
-        assert isinstance(theirs, datetime)
-        return theirs - (before + (after - before) / 2)
+        assert isinstance(database_time, datetime)
+        return database_time - (before + (after - before) / 2)
 
     def truncate_wal(self) -> bool:
-        """Move SQLite's log into its file and cut it, so that nothing erased can be read there any more.
+        """Move SQLite's log into its file and truncate it, so that erased data cannot be read from the log.
 
-        Tells whether that is done: not while somebody reads in an older moment. PostgreSQL has no such file.
+        Returns whether that is done: a reader with an older snapshot prevents it. PostgreSQL has no such
+        file.
         """
         if self.dialect != "sqlite":
             return True
@@ -241,31 +242,31 @@ def _open_session(engine: Engine) -> Iterator[Session]:
     try:
         with Session(engine, expire_on_commit=False) as session:
             yield session
-    except DBAPIError as trouble:
-        told = _translate_error(trouble)
-        if told is None:
+    except DBAPIError as error:
+        storage_error = _translate_error(error)
+        if storage_error is None:
             raise
-        raise told from trouble
-    except PoolTimeout as trouble:
-        raise StorageError(BUSY) from trouble
+        raise storage_error from error
+    except PoolTimeout as error:
+        raise StorageError(BUSY) from error
 
 
 def _translate_error(error: DBAPIError) -> StorageError | None:
     if isinstance(error, IntegrityError):
-        # PostgreSQL only: what the new row points at was there when this transaction looked, and is gone by
-        # now, because somebody was forgotten or merged. Whoever tries again does not find it.
+        # PostgreSQL only: the row that the new row references existed when this transaction read it, and was
+        # deleted since by an erasure or a merge. The next try does not find it.
         return StorageError(BUSY) if getattr(error.orig, "sqlstate", "") == FOREIGN_KEY_VIOLATION else None
     if not isinstance(error, OperationalError | InterfaceError):
-        # A session that rested for too long in a transaction was ended by the server.
+        # The server has ended a session that was idle in a transaction for too long.
         return StorageError(UNREACHABLE) if error.connection_invalidated else None
-    words = str(error.orig).lower()
-    if any(sign in words for sign in ("locked", "busy", "deadlock", "lock timeout")):
+    message = str(error.orig).lower()
+    if any(word in message for word in ("locked", "busy", "deadlock", "lock timeout")):
         return StorageError(BUSY)
-    if "disk is full" in words or "disk full" in words or "no space left" in words:
+    if "disk is full" in message or "disk full" in message or "no space left" in message:
         return StorageError("The disk is full. Nothing was changed; free some space and try again.")
-    if "disk i/o error" in words or "unable to open" in words or "readonly" in words:
+    if "disk i/o error" in message or "unable to open" in message or "readonly" in message:
         return StorageError("The database file cannot be read or written. Check the data folder's disk.")
-    if error.connection_invalidated or "connection" in words:
+    if error.connection_invalidated or "connection" in message:
         return StorageError(UNREACHABLE)
     return None
 
@@ -275,7 +276,7 @@ def _engine(url: str) -> Engine:
         "pool_size": POOL_SIZE,
         "max_overflow": 0,
         "pool_timeout": LOCK_WAIT_SECONDS,
-        "hide_parameters": True,  # an error may be logged, and parameters are people's addresses
+        "hide_parameters": True,  # an error may be logged, and parameters contain people's addresses
     }
     if not url.startswith("sqlite"):
         return create_engine(url, connect_args=_connect_args(make_url(url)), pool_pre_ping=True, **pool)
@@ -286,7 +287,7 @@ def _engine(url: str) -> Engine:
 
 
 def _connect_args(url: URL) -> dict[str, Any]:
-    """Return how long PostgreSQL and its client wait for each other; what the URL says itself counts."""
+    """Return how long PostgreSQL and its client wait for each other; values of the URL take precedence."""
     client = {
         "fallback_application_name": "mailer",
         "connect_timeout": CONNECT_SECONDS,
@@ -303,15 +304,16 @@ def _connect_args(url: URL) -> dict[str, Any]:
         "tcp_keepalives_count": KEEPALIVE_COUNT,
         "tcp_user_timeout": TCP_TIMEOUT_SECONDS * 1000,
     }
-    asked = url.query.get("options", ())
-    own = [asked] if isinstance(asked, str) else list(asked)
-    options = " ".join([*(f"-c {name}={value}" for name, value in server.items()), *own])  # the last counts
+    url_options = url.query.get("options", ())
+    extra_options = [url_options] if isinstance(url_options, str) else list(url_options)
+    # The last value of an option counts.
+    options = " ".join([*(f"-c {name}={value}" for name, value in server.items()), *extra_options])
     return {name: value for name, value in client.items() if name not in url.query} | {"options": options}
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not open transactions of its own
-    # What is erased is overwritten: whoever was forgotten cannot be read from the file's free pages.
+    # secure_delete overwrites erased data, so that it cannot be read from the free pages of the file.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -320,8 +322,8 @@ def _begin_sqlite(connection: Connection) -> None:
     if connection.get_execution_options().get("read_only", False):
         connection.exec_driver_sql("BEGIN")
         return
-    # SQLite looks for a free lock less and less often, up to a tenth of a second apart, and so misses the
-    # short rests between the batches of a long fill again and again. We look every few milliseconds.
+    # SQLite polls for a free lock at growing intervals, up to a tenth of a second, and so misses the short
+    # gaps between the batches of a long fill. Polling every few milliseconds finds them.
     driver: Any = connection.connection.driver_connection
     driver.execute(f"PRAGMA busy_timeout={LOCK_POLL_MILLISECONDS}")
     try:
@@ -331,7 +333,7 @@ def _begin_sqlite(connection: Connection) -> None:
             except sqlite3.OperationalError:
                 continue
             return
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises what SQLAlchemy makes of it
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises the error as SQLAlchemy translates it
     finally:
         driver.execute(f"PRAGMA busy_timeout={int(LOCK_WAIT_SECONDS * 1000)}")
 
@@ -343,16 +345,16 @@ def insert_or_nothing(
     *,
     columns: Sequence[str | Column[Any]] = (),
 ) -> int:
-    """Insert rows, or what a SELECT finds, passing over those whose unique key is already there.
+    """Insert rows, or the rows of a SELECT; rows whose unique key exists already are skipped.
 
     `source` is a list of mappings, or a SELECT together with the `columns` it fills. Returns how many rows
-    were really inserted. SQLite can tell ON CONFLICT from a join only after a WHERE, so a SELECT needs one.
+    were inserted. SQLite can distinguish ON CONFLICT from a join only after a WHERE, so a SELECT needs one.
     """
     plain = table if isinstance(table, Table) else table.__table__
     assert isinstance(plain, Table)
     if isinstance(source, Select):
         if source.whereclause is None:
-            raise ValueError("a SELECT handed to insert_or_nothing needs a WHERE")
+            raise ValueError("a SELECT passed to insert_or_nothing needs a WHERE")
         names = [column if isinstance(column, str) else column.name for column in columns]
         # SQLAlchemy would compute Python-side defaults for a SELECT; the SELECT names every column itself.
         statement = _insert(plain).from_select(names, source, include_defaults=False)
@@ -360,7 +362,7 @@ def insert_or_nothing(
     elif not source:
         return 0
     else:
-        # Rows as parameters of one short statement: a statement that spells out a thousand rows takes
+        # Rows are parameters of one short statement: a statement with a thousand rows of VALUES takes
         # fifteen times as long to build as to run.
         result = session.execute(_insert_or_nothing(plain), [dict(row) for row in source])
     assert isinstance(result, CursorResult)
@@ -373,14 +375,14 @@ def _insert(table: Table) -> Insert:
 
 @cache
 def _insert_or_nothing(table: Table) -> Insert:
-    """Return the statement for rows as parameters, made once for each table."""
+    """Return the statement for rows as parameters, built once for each table."""
     return _insert(table).on_conflict_do_nothing()
 
 
 def count_changed(session: Session, statement: Update | Delete, *, synchronize: bool = False) -> int:
     """Run an UPDATE or DELETE and return how many rows it changed.
 
-    Objects that the session has loaded follow the change only where `synchronize` is true.
+    Objects that the session has loaded are updated only where `synchronize` is true.
     """
     options = {} if synchronize else {"synchronize_session": False}
     result = session.execute(statement, execution_options=options)
@@ -389,10 +391,10 @@ def count_changed(session: Session, statement: Update | Delete, *, synchronize: 
 
 
 def materialize(query: Select[int]) -> Select[int]:
-    """Return the same selection, made before the statement that it is part of does anything else.
+    """Return the same selection, evaluated before the rest of the statement that contains it.
 
-    PostgreSQL may run a subquery with a LIMIT anew for each row that it looks at, and so take many more rows
-    than the LIMIT says.
+    PostgreSQL may run a subquery with a LIMIT again for each row that it examines, and so select many more
+    rows than the LIMIT allows.
     """
-    chosen = query.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
-    return select(*chosen.c)
+    selection = query.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
+    return select(*selection.c)

@@ -1,8 +1,9 @@
-"""Departure: somebody left, complained, was barred or forgotten, until that is written into a file as well.
+"""Departure: a person left, complained, was suppressed or erased.
 
-A backup does not know who left after it was made. So each departure is put here in the transaction that makes
-it true, and taken out once mailer/backup/departures_file.py has it in a file that can be copied off the
-machine: one too many in the file is harmless, one too few is not. It holds keyed hashes and no address.
+A backup does not contain departures that happened after it was made. So each departure is added to this table
+in the transaction that causes it, and deleted once mailer/backup/departures_file.py has written it to a file
+that can be copied off the machine. One line too many in that file is harmless, a missing line is not. The
+table holds keyed hashes and no address.
 """
 
 from collections import defaultdict
@@ -18,7 +19,7 @@ from lists.db import Base, PrimaryKey, Timestamp, UtcDateTime, insert_or_nothing
 from lists.merge_redirects import MergeRedirect
 
 LEFT = "left"
-NO_LIST = ""  # what is true of all lists
+NO_LIST = ""  # the departure concerns all lists
 
 
 class Departure(Base):
@@ -35,9 +36,10 @@ class Departure(Base):
 
 
 class ListExclusion(Base):
-    """Somebody who left a list, of which nothing else is here: they joined after the backup was made.
+    """A person who left a list and has no subscription here, because they joined after the backup was made.
 
-    It keeps an old file from bringing them back, and counts no more once they ask to join that list again.
+    It keeps the import of an old file from subscribing them. It is ignored once they ask to join that list
+    again.
     """
 
     __tablename__ = "absences"
@@ -50,7 +52,10 @@ class ListExclusion(Base):
 
 @dataclass(frozen=True, kw_only=True)
 class DepartureRecord:
-    """What there is to remember: what happened, on which list ("" for all), to whom (16 octets), and when."""
+    """One line of the departures file.
+
+    What happened, on which list ("" for all), to whom (a digest of 16 octets), and when.
+    """
 
     what: str
     list: str
@@ -61,23 +66,23 @@ class DepartureRecord:
 def record_leave(
     session: Session, *, contact_id: int, list: str, now: datetime, except_digest: bytes = b""
 ) -> None:
-    """Note that this contact left a list, and with it every address that became part of it.
+    """Record that this contact left a list, and with it every address that was merged into it.
 
-    An older backup has those as contacts of their own. `except_digest` is the digest of an address that did
-    not leave.
+    An older backup has these addresses as contacts of their own. `except_digest` is the digest of an address
+    that did not leave.
     """
     columns = ("what", "list", "email_digest", "at")
-    for digest, mine in (
+    for digest, condition in (
         (Contact.email_digest, Contact.id == contact_id),
         (MergeRedirect.email_digest, MergeRedirect.contact_id == contact_id),
     ):
-        who = select(literal(LEFT), literal(list), digest, literal(now, UtcDateTime))
-        who = who.where(mine, digest != except_digest)
-        insert_or_nothing(session, Departure, who, columns=columns)
+        departing = select(literal(LEFT), literal(list), digest, literal(now, UtcDateTime))
+        departing = departing.where(condition, digest != except_digest)
+        insert_or_nothing(session, Departure, departing, columns=columns)
 
 
 def record_suppression(session: Session, digest: bytes, *, reason: str, now: datetime) -> None:
-    """Note that this address must never be written to again."""
+    """Record that this address must never be written to again."""
     row = {"what": reason, "list": NO_LIST, "email_digest": digest, "at": now}
     insert_or_nothing(session, Departure, [row])
 
@@ -92,24 +97,24 @@ def list_pending(session: Session, *, limit: int) -> Sequence[tuple[int, Departu
 
 
 def delete_pending(session: Session, departure_ids: Collection[int]) -> None:
-    """Take out what is in the file now, and on the disk."""
-    gone = delete(Departure).where(Departure.id.in_(departure_ids))
-    session.execute(gone.execution_options(synchronize_session=False))
+    """Delete the departures that are in the file now, and on the disk."""
+    statement = delete(Departure).where(Departure.id.in_(departure_ids))
+    session.execute(statement.execution_options(synchronize_session=False))
 
 
 def record_exclusions(session: Session, records: Iterable[DepartureRecord]) -> None:
-    """Note who left a list of which they have no subscription here."""
-    rows = [{"email_digest": each.digest, "list": each.list} for each in records]
+    """Record who left a list of which they have no subscription here."""
+    rows = [{"email_digest": record.digest, "list": record.list} for record in records]
     if rows:
         insert_or_nothing(session, ListExclusion, rows)
 
 
 def find_exclusions(session: Session, digests: Collection[bytes]) -> Mapping[bytes, Collection[str]]:
-    """Return the lists that the people with these hashes left while nothing else of that is here."""
-    found = select(ListExclusion.email_digest, ListExclusion.list).where(
+    """Return the lists that people with these digests left and have no subscription of here."""
+    exclusions = select(ListExclusion.email_digest, ListExclusion.list).where(
         ListExclusion.email_digest.in_(digests)
     )
     lists: defaultdict[bytes, set[str]] = defaultdict(set)
-    for row in session.execute(found):
+    for row in session.execute(exclusions):
         lists[row.email_digest].add(row.list)
     return lists

@@ -1,12 +1,12 @@
-"""Listing: a congregation or organization that wants to be on the map, and what staff decided.
+"""Listing: a congregation or organization that applies to be on the map, and the decision of staff.
 
 ```
 asked ─address confirmed→ waiting ─staff→ approved | rejected
 asked, waiting ─the person leaves→ withdrawn
-waiting ─the address is another one→ asked
+waiting ─address change→ asked
 ```
-What the form said stays in the listing until staff approve it: filling in a form with somebody's address
-changes nothing that is known about that person.
+The form's data stays in the listing until staff approve it: filling in a form with another person's address
+changes nothing in that person's contact.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class Listing(Base):
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """What somebody said who wants a congregation or organization on the map."""
+    """The data of the form of a congregation or organization that applies to be on the map."""
 
     organization: str
     name: str = ""
@@ -59,10 +59,10 @@ class Application:
     offer: str = ""
 
     def clean(self) -> "Application":
-        """Return it ready to be kept.
+        """Return a normalized copy that can be stored.
 
-        Raises BadInput for an empty organization, and for texts that are too long or hold control characters,
-        BadZip for what has not the shape of a ZIP code.
+        Raises BadInput for an empty organization, and for texts that are too long or contain control
+        characters, BadZip for a text that does not have the form of a ZIP code.
         """
         organization = contacts.clean(self.organization, label="name of your congregation or organization")
         if not organization:
@@ -90,54 +90,54 @@ def _normalize_zip(zip: str) -> str:
 
 
 def add_application(session: Session, application: Application, *, contact_id: int, now: datetime) -> None:
-    """Note a cleaned application; it replaces an earlier one whose address was never confirmed."""
+    """Store a cleaned application; it replaces an earlier one whose address was never confirmed."""
     session.execute(delete(Listing).where(Listing.contact_id == contact_id, Listing.state == "asked"))
     session.add(Listing(contact_id=contact_id, asked_at=now, **asdict(application)))
     session.flush()
 
 
 def mark_address_confirmed(session: Session, *, contact_id: int) -> bool:
-    """Move the application from asked to waiting, in place of one that waited; tells whether it moved."""
-    asked = update(Listing).where(Listing.contact_id == contact_id, Listing.state == "asked")
-    moved = session.scalars(asked.values(state="waiting").returning(Listing.id)).all()
-    if not moved:
+    """Move the application from asked to waiting, in place of one that waited; returns whether it moved."""
+    statement = update(Listing).where(Listing.contact_id == contact_id, Listing.state == "asked")
+    listing_ids = session.scalars(statement.values(state="waiting").returning(Listing.id)).all()
+    if not listing_ids:
         return False
     session.execute(
         delete(Listing).where(
-            Listing.contact_id == contact_id, Listing.state == "waiting", Listing.id != max(moved)
+            Listing.contact_id == contact_id, Listing.state == "waiting", Listing.id != max(listing_ids)
         )
     )
     return True
 
 
 def require_confirmation(session: Session, *, contact_id: int) -> None:
-    """Let an application that waits for staff wait for the address first, which is a new one."""
-    waiting = update(Listing).where(Listing.contact_id == contact_id, Listing.state == "waiting")
-    session.execute(waiting.values(state="asked"))
+    """Move a waiting application back to asked, because its new address must be confirmed first."""
+    statement = update(Listing).where(Listing.contact_id == contact_id, Listing.state == "waiting")
+    session.execute(statement.values(state="asked"))
 
 
 def approve(session: Session, listing_id: int, *, now: datetime, actor: str) -> Listing:
-    """Approve a waiting application: its words become the contact's, and the organizer list is joined.
+    """Approve a waiting application: copy its data to the contact, and confirm the organizer subscription.
 
     Raises NotFound, and Conflict with the reason when it is not waiting for a decision.
     """
     listing = _decide(session, listing_id, state="approved", now=now, actor=actor)
-    known = {
+    details = {
         "name": listing.name,
         "organization": listing.organization,
         "tradition": listing.tradition,
         "role": listing.role,
     }
-    said: dict[str, Any] = {column: value for column, value in known.items() if value}
+    changes: dict[str, Any] = {column: value for column, value in details.items() if value}
     place = geography.find(listing.zip) if listing.zip else None
     if place is not None:
-        said |= contacts.place_columns(place)
-    contacts.amend(session, listing.contact_id, **said)
+        changes |= contacts.place_columns(place)
+    contacts.amend(session, listing.contact_id, **changes)
     subscription = subscriptions.find(session, contact_id=listing.contact_id, list="organizers")
-    joined = subscription and subscriptions.confirm(
+    confirmation = subscription and subscriptions.confirm(
         session, subscription_id=subscription.id, round=subscription.round, now=now
     )
-    if joined is None:
+    if confirmation is None:
         raise Conflict("This person has left the organizer list since. They can apply again themselves.")
     consents.add(
         session, contact_id=listing.contact_id, list="organizers", action="approved", page=actor, now=now
@@ -151,8 +151,8 @@ def reject(session: Session, listing_id: int, *, now: datetime, actor: str) -> L
 
 
 def _decide(session: Session, listing_id: int, *, state: str, now: datetime, actor: str) -> Listing:
-    waiting = update(Listing).where(Listing.id == listing_id, Listing.state == "waiting")
-    number = count_changed(session, waiting.values(state=state, decided_at=now))
+    statement = update(Listing).where(Listing.id == listing_id, Listing.state == "waiting")
+    number = count_changed(session, statement.values(state=state, decided_at=now))
     listing = session.get(Listing, listing_id, populate_existing=True)
     if listing is None:
         raise NotFound(f"There is no application number {listing_id}. “mailer organizer list” shows them.")
@@ -167,14 +167,14 @@ def _decide(session: Session, listing_id: int, *, state: str, now: datetime, act
 
 
 def withdraw(session: Session, *, contact_id: int) -> None:
-    """Take back whatever application of this contact staff have not decided yet."""
-    open_ones = update(Listing).where(
+    """Withdraw every application of this contact that staff have not decided yet."""
+    undecided = update(Listing).where(
         Listing.contact_id == contact_id, Listing.state.in_(("asked", "waiting"))
     )
-    session.execute(open_ones.values(state="withdrawn"))
+    session.execute(undecided.values(state="withdrawn"))
 
 
 def list_applications(session: Session, *, state: str | None = None) -> Sequence[Listing]:
     """Return applications, oldest first, of one state or of all."""
-    wanted = select(Listing).order_by(Listing.id)
-    return session.scalars(wanted if state is None else wanted.where(Listing.state == state)).all()
+    query = select(Listing).order_by(Listing.id)
+    return session.scalars(query if state is None else query.where(Listing.state == state)).all()

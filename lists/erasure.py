@@ -1,7 +1,6 @@
-"""Forget somebody: everything about them is erased, and a keyed hash keeps the address from coming back.
+"""Erasure: delete everything about a person; a keyed hash keeps the address from being added again.
 
-`reapply_departures` does to an older database, after a restore, what a file of departures says happened
-since.
+`reapply_departures` applies the departures file to an older database after a restore.
 """
 
 from collections import defaultdict
@@ -27,12 +26,12 @@ from lists.contacts import Contact
 from lists.departures import LEFT, DepartureRecord
 
 CONTACTS_PER_BATCH = 10_000
-EVIDENCE_PAGE = "departures"  # where it was said, in the evidence of consent
+EVIDENCE_PAGE = "departures"  # the page of the consent record
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReapplyResult:
-    """What merging departures changed: lists left, addresses barred, people erased."""
+    """What applying a departures file changed: lists left, addresses suppressed, people erased."""
 
     left: int
     barred: int
@@ -42,7 +41,7 @@ class ReapplyResult:
 def erase_person(session: Session, address: Address, *, now: datetime, actor: str) -> bool:
     """Erase the contact of this address everywhere and never write to it again.
 
-    Every table that holds something of a person points at the contact and goes with it by cascade. Returns
+    Every table with personal data references the contact, and its rows are deleted by cascade. Returns
     whether there was such a contact; the address is suppressed either way.
     """
     suppressions.add(session, address.digest, reason="forgotten", now=now)
@@ -65,42 +64,42 @@ def reapply_departures(
     now: datetime,
     actor: str,
 ) -> ReapplyResult:
-    """Do again what is in a file of departures; what is done already, or was taken back since, stays.
+    """Apply the records of a departures file again; what is applied already, or was undone since, stays.
 
-    `erase` takes a contact by number out of everything, for whom the file says they are forgotten.
-    Whoever joined a list again after the moment they left it has come back, and stays. Of whom the database
-    does not know that they were on a list, it keeps that they left it.
+    `erase` erases a contact, given its number, for each person whom the file records as forgotten. A person
+    who joined a list again after the recorded time stays on it. For a person without a subscription in the
+    database, it records that they left the list.
     """
     by_digest: dict[bytes, list[DepartureRecord]] = defaultdict(list)
-    absent: dict[tuple[bytes, str], DepartureRecord] = {}
+    exclusions: dict[tuple[bytes, str], DepartureRecord] = {}
     barred = 0
-    for each in records:
-        by_digest[each.digest].append(each)
-        if each.what == LEFT:
-            absent[each.digest, each.list] = each
+    for record in records:
+        by_digest[record.digest].append(record)
+        if record.what == LEFT:
+            exclusions[record.digest, record.list] = record
         else:
-            barred += suppressions.add(session, each.digest, reason=each.what, now=each.at)
+            barred += suppressions.add(session, record.digest, reason=record.what, now=record.at)
     left = erased = 0
     for contact_id, digest in _find_contacts(session, by_digest):
-        said = by_digest[digest]
-        if any(each.what == "forgotten" for each in said):
+        contact_records = by_digest[digest]
+        if any(record.what == "forgotten" for record in contact_records):
             erase(session, contact_id)
             erased += 1
             continue
-        for standing in subscriptions.list_for_contact(session, contact_id):
-            absent.pop((digest, standing.list), None)
-        left += sum(_leave(session, contact_id, each) for each in said if each.what == LEFT)
-    departures.record_exclusions(session, absent.values())
+        for subscription in subscriptions.list_for_contact(session, contact_id):
+            exclusions.pop((digest, subscription.list), None)
+        left += sum(_leave(session, contact_id, record) for record in contact_records if record.what == LEFT)
+    departures.record_exclusions(session, exclusions.values())
     audit.record(session, actor=actor, action="merge departures", now=now)
     return ReapplyResult(left=left, barred=barred, erased=erased)
 
 
 def _leave(session: Session, contact_id: int, record: DepartureRecord) -> bool:
-    standing = subscriptions.find(session, contact_id=contact_id, list=record.list)
-    if standing is None or standing.state == "left":
+    subscription = subscriptions.find(session, contact_id=contact_id, list=record.list)
+    if subscription is None or subscription.state == "left":
         return False
-    since = standing.confirmed_at if standing.state == "confirmed" else standing.asked_at
-    if since is not None and since > record.at:
+    joined_at = subscription.confirmed_at if subscription.state == "confirmed" else subscription.asked_at
+    if joined_at is not None and joined_at > record.at:
         return False
     subscriptions.leave(session, contact_id=contact_id, list=record.list, now=record.at)
     consents.add(
@@ -114,12 +113,12 @@ def _leave(session: Session, contact_id: int, record: DepartureRecord) -> bool:
 def _find_contacts(
     session: Session, digests: Mapping[bytes, Sequence[DepartureRecord]]
 ) -> Iterator[tuple[int, bytes]]:
-    """Find the contacts with one of these digests by one walk through all, for digests have no index."""
-    last = 0
+    """Find the contacts with one of these digests in one scan of all, because digests have no index."""
+    last_id = 0
     while True:
-        following = select(Contact.id, Contact.email_digest).where(Contact.id > last).order_by(Contact.id)
-        rows = session.execute(following.limit(CONTACTS_PER_BATCH)).all()
+        query = select(Contact.id, Contact.email_digest).where(Contact.id > last_id).order_by(Contact.id)
+        rows = session.execute(query.limit(CONTACTS_PER_BATCH)).all()
         if not rows:
             return
-        last = rows[-1].id
+        last_id = rows[-1].id
         yield from ((row.id, row.email_digest) for row in rows if row.email_digest in digests)

@@ -1,15 +1,17 @@
-"""Every error of the house on one page; the text of each is a full sentence for the person who can act.
+"""Errors: every exception of this service; its text is a full sentence for the person who can act.
 
+```
 MailerError
-├── BadInput            what somebody gave us cannot be used, and the sentence says what to do
+├── BadInput            an input cannot be used, and the sentence says what to do
 │   ├── BadAddress      … as an email address
 │   ├── BadZip          … as a ZIP code
 │   ├── BrokenTemplate  … as an email template; names file and line
 │   └── BadSettings     … as settings; names every mistake at once
-├── NotFound            nothing of that name or number is here
-├── Conflict            it is here, but in a state that forbids what was asked
-├── InvalidLink         a link that we would not read back; a fault of ours, and no mail may hold it
-└── StorageError        the database is locked, full or gone; nothing was lost, try again
+├── NotFound            there is nothing of that name or number
+├── Conflict            it exists, but its state forbids the action
+├── InvalidLink         a link that our own page would refuse; our fault, and no message may contain it
+└── StorageError        the database is locked, full or unreachable; nothing was lost, try again
+```
 """
 
 from collections.abc import Sequence
@@ -17,11 +19,11 @@ from pathlib import Path
 
 
 class MailerError(Exception):
-    """Anything this service refuses or cannot do, told in a sentence."""
+    """The base class of everything that this service refuses or cannot do; its text is a sentence."""
 
 
 class BadInput(MailerError):
-    """What somebody gave us cannot be used; the sentence says what to do."""
+    """An input cannot be used; the sentence says what to do."""
 
 
 class BadAddress(BadInput):
@@ -51,16 +53,16 @@ class BadSettings(BadInput):
 
 
 class NotFound(MailerError):
-    """Nothing of that name or number is here."""
+    """There is nothing of that name or number."""
 
 
 class Conflict(MailerError):
-    """It is here, but in a state that forbids what was asked."""
+    """It exists, but its state forbids the action."""
 
 
 class InvalidLink(MailerError):
-    """A link of ours that its own page would refuse; what would hold it must not be sent."""
+    """A link of ours that its own page would refuse; a message with it must not be sent."""
 
 
 class StorageError(MailerError):
-    """The database is locked, full or gone; nothing was lost, the same request may be tried again."""
+    """The database is locked, full or unreachable; nothing was lost, and the request may be tried again."""

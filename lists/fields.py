@@ -1,10 +1,10 @@
-"""Field: something more that staff keep of people, with a type; and the value of one field of one contact.
+"""Field: an additional typed property of contacts that staff define, and its value for one contact.
 
 ```
 (none) ─add→ in use ─retire→ retired ─90 days→ its values are deleted
 ```
-A value is kept as the text that its type makes of what was written, so it reads and compares the same
-everywhere. A retired field takes no new values; its name stays taken, so that old files keep their meaning.
+A value is stored as the normalized text of its type, so that it reads and compares the same everywhere. A
+retired field takes no new values. Its name stays reserved, so that old files keep their meaning.
 """
 
 import re
@@ -31,7 +31,7 @@ DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 YES = frozenset({"yes", "y", "true", "1", "sí", "si"})
 NO = frozenset({"no", "n", "false", "0"})
 
-# What a contact has anyway, and what columns of files are called.
+# The columns of every contact, and names of columns in files.
 RESERVED_NAMES = frozenset(
     """id email email_key email_digest name first_name last_name language zip city county state us_state zone
     time_zone latitude longitude organization tradition role discreet created_at here_since version list
@@ -58,7 +58,7 @@ class Field(Base):
 
 
 class FieldValue(Base):
-    """What one contact has in one field; nothing has no row."""
+    """The value of one field for one contact; an empty value has no row."""
 
     __tablename__ = "field_values"
 
@@ -72,7 +72,10 @@ class FieldValue(Base):
 def add(
     session: Session, name: str, *, title: str, type: str, choices: Sequence[str], now: datetime, actor: str
 ) -> Field:
-    """Define a field; raises BadInput for what cannot be one, Conflict for a name that is taken."""
+    """Define a field.
+
+    Raises BadInput for a name, title or choice that is not valid, Conflict for a name in use.
+    """
     title = contacts.clean(title, label="title", limit=TITLE_LENGTH)
     if not NAME.fullmatch(name):
         raise BadInput(f"“{name}” cannot be a field's name: use small letters, digits and _, like host.")
@@ -96,7 +99,7 @@ def add(
 
 
 def retire(session: Session, name: str, *, now: datetime, actor: str) -> Field:
-    """Take a field out of use; its values are deleted in time. Raises NotFound, Conflict when it is done."""
+    """Retire a field; its values are deleted later. Raises NotFound, Conflict when it is retired already."""
     field = session.get(Field, name)
     if field is None:
         raise NotFound(f"There is no field called {name}. “mailer field list” shows them.")
@@ -109,17 +112,17 @@ def retire(session: Session, name: str, *, now: datetime, actor: str) -> Field:
 
 
 def list_all(session: Session) -> Sequence[Field]:
-    """Return every field, in use or retired, in the order they were made."""
+    """Return every field, in use or retired, oldest first."""
     return session.scalars(select(Field).order_by(Field.created_at, Field.name)).all()
 
 
 def list_active(session: Session) -> Mapping[str, Field]:
-    """Return the fields that take values, by name, in the order they were made."""
+    """Return the fields that take values, by name, oldest first."""
     return {field.name: field for field in list_all(session) if field.retired_at is None}
 
 
 def parse(field: Field, text: str) -> str:
-    """Return what is kept of a text as a value of a field; "" for nothing.
+    """Return the normalized value of a text for a field; "" for an empty text.
 
     Raises BadInput with a sentence that says how a value of this type is written.
     """
@@ -128,28 +131,28 @@ def parse(field: Field, text: str) -> str:
 
 
 def find_values(session: Session, contact_id: int) -> Mapping[str, str]:
-    """Return what a contact has, by the field's name; values of retired fields too while they are kept."""
+    """Return the values of a contact, by field name; those of retired fields too, until they are deleted."""
     return find_values_by_contact(session, [contact_id]).get(contact_id, {})
 
 
 def find_values_by_contact(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Mapping[str, str]]:
-    """Return what each of these contacts has who has anything, by the name of the field."""
-    found: dict[int, dict[str, str]] = {}
-    wanted = select(FieldValue.contact_id, FieldValue.field, FieldValue.value)
-    for row in session.execute(wanted.where(FieldValue.contact_id.in_(contact_ids))):
-        found.setdefault(row.contact_id, {})[row.field] = row.value
-    return found
+    """Return the values of each of these contacts that has any, by field name."""
+    values: dict[int, dict[str, str]] = {}
+    query = select(FieldValue.contact_id, FieldValue.field, FieldValue.value)
+    for row in session.execute(query.where(FieldValue.contact_id.in_(contact_ids))):
+        values.setdefault(row.contact_id, {})[row.field] = row.value
+    return values
 
 
 def set_values(session: Session, contact_id: int, values: Mapping[str, str]) -> None:
-    """Keep parsed values of one contact, in place of what they had in these fields; "" is nothing."""
-    these = delete(FieldValue).where(FieldValue.contact_id == contact_id, FieldValue.field.in_([*values]))
-    session.execute(these.execution_options(synchronize_session=False))
+    """Store parsed values of one contact, in place of the old values of these fields; "" clears a field."""
+    statement = delete(FieldValue).where(FieldValue.contact_id == contact_id, FieldValue.field.in_([*values]))
+    session.execute(statement.execution_options(synchronize_session=False))
     add_values(session, [(contact_id, values)])
 
 
 def add_values(session: Session, values_by_contact: Sequence[tuple[int, Mapping[str, str]]]) -> None:
-    """Keep parsed values of many contacts where they have nothing yet."""
+    """Store parsed values of many contacts; an existing value is not replaced."""
     rows = [
         {"contact_id": contact_id, "field": name, "value": value}
         for contact_id, values in values_by_contact
@@ -160,7 +163,7 @@ def add_values(session: Session, values_by_contact: Sequence[tuple[int, Mapping[
 
 
 def merge_values(session: Session, *, other: int, keep: int) -> None:
-    """Fill what the contact that is kept does not have from the other one."""
+    """Copy the values of the other contact to the fields that are empty in the contact `keep`."""
     add_values(session, [(keep, find_values(session, other))])
 
 
@@ -176,8 +179,8 @@ def _clean_choices(type: str, choices: Sequence[str]) -> list[str]:
         if cleaned:
             raise BadInput("Only a field of the type “choice” has choices.")
         return []
-    several = {choice.casefold() for choice in cleaned if choice}
-    if len(several) < 2 or len(several) != len(cleaned) or len(cleaned) > MAX_CHOICES:
+    distinct = {choice.casefold() for choice in cleaned if choice}
+    if len(distinct) < 2 or len(distinct) != len(cleaned) or len(cleaned) > MAX_CHOICES:
         raise BadInput(f"Give two to {MAX_CHOICES} different choices: --choice north --choice south.")
     return cleaned
 
@@ -211,11 +214,11 @@ def _parse_yes_no(field: Field, text: str) -> str:
 
 
 def _parse_choice(field: Field, text: str) -> str:
-    found = next((choice for choice in field.choices if choice.casefold() == text.casefold()), None)
-    if found is None:
-        named = ", ".join(field.choices[:10])
-        raise BadInput(f"{field.title}: “{text[:40]}” is none of the choices. These are: {named}.")
-    return found
+    match = next((choice for choice in field.choices if choice.casefold() == text.casefold()), None)
+    if match is None:
+        examples = ", ".join(field.choices[:10])
+        raise BadInput(f"{field.title}: “{text[:40]}” is none of the choices. These are: {examples}.")
+    return match
 
 
 PARSERS: Mapping[str, Callable[[Field, str], str]] = {

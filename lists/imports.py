@@ -1,4 +1,4 @@
-"""Import: one import on its way in; whom it brings counts for nothing until all of them are here.
+"""List import: one import of people to a list; its subscriptions count only once all of them are written.
 
 ```
 (none) ─begin→ arriving ─finish→ here
@@ -6,11 +6,11 @@
                   │  └─begin undo─┘
                   └─end undo→ undone
 ```
-Rows are written in small transactions, so that nobody who signs up on the page waits for a long one. Until
-the last is written the permission rule refuses every subscription of the arrival; `end` changes one row, and
-all of them count at once. If we die in between, nobody was written to: the same import goes on where it
-stopped, or is taken back. To take back one that was finished, `begin_undo` changes the same row: from that
-moment none of them counts any more, while they are taken out batch by batch.
+Rows are written in small transactions, so that a sign-up on the page does not wait for a long one. Until the
+last row is written, the permission rule refuses every subscription of the import. `end` changes one row, and
+all subscriptions count at once. If the process ends in between, nothing was sent to these people: the same
+import is resumed, or it is undone. To undo a finished import, `begin_undo` changes the same row: from that
+moment none of its subscriptions counts, while they are removed batch by batch.
 """
 
 from collections.abc import Sequence
@@ -32,21 +32,21 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 from lists.db import Base, PrimaryKey, Timestamp, UtcDateTime, insert_or_nothing
 from lists.errors import Conflict, NotFound
 
-EVIDENCE_PAGE = "import {number}"  # what a consent says of where it was given
-RESUME_LIMIT = timedelta(days=1)  # a confirmation that comes later than that surprises whom it asks
+EVIDENCE_PAGE = "import {number}"  # the page of the consent records
+RESUME_LIMIT = timedelta(days=1)  # a confirmation request that is sent later surprises its recipient
 ARRIVING: ColumnElement[str] = literal_column("'arriving'")
 
 
 class ListImport(Base):
-    """One import to a list; `fingerprint` stands for what was asked: the file and what was said of it.
+    """One import to a list; `fingerprint` identifies the request: the file and the options of the command.
 
-    `undo_began_at` is when staff began to take it back.
+    `undo_began_at` is when staff began to undo it.
     """
 
     __tablename__ = "arrivals"
     __table_args__ = (
         CheckConstraint("state IN ('arriving', 'here', 'undone')", name="state"),
-        Index(  # one at a time, so that no person is on the way in twice
+        Index(  # one at a time, so that no person is in two unfinished imports
             "ix_arrivals_arriving",
             "state",
             unique=True,
@@ -67,76 +67,79 @@ class ListImport(Base):
 
 def find(session: Session, import_id: int) -> ListImport:
     """Return an import by its number; raises NotFound."""
-    arrival = session.get(ListImport, import_id)
-    if arrival is None:
+    list_import = session.get(ListImport, import_id)
+    if list_import is None:
         raise NotFound(f"There is no import {import_id}. “mailer list undo” names the newest.")
-    return arrival
+    return list_import
 
 
 def list_newest(session: Session, *, limit: int) -> Sequence[ListImport]:
-    """Return the newest imports, whatever became of them."""
+    """Return the newest imports, in every state."""
     return session.scalars(select(ListImport).order_by(ListImport.id.desc()).limit(limit)).all()
 
 
 def begin_undo(session: Session, import_id: int, *, now: datetime) -> ListImport:
-    """Let nobody of an import count any more, and let nothing be brought in meanwhile.
+    """Stop counting the subscriptions of an import, and block other imports meanwhile.
 
-    Does nothing when that has begun or is done. Raises Conflict while another import is unfinished.
+    Does nothing when the undo has begun or is done. Raises Conflict while another import is unfinished.
     """
-    arrival = find(session, import_id)
+    list_import = find(session, import_id)
     other = find_unfinished(session)
     if other is not None and other.id != import_id:
         raise Conflict(f"Import {other.id} is not finished. Finish it, or take it back, first.")
-    begun = update(ListImport).where(ListImport.id == import_id, ListImport.state != "undone")
-    session.execute(begun.where(ListImport.undo_began_at.is_(None)).values(undo_began_at=now))
-    session.execute(begun.values(state="arriving"))
-    session.refresh(arrival)
-    return arrival
+    statement = update(ListImport).where(ListImport.id == import_id, ListImport.state != "undone")
+    session.execute(statement.where(ListImport.undo_began_at.is_(None)).values(undo_began_at=now))
+    session.execute(statement.values(state="arriving"))
+    session.refresh(list_import)
+    return list_import
 
 
 def is_arriving(import_id: InstrumentedAttribute[int | None]) -> ColumnElement[bool]:
-    """Return the SQL condition that a row belongs to an arrival that is not here yet."""
-    under_way = select(ListImport.id).where(ListImport.state == ARRIVING)
-    return and_(import_id.is_not(None), import_id.in_(under_way))
+    """Return the SQL condition that a row belongs to an unfinished import."""
+    unfinished = select(ListImport.id).where(ListImport.state == ARRIVING)
+    return and_(import_id.is_not(None), import_id.in_(unfinished))
 
 
 def find_unfinished(session: Session) -> ListImport | None:
-    """Return the arrival that was begun and neither finished nor undone, or None."""
+    """Return the import that was begun and neither finished nor undone, or None."""
     return session.scalars(select(ListImport).where(ListImport.state == ARRIVING)).one_or_none()
 
 
 def begin(session: Session, *, list: str, fingerprint: bytes, now: datetime) -> ListImport:
-    """Begin an arrival, or go on with the same one that was interrupted.
+    """Begin an import, or resume the same one after an interruption.
 
-    Raises Conflict while another one is unfinished, and for one that was interrupted too long ago.
+    Raises Conflict while another import is unfinished, and for one that was interrupted too long ago.
     """
-    new = {"list": list, "fingerprint": fingerprint, "state": "arriving", "began_at": now}
-    insert_or_nothing(session, ListImport, [new])
-    arrival = find_unfinished(session)
-    assert arrival is not None
-    if arrival.undo_began_at is not None:
+    row = {"list": list, "fingerprint": fingerprint, "state": "arriving", "began_at": now}
+    insert_or_nothing(session, ListImport, [row])
+    list_import = find_unfinished(session)
+    assert list_import is not None
+    if list_import.undo_began_at is not None:
         raise Conflict(
-            f"Import {arrival.id} is being taken back. Finish that first:"
-            f" mailer list undo {arrival.id} --yes."
+            f"Import {list_import.id} is being taken back. Finish that first:"
+            f" mailer list undo {list_import.id} --yes."
         )
-    begun = f"The import to the list {arrival.list} that was begun on {arrival.began_at:%B %-d at %H:%M} UTC"
-    if arrival.fingerprint != fingerprint:
+    start = f"{list_import.began_at:%B %-d at %H:%M} UTC"
+    import_label = f"The import to the list {list_import.list} that was begun on {start}"
+    if list_import.fingerprint != fingerprint:
         raise Conflict(
-            f"{begun} is not finished. Give the same command again to go on with it, or take it back with"
-            " “mailer list undo”. Nothing was changed."
+            f"{import_label} is not finished. Give the same command again to go on with it, or take it back"
+            " with “mailer list undo”. Nothing was changed."
         )
-    if now - arrival.began_at > RESUME_LIMIT:
-        raise Conflict(f"{begun} is too old to go on. Take it back with “mailer list undo” and import again.")
-    return arrival
+    if now - list_import.began_at > RESUME_LIMIT:
+        raise Conflict(
+            f"{import_label} is too old to go on. Take it back with “mailer list undo” and import again."
+        )
+    return list_import
 
 
 def end(session: Session, import_id: int, *, state: str, now: datetime) -> None:
-    """Let everybody of an arrival be here, or note that all are gone; raises NotFound when it has ended."""
-    ended = (
+    """Set the final state of an import, "here" or "undone"; raises NotFound when it has ended already."""
+    statement = (
         update(ListImport)
         .where(ListImport.id == import_id, ListImport.state == ARRIVING)
         .values(state=state, ended_at=now)
         .returning(ListImport.id)
     )
-    if session.execute(ended).one_or_none() is None:
+    if session.execute(statement).one_or_none() is None:
         raise NotFound("This import has ended already.")

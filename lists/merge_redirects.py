@@ -1,7 +1,7 @@
-"""Merge redirect: a contact that became part of another one, kept as its number and the hash of its address.
+"""Merge redirect: the number of a contact that was merged into another one, and the hash of its address.
 
-Links in old mails hold the number that is gone; whoever presses one to leave must be able to leave. A file
-or a backup may hold the address that is gone; nobody is written to there again because of it.
+Links in old messages contain the number of the merged contact, and the link to leave must still work. A file
+or a backup may contain the merged address; the redirect keeps it from being written to again.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +15,7 @@ from lists.db import Base, Id, Timestamp
 
 
 class MergeRedirect(Base):
-    """One contact that is gone (`gone_id`, and the hash of its address), and the one it became part of."""
+    """One merged contact (`gone_id`, and the hash of its address), and the contact it was merged into."""
 
     __tablename__ = "mergers"
 
@@ -26,7 +26,7 @@ class MergeRedirect(Base):
 
 
 def record(session: Session, contact: Contact, *, target_id: int, now: datetime) -> None:
-    """Note that a contact becomes part of another one, with all that became part of it before."""
+    """Record that a contact is merged into another one, with all contacts that were merged into it before."""
     earlier = update(MergeRedirect).where(MergeRedirect.contact_id == contact.id)
     session.execute(earlier.values(contact_id=target_id).execution_options(synchronize_session=False))
     session.add(
@@ -36,23 +36,23 @@ def record(session: Session, contact: Contact, *, target_id: int, now: datetime)
 
 
 def find_contact(session: Session, contact_id: int) -> Contact | None:
-    """Return the contact of this number, or the one it became part of, or None."""
+    """Return the contact of this number, or the one it was merged into, or None."""
     contact = session.get(Contact, contact_id)
     if contact is not None:
         return contact
-    became = select(Contact).join(MergeRedirect, MergeRedirect.contact_id == Contact.id)
-    return session.scalars(became.where(MergeRedirect.gone_id == contact_id)).one_or_none()
+    query = select(Contact).join(MergeRedirect, MergeRedirect.contact_id == Contact.id)
+    return session.scalars(query.where(MergeRedirect.gone_id == contact_id)).one_or_none()
 
 
 def list_for_contact(session: Session, contact_id: int) -> Sequence[MergeRedirect]:
-    """Return what became part of a contact, oldest first."""
-    mine = select(MergeRedirect).where(MergeRedirect.contact_id == contact_id)
-    return session.scalars(mine.order_by(MergeRedirect.at, MergeRedirect.gone_id)).all()
+    """Return the redirects to a contact, oldest first."""
+    query = select(MergeRedirect).where(MergeRedirect.contact_id == contact_id)
+    return session.scalars(query.order_by(MergeRedirect.at, MergeRedirect.gone_id)).all()
 
 
 def find_targets(session: Session, digests: Collection[bytes]) -> Mapping[bytes, int]:
-    """Return, for those of these addresses that became part of a contact, the number of that contact."""
-    found = select(MergeRedirect.email_digest, MergeRedirect.contact_id).where(
+    """Return the contact numbers that the merged ones of these addresses redirect to."""
+    query = select(MergeRedirect.email_digest, MergeRedirect.contact_id).where(
         MergeRedirect.email_digest.in_(digests)
     )
-    return {row.email_digest: row.contact_id for row in session.execute(found)}
+    return {row.email_digest: row.contact_id for row in session.execute(query)}

@@ -1,8 +1,8 @@
-"""Merging: two contacts that are one person become one, and the stricter of any two answers wins.
+"""Merging: two contacts of one person become one, and the stricter of any two answers counts.
 
-Nobody gains by it what neither of them had: who left one list left it, who wants no calls wants none, a
-pause lasts as long as the longer one, and one address never gets what only the other one agreed to, unless
-it has said yes to some list itself. What was known of both stays as it was for the one who is kept.
+A merge gives no permission that neither contact had. A list that one of them left is left. A topic that one
+of them declined is declined. The longer pause counts. An address does not get what only the other one agreed
+to, unless it has confirmed some list itself. Values of the contact that is kept are not replaced.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,19 +36,10 @@ from lists.notes import Note
 from lists.subscriptions import Subscription, SubscriptionChange
 from lists.topic_optouts import TopicOptout
 
-STATES_BY_STRICTNESS = (
-    "left",
-    "confirmed",
-    "pending",
-    "",
-)  # of two standings on a list the first of these is kept
-PERSON_WIDE_REASONS = (
-    "complaint",
-    "staff",
-    "forgotten",
-)  # a bounce is about a mailbox, the others about a person
+STATES_BY_STRICTNESS = ("left", "confirmed", "pending", "")  # of two states on a list the first is kept
+PERSON_WIDE_REASONS = ("complaint", "staff", "forgotten")  # a bounce is about a mailbox only
 PLACE_COLUMNS = ("zip", "city", "county", "state", "zone", "latitude", "longitude")
-AUDIT_TEXTS = {  # the entry for staff, by what the evidence of consent calls it
+AUDIT_TEXTS = {  # audit action and subject by the action of the consent record
     "merged": ("contact merge", "contact {other} into contact {keep}"),
     "readdressed": ("contact readdress", "contact {keep}: in place of contact {other}"),
 }
@@ -66,7 +57,7 @@ IMPORT_UNFINISHED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """One thing known of a person: what each of the two has, and what the one who is kept will have."""
+    """One property: the value of each contact, and the value after the merge."""
 
     what: str
     keep: object
@@ -76,10 +67,10 @@ class Detail:
 
 @dataclass(frozen=True, kw_only=True)
 class MergePlan:
-    """What merging two contacts would do; `refusal` is a sentence when it cannot be done.
+    """The result of merging two contacts; `refusal` is a sentence when they cannot be merged.
 
-    `lists` maps a list to what each of the two is there and what becomes of it; `versions` are those of the
-    two as they were looked at.
+    `lists` maps a list to the states of both contacts and the state after the merge; `versions` are those of
+    the two contacts when the plan was made.
     """
 
     keep_id: int
@@ -95,24 +86,31 @@ class MergePlan:
 
 
 def pick_stricter(keep: str, other: str) -> str:
-    """Return how somebody stands on a list who stands there in two ways; "" is never having asked."""
+    """Return the state that is kept of two states on one list; "" is no subscription."""
     return min(keep, other, key=STATES_BY_STRICTNESS.index)
 
 
 def plan(session: Session, keep: Contact, other: Contact, *, now: datetime) -> MergePlan:
-    """Say what merging `other` into `keep` would do; raises BadInput when they are one contact already."""
+    """Return the result of merging `other` into `keep`; raises BadInput when they are one contact already."""
     if keep.id == other.id:
         raise BadInput("This is one address written in two ways, and one contact already.")
-    mine, theirs = _find_subscriptions(session, keep.id), _find_subscriptions(session, other.id)
-    states = {name: each.state for name, each in theirs.items()}
-    if other.readdressed_at is not None:  # what waits only for an address that goes anyway had its yes
+    keep_subscriptions = _find_subscriptions(session, keep.id)
+    other_subscriptions = _find_subscriptions(session, other.id)
+    states = {name: subscription.state for name, subscription in other_subscriptions.items()}
+    if other.readdressed_at is not None:  # these wait only for an address that is removed anyway
         states |= {
-            each.list: "confirmed" for each in subscriptions.list_for_reconfirmation(session, other.id)
+            subscription.list: "confirmed"
+            for subscription in subscriptions.list_for_reconfirmation(session, other.id)
         }
     lists = {
-        name: _compare_states(mine.get(name), states.get(name, "")) for name in sorted({**mine, **theirs})
+        name: _compare_states(keep_subscriptions.get(name), states.get(name, ""))
+        for name in sorted({**keep_subscriptions, **other_subscriptions})
     }
-    pauses = [each.paused_until for each in (*mine.values(), *theirs.values()) if each.paused_until]
+    pauses = [
+        subscription.paused_until
+        for subscription in (*keep_subscriptions.values(), *other_subscriptions.values())
+        if subscription.paused_until
+    ]
     values = _fill_values(keep, other)
     return MergePlan(
         keep_id=keep.id,
@@ -128,7 +126,12 @@ def plan(session: Session, keep: Contact, other: Contact, *, now: datetime) -> M
         paused_until=max((until for until in pauses if until > now), default=None),
         values=values,
         refusal=_find_refusal(
-            session, keep, other, keep_subscriptions=mine, other_subscriptions=theirs, lists=lists
+            session,
+            keep,
+            other,
+            keep_subscriptions=keep_subscriptions,
+            other_subscriptions=other_subscriptions,
+            lists=lists,
         ),
     )
 
@@ -136,35 +139,35 @@ def plan(session: Session, keep: Contact, other: Contact, *, now: datetime) -> M
 def merge(
     session: Session, merge_plan: MergePlan, *, now: datetime, actor: str, action: str = "merged"
 ) -> None:
-    """Do what was planned, in the transaction that planned it; the other contact is gone afterwards.
+    """Merge the two contacts of the plan, in the transaction that made it, and delete the other contact.
 
-    `action` is what the evidence of consent calls it. Raises Conflict with the plan's refusal. Whoever owns
-    other tables must have moved their rows before.
+    `action` is that of the consent records. Raises Conflict with the plan's refusal. Callers with tables of
+    their own must move those rows before.
     """
     if merge_plan.refusal:
         raise Conflict(merge_plan.refusal)
     keep, other = contacts.get(session, merge_plan.keep_id), contacts.get(session, merge_plan.other_id)
     _spread_suppressions(session, keep, other, now=now)
     merge_redirects.record(session, other, target_id=keep.id, now=now)
-    for name, (mine, theirs, becomes) in merge_plan.lists.items():
+    for name, (keep_state, other_state, merged_state) in merge_plan.lists.items():
         _merge_subscription(
             session,
             keep.id,
             other.id,
             name,
-            keep_state=mine,
-            other_state=theirs,
-            merged_state=becomes,
+            keep_state=keep_state,
+            other_state=other_state,
+            merged_state=merged_state,
             now=now,
         )
         consents.add(session, contact_id=keep.id, list=name, action=action, page=actor, now=now)
     if merge_plan.paused_until is not None:
         subscriptions.pause(session, contact_id=keep.id, until=merge_plan.paused_until)
-    no = [{"contact_id": keep.id, "topic": topic, "at": now} for topic in merge_plan.declined_topics]
-    insert_or_nothing(session, TopicOptout, no)
+    optouts = [{"contact_id": keep.id, "topic": topic, "at": now} for topic in merge_plan.declined_topics]
+    insert_or_nothing(session, TopicOptout, optouts)
     for table in (Consent, Listing, Note, SubscriptionChange):
-        mine_now = update(table).where(table.contact_id == other.id).values(contact_id=keep.id)
-        session.execute(mine_now.execution_options(synchronize_session=False))
+        statement = update(table).where(table.contact_id == other.id).values(contact_id=keep.id)
+        session.execute(statement.execution_options(synchronize_session=False))
     if merge_plan.lists.get("organizers", ("", "", ""))[2] == "left":
         directory.withdraw(session, contact_id=keep.id)
     fields.merge_values(session, other=other.id, keep=keep.id)
@@ -172,34 +175,37 @@ def merge(
     contacts.amend(session, keep.id, **merge_plan.values)
     contacts.erase(session, other.id)
     session.expire_all()
-    about, subject = AUDIT_TEXTS[action]
-    said = subject.format(keep=keep.id, other=other.id)
-    audit.record(session, actor=actor, action=about, subject=said, now=now)
+    audit_action, subject_text = AUDIT_TEXTS[action]
+    audit_subject = subject_text.format(keep=keep.id, other=other.id)
+    audit.record(session, actor=actor, action=audit_action, subject=audit_subject, now=now)
 
 
 def lock_contacts(session: Session, keep_id: int, other_id: int, *, versions: tuple[int, int]) -> None:
-    """Hold two contacts until the transaction ends, so that nothing is written for either meanwhile.
+    """Lock the rows of two contacts until the transaction ends, so that no other transaction changes them.
 
-    Raises Conflict when one of them is not as it was looked at any more.
+    Raises Conflict when one of them does not have the given version any more.
     """
-    both = select(Contact).where(Contact.id.in_((keep_id, other_id))).order_by(Contact.id)
-    held = session.scalars(both.with_for_update(), execution_options={"populate_existing": True})
-    found = {contact.id: contact.version for contact in held}
-    if (found.get(keep_id), found.get(other_id)) != versions:
+    query = select(Contact).where(Contact.id.in_((keep_id, other_id))).order_by(Contact.id)
+    rows = session.scalars(query.with_for_update(), execution_options={"populate_existing": True})
+    current_versions = {contact.id: contact.version for contact in rows}
+    if (current_versions.get(keep_id), current_versions.get(other_id)) != versions:
         raise Conflict(VERSION_CONFLICT)
 
 
 def _find_subscriptions(session: Session, contact_id: int) -> Mapping[str, Subscription]:
-    return {each.list: each for each in subscriptions.list_for_contact(session, contact_id)}
+    return {
+        subscription.list: subscription
+        for subscription in subscriptions.list_for_contact(session, contact_id)
+    }
 
 
 def _compare_states(keep_subscription: Subscription | None, other_state: str) -> tuple[str, str, str]:
-    own = keep_subscription.state if keep_subscription else ""
-    return own, other_state, pick_stricter(own, other_state)
+    keep_state = keep_subscription.state if keep_subscription else ""
+    return keep_state, other_state, pick_stricter(keep_state, other_state)
 
 
 def _fill_values(keep: Contact, other: Contact) -> Mapping[str, Any]:
-    """Return what the contact that is kept gets from the other: what it has not itself."""
+    """Return the values that the contact `keep` gets from the other: those that it does not have itself."""
     values: dict[str, Any] = {
         name: getattr(other, name)
         for name in FILLABLE_COLUMNS
@@ -215,7 +221,7 @@ def _fill_values(keep: Contact, other: Contact) -> Mapping[str, Any]:
 
 
 def _list_details(keep: Contact, other: Contact, values: Mapping[str, Any]) -> Sequence[Detail]:
-    shown = ("email", "name", "language", "zip", "city", "organization", "tradition", "role", "discreet")
+    names = ("email", "name", "language", "zip", "city", "organization", "tradition", "role", "discreet")
     return [
         Detail(
             what=name,
@@ -223,36 +229,43 @@ def _list_details(keep: Contact, other: Contact, values: Mapping[str, Any]) -> S
             other=getattr(other, name),
             becomes=values.get(name, getattr(keep, name)),
         )
-        for name in shown
+        for name in names
     ]
 
 
 def _list_field_details(session: Session, keep: Contact, other: Contact) -> Sequence[Detail]:
-    """Return what staff's own fields hold of either, and the tags."""
-    mine, theirs = fields.find_values(session, keep.id), fields.find_values(session, other.id)
-    both = {**theirs, **mine}
-    values = [
-        Detail(what=name, keep=mine.get(name, ""), other=theirs.get(name, ""), becomes=both[name])
-        for name in sorted(both)
+    """Return the values of custom fields of both contacts, and their tags."""
+    keep_values, other_values = fields.find_values(session, keep.id), fields.find_values(session, other.id)
+    merged_values = {**other_values, **keep_values}
+    details = [
+        Detail(
+            what=name,
+            keep=keep_values.get(name, ""),
+            other=other_values.get(name, ""),
+            becomes=merged_values[name],
+        )
+        for name in sorted(merged_values)
     ]
-    own, others = tags.list_for_contact(session, keep.id), tags.list_for_contact(session, other.id)
-    united = sorted({*own, *others})
-    words = Detail(what="tags", keep=" ".join(own), other=" ".join(others), becomes=" ".join(united))
-    return [*values, words] if united else values
+    keep_tags, other_tags = tags.list_for_contact(session, keep.id), tags.list_for_contact(session, other.id)
+    merged_tags = sorted({*keep_tags, *other_tags})
+    tag_detail = Detail(
+        what="tags", keep=" ".join(keep_tags), other=" ".join(other_tags), becomes=" ".join(merged_tags)
+    )
+    return [*details, tag_detail] if merged_tags else details
 
 
 def _find_suppression(session: Session, keep: Contact, other: Contact) -> str | None:
-    """Return why the address that is kept must not be written to afterwards, or None."""
-    own = suppressions.find_reason(session, keep.email_digest)
-    theirs = suppressions.list_reasons(session, other.email_digest)
-    return own or next((reason for reason in theirs if reason in PERSON_WIDE_REASONS), None)
+    """Return why the address that is kept must not be written to after the merge, or None."""
+    keep_reason = suppressions.find_reason(session, keep.email_digest)
+    other_reasons = suppressions.list_reasons(session, other.email_digest)
+    return keep_reason or next((reason for reason in other_reasons if reason in PERSON_WIDE_REASONS), None)
 
 
 def _spread_suppressions(session: Session, keep: Contact, other: Contact, *, now: datetime) -> None:
-    for one, another in ((keep, other), (other, keep)):
-        for reason in suppressions.list_reasons(session, one.email_digest):
+    for source, target in ((keep, other), (other, keep)):
+        for reason in suppressions.list_reasons(session, source.email_digest):
             if reason in PERSON_WIDE_REASONS:
-                suppressions.add(session, another.email_digest, reason=reason, now=now)
+                suppressions.add(session, target.email_digest, reason=reason, now=now)
 
 
 def _find_refusal(
@@ -264,17 +277,23 @@ def _find_refusal(
     other_subscriptions: Mapping[str, Subscription],
     lists: Mapping[str, tuple[str, str, str]],
 ) -> str:
-    arrivals = {
-        each.arrival_id
-        for each in (*keep_subscriptions.values(), *other_subscriptions.values())
-        if each.arrival_id is not None
+    import_ids = {
+        subscription.arrival_id
+        for subscription in (*keep_subscriptions.values(), *other_subscriptions.values())
+        if subscription.arrival_id is not None
     }
-    under_way = select(ListImport.id).where(ListImport.id.in_(arrivals), ListImport.state == "arriving")
-    if arrivals and session.scalar(under_way.limit(1)) is not None:
+    unfinished = select(ListImport.id).where(ListImport.id.in_(import_ids), ListImport.state == "arriving")
+    if import_ids and session.scalar(unfinished.limit(1)) is not None:
         return IMPORT_UNFINISHED
-    proved = keep.readdressed_at is None and any(each.confirmed_at for each in keep_subscriptions.values())
-    gains = [name for name, (own, _, becomes) in lists.items() if becomes == "confirmed" != own]
-    return ADDRESS_NOT_PROVEN.format(keep=keep.email, other=other.email) if gains and not proved else ""
+    is_proven = keep.readdressed_at is None and any(
+        subscription.confirmed_at for subscription in keep_subscriptions.values()
+    )
+    gains = [
+        name
+        for name, (keep_state, _, merged_state) in lists.items()
+        if merged_state == "confirmed" != keep_state
+    ]
+    return ADDRESS_NOT_PROVEN.format(keep=keep.email, other=other.email) if gains and not is_proven else ""
 
 
 def _merge_subscription(
@@ -288,31 +307,37 @@ def _merge_subscription(
     merged_state: str,
     now: datetime,
 ) -> None:
-    """Make of how both stand on one list how the contact that is kept stands there."""
-    gone = (Subscription.contact_id == other, Subscription.list == name)
-    quiet = {"synchronize_session": False}
+    """Merge the subscriptions of two contacts to one list into that of the contact `keep`."""
+    other_conditions = (Subscription.contact_id == other, Subscription.list == name)
+    no_sync = {"synchronize_session": False}
     if not keep_state and other_state == "pending":
-        # The question went to the other address, and its link must not say yes for this one.
-        never = (Subscription.confirmed_at.is_(None), Subscription.round == 0)
-        session.execute(delete(Subscription).where(*gone, *never).execution_options(**quiet))
-        asked = {"asked_at": now, "mailed_at": None, "arrival_id": None}
-        had = update(Subscription).where(*gone)
-        had = had.values(contact_id=keep, round=Subscription.round + 1, **asked)
-        session.execute(had.execution_options(**quiet))
+        # The request went to the other address, and its link must not confirm this one.
+        unconfirmed_conditions = (Subscription.confirmed_at.is_(None), Subscription.round == 0)
+        session.execute(
+            delete(Subscription)
+            .where(*other_conditions, *unconfirmed_conditions)
+            .execution_options(**no_sync)
+        )
+        request = {"asked_at": now, "mailed_at": None, "arrival_id": None}
+        statement = update(Subscription).where(*other_conditions)
+        statement = statement.values(contact_id=keep, round=Subscription.round + 1, **request)
+        session.execute(statement.execution_options(**no_sync))
         subscriptions.add_all(session, [keep], list=name, now=now, confirmed=False)
     elif not keep_state:
-        moved = update(Subscription).where(*gone).values(contact_id=keep, state=other_state)
-        session.execute(moved.execution_options(**quiet))
+        statement = update(Subscription).where(*other_conditions).values(contact_id=keep, state=other_state)
+        session.execute(statement.execution_options(**no_sync))
         session.add(SubscriptionChange(contact_id=keep, list=name))
     elif merged_state == "left" and keep_state != "left":
         subscriptions.leave(session, contact_id=keep, list=name, now=now)
         consents.add(session, contact_id=keep, list=name, action="left", page="merge", now=now)
     elif merged_state == "confirmed" and keep_state == "pending":
-        since = select(Subscription.confirmed_at).where(*gone).scalar_subquery()
-        now_theirs = update(Subscription).where(Subscription.contact_id == keep, Subscription.list == name)
+        confirmed_at = select(Subscription.confirmed_at).where(*other_conditions).scalar_subquery()
+        confirmation = update(Subscription).where(Subscription.contact_id == keep, Subscription.list == name)
         session.execute(
-            now_theirs.values(state="confirmed", confirmed_at=since, left_at=None).execution_options(**quiet)
+            confirmation.values(state="confirmed", confirmed_at=confirmed_at, left_at=None).execution_options(
+                **no_sync
+            )
         )
         session.add(SubscriptionChange(contact_id=keep, list=name))
     if merged_state == "left" and keep_state in ("", "left"):
-        departures.record_leave(session, contact_id=keep, list=name, now=now)  # of both addresses
+        departures.record_leave(session, contact_id=keep, list=name, now=now)  # for both addresses

@@ -1,4 +1,4 @@
-"""Note: what staff wrote about a contact, kept for 90 days; whom it is about may read it, and nobody else."""
+"""Note: a text of staff about a contact, kept for 90 days; only staff and the contact may read it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ MAX_LENGTH = 2_000  # characters
 
 
 class Note(Base):
-    """One note: when, by whom, and what."""
+    """One note: when, by which actor, and the text."""
 
     __tablename__ = "notes"
 
@@ -26,7 +26,7 @@ class Note(Base):
 
 
 def add(session: Session, contact_id: int, text: str, *, actor: str, now: datetime) -> Note:
-    """Write a note; raises BadInput for an empty one, one that is too long or holds hidden characters."""
+    """Add a note; raises BadInput for one that is empty, too long or contains hidden characters."""
     text = text.replace("\r\n", "\n").strip()
     if not text:
         raise BadInput("The note is empty.")

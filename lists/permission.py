@@ -1,8 +1,8 @@
-"""May we write to this contact for this purpose? ONE rule, as a SQL predicate and as an answer.
+"""Permission: may we write to this contact for this purpose? One rule, as a SQL predicate and as a reason.
 
-The rule is a short table of (reason, condition that forbids). `is_allowed` is "none of them holds" and
-`refusal_reason` is "the first that holds", both made from the same table, so that who is written to and why
-somebody is not can never disagree.
+The rule is a short table of (reason, condition that forbids). `is_allowed` is "no condition holds" and
+`refusal_reason` is "the first condition that holds". Both are built from the same table, so the recipients
+and the reasons of the others always agree.
 """
 
 from collections.abc import Sequence
@@ -45,19 +45,18 @@ SENTENCES = {
     "declined": "This contact does not want mails of this kind.",
     "arriving": "This contact comes with an import that is not finished.",
 }
-PERMANENT_REASONS = frozenset(
-    {"suppressed", "never joined", "left", "already confirmed", "declined"}
-)  # waiting will not end these
+# Reasons that do not end with time.
+PERMANENT_REASONS = frozenset({"suppressed", "never joined", "left", "already confirmed", "declined"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Purpose:
-    """Why we want to write: for which list, and what that needs.
+    """The purpose of a message: for which list, and what it requires of the recipient.
 
-    `address`: a service message to whoever just acted (nothing but "not suppressed", and no new address that
-    nobody has confirmed); `asked`: a request to confirm a pending subscription; `confirmed`: list mail, a
-    confirmed subscription that is not paused, whose reader has not declined the `topic` (see
-    lists.topic_optouts) where there is one.
+    `address`: a service message to a person who has just acted (it requires only that the address is not
+    suppressed and is not an unconfirmed new address). `asked`: a request to confirm a pending subscription.
+    `confirmed`: list mail, which requires a confirmed subscription that is not paused, and, where there is a
+    `topic`, no opt-out of it (see lists.topic_optouts).
     """
 
     needs: Needs
@@ -66,9 +65,9 @@ class Purpose:
 
 
 class Recipient(NamedTuple):
-    """Whom a message is for, as they are now, and why we may not write to them (None when we may).
+    """The recipient of a message as they are now, and why we may not write to them (None when we may).
 
-    `name` is "" while nobody at the address has confirmed it (see lists.address_proof).
+    `name` is "" until the address is proven (see lists.address_proof).
     """
 
     id: int
@@ -83,8 +82,8 @@ class Recipient(NamedTuple):
 
 def join_subscriptions(purpose: Purpose) -> FromClause:
     """Return contacts, each with its subscription to the purpose's list (or none), to select from."""
-    same = and_(Subscription.contact_id == Contact.id, Subscription.list == purpose.list)
-    return join(Contact, Subscription, same, isouter=purpose.needs == "address")
+    on_condition = and_(Subscription.contact_id == Contact.id, Subscription.list == purpose.list)
+    return join(Contact, Subscription, on_condition, isouter=purpose.needs == "address")
 
 
 def is_allowed(purpose: Purpose, *, now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
@@ -103,21 +102,21 @@ def refusal_reason(purpose: Purpose, *, now: datetime | ColumnElement[datetime])
 def find_recipients(
     session: Session, contact_ids: Sequence[int], *, purpose: Purpose, now: datetime
 ) -> dict[int, Recipient]:
-    """Ask the rule for many contacts in one query: contact id → reader with the answer.
+    """Apply the rule to many contacts in one query: contact id → recipient with the refusal.
 
-    A contact that is gone, or has no subscription where one is needed, is missing from the answer.
+    An erased contact, and one without a required subscription, is missing from the result.
     """
-    found = session.execute(_recipient_query(purpose), {"contact_ids": contact_ids, "now": now})
-    return {row.id: Recipient(*row) for row in found}
+    rows = session.execute(_recipient_query(purpose), {"contact_ids": contact_ids, "now": now})
+    return {row.id: Recipient(*row) for row in rows}
 
 
 @cache
 def _recipient_query(purpose: Purpose) -> Select[*tuple[Any, ...]]:
     """Return the query of `find_recipients`; cached, because building it takes longer than running it."""
-    reader = select(
+    query = select(
         Contact.id,
         Contact.email,
-        # What needs a confirmed subscription needs no second look at whether there is one.
+        # A purpose that requires a confirmed subscription needs no second proof.
         (Contact.name if purpose.needs == "confirmed" else address_proof.proven_name()).label("name"),
         Contact.language,
         Contact.zone,
@@ -125,29 +124,29 @@ def _recipient_query(purpose: Purpose) -> Select[*tuple[Any, ...]]:
         Contact.discreet,
         refusal_reason(purpose, now=bindparam("now", type_=UtcDateTime)).label("refusal"),
     ).select_from(join_subscriptions(purpose))
-    return reader.where(Contact.id.in_(bindparam("contact_ids", expanding=True)))
+    return query.where(Contact.id.in_(bindparam("contact_ids", expanding=True)))
 
 
 def _refusal_conditions(
     purpose: Purpose, now: datetime | ColumnElement[datetime]
 ) -> list[tuple[str, ColumnElement[bool]]]:
-    rule = [("suppressed", suppressions.is_suppressed())]
-    unproved = Contact.readdressed_at.is_not(None)  # nothing but the question whether it is theirs goes there
+    conditions = [("suppressed", suppressions.is_suppressed())]
+    is_unproven = Contact.readdressed_at.is_not(None)  # only the request to confirm it is sent there
     if purpose.needs == "address":
-        rule.append(("not confirmed", unproved))
+        conditions.append(("not confirmed", is_unproven))
     elif purpose.needs == "asked":
-        rule += [
+        conditions += [
             ("left", Subscription.state == "left"),
             ("already confirmed", Subscription.state == "confirmed"),
             ("arriving", subscriptions.is_arriving()),
         ]
     elif purpose.needs == "confirmed":
         paused = Subscription.paused_until
-        rule += [
+        conditions += [
             ("left", Subscription.state == "left"),
-            ("not confirmed", or_(Subscription.state == "pending", unproved)),
+            ("not confirmed", or_(Subscription.state == "pending", is_unproven)),
             ("arriving", subscriptions.is_arriving()),
         ]
-        rule += [("declined", topic_optouts.is_opted_out(purpose.topic))] if purpose.topic else []
-        rule.append(("paused", and_(paused.is_not(None), paused > now)))
-    return rule
+        conditions += [("declined", topic_optouts.is_opted_out(purpose.topic))] if purpose.topic else []
+        conditions.append(("paused", and_(paused.is_not(None), paused > now)))
+    return conditions

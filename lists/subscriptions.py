@@ -7,9 +7,9 @@
                │ └─ new address ─┤
                └────── leave ────┴→ left ─ask→ pending
 ```
-`round` counts the times somebody left: a confirmation link carries the round it was made for, so an old
-link can never bring back a person who has left since. Each change to confirmed or left is also written to a
-small queue, which the sequences read: whoever changes a subscription need not know who follows it.
+`round` counts how often the contact left: a confirmation link contains the round it was made for, so an old
+link cannot confirm a subscription that was left since. Each change to confirmed or left is also written to a
+small queue, which the sequences read, so that code that changes a subscription does not depend on them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,16 +38,14 @@ from lists.contacts import Contact
 from lists.db import Base, Id, PrimaryKey, Timestamp, UtcDateTime, insert_or_nothing, materialize
 from lists.departures import DepartureRecord
 
-PENDING: ColumnElement[str] = literal_column("'pending'")  # a constant, so that the partial index serves
-REFRESH_OPTIONS = {
-    "populate_existing": True
-}  # as it stands in the database now, whatever this session saw before
+PENDING: ColumnElement[str] = literal_column("'pending'")  # a constant, so that the partial index is used
+REFRESH_OPTIONS = {"populate_existing": True}  # read the row again, even when the session has it
 
 
 class Subscription(Base):
-    """One contact on one list; `mailed_at` is when we wrote to ask for their yes, None while nobody has.
+    """One contact on one list; `mailed_at` is when the request to confirm was sent, None before.
 
-    `arrival_id` is the import that brought it; until all of that is here, it counts for nothing.
+    `arrival_id` is the import that added it; it does not count until that import is finished.
     """
 
     __tablename__ = "subscriptions"
@@ -61,7 +59,7 @@ class Subscription(Base):
             sqlite_where=literal_column("state = 'pending' AND mailed_at IS NULL"),
             postgresql_where=literal_column("state = 'pending' AND mailed_at IS NULL"),
         ),
-        Index("ix_subscriptions_list", "list", "contact_id"),  # a list is walked by contact, batch by batch
+        Index("ix_subscriptions_list", "list", "contact_id"),  # jobs read a list by contact, batch by batch
         {"sqlite_autoincrement": True},
     )
 
@@ -79,7 +77,7 @@ class Subscription(Base):
 
 
 class SubscriptionChange(Base):
-    """A subscription that became confirmed or left, until the sequences have looked at it."""
+    """A subscription that became confirmed or left and that the sequences have not processed yet."""
 
     __tablename__ = "subscription_changes"
     __table_args__ = {"sqlite_autoincrement": True}
@@ -91,10 +89,9 @@ class SubscriptionChange(Base):
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """What confirming did: whose subscription to which list, and whether this call changed anything.
+    """The result of confirming: the contact, the list, and whether this call changed anything.
 
-    `is_reconfirmation`: they were on the list before, and are again as they were, for what they confirmed is
-    an address.
+    `is_reconfirmation`: the subscription was confirmed before, and this call confirmed a new address.
     """
 
     contact_id: int
@@ -105,27 +102,27 @@ class Confirmation:
 
 def find(session: Session, *, contact_id: int, list: str) -> Subscription | None:
     """Return the subscription of a contact to a list, or None."""
-    named = {"contact": contact_id, "list_name": list}
-    return session.scalars(_FIND, named, execution_options=REFRESH_OPTIONS).one_or_none()
+    parameters = {"contact": contact_id, "list_name": list}
+    return session.scalars(_FIND, parameters, execution_options=REFRESH_OPTIONS).one_or_none()
 
 
 def list_for_contact(session: Session, contact_id: int) -> Sequence[Subscription]:
     """Return every subscription of a contact, by list name."""
-    wanted = select(Subscription).where(Subscription.contact_id == contact_id)
-    return session.scalars(wanted.order_by(Subscription.list)).all()
+    query = select(Subscription).where(Subscription.contact_id == contact_id)
+    return session.scalars(query.order_by(Subscription.list)).all()
 
 
 def list_for_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Sequence[Subscription]]:
-    """Return the subscriptions of each of these contacts who has any, by list name."""
-    found: dict[int, list[Subscription]] = {}
-    wanted = select(Subscription).where(Subscription.contact_id.in_(contact_ids))
-    for row in session.scalars(wanted.order_by(Subscription.list)):
-        found.setdefault(row.contact_id, []).append(row)
-    return found
+    """Return the subscriptions of each of these contacts that has any, by list name."""
+    subscriptions_by_contact: dict[int, list[Subscription]] = {}
+    query = select(Subscription).where(Subscription.contact_id.in_(contact_ids))
+    for row in session.scalars(query.order_by(Subscription.list)):
+        subscriptions_by_contact.setdefault(row.contact_id, []).append(row)
+    return subscriptions_by_contact
 
 
 def find_by_token(session: Session, *, subscription_id: int, round: int) -> Subscription | None:
-    """Return the subscription that a confirmation link names, or None when its round is over."""
+    """Return the subscription of a confirmation link, or None when its round is over."""
     subscription = session.get(Subscription, subscription_id, execution_options=REFRESH_OPTIONS)
     if subscription is None or subscription.round != round or subscription.state == "left":
         return None
@@ -133,12 +130,14 @@ def find_by_token(session: Session, *, subscription_id: int, round: int) -> Subs
 
 
 def ask(session: Session, *, contact_id: int, list: str, now: datetime) -> Subscription:
-    """Note that somebody asked to join: a confirmed subscription stays so, all else becomes pending.
+    """Record a request to join: a confirmed subscription stays confirmed, every other becomes pending.
 
-    Whoever calls this writes to them at once.
+    The caller sends the request to confirm at once.
     """
-    asked = {"state": "pending", "asked_at": now, "mailed_at": now}
-    insert_or_nothing(session, Subscription, [{"contact_id": contact_id, "list": list, "round": 0, **asked}])
+    request = {"state": "pending", "asked_at": now, "mailed_at": now}
+    insert_or_nothing(
+        session, Subscription, [{"contact_id": contact_id, "list": list, "round": 0, **request}]
+    )
     session.execute(_ASK_AGAIN, {"contact": contact_id, "list_name": list, "moment": now})
     subscription = find(session, contact_id=contact_id, list=list)
     assert subscription is not None
@@ -146,9 +145,9 @@ def ask(session: Session, *, contact_id: int, list: str, now: datetime) -> Subsc
 
 
 def confirm(session: Session, *, subscription_id: int, round: int, now: datetime) -> Confirmation | None:
-    """Turn pending into confirmed; None when the link's round is over, so leaving always wins.
+    """Change pending to confirmed; returns None when the link's round is over, so leaving always wins.
 
-    Confirming twice is one confirmation: the second says `changed=False`.
+    Confirming twice is one confirmation: the second has `changed=False`.
     """
     changed = session.execute(
         update(Subscription)
@@ -162,19 +161,21 @@ def confirm(session: Session, *, subscription_id: int, round: int, now: datetime
     if changed is not None:
         _queue_change(session, contact_id=changed.contact_id, list=changed.list)
         return Confirmation(contact_id=changed.contact_id, list=changed.list, changed=True)
-    standing = find_by_token(session, subscription_id=subscription_id, round=round)
-    if standing is None:
+    subscription = find_by_token(session, subscription_id=subscription_id, round=round)
+    if subscription is None:
         return None
-    return Confirmation(contact_id=standing.contact_id, list=standing.list, changed=False)
+    return Confirmation(contact_id=subscription.contact_id, list=subscription.list, changed=False)
 
 
 def leave(session: Session, *, contact_id: int, now: datetime, list: str | None = None) -> Sequence[str]:
-    """Leave one list, or every list when none is named; returns the names of those left just now."""
-    gone = update(Subscription).where(Subscription.contact_id == contact_id, Subscription.state != "left")
+    """Leave one list, or every list when none is named; returns the names of the lists left by this call."""
+    statement = update(Subscription).where(
+        Subscription.contact_id == contact_id, Subscription.state != "left"
+    )
     if list is not None:
-        gone = gone.where(Subscription.list == list)
+        statement = statement.where(Subscription.list == list)
     names = session.scalars(
-        gone.values(state="left", left_at=now, paused_until=None, round=Subscription.round + 1)
+        statement.values(state="left", left_at=now, paused_until=None, round=Subscription.round + 1)
         .returning(Subscription.list)
         .execution_options(synchronize_session="fetch")
     ).all()
@@ -187,9 +188,9 @@ def leave(session: Session, *, contact_id: int, now: datetime, list: str | None 
 
 
 def _exclude_from_imports(session: Session, *, contact_id: int, list: str, now: datetime) -> None:
-    """Remember that somebody left a list whose mail they got, while nothing says that they were on it.
+    """Record that a contact without a subscription left a list whose mail they got.
 
-    Their import was taken back after mail had left: no other file may bring them onto the list again.
+    Their import was undone after mail had been sent: no other file may subscribe them to the list again.
     """
     digest = session.scalar(select(Contact.email_digest).where(Contact.id == contact_id))
     if digest is not None:
@@ -200,42 +201,41 @@ def _exclude_from_imports(session: Session, *, contact_id: int, list: str, now: 
 
 
 def require_reconfirmation(session: Session, *, contact_id: int, now: datetime) -> None:
-    """Let what is confirmed wait for a new yes, because the address of this contact is another one.
+    """Move confirmed subscriptions to pending, because the contact has a new address.
 
-    Everything else of it stays, so `list_for_reconfirmation` lists it, and `confirm` brings it back as it
-    was.
+    All other columns stay, so `list_for_reconfirmation` lists them, and `confirm` restores them as they were.
     """
-    confirmed = update(Subscription).where(
+    statement = update(Subscription).where(
         Subscription.contact_id == contact_id, Subscription.state == "confirmed"
     )
-    session.execute(confirmed.values(state="pending", asked_at=now, mailed_at=None))
+    session.execute(statement.values(state="pending", asked_at=now, mailed_at=None))
 
 
 def list_for_reconfirmation(session: Session, contact_id: int) -> Sequence[Subscription]:
-    """Return what was held back of a contact with a new address: confirmed before, and never left since."""
-    was = select(Subscription).where(Subscription.contact_id == contact_id, Subscription.state == "pending")
-    was = was.where(Subscription.confirmed_at.is_not(None), Subscription.left_at.is_(None))
-    return session.scalars(was.order_by(Subscription.list), execution_options=REFRESH_OPTIONS).all()
+    """Return the pending subscriptions of a contact with a new address: confirmed before, not left since."""
+    query = select(Subscription).where(Subscription.contact_id == contact_id, Subscription.state == "pending")
+    query = query.where(Subscription.confirmed_at.is_not(None), Subscription.left_at.is_(None))
+    return session.scalars(query.order_by(Subscription.list), execution_options=REFRESH_OPTIONS).all()
 
 
 def mark_mailed(session: Session, *, contact_id: int, now: datetime) -> None:
-    """Note that this contact is written to now about every list that waits for a yes."""
-    pending = update(Subscription).where(
+    """Record that the request to confirm is sent now for every pending subscription of this contact."""
+    statement = update(Subscription).where(
         Subscription.contact_id == contact_id, Subscription.state == "pending"
     )
-    session.execute(pending.values(mailed_at=now))
+    session.execute(statement.values(mailed_at=now))
 
 
 def pause(session: Session, *, contact_id: int, until: datetime | None) -> None:
-    """Write nothing to this contact before `until` on any list; None ends a pause."""
-    paused = update(Subscription).where(
+    """Pause the mail of every list to this contact until `until`; None ends a pause."""
+    statement = update(Subscription).where(
         Subscription.contact_id == contact_id, Subscription.state == "confirmed"
     )
-    session.execute(paused.values(paused_until=until))
+    session.execute(statement.values(paused_until=until))
 
 
 def is_arriving() -> ColumnElement[bool]:
-    """Return the SQL condition that a subscription came with an import that is not all here yet."""
+    """Return the SQL condition that a subscription belongs to an unfinished import."""
     return imports.is_arriving(Subscription.arrival_id)
 
 
@@ -248,52 +248,55 @@ def add_all(
     confirmed: bool,
     import_id: int | None = None,
 ) -> int:
-    """Subscribe many contacts at once, passing over all who ever had a subscription; returns how many.
+    """Subscribe many contacts at once, except those who ever had a subscription; returns how many.
 
-    Those of an arrival count when all of it is here, and `queue_changes` then tells the sequences.
+    Those of an import count when it is finished; then `queue_changes` adds them to the queue of the
+    sequences.
     """
     if not contact_ids:
         return 0
     state = {"state": "confirmed", "confirmed_at": now} if confirmed else {"state": "pending"}
     rows = [
         {
-            "contact_id": contact,
+            "contact_id": contact_id,
             "list": list,
             "round": 0,
             "asked_at": now,
             "arrival_id": import_id,
             **state,
         }
-        for contact in contact_ids
+        for contact_id in contact_ids
     ]
-    added = insert_or_nothing(session, Subscription, rows)
+    number = insert_or_nothing(session, Subscription, rows)
     if confirmed and import_id is None:
         insert_or_nothing(
-            session, SubscriptionChange, [{"contact_id": contact, "list": list} for contact in contact_ids]
+            session,
+            SubscriptionChange,
+            [{"contact_id": contact_id, "list": list} for contact_id in contact_ids],
         )
-    return added
+    return number
 
 
 def queue_changes(session: Session, *, import_id: int, after: int, limit: int) -> int | None:
-    """Let the sequences look at whom an arrival brought; returns where to go on, None at the end."""
-    found = session.execute(
+    """Queue a batch of an import's subscriptions for the sequences; returns the next `after`, or None."""
+    rows = session.execute(
         select(Subscription.id, Subscription.contact_id, Subscription.list)
         .where(Subscription.id > after, Subscription.arrival_id == import_id)
         .where(Subscription.state == "confirmed")
         .order_by(Subscription.id)
         .limit(limit)
     ).all()
-    changed = [{"contact_id": row.contact_id, "list": row.list} for row in found]
-    insert_or_nothing(session, SubscriptionChange, changed)
-    return found[-1].id if found else None
+    changes = [{"contact_id": row.contact_id, "list": row.list} for row in rows]
+    insert_or_nothing(session, SubscriptionChange, changes)
+    return rows[-1].id if rows else None
 
 
 def claim_unmailed(
     session: Session, candidates: Select[int], *, list: str, since: datetime, now: datetime, limit: int
 ) -> Sequence[int]:
-    """Note that we write now to those who were subscribed after `since` and whom nobody has asked for a yes.
+    """Record the request to confirm as sent now for those subscribed after `since` who have none yet.
 
-    `candidates` selects contacts by number from what may be written to. Returns up to `limit` numbers of
+    `candidates` selects the numbers of contacts who may be written to. Returns up to `limit` numbers of
     contacts.
     """
     unmailed = (
@@ -301,11 +304,11 @@ def claim_unmailed(
         .where(Subscription.mailed_at.is_(None), Subscription.asked_at > since)
         .limit(limit)
     )
-    taken = update(Subscription).where(
+    statement = update(Subscription).where(
         Subscription.list == list, Subscription.contact_id.in_(materialize(unmailed))
     )
     return session.scalars(
-        taken.where(Subscription.mailed_at.is_(None))
+        statement.where(Subscription.mailed_at.is_(None))
         .values(mailed_at=now)
         .returning(Subscription.contact_id)
         .execution_options(synchronize_session=False)
@@ -313,7 +316,7 @@ def claim_unmailed(
 
 
 def count_by_state(session: Session) -> dict[tuple[str, str], int]:
-    """Return how many subscriptions there are by (list, state)."""
+    """Return the number of subscriptions by (list, state)."""
     rows = session.execute(
         select(Subscription.list, Subscription.state, func.count())
         .where(~is_arriving())
@@ -323,7 +326,7 @@ def count_by_state(session: Session) -> dict[tuple[str, str], int]:
 
 
 def queue_contact(session: Session, *, contact_id: int) -> None:
-    """Let the sequences look at this contact again, who wants mail they did not want before."""
+    """Queue this contact for the sequences again, after they allowed mail that they had declined before."""
     for subscription in list_for_contact(session, contact_id):
         if subscription.state == "confirmed":
             _queue_change(session, contact_id=contact_id, list=subscription.list)
@@ -334,7 +337,7 @@ def _queue_change(session: Session, *, contact_id: int, list: str) -> None:
     session.flush()
 
 
-# Made once: of a sign-up, making its statements anew is the larger part.
+# Built once: building the statements takes most of the time of a sign-up.
 _BY_CONTACT_AND_LIST = (
     Subscription.contact_id == bindparam("contact"),
     Subscription.list == bindparam("list_name"),
@@ -344,5 +347,5 @@ _ASK_AGAIN = (
     update(Subscription)
     .where(*_BY_CONTACT_AND_LIST, or_(Subscription.state != "confirmed", is_arriving()))
     .values(state="pending", asked_at=bindparam("moment"), mailed_at=bindparam("moment"), arrival_id=None)
-    .execution_options(synchronize_session=False)  # whoever runs it reads the one row anew
+    .execution_options(synchronize_session=False)  # `ask` reads the row again
 )

@@ -1,7 +1,7 @@
-"""Suppression: never write to this address, and why.
+"""Suppression: never write to this address, and the reason.
 
-It keeps a keyed hash and no address, so it outlives the contact: who was forgotten stays unwritten-to even
-when somebody types their address into a form or a file again.
+It stores a keyed hash and no address, so it remains after the contact is deleted: an erased person is not
+written to again even when their address is typed into a form or a file.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,7 +18,7 @@ REASONS = ("forgotten", "complaint", "bounce", "staff")
 
 
 class Suppression(Base):
-    """One reason not to write to one address, known only by its keyed hash (16 bytes)."""
+    """One reason not to write to one address, which is stored only as its keyed hash (16 bytes)."""
 
     __tablename__ = "suppressions"
     __table_args__ = (UniqueConstraint("email_digest", "reason"),)
@@ -30,7 +30,7 @@ class Suppression(Base):
 
 
 def add(session: Session, digest: bytes, *, reason: str, now: datetime) -> bool:
-    """Never write to this address again; the same reason twice is one row. Tells whether it is new."""
+    """Never write to this address again; the same reason twice is one row. Returns whether it is new."""
     assert reason in REASONS, reason
     row = {"email_digest": digest, "reason": reason, "at": now}
     if not insert_or_nothing(session, Suppression, [row]):
@@ -50,15 +50,15 @@ def list_reasons(session: Session, digest: bytes) -> Sequence[str]:
 
 
 def find_reasons(session: Session, digests: Collection[bytes]) -> dict[bytes, str]:
-    """Return the reasons of those addresses, of the given ones, that are suppressed."""
-    wanted = select(Suppression.email_digest, Suppression.reason)
-    newest_first = wanted.where(Suppression.email_digest.in_(digests)).order_by(Suppression.id.desc())
-    rows = session.execute(newest_first)  # so that the oldest reason is the one that stays
+    """Return the reasons of those of these addresses that are suppressed."""
+    query = select(Suppression.email_digest, Suppression.reason)
+    ordered_query = query.where(Suppression.email_digest.in_(digests)).order_by(Suppression.id.desc())
+    rows = session.execute(ordered_query)  # so that the oldest reason replaces the others
     return {row.email_digest: row.reason for row in rows}
 
 
 def is_suppressed() -> ColumnElement[bool]:
-    """Return the SQL condition that the contact at hand is suppressed."""
+    """Return the SQL condition that the contact of the query is suppressed."""
     return exists().where(Suppression.email_digest == Contact.email_digest)
 
 

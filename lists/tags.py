@@ -1,4 +1,4 @@
-"""Tag: a word that staff put on contacts to find them again."""
+"""Tag: a word that staff add to contacts to find them again."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class Tag(Base):
 
 
 def parse(text: str) -> str:
-    """Return a tag as it is kept: small letters, with - between words. Raises BadInput for what is none."""
+    """Return a tag in small letters with - between words; raises BadInput for a text that is not a tag."""
     tag = "-".join(text.casefold().split())
     if not TAG.fullmatch(tag) or len(tag) > MAX_LENGTH:
         raise BadInput(
@@ -38,13 +38,13 @@ def parse(text: str) -> str:
 
 
 def parse_all(cell: str) -> Sequence[str]:
-    """Return the tags in a cell, which are parted by commas, semicolons or bars; raises BadInput."""
+    """Return the tags in a cell, separated by commas, semicolons or bars; raises BadInput."""
     if not cell:
         return ()
-    found = sorted({parse(part) for part in SEPARATOR.split(cell) if part.strip()})
-    if len(found) > MAX_TAGS:
+    tags = sorted({parse(part) for part in SEPARATOR.split(cell) if part.strip()})
+    if len(tags) > MAX_TAGS:
         raise BadInput(f"These are more than {MAX_TAGS} tags.")
-    return found
+    return tags
 
 
 def list_for_contact(session: Session, contact_id: int) -> Sequence[str]:
@@ -53,16 +53,16 @@ def list_for_contact(session: Session, contact_id: int) -> Sequence[str]:
 
 
 def list_for_contacts(session: Session, contact_ids: Sequence[int]) -> Mapping[int, Sequence[str]]:
-    """Return the tags of each of these contacts who has any, by name."""
-    found: dict[int, list[str]] = {}
-    wanted = select(Tag.contact_id, Tag.tag).where(Tag.contact_id.in_(contact_ids))
-    for row in session.execute(wanted.order_by(Tag.tag)):
-        found.setdefault(row.contact_id, []).append(row.tag)
-    return found
+    """Return the tags of each of these contacts that has any, by name."""
+    tags_by_contact: dict[int, list[str]] = {}
+    query = select(Tag.contact_id, Tag.tag).where(Tag.contact_id.in_(contact_ids))
+    for row in session.execute(query.order_by(Tag.tag)):
+        tags_by_contact.setdefault(row.contact_id, []).append(row.tag)
+    return tags_by_contact
 
 
 def add_all(session: Session, tags_by_contact: Sequence[tuple[int, Sequence[str]]], *, now: datetime) -> int:
-    """Put parsed tags on contacts; those that are there already stay. Returns how many are new."""
+    """Add parsed tags to contacts, except those that exist already. Returns how many are new."""
     rows = [
         {"contact_id": contact_id, "tag": tag, "at": now}
         for contact_id, tags in tags_by_contact
@@ -72,18 +72,18 @@ def add_all(session: Session, tags_by_contact: Sequence[tuple[int, Sequence[str]
 
 
 def remove(session: Session, contact_id: int, tag: str) -> bool:
-    """Take a tag off a contact; False when it was not there."""
+    """Remove a tag from a contact; returns False when the contact did not have it."""
     return count_changed(session, delete(Tag).where(Tag.contact_id == contact_id, Tag.tag == tag)) == 1
 
 
 def list_contacts(session: Session, tag: str, *, limit: int) -> Sequence[Contact]:
     """Return up to `limit` contacts with this tag, by address."""
-    tagged = select(Contact).join(Tag, Tag.contact_id == Contact.id).where(Tag.tag == tag)
-    return session.scalars(tagged.order_by(Contact.email_key).limit(limit)).all()
+    query = select(Contact).join(Tag, Tag.contact_id == Contact.id).where(Tag.tag == tag)
+    return session.scalars(query.order_by(Contact.email_key).limit(limit)).all()
 
 
 def merge(session: Session, *, other: int, keep: int) -> None:
-    """Give the tags of one contact to the one that it becomes part of."""
-    has = select(Tag.tag).where(Tag.contact_id == keep)
-    moved = update(Tag).where(Tag.contact_id == other, Tag.tag.not_in(has)).values(contact_id=keep)
-    session.execute(moved.execution_options(synchronize_session=False))
+    """Move the tags of the other contact to the contact `keep`."""
+    keep_tags = select(Tag.tag).where(Tag.contact_id == keep)
+    statement = update(Tag).where(Tag.contact_id == other, Tag.tag.not_in(keep_tags)).values(contact_id=keep)
+    session.execute(statement.execution_options(synchronize_session=False))

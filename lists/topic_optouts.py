@@ -1,4 +1,4 @@
-"""Topic opt-out: a kind of mail that somebody on a list does not want. A row is a no; no row is a yes."""
+"""Topic opt-out: a kind of mail that a subscriber does not want. A row is a no; no row is a yes."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -23,17 +23,17 @@ class TopicOptout(Base):
 
 
 def set_optouts(session: Session, *, contact_id: int, topics: Collection[str], now: datetime) -> set[str]:
-    """Keep exactly these topics as not wanted; returns those that are wanted again."""
+    """Replace the opted-out topics of a contact by these; returns the topics that are wanted again."""
     assert set(topics) <= set(TOPICS), topics
-    before = list_for_contact(session, contact_id)
-    again = before - set(topics)
+    old_topics = list_for_contact(session, contact_id)
+    wanted_topics = old_topics - set(topics)
     session.execute(
-        delete(TopicOptout).where(TopicOptout.contact_id == contact_id, TopicOptout.topic.in_(again))
+        delete(TopicOptout).where(TopicOptout.contact_id == contact_id, TopicOptout.topic.in_(wanted_topics))
     )
-    new = [{"contact_id": contact_id, "topic": topic, "at": now} for topic in sorted(topics)]
-    if new:
-        insert_or_nothing(session, TopicOptout, new)
-    return again
+    rows = [{"contact_id": contact_id, "topic": topic, "at": now} for topic in sorted(topics)]
+    if rows:
+        insert_or_nothing(session, TopicOptout, rows)
+    return wanted_topics
 
 
 def list_for_contact(session: Session, contact_id: int) -> set[str]:
@@ -42,5 +42,5 @@ def list_for_contact(session: Session, contact_id: int) -> set[str]:
 
 
 def is_opted_out(topic: str, contact_id: ColumnElement[int] = Contact.id.expression) -> ColumnElement[bool]:
-    """Return the SQL condition that the contact at hand, or of this column, does not want this topic."""
+    """Return the SQL condition that the contact of this column does not want this topic."""
     return exists().where(TopicOptout.contact_id == contact_id, TopicOptout.topic == topic)

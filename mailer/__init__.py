@@ -1,1 +1,1 @@
-"""What we write, when, and whether it arrived."""
+"""Mailer: composes, sends and tracks email for the lists of the package `lists`."""

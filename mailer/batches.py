@@ -18,9 +18,9 @@ def write_in_batches(
     limit: int,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[int]:
-    """Run `work` in one transaction after the other, until it changes fewer rows than `limit`.
+    """Run `work` in one transaction after the other until it changes fewer rows than `limit`.
 
-    Gives, after each transaction, how many rows were changed so far. Ends early once `stopped` is true.
+    Yields, after each transaction, how many rows were changed so far. Ends early once `stopped` returns True.
     """
     total = 0
     while True:

@@ -1,4 +1,4 @@
-"""File lock: an exclusive lock on an open file (flock), which the kernel frees when its process ends."""
+"""File lock: an exclusive lock on an open file (flock), which the kernel releases when its process ends."""
 
 import fcntl
 import os
@@ -32,9 +32,9 @@ def is_held(handle: int) -> bool:
 
 @contextmanager
 def holding(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold the lock of a file, made where it is missing, for the block.
+    """Hold the lock of a file for the block; create the file where it is missing.
 
-    Gives False, and the block runs without the lock, where another process holds it and `wait` is false.
+    Yields False, and the block runs without the lock, where another process holds it and `wait` is false.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

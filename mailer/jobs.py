@@ -1,7 +1,7 @@
-"""Jobs: everything that happens by itself, as a table of functions.
+"""Jobs: the scheduled work of the service, as a table of functions.
 
-Each job only looks at tables, so it may run twice, late or not at all: the next run finds what is left to do.
-The scheduler ticks them, `mailer jobs run NAME` does the same by hand.
+Each job derives its work from tables alone, so it may run twice, late or not at all: the next run finds the
+remaining work. The scheduler ticks them, `mailer jobs run NAME` runs one by hand.
 """
 
 import threading
@@ -47,10 +47,10 @@ from mailer.sources.confirmations import Confirmations
 from mailer.sources.sequences import Sequences
 from mailer.templates.templates import Edition
 
-SEARCH_BATCH = 250  # people, with about five words each: short enough for who waits to write
+SEARCH_BATCH = 250  # contacts, with about five words each: short enough for other writers
 BATCH = 2_500  # rows in one transaction: a web write waits no longer than one takes
 EXPIRE_BATCH = 1_000
-DIGEST_INTERVAL = timedelta(minutes=10)  # how often to look whether something waits: staff are in no hurry
+DIGEST_INTERVAL = timedelta(minutes=10)  # between two checks for waiting tasks: staff are in no hurry
 JOURNAL_RETENTION = timedelta(days=30)
 
 log = structlog.get_logger()
@@ -58,7 +58,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One thing that happens by itself; `run` returns how many rows it moved."""
+    """One kind of scheduled work; `run` returns how many rows it changed."""
 
     name: str
     about: str
@@ -205,11 +205,11 @@ class Jobs:
         raise NotFound(f"There is no job called “{name}”. “mailer jobs list” shows them.")
 
     def tick(self) -> int:
-        """Run every job once; returns how many rows moved."""
+        """Run every job once; returns how many rows changed."""
         return sum(job.run() for job in self.all())
 
     def next_due(self, now: datetime) -> datetime | None:
-        """Return when something next falls due by itself, at `now` or later; None if never."""
+        """Return the next moment, at `now` or later, when a job has work; None if never."""
         with self.database.read() as session:
             moments = [source.next_due(session, now=now) for _, source in self._list_sources()]
             moments.append(stats.find_next_due(session, after=now))
@@ -219,7 +219,7 @@ class Jobs:
         return [(kind, source) for kind, source in self.sources.items() if kind == source.kinds[0]]
 
     def stop(self) -> None:
-        """Let each job that runs end after its batch: whatever is left is done by who starts next."""
+        """End each running job after its batch; the next process does the remaining work."""
         self._stopping.set()
 
     def _in_batches(self, work: Callable[[Session], int], limit: int) -> int:
@@ -230,25 +230,25 @@ class Jobs:
     def _fill(self, source: Source) -> int:
         def fill(session: Session) -> int:
             if send_hold.find_unsettled(session) is not None:
-                return 0  # what is due and what was sent is not known before the gap is reckoned
+                return 0  # due and sent messages are unknown until the restore gap is settled
             return source.fill(session, now=self.clock.now(), limit=BATCH)
 
         return self._in_batches(fill, BATCH)
 
     def fill_broadcast(self, number: int) -> Iterator[int]:
-        """Put an update into the outbox batch by batch; gives how many messages were put so far.
+        """Insert an update into the outbox batch by batch; yields the number of messages inserted so far.
 
-        Raises Conflict when it is recalled meanwhile. `mailer serve` may be doing the same at the same time.
+        Raises Conflict when it is recalled meanwhile. `mailer serve` may do the same at the same time.
         """
-        put = 0
+        new = 0
         while True:
             with self.database.write() as session:
                 broadcast = broadcasts.get(session, number)
                 session.refresh(broadcast, with_for_update=True)
                 if broadcast.state == "filling":
-                    put += self.broadcasts.fill_batch(session, broadcast, now=self.clock.now(), limit=BATCH)
+                    new += self.broadcasts.fill_batch(session, broadcast, now=self.clock.now(), limit=BATCH)
                 filled, recalled = broadcast.state == "filled", broadcast.recalled_at is not None
-            yield put
+            yield new
             if recalled:
                 raise Conflict(f"Update {number} was recalled meanwhile.")
             if filled:
@@ -256,7 +256,7 @@ class Jobs:
             self.clock.sleep(PAUSE_SECONDS)
 
     def withdraw_broadcasts(self) -> Iterator[int]:
-        """Take recalled updates out of the outbox batch by batch; gives how many messages so far."""
+        """Cancel messages of recalled updates batch by batch; yields the number of messages so far."""
         limit = broadcasts.WITHDRAW_BATCH
         return write_in_batches(
             self.database,
@@ -270,89 +270,91 @@ class Jobs:
         return max(self.withdraw_broadcasts())
 
     def _release(self) -> int:
-        moved = 0
+        changed = 0
         with self.database.write() as session:
             now = self.clock.now()
-            moved += self._release_links(session, now)
-            moved += self._release_after_rewording(session, now)
-            moved += held_messages.requeue_probe(session, now=now)
-            held = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
-            for kind, list_name in session.execute(held).all():
-                moved += self._release_kind(session, kind, POLICY[kind].purpose(list_name), now)
-        return moved
+            changed += self._release_links(session, now)
+            changed += self._release_after_rewording(session, now)
+            changed += held_messages.requeue_probe(session, now=now)
+            query = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
+            for kind, list_name in session.execute(query).all():
+                changed += self._release_kind(session, kind, POLICY[kind].purpose(list_name), now)
+        return changed
 
     def _release_kind(self, session: Session, kind: str, purpose: Purpose, now: datetime) -> int:
-        these = (OutboxRow.kind == kind) & (OutboxRow.list == purpose.list)
-        # Asked for each held row: a list of everybody who may be written to takes seconds to make.
-        reader = (
+        rows = (OutboxRow.kind == kind) & (OutboxRow.list == purpose.list)
+        # Evaluated for each held row: a list of all permitted contacts would take seconds to build.
+        subscriber = (
             select(Contact.id)
             .select_from(join_subscriptions(purpose))
             .where(Contact.id == OutboxRow.contact_id)
         )
-        may = reader.where(is_allowed(purpose, now=now)).exists()
-        freed = outbox.requeue(session, these & may & OutboxRow.why.in_(sorted(SENTENCES)))
-        never = reader.where(refusal_reason(purpose, now=now).in_(sorted(PERMANENT_REASONS))).exists()
-        gone = outbox.cancel(session, these & never & (OutboxRow.state == HELD), why=outbox.LEFT_WHILE_HELD)
-        settle_all(session, self.sources, gone, now=now)
-        return freed + len(gone)
+        allowed = subscriber.where(is_allowed(purpose, now=now)).exists()
+        released = outbox.requeue(session, rows & allowed & OutboxRow.why.in_(sorted(SENTENCES)))
+        refused = subscriber.where(refusal_reason(purpose, now=now).in_(sorted(PERMANENT_REASONS))).exists()
+        cancelled = outbox.cancel(
+            session, rows & refused & (OutboxRow.state == HELD), why=outbox.LEFT_WHILE_HELD
+        )
+        settle_all(session, self.sources, cancelled, now=now)
+        return released + len(cancelled)
 
     def _release_links(self, session: Session, now: datetime) -> int:
-        """Let go what was held for a missing link: once its slot is filled, or a later edition has the link.
+        """Release messages held for a missing link: once its slot is filled, or a later edition has the link.
 
-        It goes with today's edition, which also says in which language a resource is.
+        They get the present edition, whose notes also name the language of a resource.
         """
-        absent = self.editions.library.list_empty_fields(session)
-        missing = (OutboxRow.state == HELD) & OutboxRow.why.startswith(MISSING_LINK)
-        held = (
+        empty = self.editions.library.list_empty_fields(session)
+        is_missing_link = (OutboxRow.state == HELD) & OutboxRow.why.startswith(MISSING_LINK)
+        query = (
             select(OutboxRow.kind, OutboxRow.edition_id, OutboxRow.why, Edition.name)
             .join(Edition, Edition.id == OutboxRow.edition_id)
-            .where(missing)
+            .where(is_missing_link)
             .distinct()
         )
-        freed = 0
-        for kind, edition_id, why, name in session.execute(held).all():
+        released = 0
+        for kind, edition_id, reason, name in session.execute(query).all():
             current = edition_id
             if name in self.editions.templates:
                 current = self.editions.get_current_id(session, name, kind, now=now)
-            names = set(why.removeprefix(MISSING_LINK).split(", "))
-            given = names.isdisjoint(absent) if names <= RESOURCE_FIELDS else current != edition_id
-            if given:
-                these = missing & (OutboxRow.edition_id == edition_id) & (OutboxRow.why == why)
-                freed += outbox.requeue(session, these, edition_id=current)
-        return freed
+            names = set(reason.removeprefix(MISSING_LINK).split(", "))
+            ready = names.isdisjoint(empty) if names <= RESOURCE_FIELDS else current != edition_id
+            if ready:
+                condition = is_missing_link & (OutboxRow.edition_id == edition_id) & (OutboxRow.why == reason)
+                released += outbox.requeue(session, condition, edition_id=current)
+        return released
 
     def _release_after_rewording(self, session: Session, now: datetime) -> int:
-        """Try again what could not be written, once there is a newer edition of its text."""
-        broken = (OutboxRow.state == HELD) & held_messages.is_stopped_by_fault()
-        held = (
+        """Release messages that could not be composed, once there is a newer edition of their text."""
+        has_fault = (OutboxRow.state == HELD) & held_messages.is_stopped_by_fault()
+        query = (
             select(OutboxRow.kind, OutboxRow.list, OutboxRow.edition_id, Edition.name)
             .join(Edition, Edition.id == OutboxRow.edition_id)
-            .where(broken)
+            .where(has_fault)
             .distinct()
         )
-        freed = 0
-        for kind, list_name, edition_id, name in session.execute(held).all():
+        released = 0
+        for kind, list_name, edition_id, name in session.execute(query).all():
             current = edition_id
             if kind == "confirmation" and name == f"confirm/{list_name}":
                 current = self.confirmations.freeze_sendable_edition(session, list_name, now=now).id
             elif name in self.editions.templates:
                 current = self.editions.get_current_id(session, name, kind, now=now)
             if current != edition_id:
-                these = broken & (OutboxRow.edition_id == edition_id) & (OutboxRow.list == list_name)
-                freed += outbox.requeue(session, these, edition_id=current)
-        return freed
+                condition = has_fault & (OutboxRow.edition_id == edition_id) & (OutboxRow.list == list_name)
+                released += outbox.requeue(session, condition, edition_id=current)
+        return released
 
     def _expire(self) -> int:
         def expire(session: Session) -> int:
             now = self.clock.now()
-            late = outbox.expire(session, now=now, limit=EXPIRE_BATCH)
-            settle_all(session, self.sources, late, now=now)
-            return len(late)
+            expired = outbox.expire(session, now=now, limit=EXPIRE_BATCH)
+            settle_all(session, self.sources, expired, now=now)
+            return len(expired)
 
         return self._in_batches(expire, EXPIRE_BATCH)
 
     def _apply_retention(self, rule: RetentionRule) -> int:
-        """Let one rule of retention do its work, a batch at a time; nobody waits while it looks."""
+        """Apply one rule of retention, a batch at a time; its search blocks no writer."""
         total = last = 0
         while True:
             now = self.clock.now()
@@ -379,7 +381,7 @@ class Jobs:
             return self.sequences.start_missed(session, now=self.clock.now())
 
     def write_departures(self) -> int:
-        """Write into the file of departures what it does not have yet; returns how many."""
+        """Append missing departures to the file of departures; returns how many."""
         return departures_file.append_new(
             self.database, self.home, fingerprint=self.fingerprint, now=self.clock.now()
         )
@@ -390,8 +392,8 @@ class Jobs:
 
     def _warn_of_missing_resources(self) -> int:
         with self.database.read() as session:
-            waiting = stats.count_held_for(session, MISSING_LINK)
-        for fields, messages in waiting.items():
+            messages_by_fields = stats.count_held_for(session, MISSING_LINK)
+        for fields, messages in messages_by_fields.items():
             log.warning("mails wait for a resource that nobody has given", fields=fields, messages=messages)
         return 0
 
@@ -399,9 +401,9 @@ class Jobs:
         now = self.clock.now()
         with self.database.read() as session:
             for card in law_cards.list_expiring(session, now=now):
-                left = card.days_remaining(now)
+                days = card.days_remaining(now)
                 log.warning(
-                    "a card on present law must be checked", card=card.id, state=card.state, days=left
+                    "a card on present law must be checked", card=card.id, state=card.state, days=days
                 )
         return 0
 
@@ -416,7 +418,7 @@ class Jobs:
     def _clear_throttle_counts(self) -> int:
         with self.database.write() as session:
             now = self.clock.now()
-            passed = rate_limits.delete_unused(session, real=self.clock.real())
+            limits = rate_limits.delete_unused(session, real=self.clock.real())
             return (
-                signup_throttle.delete_old(session, now=now) + counters.delete_old(session, now=now) + passed
+                signup_throttle.delete_old(session, now=now) + counters.delete_old(session, now=now) + limits
             )

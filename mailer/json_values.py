@@ -1,4 +1,4 @@
-"""Notation: the house's values as JSON, the same on the command line and on a page."""
+"""JSON values: encode the service's values as JSON, the same on the command line and on a page."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def to_json(value: object) -> str:
-    """Return a value as JSON (RFC 8259) in ASCII, so that no text in it can steer a terminal.
+    """Return a value as JSON (RFC 8259) in ASCII, so that no text in it can control a terminal.
 
     Moments are ISO 8601 in UTC, octets hexadecimal, sets sorted lists. Raises TypeError for anything unknown.
     """

@@ -1,4 +1,4 @@
-"""The differences between kinds of message, as one table: nothing after a source asks `if kind ==`."""
+"""Policy: the differences between kinds of message, as one table, instead of `if kind ==` in the code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,14 +36,13 @@ RSVP_FIELDS = frozenset({"rsvp_yes_url", "rsvp_maybe_url", "rsvp_no_url"})
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How one kind of message is treated.
+    """The treatment of one kind of message.
 
-    `needs`: what must be true of the reader (see lists.permission); `list_mail`: it can be left, so it says
-    how; `automatic`: no person pressed “send” (RFC 3834); `priority`: 0 leaves first; `expires_after`: from
-    being put into the outbox; `on_unknown`: what to do when nobody can say whether the server took it;
-    `fields`: what its templates may use; `topic`: what a reader may decline on its own (see
-    lists.topic_optouts); `to_staff`: it goes to staff and never to anybody else, so nobody is asked whether
-    they would get it.
+    `needs`: the condition on the reader (see lists.permission); `list_mail`: it has the headers and link to
+    leave its list; `automatic`: no person pressed “send” (RFC 3834); `priority`: 0 is sent first;
+    `expires_after`: from its insertion into the outbox; `on_unknown`: the action when it is unknown whether
+    the server accepted it; `fields`: the fields its templates may use; `topic`: the topic that a reader may
+    opt out of (see lists.topic_optouts); `to_staff`: it goes to staff only, so eligibility omits it.
     """
 
     needs: Needs
@@ -57,7 +56,7 @@ class Policy:
     to_staff: bool = False
 
     def purpose(self, list: str) -> Purpose:
-        """Return the purpose to ask the permission rule with."""
+        """Return the purpose for the permission rule."""
         return Purpose(needs=self.needs, list=list, topic=self.topic)
 
 
@@ -85,7 +84,7 @@ POLICY: Mapping[str, Policy] = {
         list_mail=False,
         automatic=True,
         priority=0,
-        expires_after=timedelta(minutes=30),  # what leaves later would be of no use for long
+        expires_after=timedelta(minutes=30),  # a link sent later would expire soon
         on_unknown="resend",
         fields=SERVICE_FIELDS | {"mine_url"},
     ),
@@ -103,7 +102,7 @@ POLICY: Mapping[str, Policy] = {
         list_mail=False,
         automatic=True,
         priority=1,
-        expires_after=timedelta(days=1),  # what waits is told anew the day after
+        expires_after=timedelta(days=1),  # the next day's digest replaces it
         on_unknown="keep",
         fields=SERVICE_FIELDS | DIGEST_FIELDS,
         to_staff=True,
@@ -144,5 +143,5 @@ URGENT_PRIORITY = max(POLICY[kind].priority for kind in ("confirmation", "invita
 
 
 def is_urgent(kind: str) -> bool:
-    """Tell whether somebody waits for messages of this kind: they have connections of their own."""
+    """Return whether a person waits for messages of this kind: connections are reserved for them."""
     return POLICY[kind].priority <= URGENT_PRIORITY

@@ -1,7 +1,7 @@
-"""Preflight: a text is composed whole, for the longest and oddest readers there can be, before it is taken.
+"""Preflight: composes a text completely, for extreme sample readers, before the service accepts it.
 
-What cannot be written is found where staff write it, with a sentence that says what to change, and not one
-reader at a time when it leaves.
+So staff learn of an error when they submit the text, with a sentence on what to change, and not from single
+messages at sending time.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,12 +29,12 @@ from mailer.templates import rendering, templates
 from mailer.templates.templates import Edition
 
 MOST_OCTETS = 500_000  # of a whole message; far beyond what mail programs show at once
-CONTACT_ID = 2**53  # a made-up contact, with a number as long as any
+CONTACT_ID = 2**53  # a sample contact, with a number as long as any
 LIST_NAME = "l" * NAME_LENGTH
 DOMAIN = ".".join(["d" * 57, "e" * 57, "f" * 61, "example.org"])
 ADDRESS = f"{'l' * MAX_LOCAL_OCTETS}@{DOMAIN}"  # MAX_OCTETS in all
 WIDE_ADDRESS = f"{'ñ' * (MAX_LOCAL_OCTETS // 2)}@{DOMAIN}"
-LONG_NAMES = ("x", "ﬃ", "\N{FAMILY}", '"\\', "ي", "=?a?q?b?=")  # each as often as a name has room for
+LONG_NAMES = ("x", "ﬃ", "\N{FAMILY}", '"\\', "ي", "=?a?q?b?=")  # each repeated to the length of a name
 NAMES = ("", *(name * (contacts.NAME_LENGTH // len(name)) for name in LONG_NAMES), "a, b@c.example;")
 MOST_CONSTANTS = 50  # texts in quotes of one subject
 ZONE = "America/Argentina/ComodRivadavia"
@@ -55,34 +55,34 @@ ContentBuilder = Callable[[AddressedMessage], MessageContent | Refusal]
 
 @dataclass(frozen=True, kw_only=True)
 class Preflight:
-    """Tries texts with the composer that sends them."""
+    """Checks texts with the composer that sends them."""
 
     composer: Composer
     editions: Editions
     invitations: Invitations
 
     def check_update(self, edition: Edition, *, list: str, now: datetime) -> None:
-        """Try an update to a list; raises BadInput with what to change."""
+        """Check an update to a list; raises BadInput with what to change."""
         self._check_edition(
             edition, "broadcast", list=list, now=now, contents=_constant_content(MessageContent())
         )
 
     def check_confirmation(self, edition: Edition, *, list: str, now: datetime) -> None:
-        """Try the mail that asks to confirm a list; raises BadInput with what to change."""
+        """Check the mail that asks to confirm a list; raises BadInput with what to change."""
         content = MessageContent(fields={"confirm_url": self.composer.links.confirm(CONTACT_ID, CONTACT_ID)})
         self._check_edition(edition, "confirmation", list=list, now=now, contents=_constant_content(content))
 
     def check_invitations(self, edition: Edition, event: Event, *, now: datetime) -> None:
-        """Try the invitations to a call, with their calendar entries; raises BadInput with what to change."""
+        """Check the invitations to a call and their calendar entries; raises BadInput with what to change."""
 
-        def contents(letter: AddressedMessage) -> MessageContent | Refusal:
-            return self.invitations.build_content(event, letter, now=now)
+        def contents(message: AddressedMessage) -> MessageContent | Refusal:
+            return self.invitations.build_content(event, message, now=now)
 
         key = self.invitations.build_key(event, CONTACT_ID)
         self._check_edition(edition, "invitation", list=event.audience, now=now, contents=contents, key=key)
 
     def check_shipped(self, session: Session, *, now: datetime) -> None:
-        """Try every template with the settings as they are; raises BadInput that names the first fault."""
+        """Check every template with the present settings; raises BadInput that names the first fault."""
         for name, template in self.editions.templates.items():
             kind = self.editions.kinds[name]
             edition = self.editions.freeze(session, template, kind, now=now)
@@ -96,21 +96,21 @@ class Preflight:
                         contents=_constant_content(content),
                         names=NAMES[:3],
                     )
-                except BadInput as fault:
-                    raise BadInput(f"The letter {name}: {fault}") from fault
+                except BadInput as error:
+                    raise BadInput(f"The email {name}: {error}") from error
 
     def _sample_contents(self, kind: str) -> Sequence[MessageContent]:
-        """Return what a source gives to its texts: each value as long, and as short, as it can be."""
+        """Return a source's contents for its texts: each value as long, and as short, as it can be."""
         links = self.composer.links
         urls = {f"rsvp_{answer}_url": links.rsvp(CONTACT_ID, CONTACT_ID, answer=answer) for answer in ANSWERS}
         urls |= {"join_url": LINK, "mine_url": links.profile(CONTACT_ID, until=FAR_FUTURE)}
         urls |= {"confirm_url": links.confirm(CONTACT_ID, CONTACT_ID)}
         longest = {**LONGEST, **urls, **dict.fromkeys(DIGEST_FIELDS, "w" * 300)}
         shortest = {**SHORTEST, **urls, **dict.fromkeys(DIGEST_FIELDS, "")}
-        used = POLICY[kind].fields
+        allowed = POLICY[kind].fields
         return [
-            MessageContent(fields={name: text for name, text in given.items() if name in used})
-            for given in (longest, shortest)
+            MessageContent(fields={name: text for name, text in values.items() if name in allowed})
+            for values in (longest, shortest)
         ]
 
     def _check_edition(
@@ -129,14 +129,14 @@ class Preflight:
             try:
                 if len(content["html"]) + len(content["text"]) > MOST_OCTETS:
                     raise BadInput("It is too long for one message. Shorten it.")
-                asked = sorted(rendering.list_constants(content["subject"]))[:MOST_CONSTANTS]
-                for reader in _sample_recipients(language, [*names, *asked]):
-                    said = contents(AddressedMessage(entry=entry, recipient=reader))
-                    if isinstance(said, Refusal):
-                        raise BadInput(said.why.removeprefix(held_messages.OUR_FAULT))
-                    self._check_message(entry, reader, said, edition)
-            except BadInput as fault:
-                raise BadInput(f"The {LANGUAGE_NAMES[language]} text cannot be sent. {fault}") from fault
+                constants = sorted(rendering.list_constants(content["subject"]))[:MOST_CONSTANTS]
+                for recipient in _sample_recipients(language, [*names, *constants]):
+                    built_content = contents(AddressedMessage(entry=entry, recipient=recipient))
+                    if isinstance(built_content, Refusal):
+                        raise BadInput(built_content.why.removeprefix(held_messages.OUR_FAULT))
+                    self._check_message(entry, recipient, built_content, edition)
+            except BadInput as error:
+                raise BadInput(f"The {LANGUAGE_NAMES[language]} text cannot be sent. {error}") from error
 
     def _check_message(
         self, entry: Entry, recipient: Recipient, content: MessageContent, edition: Edition
@@ -146,8 +146,10 @@ class Preflight:
         )
         subject = templates.get_renderer(edition, recipient.language).render(fields).subject
         if not subject:
-            whom = "without a name" if not recipient.name else f"called “{recipient.name[:20]}”"
-            raise BadInput(f"Its subject is empty for readers {whom}. Write words that stand in any case.")
+            reader_label = "without a name" if not recipient.name else f"called “{recipient.name[:20]}”"
+            raise BadInput(
+                f"Its subject is empty for readers {reader_label}. Write words that stand in any case."
+            )
         if len(subject) > mime.MOST_SUBJECT:
             raise BadInput(
                 f"The subject has {len(subject):,} characters for a reader with a long name; at most"
@@ -181,7 +183,7 @@ def _sample_entry(kind: str, *, list: str, now: datetime, key: str) -> Entry:
 
 
 def _sample_recipients(language: str, names: Sequence[str]) -> Iterator[Recipient]:
-    """Return made-up readers of a language, one of each name that somebody can have."""
+    """Yield sample readers of a language, one for each name of a permitted length."""
     for number, name in enumerate(name for name in names if len(name) <= contacts.NAME_LENGTH):
         yield Recipient(
             id=CONTACT_ID,

@@ -1,4 +1,4 @@
-"""The composition root: the only place that builds things and hands them to each other."""
+"""Service: the composition root, which alone builds the parts of a process and connects them."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import lists.tags  # noqa: F401  (only commands use it, and every process knows every table)
+import lists.tags  # noqa: F401  (only commands use it, and every process must register every table)
 from lists import addresses
 from lists.addresses import Address, domain_of
 from lists.clock import Clock
@@ -69,7 +69,7 @@ TEMPLATE_KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """Everything one process of this service needs, built once."""
+    """All parts of one process of this service, built once."""
 
     settings: Settings
     keys: Keys
@@ -93,7 +93,7 @@ class Service:
 
     @property
     def relay_names(self) -> Sequence[str]:
-        """The names of the configured relays; none in a try-out."""
+        """Return the names of the configured relays; none in a try-out."""
         url = self.settings.smtp_url
         return [relay.name for relay in Relay.parse_all(url.get_secret_value())] if url is not None else []
 
@@ -101,8 +101,8 @@ class Service:
     def relays(self) -> Iterator[Sequence[Relay]]:
         """Return the relays to deliver to: the configured ones, or the try-out's post office.
 
-        While no post office runs on this data folder, one is started for as long as the block lasts. Raises
-        Conflict before any real mail leaves from a database whose clock was moved in a try-out.
+        While no post office runs on this data folder, one is started for the duration of the block. Raises
+        Conflict before any real mail is sent from a database whose clock was moved in a try-out.
         """
         if self.settings.smtp_url is not None:
             with self.database.read() as session:
@@ -113,38 +113,38 @@ class Service:
         if port is not None:
             yield [_local_relay(port)]
             return
-        office = PostOffice(self.database, self.clock, home=self.settings.home)
+        post_office = PostOffice(self.database, self.clock, home=self.settings.home)
         try:
-            yield [_local_relay(office.start())]
+            yield [_local_relay(post_office.start())]
         finally:
-            office.stop()
+            post_office.stop()
 
     @contextmanager
     def delivery(self, relays: Sequence[Relay]) -> Iterator[Delivery]:
         """Return a worker that delivers to `relays`; database work has a thread of its own, signing two."""
-        self.rescue.settle_dead()  # whoever delivered from here before, and died
+        self.rescue.settle_dead()  # claims of earlier workers of this data folder that ended
         with (
-            ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="signing") as signing,
-            ThreadPoolExecutor(1, thread_name_prefix="ledger") as executor,
-            journal.open_new(self.rescue.folder, worker=self.name) as book,
+            ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="signing") as signing_pool,
+            ThreadPoolExecutor(1, thread_name_prefix="ledger") as database_thread,
+            journal.open_new(self.rescue.folder, worker=self.name) as open_journal,
         ):
             yield Delivery(
                 database=self.database,
                 clock=self.clock,
-                composer=replace(self.composer, parallel_map=signing.map),
+                composer=replace(self.composer, parallel_map=signing_pool.map),
                 pools=[self._relay_pool(relay) for relay in relays],
-                executor=executor,
-                journal=book,
+                executor=database_thread,
+                journal=open_journal,
                 worker=self.name,
                 domains={} if self.settings.tryout else parse_per_domain(self.settings.domain_limits),
             )
 
     def _relay_pool(self, relay: Relay) -> RelayPool:
         helo = domain_of(self.settings.from_address)
-        bearer = OAuthTokenProvider(relay.token_command) if relay.token_command else None
+        tokens = OAuthTokenProvider(relay.token_command) if relay.token_command else None
         return RelayPool(
             name=relay.name,
-            connect=lambda: SmtpConnection(relay, helo=helo, messages=relay.messages, tokens=bearer),
+            connect=lambda: SmtpConnection(relay, helo=helo, messages=relay.messages, tokens=tokens),
             connections=min(self.settings.connections, relay.connections or self.settings.connections),
             weight=relay.weight,
             rate=relay.rate,
@@ -152,13 +152,13 @@ class Service:
         )
 
     def deliver_until_empty(self) -> Delivery:
-        """Deliver what is due now in this process; returns the worker, which knows how many it sent."""
+        """Deliver due messages in this process; returns the worker, which counts the messages it sent."""
         with self.relays() as relays, self.delivery(relays) as delivery:
             asyncio.run(delivery.run(until_empty=True))
         return delivery
 
     def time_machine(self, *, drain: Callable[[], None]) -> TimeMachine:
-        """Return what moves a try-out through time; `drain` waits for, or does, the delivery."""
+        """Return the time machine of a try-out; `drain` waits for, or does, the delivery."""
         return TimeMachine(
             database=self.database,
             clock=self.clock,
@@ -192,30 +192,34 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Service:
 def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock | None) -> Service:
     """Build the service over a database that is open, with these keys; raises BrokenTemplate as `build`."""
     secret = keys
-    signing = dkim_keys.load(dkim_keys.folder(settings.home), domains=settings.sending_domains)
+    signing_keys = dkim_keys.load(dkim_keys.folder(settings.home), domains=settings.sending_domains)
     if clock is None:
         clock = time_machine.create_clock(database) if settings.tryout else Clock()
     tokens = Tokens(secret.links)
     links = Links(settings.public_url, tokens)
     schedules = schedule.load_all(EMAIL_TEMPLATES)
     frames = {language: templates.load_frame(EMAIL_TEMPLATES, language) for language in LANGUAGES}
-    texts = _load_editions(settings, links, schedules, frames)
+    message_editions = _load_editions(settings, links, schedules, frames)
     sender = _build_sender(settings, frames)
-    confirmations = Confirmations(editions=texts, links=links)
-    sequences = Sequences(editions=texts, schedules=schedules, default_zone=settings.default_zone)
+    confirmations = Confirmations(editions=message_editions, links=links)
+    sequences = Sequences(editions=message_editions, schedules=schedules, default_zone=settings.default_zone)
     invitations = Invitations(
-        editions=texts,
+        editions=message_editions,
         links=links,
         secret=secret.links,
         organizer=(sender.name, sender.address),
         discreet_wordings=sender.discreet_wordings,
     )
     broadcasts = Broadcasts()
-    notices = StaffDigest(editions=texts, staff=_staff_address(settings, secret))
-    every: tuple[Source, ...] = (confirmations, sequences, invitations, broadcasts, notices)
-    sources = {kind: source for source in every for kind in source.kinds}
+    staff_digest = StaffDigest(editions=message_editions, staff=_staff_address(settings, secret))
+    all_sources: tuple[Source, ...] = (confirmations, sequences, invitations, broadcasts, staff_digest)
+    sources = {kind: source for source in all_sources for kind in source.kinds}
     composer = Composer(
-        sources=sources, links=links, sender=sender, library=texts.library, signer=Signer(keys=signing)
+        sources=sources,
+        links=links,
+        sender=sender,
+        library=message_editions.library,
+        signer=Signer(keys=signing_keys),
     )
     rescue = Rescue(database=database, clock=clock, sources=sources, folder=settings.home / journal.FOLDER)
     return Service(
@@ -225,16 +229,16 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
         clock=clock,
         tokens=tokens,
         links=links,
-        editions=texts,
+        editions=message_editions,
         schedules=schedules,
         confirmations=confirmations,
         sequences=sequences,
         invitations=invitations,
         broadcasts=broadcasts,
-        staff_digest=notices,
+        staff_digest=staff_digest,
         sources=sources,
         composer=composer,
-        preflight=Preflight(composer=composer, editions=texts, invitations=invitations),
+        preflight=Preflight(composer=composer, editions=message_editions, invitations=invitations),
         jobs=Jobs(
             database=database,
             clock=clock,
@@ -242,7 +246,7 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
             confirmations=confirmations,
             broadcasts=broadcasts,
             sequences=sequences,
-            editions=texts,
+            editions=message_editions,
             rescue=rescue,
             home=settings.home,
             fingerprint=key_check.compute_fingerprints(secret)["pepper"],
@@ -255,17 +259,19 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
 def _load_editions(
     settings: Settings, links: Links, schedules: Sequence[Schedule], frames: Mapping[str, Frame]
 ) -> Editions:
-    steps = {each.template_name(step.name): "sequence" for each in schedules for step in each.steps}
-    shelf = ResourceLibrary(links=settings.resources, home=links.home, tryout=settings.tryout)
+    steps = {
+        sequence.template_name(step.name): "sequence" for sequence in schedules for step in sequence.steps
+    }
+    library = ResourceLibrary(links=settings.resources, home=links.home, tryout=settings.tryout)
     return editions.load(
         EMAIL_TEMPLATES,
         kinds={**TEMPLATE_KINDS, **steps},
         frames=frames,
         shared={
-            language: _shared_values(settings, links, shelf, frames[language].words, language)
+            language: _shared_values(settings, links, library, frames[language].words, language)
             for language in LANGUAGES
         },
-        library=shelf,
+        library=library,
     )
 
 

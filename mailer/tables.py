@@ -1,4 +1,4 @@
-"""Every table of the database: importing this module registers all of them."""
+"""Tables: every table of the database; an import of this module registers all of them."""
 
 from collections.abc import Sequence
 

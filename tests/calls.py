@@ -1,4 +1,4 @@
-"""Calls in tests: planned, invited to and composed as the worker does it, but sent to nobody."""
+"""Calls in tests: planned, invited to and composed as the worker composes, but never sent."""
 
 import email
 import email.policy
@@ -28,7 +28,7 @@ FROM = ("Restoring Trust", "calls@campaign.example.org")
 
 @dataclass(frozen=True, kw_only=True)
 class Calls:
-    """Plans calls, and sends as the worker does, but to nobody."""
+    """Plans calls, and composes messages as the worker does, without sending them."""
 
     database: Database
     clock: StoppedClock
@@ -54,12 +54,12 @@ class Calls:
         return event
 
     def fill(self, *, limit: int = 100) -> int:
-        """Put into the outbox whoever is to be invited."""
+        """Queue the invitations that are due."""
         with self.database.write() as session:
             return self.source.fill(session, now=self.clock.now(), limit=limit)
 
     def compose(self) -> Sequence[ReadyMessage | Result]:
-        """Claim what is due and say what would become of it."""
+        """Claim what is due and return the results of composing it."""
         now = self.clock.now()
         with self.database.write() as session:
             entries = outbox.claim(session, worker="w", limit=50, now=now, lease_until=now)
@@ -67,18 +67,18 @@ class Calls:
             return self.composer.compose(session, entries, now=now)
 
     def letters(self) -> dict[str, EmailMessage]:
-        """Fill, compose and return what would leave, by recipient."""
+        """Fill, compose and return the messages that are ready, by recipient."""
         self.fill()
-        ready = [letter for letter in self.compose() if isinstance(letter, ReadyMessage)]
-        return {letter.recipient: read(letter.message) for letter in ready}
+        ready = [result for result in self.compose() if isinstance(result, ReadyMessage)]
+        return {result.recipient: read(result.message) for result in ready}
 
     def invited(self) -> list[int]:
-        """Return the contacts in the outbox, in the order they came."""
+        """Return the contacts in the outbox, in the order they were queued."""
         with self.database.read() as session:
             return list(session.scalars(select(OutboxRow.contact_id).order_by(OutboxRow.id)))
 
     def next_due(self) -> datetime | None:
-        """Return when the source says it has something to do."""
+        """Return when the source next has something to do."""
         with self.database.read() as session:
             return self.source.next_due(session, now=self.clock.now())
 
@@ -98,8 +98,8 @@ class Calls:
 
 def opened(settings: Settings, database: Database, clock: StoppedClock) -> Calls:
     """Build the source and the composer with the service's own templates and keys."""
-    named = settings.model_copy(update={"from_name": FROM[0], "from_address": FROM[1]})
-    service = build(named, clock=clock)
+    named_settings = settings.model_copy(update={"from_name": FROM[0], "from_address": FROM[1]})
+    service = build(named_settings, clock=clock)
     source = replace(service.invitations, organizer=FROM)
     sender = service.composer.sender
     service.close()

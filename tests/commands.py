@@ -1,4 +1,4 @@
-"""Commands run as people run them, on a test's own service."""
+"""Commands as people run them, on a test's own service."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Ran:
 
     @property
     def json(self) -> Any:
-        """What it printed, read as JSON."""
+        """The output, read as JSON."""
         return json.loads(self.out)
 
 
@@ -31,25 +31,25 @@ Mailer = Callable[..., Ran]
 
 
 def mailer(service: Service | None) -> Mailer:
-    """Return what runs `mailer <words>` on this service, or on that of the environment.
+    """Return a function that runs `mailer <words>` on this service, or on that of the environment.
 
-    `typed` is what the person answers.
+    `typed` is the input.
     """
 
     def run(*words: object, typed: str | None = None) -> Ran:
         result = CliRunner().invoke(
             cli.root, [str(word) for word in words], obj=service, input=typed, standalone_mode=False
         )
-        trouble = result.exception
-        if isinstance(trouble, MailerError):
-            status = cli.EXIT_TRY_AGAIN if isinstance(trouble, StorageError) else cli.EXIT_REFUSED
-            return Ran(out=result.stdout, refusal=cli.format_refusal(trouble), status=status)
-        if isinstance(trouble, click.Abort):
+        error = result.exception
+        if isinstance(error, MailerError):
+            status = cli.EXIT_TRY_AGAIN if isinstance(error, StorageError) else cli.EXIT_REFUSED
+            return Ran(out=result.stdout, refusal=cli.format_refusal(error), status=status)
+        if isinstance(error, click.Abort):
             return Ran(out=result.stdout, refusal="Stopped.", status=cli.EXIT_STOPPED)
-        if isinstance(trouble, click.ClickException):
-            return Ran(out=result.stdout, refusal=trouble.format_message(), status=trouble.exit_code)
-        if trouble is not None:
-            raise trouble
+        if isinstance(error, click.ClickException):
+            return Ran(out=result.stdout, refusal=error.format_message(), status=error.exit_code)
+        if error is not None:
+            raise error
         status = result.return_value if isinstance(result.return_value, int) else 0
         return Ran(out=result.stdout, refusal="", status=status)
 

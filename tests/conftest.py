@@ -1,4 +1,4 @@
-"""What every test can ask for: databases, a clock, settings, keys, and the three people."""
+"""Fixtures of every test: databases, a clock, settings, keys, and the three people."""
 
 import os
 from collections.abc import Iterator
@@ -23,17 +23,17 @@ from tests.people import PEPPER, Person
 from tests.relays import World
 
 
-def missing(part: str) -> None:
-    """Skip a test whose system part is not installed; with CI=true that is a failure instead."""
-    sentence = f"{part} is not installed; scripts/test installs it where it is root"
+def missing(program: str) -> None:
+    """Skip a test whose program is not installed; with CI=true it fails instead."""
+    sentence = f"{program} is not installed; scripts/test installs it where it is root"
     if os.environ.get("CI") == "true":
         pytest.fail(sentence)
     pytest.skip(sentence)
 
 
 @pytest.fixture(autouse=True)
-def same_umask() -> Iterator[None]:
-    """Give the umask back that a command took: what it writes is private, the next test is not."""
+def restore_umask() -> Iterator[None]:
+    """Restore the umask that a command has changed, so that it does not affect the next test."""
     before = os.umask(0o022)
     os.umask(before)
     yield
@@ -48,7 +48,7 @@ def sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> databases.SqliteFi
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[databases.PostgresServer]:
-    """The PostgreSQL server of this test run, started by the first test that needs it."""
+    """The PostgreSQL server of this test run, started by the first test that uses it."""
     programs = databases.postgres_programs()
     if programs is None:
         missing("PostgreSQL")
@@ -74,39 +74,39 @@ def postgresql_url(postgres_server: databases.PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a fresh database with every table; the test runs once on each kind."""
+    """The URL of a fresh database with every table; the test runs once on each kind of database."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """A fresh database with every table; the test runs once on each kind."""
-    opened = Database(database_url)
-    yield opened
-    opened.dispose()
+    """A fresh database with every table; the test runs once on each kind of database."""
+    fresh_database = Database(database_url)
+    yield fresh_database
+    fresh_database.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database without any table, as at the first start; the test runs once on each kind."""
+    """A database without any table, as at the first start; the test runs once on each kind of database."""
     server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
-    opened = Database(server.empty() if server else f"sqlite:///{tmp_path}/mailer.db")
-    yield opened
-    opened.dispose()
+    fresh_database = Database(server.empty() if server else f"sqlite:///{tmp_path}/mailer.db")
+    yield fresh_database
+    fresh_database.dispose()
     if server:
-        server.drop(opened.url)
+        server.drop(fresh_database.url)
 
 
 @pytest.fixture
 def clock() -> StoppedClock:
-    """A clock that stands at a Tuesday in October 2026 until the test advances it."""
+    """A clock that stands still at a Tuesday in October 2026 until the test advances it."""
     return StoppedClock()
 
 
 @pytest.fixture
 def keys() -> Keys:
-    """Keys that stay the same, so that tokens and digests do."""
+    """Constant keys, so that tokens and digests are constant."""
     return Keys(pepper=PEPPER, links=b"links key of the tests, 32 bytes")
 
 
@@ -114,7 +114,7 @@ def keys() -> Keys:
 def settings(tmp_path: Path, keys: Keys, request: pytest.FixtureRequest) -> Settings:
     """The settings of a try-out in a temporary folder, on the test's database where it has one.
 
-    The folder already holds `keys`, so that whatever is built from these settings knows Ana, Ben and Cleo.
+    The folder already contains `keys`, so that a service built from these settings finds Ana, Ben and Cleo.
     """
     secrets = tmp_path / "secrets"
     secrets.mkdir(mode=0o700)
@@ -128,33 +128,37 @@ def settings(tmp_path: Path, keys: Keys, request: pytest.FixtureRequest) -> Sett
 
 @pytest.fixture
 def service(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[Service]:
-    """The whole service over the test's database and clock, as one process builds it."""
+    """The whole service over the test's database and clock, in one process."""
 
     def offset() -> timedelta:
         with database.read() as session:
             return time_machine.get_offset(session)
 
     clock.follow(offset)
-    built = composition.build(settings, clock=clock)
-    yield built
-    built.close()
+    running_service = composition.build(settings, clock=clock)
+    yield running_service
+    running_service.close()
 
 
 @pytest.fixture
 def embedded(
     settings: Settings, sqlite_url: str, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Service]:
-    """The whole service on SQLite, told at once when the database is locked instead of after ten seconds."""
+    """The whole service on SQLite, where a locked database is an error at once and not after ten seconds."""
     monkeypatch.setattr(db, "LOCK_WAIT_SECONDS", 0)
-    built = composition.build(settings, clock=clock)
-    event.listen(built.database.engine, "connect", lambda made, _: made.execute("PRAGMA synchronous=OFF"))
-    yield built
-    built.close()
+    running_service = composition.build(settings, clock=clock)
+    event.listen(
+        running_service.database.engine,
+        "connect",
+        lambda connection, _: connection.execute("PRAGMA synchronous=OFF"),
+    )
+    yield running_service
+    running_service.close()
 
 
 @pytest.fixture
 def world(clock: StoppedClock) -> Iterator[World]:
-    """A relay on the test's clock; what is logged meanwhile is kept instead of printed."""
+    """A relay on the test's clock; log lines are captured instead of printed."""
     with capture_logs() as logs:
         yield World(clock, logs=logs)
 

@@ -1,4 +1,4 @@
-"""Real databases for tests: a SQLite file, and a PostgreSQL server of our own in a temporary folder."""
+"""Databases: real databases for tests: a SQLite file, and a PostgreSQL server in a temporary folder."""
 
 import os
 import pwd
@@ -26,17 +26,17 @@ FAST = (*PLAIN, "fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 def make_tables(database: Database) -> None:
-    """Make every table by the migrations, as in earnest.
+    """Create every table by the migrations, as in production.
 
-    A table whose migration is not written yet is made as well, so that it can be tried at once;
-    tests/guards/test_migrations.py insists on the migration.
+    A table whose migration is not written yet is created as well, so that it can be tried at once;
+    tests/guards/test_migrations.py requires the migration.
     """
     migrations.upgrade(database)
     Base.metadata.create_all(database.engine, tables=TABLES)
 
 
 class SqliteFiles:
-    """One file with every table, made once and copied for each test."""
+    """One file with every table, created once and copied for each test."""
 
     def __init__(self, folder: Path) -> None:
         self._template = folder / "template.db"
@@ -51,7 +51,7 @@ class SqliteFiles:
 
 
 class PostgresServer:
-    """A running server; `fresh` copies a template database with every table, `crash` loses its memory."""
+    """A running server; `fresh` copies a template database with every table, `crash` ends its processes."""
 
     def __init__(self, socket_folder: Path, start: Callable[[], subprocess.Popen[bytes]]) -> None:
         self._socket_folder = socket_folder
@@ -60,32 +60,32 @@ class PostgresServer:
 
     @property
     def pid(self) -> int:
-        """The process that all others of the server descend from."""
+        """The process that all other processes of the server descend from."""
         return self._process.pid
 
     def crash(self, *, seconds: float = 0.0) -> None:
-        """End every process of the server at once, as a crash does, and start it again after a while."""
+        """End every process of the server at once, as a crash does, and start it again after `seconds`."""
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(timeout=START_SECONDS)
         time.sleep(seconds)
         self._process = self._start()
 
     def stop(self) -> None:
-        """Stop it; clients that are still there are cut off."""
+        """Stop the server; connected clients are disconnected."""
         self._process.send_signal(signal.SIGINT)
         self._process.wait(timeout=START_SECONDS)
 
     def make_template(self) -> None:
-        """Make the database that `fresh` copies."""
-        self._create("template_house", template="template0")
-        database = Database(self._url("template_house"))
+        """Create the database that `fresh` copies."""
+        self._create("template_service", template="template0")
+        database = Database(self._url("template_service"))
         make_tables(database)
         database.dispose()
 
     def fresh(self) -> str:
         """Return the URL of a new database."""
         name = f"test_{uuid4().hex}"
-        self._create(name, template="template_house")
+        self._create(name, template="template_service")
         return self._url(name)
 
     def empty(self) -> str:
@@ -95,14 +95,14 @@ class PostgresServer:
         return self._url(name)
 
     def copy(self, url: str) -> str:
-        """Return the URL of a new database with all that is in this one; its connections are cut off."""
+        """Return the URL of a new database with a copy of this one, whose clients are disconnected."""
         name, template = f"test_{uuid4().hex}", url.partition("?")[0].rpartition("/")[2]
         self._run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{template}'")
         self._create(name, template=template)
         return self._url(name)
 
     def drop(self, url: str) -> None:
-        """Remove a database, whoever still holds it."""
+        """Drop a database, even with connected clients."""
         name = url.partition("?")[0].rpartition("/")[2]
         self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
@@ -123,8 +123,8 @@ def postgres_programs() -> Path | None:
     """Return the folder of initdb and postgres, the newest that is installed, or None."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
     on_path = shutil.which("initdb")
-    found = installed[-1] if installed else Path(on_path).resolve() if on_path else None
-    return found.parent if found else None
+    program = installed[-1] if installed else Path(on_path).resolve() if on_path else None
+    return program.parent if program else None
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def postgres(
     access: str = "",
     environ: Mapping[str, str] = PLAIN_ENVIRON,
 ) -> Iterator[PostgresServer]:
-    """Run a server that listens on a socket in a temporary folder only, and that dies with this process.
+    """Run a server that listens only on a socket in a temporary folder, and that ends with this process.
 
     `access` are lines of pg_hba.conf instead of its own, `environ` variables of its environment.
     """
@@ -150,17 +150,17 @@ def postgres(
         owner = pwd.getpwnam("postgres")
         os.chown(folder, owner.pw_uid, owner.pw_gid)
         account = [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
-    as_owner = ["setpriv", *account, "--pdeathsig", "INT"]
+    setpriv = ["setpriv", *account, "--pdeathsig", "INT"]
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **environ}
-    making = [*as_owner, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
-    subprocess.run(making, check=True, capture_output=True, env=environment, cwd="/")
+    initdb = [*setpriv, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
+    subprocess.run(initdb, check=True, capture_output=True, env=environment, cwd="/")
     options = [
         part for setting in (*settings, f"unix_socket_directories={folder}") for part in ("-c", setting)
     ]
 
     def start() -> subprocess.Popen[bytes]:
         with (folder / "log").open("ab") as log:
-            command = [*as_owner, programs / "postgres", "-D", data, *options]
+            command = [*setpriv, programs / "postgres", "-D", data, *options]
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd="/")
         _wait_for(programs, folder, process, environment)
         return process
@@ -177,8 +177,8 @@ def _wait_for(
     programs: Path, folder: Path, server: subprocess.Popen[bytes], environment: Mapping[str, str]
 ) -> None:
     deadline = time.monotonic() + START_SECONDS
-    asking = [programs / "pg_isready", "-q", "-h", folder]
-    while subprocess.run(asking, env=environment, check=False).returncode != 0:
+    pg_isready = [programs / "pg_isready", "-q", "-h", folder]
+    while subprocess.run(pg_isready, env=environment, check=False).returncode != 0:
         if server.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError("PostgreSQL did not start: " + (folder / "log").read_text("utf-8"))
         time.sleep(0.05)

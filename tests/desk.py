@@ -1,4 +1,4 @@
-"""A desk in the staff's room: writes updates, claims what is due, composes it and reads it."""
+"""Desk: writes updates, claims what is due, composes it and parses the messages."""
 
 import email
 from collections.abc import Sequence
@@ -43,15 +43,17 @@ class Desk:
 
     def __init__(self, database: Database, clock: StoppedClock) -> None:
         self.service, self.database, self.clock = parts.built(), database, clock
-        self.composer = self.fresh_composer()  # it remembers editions, which are other ones in each database
+        self.composer = self.fresh_composer()  # it caches editions, which differ in each database
 
     def fresh_composer(self) -> Composer:
-        """Return a composer as another process has it, which remembers nothing."""
-        known = self.service.composer
-        return Composer(sources=known.sources, links=known.links, sender=known.sender, library=known.library)
+        """Return a composer with empty caches, as in another process."""
+        composer = self.service.composer
+        return Composer(
+            sources=composer.sources, links=composer.links, sender=composer.sender, library=composer.library
+        )
 
     def update(self, text: str = UPDATE, *, audience: str = "interest", toolkit: str | None = None) -> None:
-        """Create an update to a list and put it into the outbox; `toolkit` is that link in Spanish."""
+        """Create an update to a list and queue it; `toolkit` is that link in Spanish."""
         editions = self.service.editions
         if toolkit is not None:
             spanish = {**editions.shared["es"], "toolkit_url": toolkit}
@@ -59,7 +61,7 @@ class Desk:
         template = Template(name="update", sources=templates.parse_update(text, path="update.md"))
         with self.database.write() as session:
             edition = editions.freeze(session, template, "broadcast", now=self.clock.now())
-            sent = broadcasts.create(
+            update = broadcasts.create(
                 session,
                 subject="News",
                 audience=audience,
@@ -67,7 +69,7 @@ class Desk:
                 now=self.clock.now(),
                 actor="staff",
             )
-            self.service.broadcasts.fill_batch(session, sent, now=self.clock.now(), limit=1_000)
+            self.service.broadcasts.fill_batch(session, update, now=self.clock.now(), limit=1_000)
 
     def claim(self) -> Sequence[Entry]:
         with self.database.write() as session:
@@ -81,11 +83,11 @@ class Desk:
             return (composer or self.composer).compose(session, entries, now=self.clock.now())
 
     def letters(self) -> list[Message]:
-        """Claim and compose everything, all of which must be ready to leave."""
+        """Claim and compose everything, all of which must be ready to send."""
         return [read(each) for each in self.compose(self.claim())]
 
     def kept(self) -> list[tuple[str, str]]:
-        """Claim and compose everything, none of which may leave; returns states and reasons."""
+        """Claim and compose everything, none of which may be sent; returns states and reasons."""
         return self.reasons(self.claim())
 
     def reasons(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:

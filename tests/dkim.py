@@ -1,4 +1,4 @@
-"""Receivers for tests: dkimpy and authheaders verify what arrived, with a DNS that is a dictionary."""
+"""Receivers for tests: dkimpy and authheaders verify what arrived, with a dictionary as DNS."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -12,15 +12,15 @@ Dns = Callable[..., str | None]
 
 
 def dns(selectors: Sequence[DkimKey], **others: str) -> Dns:
-    """Return a DNS that knows these keys' records and `others`, by name with _ for each dot."""
-    known = {f"{selector.record_name}.": selector.record for selector in selectors}
-    known |= {f"{name.replace('__', '.')}.": value for name, value in others.items()}
+    """Return a DNS with these keys' records and `others`, by name with _ for each dot."""
+    records = {f"{selector.record_name}.": selector.record for selector in selectors}
+    records |= {f"{name.replace('__', '.')}.": value for name, value in others.items()}
 
-    def ask(name: bytes | str, timeout: int = 5) -> str | None:
+    def look_up(name: bytes | str, timeout: int = 5) -> str | None:
         text = name.decode() if isinstance(name, bytes) else name
-        return known.get(text if text.endswith(".") else f"{text}.")
+        return records.get(text if text.endswith(".") else f"{text}.")
 
-    return ask
+    return look_up
 
 
 def verified(message: bytes, ask: Dns) -> list[bool]:
@@ -30,15 +30,15 @@ def verified(message: bytes, ask: Dns) -> list[bool]:
     return [_accepts(message, at, ask) for at in range(message.lower().count(b"dkim-signature:"))]
 
 
-def _accepts(message: bytes, at: int, ask: Dns) -> bool:
+def _accepts(message: bytes, index: int, ask: Dns) -> bool:
     try:
-        return bool(dkim.DKIM(message).verify(idx=at, dnsfunc=ask))
+        return bool(dkim.DKIM(message).verify(idx=index, dnsfunc=ask))
     except Exception:  # a message that cannot be read any more is refused, too
         return False
 
 
 def results(message: bytes, ask: Dns) -> str:
-    """Return the Authentication-Results header a receiver writes with authheaders, DMARC included."""
+    """Return the Authentication-Results header that a receiver writes with authheaders, DMARC included."""
     _need("authheaders")
     import authheaders
 

@@ -1,4 +1,4 @@
-"""What following a link of ours must do, by the door it leads to; a door without a line here is an error."""
+"""The required effect of following each link of ours, by its route; a route without an entry is an error."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ OK = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Addressee:
-    """Whom a mail was written to, and for which list ("" where it belongs to none)."""
+    """The recipient of a mail, and its list ("" where it belongs to none)."""
 
     contact_id: int
     list: str
@@ -26,7 +26,7 @@ Effect = Callable[["Follower", str, Addressee], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Follower:
-    """Follows links one by one, each from the same start; `seen` are the pages that belong to nobody."""
+    """Follows links one by one, each from the same start; `seen` are the links followed so far."""
 
     service: Service
     hands: Hands
@@ -34,39 +34,43 @@ class Follower:
     seen: set[tuple[str, Addressee | None]] = field(default_factory=set)
 
     def follow(self, raw: bytes, to: Addressee) -> set[str]:
-        """Follow what links of ours a message holds, each once; returns the doors they lead to."""
-        found = links.links(raw)
+        """Follow each link of ours in a message once; returns the routes they lead to."""
+        message_links = links.links(raw)
         home = urlsplit(self.service.links.home).netloc
-        doors = set()
-        for link in found.all:
+        routes = set()
+        for link in message_links.all:
             if urlsplit(link).netloc != home:
                 continue
-            door = self._door(link)
-            doors.add(door)
-            if (link, to if "{token}" in door else None) in self.seen:
+            route = self._find_route(link)
+            routes.add(route)
+            if (link, to if "{token}" in route else None) in self.seen:
                 continue
-            self.seen.add((link, to if "{token}" in door else None))
-            self._look(link, door)
-            if door in EFFECTS:
-                self._try(EFFECTS[door], link, to)
-            if link == found.one_click:
+            self.seen.add((link, to if "{token}" in route else None))
+            self._look(link, route)
+            if route in EFFECTS:
+                self._try(EFFECTS[route], link, to)
+            if link == message_links.one_click:
                 self._try(Follower.one_click, link, to)
-        assert not found.one_click or (found.one_click, to) in self.seen
-        return doors
+        assert not message_links.one_click or (message_links.one_click, to) in self.seen
+        return routes
 
-    def _door(self, link: str) -> str:
+    def _find_route(self, link: str) -> str:
         path = urlsplit(link).path or "/"
-        doors = {each.path for each in app.list_routes(PostOfficePages(lambda: None)) if each.method == "GET"}
-        fixed = path if path in doors else ""
-        matching = fixed or next((each for each in sorted(doors) if "{" in each and _matches(each, path)), "")
-        assert matching in EFFECTS or matching in PAGES, f"nobody knows what {link} must do"
+        routes = {
+            each.path for each in app.list_routes(PostOfficePages(lambda: None)) if each.method == "GET"
+        }
+        exact = path if path in routes else ""
+        matching = exact or next(
+            (each for each in sorted(routes) if "{" in each and _matches(each, path)), ""
+        )
+        assert matching in EFFECTS or matching in PAGES, f"no effect is defined for {link}"
         return matching
 
-    def _look(self, link: str, door: str) -> None:
+    def _look(self, link: str, route: str) -> None:
         """Open a link as people and scanners do, in either case of its letters; nothing may change."""
         before = self.shelter.version
         spellings = [link]
-        if "{token}" in door:
+        if "{token}" in route:
             head, _, token = urlsplit(link).path.rpartition("/")
             spellings += [f"{head}/{token.upper()}", f"{head}/{token.lower()}"]
             assert token[-1].isalnum(), link
@@ -84,7 +88,7 @@ class Follower:
             self.shelter.put_back(before)
 
     def one_click(self, link: str, to: Addressee) -> None:
-        """Post as a mailbox provider does: gone from this list, and from no other."""
+        """Post as a mailbox provider does: the person leaves this list, and no other."""
         before = self.shelter.rows()
         answer = self.hands.one_click(link)
         assert answer.status_code == OK, (link, answer.status_code)
@@ -98,20 +102,20 @@ class Follower:
         ]
 
     def unsubscribe(self, link: str, to: Addressee) -> None:
-        """Press the button: gone from this list."""
+        """Press the button: the person leaves this list."""
         before = self.shelter.rows()
         assert self.hands.press(self.hands.look(link)).status_code == OK
         self._left(before, to, list=to.list)
 
     def preferences(self, link: str, to: Addressee) -> None:
-        """Press every button there is, each from the same start."""
+        """Press every button of the page, each from the same start."""
         page = self.hands.look(link)
         wishes = [value for form in links.forms(page) for name, value in form.buttons if name == "do"]
         assert "mine" in wishes and (not to.list or f"leave-{to.list}" in wishes), wishes
         before = self.shelter.rows()
         for wish in wishes:
-            done = self.hands.press(page, wish)
-            assert done.status_code == OK, wish
+            response = self.hands.press(page, wish)
+            assert response.status_code == OK, wish
             changed = links.changes(before, self.shelter.rows())
             if wish.startswith("leave-") and wish != "leave-all":
                 self._left(before, to, list=wish.removeprefix("leave-"))
@@ -127,7 +131,7 @@ class Follower:
             self.shelter.put_back(before)
 
     def confirm(self, link: str, to: Addressee) -> None:
-        """Press the button: on the list, or waiting for staff."""
+        """Press the button: the person is on the list, or waits for staff."""
         before = self.shelter.rows()
         page = self.hands.press(self.hands.look(link))
         assert page.status_code == OK, (link, page.status_code)
@@ -142,30 +146,31 @@ class Follower:
         assert {row["contact_id"] for row in changed} <= {to.contact_id}
 
     def rsvp(self, link: str, to: Addressee) -> None:
-        """Send the answer that the link has chosen, or another one."""
-        chosen = parse_qs(urlsplit(link).query).get("answer", ["maybe"])[0]
+        """Send the answer that the link selects, or another one."""
+        answer = parse_qs(urlsplit(link).query).get("answer", ["maybe"])[0]
         page = self.hands.look(link)
         before = self.shelter.rows()
-        sent = self.hands.press(page, answer=chosen)
-        assert sent.status_code == OK, (link, sent.status_code)
+        response = self.hands.press(page, answer=answer)
+        assert response.status_code == OK, (link, response.status_code)
         rows = links.changes(before, self.shelter.rows())["rsvps"]
-        assert [(row["contact_id"], row["answer"]) for row in rows] == [(to.contact_id, chosen)]
+        assert [(row["contact_id"], row["answer"]) for row in rows] == [(to.contact_id, answer)]
 
     def profile(self, link: str, to: Addressee) -> None:
-        """See everything, take it along, and save another name."""
+        """Open every page, download the data, and save another name."""
         page = self.hands.look(link)
-        for more in ("/all", "/all.json"):
-            assert self.hands.look(urlsplit(link).path + more).status_code == OK
+        for suffix in ("/all", "/all.json"):
+            assert self.hands.look(urlsplit(link).path + suffix).status_code == OK
         before = self.shelter.rows()
         assert self.hands.press(page, "save", name="Another").status_code == OK
         (row,) = links.changes(before, self.shelter.rows())["contacts"]
         assert (row["id"], row["name"]) == (to.contact_id, "Another")
 
 
-def _matches(door: str, path: str) -> bool:
-    parts, asked = door.split("/"), path.split("/")
-    return len(parts) == len(asked) and all(
-        part == said or (part.startswith("{") and said) for part, said in zip(parts, asked, strict=True)
+def _matches(route: str, path: str) -> bool:
+    parts, path_parts = route.split("/"), path.split("/")
+    return len(parts) == len(path_parts) and all(
+        part == segment or (part.startswith("{") and segment)
+        for part, segment in zip(parts, path_parts, strict=True)
     )
 
 

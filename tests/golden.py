@@ -1,7 +1,7 @@
-"""The golden installation, which the code of eb00ebd wrote, opened by today's code on both databases.
+"""The golden installation, written by the code of eb00ebd, opened by today's code on both databases.
 
-tests/fixtures/eb00ebd/README.md says what is in it. What these tests compare with are files and not names of
-the code, so that renaming the code cannot rename them, too; the code is reached by commands, pages and bytes.
+tests/fixtures/eb00ebd/README.md describes it. These tests compare with files and not with names of the code,
+so that renaming the code cannot rename them, too; the code is reached by commands, pages and bytes.
 """
 
 import email.policy
@@ -37,23 +37,23 @@ FOLDER = Path(__file__).parent / "fixtures" / "eb00ebd"
 HOST = "lists.campaign.example.org"
 URL = f"https://{HOST}"
 RELAY = "relay-a.example.org:587"
-BOOT = b"00000000-0000-4000-8000-000000eb00eb"  # which no machine ever had
-ALLOCATED = 1 << 20  # octets of a journal that a worker has begun, written or not
+BOOT = b"00000000-0000-4000-8000-000000eb00eb"  # a boot id that no machine ever had
+ALLOCATED = 1 << 20  # octets allocated for a journal that a worker has begun, written or not
 FIRST_HOURS = (timedelta(0), timedelta(minutes=10), timedelta(minutes=40), timedelta(hours=6))
 WEEK = (*FIRST_HOURS, *(timedelta(days=day, hours=6) for day in range(1, 7)), timedelta(days=7))
-GIVEN_AT = timedelta(days=2, hours=6)  # when staff give the resource that mails wait for
+GIVEN_AT = timedelta(days=2, hours=6)  # when staff add the resource that mails wait for
 MOST_ROUNDS = 10
 
 Row = Mapping[str, Any]
 
 
 def told(name: str) -> Any:
-    """Return what a golden file says."""
+    """Return the contents of a golden file."""
     return json.loads((FOLDER / name).read_text("utf-8"))
 
 
 def load(url: str) -> None:
-    """Fill an empty database with what the installation of eb00ebd had, by SQL alone."""
+    """Fill an empty database with the rows of the installation of eb00ebd, by SQL alone."""
     kind = "sqlite" if url.startswith("sqlite") else "postgresql"
     script = gzip.decompress((FOLDER / kind / "database.sql.gz").read_bytes()).decode()
     if kind == "sqlite":
@@ -62,7 +62,7 @@ def load(url: str) -> None:
         return
     engine = create_engine(url)
     raw = engine.raw_connection()
-    raw.driver_connection.execute(script)  # several statements at once, which only the driver itself takes
+    raw.driver_connection.execute(script)  # several statements at once, which only the driver itself accepts
     raw.commit()
     raw.close()
     engine.dispose()
@@ -70,16 +70,16 @@ def load(url: str) -> None:
 
 def rows(url: str, table: str, *, columns: Iterable[str] = ()) -> Sequence[Row]:
     """Return every row of a table, in any order."""
-    named = ", ".join(f'"{name}"' for name in columns) or "*"
+    column_list = ", ".join(f'"{name}"' for name in columns) or "*"
     engine = create_engine(url)
     with engine.connect() as connection:
-        found = connection.execute(text(f'SELECT {named} FROM "{table}"')).mappings().all()
+        records = connection.execute(text(f'SELECT {column_list} FROM "{table}"')).mappings().all()
     engine.dispose()
-    return [{name: _plain(value) for name, value in row.items()} for row in found]
+    return [{name: _plain(value) for name, value in row.items()} for row in records]
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as both databases tell it: JSON as objects, truth as a number, octets as bytes."""
+    """Return a value as in both databases: JSON as objects, truth as a number, octets as bytes."""
     if isinstance(value, memoryview):
         return bytes(value)
     if isinstance(value, bool):
@@ -95,7 +95,7 @@ def count(url: str, tables: Iterable[str]) -> dict[str, int]:
 
 
 def furnish(home: Path, kind: str, *, boot: bytes = BOOT) -> None:
-    """Make the data folder as it stood; journals with this boot, and as long as they were allocated."""
+    """Make the data folder of the fixture; journals with this boot, and as long as they were allocated."""
     shutil.copytree(FOLDER / "home", home, dirs_exist_ok=True)
     shutil.copytree(FOLDER / kind / "journals", home / "journals")
     for path in home.rglob("*"):
@@ -109,7 +109,7 @@ def furnish(home: Path, kind: str, *, boot: bytes = BOOT) -> None:
 
 @dataclass(kw_only=True)
 class Installation:
-    """The installation at work: its service on a clock that stands at the moment it was left."""
+    """The installation at work: its service, on a clock at the time of the fixture."""
 
     home: Path
     url: str
@@ -135,11 +135,11 @@ class Installation:
         return self.visitor.post(urlsplit(url.removeprefix(URL)).path, form)
 
     def person(self, address: str) -> Any:
-        """Return everything that is known of somebody."""
+        """Return all data of a contact."""
         return self.run("contact", "export", address).json
 
     def lists(self, address: str) -> dict[str, str]:
-        """Return how somebody stands on each list."""
+        """Return a contact's state on each list."""
         return {each["list"]: each["state"] for each in self.person(address)["subscriptions"]}
 
     def messages(self) -> Mapping[int, Row]:
@@ -147,24 +147,24 @@ class Installation:
         return {row["id"]: row for row in self.run("outbox", "list", "--limit", 10_000, "--json").json}
 
     def settle(self) -> None:
-        """Let everything happen that is due at this moment."""
+        """Run all jobs and deliveries that are due now."""
         for _ in range(MOST_ROUNDS):
-            moved = self.service.jobs.tick()
+            rows = self.service.jobs.tick()
             self.deliver()
-            if not moved:
+            if not rows:
                 return
         raise AssertionError("there is always something to do")
 
     def deliver(self, *, worker: str = "golden.2.00000002") -> None:
         """Deliver what is due by the relay of the settings that is not suspended."""
-        lanes = [relays.make_pool(self.world, name=RELAY, connections=4)]
+        pools = [relays.make_pool(self.world, name=RELAY, connections=4)]
         domains = self.service.settings.domain_limits
-        made = relays.worker(self.service, self.world, pools=lanes, domains=domains, name=worker)
-        run(self.clock, made.run(until_empty=True))
-        made.journal.close(settled=True)
+        delivery = relays.worker(self.service, self.world, pools=pools, domains=domains, name=worker)
+        run(self.clock, delivery.run(until_empty=True))
+        delivery.journal.close(settled=True)
 
     def live(self, offsets: Sequence[timedelta] = WEEK) -> None:
-        """Let the week go by in which staff give the resource that mails wait for, and do nothing else."""
+        """Let a week pass in which staff only add the resource that mails wait for."""
         for offset in offsets:
             self.clock.set(max(START + offset, self.clock.now()))
             if offset == GIVEN_AT:
@@ -173,21 +173,21 @@ class Installation:
             self.settle()
 
     def readers(self) -> dict[str, list[str]]:
-        """Send an update to every list; returns who gets it, by list."""
+        """Send an update to every list; returns its recipients, by list."""
         reached = {}
         for name in sorted(each["list"] for each in self.run("list", "--json").json):
             file = self.home / "everybody.md"
             file.write_text(f"---\nsubject: To the list {name}\n---\nNews for everybody.\n", "utf-8")
             self.mailer("broadcast", "send", "--file", file, "--audience", name, "--yes")
         self.settle()
-        for letter in self.letters():
-            name = str(letter["Subject"]).partition("To the list ")[2]
+        for message in self.letters():
+            name = str(message["Subject"]).partition("To the list ")[2]
             if name:
-                reached.setdefault(name, []).append(address_of(letter))
+                reached.setdefault(name, []).append(address_of(message))
         return {name: sorted(addresses) for name, addresses in reached.items()}
 
     def letters(self) -> Sequence[EmailMessage]:
-        """Return what arrived, in order."""
+        """Return the messages that arrived, in order."""
         self._read += [read(message) for message in self.world.letters[len(self._read) :]]
         return self._read
 
@@ -199,7 +199,7 @@ def opened(home: Path, url: str, **more: str) -> Installation:
     service = composition.build(loading.load(environ), clock=clock)
     if service.database.dialect == "sqlite":
         quick = "PRAGMA synchronous=OFF"  # no machine loses its power in these tests
-        event.listen(service.database.engine, "connect", lambda made, _: made.execute(quick))
+        event.listen(service.database.engine, "connect", lambda connection, _: connection.execute(quick))
     return Installation(
         home=home,
         url=url,
@@ -212,36 +212,36 @@ def opened(home: Path, url: str, **more: str) -> Installation:
 
 
 def read(message: bytes) -> EmailMessage:
-    """Parse a message as a mail program would; of one without a calendar only the headers, for speed."""
-    whole = b"text/calendar" in message
-    parser = BytesParser if whole else BytesHeaderParser
+    """Parse a message as a mail program would; without a calendar only the headers, for speed."""
+    has_calendar = b"text/calendar" in message
+    parser = BytesParser if has_calendar else BytesHeaderParser
     parsed = parser(policy=email.policy.default).parsebytes(message)
     assert isinstance(parsed, EmailMessage)
     return parsed
 
 
-def row_of(letter: EmailMessage) -> int:
-    """Return the number of the row that a letter was composed for, as its Message-ID tells."""
-    return int(str(letter["Message-ID"])[1:].partition(".")[0])
+def row_of(message: EmailMessage) -> int:
+    """Return the number of the row of a message, from its Message-ID."""
+    return int(str(message["Message-ID"])[1:].partition(".")[0])
 
 
-def address_of(letter: EmailMessage) -> str:
-    """Return whom a letter is to."""
-    return str(letter["To"].addresses[0].addr_spec)
+def address_of(message: EmailMessage) -> str:
+    """Return the recipient of a message."""
+    return str(message["To"].addresses[0].addr_spec)
 
 
-def uid_of(letter: EmailMessage) -> str:
-    """Return the UID of the calendar entry in a letter, "" where it has none."""
-    for part in letter.walk():
+def uid_of(message: EmailMessage) -> str:
+    """Return the UID of the calendar entry in a message, "" where it has none."""
+    for part in message.walk():
         if part.get_content_type() == "text/calendar":
             unfolded = re.sub(r"\r?\n ", "", str(part.get_content()))
-            found = re.search(r"^UID:(.*?)\r?$", unfolded, re.MULTILINE)
-            return found[1] if found else ""
+            match = re.search(r"^UID:(.*?)\r?$", unfolded, re.MULTILINE)
+            return match[1] if match else ""
     return ""
 
 
 def command(environ: Mapping[str, str], *words: object) -> Ran:
-    """Run a command as a shell does, that finds its folder and its database in the environment."""
+    """Run a command as a shell does, with its folder and its database from the environment."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environ.items():
             patch.setenv(name, value)
@@ -249,13 +249,13 @@ def command(environ: Mapping[str, str], *words: object) -> Ran:
 
 
 def upgrade(url: str, home: Path) -> None:
-    """Bring a database up to date by the command."""
+    """Upgrade a database by the command."""
     ran = command({"MAILER_HOME": str(home), "MAILER_DATABASE_URL": url}, "db", "upgrade")
     assert (ran.status, ran.refusal) == (0, ""), ran
 
 
 def change(url: str, statement: str) -> None:
-    """Change rows by hand, before anything else has the database open."""
+    """Change rows by hand, before the service opens the database."""
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text(statement))
@@ -263,6 +263,6 @@ def change(url: str, statement: str) -> None:
 
 
 def keys(url: str) -> Mapping[int, str]:
-    """Return the key of each message, with a word in place of its reader's number."""
-    found = rows(url, "outbox", columns=("id", "key"))
-    return {row["id"]: re.sub(r"/contact/\d+(?=/|$)", "/contact/{contact}", row["key"]) for row in found}
+    """Return the key of each message, with a placeholder for its reader's number."""
+    records = rows(url, "outbox", columns=("id", "key"))
+    return {row["id"]: re.sub(r"/contact/\d+(?=/|$)", "/contact/{contact}", row["key"]) for row in records}

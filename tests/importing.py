@@ -1,4 +1,4 @@
-"""People brought in from a text, as `mailer list import` does it from a file."""
+"""Importing: import people from a text, as `mailer list import` does from a file."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -15,19 +15,19 @@ from tests.people import PEPPER
 Import = Callable[..., Sequence[RowResult]]
 
 
-def staged(data: bytes) -> StagingTable:
+def stage_file(data: bytes) -> StagingTable:
     table = table_file.read(io.BytesIO(data))
-    stage = StagingTable()
-    importing.stage_rows(table, column_mapping.guess(table.columns), stage, pepper=PEPPER)
-    return stage
+    staging = StagingTable()
+    importing.stage_rows(table, column_mapping.guess(table.columns), staging, pepper=PEPPER)
+    return staging
 
 
-def begun(database: Database, stage: StagingTable, *, list: str, now: datetime) -> ListImport:
+def begin_import(database: Database, staging: StagingTable, *, list: str, now: datetime) -> ListImport:
     with database.write() as session:
-        arrival = imports.begin(session, list=list, fingerprint=b"the sheet", now=now)
+        list_import = imports.begin(session, list=list, fingerprint=b"the sheet", now=now)
     with database.read() as session:
-        importing.plan(session, stage, list=list, import_id=arrival.id)
-    return arrival
+        importing.plan(session, staging, list=list, import_id=list_import.id)
+    return list_import
 
 
 def state(database: Database, email: str, list: str = "interest") -> str | None:
@@ -35,5 +35,5 @@ def state(database: Database, email: str, list: str = "interest") -> str | None:
         contact = contacts.find(session, addresses.parse(email, pepper=PEPPER))
         if contact is None:
             return None
-        found = subscriptions.find(session, contact_id=contact.id, list=list)
-        return None if found is None else found.state
+        subscription = subscriptions.find(session, contact_id=contact.id, list=list)
+        return None if subscription is None else subscription.state

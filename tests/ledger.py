@@ -1,4 +1,4 @@
-"""A ledger at hand: puts messages into the outbox and takes them out, in a word."""
+"""Ledger: shortcuts that add messages to the outbox and claim and record them."""
 
 from datetime import timedelta
 
@@ -16,15 +16,15 @@ LEASE = timedelta(seconds=45)
 
 
 def edition(session: Session, digest: bytes = b"x" * 16) -> int:
-    """Make an edition that nobody will ever render; returns its number."""
-    made = Edition(name="x", digest=digest, created_at=START, content={}, shared={})
-    session.add(made)
+    """Add an edition that is never rendered; returns its number."""
+    edition_row = Edition(name="x", digest=digest, created_at=START, content={}, shared={})
+    session.add(edition_row)
     session.flush()
-    return made.id
+    return edition_row.id
 
 
 class Ledger:
-    """The outbox of a database, written to by a worker called “first” unless another is named."""
+    """The outbox of a database, used by a worker called “first” unless another is named."""
 
     def __init__(
         self, *, database: Database, clock: StoppedClock, edition_id: int, people: list[Person]
@@ -53,14 +53,14 @@ class Ledger:
 
     def claimed(self, session: Session, *, limit: int = 100, worker: str = "first") -> list[Entry]:
         lease_until = self.clock.real() + LEASE
-        found = outbox.claim(
+        entries = outbox.claim(
             session, worker=worker, limit=limit, now=self.clock.now(), lease_until=lease_until
         )
-        return list(found)
+        return list(entries)
 
     def record(self, *results: Result) -> list[str]:
         with self.database.write() as session:
-            return [kept.entry.key for kept in outbox.record(session, results, now=self.clock.now())]
+            return [recorded.entry.key for recorded in outbox.record(session, results, now=self.clock.now())]
 
     def rows(self) -> dict[str, OutboxRow]:
         with self.database.read() as session:

@@ -1,4 +1,4 @@
-"""Links of a mail, read from its bytes and followed: as a person does, and as a mail program does."""
+"""Links of a mail: read from its bytes, and followed as a person and as a mail program do."""
 
 import email
 import email.policy
@@ -15,14 +15,14 @@ from mailer.service import Service
 from tests.mailer.web.visitor import FORM, Response, Visitor
 
 URL = re.compile(r"https?://[^\s<>\"]+")
-AFTER_A_LINK = ".,;:!?)]}>'"  # what programs that find links in plain text leave out at the end
+AFTER_A_LINK = ".,;:!?)]}>'"  # programs that find links in plain text omit these at the end
 ONE_CLICK = b"List-Unsubscribe=One-Click"
 LEADS_ON = (302, 303)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Links:
-    """The addresses that one message holds, by where they stand; `one_click` is "" where there is none."""
+    """The addresses in one message, by part; `one_click` is "" where there is none."""
 
     headers: Mapping[str, str]
     text: Sequence[str]
@@ -32,13 +32,13 @@ class Links:
 
     @property
     def all(self) -> Sequence[str]:
-        """Return each address once, in the order they are met."""
-        found = [*self.headers.values(), *self.text, *self.html, *self.calendar]
-        return list(dict.fromkeys(found))
+        """Return each address once, in the order of the message."""
+        addresses = [*self.headers.values(), *self.text, *self.html, *self.calendar]
+        return list(dict.fromkeys(addresses))
 
 
 def links(raw: bytes) -> Links:
-    """Return every web address in a message, as programs find them."""
+    """Return every web address in a message, as mail programs find them."""
     message = email.message_from_bytes(raw, policy=email.policy.default)
     headers = {}
     for name in ("List-Unsubscribe", "List-Help", "List-Subscribe", "List-Archive"):
@@ -56,7 +56,7 @@ def links(raw: bytes) -> Links:
             continue
         payload = part.get_payload(decode=True)
         assert isinstance(payload, bytes)
-        parts[kind] += _found(kind, payload.decode("utf-8"))
+        parts[kind] += _extract_links(kind, payload.decode("utf-8"))
     one_click = message["List-Unsubscribe-Post"] == ONE_CLICK.decode()
     return Links(
         headers=headers,
@@ -67,14 +67,14 @@ def links(raw: bytes) -> Links:
     )
 
 
-def _found(kind: str, content: str) -> list[str]:
+def _extract_links(kind: str, content: str) -> list[str]:
     if kind == "text/html":
         reader = _Html()
         reader.feed(content)
         return [link for link in reader.links if link.startswith("http")]
     if kind != "text/plain":
         content = content.replace("\r\n ", "").replace("\\n", "\n").replace("\\,", ",").replace("\\;", ";")
-    return [found.rstrip(AFTER_A_LINK) for found in URL.findall(content)]
+    return [address.rstrip(AFTER_A_LINK) for address in URL.findall(content)]
 
 
 class _Html(HTMLParser):
@@ -86,23 +86,23 @@ class _Html(HTMLParser):
         self.forms: list[Form] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what this element adds."""
-        said = {name: value or "" for name, value in attrs}
-        if "href" in said:
-            self.links.append(said["href"])
+        """Collect the link, form, field or button of this element."""
+        attributes = {name: value or "" for name, value in attrs}
+        if "href" in attributes:
+            self.links.append(attributes["href"])
         if tag == "form":
-            self.forms.append(Form(action=said.get("action", "")))
-        if tag == "input" and self.forms and said.get("name"):
-            chosen = said.get("type") not in ("radio", "checkbox") or "checked" in said
-            if chosen:
-                self.forms[-1].fields[said["name"]] = said.get("value", "")
+            self.forms.append(Form(action=attributes.get("action", "")))
+        if tag == "input" and self.forms and attributes.get("name"):
+            is_submitted = attributes.get("type") not in ("radio", "checkbox") or "checked" in attributes
+            if is_submitted:
+                self.forms[-1].fields[attributes["name"]] = attributes.get("value", "")
         if tag == "button" and self.forms:
-            self.forms[-1].buttons.append((said.get("name", ""), said.get("value", "")))
+            self.forms[-1].buttons.append((attributes.get("name", ""), attributes.get("value", "")))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A form on a page: where it goes, its fields as they stand, and its buttons as (name, value)."""
+    """A form on a page: its action, the values of its fields, and its buttons as (name, value)."""
 
     action: str
     fields: dict[str, str] = field(default_factory=dict)
@@ -118,31 +118,31 @@ def forms(page: Response) -> Sequence[Form]:
 
 @dataclass(frozen=True, kw_only=True)
 class Hands:
-    """Opens and presses; `provider` comes from elsewhere, without a cookie and in nobody's name."""
+    """Opens links and presses buttons; `provider` sends from another site, without a cookie."""
 
     visitor: Visitor
     provider: Visitor
 
     def look(self, link: str, *, method: str = "GET") -> Response:
-        """Open a link of ours and go on where it leads, within our pages."""
+        """Open a link of ours and follow redirects within our pages."""
         page = self.visitor.ask(method, _path(link))
         if page.status_code in LEADS_ON and page.headers["location"].startswith("/"):
             page = self.visitor.ask(method, page.headers["location"])
         return page
 
-    def press(self, page: Response, wish: str = "", **fields: str) -> Response:
+    def press(self, page: Response, button_value: str = "", **fields: str) -> Response:
         """Press the button with this value, with its form filled in."""
         for form in forms(page):
             for name, value in form.buttons:
-                if value == wish:
+                if value == button_value:
                     button = {name: value} if name else {}
                     return self.visitor.post(form.action, {**form.fields, **fields, **button})
-        raise AssertionError(f"the page has no button for {wish}")
+        raise AssertionError(f"the page has no button for {button_value}")
 
     def one_click(self, link: str) -> Response:
         """Post as mailbox providers do (RFC 8058)."""
-        told = {"content-type": FORM, "sec-fetch-site": "cross-site", "origin": "https://mail.example.com"}
-        return self.provider.ask("POST", _path(link), [ONE_CLICK], told)
+        headers = {"content-type": FORM, "sec-fetch-site": "cross-site", "origin": "https://mail.example.com"}
+        return self.provider.ask("POST", _path(link), [ONE_CLICK], headers)
 
 
 def _path(link: str) -> str:
@@ -151,7 +151,7 @@ def _path(link: str) -> str:
 
 
 def hands(service: Service, visitor: Visitor) -> Hands:
-    """Return a person's hands and a provider's for this service."""
+    """Return the browsers of a person and of a provider for this service."""
     provider = Visitor(service, visitor.clock, client="203.0.113.9", host="mail.example.org")
     return Hands(visitor=visitor, provider=provider)
 
@@ -161,7 +161,7 @@ Rows = Mapping[str, Mapping[Any, Row]]
 
 
 class Shelter:
-    """Knows every row of a SQLite database, tells whether any was written, and puts all back as they were."""
+    """Reads every row of a SQLite database, detects writes, and restores all rows."""
 
     def __init__(self, database: Database) -> None:
         self._line = sqlite3.connect(database.url.removeprefix("sqlite:///"), isolation_level=None)
@@ -169,40 +169,40 @@ class Shelter:
 
     @property
     def version(self) -> int:
-        """Return a number that is another one after anybody else has written anything."""
+        """Return a number that changes after any other connection has written."""
         (number,) = self._line.execute("PRAGMA data_version").fetchone()
         return int(number)
 
     def rows(self) -> Rows:
-        """Return every row of every table by its primary key, each moment as the number it is kept as."""
-        found = {}
+        """Return every row of every table by its primary key, with stored values."""
+        tables = {}
         for name, table in Base.metadata.tables.items():
             keys = [column.name for column in table.primary_key.columns]
             rows = [dict(row) for row in self._line.execute(f"SELECT * FROM {name}")]
-            found[name] = {tuple(row[key] for key in keys): row for row in rows}
-        return found
+            tables[name] = {tuple(row[key] for key in keys): row for row in rows}
+        return tables
 
     def put_back(self, before: Rows) -> None:
-        """Make every table what it was."""
+        """Restore the rows of every table."""
         self._line.execute("BEGIN IMMEDIATE")
         for name, rows in self.rows().items():
             keys = [column.name for column in Base.metadata.tables[name].primary_key.columns]
-            whole = " AND ".join(f"{key} = ?" for key in keys)
+            condition = " AND ".join(f"{key} = ?" for key in keys)
             for key in rows.keys() | before[name].keys():
                 row = before[name].get(key)
                 if row == rows.get(key):
                     continue
-                self._line.execute(f"DELETE FROM {name} WHERE {whole}", key)
+                self._line.execute(f"DELETE FROM {name} WHERE {condition}", key)
                 if row is not None:
-                    places = ", ".join("?" * len(row))
-                    self._line.execute(f"INSERT INTO {name} VALUES ({places})", tuple(row.values()))
+                    placeholders = ", ".join("?" * len(row))
+                    self._line.execute(f"INSERT INTO {name} VALUES ({placeholders})", tuple(row.values()))
         self._line.execute("COMMIT")
 
 
 def changes(before: Rows, after: Rows) -> Mapping[str, Sequence[Row]]:
-    """Return, by table, the rows as they are now that were not so before."""
-    found = {
+    """Return the rows of `after`, by table, that differ from those before."""
+    changed = {
         name: [row for key, row in rows.items() if before[name].get(key) != row]
         for name, rows in after.items()
     }
-    return {name: rows for name, rows in found.items() if rows}
+    return {name: rows for name, rows in changed.items() if rows}

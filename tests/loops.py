@@ -27,20 +27,20 @@ def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLo
 
 
 class Inline(Executor):
-    """Runs work at once, in the thread that asks for it."""
+    """Runs work at once, in the calling thread."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Run it now; the future is done when this returns."""
-        done: Future[T] = Future()
+        future: Future[T] = Future()
         try:
-            done.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # the caller's to see, whatever it is
-            done.set_exception(error)
-        return done
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # the caller handles every error
+            future.set_exception(error)
+        return future
 
 
 class _Selector(selectors.DefaultSelector):
-    """Instead of waiting, lets the loop's clock go on to the next moment it has something to do."""
+    """Instead of waiting, advances the loop's clock to the next moment when it has something to do."""
 
     loop: "VirtualLoop"
 
@@ -54,7 +54,7 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Its time is the stopped clock's, which it moves; database work runs inline."""
+    """A loop on the stopped clock, which it advances; database work runs inline."""
 
     def __init__(self, clock: StoppedClock) -> None:
         selector = _Selector()

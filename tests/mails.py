@@ -1,4 +1,4 @@
-"""Every mail that can be produced, composed as a worker does it, from the registry of templates and kinds."""
+"""Every mail that can be sent, composed as a worker composes, from the registry of templates and kinds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from tests.people import PEPPER, Person
 STAFF = "staff@campaign.example.org"
 LONGEST = "a1-" + "neighbors-of-the-north-side-of-town"[:35] + "-9"  # 40 characters, the most there may be
 LISTS = ("clergy-az", "vigil-2027", "drivers", LONGEST)
-OWN_LETTER = "drivers"  # this list asks to confirm with a letter of its own
+LIST_WITH_OWN_MESSAGE = "drivers"  # this list has a confirmation message of its own
 FRIENDS = Application(organization="Friends Meeting", zip="10027")
 DAYS = 40  # longer than every sequence
 UPDATE = """---
@@ -53,7 +53,7 @@ el [compromiso]({{{{ pledge_url }}}}) y [amigos]({{{{ allies_url }}}}).
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """One message as it leaves: `list` is "" where it belongs to none, `template` names its edition."""
+    """One message as it is sent: `list` is "" where it belongs to none, `template` names its edition."""
 
     kind: str
     template: str
@@ -74,9 +74,9 @@ class Mailroom:
     lists: Sequence[str] = LISTS
 
     def mails(self) -> Iterator[Mail]:
-        """Yield each mail when it would leave, plain and discreet; it counts as sent afterwards.
+        """Yield each mail when it would be sent, plain and discreet; it counts as sent afterwards.
 
-        Whoever follows its links puts the people back as they were before asking for the next one.
+        A caller that follows its links restores the rows before it takes the next one.
         """
         for name in self.lists:
             self._add_list(name)
@@ -91,7 +91,7 @@ class Mailroom:
             yield from self._due()
 
     def _add_list(self, name: str) -> None:
-        letter = {
+        message = {
             language: {"subject": "Yes?", "preview": "", "body": "{{ greeting }}\n\n[Yes]({{ confirm_url }})"}
             for language in LANGUAGES
         }
@@ -101,7 +101,7 @@ class Mailroom:
                 name,
                 title={"en": f"The list {name}", "es": f"La lista {name}"},
                 about={"en": "One letter a month.", "es": "Una carta al mes."},
-                confirmation_message=letter if name == OWN_LETTER else {},
+                confirmation_message=message if name == LIST_WITH_OWN_MESSAGE else {},
                 now=self.clock.now(),
                 actor="staff",
             )
@@ -113,8 +113,8 @@ class Mailroom:
             for name in ("interest", *self.lists):
                 self._on(session, "ben", language, list=name)
             for name in (*BUILT_IN_LISTS, *self.lists):
-                said = FRIENDS if name == "organizers" else None
-                self._ask(session, f"dora.{name}", language, list=name, application=said)
+                application = FRIENDS if name == "organizers" else None
+                self._ask(session, f"dora.{name}", language, list=name, application=application)
                 self._ask(session, "ben", language, list=name)
             self._sign_up(session, language)
             self._move(session, self._on(session, "gus", language, list="interest"), language)
@@ -122,11 +122,11 @@ class Mailroom:
         for name in (*BUILT_IN_LISTS, *self.lists) if language == "en" else ():
             self._write_to(name)
 
-    def _on(self, session: Session, who: str, language: str, *, list: str) -> Person:
+    def _on(self, session: Session, local_part: str, language: str, *, list: str) -> Person:
         return people.add(
             session,
-            name=who.capitalize(),
-            email=f"{who}.{language}@example.org",
+            name=local_part.capitalize(),
+            email=f"{local_part}.{language}@example.org",
             language=language,
             zip="10027",
             list=list,
@@ -134,21 +134,27 @@ class Mailroom:
         )
 
     def _ask(
-        self, session: Session, who: str, language: str, *, list: str, application: Application | None = None
+        self,
+        session: Session,
+        local_part: str,
+        language: str,
+        *,
+        list: str,
+        application: Application | None = None,
     ) -> None:
-        asked = SignupRequest(
-            address=addresses.parse(f"{who}.{language}@example.org", pepper=PEPPER),
+        signup = SignupRequest(
+            address=addresses.parse(f"{local_part}.{language}@example.org", pepper=PEPPER),
             list=list,
             language=language,
             wording="Yes",
             page="/join",
         )
         self.service.confirmations.record_signup(
-            session, asked, now=self.clock.now(), application=application
+            session, signup, now=self.clock.now(), application=application
         )
 
     def _sign_up(self, session: Session, language: str) -> None:
-        """Let an organizer ask, confirm, and so be told that the sign-up was received."""
+        """Let an organizer sign up and confirm, so that a mail says that the sign-up was received."""
         self._ask(session, "eva", language, list="organizers", application=FRIENDS)
         session.flush()
         eva = contacts.find(session, addresses.parse(f"eva.{language}@example.org", pepper=PEPPER))
@@ -195,7 +201,7 @@ class Mailroom:
             )
 
     def _change_events(self) -> None:
-        """Move every call by a day, which its calendars are told."""
+        """Move every call by a day, so that calendars get an update."""
         with self.service.database.write() as session:
             for event in events.list_all(session):
                 event.starts_at += timedelta(days=1)
@@ -209,18 +215,18 @@ class Mailroom:
                 contacts.amend(session, staff.id, language=language)
 
     def _due(self) -> Iterator[Mail]:
-        """Put into the outbox what is due now, and yield it as it leaves."""
+        """Queue what is due now, and yield it as it is sent."""
         service, now = self.service, self.clock.now()
         for each in {id(each): each for each in service.sources.values()}.values():
             while True:
                 with service.database.write() as session:
                     if not each.fill(session, now=now, limit=1_000):
                         break
-        while entries := self._claimed(now):
+        while entries := self._claim(now):
             for entry in entries:
                 for discreet in (False, True):
-                    yield self._composed(entry, discreet=discreet, now=now)
-                self._discreet(entry, discreet=False)
+                    yield self._compose(entry, discreet=discreet, now=now)
+                self._set_discreet(entry, discreet=False)
             results = [
                 Result(entry=entry, state="sent", costs_attempt=True, outcome="sent") for entry in entries
             ]
@@ -228,17 +234,17 @@ class Mailroom:
                 outbox.record(session, results, now=now)
                 source.settle_all(session, service.sources, results, now=now)
 
-    def _claimed(self, now: datetime) -> Sequence[Entry]:
+    def _claim(self, now: datetime) -> Sequence[Entry]:
         with self.service.database.write() as session:
             until = self.clock.real() + timedelta(seconds=45)
             return outbox.claim(session, worker="w", limit=50, now=now, lease_until=until)
 
-    def _discreet(self, entry: Entry, *, discreet: bool) -> None:
+    def _set_discreet(self, entry: Entry, *, discreet: bool) -> None:
         with self.service.database.write() as session:
             contacts.amend(session, entry.contact_id, discreet=discreet)
 
-    def _composed(self, entry: Entry, *, discreet: bool, now: datetime) -> Mail:
-        self._discreet(entry, discreet=discreet)
+    def _compose(self, entry: Entry, *, discreet: bool, now: datetime) -> Mail:
+        self._set_discreet(entry, discreet=discreet)
         with self.service.database.read() as session:
             (ready,) = self.service.composer.compose(session, [entry], now=now)
             edition = session.get(Edition, entry.edition_id)

@@ -1,17 +1,17 @@
-"""Names that staff may give, drawn from their grammar and not from the code that checks it."""
+"""Names: generated names of lists, from their grammar and not from the code that checks it."""
 
 import string
 
 from hypothesis import strategies as st
 
-LONGEST_NAME = 40
-TAKEN = ("interest", "organizers", "all", "added")
-WORD = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=LONGEST_NAME)
+NAME_LENGTH = 40
+RESERVED_NAMES = ("interest", "organizers", "all", "added")
+WORD = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=NAME_LENGTH)
 
 
 @st.composite
 def list_names(draw: st.DrawFn) -> str:
-    """Small letters and digits in words between single hyphens, a letter first, 40 signs at most."""
+    """Small letters and digits in words between single hyphens, a letter first, 40 characters at most."""
     first = draw(st.sampled_from(string.ascii_lowercase)) + draw(st.one_of(st.just(""), WORD))
-    name = "-".join([first, *draw(st.lists(WORD, max_size=20))])[:LONGEST_NAME].rstrip("-")
-    return f"{name}9" if name in TAKEN else name
+    name = "-".join([first, *draw(st.lists(WORD, max_size=20))])[:NAME_LENGTH].rstrip("-")
+    return f"{name}9" if name in RESERVED_NAMES else name

@@ -1,4 +1,4 @@
-"""The parts of the service that hold no database: templates, sources, composer, built once for all tests."""
+"""The parts of the service that use no database: templates, sources, composer, built once for all tests."""
 
 import tempfile
 from functools import cache
@@ -12,7 +12,7 @@ from mailer.settings.loading import Settings
 
 @cache
 def built() -> Service:
-    """Return a service to take parts from that know no database; its own is empty and never used."""
+    """Return a service to take such parts from; its own database is empty and never used."""
     with tempfile.TemporaryDirectory() as folder:
         keys.load(Path(folder) / "secrets")
         return composition.build(Settings(home=Path(folder), database_url=f"sqlite:///{folder}/unused.db"))

@@ -1,4 +1,4 @@
-"""The three people who live in every suite: Ana the organizer, Ben the interested neighbor, Cleo who left."""
+"""People: Ana the organizer, Ben the interested neighbor and Cleo, who left, for every suite."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ PEPPER = b"pepper of the tests, 32 bytes...!"[:32]
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Somebody in the database: `id` is the contact's, `subscription_id` the one to `list`."""
+    """A person in the database: `id` is the contact's, `subscription_id` the one to `list`."""
 
     id: int
     name: str
@@ -34,7 +34,7 @@ def add(
     list: str,
     now: datetime,
 ) -> Person:
-    """Add somebody who asked to join this list and confirmed at `now`."""
+    """Add a person who signed up to this list and confirmed at `now`."""
     address = addresses.parse(email, pepper=PEPPER)
     contact = contacts.find_or_add(
         session, address, now=now, language=language, name=name, place=geography.find(zip)

@@ -1,4 +1,4 @@
-"""Somebody gets a new address, and time passes."""
+"""Address changes in tests: a contact gets a new address, and time passes."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ from tests.relays import World
 NEW = "ben@nuevo.example.org"
 
 
-def moved(
+def move_address(
     service: Service, person: Person, new: str = NEW, *, version: int | None = None
 ) -> AddressChangePreview:
     with service.database.write() as session:
@@ -32,7 +32,7 @@ def moved(
         )
 
 
-def here(service: Service, email: str = NEW) -> Contact:
+def get_contact(service: Service, email: str = NEW) -> Contact:
     with service.database.read() as session:
         contact = contacts.find(session, addresses.parse(email, pepper=PEPPER))
         assert contact is not None
@@ -41,8 +41,8 @@ def here(service: Service, email: str = NEW) -> Contact:
 
 def states(service: Service, email: str = NEW) -> dict[str, str]:
     with service.database.read() as session:
-        found = subscriptions.list_for_contact(session, here(service, email).id)
-        return {each.list: each.state for each in found}
+        entries = subscriptions.list_for_contact(session, get_contact(service, email).id)
+        return {each.list: each.state for each in entries}
 
 
 def live(service: Service, world: World, *, days: int) -> None:
@@ -59,23 +59,23 @@ def live(service: Service, world: World, *, days: int) -> None:
 
 
 def kinds(service: Service, email: str = NEW) -> list[str]:
-    """Return what was sent to whoever has this address now, by kind, oldest first."""
+    """Return the kinds of messages sent to the contact of this address, oldest first."""
     with service.database.read() as session:
-        mine = select(OutboxRow.kind).where(
-            OutboxRow.contact_id == here(service, email).id, OutboxRow.state == "sent"
+        statement = select(OutboxRow.kind).where(
+            OutboxRow.contact_id == get_contact(service, email).id, OutboxRow.state == "sent"
         )
-        return list(session.scalars(mine.order_by(OutboxRow.sent_at)))
+        return list(session.scalars(statement.order_by(OutboxRow.sent_at)))
 
 
 def token(service: Service, email: str = NEW) -> str:
-    """Return the path of the newest question that waits or was sent to this address."""
+    """Return the path of the newest confirmation that waits or was sent to this address."""
     with service.database.read() as session:
         row = session.scalars(
             select(OutboxRow)
-            .where(OutboxRow.contact_id == here(service, email).id, OutboxRow.kind == "confirmation")
+            .where(OutboxRow.contact_id == get_contact(service, email).id, OutboxRow.kind == "confirmation")
             .order_by(OutboxRow.id.desc())
         ).first()
         assert row is not None
-        found = subscriptions.find(session, contact_id=row.contact_id, list=row.list)
-        assert found is not None
-        return f"/confirm/{service.tokens.confirm(found.id, found.round)}"
+        subscription = subscriptions.find(session, contact_id=row.contact_id, list=row.list)
+        assert subscription is not None
+        return f"/confirm/{service.tokens.confirm(subscription.id, subscription.round)}"

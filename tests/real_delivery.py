@@ -17,7 +17,7 @@ from tests.loops import LOOPS
 
 
 class RealTime(Clock):
-    """The service's time where tests put their rows, with the machine's own for leases and slots."""
+    """The service's time for rows, with the machine's own for leases and slots."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -25,7 +25,7 @@ class RealTime(Clock):
         self._began = Clock().now()
 
     def now(self) -> Any:
-        """Return the service's moment, gone on since this was made."""
+        """Return the service's time, advanced since this was made."""
         return self._service.clock.now() + (Clock().now() - self._began)
 
 
@@ -42,7 +42,7 @@ def real_worker(
 ) -> Delivery:
     """Return a worker that delivers to the relay at this port."""
     relay = Relay(host="127.0.0.1", port=port, tls="none")
-    lane = RelayPool(
+    pool = RelayPool(
         name=relay.name,
         connect=lambda: SmtpConnection(relay, helo="lists.example", timeouts=patience),
         connections=connections,
@@ -53,7 +53,7 @@ def real_worker(
         database=service.database,
         clock=RealTime(service),
         composer=service.composer,
-        pools=[lane],
+        pools=[pool],
         executor=ThreadPoolExecutor(1),
         journal=Journal(service.settings.home / FOLDER, worker=name),
         worker=name,
@@ -61,28 +61,28 @@ def real_worker(
     )
 
 
-def deliver_all(made: Delivery, loop: str) -> list[str]:
-    """Deliver until nothing is due; returns what the event loop complained of."""
-    return deliver_while(made, loop, lambda: made.run(until_empty=True))
+def deliver_all(delivery: Delivery, loop: str) -> list[str]:
+    """Deliver until nothing is due; returns the errors of the event loop."""
+    return deliver_while(delivery, loop, lambda: delivery.run(until_empty=True))
 
 
-def deliver_while(made: Delivery, loop: str, work: Callable[[], Awaitable[None]]) -> list[str]:
-    """Run `work` under this kind of event loop; returns what the loop complained of."""
+def deliver_while(delivery: Delivery, loop: str, work: Callable[[], Awaitable[None]]) -> list[str]:
+    """Run `work` under this kind of event loop; returns the errors of the loop."""
     faults: list[str] = []
 
-    async def watched() -> None:
+    async def run_watched() -> None:
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: faults.append(f"{context['message']} {context.get('exception')!r}")
         )
         await work()
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        runner.run(watched())
-    made.executor.shutdown()
+        runner.run(run_watched())
+    delivery.executor.shutdown()
     return faults
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds that happens in another thread."""
+    """Wait until a condition holds that another thread changes."""
     while not holds():  # noqa: ASYNC110
         await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A relay on a stopped clock, a crowd of readers, and an update for all of them."""
+"""Relays for tests: a relay on a stopped clock, many contacts, and an update for all of them."""
 
 import asyncio
 from collections import Counter
@@ -39,10 +39,10 @@ UPDATE = "---\nsubject: News\npreview: Some\n---\n{{ greeting }}\n\nThere is new
 
 @dataclass
 class World:
-    """A relay on a stopped clock: each message takes `seconds`, and `answer` says what becomes of it.
+    """A relay on a stopped clock: each message takes `seconds`, and `answer` returns its outcome.
 
-    The final dot is written after `dotted_after` seconds; opening a connection takes `opening`. `stalls` are
-    recipients about whom "RCPT" or the "dot" is never answered.
+    The final dot is written after `dotted_after` seconds; opening a connection takes `opening`. `stalls` maps
+    recipients to the command, "RCPT" or the "dot", that never gets a reply.
     """
 
     clock: StoppedClock
@@ -71,7 +71,7 @@ class Scripted:
     world: World
     dot_written: bool = False
     capabilities: Capabilities | None = None
-    opened: bool = False
+    is_opened: bool = False
     given_up: "asyncio.Future[None] | None" = None
 
     async def send(
@@ -86,9 +86,9 @@ class Scripted:
     ) -> Outcome | None:
         loop = asyncio.get_running_loop()
         self.dot_written = False
-        if self.world.opening and not self.opened:
+        if self.world.opening and not self.is_opened:
             await asyncio.sleep(self.world.opening)
-        self.opened = True
+        self.is_opened = True
         if not may_begin():
             return None
         self.world.begun.append((recipient, loop.time()))
@@ -123,7 +123,7 @@ class Scripted:
         return outcome
 
     async def _stall(self, recipient: str, before_dot: Callable[[], None]) -> Outcome:
-        """Wait for an answer that never comes, as long as RFC 5321 says."""
+        """Wait for a reply that never comes, as long as RFC 5321 requires."""
         self.given_up = asyncio.get_running_loop().create_future()
         if self.world.stalls[recipient] == "dot":
             before_dot()
@@ -189,10 +189,10 @@ def worker(
 def deliver(
     service: Service, world: World, *, connections: int = 10, pools: Sequence[RelayPool] | None = None
 ) -> Delivery:
-    """Deliver what is due, in no time but the relay's."""
-    made = worker(service, world, connections=connections, pools=pools)
-    run(world.clock, made.run(until_empty=True))
-    return made
+    """Deliver what is due; only the relay takes time."""
+    delivery = worker(service, world, connections=connections, pools=pools)
+    run(world.clock, delivery.run(until_empty=True))
+    return delivery
 
 
 def crowd(service: Service, number: int) -> list[int]:
@@ -201,35 +201,35 @@ def crowd(service: Service, number: int) -> list[int]:
     with service.database.write() as session:
         rows = [
             {
-                "email": f"n{each}@crowd.example",
-                "email_key": f"n{each}@crowd.example",
-                "email_digest": each.to_bytes(16, "big"),
+                "email": f"n{index}@crowd.example",
+                "email_key": f"n{index}@crowd.example",
+                "email_digest": index.to_bytes(16, "big"),
                 "created_at": now,
             }
-            for each in range(number)
+            for index in range(number)
         ]
         session.execute(insert(Contact), rows)
-        found = select(Contact.id).where(Contact.email.like("%@crowd.example")).order_by(Contact.id)
-        ids = list(session.scalars(found))
-        standing = {"list": "interest", "state": "confirmed", "asked_at": now, "confirmed_at": now}
-        session.execute(insert(Subscription), [{"contact_id": each, **standing} for each in ids])
+        query = select(Contact.id).where(Contact.email.like("%@crowd.example")).order_by(Contact.id)
+        ids = list(session.scalars(query))
+        values = {"list": "interest", "state": "confirmed", "asked_at": now, "confirmed_at": now}
+        session.execute(insert(Subscription), [{"contact_id": index, **values} for index in ids])
     return ids
 
 
 def broadcast(service: Service, *, audience: str = "interest") -> int:
-    """Send an update to a list: every reader has a row in the outbox."""
+    """Create an update to a list, with a row in the outbox for every reader."""
     now = service.clock.now()
     sources = templates.parse_update(UPDATE, path="update.md")
     with service.database.write() as session:
         template = templates.Template(name="broadcast", sources=sources)
         edition = service.editions.freeze(session, template, "broadcast", now=now)
-        made = broadcasts.create(
+        update = broadcasts.create(
             session, subject="News", audience=audience, edition_id=edition.id, now=now, actor="test"
         )
     while True:
         with service.database.write() as session:
             if not service.broadcasts.fill(session, now=now, limit=10_000):
-                return made.id
+                return update.id
 
 
 def states(service: Service) -> dict[str, int]:
@@ -243,7 +243,7 @@ def rows(service: Service) -> Sequence[OutboxRow]:
 
 
 def confirmation(service: Service, person: Person) -> None:
-    """Put a confirmation for somebody who asks to join the organizers."""
+    """Queue a confirmation for a person who signs up for the organizers."""
     now = service.clock.now()
     with service.database.write() as session:
         subscriptions.ask(session, contact_id=person.id, list="organizers", now=now)
@@ -259,16 +259,16 @@ def confirmation(service: Service, person: Person) -> None:
         )
 
 
-def elsewhere(service: Service, ids: Sequence[int], domain: str) -> None:
-    """Let these people have their mailbox at another domain."""
+def move_to_domain(service: Service, ids: Sequence[int], domain: str) -> None:
+    """Move the mailboxes of these people to another domain."""
     with service.database.write() as session:
-        for each in ids:
-            person = session.get(Contact, each)
+        for contact_id in ids:
+            person = session.get(Contact, contact_id)
             assert person is not None
-            person.email = person.email_key = f"n{each}@{domain}"
+            person.email = person.email_key = f"n{contact_id}@{domain}"
 
 
-def most(begun: Sequence[float], period: float) -> int:
-    """Return the most that began in any half-open stretch of time as long as the period."""
-    ordered = sorted(begun)
-    return max(sum(first <= each < first + period for each in ordered) for first in ordered)
+def count_most(moments: Sequence[float], period: float) -> int:
+    """Return the most messages that began in any half-open window as long as the period."""
+    ordered = sorted(moments)
+    return max(sum(first <= moment < first + period for moment in ordered) for first in ordered)

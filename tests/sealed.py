@@ -1,4 +1,4 @@
-"""Backups as somebody with the passphrase can make them, and a new machine's folder to restore into."""
+"""Backups as anyone with the passphrase can make them, and a new machine's folder to restore into."""
 
 import gzip
 import io
@@ -28,27 +28,27 @@ Parts = dict[str, bytes]
 
 
 def content(folder: Path) -> dict[str, Any]:
-    """Every name below a folder with what it is: the octets of a file, where a link leads, the mode."""
-    found: dict[str, Any] = {}
+    """Return every name below a folder with what it is: the octets of a file, a link's target, the mode."""
+    entries: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
-        what = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
-        found[str(path.relative_to(folder))] = (what, path.lstat().st_mode, path.lstat().st_ino)
-    return found
+        value = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        entries[str(path.relative_to(folder))] = (value, path.lstat().st_mode, path.lstat().st_ino)
+    return entries
 
 
 def seal(target: Path, parts: Mapping[str, bytes] | list[tuple[tarfile.TarInfo, bytes]]) -> Path:
-    """Write a backup of these parts, as somebody with the passphrase could."""
+    """Write a backup of these parts, as anyone with the passphrase could."""
     with target.open("wb") as file:
-        sealer = Encryptor(file, PASSPHRASE, hardness=FAST)
+        encryptor = Encryptor(file, PASSPHRASE, hardness=FAST)
         with (
-            gzip.GzipFile(mode="wb", fileobj=cast(BinaryIO, sealer), mtime=0) as pressed,
-            tarfile.open(mode="w|", fileobj=pressed) as tar,
+            gzip.GzipFile(mode="wb", fileobj=cast(BinaryIO, encryptor), mtime=0) as gzip_file,
+            tarfile.open(mode="w|", fileobj=gzip_file) as tar,
         ):
             for head, data in (
                 [regular(*each) for each in parts.items()] if isinstance(parts, Mapping) else parts
             ):
                 tar.addfile(head, io.BytesIO(data))
-        sealer.close()
+        encryptor.close()
     return target
 
 
@@ -60,7 +60,7 @@ def regular(name: str, data: bytes) -> tuple[tarfile.TarInfo, bytes]:
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """A new machine's folder, with files in it that are none of ours, and a way to restore into it."""
+    """A new machine's folder, with files in it that are not ours, and a way to restore into it."""
 
     home: Path
     backup: Path

@@ -1,4 +1,4 @@
-"""A service in use for a while: Ana, Ben and Cleo, a call, and the links that they got by mail."""
+"""Settled service: a service with some data: Ana, Ben, Cleo, a call, and the links of their messages."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -35,49 +35,53 @@ RESOURCES: Sequence[dict[str, Any]] = (
 CLERGY: dict[str, Any] = {
     "title": {"en": "Clergy circle", "es": "Círculo del clero"},
     "about": {
-        "en": "One letter a month for those who lead prayer, and an invitation to meet twice a year.",
+        "en": "One email a month for those who lead prayer, and an invitation to meet twice a year.",
         "es": "Una carta al mes para quienes guían la oración, y una invitación a reunirse dos veces al año.",
     },
     "confirmation_message": {},
 }
 
 
-async def _refused(request: Request) -> Response:
+async def _raise_refusal(request: Request) -> Response:
     raise HTTPException(request.path_params["status"])
 
 
-REFUSED = Route("/refused/{status:int}", _refused)  # shows the page of any refusal, as the doors do
+REFUSED = Route(
+    "/refused/{status:int}", _raise_refusal
+)  # answers with the page of any refusal, as the routes do
 
 
-def _at_new_address(built: Service, name: str, *, now: datetime) -> Subscription:
-    """Let somebody be there, and have a new address that nobody has confirmed yet."""
-    new = addresses.parse(f"{name}@new.example.org", pepper=built.keys.pepper)
-    with built.database.write() as session:
+def _add_address_change(service: Service, name: str, *, now: datetime) -> Subscription:
+    """Add a person with a new address that is not confirmed yet."""
+    new_address = addresses.parse(f"{name}@new.example.org", pepper=service.keys.pepper)
+    with service.database.write() as session:
         person = people.add(
             session, name=name, email=f"{name}@old.example.org", language="en", zip="10027",
             list="organizers", now=now,
         )  # fmt: skip
         address_change.change_address(
-            session, person.id, new, version=1, source=built.confirmations, now=now, actor="test"
+            session, person.id, new_address, version=1, source=service.confirmations, now=now, actor="test"
         )
-        contact = contacts.find(session, new)
-        found = contact and subs.find(session, contact_id=contact.id, list="organizers")
-    assert found is not None
-    return found
+        contact = contacts.find(session, new_address)
+        subscription = contact and subs.find(session, contact_id=contact.id, list="organizers")
+    assert subscription is not None
+    return subscription
 
 
-def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
-    """Let Ana, Ben and Cleo be there, plan a call, invite, deliver; returns paths of token pages."""
-    now = built.clock.now()
-    eva, finn = (_at_new_address(built, name, now=now) for name in ("Eva", "Finn"))
-    with built.database.write() as session:
-        ana, ben, cleo = (join(session, now=now) for join in (people.ana, people.ben, people.cleo))
-        asked = subs.ask(session, contact_id=ana.id, list="interest", now=now)
-        waiting = subs.ask(session, contact_id=ben.id, list="organizers", now=now)
+def settle(service: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
+    """Add people, lists, a call and resources, and deliver; returns the paths of pages with tokens."""
+    now = service.clock.now()
+    eva, finn = (_add_address_change(service, name, now=now) for name in ("Eva", "Finn"))
+    with service.database.write() as session:
+        ana, ben, cleo = (
+            add_person(session, now=now) for add_person in (people.ana, people.ben, people.cleo)
+        )
+        interest = subs.ask(session, contact_id=ana.id, list="interest", now=now)
+        organizers = subs.ask(session, contact_id=ben.id, list="organizers", now=now)
         for name in ("clergy", "choir"):
             catalog.add(session, name, **CLERGY, now=now, actor="test")
         catalog.close(session, "choir", now=now, actor="test")
-        circle = subs.ask(session, contact_id=cleo.id, list="clergy", now=now)
+        clergy = subs.ask(session, contact_id=cleo.id, list="clergy", now=now)
         subs.confirm(
             session,
             subscription_id=subs.ask(session, contact_id=ana.id, list="clergy", now=now).id,
@@ -95,7 +99,7 @@ def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
             now=now,
             actor="test",
         )
-        built.invitations.invite(session, call.id, now=now, actor="test")
+        service.invitations.invite(session, call.id, now=now, actor="test")
         for resource in RESOURCES:
             resources.add(session, **resource, now=now, actor="test")
         for state in ("federal", "NY"):
@@ -109,13 +113,13 @@ def settle(built: Service, *, deliver: Callable[[], object]) -> dict[str, str]:
                 now=now,
                 actor="test",
             )
-    while built.jobs.tick():
+    while service.jobs.tick():
         deliver()
-    tokens = built.tokens
+    tokens = service.tokens
     return {
-        "confirm-interest": f"/confirm/{tokens.confirm(asked.id, asked.round)}",
-        "confirm-organizers": f"/confirm/{tokens.confirm(waiting.id, waiting.round)}",
-        "confirm-added": f"/confirm/{tokens.confirm(circle.id, circle.round)}",
+        "confirm-interest": f"/confirm/{tokens.confirm(interest.id, interest.round)}",
+        "confirm-organizers": f"/confirm/{tokens.confirm(organizers.id, organizers.round)}",
+        "confirm-added": f"/confirm/{tokens.confirm(clergy.id, clergy.round)}",
         "confirm-ended": f"/confirm/{tokens.confirm(cleo.subscription_id, 0)}",
         "confirm-back": f"/confirm/{tokens.confirm(eva.id, eva.round)}",
         "preferences": f"/preferences/{tokens.preferences(ana.id)}",

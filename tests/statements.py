@@ -1,4 +1,4 @@
-"""The SQL statements that a piece of work sends to the database, counted."""
+"""Statements: the SQL statements that a block of code sends to the database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from lists.db import Database
 
 @contextmanager
 def recorded(database: Database) -> Iterator[list[str]]:
-    """Give a list to which every statement sent inside the block is added."""
-    sent: list[str] = []
+    """Yield a list to which every statement that the block sends is added."""
+    statements: list[str] = []
 
-    def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def record(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if not statement.startswith("BEGIN"):  # which PostgreSQL's driver sends by itself
-            sent.append(statement)
+            statements.append(statement)
 
-    event.listen(database.engine, "before_cursor_execute", note)
+    event.listen(database.engine, "before_cursor_execute", record)
     try:
-        yield sent
+        yield statements
     finally:
-        event.remove(database.engine, "before_cursor_execute", note)
+        event.remove(database.engine, "before_cursor_execute", record)

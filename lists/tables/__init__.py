@@ -1,6 +1,7 @@
-"""Files of rows: tables and rosters that people hand in, and the exports they take out.
+"""Files of rows: tables and rosters that people import, and exports of the service.
 
-For others: `importing`, `exporting` and `undoing` (people in and out of a file, and an import taken back),
-`table_file` (open a file), `column_mapping` (which column is what), `spreadsheets` (write one). The others
-read encodings, dialects, headings and cells for these, and know what other tools write.
+For other packages: `importing`, `exporting` and `undoing` (people in and out of a file, and the undo of an
+import), `table_file` (open a file), `column_mapping` (the field of each column), `spreadsheets` (write a
+file). The other modules read encodings, dialects, headings and cells for these, and contain what other tools
+write.
 """

@@ -1,8 +1,7 @@
-"""Which column of a file is what: guessed from its name, known for the exports of other tools, correctable.
+"""Column mapping: the field of each column, guessed from its name or the export's tool, correctable.
 
-What the columns of other tools are is in lists/tables/tools.py; the names of columns of nobody's in
-particular are here. What says whether somebody wants mail may be many columns, and each of them can keep a
-person out.
+The columns of other tools are in lists/tables/tools.py; common names of columns are here. Several columns may
+say whether a person wants mail, and each of them can exclude the person.
 """
 
 import re
@@ -14,12 +13,12 @@ from lists.errors import BadInput
 from lists.tables import headings, tools
 from lists.tables.tools import BLOCKED, BOUNCING, COMPLAINED, UNCONFIRMED, UNSUBSCRIBED, ExportTool
 
-# What a column can be. “since” may be many columns: the other tool's own evidence of the consent.
+# The fields of columns. “since” may be many columns: the other tool's own evidence of the consent.
 FIELDS: Mapping[str, str] = {
     "email": "the address",
     "name": "the name",
     "first_name": "the first name",
-    "last_name": "the last name",  # only when somebody says so: mail greets by the first, and we keep little
+    "last_name": "the last name",  # only with --map: mail greets by the first name, and we store little
     "language": "the language, en or es",
     "zip": "the ZIP code",
     "state": "whether they want mail there",
@@ -33,9 +32,9 @@ FIELDS: Mapping[str, str] = {
     "left": "if anything stands there, they left there",
     "cleaned": "if anything stands there, their address takes no mail there",
     "since": "when they agreed there, kept as evidence",
-    "tags": "tags",  # only when somebody says so, as with the last name
+    "tags": "tags",  # only with --map, as with the last name
 }
-# Fields that say whether somebody wants mail → why those who do not are passed over.
+# Fields that say whether a person wants mail → why those who do not are skipped.
 YES_REQUIRED: Mapping[str, str] = {
     "agreed": "did not tick that they agree",
     "subscribed": UNSUBSCRIBED,
@@ -52,17 +51,16 @@ MAIL_STATUS_FIELDS = frozenset({"state", *YES_REQUIRED, *YES_REFUSES, *ANY_VALUE
 REPEATABLE_FIELDS = MAIL_STATUS_FIELDS | {"since"}
 SHOWN_COLUMNS = 10
 COLUMN_NUMBER = re.compile(r"#([1-9][0-9]{0,3})")  # the third column is #3
-QUOTABLE_HEADING = re.compile(
-    r"[^\W_][^\"$`\\!…\n]{0,79}"
-)  # a heading that can be typed between quotation marks
-REFUSAL_COLUMNS = ("refused: line", "refused: why")  # what our own file of refused rows has more
+# A heading that can be typed between quotation marks.
+QUOTABLE_HEADING = re.compile(r"[^\W_][^\"$`\\!…\n]{0,79}")
+REFUSAL_COLUMNS = ("refused: line", "refused: why")  # additional columns of our own file of refused rows
 
 
 def _map_headings(field_name: str, *lines: str) -> dict[str, str]:
     return {headings.make_key(name): field_name for line in lines for name in line.split("|")}
 
 
-# Names of columns in files of nobody's in particular, as `headings.make_key` makes them.
+# Common names of columns, as `headings.make_key` makes them.
 COMMON_HEADINGS: Mapping[str, str] = {
     **_map_headings(
         "email",
@@ -152,18 +150,18 @@ COMMON_HEADINGS: Mapping[str, str] = {
         "email opt in date|subscribed date|confirmed opt in date|subscriber since|consented at",
     ),
 }
-# Names that the address may have where no column has a better one.
+# Names of the address column where no column has a better one.
 FALLBACK_EMAIL_HEADINGS = _map_headings("email", "subscriber|username|user name|nombre de usuario")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnMapping:
-    """What each column is, by its place; "" for what is not read. `tool` is who made the file, or "".
+    """The field of each column, by index; "" for a column that is not read. `tool` wrote the file, or is "".
 
-    `custom_fields` are the fields that staff defined (name → title); `waived_indexes` the places of columns
-    of which staff said that they do not tell who wants mail, and `mapped_indexes` of those of which they said
-    what they are; `silent_indexes` are columns of which the tool is known to tell nothing about mail;
-    `lacks_telling_name`: only the name of such a file says whom it holds, and this one's does not.
+    `custom_fields` are the fields that staff defined (name → title). `waived_indexes` are the columns that
+    staff declared to say nothing about mail, `mapped_indexes` those whose field staff declared.
+    `silent_indexes` are columns of the tool that say nothing about mail. `lacks_telling_name`: only the name
+    of such a file says whether its people are subscribed, and the name of this file does not.
     """
 
     tool: str
@@ -177,30 +175,38 @@ class ColumnMapping:
     custom_fields: Mapping[str, str] = field(default_factory=dict)
 
     def label(self, name: str) -> str:
-        """Return what a field is called in a sentence."""
+        """Return the name of a field in a sentence."""
         return FIELDS.get(name, f"the field {name}")
 
     def find_index(self, name: str) -> int | None:
-        """Return where the column for a field stands, or None."""
+        """Return the index of the column for a field, or None."""
         return self._first_index.get(name)
 
     @cached_property
     def _first_index(self) -> Mapping[str, int]:
-        return {found: place for place, found in reversed([*enumerate(self.fields)])}
+        return {field_name: index for index, field_name in reversed([*enumerate(self.fields)])}
 
     def find_indexes(self, name: str) -> Sequence[int]:
-        """Return every place whose column is for a field."""
-        return [place for place, found in enumerate(self.fields) if found == name]
+        """Return the indexes of all columns for a field."""
+        return [index for index, field_name in enumerate(self.fields) if field_name == name]
 
     @cached_property
     def mail_status_columns(self) -> Sequence[tuple[int, str]]:
-        """Where the columns stand that say whether somebody wants mail, each with its field."""
-        return [(place, found) for place, found in enumerate(self.fields) if found in MAIL_STATUS_FIELDS]
+        """The index and the field of each column that says whether a person wants mail."""
+        return [
+            (index, field_name)
+            for index, field_name in enumerate(self.fields)
+            if field_name in MAIL_STATUS_FIELDS
+        ]
 
     @property
     def unread_names(self) -> Sequence[str]:
         """The names of the columns that are not read."""
-        return [name for name, found in zip(self.columns, self.fields, strict=True) if name and not found]
+        return [
+            name
+            for name, field_name in zip(self.columns, self.fields, strict=True)
+            if name and not field_name
+        ]
 
 
 def guess(
@@ -211,50 +217,52 @@ def guess(
     ignored_columns: Collection[str] = (),
     custom_fields: Mapping[str, str] | None = None,
 ) -> ColumnMapping:
-    """Return what each column is, from its name, or as `corrections` (column → field, "" for not read).
+    """Return the field of each column, from its name or `corrections` (column → field, "" for not read).
 
-    `ignored_columns` are columns that do not say who wants mail, whatever they look like. `custom_fields` are
-    the fields that staff defined, name → title; in another tool's file a column is one only when that is
-    said. Raises BadInput when the address has no column, when two columns would be the same, and for
-    `corrections` or `ignored_columns` that names no column or no field.
+    `ignored_columns` are columns that say nothing about mail, whatever their name. `custom_fields` are the
+    fields that staff defined, name → title; in another tool's file a column maps to one only by a correction.
+    Raises BadInput when there is no column for the address, when two columns map to the same field, and for a
+    name in `corrections` or `ignored_columns` that is not a column or a field.
     """
     keys = [headings.make_key(name) for name in columns]
     tool = tools.detect(frozenset(keys))
     fields = _guess_fields(keys, tool, custom_fields or {})
-    waived: set[int] = set()
-    mapped: set[int] = set()
-    for column, meant in (corrections or {}).items():
-        before = fields
-        fields, places = _apply_correction(
-            columns, fields, column=column, field_name=meant, custom_fields=custom_fields or {}
+    waived_indexes: set[int] = set()
+    mapped_indexes: set[int] = set()
+    for column, field_name in (corrections or {}).items():
+        old_fields = fields
+        fields, indexes = _apply_correction(
+            columns, fields, column=column, field_name=field_name, custom_fields=custom_fields or {}
         )
-        # That a second column is not the address says nothing yet about what it tells of mail.
-        looked_at = {place for place in places if before[place] in ("", *MAIL_STATUS_FIELDS)}
-        mapped |= places if meant else set()
-        waived |= looked_at if not meant else set()
+        # That a second column is not the address does not mean that it says nothing about mail.
+        mail_indexes = {index for index in indexes if old_fields[index] in ("", *MAIL_STATUS_FIELDS)}
+        mapped_indexes |= indexes if field_name else set()
+        waived_indexes |= mail_indexes if not field_name else set()
     for column in ignored_columns:
-        places = _find_indexes(columns, column)
-        waived |= places
+        indexes = _find_indexes(columns, column)
+        waived_indexes |= indexes
         fields = [
-            "" if place in places and found in MAIL_STATUS_FIELDS else found
-            for place, found in enumerate(fields)
+            "" if index in indexes and field_name in MAIL_STATUS_FIELDS else field_name
+            for index, field_name in enumerate(fields)
         ]
     if tool and tool.first_is_email and fields and "email" not in fields and not fields[0]:
         fields[0] = "email"
     _check(columns, fields)
-    whole, unnamed = _find_file_refusal(tool, file_name)
-    nothing = {headings.make_key(name) for name in REFUSAL_COLUMNS}
-    nothing |= {key for key, found in (_tool_headings(tool) if tool else {}).items() if not found}
-    silent = {place for place, key in enumerate(keys) if key in nothing and not fields[place]}
+    file_refusal, lacks_telling_name = _find_file_refusal(tool, file_name)
+    silent_keys = {headings.make_key(name) for name in REFUSAL_COLUMNS}
+    silent_keys |= {
+        key for key, field_name in (_tool_headings(tool) if tool else {}).items() if not field_name
+    }
+    silent_indexes = {index for index, key in enumerate(keys) if key in silent_keys and not fields[index]}
     return ColumnMapping(
         tool=tool.name if tool else "",
         columns=columns,
         fields=fields,
-        file_refusal=whole,
-        lacks_telling_name=unnamed,
-        waived_indexes=waived,
-        mapped_indexes=mapped,
-        silent_indexes=silent,
+        file_refusal=file_refusal,
+        lacks_telling_name=lacks_telling_name,
+        waived_indexes=waived_indexes,
+        mapped_indexes=mapped_indexes,
+        silent_indexes=silent_indexes,
         custom_fields=custom_fields or {},
     )
 
@@ -262,63 +270,66 @@ def guess(
 def _guess_fields(
     keys: Sequence[str], tool: ExportTool | None, custom_fields: Mapping[str, str]
 ) -> list[str]:
-    mine = {headings.make_key(text): name for name, title in custom_fields.items() for text in (name, title)}
-    theirs = tool is not None and tool.name != tools.OWN_EXPORT
-    known = {
-        **({} if theirs else mine),
+    custom_headings = {
+        headings.make_key(text): name for name, title in custom_fields.items() for text in (name, title)
+    }
+    is_other_tool = tool is not None and tool.name != tools.OWN_EXPORT
+    fields_by_key = {
+        **({} if is_other_tool else custom_headings),
         **TOOL_HEADINGS,
         **COMMON_HEADINGS,
         **(_tool_headings(tool) if tool else {}),
     }
-    fields = [known.get(key, "") for key in keys]
+    fields = [fields_by_key.get(key, "") for key in keys]
     if "email" not in fields:
         fields = [
-            found or FALLBACK_EMAIL_HEADINGS.get(key, "") for key, found in zip(keys, fields, strict=True)
+            field_name or FALLBACK_EMAIL_HEADINGS.get(key, "")
+            for key, field_name in zip(keys, fields, strict=True)
         ]
     return fields
 
 
 def _tool_headings(tool: ExportTool) -> Mapping[str, str]:
-    return {headings.make_key(name): found for name, found in tool.fields.items()}
+    return {headings.make_key(name): field_name for name, field_name in tool.fields.items()}
 
 
-# What keeps people out in the export of one tool does so in a file that only looks like none; but “disabled”
-# is said of people, too.
+# A column that excludes people in the export of one tool does so in every file; but “disabled” may describe a
+# person, too.
 TOOL_HEADINGS: Mapping[str, str] = {
-    key: found
+    key: field_name
     for tool in tools.TOOLS
-    for key, found in _tool_headings(tool).items()
-    if found in MAIL_STATUS_FIELDS and key != "disabled"
+    for key, field_name in _tool_headings(tool).items()
+    if field_name in MAIL_STATUS_FIELDS and key != "disabled"
 }
 
 
 def _find_file_refusal(tool: ExportTool | None, file_name: str) -> tuple[str, bool]:
-    """Return why all people of a file are passed over, by its name, and whether the name lacks that."""
+    """Return why all people of a file are skipped, by its name, and whether its name fails to tell."""
     if tool is None or not tool.file_name_words:
         return "", False
     words = f" {headings.normalize(file_name)} "
-    found = [why for word, why in tool.file_name_words.items() if f" {word} " in words]
-    return next((why for why in found if why), ""), tool.needs_telling_name and not found
+    refusals = [refusal for word, refusal in tool.file_name_words.items() if f" {word} " in words]
+    return next((refusal for refusal in refusals if refusal), ""), tool.needs_telling_name and not refusals
 
 
 def format_reference(columns: Sequence[str], index: int) -> str:
-    """Return how people name a column in a command: by its heading, or by its number where that is better."""
+    """Return how a column is named in a command: by its heading, or by its number where that is clearer."""
     name = columns[index]
-    plainly = (
+    is_quotable = (
         QUOTABLE_HEADING.fullmatch(name)
-        and [headings.make_key(each) for each in columns].count(headings.make_key(name)) == 1
+        and [headings.make_key(heading) for heading in columns].count(headings.make_key(name)) == 1
     )
-    return name if plainly else f"#{index + 1}"
+    return name if is_quotable else f"#{index + 1}"
 
 
 def _find_indexes(columns: Sequence[str], column: str) -> set[int]:
-    wanted = headings.make_key(column)
-    places = {place for place, name in enumerate(columns) if headings.make_key(name) == wanted and wanted}
-    if not places and (number := COLUMN_NUMBER.fullmatch(column)) and int(number[1]) <= len(columns):
-        places = {int(number[1]) - 1}
-    if not places:
+    key = headings.make_key(column)
+    indexes = {index for index, name in enumerate(columns) if headings.make_key(name) == key and key}
+    if not indexes and (number := COLUMN_NUMBER.fullmatch(column)) and int(number[1]) <= len(columns):
+        indexes = {int(number[1]) - 1}
+    if not indexes:
         raise BadInput(f"The file has no column “{column}”. It has {_quote_names(columns)}.")
-    return places
+    return indexes
 
 
 def _apply_correction(
@@ -333,26 +344,26 @@ def _apply_correction(
         raise BadInput(
             f"“{field_name}” is nothing a column can be. These are: {', '.join([*FIELDS, *custom_fields])}."
         )
-    places = _find_indexes(columns, column)
-    changed = [
+    indexes = _find_indexes(columns, column)
+    new_fields = [
         field_name
-        if place in places
+        if index in indexes
         else ""
-        if found == field_name and field_name not in REPEATABLE_FIELDS
-        else found
-        for place, found in enumerate(fields)
+        if old_field == field_name and field_name not in REPEATABLE_FIELDS
+        else old_field
+        for index, old_field in enumerate(fields)
     ]
-    return changed, places
+    return new_fields, indexes
 
 
 def _check(columns: Sequence[str], fields: Sequence[str]) -> None:
-    for name in dict.fromkeys(found for found in fields if found):
-        places = [place for place, found in enumerate(fields) if found == name]
-        if len(places) > 1 and name not in REPEATABLE_FIELDS:
-            quoted = _quote_names([columns[place] for place in places])
+    for name in dict.fromkeys(field_name for field_name in fields if field_name):
+        indexes = [index for index, field_name in enumerate(fields) if field_name == name]
+        if len(indexes) > 1 and name not in REPEATABLE_FIELDS:
+            quoted = _quote_names([columns[index] for index in indexes])
             raise BadInput(
                 f"{quoted} would each be {FIELDS.get(name, name)}."
-                f' Keep one of them: --map "{format_reference(columns, places[-1])}=" leaves one out.'
+                f' Keep one of them: --map "{format_reference(columns, indexes[-1])}=" leaves one out.'
             )
     if "email" not in fields:
         raise BadInput(
@@ -363,5 +374,5 @@ def _check(columns: Sequence[str], fields: Sequence[str]) -> None:
 
 
 def _quote_names(columns: Sequence[str]) -> str:
-    found = [f"“{name[:60]}”" for name in columns if name.strip()]
-    return ", ".join(found[:SHOWN_COLUMNS]) or "no names"
+    quoted_names = [f"“{name[:60]}”" for name in columns if name.strip()]
+    return ", ".join(quoted_names[:SHOWN_COLUMNS]) or "no names"

@@ -1,9 +1,9 @@
-"""Answers: whether a cell in which people agree to something says yes, no, or nothing that is known.
+"""Consent cells: whether a cell in which people agree to something is a yes, a no, empty or unknown.
 
-Only a known yes is a yes. What is listed here is what people type and what programs write: spreadsheets
-(TRUE in the language of the program), databases (t, f), and forms, whose cell is the whole text of the option
-that was ticked (support.google.com/docs/answer/6281888; support.microsoft.com, “Check and share your form
-results”). Everything that is not listed is no answer, and whoever reads it must ask.
+Only a known yes is a yes. The lists below are what people type and what programs write: spreadsheets (TRUE in
+the language of the program), databases (t, f), and forms, whose cell is the whole text of the option that was
+ticked (support.google.com/docs/answer/6281888; support.microsoft.com, “Check and share your form results”). A
+text that is not listed is unknown, and staff must decide.
 """
 
 import re
@@ -18,7 +18,7 @@ CellAnswer = Literal["yes", "no", "nothing", "unknown"]
 
 
 def _split_phrases(*lines: str) -> frozenset[str]:
-    return frozenset(each.strip() for line in lines for each in line.split("|"))
+    return frozenset(phrase.strip() for line in lines for phrase in line.split("|"))
 
 
 YES = _split_phrases(
@@ -33,7 +33,7 @@ YES = _split_phrases(
     "vero|accetto|acconsento|sono d accordo",
     "waar|akkoord|wi|dako|tak|prawda|da|da soglasen",
 )
-# A no that is no more than the contrary of a yes, as a box has it.
+# A no that is only the contrary of a yes, as in a box.
 PLAIN_NO = _split_phrases(
     "no|n|nope|nah|false|f|0|0 0|00|off|unchecked|unticked|contactable",
     "falso|faux|falsch|nein|non|nao|nee|onwaar|nie|falsz|net|nyet|nej",
@@ -53,21 +53,20 @@ TICKS = frozenset("✓✔☑✅🗸🗹")
 CROSSES = frozenset("✗✘❌✖❎🗙☒")
 EMPTY_BOXES = frozenset("☐⬜◻□❏❑⬛◼")
 BOXES = {"[x]": "yes", "(x)": "yes", "[]": "no", "()": "no"}
-INVISIBLE_SIGNS = dict.fromkeys(
-    map(ord, "\ufe0e\ufe0f\u200b\u2060\ufeff")
-)  # variation selectors, invisible spaces
-SURROUNDING_SIGNS = " \t\r\n\u00a0.,;:!'\"’”“*"  # what may stand beside a word without changing what it says
+# Variation selectors and invisible spaces.
+INVISIBLE_SIGNS = dict.fromkeys(map(ord, "\ufe0e\ufe0f\u200b\u2060\ufeff"))
+SURROUNDING_SIGNS = " \t\r\n\u00a0.,;:!'\"’”“*"  # do not change the meaning of a word between them
 PLAIN_SIGNS = TICKS | frozenset(" ',’-_.\t\r\n\u00a0")
 UNCERTAIN_SIGNS = CROSSES | EMPTY_BOXES | frozenset("?¿")
 
-# How the sentence of an option begins with which somebody agrees. “Si” without its accent is also “if”.
+# Beginnings of sentences that express agreement. “Si” without its accent is also “if”.
 AGREEMENT = re.compile(
     r"(yes\b|sí\b|si,|i (agree|accept|consent|authori[sz]e)\b|i (want|would like) to (receive|get|join"
     r"|hear|subscribe)\b|(yo )?(acepto|autorizo|consiento)\b|(estoy )?de acuerdo\b|doy mi (consentimiento"
     r"|permiso)\b|(quiero|deseo) (recibir|unirme|suscribirme|participar)\b)",
     re.IGNORECASE,
 )
-# With one of these words a sentence may say the contrary, or a yes that holds only sometimes.
+# A sentence with one of these words may mean the contrary, or a conditional yes.
 DOUBT_WORDS = frozenset(
     """no not non none nope nor neither never cannot cant dont doesnt didnt wont wouldnt shouldnt isnt
     arent wasnt havent hasnt nothing nobody zero without unless except but if only maybe perhaps
@@ -78,22 +77,22 @@ DOUBT_WORDS = frozenset(
     cancelar baja salir dejar fuera menos ne n pas jamais sans sauf mais nicht nie kein keine keinen
     ohne aber nur nein nao nem sem mas senza mai ma niet geen""".split()  # noqa: SIM905
 )
-CONTRACTION = re.compile(r"n t\b")  # “don’t”, once its sign is gone
+CONTRACTION = re.compile(r"n t\b")  # “don’t” without its apostrophe
 
 
 def parse_answer(text: str, *, yes_means: Collection[str] = frozenset()) -> CellAnswer:
-    """Return what a cell says; `yes_means` are texts, normalized by `headings`, that count as yes."""
+    """Return the answer in a cell; `yes_means` are texts, normalized by `headings`, that count as yes."""
     return "yes" if yes_means and headings.normalize(text) in yes_means else _parse_answer(text)
 
 
 def parse_boolean(text: str) -> CellAnswer:
-    """Return what a box says where a yes is a refusal: a no must be no more than the contrary of a yes."""
-    said = _parse_answer(text)
-    if said != "no":
-        return said
+    """Return the answer in a box where a yes is a refusal: a no must be only the contrary of a yes."""
+    answer = _parse_answer(text)
+    if answer != "no":
+        return answer
     signs = text.translate(INVISIBLE_SIGNS).strip()
-    plainly = headings.normalize(text) in PLAIN_NO or signs in BOXES or EMPTY_BOXES.issuperset(signs)
-    return "no" if plainly else "unknown"
+    is_plain_no = headings.normalize(text) in PLAIN_NO or signs in BOXES or EMPTY_BOXES.issuperset(signs)
+    return "no" if is_plain_no else "unknown"
 
 
 @lru_cache(maxsize=headings.CACHE_SIZE)
@@ -103,33 +102,35 @@ def _parse_answer(text: str) -> CellAnswer:
     if not words:
         return _parse_signs("".join(signs.split()))
     core = signs.strip(SURROUNDING_SIGNS)
-    said: CellAnswer = "no" if words in NO else "nothing" if words in NO_ANSWER else "unknown"
-    if said == "unknown" and (words in YES or _is_agreement(core, words)):
-        said = "yes"
+    answer: CellAnswer = "no" if words in NO else "nothing" if words in NO_ANSWER else "unknown"
+    if answer == "unknown" and (words in YES or _is_agreement(core, words)):
+        answer = "yes"
     if signs.casefold() in BOXES:
         return "yes"
-    # “☐ Yes” is a box beside a yes, “-1” no 1, “yes?” no yes, and “¹” is a note and no 1.
-    odd = any(
+    # “☐ Yes” is an empty box beside a yes, “-1” is not 1, “yes?” is not yes, and “¹” is a footnote sign.
+    has_odd_sign = any(
         sign in UNCERTAIN_SIGNS or (words in YES and sign not in PLAIN_SIGNS)
         for sign in core
         if not sign.isalnum()
     )
-    unsure = (
-        odd or signs.startswith(("!", "-")) or unicodedata.normalize("NFKC", core) != _compose_unicode(core)
+    is_unsure = (
+        has_odd_sign
+        or signs.startswith(("!", "-"))
+        or unicodedata.normalize("NFKC", core) != _compose_unicode(core)
     )
-    return "unknown" if said == "yes" and unsure else said
+    return "unknown" if answer == "yes" and is_unsure else answer
 
 
 def has_doubt_word(text: str) -> bool:
-    """Tell whether a text holds a word that may turn a yes around: nobody is led to declare it a yes."""
+    """Return whether a text contains a word that may negate a yes; no hint offers to declare it a yes."""
     words = headings.normalize(text)
     return CONTRACTION.search(words) is not None or not DOUBT_WORDS.isdisjoint(words.split())
 
 
 def _parse_signs(signs: str) -> CellAnswer:
-    """Return what a cell without any letter or digit says."""
+    """Return the answer in a cell without any letter or digit."""
     if DASHES.issuperset(signs):
-        return "nothing"  # so that of a cell with nothing in it, too
+        return "nothing"  # also for an empty cell
     if signs in BOXES:
         return "no"
     if TICKS.issuperset(signs):
@@ -138,11 +139,11 @@ def _parse_signs(signs: str) -> CellAnswer:
 
 
 def _is_agreement(core: str, words: str) -> bool:
-    """Tell whether a sentence begins as an agreement does, and says nothing that could turn it around."""
-    begun = AGREEMENT.match(" ".join(_compose_unicode(core).split()))
-    if begun is None or CONTRACTION.search(words):
+    """Return whether a sentence begins with an agreement and contains no word that could negate it."""
+    match = AGREEMENT.match(" ".join(_compose_unicode(core).split()))
+    if match is None or CONTRACTION.search(words):
         return False
-    rest = headings.normalize(" ".join(_compose_unicode(core).split())[begun.end() :])
+    rest = headings.normalize(" ".join(_compose_unicode(core).split())[match.end() :])
     return DOUBT_WORDS.isdisjoint(rest.split())
 
 

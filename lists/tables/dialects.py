@@ -1,8 +1,8 @@
-"""How a CSV file is written: its separator, its quoting; and its records, one at a time, with their lines.
+"""CSV dialects: detect the separator and the quoting of a file, and read its records with their line numbers.
 
-RFC 4180 is what most files mean and few keep: other countries' spreadsheets put semicolons, databases put
-tabs, upright lines or backslashes. The first records are read in every dialect, and the one wins in which
-they have as many cells as the first line has names. Nothing larger than a record is ever held.
+Most programs intend RFC 4180 and few follow it: spreadsheets of other countries write semicolons, databases
+write tabs, pipes or backslashes. The first records are read in every dialect, and the dialect is chosen in
+which they have as many cells as the first line has names. At most one record is in memory.
 """
 
 import csv
@@ -22,7 +22,7 @@ SAMPLE_RECORDS = 50
 MAX_LINE = 1_000_000  # characters
 SAMPLE_CHARACTERS = 200_000
 
-# Quoting kinds, each as the csv module wants it.
+# Quoting styles, each as parameters of the csv module.
 QUOTING: Mapping[str, Mapping[str, Any]] = {
     "double quotes": {"quotechar": '"', "doublequote": True},
     "double quotes and backslashes": {"quotechar": '"', "doublequote": False, "escapechar": "\\"},
@@ -34,17 +34,17 @@ Record = tuple[int, list[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class CsvDialect:
-    """How cells are parted and quoted: names of SEPARATORS and QUOTING."""
+    """How cells are separated and quoted: names of SEPARATORS and QUOTING."""
 
     separator: str
     quoting: str
 
 
 def detect(file: BinaryIO, encoding: TextEncoding, *, separator_name: str = "") -> CsvDialect:
-    """Return the dialect of a file; `separator_name` is one of SEPARATORS, or "" to be told by the file.
+    """Return the dialect of a file; `separator_name` is one of SEPARATORS, or "" to detect it.
 
-    A file of one column has no separator and counts as comma-separated. Raises BadInput for a
-    `separator_name` that is none, and for a file without anything in it.
+    A file of one column has no separator and counts as comma-separated. Raises BadInput for an unknown
+    `separator_name`, and for an empty file.
     """
     if separator_name and separator_name not in SEPARATORS:
         raise BadInput(
@@ -55,12 +55,12 @@ def detect(file: BinaryIO, encoding: TextEncoding, *, separator_name: str = "") 
         raise BadInput("The file is empty. Its first line must name the columns, one of them “email”.")
     if not separator_name and (hint := SEPARATOR_LINE.match(sample)):
         separator_name = next(name for name, separator in SEPARATORS.items() if separator == hint[1])
-    tried = [
+    scores = [
         (_score_dialect(sample, CsvDialect(separator=separator, quoting=quoting)), separator, quoting)
         for separator in ([separator_name] if separator_name else SEPARATORS)
         for quoting in QUOTING_EVIDENCE
     ]
-    _, separator, quoting = max(tried, key=lambda each: each[0])  # of equals the first
+    _, separator, quoting = max(scores, key=lambda score: score[0])  # the first of equal ones
     return CsvDialect(separator=separator, quoting=quoting)
 
 
@@ -78,11 +78,11 @@ def read_records(file: BinaryIO, encoding: TextEncoding, dialect: CsvDialect) ->
         except StopIteration:
             return
         except csv.Error as error:
-            reason = "is never closed" if "end of data" in str(error) else "stands in the middle of a cell"
+            problem = "is never closed" if "end of data" in str(error) else "stands in the middle of a cell"
             if "limit" in str(error):
-                reason = "opens a cell that is too long"
+                problem = "opens a cell that is too long"
             raise BadInput(
-                f"Line {line}: a quotation mark {reason}. Correct the row and import the file again."
+                f"Line {line}: a quotation mark {problem}. Correct the row and import the file again."
             ) from error
         if line > 1 or not SEPARATOR_LINE.fullmatch(SEPARATORS[dialect.separator].join(cells)):
             yield line, cells
@@ -92,17 +92,17 @@ def _score_dialect(sample: str, dialect: CsvDialect) -> tuple[float, int]:
     """Return how well the records agree with the first one: the share with as many cells, and how many."""
     if not QUOTING_EVIDENCE[dialect.quoting](sample, SEPARATORS[dialect.separator]):
         return (-1.0, 0)
-    read: list[Sequence[str]] = []
-    spoiled = 0.0
+    records: list[Sequence[str]] = []
+    penalty = 0.0
     try:
         for cells in islice(_make_reader(io.StringIO(sample, newline=""), dialect), SAMPLE_RECORDS):
-            read += [cells] if cells else []
+            records += [cells] if cells else []
     except csv.Error as error:
-        spoiled = 0.0 if "end of data" in str(error) else 1.0  # the sample may end within a cell
-    if not read or len(read[0]) == 1:
+        penalty = 0.0 if "end of data" in str(error) else 1.0  # the sample may end within a cell
+    if not records or len(records[0]) == 1:
         return (0.0, 0)
-    width = len(read[0])
-    return (sum(len(cells) == width for cells in read) / len(read) - spoiled, width)
+    width = len(records[0])
+    return (sum(len(cells) == width for cells in records) / len(records) - penalty, width)
 
 
 def _accept_any(_sample: str, _separator: str) -> bool:
@@ -110,17 +110,17 @@ def _accept_any(_sample: str, _separator: str) -> bool:
 
 
 def _has_backslash_escapes(sample: str, separator: str) -> bool:
-    r"""Tell whether a backslash stands before a mark that ends no cell; “C:\" may well end one."""
+    r"""Return whether a backslash precedes a quotation mark that ends no cell; “C:\" may end one."""
     return re.search(r"\\\"[^\r\n" + re.escape(separator) + "]", sample) is not None
 
 
 def _has_single_quotes(sample: str, _separator: str) -> bool:
-    """Tell whether the names of the columns are quoted so; an apostrophe before a name quotes nothing."""
+    """Return whether the names of the columns are in single quotes; a leading apostrophe alone is none."""
     first = sample.splitlines()[0].strip()
     return first.startswith("'") and first.endswith("'")
 
 
-# What must be seen before a kind of quoting is tried; the likeliest evidence first, of equals it wins.
+# The evidence required for each quoting style; of styles with equal scores the first is chosen.
 QUOTING_EVIDENCE: Mapping[str, Callable[[str, str], bool]] = {
     "double quotes and backslashes": _has_backslash_escapes,
     "single quotes": _has_single_quotes,
@@ -134,7 +134,7 @@ def _make_reader(lines: Any, dialect: CsvDialect) -> Any:
 
 
 def read_lines(file: BinaryIO, encoding: TextEncoding, *, limit: int = 0) -> Iterator[str]:
-    """Yield the lines, each with its ending as it stands, and no more than about `limit` characters in all.
+    """Yield the lines, each with its line ending, and no more than about `limit` characters in all.
 
     Raises BadInput, with the line, for a NUL character and for a line of more than a million characters.
     """
@@ -155,5 +155,5 @@ def read_lines(file: BinaryIO, encoding: TextEncoding, *, limit: int = 0) -> Ite
             if limit and characters > limit:
                 return
     finally:
-        with suppress(ValueError):  # the file was closed before these lines were given up
-            text.detach()  # so that it stays open when they are not wanted any more
+        with suppress(ValueError):  # the file was closed before this generator
+            text.detach()  # so that the file stays open after the last line

@@ -1,4 +1,4 @@
-"""Exports: people, subscriptions and consents as rows for a file, one at a time, however many there are."""
+"""Exports: people, subscriptions and consents as rows for a file, read one at a time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ ExportQuery = Select[*tuple[Any, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """One kind of export: its columns, and what selects its rows; a list narrows it to that list.
+    """One kind of export: its columns, and the query of its rows, which takes a list or None for all.
 
-    `is_per_person`: the first thing selected is the contact's number, which is not told, and each row ends
-    with what staff's own fields and tags hold of the contact.
+    `is_per_person`: the first column of the query is the contact's number, which is not exported, and each
+    row ends with the custom fields and tags of the contact.
     """
 
     columns: Sequence[str]
@@ -32,32 +32,33 @@ class Export:
 
 
 def list_columns(session: Session, kind: str) -> Sequence[str]:
-    """Return the columns of one of KINDS, with the fields that are in use now, and the tags."""
-    more = [*fields.list_active(session), TAGS] if KINDS[kind].is_per_person else []
-    return [*KINDS[kind].columns, *more]
+    """Return the columns of one of KINDS, with the active custom fields, and the tags."""
+    extra_columns = [*fields.list_active(session), TAGS] if KINDS[kind].is_per_person else []
+    return [*KINDS[kind].columns, *extra_columns]
 
 
 def read_rows(session: Session, kind: str, *, list: str | None = None) -> Iterator[Sequence[object]]:
-    """Yield the rows of one of KINDS, oldest first, moments in ISO 8601; `list` leaves out other lists."""
+    """Yield the rows of one of KINDS, oldest first, moments in ISO 8601; `list` selects one list."""
     names = [*fields.list_active(session)]
-    found = session.execute(KINDS[kind].select(list).execution_options(yield_per=BATCH_SIZE))
-    for part in found.partitions(BATCH_SIZE):
+    batches = session.execute(KINDS[kind].select(list).execution_options(yield_per=BATCH_SIZE))
+    for batch in batches.partitions(BATCH_SIZE):
         if not KINDS[kind].is_per_person:
-            yield from (_format_row(row) for row in part)
+            yield from (_format_row(row) for row in batch)
             continue
-        numbers = [row[0] for row in part]
-        values, words = (
-            fields.find_values_by_contact(session, numbers),
-            tags.list_for_contacts(session, numbers),
-        )
-        for row in part:
-            known = values.get(row[0], {})
-            more = [*(known.get(name, "") for name in names), ", ".join(words.get(row[0], ()))]
-            yield [*_format_row(row)[1:], *more]
+        numbers = [row[0] for row in batch]
+        values = fields.find_values_by_contact(session, numbers)
+        tags_by_contact = tags.list_for_contacts(session, numbers)
+        for row in batch:
+            row_values = values.get(row[0], {})
+            extra_cells = [
+                *(row_values.get(name, "") for name in names),
+                ", ".join(tags_by_contact.get(row[0], ())),
+            ]
+            yield [*_format_row(row)[1:], *extra_cells]
 
 
 def _select_people(list: str | None) -> ExportQuery:
-    chosen: ExportQuery = select(
+    query: ExportQuery = select(
         Contact.id,
         Contact.email,
         Contact.name,
@@ -72,14 +73,14 @@ def _select_people(list: str | None) -> ExportQuery:
         Contact.role,
         Contact.created_at,
     )
-    on_a_list = select(Subscription.contact_id).where(~subscriptions.is_arriving())
+    subscribed = select(Subscription.contact_id).where(~subscriptions.is_arriving())
     if list is not None:
-        on_a_list = on_a_list.where(Subscription.list == list)
-    return chosen.where(Contact.id.in_(on_a_list)).order_by(Contact.id)
+        subscribed = subscribed.where(Subscription.list == list)
+    return query.where(Contact.id.in_(subscribed)).order_by(Contact.id)
 
 
 def _select_subscriptions(list: str | None) -> ExportQuery:
-    chosen: ExportQuery = select(
+    query: ExportQuery = select(
         Contact.id,
         Contact.email,
         Contact.name,
@@ -92,12 +93,12 @@ def _select_subscriptions(list: str | None) -> ExportQuery:
         Subscription.left_at,
         Subscription.paused_until,
     ).join(Subscription, Subscription.contact_id == Contact.id)
-    chosen = chosen.where(~subscriptions.is_arriving()).order_by(Subscription.id)
-    return chosen if list is None else chosen.where(Subscription.list == list)
+    query = query.where(~subscriptions.is_arriving()).order_by(Subscription.id)
+    return query if list is None else query.where(Subscription.list == list)
 
 
 def _select_consents(list: str | None) -> ExportQuery:
-    chosen: ExportQuery = select(
+    query: ExportQuery = select(
         Contact.email,
         Consent.list,
         Consent.action,
@@ -106,16 +107,16 @@ def _select_consents(list: str | None) -> ExportQuery:
         Consent.language,
         Consent.wording,
     ).join(Consent, Consent.contact_id == Contact.id)
-    chosen = chosen.order_by(Consent.id)
-    return chosen if list is None else chosen.where(Consent.list == list)
+    query = query.order_by(Consent.id)
+    return query if list is None else query.where(Consent.list == list)
 
 
 def _format_row(row: Row[*tuple[Any, ...]]) -> Sequence[object]:
     return [cell.isoformat(timespec="seconds") if isinstance(cell, datetime) else cell for cell in row]
 
 
-# The first columns of `subscriptions` are what an import reads, “status” with it: a list that was exported
-# comes back with those who are confirmed, and without those who left.
+# An import reads the first columns of `subscriptions` with “status”: the import of an exported list
+# subscribes the confirmed people, and not those who left.
 KINDS: Mapping[str, Export] = {
     "people": Export(
         columns=(

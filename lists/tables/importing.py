@@ -1,9 +1,9 @@
-"""Transfers: people brought in from a file, all of them or none, with a report by row.
+"""Importing: subscribe the people of a file, all of them or none, with a report by row.
 
-`stage_rows` looks at the table alone, `plan` asks the database what would become of each row, `import_batch`
-writes one batch of those who are new, and `finish` lets all of them count at once (lists/imports.py). Nobody
-is brought back: who left a list, was forgotten or is suppressed stays so, and what is known about somebody
-who is here already stays as it is. Database work is done in batches, never a query per row.
+`stage_rows` reads the file alone, `plan` queries the database for the result of each row, `import_batch`
+writes one batch of new people, and `finish` lets all of them count at once (lists/imports.py). An import
+restores nobody who left a list, was erased or is suppressed, and it does not change the data of existing
+contacts. Database work is done in batches, never one query per row.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -39,7 +39,7 @@ from lists.tables.table_file import TableFile
 from lists.tables.unread_columns import UnreadColumns
 
 EVIDENCE_LENGTH = 1_000
-PROGRESS_EVERY = 500  # rows between two words about progress
+PROGRESS_EVERY = 500  # rows between two calls of `progress`
 
 ALREADY_REASONS = {"confirmed": "is on this list", "pending": "was asked, and has not confirmed yet"}
 MERGED_REASON = "became part of another contact, who stays as they are"
@@ -59,7 +59,7 @@ Progress = Callable[[int], None]
 
 
 class Membership(NamedTuple):
-    """How somebody stands on a list: the state, and the import that brought them there, if one did."""
+    """A person's state on a list, and the import that subscribed them, if one did."""
 
     state: str
     arrival_id: int | None
@@ -75,13 +75,13 @@ def stage_rows(
     yes_means: Collection[str] = frozenset(),
     progress: Progress = lambda _line: None,
 ) -> None:
-    """Put the rows of a table whose columns are known onto the stage.
+    """Add the rows of a file with mapped columns to the staging table.
 
     `custom_fields` are the fields that staff defined, `yes_means` the texts that count as a yes. Raises
-    BadInput for a file that cannot be read as a whole, and for one of which nobody knows whether its people
-    want mail.
+    BadInput for a file that cannot be read as a whole, and for one that does not say whether its people want
+    mail.
     """
-    found = rows.read_rows(
+    parsed_rows = rows.read_rows(
         table.records,
         mapping,
         custom_fields=custom_fields or {},
@@ -89,17 +89,21 @@ def stage_rows(
         find_line=staging.find_line,
         yes_means=yes_means,
     )
-    unread = UnreadColumns(mapping)
-    for number, (row, cells) in enumerate(found):
+    unread_columns = UnreadColumns(mapping)
+    for number, (row, cells) in enumerate(parsed_rows):
         staging.add(row, cells)
-        if unread.has_columns:
-            unread.inspect(cells, rows.clean_cell)
+        if unread_columns.has_columns:
+            unread_columns.inspect(cells, rows.clean_cell)
         if number % PROGRESS_EVERY == 0:
             progress(row.line)
-    if stops := unread.describe(rows.make_printable):
-        raise BadInput(f"{stops}\nUntil then nobody of this file is brought in.")
+    if refusal := unread_columns.describe(rows.make_printable):
+        raise BadInput(f"{refusal}\nUntil then nobody of this file is brought in.")
     staging.exclude_rows(
-        {place: mapping.columns[place] for place, filled in unread.state_columns.items() if filled}
+        {
+            index: mapping.columns[index]
+            for index, has_values in unread_columns.state_columns.items()
+            if has_values
+        }
     )
     if mapping.lacks_telling_name and staging.count(UNDECIDED):
         raise BadInput(LACKS_TELLING_NAME.format(tool=mapping.tool))
@@ -113,15 +117,15 @@ def plan(
     import_id: int | None = None,
     progress: Progress = lambda _rows: None,
 ) -> None:
-    """Decide on the stage what importing to a list would do to each row; changes nothing else.
+    """Decide in the staging table what importing to a list would do to each row; changes nothing else.
 
-    `import_id` is the same import's, when it was interrupted: whom it brought already counts as added.
+    `import_id` is that of the same import when it was interrupted: the people it subscribed count as added.
     """
-    done = 0
+    number = 0
     for batch in staging.batches(UNDECIDED):
         staging.decide(_decide_rows(session, batch, list=list, import_id=import_id)[0])
-        done += len(batch)
-        progress(done)
+        number += len(batch)
+        progress(number)
 
 
 def import_batch(
@@ -133,58 +137,60 @@ def import_batch(
     confirmed: bool,
     now: datetime,
 ) -> Sequence[Decision]:
-    """Write one batch of an arrival, asking again about each, and tell what became of them.
+    """Write one batch of an import, deciding again about each row; returns the decisions.
 
-    `confirmed`: they have agreed already, and `evidence` says where that can be seen; otherwise each of them
-    is asked by mail once the arrival is here. The evidence is kept with each person's consent.
+    `confirmed`: the people have agreed already, and `evidence` says where that can be seen; otherwise each of
+    them gets a request to confirm once the import is finished. The evidence is stored in each person's
+    consent record.
     """
-    decided, known = _decide_rows(session, batch, list=list_import.list, import_id=list_import.id)
-    added = {each.number for each in decided if each.outcome == "added"}
-    joining = [
+    decisions, memberships = _decide_rows(session, batch, list=list_import.list, import_id=list_import.id)
+    added_numbers = {decision.number for decision in decisions if decision.outcome == "added"}
+    new_members = [
         row
         for number, row in batch
-        if number in added and list_import.list not in known.get(row.address.key, {})
+        if number in added_numbers and list_import.list not in memberships.get(row.address.key, {})
     ]
-    insert_or_nothing(session, Contact, [_contact_columns(row, now) for row in joining])
-    ids = _find_contact_ids(session, joining)
+    insert_or_nothing(session, Contact, [_contact_columns(row, now) for row in new_members])
+    contact_ids = _find_contact_ids(session, new_members)
     subscriptions.add_all(
         session,
-        [*ids.values()],
+        [*contact_ids.values()],
         list=list_import.list,
         now=now,
         confirmed=confirmed,
         import_id=list_import.id,
     )
-    new = [row for row in joining if row.address.key not in known]  # of others nothing is changed
-    fields.add_values(session, [(ids[row.address.key], row.values) for row in new])
-    tags.add_all(session, [(ids[row.address.key], row.tags) for row in new], now=now)
-    said = {
+    # Existing contacts are not changed.
+    new_contacts = [row for row in new_members if row.address.key not in memberships]
+    fields.add_values(session, [(contact_ids[row.address.key], row.values) for row in new_contacts])
+    tags.add_all(session, [(contact_ids[row.address.key], row.tags) for row in new_contacts], now=now)
+    consent_columns = {
         "list": list_import.list,
         "action": "imported",
         "page": imports.EVIDENCE_PAGE.format(number=list_import.id),
         "at": now,
     }
-    since = {row.address.key: row.since for row in joining}
-    kept = [
-        {"contact_id": number, "wording": _format_wording(evidence, since[key]), **said}
-        for key, number in ids.items()
+    since_by_key = {row.address.key: row.since for row in new_members}
+    consent_rows = [
+        {"contact_id": number, "wording": _format_wording(evidence, since_by_key[key]), **consent_columns}
+        for key, number in contact_ids.items()
     ]
-    if kept:
-        session.execute(insert(Consent), kept)
-    return decided
+    if consent_rows:
+        session.execute(insert(Consent), consent_rows)
+    return decisions
 
 
 def finish(
     session: Session, list_import: ListImport, *, people: int, confirmed: bool, now: datetime, actor: str
 ) -> None:
-    """Let everybody of an arrival count from now on."""
+    """Finish an import, so that all its subscriptions count from now on."""
     imports.end(session, list_import.id, state="here", now=now)
     subject = f"{people} to {list_import.list}{', confirmed' if confirmed else ''}"
     audit.record(session, actor=actor, action="import", subject=subject, now=now)
 
 
 def check_evidence(evidence: str) -> str:
-    """Return the evidence of consent ready to be kept; raises BadInput when there is none."""
+    """Return the cleaned evidence of consent; raises BadInput when it is empty."""
     cleaned = contacts.clean(evidence, label="evidence of consent", limit=EVIDENCE_LENGTH)
     if not cleaned:
         raise BadInput(
@@ -197,19 +203,23 @@ def check_evidence(evidence: str) -> str:
 def _decide_rows(
     session: Session, batch: Sequence[StagedRow], *, list: str, import_id: int | None
 ) -> tuple[Sequence[Decision], Mapping[str, Mapping[str, Membership]]]:
-    """Return what becomes of each row, and how those who are known stand on the lists."""
+    """Return a decision for each row, and the memberships of the contacts that exist."""
     digests = [row.address.digest for _, row in batch]
-    barred, absent = suppressions.find_reasons(session, digests), departures.find_exclusions(session, digests)
-    known, merged = _find_memberships(session, batch), merge_redirects.find_targets(session, digests)
+    suppression_reasons = suppressions.find_reasons(session, digests)
+    exclusions = departures.find_exclusions(session, digests)
+    memberships = _find_memberships(session, batch)
+    merge_targets = merge_redirects.find_targets(session, digests)
 
-    def fate(row: ImportRow) -> tuple[str, str]:
-        digest, standing = row.address.digest, known.get(row.address.key)
-        if standing is None and digest in merged and digest not in barred:
+    def decide(row: ImportRow) -> tuple[str, str]:
+        digest, contact_memberships = row.address.digest, memberships.get(row.address.key)
+        if contact_memberships is None and digest in merge_targets and digest not in suppression_reasons:
             return "already", MERGED_REASON
-        left = set(absent.get(digest, ())).difference(standing or ())
-        return _decide_row(row, list, barred.get(digest), standing, left, import_id)
+        excluded_lists = set(exclusions.get(digest, ())).difference(contact_memberships or ())
+        return _decide_row(
+            row, list, suppression_reasons.get(digest), contact_memberships, excluded_lists, import_id
+        )
 
-    return [Decision(number, *fate(row)) for number, row in batch], known
+    return [Decision(number, *decide(row)) for number, row in batch], memberships
 
 
 def _decide_row(
@@ -223,36 +233,38 @@ def _decide_row(
     if suppression_reason is not None:
         return "suppressed", SUPPRESSED_REASONS.get(suppression_reason, suppression_reason)
     lists = memberships or {}
-    gone = sorted({name for name, found in lists.items() if found.state == "left"}.union(excluded_lists))
-    here = lists.get(list)
-    if here is not None and here.state != "left":
-        if import_id is not None and here.arrival_id == import_id:
+    lists_left = sorted(
+        {name for name, membership in lists.items() if membership.state == "left"}.union(excluded_lists)
+    )
+    membership = lists.get(list)
+    if membership is not None and membership.state != "left":
+        if import_id is not None and membership.arrival_id == import_id:
             return "added", row.note
-        return "already", ALREADY_REASONS[here.state]
-    if gone:
-        # Who left one list may not want another one either: only they themselves can come back.
-        return "left", f"left the list {' and '.join(gone)}; can join again on the page"
-    known = (
+        return "already", ALREADY_REASONS[membership.state]
+    if lists_left:
+        # A person who left one list may not want another one either: only they themselves can join again.
+        return "left", f"left the list {' and '.join(lists_left)}; can join again on the page"
+    existing_note = (
         ""
         if memberships is None
         else "is known here already, and keeps the name, language and ZIP code they have"
     )
-    return "added", "; ".join(part for part in (known, row.note) if part)
+    return "added", "; ".join(part for part in (existing_note, row.note) if part)
 
 
 def _find_memberships(session: Session, batch: Sequence[StagedRow]) -> Mapping[str, Mapping[str, Membership]]:
-    """Return, for each of these people who is known, how they stand on every list they ever were on."""
-    found = session.execute(
+    """Return, for each of these people who has a contact, their memberships of all lists, past ones too."""
+    records = session.execute(
         select(Contact.email_key, Subscription.list, Subscription.state, Subscription.arrival_id)
         .outerjoin(Subscription, Subscription.contact_id == Contact.id)
         .where(Contact.email_key.in_([row.address.key for _, row in batch]))
     )
-    standing: dict[str, dict[str, Membership]] = {}
-    for key, list_name, state, arrival_id in found:
-        lists = standing.setdefault(key, {})
+    memberships: dict[str, dict[str, Membership]] = {}
+    for key, list_name, state, arrival_id in records:
+        contact_memberships = memberships.setdefault(key, {})
         if list_name is not None:
-            lists[list_name] = Membership(state, arrival_id)
-    return standing
+            contact_memberships[list_name] = Membership(state, arrival_id)
+    return memberships
 
 
 def _contact_columns(row: ImportRow, now: datetime) -> Mapping[str, Any]:
@@ -274,8 +286,8 @@ def _contact_columns(row: ImportRow, now: datetime) -> Mapping[str, Any]:
 def _find_contact_ids(session: Session, batch: Sequence[ImportRow]) -> Mapping[str, int]:
     """Return the numbers of these contacts by the keys of their addresses."""
     keys = [row.address.key for row in batch]
-    wanted = select(Contact.email_key, Contact.id).where(Contact.email_key.in_(keys))
-    return {row.email_key: row.id for row in session.execute(wanted.order_by(Contact.id))}
+    query = select(Contact.email_key, Contact.id).where(Contact.email_key.in_(keys))
+    return {row.email_key: row.id for row in session.execute(query.order_by(Contact.id))}
 
 
 def _format_wording(evidence: str, since: str) -> str:

@@ -1,8 +1,8 @@
-"""Refusals: whether a heading, or what stands under it, may say who wants no mail.
+"""Opt-out columns: whether a heading, or the cells under it, may say who wants no mail.
 
-It is asked of columns that nobody has said anything about. Too often is better than too seldom: staff are
-asked once what the column is, while somebody who had left elsewhere would be written to. Words of several
-languages are looked for, each as a whole or as the start of one, so that “household” is no “hold”.
+It is applied to columns without a known meaning. A false match is better than a miss: staff answer one
+question about the column, while a miss would send mail to a person who had left elsewhere. Words of several
+languages are searched, each as a whole or as the start of one, so that “household” is no “hold”.
 """
 
 import re
@@ -12,7 +12,7 @@ from functools import lru_cache
 from lists.tables import headings
 from lists.tables.statuses import STATUS_WORDS, WANTS_MAIL
 
-# Parts of words that stand in no harmless heading, in whatever place: “HASOPTEDOUTOFEMAIL” is one word.
+# Parts of words that occur in no harmless heading, at any position: “HASOPTEDOUTOFEMAIL” is one word.
 HEADING_PARTS = (
     r"unsub|subscri|suscri|desub|opt ?(ed)? ?(out|in)\b|opt(ed)?(out|in)|donot(?!e)|donotemail|dontmail"
     r"|dontemail|dontcontact|noemail|nobulk|nomail|no ?bulk|bla(ck|c) ?list|block ?list|bounc(e|ing)"
@@ -58,7 +58,7 @@ HEADING_WORDS = (
 )
 HEADING = re.compile(rf"{HEADING_PARTS}|\b({HEADING_WORDS})\b")
 
-# Headings with such a word speak of something else, where no word of mail stands beside it.
+# Headings with such a word concern another channel, unless they contain a word for mail as well.
 OTHER_CHANNELS = re.compile(
     r"\b(sms|mms|text|texts|phone|phones|telephone|call|calls|fax|whatsapp|telefono|llamar"
     r"|llamadas?|celular|movil|mobile|telefon|anrufe?)\b|^do not (sms|call|text|phone)"
@@ -89,7 +89,7 @@ ONLY_MAIL = MAIL_WORDS | {
     "electronico",
     "updates",
 }
-# In a cell: these say it wherever they stand.
+# Phrases that refuse mail anywhere in a cell.
 CELL_PHRASES = re.compile(
     r"\bunsub\w*|\b(opt|opted|opting) ?out\b|\boptout\b|\b(do|does|did) ?not ?(e ?mail|contact|mail|send"
     r"|write|want (e ?mails?|mail))|\bdont (e ?mail|contact|mail|send|write)|\bdon t (e ?mail|contact"
@@ -113,14 +113,14 @@ CELL_HINT = re.compile(
     r"|rebot|abon|inscri|gemeld|cadastr|iscri|geschr|отпис|відпис|退|取消|停止|수신",
     re.IGNORECASE,
 )
-# Under these headings a cell that is a state by itself says it as well.
+# Under these headings a cell that is a state by itself refuses mail, too.
 GROUP_HEADING = re.compile(
     r"\b(types?|estados?|states?|stato|etat|zustand|segments?|segmentos?|tags?|etiquetas?|lists?|listas?"
     r"|groups?|grupos?|categor\w*|stages?|labels?|membership|memberships|kind|class|list membership"
     r"|audience|situation|situacion|situacao|standing|condition|disposition|result|resultado|outcome"
     r"|remarks?)\b"
 )
-# States that are said of many things, so that they are looked for in columns of states only.
+# States with other meanings, so that they count in columns of states only.
 AMBIGUOUS_STATES = frozenset(
     {
         "no",
@@ -152,7 +152,7 @@ AMBIGUOUS_STATES = frozenset(
 REFUSING_STATES = (
     frozenset(word for word, why in STATUS_WORDS.items() if why != WANTS_MAIL) - AMBIGUOUS_STATES
 )
-# These say it under any heading, as the whole of a cell.
+# These refuse mail under any heading, as the whole of a cell.
 MAIL_STATES = REFUSING_STATES & frozenset(
     {
         "cleaned",
@@ -186,9 +186,9 @@ MAIL_STATES = REFUSING_STATES & frozenset(
         "no contactar",
     }
 )  # fmt: skip
-MAX_LIST_LENGTH = 200  # characters of a cell whose parts are looked at one by one
+MAX_LIST_LENGTH = 200  # characters of a cell whose parts are examined one by one
 CELL_SEPARATOR = re.compile(r"[,;|/\n]")
-# A file's name that says whom it holds; longer words only, for it is a name like any other.
+# Words in a file's name that say that its people refuse mail; longer words only, to avoid false matches.
 FILE_NAME_WORDS = re.compile(
     r"\b(unsub\w*|non ?subscribed|cleaned|bounced|bounces|suppress\w*|block ?list\w*|black ?list\w*"
     r"|opt(ed)? ?outs?|optouts?|complaints?|spam reports?|do not (e ?mail|contact|mail)|dnc"
@@ -199,7 +199,7 @@ FILE_NAME_WORDS = re.compile(
 
 @lru_cache(maxsize=1_000)
 def matches_heading(name: str) -> bool:
-    """Tell whether a heading may say who wants no mail, or who wants some."""
+    """Return whether a heading may say who wants no mail, or who wants some."""
     words = headings.normalize(name)
     if OTHER_STATUS.search(words) or is_other_channel(name):
         return False
@@ -207,25 +207,25 @@ def matches_heading(name: str) -> bool:
 
 
 def is_mail_heading(name: str) -> bool:
-    """Tell whether a heading is no more than a word for mail, as “Mail?” and “By email” are."""
+    """Return whether a heading is only a word for mail, as “Mail?” and “By email” are."""
     words = headings.normalize(name).split()
     return ONLY_MAIL.issuperset(words) and not MAIL_WORDS.isdisjoint(words)
 
 
 def is_other_channel(name: str) -> bool:
-    """Tell whether a heading speaks of text messages, calls or letters, and not of mail as well."""
+    """Return whether a heading concerns text messages, calls or faxes, and not mail as well."""
     words = headings.normalize(name)
     return bool(OTHER_CHANNELS.search(words)) and not MAIL_CHANNEL.search(words)
 
 
 def matches_text(text: str) -> bool:
-    """Tell whether a text says of somebody that they left, bounce or want no mail: “Ana (do not email)”."""
+    """Return whether a text says that a person left, bounces or wants no mail: “Ana (do not email)”."""
     return bool(CELL_HINT.search(text)) and bool(CELL_PHRASES.search(headings.normalize(text)))
 
 
 @lru_cache(maxsize=headings.CACHE_SIZE)
 def matches_cell(text: str, *, group: bool) -> bool:
-    """Tell whether a cell says it; under a heading of a `group` single words say it, too."""
+    """Return whether a cell says that a person refuses mail; under a `group` heading single words do, too."""
     if matches_text(text):
         return True
     words = REFUSING_STATES if group else MAIL_STATES
@@ -235,17 +235,17 @@ def matches_cell(text: str, *, group: bool) -> bool:
 
 
 def is_group_heading(name: str) -> bool:
-    """Tell whether a column puts people into groups, by its heading; one without a heading may."""
+    """Return whether a column puts people into groups, by its heading; one without a heading may."""
     return not name.strip() or GROUP_HEADING.search(headings.normalize(name)) is not None
 
 
 def find_in_file_name(name: str) -> str:
-    """Return the words of a file's name that say that it holds people who want no mail, or ""."""
-    found = FILE_NAME_WORDS.search(headings.normalize(name.rpartition(".")[0] or name))
-    return found.group() if found else ""
+    """Return the words of a file's name that say that its people want no mail, or ""."""
+    match = FILE_NAME_WORDS.search(headings.normalize(name.rpartition(".")[0] or name))
+    return match.group() if match else ""
 
 
 def is_state_column(texts: Collection[str]) -> bool:
-    """Tell whether these are all the cells of a column of states, one of which says it."""
+    """Return whether these are all the cells of a column of states, at least one of which refuses mail."""
     words = {headings.normalize(text) for text in texts}
     return words <= STATUS_WORDS.keys() and not REFUSING_STATES.isdisjoint(words)

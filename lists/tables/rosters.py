@@ -1,6 +1,6 @@
-"""A roster: an address a line, perhaps with a name, and no names of columns; what Mailman gives.
+"""Roster: one address per line, perhaps with a name, and no names of columns; the format of Mailman.
 
-Where it comes from, so that the next reader can look it up:
+Sources of the format:
 - Mailman 3: `mailman members LIST` prints “Ana Núñez <ana@example.org>”, or the address alone where there is
   no name (docs.mailman3.org, src/mailman/commands/docs/members.html).
 - Mailman 3 on the web: Subscribers.csv, an address a row (Postorius, `csv_view` in its views/list.py).
@@ -18,19 +18,19 @@ from lists.tables.dialects import Record
 COLUMNS = ("email", "name")
 BARE_ADDRESS = re.compile(r'"?[^\s@<>,;|"]+@[^\s@<>,;|"]+"?')
 NAMED_ADDRESS = re.compile(r".*<[^\s@<>]+@[^\s@<>]+>\s*")
-COMMENT = "#"  # Mailman passes over such lines when it reads a roster itself
+COMMENT = "#"  # Mailman ignores such lines when it reads a roster itself
 
 
 def is_roster(lines: Sequence[str]) -> bool:
-    """Tell whether these first lines of a file are a roster: an address in each of them, even the first."""
-    written = [line.strip() for line in lines if line.strip() and not line.startswith(COMMENT)]
-    return bool(written) and all(
-        BARE_ADDRESS.fullmatch(line) or NAMED_ADDRESS.fullmatch(line) for line in written
+    """Return whether these first lines of a file are a roster: each of them is an address, even the first."""
+    entries = [line.strip() for line in lines if line.strip() and not line.startswith(COMMENT)]
+    return bool(entries) and all(
+        BARE_ADDRESS.fullmatch(line) or NAMED_ADDRESS.fullmatch(line) for line in entries
     )
 
 
 def read_records(lines: Iterator[str]) -> Iterator[Record]:
-    """Yield the number of each line with its address and name, as COLUMNS says."""
+    """Yield the number of each line with its address and name, in the order of COLUMNS."""
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if text.startswith(COMMENT):
@@ -45,5 +45,5 @@ def read_records(lines: Iterator[str]) -> Iterator[Record]:
             continue
         # RFC 5322 3.4: name-addr, with the name quoted where it holds a comma or a dot.
         name, address = parseaddr(text) if NAMED_ADDRESS.fullmatch(text) else ("", "")
-        known = "@" in address
-        yield number, [address if known else text, name if known else ""]
+        is_parsed = "@" in address
+        yield number, [address if is_parsed else text, name if is_parsed else ""]

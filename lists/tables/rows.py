@@ -1,4 +1,4 @@
-"""A row of a file, read: a person who may be brought in, somebody who is passed over, or what is wrong."""
+"""Row: one parsed row of a file: a person to import, an excluded person, or an error."""
 
 import dataclasses
 import re
@@ -18,7 +18,7 @@ from lists.tables.dialects import Record
 from lists.tables.statuses import WANTS_MAIL
 
 MAX_ROWS = 1_000_000
-DISPLAY_LENGTH = 60  # characters of a cell that a sentence repeats
+DISPLAY_LENGTH = 60  # characters of a cell that an error sentence repeats
 DATE = re.compile(
     r"(?<!\d)(\d{4}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}\.? [^\W\d]{3,}\.?,? \d{4}"
     r"|[^\W\d]{3,}\.? \d{1,2},? \d{4}|\d{8}T)"
@@ -34,10 +34,10 @@ LANGUAGE_CODES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportRow:
-    """One person of the file; `line` is where the row begins, `note` what staff may want to look at.
+    """One person of the file; `line` is where the row begins, `note` is a hint for staff.
 
-    `since` is what the file itself says about when they agreed, "" for nothing; `values` are those of staff's
-    own fields; `blank_states` are the places of columns of states in which nothing stands for them.
+    `since` is the file's own evidence of the time of consent, "" for none; `values` are those of custom
+    fields; `blank_states` are the indexes of columns of states whose cell is empty.
     """
 
     line: int
@@ -54,10 +54,10 @@ class ImportRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowResult:
-    """What became, or would become, of one row: one of OUTCOMES of the stage, and why.
+    """The result of one row, done or planned: one of OUTCOMES of lists/tables/staging.py, and why.
 
-    `column` is the one that keeps them out, and `key` that of the address, "" where there is none: nobody
-    whom one row keeps out comes in by another row of the same file.
+    `column` is the one that excludes the person, and `key` that of the address, "" where there is none: a
+    person excluded by one row is not imported by another row of the same file.
     """
 
     line: int
@@ -69,7 +69,7 @@ class RowResult:
 
 
 class RowExcluded(Exception):
-    """Somebody is kept out by a column: why, and its name."""
+    """A column excludes the person: why, and the name of the column."""
 
     def __init__(self, why: str, column: str) -> None:
         super().__init__(why)
@@ -85,10 +85,10 @@ def read_rows(
     find_line: Callable[[str], int | None],
     yes_means: Collection[str] = frozenset(),
 ) -> Iterator[tuple[ImportRow | RowResult, Sequence[str]]]:
-    """Yield what each record is, with its cells, passing over those without anything in them.
+    """Yield the result of each record, with its cells; records without any text are skipped.
 
-    `custom_fields` are the fields that staff defined; `find_line` knows where the key of an address stood in
-    an earlier row, or None; `yes_means` are texts of cells that count as a yes (see
+    `custom_fields` are the fields that staff defined. `find_line` returns the line of an earlier row with the
+    key of an address, or None. `yes_means` are texts of cells that count as a yes (see
     `lists.tables.consent_cells`). Raises BadInput for more rows than MAX_ROWS.
     """
     for number, (line, cells) in enumerate(records, 1):
@@ -112,9 +112,11 @@ def read_rows(
 
 
 def make_printable(text: str) -> str:
-    """Return the start of a text of the file, with whatever could steer a terminal replaced."""
+    """Return the start of a text of the file, with characters that could control a terminal replaced."""
     start = text[:DISPLAY_LENGTH] + ("…" if len(text) > DISPLAY_LENGTH else "")
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in start)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in start
+    )
 
 
 def _parse_row(
@@ -127,46 +129,46 @@ def _parse_row(
     pepper: bytes,
     yes_means: Collection[str],
 ) -> ImportRow | RowResult:
-    def cell(place: int | None) -> str:
-        return clean_cell(cells[place]) if place is not None and place < len(cells) else ""
+    def cell(index: int | None) -> str:
+        return clean_cell(cells[index]) if index is not None and index < len(cells) else ""
 
     def text(field: str) -> str:
         return cell(mapping.find_index(field))
 
-    wanted = False
+    is_mail_allowed = False
     try:
-        if any(extra.strip() for extra in cells[len(mapping.columns) :]):
+        if any(cell_text.strip() for cell_text in cells[len(mapping.columns) :]):
             raise BadInput(
                 f"The row has {len(cells)} cells, but the first line names {len(mapping.columns)} columns."
             )
         _check_mail_status(mapping, cell, yes_means)
-        wanted = True
+        is_mail_allowed = True
         address = addresses.parse(text("email"), pepper=pepper)
-        if (first := find_line(address.key)) is not None:
-            raise BadInput(f"The same address is in line {first}. Keep one of the two.")
+        if (first_line := find_line(address.key)) is not None:
+            raise BadInput(f"The same address is in line {first_line}. Keep one of the two.")
         name = _parse_name(text)
         language = _parse_language(text("language"))
-        place, notes = _find_place(text("zip"))
+        location, notes = _find_place(text("zip"))
         values = {name: fields.parse(custom_fields[name], text(name)) for name in custom_fields if text(name)}
-        words = tags.parse_all(text("tags"))
+        row_tags = tags.parse_all(text("tags"))
         since = _collect_evidence(mapping, cell)
-    except RowExcluded as kept:
+    except RowExcluded as exclusion:
         return RowResult(
             line=line,
             email=make_printable(text("email")),
             outcome="declined",
-            why=kept.why,
-            column=kept.column,
+            why=exclusion.why,
+            column=exclusion.column,
             key=_parse_key(text("email"), pepper),
         )
     except BadInput as refusal:
-        key = "" if wanted else _parse_key(text("email"), pepper)
+        key = "" if is_mail_allowed else _parse_key(text("email"), pepper)
         return RowResult(
             line=line, email=make_printable(text("email")), outcome="wrong", why=str(refusal), key=key
         )
     local, _, domain = address.email.rpartition("@")
-    if meant := _suggest_domain(domain):
-        notes.append(f"was {local}@{meant} meant?")
+    if suggested_domain := _suggest_domain(domain):
+        notes.append(f"was {local}@{suggested_domain} meant?")
     if not local.isascii():
         notes.append("not every mail server can send to letters like ñ before the @; “mailer status” tells")
     return ImportRow(
@@ -174,39 +176,40 @@ def _parse_row(
         address=address,
         name=name,
         language=language,
-        place=place,
+        place=location,
         since=since,
         note="; ".join(notes),
         values=values,
-        tags=words,
-        blank_states=[at for at in mapping.find_indexes("state") if not cell(at)],
+        tags=row_tags,
+        blank_states=[index for index in mapping.find_indexes("state") if not cell(index)],
     )
 
 
 def _check_mail_status(
     mapping: ColumnMapping, cell: Callable[[int | None], str], yes_means: Collection[str]
 ) -> None:
-    """Raise RowExcluded where a column keeps somebody out, and BadInput where it is unclear whether it does.
+    """Raise RowExcluded where a column excludes the person, and BadInput where that is unclear.
 
-    All columns are asked before a doubt is told: who left is passed over, whatever else is unclear of them.
+    All columns are read before BadInput is raised: a person who left is excluded even when another column is
+    unclear.
     """
     if mapping.file_refusal:
         raise RowExcluded(mapping.file_refusal, "")
-    doubt: BadInput | None = None
-    for place, field in mapping.mail_status_columns:
+    first_doubt: BadInput | None = None
+    for index, field in mapping.mail_status_columns:
         try:
-            why = _find_refusal(field, cell(place), yes_means, mapping.columns[place])
-        except BadInput as unclear:
-            doubt = doubt or unclear
+            why = _find_refusal(field, cell(index), yes_means, mapping.columns[index])
+        except BadInput as error:
+            first_doubt = first_doubt or error
             continue
         if why:
-            raise RowExcluded(why, mapping.columns[place])
-    if doubt is not None:
-        raise doubt
+            raise RowExcluded(why, mapping.columns[index])
+    if first_doubt is not None:
+        raise first_doubt
 
 
 def _find_refusal(field: str, text: str, yes_means: Collection[str], column: str) -> str:
-    """Return why a cell of a column about mail keeps somebody out, "" when it does not; raises BadInput."""
+    """Return why a cell of a column about mail excludes the person, "" when it does not; raises BadInput."""
     if field == "state":
         return _check_state_cell(text, column)
     if field in ANY_VALUE_REFUSES:
@@ -216,25 +219,25 @@ def _find_refusal(field: str, text: str, yes_means: Collection[str], column: str
             else ANY_VALUE_REFUSES[field]
         )
     if field in YES_REQUIRED:
-        said = consent_cells.parse_answer(text, yes_means=yes_means)
-        if said == "unknown" and field == "confirmed" and _is_date(text):
+        answer = consent_cells.parse_answer(text, yes_means=yes_means)
+        if answer == "unknown" and field == "confirmed" and _is_date(text):
             return ""
-        if said == "unknown":
-            declare = f', or if it means yes: --yes-means "{make_printable(text)}".'
+        if answer == "unknown":
+            hint = f', or if it means yes: --yes-means "{make_printable(text)}".'
             raise BadInput(
                 f"“{make_printable(text)}” in “{make_printable(column)}” is neither a yes nor a no."
-                " Write yes or no" + ("." if consent_cells.has_doubt_word(text) else declare)
+                " Write yes or no" + ("." if consent_cells.has_doubt_word(text) else hint)
             )
-        return "" if said == "yes" else YES_REQUIRED[field]
+        return "" if answer == "yes" else YES_REQUIRED[field]
     return _check_refusal_cell(field, text, column)
 
 
 def _check_refusal_cell(field: str, text: str, column: str) -> str:
-    """Return why a cell keeps somebody out in a column where a yes, a date or a number does; "" for a no."""
-    said = consent_cells.parse_boolean(text)
-    if said in ("no", "nothing") or ZERO_DATE.fullmatch(text):
+    """Return why a cell excludes the person in a column where a yes, a date or a number does; "" for a no."""
+    answer = consent_cells.parse_boolean(text)
+    if answer in ("no", "nothing") or ZERO_DATE.fullmatch(text):
         return ""
-    if said == "yes" or _is_date(text) or NUMBER.fullmatch(text):
+    if answer == "yes" or _is_date(text) or NUMBER.fullmatch(text):
         return YES_REFUSES[field]
     why = statuses.classify(text)
     if why is not None and why != WANTS_MAIL:
@@ -252,22 +255,22 @@ def _is_date(text: str) -> bool:
 
 
 def _collect_evidence(mapping: ColumnMapping, cell: Callable[[int | None], str]) -> str:
-    """Return the other tool's evidence; raises BadInput where it says the contrary."""
-    found = [(mapping.columns[place], cell(place)) for place in mapping.find_indexes("since")]
-    for column, text in found:
-        contrary = (
+    """Return the other tool's evidence of consent; raises BadInput where it says the contrary."""
+    evidence = [(mapping.columns[index], cell(index)) for index in mapping.find_indexes("since")]
+    for column, text in evidence:
+        is_contrary = (
             consent_cells.parse_answer(text) == "no" or (statuses.classify(text) or WANTS_MAIL) != WANTS_MAIL
         )
-        if contrary or optout_columns.matches_text(text):
+        if is_contrary or optout_columns.matches_text(text):
             raise BadInput(
                 f"“{make_printable(text)}” stands in “{make_printable(column)}”,"
                 " and that is no time of a consent."
             )
-    return "; ".join(f"{column} {make_printable(text)}" for column, text in found if text)
+    return "; ".join(f"{column} {make_printable(text)}" for column, text in evidence if text)
 
 
 def _parse_name(text: Callable[[str], str]) -> str:
-    """Return the name; raises BadInput for one in which staff wrote that this person wants no mail."""
+    """Return the name; raises BadInput for a name with a note of staff that this person wants no mail."""
     full = " ".join(part for part in (text("first_name"), text("last_name")) if part)
     name = text("name") or full
     if optout_columns.matches_text(name):
@@ -279,7 +282,7 @@ def _parse_name(text: Callable[[str], str]) -> str:
 
 
 def _parse_key(email: str, pepper: bytes) -> str:
-    """Return the key of an address, "" for what is none."""
+    """Return the key of an address, "" for a text that is not an address."""
     try:
         return addresses.parse(email, pepper=pepper).key
     except BadInput:
@@ -287,12 +290,12 @@ def _parse_key(email: str, pepper: bytes) -> str:
 
 
 def clean_cell(cell: str) -> str:
-    """Return a cell without the spaces around it, and without the shield against being a formula."""
+    """Return a cell without surrounding spaces, and without the escape of a formula."""
     return spreadsheets.unescape_formula(cell.strip(" \t\N{NO-BREAK SPACE}"))
 
 
 def _check_state_cell(text: str, column: str) -> str:
-    """Return why somebody in this state is passed over, "" when they want mail; raises BadInput."""
+    """Return why a person in this state is excluded, "" when they want mail; raises BadInput."""
     why = statuses.classify(text)
     if why is None:
         raise BadInput(
@@ -318,13 +321,13 @@ def _parse_language(cell: str) -> str:
 
 
 def _pad_zip_code(zip_code: str) -> str:
-    """Return a ZIP code with the zeros in front that spreadsheets take for a number's and drop."""
+    """Return a ZIP code with the leading zeros that spreadsheets drop."""
     digits = zip_code.isascii() and zip_code.isdigit() and len(zip_code) in (3, 4)
     return zip_code.zfill(5) if digits else zip_code
 
 
 @lru_cache(maxsize=10_000)
 def _suggest_domain(domain: str) -> str | None:
-    """Return the domain that was probably meant; a file names most domains many times."""
-    mended = addresses.suggest_correction(f"x@{domain}")
-    return mended.rpartition("@")[2] if mended else None
+    """Return the domain that was probably intended; cached, because a file repeats most domains."""
+    corrected = addresses.suggest_correction(f"x@{domain}")
+    return corrected.rpartition("@")[2] if corrected else None

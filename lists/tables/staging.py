@@ -1,7 +1,8 @@
-"""The stage: the rows of one file between being read and being here, with what became of each.
+"""Staging table: the rows of one file before they are imported, with the result of each.
 
-A private database of this process on disk, without a name: its file is deleted as it is made, so nothing of
-the people in it is left behind, whatever ends the process. A million rows take a few megabytes of memory.
+It is a private, temporary SQLite database of this process without a name: its file is deleted as it is
+created, so no personal data is left when the process ends for any reason. A million rows take a few megabytes
+of memory.
 """
 
 import json
@@ -16,7 +17,7 @@ from lists.tables.rows import ImportRow, RowResult
 
 OUTCOMES = ("added", "already", "left", "suppressed", "declined", "wrong")
 UNDECIDED = ""
-BATCH_ROWS = 250  # rows that are looked at, or written, at once; about 10 ms of work in one transaction
+BATCH_ROWS = 250  # rows that are decided, or written, in one transaction; about 10 ms of work
 CACHE_KIBIBYTES = 8_000
 ROWS_TABLE = """
 CREATE TABLE rows (
@@ -26,20 +27,19 @@ CREATE TABLE rows (
 )
 """
 EXCLUDED_TABLE = "CREATE TABLE kept_out (key TEXT PRIMARY KEY, line INTEGER NOT NULL)"
-BLANK_STATES_TABLE = (
-    "CREATE TABLE blank (number INTEGER NOT NULL, place INTEGER NOT NULL)"  # rows with an empty state
-)
+# Rows with an empty state, and the index of its column.
+BLANK_STATES_TABLE = "CREATE TABLE blank (number INTEGER NOT NULL, place INTEGER NOT NULL)"
 
 
 class StagedRow(NamedTuple):
-    """A row with its number on the stage."""
+    """A row with its number in the staging table."""
 
     number: int
     row: ImportRow
 
 
 class Decision(NamedTuple):
-    """What became of a staged row: one of OUTCOMES, and why."""
+    """The result of a staged row: one of OUTCOMES, and why."""
 
     number: int
     outcome: str
@@ -47,7 +47,7 @@ class Decision(NamedTuple):
 
 
 class RefusedRow(NamedTuple):
-    """A row that cannot be used: where it is in the file, its cells as they stand there, and why."""
+    """A row that cannot be used: its line in the file, its cells as they are there, and why."""
 
     line: int
     cells: Sequence[str]
@@ -55,7 +55,7 @@ class RefusedRow(NamedTuple):
 
 
 class SkipCount(NamedTuple):
-    """How many people were passed over for a reason, and by which column ("" for none)."""
+    """The number of people who were skipped for a reason, and by which column ("" for none)."""
 
     why: str
     column: str
@@ -63,7 +63,7 @@ class SkipCount(NamedTuple):
 
 
 class StagingTable:
-    """The rows of one file; closes with the block that it is opened for."""
+    """The rows of one file; use it in a with block, which closes it."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
@@ -82,17 +82,17 @@ class StagingTable:
         self._database.close()
 
     def add(self, row: ImportRow | RowResult, cells: Sequence[str]) -> None:
-        """Put a row onto the stage; the cells are kept only of one that cannot be used."""
+        """Add a row; its cells are stored only when it cannot be used."""
         if isinstance(row, RowResult):
-            kept = json.dumps(list(cells)) if row.outcome == "wrong" else None
+            cells_json = json.dumps(list(cells)) if row.outcome == "wrong" else None
             self._database.execute(
                 "INSERT INTO rows (line, email, outcome, why, col, cells) VALUES (?, ?, ?, ?, ?, ?)",
-                (row.line, row.email, row.outcome, row.why, row.column, kept),
+                (row.line, row.email, row.outcome, row.why, row.column, cells_json),
             )
             if row.key:
                 self._database.execute("INSERT OR IGNORE INTO kept_out VALUES (?, ?)", (row.key, row.line))
             return
-        put = self._database.execute(
+        cursor = self._database.execute(
             "INSERT INTO rows (line, email, key, digest, name, language, zip, since, note, more, outcome,"
             " why) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
             (
@@ -110,79 +110,84 @@ class StagingTable:
             ),
         )
         if row.blank_states:
-            blank = [(put.lastrowid, place) for place in row.blank_states]
-            self._database.executemany("INSERT INTO blank VALUES (?, ?)", blank)
+            blank_states = [(cursor.lastrowid, index) for index in row.blank_states]
+            self._database.executemany("INSERT INTO blank VALUES (?, ?)", blank_states)
 
     def exclude_rows(self, columns: Mapping[int, str]) -> None:
-        """Pass over whom another row keeps out, and who has no state in these columns (place → name)."""
+        """Exclude people whom another row excludes, and those whose state is empty in these columns.
+
+        `columns` maps indexes to names.
+        """
         self._database.execute(
             "UPDATE rows SET outcome = 'declined',"
             " why = 'line ' || kept_out.line || ' of the file keeps them out'"
             " FROM kept_out WHERE rows.key = kept_out.key AND rows.outcome = ?",
             (UNDECIDED,),
         )
-        for place, name in columns.items():
+        for index, name in columns.items():
             self._database.execute(
                 "UPDATE rows SET outcome = 'declined', col = ?,"
                 " why = 'nothing says that they want mail there'"
                 " WHERE outcome = ? AND number IN (SELECT number FROM blank WHERE place = ?)",
-                (name, UNDECIDED, place),
+                (name, UNDECIDED, index),
             )
 
     def find_line(self, key: str) -> int | None:
-        """Return the line where this address stands already, or None."""
-        found = self._database.execute("SELECT line FROM rows WHERE key = ?", (key,)).fetchone()
-        return None if found is None else int(found[0])
+        """Return the line of an earlier row with this address, or None."""
+        record = self._database.execute("SELECT line FROM rows WHERE key = ?", (key,)).fetchone()
+        return None if record is None else int(record[0])
 
     def batches(self, outcome: str) -> Iterator[Sequence[StagedRow]]:
-        """Yield the rows with this outcome, at most BATCH at a time, in the file's order."""
-        last = 0
+        """Yield the rows with this outcome, at most BATCH_ROWS at a time, in the file's order."""
+        last_number = 0
         while batch := self._database.execute(
             "SELECT number, line, email, key, digest, name, language, zip, since, note, more FROM rows"
             " WHERE outcome = ? AND key IS NOT NULL AND number > ? ORDER BY number LIMIT ?",
-            (outcome, last, BATCH_ROWS),
+            (outcome, last_number, BATCH_ROWS),
         ).fetchall():
-            last = batch[-1][0]
+            last_number = batch[-1][0]
             yield [StagedRow(number, _make_row(*values)) for number, *values in batch]
 
     def decide(self, decisions: Sequence[Decision]) -> None:
-        """Note what became of rows."""
+        """Record decisions."""
         self._database.executemany(
             "UPDATE rows SET outcome = ?, why = ? WHERE number = ?",
-            [(each.outcome, each.why, each.number) for each in decisions],
+            [(decision.outcome, decision.why, decision.number) for decision in decisions],
         )
 
     def count(self, outcome: str) -> int:
         """Return how many rows have this outcome."""
-        found = self._database.execute("SELECT count(*) FROM rows WHERE outcome = ?", (outcome,))
-        return int(found.fetchone()[0])
+        cursor = self._database.execute("SELECT count(*) FROM rows WHERE outcome = ?", (outcome,))
+        return int(cursor.fetchone()[0])
 
     def counts(self) -> Mapping[str, int]:
-        """Return how many rows had each outcome, in the order of OUTCOMES."""
-        found = dict(self._database.execute("SELECT outcome, count(*) FROM rows GROUP BY outcome").fetchall())
-        return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+        """Return how many rows have each outcome, in the order of OUTCOMES."""
+        numbers = dict(
+            self._database.execute("SELECT outcome, count(*) FROM rows GROUP BY outcome").fetchall()
+        )
+        return {outcome: numbers.get(outcome, 0) for outcome in OUTCOMES}
 
     def count_skipped(self) -> Sequence[SkipCount]:
-        """Return how many were passed over for each reason and column, the most first."""
-        found = self._database.execute(
+        """Return how many people were skipped for each reason and column, the most frequent first."""
+        cursor = self._database.execute(
             "SELECT CASE WHEN why LIKE 'line % of the file%' THEN 'another row of the file keeps them out'"
             " ELSE why END AS reason, col, count(*) FROM rows WHERE outcome = 'declined'"
             " GROUP BY reason, col ORDER BY count(*) DESC, reason, col"
         )
-        return [SkipCount(*row) for row in found]
+        return [SkipCount(*row) for row in cursor]
 
     def read_results(self) -> Iterator[RowResult]:
-        """Yield what became of each row, in the file's order."""
-        found = self._database.execute("SELECT line, email, outcome, why, col FROM rows ORDER BY number")
-        for line, email, outcome, why, column in found:
+        """Yield the result of each row, in the file's order."""
+        cursor = self._database.execute("SELECT line, email, outcome, why, col FROM rows ORDER BY number")
+        for line, email, outcome, why, column in cursor:
             yield RowResult(line=line, email=email, outcome=outcome, why=why, column=column)
 
     def read_refused(self) -> Iterator[RefusedRow]:
         """Yield the rows that cannot be used, in the file's order."""
-        found = self._database.execute(
+        cursor = self._database.execute(
             "SELECT line, cells, why FROM rows WHERE cells NOT NULL ORDER BY number"
         )
-        for line, cells, why in found:
+        for line, cells, why in cursor:
             yield RefusedRow(line, json.loads(cells), why)
 
 
@@ -198,7 +203,7 @@ def _make_row(
     note: str,
     more: str | None,
 ) -> ImportRow:
-    values, words = json.loads(more) if more else ({}, ())
+    values, row_tags = json.loads(more) if more else ({}, ())
     return ImportRow(
         line=line,
         address=Address(email=email, key=key, digest=digest),
@@ -208,5 +213,5 @@ def _make_row(
         since=since,
         note=note,
         values=values,
-        tags=words,
+        tags=row_tags,
     )

@@ -1,8 +1,8 @@
-"""Statuses: what a word means that another tool has for how somebody stands there, in several languages.
+"""Statuses: what another tool's word for a person's state means, in several languages.
 
-What another tool says about an address (it bounces, it was blocked) is no consent, so nobody in such a status
-is asked again from here. The words are those of the tools in lists/tables/tools.py, and those that people
-write.
+Another tool's state of an address (it bounces, it was blocked) is no consent, so a person in such a state
+gets no request from this service. The words are those of the tools in lists/tables/tools.py, and those that
+people write.
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ WANTS_MAIL = "wanted"
 
 
 def _split_words(*lines: str) -> list[str]:
-    return [each for line in lines for each in line.split("|")]
+    return [word for line in lines for word in line.split("|")]
 
 
-# A word → WANTS_MAIL, or why such people are not imported; written as `headings.normalize` makes it.
+# A word, as `headings.normalize` makes it → WANTS_MAIL, or why such people are not imported.
 STATUS_WORDS: Mapping[str, str] = {
     **dict.fromkeys(
         _split_words(
@@ -97,5 +97,5 @@ STATUS_WORDS: Mapping[str, str] = {
 
 
 def classify(text: str) -> str | None:
-    """Return WANTS_MAIL, or why somebody in this state is not imported; None for a word that is not known."""
+    """Return WANTS_MAIL, or why a person in this state is not imported; None for an unknown word."""
     return STATUS_WORDS.get(headings.normalize(text)) if text.strip() else WANTS_MAIL

@@ -1,4 +1,4 @@
-"""A table in a file: how it is written, what its columns are called, and its records, one at a time."""
+"""Table file: a file of rows: its encoding and dialect, the names of its columns, and its records."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ SAMPLE_LINES = 20
 
 @dataclass(frozen=True, kw_only=True)
 class TableFile:
-    """A file as it is written; `columns` are the names in the line `header_line`, which is 0 for a roster.
+    """An opened file; `columns` are the names in the line `header_line`, which is 0 for a roster.
 
-    `records` can be walked once and gives what comes after the names of the columns.
+    `records` can be iterated once and yields the rows after the names of the columns.
     """
 
     encoding: TextEncoding
@@ -33,30 +33,30 @@ class TableFile:
 def read(file: BinaryIO, *, encoding: str = "", separator: str = "") -> TableFile:
     """Return the table in a file that was opened for reading bytes.
 
-    `encoding` and `separator` are names of lists.tables.encodings and lists.tables.dialects, or "" to be told
-    by the file. Raises BadInput for what cannot be read as a whole, now or while the records are walked.
+    `encoding` and `separator` are names of lists.tables.encodings and lists.tables.dialects, or "" to detect
+    them. Raises BadInput for a file that cannot be read as a whole, now or while the records are read.
     """
     if file.seek(0, SEEK_END) > MAX_BYTES:
         raise BadInput(f"The file is larger than {MAX_BYTES // 1_000_000} MB. Split it and import the parts.")
-    written = encodings.detect(file, encoding_name=encoding)
-    first = [*islice(dialects.read_lines(file, written), SAMPLE_LINES)]
-    if not separator and rosters.is_roster(first):
+    text_encoding = encodings.detect(file, encoding_name=encoding)
+    first_lines = [*islice(dialects.read_lines(file, text_encoding), SAMPLE_LINES)]
+    if not separator and rosters.is_roster(first_lines):
         return TableFile(
-            encoding=written,
+            encoding=text_encoding,
             separator="",
             form="a roster, an address a line",
             columns=rosters.COLUMNS,
             header_line=0,
-            records=rosters.read_records(dialects.read_lines(file, written)),
+            records=rosters.read_records(dialects.read_lines(file, text_encoding)),
         )
-    dialect = dialects.detect(file, written, separator_name=separator)
-    records = dialects.read_records(file, written, dialect)
-    line, names = next((record for record in records if any(record[1])), (1, []))
+    dialect = dialects.detect(file, text_encoding, separator_name=separator)
+    records = dialects.read_records(file, text_encoding, dialect)
+    header_line, names = next((record for record in records if any(record[1])), (1, []))
     return TableFile(
-        encoding=written,
+        encoding=text_encoding,
         separator=dialect.separator,
         form=f"cells parted by {dialect.separator}, {dialect.quoting}",
         columns=[name.strip() for name in names],
-        header_line=line,
+        header_line=header_line,
         records=records,
     )

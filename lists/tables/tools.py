@@ -1,14 +1,14 @@
-"""Tools: what other programs export, and how each says who left, bounced, complained or never asked.
+"""Tools: the exports of other programs, and how each marks people who want no mail.
 
-A row a tool. Where its columns and words come from stands in `source`: documentation and source code of the
-tool where they are public, and public programs that read such files where they are not. A column is written
-here as `headings.normalize` makes it. Nobody can rename the columns in `signs`; people rename most others.
+One row per tool. `source` names the source of its columns and words: documentation and source code of the
+tool where they are public, otherwise public programs that read such files. Names of columns are written as
+`headings.normalize` makes them. Nobody can rename the columns in `signs`; people rename most others.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-OWN_EXPORT = "this service"  # the tool of our own exports, whose own fields have their names
+OWN_EXPORT = "this service"  # the tool of our own exports; custom fields have their names there
 UNSUBSCRIBED = "left there"
 BOUNCING = "their address takes no mail there"
 COMPLAINED = "complained about mail there"
@@ -19,13 +19,13 @@ NEVER_ASKED = "never asked for mail there"
 
 @dataclass(frozen=True, kw_only=True)
 class ExportTool:
-    """Another tool's export: what gives it away, what its columns are, how its files are called.
+    """Another tool's export: its signs, the fields of its columns, and the names of its files.
 
-    `signs`: columns that only this tool writes, of which `min_signs` are there (all for 0). `fields`: what a
-    column is, "" for one that says nothing about mail. `file_name_words`: words in the file's name that say
-    whom it holds, and why they are passed over ("" for those who want mail). `needs_telling_name`: without
-    such a word nobody can tell whom it holds. `first_is_email`: the first column is the address, whatever it
-    is called.
+    `signs`: columns that only this tool writes, of which at least `min_signs` are present (0 for all).
+    `fields`: the field of a column, "" for one that says nothing about mail. `file_name_words`: words in the
+    file's name that say which people it contains, and why they are skipped ("" for those who want mail).
+    `needs_telling_name`: only such a word says which people it contains. `first_is_email`: the first column
+    is the address, whatever its name.
     """
 
     name: str
@@ -38,9 +38,9 @@ class ExportTool:
     first_is_email: bool = False
 
     def matches(self, columns: frozenset[str]) -> bool:
-        """Tell whether a file with these columns (keys of `headings`) is an export of this tool."""
-        there = sum(sign.replace(" ", "") in columns for sign in self.signs)
-        return there >= (self.min_signs or len(self.signs))
+        """Return whether a file with these columns (keys of `headings`) is an export of this tool."""
+        number = sum(sign.replace(" ", "") in columns for sign in self.signs)
+        return number >= (self.min_signs or len(self.signs))
 
 
 TOOLS = (
@@ -201,7 +201,7 @@ TOOLS = (
             "disabled": "blocked",
             "number of bounces on this user": "bounced",
             "bouncecount": "bounced",
-            "did this user manually confirm": "",  # 0 where an administrator confirmed for them
+            "did this user manually confirm": "",  # 0 where an administrator confirmed for the person
             "optedin": "",
             "list membership": "",
             "entered": "since",

@@ -1,8 +1,9 @@
-"""Undoing: an import that was wrong is taken back, batch by batch, as if its people had never come.
+"""Undoing: take back a wrong import, batch by batch, as if its people had never been imported.
 
-Whoever proved since that the address is theirs, by a link that only they have, stays; who left meanwhile
-stays left. Whoever filled in the form meanwhile has asked to join and proved nothing, and is asked for a yes.
-Of whom mail has reached already, the contact and its consents stay, so that the links in that mail work.
+A person who proved since that the address is theirs, by a link that only they have, stays subscribed. A
+person who left meanwhile stays left. A person who filled in the form meanwhile has asked to join but proved
+nothing, and gets a request to confirm. Of people who were already mailed, the contact and its consents stay,
+so that the links in that mail work.
 """
 
 from collections.abc import Sequence
@@ -31,11 +32,11 @@ NO_SYNC = {"synchronize_session": False}
 
 @dataclass(frozen=True, kw_only=True)
 class UndoCounts:
-    """How many people an import brought onto its list, and what taking it back does to them.
+    """How many people an import subscribed to its list, and what its undo does to them.
 
-    `removed`: taken off the list; `asked_again`: of these, who signed up meanwhile and are asked for a yes
-    instead; `left`: left meanwhile and stay so; `proven`: confirmed or changed something themselves, and
-    stay.
+    `removed`: removed from the list. `asked_again`: of these, signed up meanwhile and get a request to
+    confirm instead. `left`: left meanwhile and stay left. `proven`: confirmed or changed something
+    themselves, and stay subscribed.
     """
 
     people: int
@@ -46,17 +47,19 @@ class UndoCounts:
 
 
 def count_people(session: Session, list_import: ListImport) -> UndoCounts:
-    """Return how the people of an import stand now."""
+    """Return the present counts of the people of an import."""
     people = session.scalar(select(func.count()).where(*_import_conditions(list_import))) or 0
-    here = select(func.count()).select_from(Subscription).where(Subscription.arrival_id == list_import.id)
-    left = session.scalar(here.where(Subscription.state == "left")) or 0
-    back = session.scalar(here.where(_is_removable(list_import))) or 0
-    asked = session.scalar(here.where(_is_removable(list_import), _has_consented(("asked",)))) or 0
-    return UndoCounts(people=people, removed=back, asked_again=asked, left=left, proven=people - back - left)
+    query = select(func.count()).select_from(Subscription).where(Subscription.arrival_id == list_import.id)
+    left = session.scalar(query.where(Subscription.state == "left")) or 0
+    removed = session.scalar(query.where(_is_removable(list_import))) or 0
+    asked_again = session.scalar(query.where(_is_removable(list_import), _has_consented(("asked",)))) or 0
+    return UndoCounts(
+        people=people, removed=removed, asked_again=asked_again, left=left, proven=people - removed - left
+    )
 
 
 def select_removable(list_import: ListImport) -> Select[int]:
-    """Select the contacts, by number, whom taking back an import takes off its list."""
+    """Select the numbers of the contacts that the undo of an import removes from its list."""
     return select(Subscription.contact_id).where(_is_removable(list_import))
 
 
@@ -66,38 +69,40 @@ def select_signed_up(list_import: ListImport) -> Select[int]:
 
 
 def select_mailed(list_import: ListImport) -> Select[int]:
-    """Select the contacts, by number, whom mail had reached when an import was taken back."""
+    """Select the numbers of the contacts that were already mailed when an import was undone."""
     return select(Consent.contact_id).where(
         Consent.action == "undone", Consent.page == _evidence_page(list_import)
     )
 
 
 def release_proven(session: Session, list_import: ListImport, *, after: int) -> int | None:
-    """Free one batch of those who proved that they are here, so that they count on while the rest goes.
+    """Detach one batch of people with a proven address from the import; they count during the undo.
 
-    Returns where to go on, None at the end.
+    Returns the next `after`, None at the end.
     """
-    found = _list_imported(session, list_import, after)
-    if not found:
+    imported = _list_imported(session, list_import, after)
+    if not imported:
         return None
-    mine = and_(
-        Subscription.contact_id.in_([contact for _, contact in found]),
+    is_in_batch = and_(
+        Subscription.contact_id.in_([contact for _, contact in imported]),
         Subscription.arrival_id == list_import.id,
     )
-    freed = update(Subscription).where(mine, Subscription.state != "left", _has_consented(PROOF_ACTIONS))
-    session.execute(freed.values(arrival_id=None).execution_options(**NO_SYNC))
-    return found[-1][0]
+    statement = update(Subscription).where(
+        is_in_batch, Subscription.state != "left", _has_consented(PROOF_ACTIONS)
+    )
+    session.execute(statement.values(arrival_id=None).execution_options(**NO_SYNC))
+    return imported[-1][0]
 
 
 def list_batch(session: Session, list_import: ListImport, *, after: int) -> tuple[Sequence[int], int | None]:
-    """Return one batch of those whom taking back takes off the list, and where to go on, None at the end."""
-    found = _list_imported(session, list_import, after)
-    if not found:
+    """Return one batch of contacts that the undo removes from the list, and the next `after`, or None."""
+    imported = _list_imported(session, list_import, after)
+    if not imported:
         return [], None
-    contacts = [contact for _, contact in found]
+    contact_ids = [contact for _, contact in imported]
     return session.scalars(
-        select_removable(list_import).where(Subscription.contact_id.in_(contacts))
-    ).all(), found[-1][0]
+        select_removable(list_import).where(Subscription.contact_id.in_(contact_ids))
+    ).all(), imported[-1][0]
 
 
 def undo_batch(
@@ -109,44 +114,54 @@ def undo_batch(
     is_referenced: ColumnElement[bool],
     now: datetime,
 ) -> int:
-    """Take these people off the list that an import brought them onto; returns how many contacts are gone.
+    """Remove these people from the list of the import; returns how many contacts were deleted.
 
-    `is_mailed` says of a contact that mail for this list has left for it, and `is_referenced` that something
-    else than what lists/ knows still points at it.
+    `is_mailed` is the condition that mail of this list was sent to a contact, and `is_referenced` that a
+    table outside of lists/ references it.
     """
-    mine = and_(Subscription.contact_id.in_(contacts), Subscription.arrival_id == list_import.id)
-    again = {"state": "pending", "asked_at": now, "mailed_at": None, "confirmed_at": None, "arrival_id": None}
-    asked = update(Subscription).where(mine, _has_consented(("asked",))).values(**again)
-    session.execute(asked.execution_options(**NO_SYNC))
-    changes = delete(SubscriptionChange).where(
+    is_in_batch = and_(Subscription.contact_id.in_(contacts), Subscription.arrival_id == list_import.id)
+    request = {
+        "state": "pending",
+        "asked_at": now,
+        "mailed_at": None,
+        "confirmed_at": None,
+        "arrival_id": None,
+    }
+    request_statement = update(Subscription).where(is_in_batch, _has_consented(("asked",))).values(**request)
+    session.execute(request_statement.execution_options(**NO_SYNC))
+    change_deletion = delete(SubscriptionChange).where(
         SubscriptionChange.contact_id.in_(contacts), SubscriptionChange.list == list_import.list
     )
-    session.execute(changes.execution_options(**NO_SYNC))
-    session.execute(delete(Subscription).where(mine).execution_options(**NO_SYNC))
-    told = session.scalars(select(Contact.id).where(Contact.id.in_(contacts), is_mailed)).all()
-    said = {
+    session.execute(change_deletion.execution_options(**NO_SYNC))
+    session.execute(delete(Subscription).where(is_in_batch).execution_options(**NO_SYNC))
+    mailed_ids = session.scalars(select(Contact.id).where(Contact.id.in_(contacts), is_mailed)).all()
+    consent_columns = {
         "list": list_import.list,
         "action": "undone",
         "page": _evidence_page(list_import),
         "wording": UNDO_WORDING,
         "language": "",
     }
-    if told:
-        session.execute(insert(Consent), [{**said, "contact_id": contact, "at": now} for contact in told])
-    never = delete(Consent).where(Consent.contact_id.in_(contacts), Consent.contact_id.not_in(told))
-    session.execute(never.where(*_import_conditions(list_import)).execution_options(**NO_SYNC))
-    gone = (
+    if mailed_ids:
+        session.execute(
+            insert(Consent), [{**consent_columns, "contact_id": contact, "at": now} for contact in mailed_ids]
+        )
+    consent_deletion = delete(Consent).where(
+        Consent.contact_id.in_(contacts), Consent.contact_id.not_in(mailed_ids)
+    )
+    session.execute(consent_deletion.where(*_import_conditions(list_import)).execution_options(**NO_SYNC))
+    contact_deletion = (
         delete(Contact)
         .where(Contact.id.in_(contacts), ~_is_referenced(list_import), ~is_referenced)
         .returning(Contact.id)
     )
-    return len(session.scalars(gone.execution_options(**NO_SYNC)).all())
+    return len(session.scalars(contact_deletion.execution_options(**NO_SYNC)).all())
 
 
 def _list_imported(session: Session, list_import: ListImport, after: int) -> Sequence[tuple[int, int]]:
-    """Return the next of those whom an import brought, by the number of the consent, with the contact's."""
-    found = select(Consent.id, Consent.contact_id).where(Consent.id > after, *_import_conditions(list_import))
-    return [(row.id, row.contact_id) for row in session.execute(found.order_by(Consent.id).limit(BATCH_ROWS))]
+    """Return the next people of an import, by the number of the consent: (consent, contact)."""
+    query = select(Consent.id, Consent.contact_id).where(Consent.id > after, *_import_conditions(list_import))
+    return [(row.id, row.contact_id) for row in session.execute(query.order_by(Consent.id).limit(BATCH_ROWS))]
 
 
 def _evidence_page(list_import: ListImport) -> str:
@@ -158,7 +173,7 @@ def _import_conditions(list_import: ListImport) -> tuple[ColumnElement[bool], ..
 
 
 def _is_removable(list_import: ListImport) -> ColumnElement[bool]:
-    """Return the condition that a subscription is there only by this import."""
+    """Return the condition that a subscription exists only because of this import."""
     return and_(
         Subscription.arrival_id == list_import.id,
         Subscription.state != "left",
@@ -167,20 +182,20 @@ def _is_removable(list_import: ListImport) -> ColumnElement[bool]:
 
 
 def _has_consented(actions: Sequence[str]) -> ColumnElement[bool]:
-    """Return the condition that the person of a subscription did one of these things on its list."""
-    theirs = aliased(Consent)
+    """Return the condition that the person of a subscription did one of these actions on its list."""
+    consent = aliased(Consent)
     return exists().where(
-        theirs.contact_id == Subscription.contact_id,
-        theirs.list == Subscription.list,
-        theirs.action.in_(actions),
+        consent.contact_id == Subscription.contact_id,
+        consent.list == Subscription.list,
+        consent.action.in_(actions),
     )
 
 
 def _is_referenced(list_import: ListImport) -> ColumnElement[bool]:
-    """Return the condition that something else than this import holds a contact here."""
+    """Return the condition that something else than this import references a contact here."""
     tables = (Subscription, Consent, Listing, Note, MergeRedirect, TopicOptout)
-    tagged = exists().where(
+    is_tagged = exists().where(
         Tag.contact_id == Contact.id, Tag.at > (list_import.ended_at or list_import.began_at)
     )
-    here = [exists().where(table.contact_id == Contact.id) for table in tables]
-    return or_(*here, tagged, Contact.version > 1)
+    references = [exists().where(table.contact_id == Contact.id) for table in tables]
+    return or_(*references, is_tagged, Contact.version > 1)

@@ -1,14 +1,14 @@
-"""Backup: everything this house needs to stand again, in one sealed file, made while the service runs.
+"""Backup: writes all data of an installation into one encrypted file while the service runs.
 
-A backup is a tar of named parts, compressed and sealed (mailer/backup/encryption.py), in this order:
+A backup is a tar of named parts, compressed and encrypted (mailer/backup/encryption.py), in this order:
 
-    manifest.json               when it was made, of which version, which columns each table has
+    manifest.json               when it was written, of which revision, which columns each table has
     files/<path>                secrets, settings, journals, departures, resources of the data folder
-    tables/<name>/<number>      rows, as JSON lists, a thousand at a time
-    end.json                    how many rows there were of each table
+    tables/<name>/<number>      rows, as JSON lists, a thousand in each part
+    end.json                    the number of rows of each table
 
-The rows come from one moment of the database, read as any page reads it: nobody waits for it, and it is the
-same on SQLite and PostgreSQL, whatever programs are installed. Nothing is ever on the disk in clear.
+The rows come from one moment of the database, read as any page reads it: no other process waits for it, and
+it is the same on SQLite and PostgreSQL, whatever programs are installed. Plain text is never written to disk.
 """
 
 import gzip
@@ -43,15 +43,15 @@ from mailer.smtp.capabilities import RelayCapabilities
 from mailer.tables import TABLES
 
 FORMAT = 1
-ROWS_PER_PART = 1_000  # in one part
+ROWS_PER_PART = 1_000
 MIN_PASSPHRASE = 12  # characters
 CHUNK_OCTETS = 1 << 20  # octets
 COMPRESSION_LEVEL = 1  # the fastest: rows of one table are so alike that more gains little
 EXCLUDED_TABLES = {table.__tablename__ for table in (Lease, Heartbeat, JobRun)}  # processes are not restored
-EXCLUDED_TABLES |= {SearchWord.__tablename__}  # made again of what is restored
-EXCLUDED_TABLES |= {RelayCapabilities.__tablename__}  # heard anew
+EXCLUDED_TABLES |= {SearchWord.__tablename__}  # built again from the restored rows
+EXCLUDED_TABLES |= {RelayCapabilities.__tablename__}  # learned again from the relays
 SECRETS, RESOURCES, SETTINGS = loading.SECRETS, file_store.FOLDER, loading.SETTINGS
-EXCLUDED_FILES = {f"{SECRETS}/database_url"}  # the restored house has a database of its own
+EXCLUDED_FILES = {f"{SECRETS}/database_url"}  # a restored installation has a database of its own
 UNFINISHED = file_store.UNFINISHED
 
 Progress = Callable[[int], None]
@@ -59,7 +59,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class BackupSummary:
-    """What went into a backup: rows in all, files, and octets of the sealed file."""
+    """The size of a backup: rows of all tables, files, and octets of the encrypted file."""
 
     rows: int
     files: int
@@ -67,18 +67,18 @@ class BackupSummary:
 
 
 def list_tables() -> Sequence[Table]:
-    """Return the tables of a backup, each after those it points to."""
+    """Return the tables of a backup, each after those that it references."""
     return [table for table in TABLES if table.name not in EXCLUDED_TABLES]
 
 
 def count_rows(database: Database) -> int:
-    """Count the rows there are to back up, for the progress of it."""
+    """Count the rows to back up, for the display of progress."""
     with database.read() as session:
         return sum(session.scalar(select(func.count()).select_from(table)) or 0 for table in list_tables())
 
 
 def check_passphrase(passphrase: str) -> bytes:
-    """Return the passphrase as octets; raises BadInput for one that is too short to protect anybody."""
+    """Return the passphrase as octets; raises BadInput for one that is too short to protect the backup."""
     if len(passphrase) < MIN_PASSPHRASE:
         raise BadInput(
             f"The passphrase is too short. Use {MIN_PASSPHRASE} characters or more, better five words."
@@ -89,36 +89,36 @@ def check_passphrase(passphrase: str) -> bytes:
 def make(
     target: Path, passphrase: bytes, *, database: Database, home: Path, now: datetime, progress: Progress
 ) -> BackupSummary:
-    """Write a backup of everything into a new file that is whole or not there; nobody has to wait meanwhile.
+    """Write a backup into a new file that is complete or does not exist; no other process waits meanwhile.
 
-    Raises Conflict when `target` is there already, StorageError when it cannot be written.
+    Raises Conflict when `target` exists already, StorageError when it cannot be written.
     """
     if target.exists():
         raise Conflict(f"{target} is there already; a backup never overwrites anything. Choose another name.")
     try:
         with _create_file(target) as file:
-            sealer = Encryptor(file, passphrase)
+            encryptor = Encryptor(file, passphrase)
             with (
                 gzip.GzipFile(
-                    mode="wb", fileobj=cast(BinaryIO, sealer), compresslevel=COMPRESSION_LEVEL, mtime=0
-                ) as pressed,
-                tarfile.open(mode="w|", fileobj=pressed) as tar,
+                    mode="wb", fileobj=cast(BinaryIO, encryptor), compresslevel=COMPRESSION_LEVEL, mtime=0
+                ) as gzip_file,
+                tarfile.open(mode="w|", fileobj=gzip_file) as tar,
             ):
-                made = _write_parts(tar, database=database, home=home, now=now, progress=progress)
-            sealer.close()
-        return BackupSummary(**made, octets=target.stat().st_size)
+                counts = _write_parts(tar, database=database, home=home, now=now, progress=progress)
+            encryptor.close()
+        return BackupSummary(**counts, octets=target.stat().st_size)
     except OSError as trouble:
         raise StorageError(f"{target} cannot be written: {trouble.strerror}.") from trouble
 
 
 @contextmanager
 def open_archive(file: BinaryIO, passphrase: bytes) -> Iterator[tarfile.TarFile]:
-    """Open a backup to be read to its end, and see that it ends well; raises BadInput as `Decryptor` does."""
-    unsealer = Decryptor(file, passphrase)
-    with gzip.GzipFile(mode="rb", fileobj=cast(BinaryIO, unsealer)) as pressed:
-        with tarfile.open(mode="r|", fileobj=pressed) as tar:
+    """Open a backup to read, and check its end when the block ends; raises BadInput as `Decryptor` does."""
+    decryptor = Decryptor(file, passphrase)
+    with gzip.GzipFile(mode="rb", fileobj=cast(BinaryIO, decryptor)) as gzip_file:
+        with tarfile.open(mode="r|", fileobj=gzip_file) as tar:
             yield tar
-        while pressed.read(CHUNK_OCTETS):
+        while gzip_file.read(CHUNK_OCTETS):
             pass
 
 
@@ -128,20 +128,20 @@ def _write_parts(
     with database.read(long=True) as session:
         _add_member(tar, "manifest.json", _encode_json(_build_manifest(session, now)))
         files = sum(_add_file(tar, home, path) for path in _list_files(home))
-        counted: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for table in list_tables():
-            counted[table.name] = 0
+            counts[table.name] = 0
             for number, part in enumerate(_read_table(session, table)):
                 _add_member(tar, f"tables/{table.name}/{number:06}", _encode_json(part))
-                counted[table.name] += len(part)
-                progress(sum(counted.values()))
-    _add_member(tar, "end.json", _encode_json(counted))
-    return {"rows": sum(counted.values()), "files": files}
+                counts[table.name] += len(part)
+                progress(sum(counts.values()))
+    _add_member(tar, "end.json", _encode_json(counts))
+    return {"rows": sum(counts.values()), "files": files}
 
 
 def _build_manifest(session: Session, now: datetime) -> Mapping[str, object]:
-    there = set(inspect(session.connection()).get_table_names()) - EXCLUDED_TABLES - {"alembic_version"}
-    assert there == {table.name for table in list_tables()}, (
+    names = set(inspect(session.connection()).get_table_names()) - EXCLUDED_TABLES - {"alembic_version"}
+    assert names == {table.name for table in list_tables()}, (
         "every table is backed up, or named as one that is not"
     )
     return {
@@ -158,24 +158,24 @@ def _build_manifest(session: Session, now: datetime) -> Mapping[str, object]:
 
 
 def _read_table(session: Session, table: Table) -> Iterator[list[list[Any]]]:
-    """Read a table as it stands, without making datetimes of its moments, a thousand rows at a time."""
+    """Read a table, with stored times as integers, a thousand rows at a time."""
     columns = [
         type_coerce(column, BigInteger) if isinstance(column.type, UtcDateTime) else column
         for column in table.columns
     ]
-    octets = [place for place, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
-    found = session.execute(select(*columns), execution_options={"yield_per": ROWS_PER_PART})
-    for part in found.partitions(ROWS_PER_PART):
-        listed = [list(row) for row in part]
-        for row in listed:
-            for place in octets:
-                if row[place] is not None:
-                    row[place] = b64encode(row[place]).decode("ascii")
-        yield listed
+    octets = [index for index, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
+    result = session.execute(select(*columns), execution_options={"yield_per": ROWS_PER_PART})
+    for part in result.partitions(ROWS_PER_PART):
+        values = [list(row) for row in part]
+        for row in values:
+            for index in octets:
+                if row[index] is not None:
+                    row[index] = b64encode(row[index]).decode("ascii")
+        yield values
 
 
 def _list_files(home: Path) -> Iterator[Path]:
-    """Find the files that belong to the house, each by its place in the data folder."""
+    """List the files to back up, each by its path in the data folder."""
     for name in (SETTINGS, departures_file.FILE):
         if (home / name).is_file():
             yield Path(name)
@@ -189,7 +189,7 @@ def _list_files(home: Path) -> Iterator[Path]:
 
 
 def _add_file(tar: tarfile.TarFile, home: Path, place: Path) -> int:
-    """Add one file as it is now: what grows is cut, what shrinks is filled up, what went is left out."""
+    """Add a file as it is now: growth is cut off, a shorter file is padded, a deleted one is left out."""
     try:
         file = (home / place).open("rb")
     except FileNotFoundError:
@@ -203,15 +203,15 @@ def _add_file(tar: tarfile.TarFile, home: Path, place: Path) -> int:
 
 
 class _FixedSizeReader:
-    """Reads a file as if it had the length that was promised: a journal may be cut while it is read."""
+    """Reads a file as if it had the announced length: a journal may be truncated while it is read."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._remaining = file, size
 
     def read(self, size: int) -> bytes:
-        wanted = min(size, self._remaining)
-        data = self._file.read(wanted).ljust(wanted, b"\0")
-        self._remaining -= wanted
+        length = min(size, self._remaining)
+        data = self._file.read(length).ljust(length, b"\0")
+        self._remaining -= length
         return data
 
 
@@ -227,7 +227,7 @@ def _encode_json(value: object) -> bytes:
 
 @contextmanager
 def _create_file(target: Path) -> Iterator[BinaryIO]:
-    """Open a private file that gets its name when the block ends well, and is on the disk then."""
+    """Open a private file that gets its name when the block succeeds, and is then on the disk."""
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}{UNFINISHED}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -1,7 +1,7 @@
-"""Backup contents: the parts of a backup, checked as a whole before anything of it is used.
+"""Backup contents: checks every part of a backup before any of it is used.
 
-Everything in a backup was sealed by someone who knows the passphrase, but perhaps not by this program: names,
-sizes and order are checked as those of a stranger's file.
+A backup was encrypted with the passphrase, but perhaps not by this program: names, sizes and order are
+checked as those of an untrusted file.
 """
 
 import gzip
@@ -37,7 +37,7 @@ BackupPart = tuple[PurePosixPath, IO[bytes]]
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a backup says of itself: its moment, its step, and the columns and highest ids of its tables."""
+    """The header of a backup: its time, its revision, and the columns and highest ids of its tables."""
 
     made_at: datetime
     revision: str
@@ -47,29 +47,29 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupContents:
-    """A backup that was read to its end: its manifest, and the place and size (octets) of each file."""
+    """A backup that was read to its end: its manifest, and the path and size (octets) of each file."""
 
     manifest: Manifest
     files: Mapping[PurePosixPath, int]
 
 
 def check(source: BinaryIO, passphrase: bytes, *, newest: str) -> BackupContents:
-    """Read a backup to its end and keep nothing but what it holds; `newest` is this program's last step.
+    """Read a backup to its end and return what it holds; `newest` is this program's newest revision.
 
     Raises BadInput for the wrong passphrase, and for a file that is damaged, cut short, or names files
-    outside their places; Conflict for one that a newer program made.
+    outside their folders; Conflict for one that a newer program wrote.
     """
-    most = os.fstat(source.fileno()).st_size * MAX_COMPRESSION_RATIO
+    max_octets = os.fstat(source.fileno()).st_size * MAX_COMPRESSION_RATIO
     with _translate_errors(), backup.open_archive(source, passphrase) as tar:
-        members = _read_members(tar, most=most)
+        members = _read_members(tar, max_octets=max_octets)
         manifest = _read_manifest(members, newest)
         files: dict[PurePosixPath, int] = {}
         kind = "files"
         for name, size, _ in members:
             if kind == "end.json":
                 raise BadInput(DAMAGED_SENTENCE)
-            before, kind = kind, name.parts[0]
-            if kind == "files" == before:
+            previous_kind, kind = kind, name.parts[0]
+            if kind == "files" == previous_kind:
                 _add_file(files, PurePosixPath(*name.parts[1:]), size)
             elif (
                 kind == "files"
@@ -85,7 +85,7 @@ def check(source: BinaryIO, passphrase: bytes, *, newest: str) -> BackupContents
 
 @contextmanager
 def open_parts(source: BinaryIO, passphrase: bytes) -> Iterator[Iterator[BackupPart]]:
-    """Give the parts after the manifest, of a backup that was checked; raises BadInput as `check` does."""
+    """Yield the parts after the manifest, of a backup that was checked; raises BadInput as `check` does."""
     with _translate_errors(), backup.open_archive(source, passphrase) as tar:
         members = _read_members(tar)
         next(members)
@@ -101,11 +101,11 @@ def _translate_errors() -> Iterator[None]:
 
 
 def _read_members(
-    tar: tarfile.TarFile, *, most: int = sys.maxsize
+    tar: tarfile.TarFile, *, max_octets: int = sys.maxsize
 ) -> Iterator[tuple[PurePosixPath, int, IO[bytes]]]:
     for member in tar:
-        if member.size > most:
-            raise BadInput(DAMAGED_SENTENCE)  # tarfile would look for the end of it for years
+        if member.size > max_octets:
+            raise BadInput(DAMAGED_SENTENCE)  # tarfile would read for years to find the end of it
         data = tar.extractfile(member) if member.isreg() else None
         if data is None:
             raise BadInput("The backup holds something that is not a file. Nothing was put back.")
@@ -116,28 +116,28 @@ def _read_manifest(members: Iterator[tuple[PurePosixPath, int, IO[bytes]]], newe
     name, size, data = next(members, (PurePosixPath(), 0, None))
     if data is None or name != PurePosixPath("manifest.json") or size > MAX_PART_OCTETS:
         raise BadInput(DAMAGED_SENTENCE)
-    told: dict[str, Any] = json.load(data)
-    if told["format"] != backup.FORMAT or told["revision"] > newest:
+    values: dict[str, Any] = json.load(data)
+    if values["format"] != backup.FORMAT or values["revision"] > newest:
         raise Conflict("This backup was made by a newer version of the program. Update the program first.")
-    made_at = datetime.fromisoformat(told["made_at"])
+    made_at = datetime.fromisoformat(values["made_at"])
     if made_at.tzinfo is None:
         raise BadInput(DAMAGED_SENTENCE)
     return Manifest(
         made_at=made_at,
-        revision=told["revision"],
-        columns={str(table): [str(column) for column in listed] for table, listed in told["columns"].items()},
-        highest={str(table): int(number) for table, number in told["highest"].items()},
+        revision=values["revision"],
+        columns={str(table): [str(column) for column in names] for table, names in values["columns"].items()},
+        highest={str(table): int(number) for table, number in values["highest"].items()},
     )
 
 
 def _add_file(files: dict[PurePosixPath, int], place: PurePosixPath, size: int) -> None:
-    """Add one file to those of a backup; raises BadInput for a place where no backup puts one."""
-    first = place.parts[0] if place.parts else ""
-    known = first in (ALLOWED_FOLDERS if len(place.parts) > 1 else ALLOWED_FILES)
-    strange = ".." in place.parts or "\0" in str(place) or place.suffix == backup.UNFINISHED
+    """Add one file to those of a backup; raises BadInput for a path that no backup contains."""
+    top = place.parts[0] if place.parts else ""
+    is_allowed = top in (ALLOWED_FOLDERS if len(place.parts) > 1 else ALLOWED_FILES)
+    is_unsafe = ".." in place.parts or "\0" in str(place) or place.suffix == backup.UNFINISHED
     if (
-        not known
-        or strange
+        not is_allowed
+        or is_unsafe
         or str(place) in backup.EXCLUDED_FILES
         or place in files
         or len(files) >= MAX_FILES

@@ -1,11 +1,11 @@
-"""Register: the append-only file of departures, to be copied off the machine and merged after a restore.
+"""Departures file: an append-only file of departures, to copy off the machine and merge after a restore.
 
-A line is what happened, the list, when (UTC), the keyed hash of the address, and a checksum:
+A line holds what happened, the list, when (UTC), the keyed hash of the address, and a checksum:
 
     left interest 2026-10-20T15:00:00.000000Z 5f0c…(32 digits) 1c291ca3
 
-`key` lines name the pepper that the hashes were made with, `seen` lines say that until then the file holds
-everything. Lines are only ever added, several processes at once may, and what is damaged is passed over.
+`key` lines name the pepper of the hashes, `seen` lines say that the file is complete until then. Lines are
+only appended, by several processes at once if need be, and damaged lines are skipped.
 """
 
 import os
@@ -39,7 +39,7 @@ LINE_PATTERN = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class DeparturesFile:
-    """What a file says: the departures, until when it holds everything, and how many lines were damaged."""
+    """The contents of a file: the departures, until when it is complete, and the number of damaged lines."""
 
     records: Sequence[DepartureRecord] = field(repr=False)
     until: datetime | None
@@ -47,33 +47,33 @@ class DeparturesFile:
 
 
 def append_new(database: Database, folder: Path, *, fingerprint: bytes, now: datetime) -> int:
-    """Append what the database has not handed over yet, and take it out there; returns how many.
+    """Append the pending departures of the database and delete them there; returns how many.
 
-    `fingerprint` is the pepper's. Whoever dies in between leaves a line that is written twice, which changes
-    nothing. Raises StorageError when the file cannot be written; then everything stays in the database.
+    `fingerprint` is the pepper's. A process that ends in between leaves a line that is written twice, which
+    changes nothing. Raises StorageError when the file cannot be written; then all stay in the database.
     """
     total = 0
     path = folder / FILE
     while True:
         with database.read() as session:
-            waiting = departures.list_pending(session, limit=BATCH_SIZE)
+            pending = departures.list_pending(session, limit=BATCH_SIZE)
         lines = [
-            _format_line(each.what, each.list or NO_VALUE, each.at, each.digest.hex()) for _, each in waiting
+            _format_line(each.what, each.list or NO_VALUE, each.at, each.digest.hex()) for _, each in pending
         ]
-        _append(path, lines, fingerprint=fingerprint, now=now, last=len(waiting) < BATCH_SIZE)
-        if waiting:
+        _append(path, lines, fingerprint=fingerprint, now=now, last=len(pending) < BATCH_SIZE)
+        if pending:
             with database.write() as session:
-                departures.delete_pending(session, [number for number, _ in waiting])
-        total += len(waiting)
-        if len(waiting) < BATCH_SIZE:
+                departures.delete_pending(session, [number for number, _ in pending])
+        total += len(pending)
+        if len(pending) < BATCH_SIZE:
             return total
 
 
 def read(path: Path, *, fingerprint: bytes) -> DeparturesFile:
-    """Read a file of departures; lines that are damaged or cut short are passed over and counted.
+    """Read a file of departures; damaged or truncated lines are skipped and counted.
 
-    Raises BadInput for a file that cannot be read, is none, or was written under another pepper: its hashes
-    would not be found.
+    Raises BadInput for a file that cannot be read, is no such file, or was written under another pepper: its
+    hashes would match no address.
     """
     try:
         if path.stat().st_size > MAX_OCTETS:
@@ -81,23 +81,23 @@ def read(path: Path, *, fingerprint: bytes) -> DeparturesFile:
         lines = path.read_bytes().decode("ascii", errors="replace").splitlines()
     except OSError as trouble:
         raise BadInput(f"{path} cannot be read: {trouble.strerror}.") from trouble
-    read = [_parse_line(line) for line in lines if line]
-    good = [entry for entry in read if entry is not None]
-    if lines and not good:
+    entries = [_parse_line(line) for line in lines if line]
+    valid = [entry for entry in entries if entry is not None]
+    if lines and not valid:
         raise BadInput(f"{path} is not a file of departures: no line of it can be read.")
-    if any(what == KEY and digest != fingerprint.hex() for what, _, _, digest in good):
+    if any(what == KEY and digest != fingerprint.hex() for what, _, _, digest in valid):
         raise BadInput(f"{path} was written with another pepper, so nobody in it can be recognized.")
-    departed = [
+    records = [
         DepartureRecord(what=what, list="" if name == NO_VALUE else name, digest=bytes.fromhex(digest), at=at)
-        for what, name, at, digest in good
+        for what, name, at, digest in valid
         if what not in (KEY, SEEN)
     ]
-    until = max((at for _, _, at, _ in good), default=None)
-    return DeparturesFile(records=departed, until=until, damaged=len(read) - len(good))
+    until = max((at for _, _, at, _ in valid), default=None)
+    return DeparturesFile(records=records, until=until, damaged=len(entries) - len(valid))
 
 
 def _append(path: Path, lines: Sequence[str], *, fingerprint: bytes, now: datetime, last: bool) -> None:
-    """Append whole lines, and a `seen` line when there was none for long and nothing waits any more."""
+    """Append whole lines, and a `seen` line when the last line is old and no departure is pending."""
     try:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -107,15 +107,15 @@ def _append(path: Path, lines: Sequence[str], *, fingerprint: bytes, now: dateti
                 "ascii", errors="replace"
             )
             newest = _parse_line(tail.rstrip("\n").rpartition("\n")[2])
-            adding = list(lines)
+            new_lines = list(lines)
             if last and (newest is None or newest[2] <= now - SEEN_INTERVAL):
-                adding.append(_format_line(SEEN, NO_VALUE, now, NO_VALUE))
-            if not adding:
+                new_lines.append(_format_line(SEEN, NO_VALUE, now, NO_VALUE))
+            if not new_lines:
                 return
             if end == 0:
-                adding.insert(0, _format_line(KEY, NO_VALUE, now, fingerprint.hex()))
-            begin = "" if tail.endswith("\n") or end == 0 else "\n"  # the last line was cut short by a crash
-            data = (begin + "".join(adding)).encode("ascii")
+                new_lines.insert(0, _format_line(KEY, NO_VALUE, now, fingerprint.hex()))
+            separator = "" if tail.endswith("\n") or end == 0 else "\n"  # a crash truncated the last line
+            data = (separator + "".join(new_lines)).encode("ascii")
             while data:
                 data = data[os.write(file, data) :]
             os.fsync(file)
@@ -136,23 +136,23 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _format_line(what: str, name: str, at: datetime, digest: str) -> str:
-    said = f"{what} {name} {at.astimezone(UTC).strftime(TIME_FORMAT)} {digest}"
-    line = f"{said} {_checksum(said)}"
-    assert LINE_PATTERN.fullmatch(line), "what is written can be read again"
+    content = f"{what} {name} {at.astimezone(UTC).strftime(TIME_FORMAT)} {digest}"
+    line = f"{content} {_checksum(content)}"
+    assert LINE_PATTERN.fullmatch(line), "every written line can be read"
     return f"{line}\n"
 
 
 def _parse_line(line: str) -> tuple[str, str, datetime, str] | None:
-    found = LINE_PATTERN.fullmatch(line)
-    if found is None or _checksum(line[:-9]) != found[5]:
+    match = LINE_PATTERN.fullmatch(line)
+    if match is None or _checksum(line[:-9]) != match[5]:
         return None
-    if (found[4] == NO_VALUE) != (found[1] == SEEN):
+    if (match[4] == NO_VALUE) != (match[1] == SEEN):
         return None
     try:
-        at = datetime.strptime(found[3], TIME_FORMAT).replace(tzinfo=UTC)
+        at = datetime.strptime(match[3], TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         return None
-    return found[1], found[2], at, found[4]
+    return match[1], match[2], at, match[4]
 
 
 def _checksum(text: str) -> str:

@@ -1,9 +1,9 @@
-"""Sealing: a stream encrypted under a passphrase, so that whoever finds the file cannot read or change it.
+"""Encryption: encrypts a stream under a passphrase, without which it can be neither read nor changed.
 
-scrypt (RFC 7914) makes the key; the stream is cut into chunks, each sealed by ChaCha20-Poly1305 (RFC 8439)
-under its number and whether it is the last (the STREAM construction of Hoang, Reyhanitabar, Rogaway and
-Vizár), with the header as associated data. So a changed, swapped, missing or added octet is noticed, a file
-that was cut short too. Memory is bounded by one chunk, whatever the length.
+scrypt (RFC 7914) derives the key; the stream is cut into chunks, each encrypted by ChaCha20-Poly1305
+(RFC 8439) under its number and whether it is the last (the STREAM construction of Hoang, Reyhanitabar,
+Rogaway and Vizár), with the header as associated data. So a changed, swapped, missing or added octet is
+detected, and so is a truncated file. Memory is bounded by one chunk, whatever the length.
 """
 
 import os
@@ -19,14 +19,14 @@ from lists.errors import BadInput
 MAGIC = b"mailer sealed 1\n"
 HEADER = struct.Struct(f"<{len(MAGIC)}sBBB16s")  # magic; scrypt's log2 N, r, p; salt
 SCRYPT_COST = (17, 8, 1)  # 128 MiB and about half a second for each guess
-MAX_SCRYPT_COST = (20, 16, 4)  # of a file that somebody else may have written
+MAX_SCRYPT_COST = (20, 16, 4)  # accepted from a file, which another program may have written
 SALT_OCTETS, KEY_OCTETS, TAG_OCTETS = 16, 32, 16
 CHUNK_OCTETS = 256 * 1024
 NONCE = struct.Struct("<QxxxB")  # the chunk's number, and 1 for the last
 
 
 class Encryptor:
-    """Seals what is written to it into `file`; without `close` the file is not whole, and reads as such."""
+    """Encrypts what is written to it into `file`; without `close` the file reads as incomplete."""
 
     def __init__(
         self, file: BinaryIO, passphrase: bytes, *, hardness: tuple[int, int, int] = SCRYPT_COST
@@ -39,7 +39,7 @@ class Encryptor:
         file.write(self._header)
 
     def write(self, data: bytes) -> int:
-        """Take more of the stream; a chunk is kept back, because only `close` knows which is the last."""
+        """Append to the stream; one chunk is buffered, because only `close` can tell which is the last."""
         self._waiting += data
         while len(self._waiting) > CHUNK_OCTETS:
             self._encrypt_chunk(bytes(self._waiting[:CHUNK_OCTETS]), last=False)
@@ -47,7 +47,7 @@ class Encryptor:
         return len(data)
 
     def close(self) -> None:
-        """Seal the last chunk."""
+        """Encrypt the last chunk."""
         self._encrypt_chunk(bytes(self._waiting), last=True)
         self._waiting.clear()
 
@@ -57,7 +57,7 @@ class Encryptor:
 
 
 class Decryptor:
-    """Reads what an Encryptor encrypted; nothing is given out that was not proved to be unchanged."""
+    """Decrypts what an Encryptor wrote; returns only data that is authenticated."""
 
     def __init__(self, file: BinaryIO, passphrase: bytes) -> None:
         """Read the header; raises BadInput for another kind of file."""
@@ -66,7 +66,7 @@ class Decryptor:
         if len(self._header) < HEADER.size or not self._header.startswith(MAGIC):
             raise BadInput("This is not a backup made by this program.")
         _, *hardness, _ = HEADER.unpack(self._header)
-        if any(asked > most or asked < 1 for asked, most in zip(hardness, MAX_SCRYPT_COST, strict=True)):
+        if any(cost > maximum or cost < 1 for cost, maximum in zip(hardness, MAX_SCRYPT_COST, strict=True)):
             raise BadInput("This is not a backup made by this program: its header is damaged.")
         self._cipher = _cipher(self._header, passphrase)
         self._next = file.read(CHUNK_OCTETS + TAG_OCTETS)
@@ -81,15 +81,15 @@ class Decryptor:
         """
         while len(self._ready) < size and not self._ended:
             self._decrypt_chunk()
-        taken = bytes(self._ready[:size])
+        data = bytes(self._ready[:size])
         del self._ready[:size]
-        return taken
+        return data
 
     def _decrypt_chunk(self) -> None:
-        sealed, self._next = self._next, self._file.read(CHUNK_OCTETS + TAG_OCTETS)
+        chunk, self._next = self._next, self._file.read(CHUNK_OCTETS + TAG_OCTETS)
         last = not self._next
         try:
-            self._ready += self._cipher.decrypt(NONCE.pack(self._number, last), sealed, self._header)
+            self._ready += self._cipher.decrypt(NONCE.pack(self._number, last), chunk, self._header)
         except InvalidTag:
             if self._number == 0:
                 raise BadInput("The passphrase is not the right one, or the file is damaged.") from None
@@ -99,6 +99,6 @@ class Decryptor:
 
 
 def _cipher(header: bytes, passphrase: bytes) -> ChaCha20Poly1305:
-    _, cost, block, lanes, salt = HEADER.unpack(header)
-    key = Scrypt(salt=salt, length=KEY_OCTETS, n=2**cost, r=block, p=lanes).derive(passphrase)
+    _, cost, block, parallelization, salt = HEADER.unpack(header)
+    key = Scrypt(salt=salt, length=KEY_OCTETS, n=2**cost, r=block, p=parallelization).derive(passphrase)
     return ChaCha20Poly1305(key)

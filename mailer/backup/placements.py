@@ -1,13 +1,13 @@
-"""Placements: the files that a restore puts into a data folder, and how they are taken away again.
+"""Placements: the files that a restore puts into a data folder, and how they are removed again.
 
 ```
-(nothing) ─marker written→ under way ─all in place, hidden names gone, marker gone→ (whole)
+(nothing) ─marker written→ under way ─all in place, hidden names and marker removed→ (whole)
                                └─ failed, or killed and restored again: undone → (nothing)
 ```
 Each file is first written under a hidden name beside its place, and then linked to its place: a link never
-replaces anything. While both names are one file, what is in place is this run's, and nothing else is ever
-taken away. The marker, which every other command refuses, names the run and its places before the first is
-made. It is a JSON object a line: the run, then where its rows go, then that all is in place.
+replaces anything. While both names are one file, the file in place is this run's, and nothing else is ever
+removed. The marker, which every other command refuses, names the run and its places before the first file is
+written. It has one JSON object a line: the run, then where its rows go, then that all is in place.
 """
 
 import json
@@ -33,7 +33,7 @@ MAX_MARKER_OCTETS = 1 << 28  # octets
 class RestoreRun:
     """One run of a restore: its name, the places of its files and the folders it makes, below `home`.
 
-    `database` is where its rows go, "" before that is known; `whole` says that all is in place.
+    `database` is where its rows go, "" before that is decided; `whole` says that all is in place.
     """
 
     home: Path
@@ -44,14 +44,14 @@ class RestoreRun:
     whole: bool = False
 
     def hidden_path(self, target: Path) -> Path:
-        """Return the hidden name beside a place; of a long name, only the beginning."""
+        """Return the hidden name beside a place; a long name is shortened."""
         return target.with_name(f".{target.name[:150]}.{self.name}{UNFINISHED}")
 
     def place(self, place: str, data: IO[bytes]) -> None:
-        """Write one file, for this account alone, and link it to its place; Conflict when that is taken."""
+        """Write one file, for this account alone, and link it to its place; Conflict when that exists."""
         target = self.home / place
-        aside = self.hidden_path(target)
-        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        hidden = self.hidden_path(target)
+        handle = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
             shutil.copyfileobj(data, file)
             file.flush()
@@ -59,7 +59,7 @@ class RestoreRun:
         self.link(target)
 
     def link(self, target: Path) -> None:
-        """Give what was written aside its place; raises Conflict when that is taken."""
+        """Link a hidden file to its place; raises Conflict when that exists."""
         try:
             target.hardlink_to(self.hidden_path(target))
         except FileExistsError:
@@ -67,32 +67,32 @@ class RestoreRun:
         sync_folder(target.parent)
 
     def is_placed(self, target: Path) -> bool:
-        """Tell whether what is in this place is what this run put there."""
+        """Tell whether the file in this place was put there by this run."""
         try:
             return os.path.samestat(self.hidden_path(target).lstat(), target.lstat())
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def note_database(self, database: str) -> "RestoreRun":
-        """Write down where the rows go, before any goes there."""
+        """Write down where the rows go, before any row is written there."""
         _append(self.home / RESTORE_MARKER, {"database": database})
         return replace(self, database=database)
 
     def undo(self, database: Path | None) -> None:
-        """Take away what this run placed, `database` with it, and the marker; safe to be killed in."""
+        """Remove what this run placed, with `database`, and the marker; may be killed and repeated."""
         if database is not None:
             self._remove(database)
-            for end in SQLITE_SUFFIXES[1:]:
-                _unlink(Path(f"{self.hidden_path(database)}{end}"))
+            for suffix in SQLITE_SUFFIXES[1:]:
+                _unlink(Path(f"{self.hidden_path(database)}{suffix}"))
         for place in self.places:
             self._remove(self.home / place)
         for folder in reversed(self.folders):
-            with suppress(OSError):  # not empty: somebody else put something there
+            with suppress(OSError):  # not empty: another program put something there
                 (self.home / folder).rmdir()
         self._remove_marker()
 
     def finish(self, database: Path | None) -> None:
-        """Let everything stay where it is: take away the hidden names, then the marker."""
+        """Keep everything in its place: remove the hidden names, then the marker."""
         _append(self.home / RESTORE_MARKER, {"whole": True})
         for target in [*(self.home / place for place in self.places), *([database] if database else [])]:
             _unlink(self.hidden_path(target))
@@ -110,11 +110,11 @@ class RestoreRun:
 
 def begin(home: Path, places: Iterable[str]) -> RestoreRun:
     """Write the marker of a new run, and make the folders that its places need."""
-    listed = list(places)
-    needed = {str(folder): None for place in listed for folder in reversed(Path(place).parents)}
-    folders = [folder for folder in needed if not (home / folder).exists()]
-    run = RestoreRun(home=home, name=secrets.token_hex(8), places=listed, folders=folders)
-    _append(home / RESTORE_MARKER, {"name": run.name, "places": listed, "folders": folders})
+    names = list(places)
+    parents = {str(folder): None for place in names for folder in reversed(Path(place).parents)}
+    folders = [folder for folder in parents if not (home / folder).exists()]
+    run = RestoreRun(home=home, name=secrets.token_hex(8), places=names, folders=folders)
+    _append(home / RESTORE_MARKER, {"name": run.name, "places": names, "folders": folders})
     sync_folder(home)
     for folder in folders:
         (home / folder).mkdir(mode=0o700, exist_ok=True)
@@ -122,7 +122,7 @@ def begin(home: Path, places: Iterable[str]) -> RestoreRun:
 
 
 def find_interrupted(home: Path) -> RestoreRun | None:
-    """Return the run that was interrupted in this folder; one that had placed nothing has no places.
+    """Return the run that was interrupted in this folder; one that placed nothing has no places.
 
     Raises Conflict for a marker that no restore wrote.
     """
@@ -131,7 +131,9 @@ def find_interrupted(home: Path) -> RestoreRun | None:
     except FileNotFoundError:
         return None
     with os.fdopen(handle, "rb") as file:
-        lines = file.read(MAX_MARKER_OCTETS).split(b"\n")[:-1]  # what follows the last one was cut short
+        lines = file.read(MAX_MARKER_OCTETS).split(b"\n")[
+            :-1
+        ]  # what follows the last line break was truncated
     values: dict[str, Any] = {"name": "", "places": [], "folders": []}
     try:
         for line in lines:
@@ -145,18 +147,18 @@ def find_interrupted(home: Path) -> RestoreRun | None:
 
 @contextmanager
 def lock_folder(home: Path) -> Iterator[None]:
-    """Make the folder where it is missing, and hold it: one restore at a time.
+    """Make the folder if it is missing, and hold its lock: one restore at a time.
 
-    A folder that was made is taken away again when the block fails and it is empty.
+    A folder that this call made is removed again when the block fails and the folder is empty.
     """
-    made = [folder for folder in (home, *home.parents) if not folder.exists()]
+    new_folders = [folder for folder in (home, *home.parents) if not folder.exists()]
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _lock(handle, home)
         yield
     except BaseException:
-        for folder in made:
+        for folder in new_folders:
             with suppress(OSError):
                 folder.rmdir()
         raise
@@ -166,7 +168,7 @@ def lock_folder(home: Path) -> Iterator[None]:
 
 @contextmanager
 def translate_errors(home: Path) -> Iterator[None]:
-    """Say what the disk refuses in a sentence."""
+    """Raise StorageError with a sentence for an error of the disk."""
     try:
         yield
     except OSError as trouble:
@@ -176,7 +178,7 @@ def translate_errors(home: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder onto the disk."""
+    """Flush the entries of a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,8 +1,8 @@
-"""Gap: what may have been sent between a backup and its restore, so that nobody gets anything twice.
+"""Restore gap: what may have been sent between a backup and its restore, so that nothing is sent twice.
 
-Whatever waited at the backup, and whatever fell due by the restore, may have left from the machine that was
+What waited at the backup, and what fell due before the restore, may have been sent by the machine that was
 lost. Messages become `unknown`, and wait for staff (“mailer outbox resolve --restored”); steps of sequences
-count as sent. The journals of the lost machine, where they are at hand, testify to what its server took.
+count as sent. The journals of the lost machine, if they exist, say what its relay accepted.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,8 +20,8 @@ from mailer.outbox.outbox import Entry, OutboxRow
 from mailer.sources.sequences import Sequences
 
 BATCH_SIZE = 5_000  # rows
-MAX_ROUNDS = 10_000  # of filling one source, far more than any gap holds
-FINAL_STATES = ("sent", "refused")  # what ends a message; after anything else it may have been tried again
+MAX_ROUNDS = 10_000  # of filling one source, far more than any gap needs
+FINAL_STATES = ("sent", "refused")  # these end a message; after any other state it may have been tried again
 JOURNAL_REASON = "its journal says so"
 
 
@@ -33,8 +33,8 @@ def mark_in_doubt(
     for source in {id(each): each for each in sources.values()}.values():
         if source is not sequences:
             _fill_source(session, source, restore)
-    while doubted := in_doubt.mark_unknown(session, limit=BATCH_SIZE):
-        settle_all(session, sources, doubted, now=since)
+    while entries := in_doubt.mark_unknown(session, limit=BATCH_SIZE):
+        settle_all(session, sources, entries, now=since)
     sequences.skip_restore_gap(session, since=since, until=until)
     restore.reckoned_at = until
     session.flush()
@@ -42,36 +42,36 @@ def mark_in_doubt(
 
 
 def apply_journals(session: Session, journals: Iterable[JournalContents], *, restore: Restore) -> int:
-    """Settle what the journals of the lost machine can say; returns how many messages that were."""
-    ended: dict[int, str] = {}
-    for testimony in journals:
-        for (row, _), state in testimony.outcomes.items():
-            if state in FINAL_STATES and ended.get(row) != "sent":
-                ended[row] = state
-    settled = 0
-    for batch in _split_batches(sorted(ended)):
-        found = session.execute(
+    """Settle the messages whose result is in the journals of the lost machine; returns how many."""
+    states: dict[int, str] = {}
+    for journal in journals:
+        for (row, _), state in journal.outcomes.items():
+            if state in FINAL_STATES and states.get(row) != "sent":
+                states[row] = state
+    total = 0
+    for batch in _split_batches(sorted(states)):
+        result = session.execute(
             select(*outbox.ENTRY_COLUMNS).where(OutboxRow.id.in_(batch), *in_doubt.FROM_RESTORE)
         )
         rows = [
-            results.from_outcome_state(entry, ended[entry.id], why=JOURNAL_REASON)
-            for entry in (Entry(**row._mapping) for row in found)
+            results.from_outcome_state(entry, states[entry.id], why=JOURNAL_REASON)
+            for entry in (Entry(**row._mapping) for row in result)
         ]
-        settled += len(outbox.record(session, rows, now=restore.restored_at))
-    return settled
+        total += len(outbox.record(session, rows, now=restore.restored_at))
+    return total
 
 
 def _fill_source(session: Session, source: Source, restore: Restore) -> None:
-    """Let a source put what fell due by the restore: the lost machine may have done so, too."""
+    """Let a source queue what fell due before the restore: the lost machine may have done so, too."""
     until = restore.restored_at
     for _ in range(MAX_ROUNDS):
-        new = source.fill(session, now=until, limit=BATCH_SIZE)
+        count = source.fill(session, now=until, limit=BATCH_SIZE)
         due = source.next_due(session, now=until)
-        if new < BATCH_SIZE and (due is None or due > until):
+        if count < BATCH_SIZE and (due is None or due > until):
             return
 
 
 def _split_batches(rows: Sequence[int]) -> Iterator[Sequence[int]]:
-    rest = iter(rows)
-    while batch := list(islice(rest, BATCH_SIZE)):
+    remaining = iter(rows)
+    while batch := list(islice(remaining, BATCH_SIZE)):
         yield batch

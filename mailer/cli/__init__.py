@@ -1,9 +1,9 @@
-"""The same verbs by hand: `mailer <command>`.
+"""Command line: `mailer <command>`, every function of the service by hand.
 
 A command is a row in COMMANDS and a module of this folder with a click command called `command`. Modules
 are imported only when their command is used, so that `mailer --help` answers at once. Every command that
 prints facts takes `--json` (mailer/cli/output.py). A refusal is one sentence on the error output and no
-traceback; exit status 2 means that what was asked cannot be done, 75 that it may be tried again.
+traceback; exit status 2 means that the command cannot be done, 75 that it may be tried again.
 """
 
 import importlib
@@ -76,7 +76,7 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and end the process with its exit status; what it writes is for this account alone."""
+    """Run one command and end the process with its exit status; its files are for this account alone."""
     os.umask(PRIVATE_UMASK)
     try:
         status = root.main(args=arguments, prog_name="mailer", standalone_mode=False)
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def format_refusal(refusal: MailerError) -> str:
-    """Say a refusal as people read it on a terminal: a line for each thing to do."""
+    """Return a refusal as text for a terminal: a line for each mistake."""
     if isinstance(refusal, BadSettings) and len(refusal.mistakes) > 1:
         return "\n".join(["The settings have these mistakes:", *(f"  - {text}" for text in refusal.mistakes)])
     return str(refusal)

@@ -1,4 +1,4 @@
-"""`mailer broadcast`: an update to a list, after a look at who gets it and how it reads; and its recall."""
+"""`mailer broadcast`: sends an update to a list, after a preview of recipients and text; and recalls it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ SEGMENT_PHRASES = {"": "", broadcasts.DEAD_LINKS: " who were sent a mail whose l
 COLUMNS = {"id": "Number", "subject": "Subject", "audience": "To", "created_at": "Created", "state": "State"}
 STATUS_LABELS = {**COLUMNS, "segment": "Only to", "filled_at": "All in the outbox", "recalled_at": "Recalled"}
 WAITING = ("queued", "sending")
-STOPPABLE = (*WAITING, "held", "unknown")  # unknown ones are not sent once more
+STOPPABLE = (*WAITING, "held", "unknown")  # unknown ones are not sent again
 
 
 @click.group()
@@ -77,42 +77,52 @@ def send(
         raise BadInput("With --json nobody is asked, so add --yes to send it, or --dry-run to look.")
     template = Template(name=KIND, sources=templates.parse_update(templates.read(file), path=file.name))
     with opening.open_sending_service() as service:
-        edition, previews, head = _prepare(service, template, audience, segment)
+        edition, previews, recipient_count = _prepare(service, template, audience, segment)
         with service.database.read() as session:
-            absent = service.editions.library.list_empty_fields(session)
+            empty_fields = service.editions.library.list_empty_fields(session)
             now = service.clock.now()
-            named = (
+            emails = (
                 broadcasts.list_recipients(session, audience=audience, segment=segment, now=now)
                 if people
                 else ()
             )
-        notes = _list_notes(edition, head, absent)
-        told: dict[str, object] = {"audience": audience, "segment": segment, "readers": head.total}
-        told |= {"notes": notes} | ({"people": named} if people else {})
-        told |= {"languages": head.languages, "left_out": head.exclusions, "previews": previews}
+        notes = _list_notes(edition, recipient_count, empty_fields)
+        report: dict[str, object] = {
+            "audience": audience,
+            "segment": segment,
+            "readers": recipient_count.total,
+        }
+        report |= {"notes": notes} | ({"people": emails} if people else {})
+        report |= {
+            "languages": recipient_count.languages,
+            "left_out": recipient_count.exclusions,
+            "previews": previews,
+        }
         if not as_json:
-            _print_preview(f"{audience}{SEGMENT_PHRASES[segment]}", previews, head, notes)
-            for email in named:
+            _print_preview(f"{audience}{SEGMENT_PHRASES[segment]}", previews, recipient_count, notes)
+            for email in emails:
                 output.print_line(f"         {email}")
         if dry_run:
             if as_json:
-                output.print_json({**told, "broadcast": None})
+                output.print_json({**report, "broadcast": None})
             else:
                 output.print_line("Nothing was sent. Leave out --dry-run to send it.")
             return
-        if not head.total:
+        if not recipient_count.total:
             raise Conflict(
                 f"Nobody on the list {audience}{SEGMENT_PHRASES[segment]} may be written to now,"
                 " so there is nothing to send."
             )
         if not yes:
-            click.confirm(f"Send it to {_format_people(head.total)}?", abort=True, err=True)
+            click.confirm(f"Send it to {_format_people(recipient_count.total)}?", abort=True, err=True)
         number = _create(service, template, audience, segment, again=again)
-        put = _fill(service, number, head.total)
+        queued_count = _fill(service, number, recipient_count.total)
     if as_json:
-        output.print_json({**told, "broadcast": number, "put": put})
+        output.print_json({**report, "broadcast": number, "put": queued_count})
         return
-    output.print_line(f"Update {number} is in the outbox for {_format_people(put)}. “mailer serve” sends it.")
+    output.print_line(
+        f"Update {number} is in the outbox for {_format_people(queued_count)}. “mailer serve” sends it."
+    )
     output.print_line(f"“mailer broadcast status {number}” tells how far it has come.")
     output.print_line(f"“mailer broadcast recall {number}” stops it.")
 
@@ -122,7 +132,7 @@ def send(
 def list_(*, as_json: bool) -> None:
     """Show every update, the newest first, and what became of its messages."""
     with opening.open_service() as service, service.database.read() as session:
-        found = broadcasts.list_all(session)
+        updates = broadcasts.list_all(session)
         rows = session.execute(
             select(OutboxRow.ref, OutboxRow.state, func.count())
             .where(OutboxRow.kind == KIND)
@@ -131,9 +141,9 @@ def list_(*, as_json: bool) -> None:
         counts: dict[int, dict[str, int]] = {}
         for ref, state, number in rows:
             counts.setdefault(ref, {})[state] = number
-    told = [_to_row(broadcast, counts.get(broadcast.id, {})) for broadcast in found]
+    table_rows = [_to_row(broadcast, counts.get(broadcast.id, {})) for broadcast in updates]
     columns = {**COLUMNS, "sent": "Sent", "waiting": "Waiting", "others": "Others"}
-    output.print_rows(told, columns=columns, as_json=as_json, none="No update was ever sent.")
+    output.print_rows(table_rows, columns=columns, as_json=as_json, none="No update was ever sent.")
 
 
 @command.command()
@@ -177,14 +187,14 @@ def recall(*, number: int, yes: bool, as_json: bool) -> None:
     with opening.open_service() as service:
         with service.database.read() as session:
             broadcast = broadcasts.get(session, number)
-            before = _count_states(session, number)
-        waiting = sum(before.get(state, 0) for state in STOPPABLE)
+            counts_before = _count_states(session, number)
+        waiting = sum(counts_before.get(state, 0) for state in STOPPABLE)
         if broadcast.recalled_at is None:
             if not waiting and broadcast.state == "filled":
                 raise Conflict(f"Nothing of update {number} waits, so there is nothing to recall.")
             if not yes:
                 click.confirm(
-                    _recall_question(broadcast, before.get("sent", 0), waiting), abort=True, err=True
+                    _recall_question(broadcast, counts_before.get("sent", 0), waiting), abort=True, err=True
                 )
             with service.database.write() as session:
                 broadcasts.recall(session, number, now=service.clock.now(), actor=opening.ACTOR)
@@ -207,17 +217,17 @@ def recall(*, number: int, yes: bool, as_json: bool) -> None:
 
 
 def _recall_question(broadcast: Broadcast, sent: int, waiting: int) -> str:
-    more = " Not everybody is in the outbox yet." if broadcast.state == "filling" else ""
+    suffix = " Not everybody is in the outbox yet." if broadcast.state == "filling" else ""
     return (
         f"Update {broadcast.id}, “{broadcast.subject}”: sent to {_format_people(sent)} already,"
-        f" and waiting for {_format_people(waiting)}.{more} Recall it?"
+        f" and waiting for {_format_people(waiting)}.{suffix} Recall it?"
     )
 
 
 def _withdraw(service: Service, waiting: int) -> None:
     with progress.show_bar("Out of the outbox", total=waiting) as report:
-        for withdrawn in service.jobs.withdraw_broadcasts():
-            report(withdrawn)
+        for count in service.jobs.withdraw_broadcasts():
+            report(count)
 
 
 def _count_states(session: Session, number: int) -> dict[str, int]:
@@ -230,7 +240,7 @@ def _count_states(session: Session, number: int) -> dict[str, int]:
 def _prepare(
     service: Service, template: Template, audience: str, segment: str
 ) -> tuple[Edition, dict[str, dict[str, str]], RecipientCount]:
-    """Count the readers and render each language for a made-up one; nothing of it is kept."""
+    """Count the recipients and render each language for a sample reader; nothing of it is stored."""
     now = service.clock.now()
     with service.database.write() as session:
         catalog.check_name(session, audience)
@@ -240,16 +250,16 @@ def _prepare(
         session.rollback()
     service.preflight.check_update(edition, list=audience, now=now)
     with service.database.read() as session:
-        head = broadcasts.count_recipients(session, audience=audience, now=now, segment=segment)
+        recipient_count = broadcasts.count_recipients(session, audience=audience, now=now, segment=segment)
     previews = {}
     for language in edition.content:
-        read = _preview(service, edition, language, audience)
-        previews[language] = {"subject": read.subject, "text": read.text}
-    return edition, previews, head
+        preview = _preview(service, edition, language, audience)
+        previews[language] = {"subject": preview.subject, "text": preview.text}
+    return edition, previews, recipient_count
 
 
 def _preview(service: Service, edition: Edition, language: str, audience: str) -> RenderedMessage:
-    """Render for Alex, whose links lead nowhere: contact number 0 is nobody's."""
+    """Render for the sample reader, whose links lead nowhere: there is no contact number 0."""
     sample = {
         "name": SAMPLE_NAME,
         "leave_url": service.links.unsubscribe(0, audience),
@@ -258,19 +268,19 @@ def _preview(service: Service, edition: Edition, language: str, audience: str) -
     return service.editions.preview(edition, language, sample=sample)
 
 
-def _list_notes(edition: Edition, head: RecipientCount, absent: frozenset[str]) -> list[str]:
-    """Say what staff would want to know before they send it."""
-    spoken = list(edition.content)
+def _list_notes(edition: Edition, recipient_count: RecipientCount, empty_fields: frozenset[str]) -> list[str]:
+    """Return notes for staff to read before they send."""
+    languages = list(edition.content)
     notes = []
-    for language, number in sorted(head.languages.items()):
-        if language not in spoken:
-            read = "reads" if number == 1 else "read"
+    for language, number in sorted(recipient_count.languages.items()):
+        if language not in languages:
+            verb = "reads" if number == 1 else "read"
             notes.append(
-                f"{_format_people(number)} {read} {LANGUAGE_NAMES[language]}, and this update has no"
-                f" {LANGUAGE_NAMES[language]} text: they get it in {LANGUAGE_NAMES[spoken[0]]}."
+                f"{_format_people(number)} {verb} {LANGUAGE_NAMES[language]}, and this update has no"
+                f" {LANGUAGE_NAMES[language]} text: they get it in {LANGUAGE_NAMES[languages[0]]}."
             )
-    for language in spoken:
-        missing = sorted(absent.intersection(edition.content[language]["names"]))
+    for language in languages:
+        missing = sorted(empty_fields.intersection(edition.content[language]["names"]))
         if missing:
             names = ", ".join(name.removesuffix("_url") for name in missing)
             notes.append(
@@ -281,32 +291,35 @@ def _list_notes(edition: Edition, head: RecipientCount, absent: frozenset[str]) 
 
 
 def _print_preview(
-    audience: str, previews: Mapping[str, Mapping[str, str]], head: RecipientCount, notes: list[str]
+    audience: str,
+    previews: Mapping[str, Mapping[str, str]],
+    recipient_count: RecipientCount,
+    notes: list[str],
 ) -> None:
-    for language, read in previews.items():
+    for language, preview in previews.items():
         output.print_line(f"--- {LANGUAGE_NAMES[language]}, as {SAMPLE_NAME} would read it ---")
-        output.print_line(f"Subject: {read['subject']}\n\n{read['text'].rstrip()}\n")
-    output.print_line(f"--- Who gets it: {_format_people(head.total)} of the list {audience} ---")
-    for language in sorted(head.languages, key=LANGUAGES.index):
-        output.print_line(f"{head.languages[language]:>7,}  read {LANGUAGE_NAMES[language]}")
-    for reason, number in sorted(head.exclusions.items()):
+        output.print_line(f"Subject: {preview['subject']}\n\n{preview['text'].rstrip()}\n")
+    output.print_line(f"--- Who gets it: {_format_people(recipient_count.total)} of the list {audience} ---")
+    for language in sorted(recipient_count.languages, key=LANGUAGES.index):
+        output.print_line(f"{recipient_count.languages[language]:>7,}  read {LANGUAGE_NAMES[language]}")
+    for reason, number in sorted(recipient_count.exclusions.items()):
         output.print_line(f"{number:>7,}  do not get it: {SENTENCES[reason]}")
     for note in notes:
         output.print_line(f"Please note: {note}")
 
 
 def _create(service: Service, template: Template, audience: str, segment: str, *, again: bool) -> int:
-    """Freeze the text and create the update; raises Conflict when this very text went to this list before."""
+    """Freeze the text and create the update; raises Conflict when the same text went to this list before."""
     now = service.clock.now()
     with service.database.write() as session:
         edition = service.editions.freeze(session, template, KIND, now=now)
-        same = (Broadcast.edition_id == edition.id) & (Broadcast.audience == audience)
-        same &= Broadcast.segment == segment
-        before = session.scalars(select(Broadcast).where(same).order_by(Broadcast.id.desc())).first()
-        if before is not None and not again:
+        condition = (Broadcast.edition_id == edition.id) & (Broadcast.audience == audience)
+        condition &= Broadcast.segment == segment
+        previous = session.scalars(select(Broadcast).where(condition).order_by(Broadcast.id.desc())).first()
+        if previous is not None and not again:
             raise Conflict(
-                f"Exactly this text went to the list {audience} on {before.created_at:%B %-d, %Y}, as update"
-                f" {before.id}. Nothing was sent. Add --again to send it once more."
+                f"Exactly this text went to the list {audience} on {previous.created_at:%B %-d, %Y}, as"
+                f" update {previous.id}. Nothing was sent. Add --again to send it once more."
             )
         subject = next(iter(template.sources.values())).subject
         return broadcasts.create(
@@ -321,10 +334,10 @@ def _create(service: Service, template: Template, audience: str, segment: str, *
 
 
 def _fill(service: Service, number: int, readers: int) -> int:
-    """Put the update into the outbox; returns for how many people it is there now."""
+    """Queue the update; returns for how many people it is in the outbox now."""
     with progress.show_bar("Into the outbox", total=readers) as report:
-        for put in service.jobs.fill_broadcast(number):
-            report(put)
+        for count in service.jobs.fill_broadcast(number):
+            report(count)
     with service.database.read() as session:
         return sum(_count_states(session, number).values())
 
@@ -333,10 +346,10 @@ def _to_row(broadcast: Broadcast, counts: Mapping[str, int]) -> dict[str, object
     waiting = sum(counts.get(state, 0) for state in WAITING)
     sent = counts.get("sent", 0)
     others = sum(counts.values()) - waiting - sent
-    known = {key: getattr(broadcast, key) for key in STATUS_LABELS}
+    values = {key: getattr(broadcast, key) for key in STATUS_LABELS}
     if broadcast.recalled_at is not None:
-        known["state"] = "recalled"
-    return {**known, "sent": sent, "waiting": waiting, "others": others, "counts": dict(counts)}
+        values["state"] = "recalled"
+    return {**values, "sent": sent, "waiting": waiting, "others": others, "counts": dict(counts)}
 
 
 def _format_people(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Lists that staff add: `mailer list add | reword | close | reopen`."""
+"""`mailer list add | reword | close | reopen`: the lists that staff add."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,7 +56,7 @@ def add(
     people. Each of them gets a mail that asks to confirm.
     """
     with opening.open_service() as service, service.database.write() as session:
-        made = catalog.add(
+        mailing_list = catalog.add(
             session,
             name,
             title={"en": title, "es": title_es},
@@ -65,9 +65,9 @@ def add(
             now=service.clock.now(),
             actor=opening.ACTOR,
         )
-        read = _preview_question(service, session, made)
-        told = to_row(service, made)
-    _print_result(told, f"The list {name} is open: {told['page']}", read, as_json=as_json)
+        previews = _preview_question(service, session, mailing_list)
+        row = to_row(service, mailing_list)
+    _print_result(row, f"The list {name} is open: {row['page']}", previews, as_json=as_json)
 
 
 @click.command()
@@ -97,20 +97,20 @@ def reword(
     """
     if file and shared_letter:
         raise BadInput("Give --letter or --shared-letter, not both.")
-    letter = _read_message(file) if file else {} if shared_letter else None
+    message = _read_message(file) if file else {} if shared_letter else None
     with opening.open_service() as service, service.database.write() as session:
-        changed = catalog.reword(
+        mailing_list = catalog.reword(
             session,
             name,
             title={"en": title, "es": title_es},
             about={"en": about, "es": about_es},
-            confirmation_message=letter,
+            confirmation_message=message,
             now=service.clock.now(),
             actor=opening.ACTOR,
         )
-        read = _preview_question(service, session, changed)
-        told = to_row(service, changed)
-    _print_result(told, f"The list {name} has its new words: {told['page']}", read, as_json=as_json)
+        previews = _preview_question(service, session, mailing_list)
+        row = to_row(service, mailing_list)
+    _print_result(row, f"The list {name} has its new words: {row['page']}", previews, as_json=as_json)
 
 
 @click.command()
@@ -122,8 +122,8 @@ def close(*, name: str, as_json: bool) -> None:
     What happens next: its page says that it is closed. Who is on it stays, gets your updates, and can leave.
     """
     with opening.open_service() as service, service.database.write() as session:
-        told = to_row(service, catalog.close(session, name, now=service.clock.now(), actor=opening.ACTOR))
-    _print_result(told, f"Nobody can join the list {name} any more.", {}, as_json=as_json)
+        row = to_row(service, catalog.close(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    _print_result(row, f"Nobody can join the list {name} any more.", {}, as_json=as_json)
 
 
 @click.command()
@@ -132,12 +132,12 @@ def close(*, name: str, as_json: bool) -> None:
 def reopen(*, name: str, as_json: bool) -> None:
     """Let people join a closed list again: “mailer list reopen clergy”."""
     with opening.open_service() as service, service.database.write() as session:
-        told = to_row(service, catalog.reopen(session, name, now=service.clock.now(), actor=opening.ACTOR))
-    _print_result(told, f"The list {name} is open again: {told['page']}", {}, as_json=as_json)
+        row = to_row(service, catalog.reopen(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    _print_result(row, f"The list {name} is open again: {row['page']}", {}, as_json=as_json)
 
 
 def to_row(service: Service, mailing_list: MailingList) -> dict[str, object]:
-    """Return what there is to tell about a list that staff added."""
+    """Return the facts about a list that staff added."""
     return {
         "name": mailing_list.name,
         "page": f"{service.settings.public_url}{added_list.sign_up_path(mailing_list.name)}",
@@ -153,9 +153,9 @@ def to_row(service: Service, mailing_list: MailingList) -> dict[str, object]:
 
 
 def _read_message(file: Path) -> MessageTexts:
-    """Read a letter in every language; raises BadInput for one that has not all, BrokenTemplate."""
+    """Read a confirmation message in every language; raises BadInput when one is missing, BrokenTemplate."""
     sources = templates.parse_update(templates.read(file), path=file.name)
-    for source in sources.values():  # here the lines are those of the file
+    for source in sources.values():  # at this point the line numbers are those of the file
         rendering.check_source(source)
     missing = [catalog.LANGUAGE_NAMES[language] for language in LANGUAGES if language not in sources]
     if missing:
@@ -169,20 +169,24 @@ def _read_message(file: Path) -> MessageTexts:
 def _preview_question(
     service: Service, session: Session, mailing_list: MailingList
 ) -> Mapping[str, dict[str, str]]:
-    """Return the mail that asks to confirm, by language, as a made-up reader would read it.
+    """Return the mail that asks to confirm, by language, as rendered for a sample reader.
 
-    Raises BadInput for one that could not be sent to everybody.
+    Raises BadInput for one that could not be sent to every reader.
     """
     edition = service.confirmations.freeze_edition(session, mailing_list.name, now=service.clock.now())
     service.preflight.check_confirmation(edition, list=mailing_list.name, now=service.clock.now())
     sample = {
-        "name": "",  # nobody is called by a name before their yes
+        "name": "",  # no reader is addressed by name before the confirmation
         "leave_url": "",
         "preferences_url": service.links.preferences(0),
         "confirm_url": service.links.confirm(0, 0),
     }
-    read = {language: service.editions.preview(edition, language, sample=sample) for language in LANGUAGES}
-    return {language: {"subject": each.subject, "text": each.text} for language, each in read.items()}
+    previews = {
+        language: service.editions.preview(edition, language, sample=sample) for language in LANGUAGES
+    }
+    return {
+        language: {"subject": preview.subject, "text": preview.text} for language, preview in previews.items()
+    }
 
 
 def _print_result(
@@ -191,7 +195,7 @@ def _print_result(
     if as_json:
         output.print_json(row | ({"question": previews} if previews else {}))
         return
-    for language, letter in previews.items():
+    for language, preview in previews.items():
         output.print_line(f"--- What asks to confirm, in {catalog.LANGUAGE_NAMES[language]} ---")
-        output.print_line(f"Subject: {letter['subject']}\n\n{letter['text'].rstrip()}\n")
+        output.print_line(f"Subject: {preview['subject']}\n\n{preview['text'].rstrip()}\n")
     output.print_line(sentence)

@@ -25,21 +25,23 @@ def command() -> None:
 @command.command()
 def check() -> None:
     """Tell every mistake in the settings, or that there is none; compare keys and links with the database."""
-    found = _load_settings()
-    keys = dkim_keys.load(dkim_keys.folder(found.home), domains=found.sending_domains)
-    _require_match(found)
-    output.print_line(f"The settings are good. Pages are at {found.public_url}, data is in {found.home}.")
-    if found.tryout:
+    settings = _load_settings()
+    keys = dkim_keys.load(dkim_keys.folder(settings.home), domains=settings.sending_domains)
+    _require_match(settings)
+    output.print_line(
+        f"The settings are good. Pages are at {settings.public_url}, data is in {settings.home}."
+    )
+    if settings.tryout:
         output.print_line(
             "No mail server is set, so this is a try-out: mail goes to the built-in post office."
         )
-    elif found.loopback:
+    elif settings.loopback:
         output.print_line(
             "Links in mail lead to this machine only; write public_url before you write to anybody."
         )
-    if not data_folder.has_keys(found.home):
+    if not data_folder.has_keys(settings.home):
         output.print_line("This folder holds no keys and no people yet: “mailer serve” begins there.")
-    if sentence := dkim.describe_missing_keys(keys, domain=domain_of(found.from_address).lower()):
+    if sentence := dkim.describe_missing_keys(keys, domain=domain_of(settings.from_address).lower()):
         output.print_line(sentence)
 
 
@@ -48,8 +50,8 @@ def check() -> None:
 def show(*, as_json: bool) -> None:
     """Show every setting and where it comes from; secrets are not shown."""
     _load_settings()
-    told = loading.explain(os.environ).keys
-    rows = [{"key": row.key, "value": row.value, "place": row.place, "what": row.what} for row in told]
+    values = loading.explain(os.environ).keys
+    rows = [{"key": row.key, "value": row.value, "place": row.place, "what": row.what} for row in values]
     output.print_rows(rows, columns=COLUMNS, as_json=as_json)
 
 
@@ -60,28 +62,30 @@ def accept_url(*, yes: bool) -> None:
 
     Links in mail that was sent begin with the old one, also those to leave. Keep it leading here.
     """
-    with opening.open_database() as (found, database, _):
+    with opening.open_database() as (settings, database, _):
         migrations.require_up_to_date(database)
         with database.read() as session:
-            before = public_url.find(session)
-        if before in ("", found.public_url):
-            output.print_line(f"Nothing has changed: links lead to {found.public_url}.")
+            previous_url = public_url.find(session)
+        if previous_url in ("", settings.public_url):
+            output.print_line(f"Nothing has changed: links lead to {settings.public_url}.")
             return
         output.print_line(
-            f"Links in mail that was sent begin with {before}. Keep that address leading here, or nobody can"
-            f" leave by them. From now on links begin with {found.public_url}."
+            f"Links in mail that was sent begin with {previous_url}. Keep that address leading here,"
+            f" or nobody can leave by them. From now on links begin with {settings.public_url}."
         )
         if not yes:
             click.confirm("Is that meant?", abort=True, err=True)
         with database.write() as session:
-            public_url.replace(session, found)
+            public_url.replace(session, settings)
             now = Clock().now()
-            audit.record(session, actor=opening.ACTOR, action="public URL", subject=found.public_url, now=now)
+            audit.record(
+                session, actor=opening.ACTOR, action="public URL", subject=settings.public_url, now=now
+            )
     output.print_line("That is noted. Change public_url on every machine, and start each again.")
 
 
 def _require_match(settings: Settings) -> None:
-    """Refuse settings that the database is not used with: other keys, or another public URL."""
+    """Refuse settings that do not match the database: other keys, or another public URL."""
     database = Database(settings.database_url)
     try:
         if data_folder.has_keys(settings.home):
@@ -97,10 +101,10 @@ def _require_match(settings: Settings) -> None:
 
 
 def _load_settings() -> Settings:
-    """Return the settings of a folder that holds a service, or settings for one that is yet to start."""
-    found = loading.load(os.environ)
-    if data_folder.is_prepared(found.home):
-        data_folder.refuse_unfinished(found.home)
+    """Return the settings of a folder that holds a service, or of one that has not started yet."""
+    settings = loading.load(os.environ)
+    if data_folder.is_prepared(settings.home):
+        data_folder.refuse_unfinished(settings.home)
     else:
-        data_folder.require(found.home, os.environ)
-    return found
+        data_folder.require(settings.home, os.environ)
+    return settings

@@ -1,4 +1,4 @@
-"""`mailer db`: bring the database up to date, check it, back it up; mailer/cli/restore.py puts it back."""
+"""`mailer db`: upgrades the database, checks it, backs it up; mailer/cli/restore.py restores it."""
 
 import os
 from pathlib import Path
@@ -29,14 +29,16 @@ def create(*, yes: bool) -> None:
 
     Where the keys are there and the database was lost, only this makes an empty one, after a question.
     """
-    found = loading.load(os.environ)
-    if bootstrap.is_lost(found) and not yes:
-        output.print_line(bootstrap.lost_sentence(found))
+    settings = loading.load(os.environ)
+    if bootstrap.is_lost(settings) and not yes:
+        output.print_line(bootstrap.lost_sentence(settings))
         click.confirm("Make an empty database?", abort=True, err=True)
-    if bootstrap.create(found):
-        output.print_line(f"{found.home} is made: keys, and an empty database. Keep its secrets in a backup.")
+    if bootstrap.create(settings):
+        output.print_line(
+            f"{settings.home} is made: keys, and an empty database. Keep its secrets in a backup."
+        )
     else:
-        output.print_line(f"{found.home} holds a service already. Nothing was made.")
+        output.print_line(f"{settings.home} holds a service already. Nothing was made.")
 
 
 @command.command()
@@ -65,20 +67,20 @@ def write_backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> 
     """
     with opening.open_service() as service:
         passphrase = passphrases.ask_new(passphrase_file)
-        with progress.show_bar("Backing up", total=backup.count_rows(service.database)) as done:
-            made = backup.make(
+        with progress.show_bar("Backing up", total=backup.count_rows(service.database)) as report:
+            summary = backup.make(
                 file.absolute(),
                 passphrase,
                 database=service.database,
                 home=service.settings.home,
                 now=service.clock.now(),
-                progress=done,
+                progress=report,
             )
     if as_json:
-        output.print_json(made)
+        output.print_json(summary)
     else:
         output.print_line(
-            f"{file} holds {made.rows:,} rows and {made.files:,} files in {made.octets:,} octets."
+            f"{file} holds {summary.rows:,} rows and {summary.files:,} files in {summary.octets:,} octets."
         )
 
 
@@ -87,7 +89,7 @@ def check() -> None:
     """Check that the database is at the newest step and holds exactly what the program expects."""
     with opening.open_database() as (_, database, _):
         migrations.require_up_to_date(database)
-        found = migrations.list_differences(database)
-    if found:
-        raise Conflict("The database differs from what the program expects:\n" + "\n".join(found))
+        differences = migrations.list_differences(database)
+    if differences:
+        raise Conflict("The database differs from what the program expects:\n" + "\n".join(differences))
     output.print_line("The database is up to date and whole.")

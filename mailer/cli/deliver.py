@@ -1,4 +1,4 @@
-"""`mailer deliver`: deliver what is due now, then stop."""
+"""`mailer deliver`: delivers what is due now, then stops."""
 
 from dataclasses import asdict
 
@@ -27,12 +27,12 @@ def command(*, as_json: bool) -> None:
     the same command may be tried again later.
     """
     with opening.open_sending_service() as service:
-        delivered = draining.deliver(service)
+        summary = draining.deliver(service)
     if as_json:
-        output.print_json(asdict(delivered))
+        output.print_json(asdict(summary))
     else:
-        _print_summary(delivered)
-    if delivered.trouble:
+        _print_summary(summary)
+    if summary.trouble:
         raise click.exceptions.Exit(EXIT_TRY_AGAIN)
 
 

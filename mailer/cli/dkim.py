@@ -1,4 +1,4 @@
-"""`mailer dkim`: the keys that sign mail, and the DNS records that let receivers verify it."""
+"""`mailer dkim`: makes the keys that sign mail, and prints the DNS records that let receivers verify it."""
 
 from typing import TextIO
 
@@ -50,25 +50,25 @@ def keygen(*, domain: str, name: str | None, kind: str, as_json: bool) -> None:
     The key is written into the data folder's secrets and never shown; no key is ever replaced. What is
     printed is public: the DNS record, and what to do next.
     """
-    found, domain = _load_domain(domain)
-    named = name or f"{kind}-{Clock().now():%Y-%m}"
-    made = dkim_keys.generate(dkim_keys.folder(found.home), domain=domain, name=named, kind=kind)
+    settings, domain = _load_domain(domain)
+    selector = name or f"{kind}-{Clock().now():%Y-%m}"
+    key = dkim_keys.generate(dkim_keys.folder(settings.home), domain=domain, name=selector, kind=kind)
     if as_json:
-        output.print_json(_to_row(made))
+        output.print_json(_to_row(key))
         return
     output.print_line(
         "The key is made. Nothing is signed with it before the service is started again."
-        f"\n\n{_format_record(made)}"
+        f"\n\n{_format_record(key)}"
     )
-    output.print_line(NEXT_STEPS.format(name=made.record_name, domain=domain))
+    output.print_line(NEXT_STEPS.format(name=key.record_name, domain=domain))
 
 
 @command.command("list")
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show the keys of every sending domain, and their DNS records again."""
-    found = opening.load_settings()
-    keys = _load_keys(found)
+    settings = opening.load_settings()
+    keys = _load_keys(settings)
     if as_json:
         output.print_json([_to_row(key) for key in keys])
         return
@@ -77,7 +77,7 @@ def list_(*, as_json: bool) -> None:
     )
     for key in keys:
         output.print_line(f"\n{_format_record(key)}")
-    for domain in found.sending_domains:
+    for domain in settings.sending_domains:
         if sentence := dkim.describe_missing_keys(keys, domain=domain):
             output.print_line(f"\n{sentence}")
 
@@ -96,8 +96,8 @@ def check(*, domain: str, published: TextIO | None, as_json: bool) -> None:
     This asks no DNS. With --published, a file with the answer of dig or lines of a zone file, it says whether
     the records belong to the keys; exit status 2 when none does.
     """
-    found, domain = _load_domain(domain)
-    keys = [key for key in _load_keys(found) if key.domain == domain]
+    settings, domain = _load_domain(domain)
+    keys = [key for key in _load_keys(settings) if key.domain == domain]
     if not keys:
         raise NotFound(f"There is no key for {domain}. Make one with: mailer dkim keygen {domain}")
     text = published.read(MAX_ANSWER_LENGTH) if published else None
@@ -119,12 +119,12 @@ def check(*, domain: str, published: TextIO | None, as_json: bool) -> None:
 
 
 def _load_domain(domain: str) -> tuple[Settings, str]:
-    """Return the settings and the domain as they write it; BadInput for one that is no sending domain."""
-    found, domain = opening.load_settings(), domain.strip().rstrip(".").lower()
-    if domain not in found.sending_domains:
-        known = ", ".join(found.sending_domains) or "none yet"
-        raise BadInput(f"“{domain[:80]}” is not among sending_domains ({known}). Add it there first.")
-    return found, domain
+    """Return the settings and the normalized domain; BadInput for one that is no sending domain."""
+    settings, domain = opening.load_settings(), domain.strip().rstrip(".").lower()
+    if domain not in settings.sending_domains:
+        domains = ", ".join(settings.sending_domains) or "none yet"
+        raise BadInput(f"“{domain[:80]}” is not among sending_domains ({domains}). Add it there first.")
+    return settings, domain
 
 
 def _load_keys(settings: Settings) -> tuple[DkimKey, ...]:
@@ -144,8 +144,8 @@ def _to_row(key: DkimKey) -> dict[str, object]:
 
 
 def _format_record(key: DkimKey) -> str:
-    quoted = "\n".join(f'         "{string}"' for string in key.strings).lstrip()
-    return f"  Name   {key.record_name}\n  Type   TXT\n  Value  {quoted}"
+    value = "\n".join(f'         "{string}"' for string in key.strings).lstrip()
+    return f"  Name   {key.record_name}\n  Type   TXT\n  Value  {value}"
 
 
 def _describe_check(key: DkimKey, difference: object) -> str:

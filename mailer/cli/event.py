@@ -1,4 +1,4 @@
-"""`mailer event`: plan a call, and invite people to it."""
+"""`mailer event`: plans a call, and invites people to it."""
 
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
@@ -87,9 +87,9 @@ def create(
                 actor=opening.ACTOR,
             )
             _compose_samples(service, session, event)
-        told = _to_row(event)
+        row = _to_row(event)
     if as_json:
-        output.print_json(told)
+        output.print_json(row)
         return
     output.print_line(f"Call {event.id} is planned: {_format_time(event)}.")
     if "es" not in event.title:
@@ -120,15 +120,15 @@ def show(*, number: int, as_json: bool) -> None:
     """Tell everything about one call: “mailer event show 1”."""
     with opening.open_service() as service, service.database.read() as session:
         event = events.get(session, number)
-        told = _to_row(event)
+        row = _to_row(event)
         answers = invitations.count_answers(session, number)
-        sent = stats.count_by_kind_and_state(session, kind=KIND, ref=number)
-    counts = {state: count for (_, state), count in sent.items()}
+        invitation_counts = stats.count_by_kind_and_state(session, kind=KIND, ref=number)
+    counts = {state: count for (_, state), count in invitation_counts.items()}
     if as_json:
-        output.print_json({**told, "answers": answers, "invitations": counts})
+        output.print_json({**row, "answers": answers, "invitations": counts})
         return
-    labels = {key: label for key, label in LABELS.items() if told[key] not in ("", None)}
-    output.print_facts(told, labels=labels, as_json=False)
+    labels = {key: label for key, label in LABELS.items() if row[key] not in ("", None)}
+    output.print_facts(row, labels=labels, as_json=False)
     if event.invited_at is None:
         output.print_line("\nNobody is invited yet.")
         return
@@ -158,9 +158,13 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
         now = service.clock.now()
         with service.database.read() as session:
             event = events.get(session, number)
-            head = service.invitations.count_invitees(session, event, now=now)
-        told: dict[str, object] = {"event": number, "readers": head.total, "languages": head.languages}
-        told |= {"left_out": head.exclusions}
+            invitee_count = service.invitations.count_invitees(session, event, now=now)
+        report: dict[str, object] = {
+            "event": number,
+            "readers": invitee_count.total,
+            "languages": invitee_count.languages,
+        }
+        report |= {"left_out": invitee_count.exclusions}
         if dry_run:
             if event.is_over(now):
                 raise Conflict(
@@ -168,9 +172,9 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
                 )
             previews = {language: _preview(service, event, language) for language in LANGUAGE_NAMES}
             if as_json:
-                output.print_json({**told, "previews": previews})
+                output.print_json({**report, "previews": previews})
                 return
-            _print_previews(previews, head)
+            _print_previews(previews, invitee_count)
             output.print_line("Nothing was sent. Leave out --dry-run to invite them.")
             return
         with service.database.write() as session:
@@ -181,22 +185,22 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
         with service.database.read() as session:
             invited = sum(stats.count_by_kind_and_state(session, kind=KIND, ref=number).values())
     if as_json:
-        output.print_json({**told, "invited": invited})
+        output.print_json({**report, "invited": invited})
         return
-    _print_count(head)
+    _print_count(invitee_count)
     output.print_line(f"{_format_people(invited)} invited by now. “mailer serve” sends the invitations.")
     output.print_line(f"“mailer event show {number}” tells how far they have come, and who answers what.")
 
 
 def _compose_samples(service: Service, session: Session, event: Event) -> None:
-    """Compose the invitations for made-up readers of every kind; raises BadInput for a fault in the call."""
+    """Compose the invitations for sample readers of every kind; raises BadInput for a fault in the call."""
     now = service.clock.now()
     edition = service.editions.freeze(session, service.editions.templates[TEMPLATE], KIND, now=now)
     service.preflight.check_invitations(edition, event, now=now)
 
 
 def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
-    """Render the invitation for a made-up reader in the organizer's own time zone; nothing of it is kept."""
+    """Render the invitation for a sample reader in the organizer's own time zone; nothing of it is stored."""
     now = service.clock.now()
     with service.database.write() as session:
         edition = service.editions.freeze(session, service.editions.templates[TEMPLATE], KIND, now=now)
@@ -216,22 +220,22 @@ def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
         "join_url": event.join_url,
         **{f"rsvp_{answer}_url": links.rsvp(event.id, 0, answer=answer) for answer in ANSWERS},
     }
-    read = service.editions.preview(edition, language, sample=sample)
-    return {"subject": read.subject, "text": read.text}
+    rendered = service.editions.preview(edition, language, sample=sample)
+    return {"subject": rendered.subject, "text": rendered.text}
 
 
-def _print_previews(previews: Mapping[str, Mapping[str, str]], head: InviteeCount) -> None:
-    for language, read in previews.items():
+def _print_previews(previews: Mapping[str, Mapping[str, str]], invitee_count: InviteeCount) -> None:
+    for language, preview in previews.items():
         output.print_line(f"--- {LANGUAGE_NAMES[language]}, as {SAMPLE_NAME} would read it ---")
-        output.print_line(f"Subject: {read['subject']}\n\n{read['text'].rstrip()}\n")
-    _print_count(head)
+        output.print_line(f"Subject: {preview['subject']}\n\n{preview['text'].rstrip()}\n")
+    _print_count(invitee_count)
 
 
-def _print_count(head: InviteeCount) -> None:
-    output.print_line(f"{_format_people(head.total)} to be invited now.")
-    for language, number in sorted(head.languages.items()):
+def _print_count(invitee_count: InviteeCount) -> None:
+    output.print_line(f"{_format_people(invitee_count.total)} to be invited now.")
+    for language, number in sorted(invitee_count.languages.items()):
         output.print_line(f"{number:>7,}  in {LANGUAGE_NAMES[language]}")
-    for reason, number in sorted(head.exclusions.items()):
+    for reason, number in sorted(invitee_count.exclusions.items()):
         output.print_line(f"{number:>7,}  not: {SENTENCES.get(reason, reason)}")
 
 

@@ -1,4 +1,4 @@
-"""`mailer field`: what staff keep of people beside what everybody has, each with a type."""
+"""`mailer field`: defines custom fields of contacts, each with a type."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ def command() -> None:
 def add(*, name: str, title: str, type_: str, choices: Sequence[str], as_json: bool) -> None:
     """Define a field: “mailer field add size --type choice --choice S --choice M --title "Shirt size"”."""
     with opening.open_service() as service, service.database.write() as session:
-        made = fields.add(
+        field = fields.add(
             session,
             name,
             title=title,
@@ -46,7 +46,7 @@ def add(*, name: str, title: str, type_: str, choices: Sequence[str], as_json: b
             now=service.clock.now(),
             actor=opening.ACTOR,
         )
-        row = _to_row(made)
+        row = _to_row(field)
     if as_json:
         output.print_json(row)
     else:
@@ -58,11 +58,13 @@ def add(*, name: str, title: str, type_: str, choices: Sequence[str], as_json: b
 def list_(*, as_json: bool) -> None:
     """Show every field, the retired ones too."""
     with opening.open_service() as service, service.database.read() as session:
-        every = fields.list_all(session)
-        rows = [_to_row(field) for field in every]
-        choices = {field.name: field.choices for field in every}
-    shown = rows if as_json else [{**row, "choices": ", ".join(choices[str(row["name"])])} for row in rows]
-    output.print_rows(shown, columns=COLUMNS, as_json=as_json, none="No field is defined.")
+        all_fields = fields.list_all(session)
+        rows = [_to_row(field) for field in all_fields]
+        choices = {field.name: field.choices for field in all_fields}
+    table_rows = (
+        rows if as_json else [{**row, "choices": ", ".join(choices[str(row["name"])])} for row in rows]
+    )
+    output.print_rows(table_rows, columns=COLUMNS, as_json=as_json, none="No field is defined.")
 
 
 @command.command()

@@ -1,4 +1,4 @@
-"""`mailer jobs`: what happens by itself, and the same by hand."""
+"""`mailer jobs`: lists the scheduled jobs, and runs one by hand."""
 
 import click
 
@@ -19,19 +19,19 @@ def command() -> None:
 def list_(*, as_json: bool) -> None:
     """Show every job, what it does, and how often it runs by itself."""
     with opening.open_service() as service:
-        found = service.jobs.all()
+        jobs = service.jobs.all()
     rows = [
         {"name": job.name, "about": job.about, "every_seconds": int(job.every.total_seconds())}
-        for job in found
+        for job in jobs
     ]
     if as_json:
         output.print_json(rows)
         return
-    told = [
+    table_rows = [
         {**row, "every": _format_interval(int(job.every.total_seconds()))}
-        for row, job in zip(rows, found, strict=True)
+        for row, job in zip(rows, jobs, strict=True)
     ]
-    output.print_rows(told, columns=COLUMNS, as_json=False)
+    output.print_rows(table_rows, columns=COLUMNS, as_json=False)
 
 
 @command.command()
@@ -45,17 +45,17 @@ def run(*, name: str, as_json: bool) -> None:
     is settled, which is said here.
     """
     with opening.open_service() as service:
-        moved = service.jobs.get(name).run()
+        row_count = service.jobs.get(name).run()
         with service.database.read() as session:
             restore = send_hold.find_unsettled(session)
-    held = "" if restore is None else restore.sentence
+    hold_sentence = "" if restore is None else restore.sentence
     if as_json:
-        output.print_json({"name": name, "moved": moved, "held": held})
-    elif held and not moved:
-        output.print_line(held)
+        output.print_json({"name": name, "moved": row_count, "held": hold_sentence})
+    elif hold_sentence and not row_count:
+        output.print_line(hold_sentence)
     else:
-        rows = "one row" if moved == 1 else f"{moved:,} rows"
-        output.print_line(f"Done: {rows} moved." if moved else "Done: there was nothing to do.")
+        phrase = "one row" if row_count == 1 else f"{row_count:,} rows"
+        output.print_line(f"Done: {phrase} moved." if row_count else "Done: there was nothing to do.")
 
 
 def _format_interval(seconds: int) -> str:

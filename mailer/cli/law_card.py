@@ -1,4 +1,4 @@
-"""`mailer fact`: cards that say what the law is now, for 90 days after somebody has checked it."""
+"""`mailer fact`: cards on present law, each shown for 90 days after it was checked."""
 
 from datetime import datetime
 
@@ -125,12 +125,14 @@ def _format_days_left(row: dict[str, object]) -> str:
 
 
 def _to_row(card: LawCard, now: datetime) -> dict[str, object]:
-    left = card.days_remaining(now)
-    known = {key: getattr(card, key) for key in ("state", "checked_on", "checked_by", "source", "retired_at")}
+    days_left = card.days_remaining(now)
+    values = {
+        key: getattr(card, key) for key in ("state", "checked_on", "checked_by", "source", "retired_at")
+    }
     return {
         "number": card.id,
-        **known,
-        "shown": card.retired_at is None and left >= 0,
-        "days_left": left,
+        **values,
+        "shown": card.retired_at is None and days_left >= 0,
+        "days_left": days_left,
         **card.text,
     }

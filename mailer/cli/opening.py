@@ -1,4 +1,4 @@
-"""What every command works on: the service, built from the settings, on a database that is up to date."""
+"""Opening: builds the service of a command from the settings, on a database that is up to date."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from mailer.settings.keys import Keys
 from mailer.settings.loading import Settings
 from mailer.tryout import time_machine
 
-ACTOR = "command line"  # who did it, in the audit
+ACTOR = "command line"  # the actor in the audit
 
 
 def load_settings() -> Settings:
@@ -24,63 +24,63 @@ def load_settings() -> Settings:
 
     Raises BadSettings, and NotFound or Conflict for a folder that holds none or half a restore.
     """
-    found = loading.load(os.environ)
-    data_folder.require(found.home, os.environ)
-    return found
+    settings = loading.load(os.environ)
+    data_folder.require(settings.home, os.environ)
+    return settings
 
 
 @contextmanager
 def open_database() -> Iterator[tuple[Settings, Database, Keys]]:
-    """Return settings, database and keys, for a command that looks at the database itself.
+    """Return settings, database and keys, for a command that uses the database itself.
 
     Raises as `load_settings` does, Conflict for a database without tables, and BadSettings for other keys
-    than its.
+    than the database's.
     """
-    found = load_settings()
-    opened = Database(found.database_url)
+    settings = load_settings()
+    database = Database(settings.database_url)
     try:
-        migrations.require_tables(opened)
-        yield found, opened, key_check.load_keys(opened, loading.secret_folder(found))
+        migrations.require_tables(database)
+        yield settings, database, key_check.load_keys(database, loading.secret_folder(settings))
     finally:
-        opened.dispose()
+        database.dispose()
 
 
 @contextmanager
 def open_checked_service() -> Iterator[Service]:
-    """Return the service, over a database that is up to date and is used with these keys and this URL.
+    """Return the service, on a database that is up to date and is used with these keys and this URL.
 
-    Raises as `open_database` does, and Conflict for a database that is not up to date, says nothing of its
-    keys, or is used with another public URL.
+    Raises as `open_database` does, and Conflict for a database that is not up to date, notes no keys, or is
+    used with another public URL.
     """
-    with open_database() as (found, opened, secret):
-        migrations.require_up_to_date(opened)
-        service = assemble(found, database=opened, keys=secret, clock=None)
+    with open_database() as (settings, database, keys):
+        migrations.require_up_to_date(database)
+        service = assemble(settings, database=database, keys=keys, clock=None)
         service.require_noted()
         yield service
 
 
 @contextmanager
 def open_service() -> Iterator[Service]:
-    """Return the service for as long as the block lasts; one that was handed in with the context is used.
+    """Return the service for the block; a service in the click context is used if there is one.
 
-    Raises as `open_checked_service` does, and Conflict for a database that lives in a try-out's time.
+    Raises as `open_checked_service` does, and Conflict for a database with the clock of a try-out.
     """
-    handed = click.get_current_context().find_object(Service)
-    if handed is not None:
-        yield handed
+    context_service = click.get_current_context().find_object(Service)
+    if context_service is not None:
+        yield context_service
         return
-    logs.configure()  # to the error output, so that what a script reads is the answer alone
-    with open_checked_service() as opened:
-        if not opened.settings.tryout:
-            with opened.database.read() as session:
+    logs.configure()  # to the error output, so that scripts read only the result
+    with open_checked_service() as service:
+        if not service.settings.tryout:
+            with service.database.read() as session:
                 time_machine.refuse_real_mail(session)
-        yield opened
+        yield service
 
 
 @contextmanager
 def open_sending_service() -> Iterator[Service]:
-    """Return the service as `open_service` does, for a command that sends; raises Conflict while none may."""
-    with open_service() as opened:
-        with opened.database.read() as session:
+    """Return the service as `open_service` does, for a command that sends; raises Conflict during a hold."""
+    with open_service() as service:
+        with service.database.read() as session:
             send_hold.refuse_while_held(session)
-        yield opened
+        yield service

@@ -1,4 +1,4 @@
-"""`mailer organizer`: who wants to be on the map and on the organizer list; staff decide."""
+"""`mailer organizer`: applications to be on the map and on the organizer list, which staff decide."""
 
 import click
 from sqlalchemy import select
@@ -42,11 +42,11 @@ def list_(*, state: str, as_json: bool) -> None:
     “asked” means that the person has not confirmed the address yet; nothing can be decided before that.
     """
     with opening.open_service() as service, service.database.read() as session:
-        found = directory.list_applications(session, state=None if state == "all" else state)
-        ids = [listing.contact_id for listing in found]
-        named = session.execute(select(Contact.id, Contact.email).where(Contact.id.in_(ids)))
-        emails = {row.id: row.email for row in named}
-    rows = [_to_row(listing, emails[listing.contact_id]) for listing in found]
+        listings = directory.list_applications(session, state=None if state == "all" else state)
+        ids = [listing.contact_id for listing in listings]
+        result = session.execute(select(Contact.id, Contact.email).where(Contact.id.in_(ids)))
+        emails = {row.id: row.email for row in result}
+    rows = [_to_row(listing, emails[listing.contact_id]) for listing in listings]
     none = "Nobody waits for a decision." if state == "waiting" else "None."
     output.print_rows(rows, columns=COLUMNS, as_json=as_json, none=none)
 
@@ -57,7 +57,7 @@ def list_(*, state: str, as_json: bool) -> None:
 def approve(*, number: int, as_json: bool) -> None:
     """Approve an application: “mailer organizer approve 3”.
 
-    What happens next: the person is on the organizer list, gets the organizers' first letter in their own
+    What happens next: the person is on the organizer list, gets the organizers' first email in their own
     daytime, and is invited to the calls. What they wrote about themselves becomes what we know about them.
     """
     _decide("approve", number, as_json=as_json)
@@ -89,5 +89,5 @@ def _decide(verb: str, number: int, *, as_json: bool) -> None:
 
 
 def _to_row(listing: Listing, email: str) -> dict[str, object]:
-    known = {key: getattr(listing, key) for key in COLUMNS if key != "email"}
-    return {**known, "email": email, "decided_at": listing.decided_at}
+    values = {key: getattr(listing, key) for key in COLUMNS if key != "email"}
+    return {**values, "email": email, "decided_at": listing.decided_at}

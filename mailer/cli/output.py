@@ -1,8 +1,8 @@
-"""How commands answer: a table for people, JSON for scripts, from the same rows.
+"""Output of commands: a table for people, JSON for scripts, from the same rows.
 
 With `--json` the output is one JSON value with the same keys in every version: a list of objects from
-`print_rows`, one object from `print_facts`. Moments are ISO 8601 in UTC. Names that people chose never reach
-the terminal with control characters in them.
+`print_rows`, one object from `print_facts`. Times are ISO 8601 in UTC. Control characters in names that
+people chose are never written to the terminal.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,25 +26,25 @@ def json_option(function: Function) -> Function:
 def print_rows(
     rows: Iterable[Mapping[str, object]], *, columns: Mapping[str, str], as_json: bool, none: str = "None."
 ) -> None:
-    """Print rows. `columns` is key → heading; `none` is what people read when there are no rows."""
-    listed = list(rows)
+    """Print rows. `columns` is key → heading; `none` is printed when there are no rows."""
+    all_rows = list(rows)
     if as_json:
-        print_json(listed)
+        print_json(all_rows)
         return
-    if not listed:
+    if not all_rows:
         click.echo(none)
         return
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*columns.values(), box=None, pad_edge=False, header_style="bold")
-    for row in listed:
+    for row in all_rows:
         table.add_row(*(Text(format_value(row.get(key))) for key in columns))
     _print(table)
 
 
 def print_facts(values: Mapping[str, object], *, labels: Mapping[str, str], as_json: bool) -> None:
-    """Print what is known about one thing, a line each. `labels` is key → label."""
+    """Print the facts about one thing, a line each. `labels` is key → label."""
     if as_json:
         print_json(values)
         return
@@ -68,21 +68,23 @@ def print_json(value: object) -> None:
 
 
 def format_value(value: object) -> str:
-    """Say a value in a table: nothing for None, words for yes and no, a dot for what cannot be printed."""
+    """Format a value for a table: nothing for None, words for yes and no, a dot for unprintables."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M UTC")
-    return "".join(sign if sign.isprintable() or sign == "\n" else "·" for sign in str(value))
+    return "".join(
+        character if character.isprintable() or character == "\n" else "·" for character in str(value)
+    )
 
 
 def format_duration(length: timedelta) -> str:
-    """Say a length of time in its two largest units: “2 hours 5 minutes”."""
-    rest, parts = max(int(length.total_seconds()), 0), []
+    """Format a length of time in its two largest units: “2 hours 5 minutes”."""
+    remaining, parts = max(int(length.total_seconds()), 0), []
     for seconds, unit in UNITS:
-        number, rest = divmod(rest, seconds)
+        number, remaining = divmod(remaining, seconds)
         if number:
             parts.append(f"{number} {unit}{'' if number == 1 else 's'}")
         elif parts:

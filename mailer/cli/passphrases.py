@@ -1,4 +1,4 @@
-"""Passphrases: typed where nobody sees them, or read from a file; never arguments, which others see."""
+"""Passphrases: typed without echo, or read from a file; never arguments, which other accounts can see."""
 
 import os
 import sys
@@ -28,24 +28,24 @@ def ask_new(file: Path | None) -> bytes:
 
 
 def ask_existing(file: Path | None) -> bytes:
-    """Return the passphrase of a backup that is there, from the file or typed once."""
+    """Return the passphrase of an existing backup, from the file or typed once."""
     return (_read_file(file) if file else _prompt(again=False)).encode()
 
 
 def _prompt(*, again: bool) -> str:
     if not sys.stdin.isatty():
         raise BadInput("Nobody is here to type the passphrase; give a file with --passphrase-file.")
-    typed: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=again, err=True)
-    return typed
+    passphrase: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=again, err=True)
+    return passphrase
 
 
 def _read_file(file: Path) -> str:
     try:
-        with file.open(encoding="utf-8") as opened:
-            kept = os.fstat(opened.fileno())
-            line = opened.readline().rstrip("\r\n")
+        with file.open(encoding="utf-8") as stream:
+            status = os.fstat(stream.fileno())
+            line = stream.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as trouble:
         raise BadInput(f"{file} cannot be read as a file with a passphrase.") from trouble
-    if file.is_file() and kept.st_mode & OPEN_TO_OTHERS:
+    if file.is_file() and status.st_mode & OPEN_TO_OTHERS:
         raise BadInput(f"{file} can be read by others on this machine; run: chmod 600 {file}")
     return line

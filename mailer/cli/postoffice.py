@@ -1,4 +1,4 @@
-"""`mailer postoffice`: read the try-out's mail, and move its clock."""
+"""`mailer postoffice`: shows the try-out's mail, and moves its clock."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -46,24 +46,24 @@ def show(*, number: int, source: bool, as_json: bool) -> None:
         _require_tryout(service)
         with service.database.read() as session:
             message = postoffice.get_message(session, number)
-    held = postoffice.parse_message(message.raw)
+    parsed = postoffice.parse_message(message.raw)
     if as_json:
-        told = {
-            "headers": dict(held.headers),
-            "text": held.text,
-            "html": held.html,
-            "calendar": held.calendar,
+        parts = {
+            "headers": dict(parsed.headers),
+            "text": parsed.text,
+            "html": parsed.html,
+            "calendar": parsed.calendar,
         }
-        output.print_json({**_to_row(message), **told, "source": held.source})
+        output.print_json({**_to_row(message), **parts, "source": parsed.source})
         return
     if source:
-        output.print_line(held.source)
+        output.print_line(parsed.source)
         return
-    shown = {**_to_row(message), "from": dict(held.headers).get("From", "")}
+    facts = {**_to_row(message), "from": dict(parsed.headers).get("From", "")}
     labels = {"date": "When", "from": "From", "to": "To", "subject": "Subject"}
-    output.print_facts(shown, labels=labels, as_json=False)
-    output.print_line(f"\n{held.text.rstrip()}")
-    for attachment in held.attachments:
+    output.print_facts(facts, labels=labels, as_json=False)
+    output.print_line(f"\n{parsed.text.rstrip()}")
+    for attachment in parsed.attachments:
         output.print_line(f"\nAttached: {attachment.name} ({attachment.type}, {attachment.size:,} bytes)")
 
 
@@ -83,22 +83,22 @@ def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool
     with opening.open_sending_service() as service:
         _require_tryout(service)
         with service.database.read() as session:
-            before = postoffice.count_messages(session)
-        with draining.lead_delivery(service) as leads, service.relays():
-            machine = service.time_machine(drain=_build_drain(service, is_leader=leads))
+            count_before = postoffice.count_messages(session)
+        with draining.lead_delivery(service) as is_leader, service.relays():
+            machine = service.time_machine(drain=_build_drain(service, is_leader=is_leader))
             if to_next:
                 now = machine.advance_to_next()
             else:
                 now = machine.advance(timedelta(days=days or 0, hours=hours or 0))
         with service.database.read() as session:
-            came = postoffice.count_messages(session) - before
+            arrivals = postoffice.count_messages(session) - count_before
         present = now or service.clock.now()
     if as_json:
-        output.print_json({"moved": now is not None, "now": present, "came": came})
+        output.print_json({"moved": now is not None, "now": present, "came": arrivals})
     elif now is None:
         output.print_line("Nothing will fall due by itself, so the clock stays where it is.")
     else:
-        mails = "One mail" if came == 1 else f"{came:,} mails"
+        mails = "One mail" if arrivals == 1 else f"{arrivals:,} mails"
         output.print_line(
             f"It is now {output.format_value(present)} in the try-out. {mails} came on the way."
         )

@@ -1,4 +1,4 @@
-"""`mailer relay`: the mail servers that take our mail, what they took, and pauses."""
+"""`mailer relay`: the relays, their results, and suspensions by staff."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -38,28 +38,28 @@ def command() -> None:
 def list_(*, as_json: bool) -> None:
     """Show each mail server, what it took, and what is paused: “mailer relay list”."""
     with opening.open_service() as service, service.database.read() as session:
-        paused = suspensions.read_all(session)
+        by_scope = suspensions.read_all(session)
         sums = attempts.select_relay_totals(counters.read_totals(session))
-        lately = {
+        sent_last_hour = {
             relay.name: counters.count_since(
                 session, attempts.build_counter_name(relay.name, "sent"), since=service.clock.now() - HOUR
             )
             for relay in list_relays(service)
         }
         relays = [
-            {**_relay_row(relay, paused, sums), "sent_last_hour": lately[relay.name]}
+            {**_relay_row(relay, by_scope, sums), "sent_last_hour": sent_last_hour[relay.name]}
             for relay in list_relays(service)
         ]
-    waiting = [_suspension_row(pause) for pause in paused.values()]
+    suspension_rows = [_suspension_row(suspension) for suspension in by_scope.values()]
     if as_json:
-        output.print_json({"relays": relays, "pauses": waiting})
+        output.print_json({"relays": relays, "pauses": suspension_rows})
         return
     output.print_rows(
         relays, columns=COLUMNS, as_json=False, none="No mail server is set: this is a try-out."
     )
-    if waiting:
+    if suspension_rows:
         output.print_line("")
-        output.print_rows(waiting, columns=SUSPENSION_COLUMNS, as_json=False)
+        output.print_rows(suspension_rows, columns=SUSPENSION_COLUMNS, as_json=False)
 
 
 @command.command()
@@ -90,13 +90,13 @@ def resume(*, name: str) -> None:
 
 
 def list_relays(service: Service) -> Sequence[Relay]:
-    """Return the mail servers that mail leaves by; none in a try-out."""
+    """Return the relays in use; none in a try-out."""
     url = service.settings.smtp_url
     return Relay.parse_all(url.get_secret_value()) if url is not None else ()
 
 
 def _parse_scope(service: Service, name: str) -> str:
-    """Return what a name stands for: one of our mail servers, else a domain."""
+    """Return the scope of a name: one of our relays, else a domain."""
     if name in {relay.name for relay in list_relays(service)}:
         return f"{RELAY_SCOPE}{name}"
     if ":" in name or "." not in name or "@" in name:
@@ -107,16 +107,16 @@ def _parse_scope(service: Service, name: str) -> str:
 def _relay_row(
     relay: Relay, by_scope: Mapping[str, Suspension], sums: Mapping[tuple[str, str], int]
 ) -> Mapping[str, object]:
-    told = [f"{relay.rate}"] if relay.rate else []
-    told += [f"{relay.connections} connections"] if relay.connections else []
-    counted = {outcome: sums.get((relay.name, outcome), 0) for outcome in attempts.OUTCOMES}
+    limits = [f"{relay.rate}"] if relay.rate else []
+    limits += [f"{relay.connections} connections"] if relay.connections else []
+    counts = {outcome: sums.get((relay.name, outcome), 0) for outcome in attempts.OUTCOMES}
     state = "paused" if f"{RELAY_SCOPE}{relay.name}" in by_scope else "takes mail"
     return {
         "name": relay.name,
         "weight": relay.weight,
-        "limits": ", ".join(told),
+        "limits": ", ".join(limits),
         "state": state,
-        **counted,
+        **counts,
     }
 
 

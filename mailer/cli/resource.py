@@ -1,4 +1,4 @@
-"""`mailer resource`: the toolkit, the webinar and whatever else the mails and pages lead to."""
+"""`mailer resource`: the toolkit, the webinar and the other resources that mails and pages lead to."""
 
 from pathlib import Path
 
@@ -47,14 +47,14 @@ def list_(*, every: bool, as_json: bool) -> None:
     with opening.open_service() as service, service.database.read() as session:
         rows = _list_rows(session, service)
         waiting = stats.count_held_for(session, MISSING_LINK)
-    shown = [row for row in rows if every or row["state"] in CURRENT_STATES]
-    full = {row["slot"] for row in rows if row["state"] in CURRENT_STATES}
-    shown += [{"slot": slot, "state": "empty"} for slot in RESOURCES if slot not in full]
-    shown.sort(key=lambda row: RESOURCES.index(str(row["slot"])))
+    visible_rows = [row for row in rows if every or row["state"] in CURRENT_STATES]
+    full_slots = {row["slot"] for row in rows if row["state"] in CURRENT_STATES}
+    visible_rows += [{"slot": slot, "state": "empty"} for slot in RESOURCES if slot not in full_slots]
+    visible_rows.sort(key=lambda row: RESOURCES.index(str(row["slot"])))
     if as_json:
-        output.print_json({"versions": shown, "waiting": waiting})
+        output.print_json({"versions": visible_rows, "waiting": waiting})
         return
-    output.print_rows(shown, columns=COLUMNS, as_json=False)
+    output.print_rows(visible_rows, columns=COLUMNS, as_json=False)
     for fields, number in waiting.items():
         mails = "One mail waits" if number == 1 else f"{number:,} mails wait"
         output.print_line(f"{mails} for: {fields.replace('_url', '')}.")
@@ -103,22 +103,22 @@ def add(
         raise BadInput("Give either --link or --file.")
     with opening.open_service() as service:
         with service.database.read() as session:
-            replaced = bool(service.editions.library.list_for_language(session, language)[slot])
-        deposit = None if file is None else file_store.store_file(file, home=service.settings.home)
+            has_older = bool(service.editions.library.list_for_language(session, language)[slot])
+        stored_file = None if file is None else file_store.store_file(file, home=service.settings.home)
         with service.database.write() as session:
-            added = resources.add(
+            version = resources.add(
                 session,
                 slot,
                 language=language,
                 link=link,
-                stored_file=deposit,
+                stored_file=stored_file,
                 title=title,
                 note=note,
                 dated=dated,
                 now=service.clock.now(),
                 actor=opening.ACTOR,
             )
-            number = added.id
+            number = version.id
         with service.database.read() as session:
             row = next(row for row in _list_rows(session, service) if row["number"] == number)
             waiting = stats.count_held_for(session, MISSING_LINK)
@@ -129,7 +129,7 @@ def add(
     output.print_line(f"Version {number} stands in {slot} now, in {LANGUAGE_NAMES[language]}: {address}")
     if any(f"{slot}_url" in fields for fields in waiting):
         output.print_line("Mails that waited for it leave within a minute.")
-    if replaced:
+    if has_older:
         _print_announcement_hint(slot)
 
 
@@ -144,24 +144,24 @@ def retire(*, number: int, as_json: bool) -> None:
     """
     with opening.open_service() as service:
         with service.database.write() as session:
-            gone = resources.retire(session, number, now=service.clock.now(), actor=opening.ACTOR)
-            slot = gone.slot
+            version = resources.retire(session, number, now=service.clock.now(), actor=opening.ACTOR)
+            slot = version.slot
         with service.database.read() as session:
             rows = _list_rows(session, service)
     if as_json:
         output.print_json(next(row for row in rows if row["number"] == number))
         return
     output.print_line(f"Version {number} is retired.")
-    stands = [row for row in rows if row["slot"] == slot and row["state"] in CURRENT_STATES]
-    for row in stands:
+    current_rows = [row for row in rows if row["slot"] == slot and row["state"] in CURRENT_STATES]
+    for row in current_rows:
         source = "the link in the settings" if row["number"] is None else f"version {row['number']}"
         output.print_line(f"In {slot} stands, in {LANGUAGE_NAMES[str(row['language'])]}: {source}.")
-    if not stands:
+    if not current_rows:
         output.print_line(f"{slot} is empty now: mails that lead to it are held until you add a version.")
 
 
 def _print_announcement_hint(slot: str) -> None:
-    """Say how to tell those who were sent the older version; their old mails lead to the new one anyway."""
+    """Print how to announce the new version; links in mails that were sent lead to it already."""
     output.print_line(
         "Links in mails that were sent lead to the new version already. To tell people about it, write a text"
         f" whose link is [Open it{{{{ {slot}_note }}}}]({{{{ {slot}_url }}}}), and look at it first:"
@@ -171,19 +171,21 @@ def _print_announcement_hint(slot: str) -> None:
 
 def _list_rows(session: Session, service: Service) -> list[dict[str, object]]:
     """Return every version, the newest first, then the links in the settings, each with its state."""
-    standing = service.editions.library.list_current(session)
-    current = {version.number for version in standing}
+    current_versions = service.editions.library.list_current(session)
+    current = {version.number for version in current_versions}
     rows = [_to_row(version, service, current) for version in resources.list_versions(session)]
-    return rows + [_settings_row(version) for version in standing if version.number is None]
+    return rows + [_settings_row(version) for version in current_versions if version.number is None]
 
 
 def _to_row(version: ResourceVersion, service: Service, current: set[int | None]) -> dict[str, object]:
     state = "current" if version.id in current else "retired" if version.retired_at else "replaced"
-    known = {key: getattr(version, key) for key in (*LABELS, "file") if hasattr(version, key)}
-    kept = not version.file or file_store.find_path(version.file, home=service.settings.home)
-    leads_to = version.link or (f"a file of {version.size:,} octets" if kept else "a file that is missing")
+    values = {key: getattr(version, key) for key in (*LABELS, "file") if hasattr(version, key)}
+    is_stored = not version.file or file_store.find_path(version.file, home=service.settings.home)
+    leads_to = version.link or (
+        f"a file of {version.size:,} octets" if is_stored else "a file that is missing"
+    )
     return {
-        **known,
+        **values,
         "number": version.id,
         "state": state,
         "kind": version.kind or "link",
@@ -193,5 +195,5 @@ def _to_row(version: ResourceVersion, service: Service, current: set[int | None]
 
 
 def _settings_row(version: CurrentVersion) -> dict[str, object]:
-    told = {"number": None, "slot": version.slot, "language": version.language, "state": "settings"}
-    return {**told, "kind": "link", "leads_to": version.link}
+    values = {"number": None, "slot": version.slot, "language": version.language, "state": "settings"}
+    return {**values, "kind": "link", "leads_to": version.link}

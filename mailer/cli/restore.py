@@ -1,4 +1,4 @@
-"""`mailer db restore`, and what settles its gap before anything is sent: departures merged, or accepted."""
+"""`mailer db restore`, and the commands that settle its gap: departures merged, or the gap accepted."""
 
 import os
 from dataclasses import asdict
@@ -47,18 +47,18 @@ def restore(
     """
     logs.configure()
     passphrase = passphrases.ask_existing(passphrase_file)
-    with progress.show_bar("Putting back", total=0) as done:
-        restored = restoring.restore(
+    with progress.show_bar("Putting back", total=0) as report:
+        summary = restoring.restore(
             file,
             passphrase,
             environ=os.environ,
             clock=Clock(),
-            progress=done,
+            progress=report,
             departures=departures,
             journals=journals,
         )
-    _print_restore(restored)
-    output.print_line(restored.settlement.hold_sentence or SENDING_RESUMED)
+    _print_restore(summary)
+    output.print_line(summary.settlement.hold_sentence or SENDING_RESUMED)
 
 
 @click.command()
@@ -75,15 +75,23 @@ def merge(*, file: Path, as_json: bool) -> None:
         with service.database.write() as session:
             now = service.clock.now()
             was_held = send_hold.find_unsettled(session) is not None
-            merged = restore_settlement.merge_departures(session, service, file, now=now, actor=opening.ACTOR)
+            departures_merge = restore_settlement.merge_departures(
+                session, service, file, now=now, actor=opening.ACTOR
+            )
         service.database.truncate_wal()
         if as_json:
-            read = merged.file
-            facts = {"read": len(read.records), "damaged": read.damaged, "until": read.until}
-            output.print_json({**asdict(merged.result), **facts, "gap_settled": merged.settles_gap})
+            departures = departures_merge.file
+            facts = {
+                "read": len(departures.records),
+                "damaged": departures.damaged,
+                "until": departures.until,
+            }
+            output.print_json(
+                {**asdict(departures_merge.result), **facts, "gap_settled": departures_merge.settles_gap}
+            )
             return
-        _print_merge(merged)
-        if was_held and not merged.settles_gap:
+        _print_merge(departures_merge)
+        if was_held and not departures_merge.settles_gap:
             output.print_line("The file ends before the backup was made, so it cannot settle the gap.")
         _print_send_hold(service)
 
@@ -98,11 +106,11 @@ def accept_gap(*, yes: bool) -> None:
     """
     with opening.open_service() as service:
         with service.database.read() as session:
-            held = send_hold.find_unsettled(session)
-        if held is None:
+            hold = send_hold.find_unsettled(session)
+        if hold is None:
             output.print_line("There is no gap to accept: nothing is held back.")
             return
-        since, until = output.format_value(held.backup_at), output.format_value(held.restored_at)
+        since, until = output.format_value(hold.backup_at), output.format_value(hold.restored_at)
         output.print_line(
             f"Who left, complained or asked to be forgotten between {since} and {until} is not known here,"
             " and will be written to again."
@@ -122,52 +130,55 @@ def accept_gap(*, yes: bool) -> None:
 def status(*, as_json: bool) -> None:
     """Say whether a restored backup holds the mail back, why, and what to do."""
     with opening.open_service() as service, service.database.read() as session:
-        held = send_hold.find_unsettled(session)
+        hold = send_hold.find_unsettled(session)
         waiting = in_doubt.count_restored(session)
-    told: dict[str, object] = {
-        "held": held is not None,
-        "backup_at": held.backup_at if held else None,
-        "restored_at": held.restored_at if held else None,
+    facts: dict[str, object] = {
+        "held": hold is not None,
+        "backup_at": hold.backup_at if hold else None,
+        "restored_at": hold.restored_at if hold else None,
         "may_have_left": waiting,
-        "sentence": held.sentence if held else "Nothing holds the mail back.",
+        "sentence": hold.sentence if hold else "Nothing holds the mail back.",
     }
-    output.print_facts(told, labels=STATUS_LABELS, as_json=as_json)
+    output.print_facts(facts, labels=STATUS_LABELS, as_json=as_json)
 
 
 def _print_restore(summary: RestoreSummary) -> None:
-    of = output.format_value(summary.backup_at)
+    backup_time = output.format_value(summary.backup_at)
     if summary.resumed:
-        output.print_line(f"Everything was back already, as it was at {of}; only the last step was missing.")
+        output.print_line(
+            f"Everything was back already, as it was at {backup_time}; only the last step was missing."
+        )
     else:
         output.print_line(
-            f"{summary.rows:,} rows and {summary.files:,} files are back, as they were at {of}."
+            f"{summary.rows:,} rows and {summary.files:,} files are back, as they were at {backup_time}."
         )
-    settled = summary.settlement
-    if settled.settled_by_journals is not None:
-        output.print_line(f"The journals settled {settled.settled_by_journals:,} messages.")
-    if settled.in_doubt_count:
+    settlement = summary.settlement
+    if settlement.settled_by_journals is not None:
+        output.print_line(f"The journals settled {settlement.settled_by_journals:,} messages.")
+    if settlement.in_doubt_count:
         output.print_line(
-            f"{settled.in_doubt_count:,} messages may have left since, and wait for you:"
+            f"{settlement.in_doubt_count:,} messages may have left since, and wait for you:"
             " “mailer outbox unknown” shows them, “mailer outbox resolve --restored --sent” or “--resend”"
             " decides about all."
         )
-    if settled.departures_merge is not None:
-        _print_merge(settled.departures_merge)
+    if settlement.departures_merge is not None:
+        _print_merge(settlement.departures_merge)
 
 
 def _print_merge(departures_merge: DeparturesMerge) -> None:
-    read, done = departures_merge.file, departures_merge.result
+    departures, result = departures_merge.file, departures_merge.result
     output.print_line(
-        f"{len(read.records):,} departures were read, everything until {output.format_value(read.until)}."
+        f"{len(departures.records):,} departures were read,"
+        f" everything until {output.format_value(departures.until)}."
     )
     output.print_line(
-        f"Lists left: {done.left:,}. Addresses barred: {done.barred:,}. People erased: {done.erased:,}."
+        f"Lists left: {result.left:,}. Addresses barred: {result.barred:,}. People erased: {result.erased:,}."
     )
-    if read.damaged:
-        output.print_line(f"Lines that were damaged, and passed over: {read.damaged:,}.")
+    if departures.damaged:
+        output.print_line(f"Lines that were damaged, and passed over: {departures.damaged:,}.")
 
 
 def _print_send_hold(service: Service) -> None:
     with service.database.read() as session:
-        held = send_hold.find_unsettled(session)
-    output.print_line(SENDING_RESUMED if held is None else held.sentence)
+        hold = send_hold.find_unsettled(session)
+    output.print_line(SENDING_RESUMED if hold is None else hold.sentence)

@@ -1,4 +1,4 @@
-"""`mailer sequence`: the follow-up mails, when each leaves, and how many people stand where."""
+"""`mailer sequence`: the follow-up sequences, when each step is sent, and how many people are at each."""
 
 import click
 
@@ -57,7 +57,7 @@ def show(*, name: str, as_json: bool) -> None:
             counts = journeys.count_by_step(session, name)
     steps = [_step_row(service, schedule, step, counts) for step in schedule.steps]
     ended = {
-        state: sum(number for (_, found), number in counts.items() if found == state)
+        state: sum(number for (_, row_state), number in counts.items() if row_state == state)
         for state in ENDED_STATES
     }
     if as_json:

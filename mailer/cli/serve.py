@@ -1,4 +1,4 @@
-"""`mailer serve`: everything on one machine."""
+"""`mailer serve`: runs everything on one machine."""
 
 import os
 
@@ -23,18 +23,18 @@ def command(host: str, port: int | None) -> None:
     """
     logs.configure()
     environ = {**os.environ, **({"PORT": str(port)} if port else {})}
-    found = loading.load(environ)
-    bootstrap.start(found)
-    built = service.build(found)
+    settings = loading.load(environ)
+    bootstrap.start(settings)
+    app_service = service.build(settings)
 
     def ready() -> None:
-        output.print_line(f"\n  Pages:        {found.public_url}/")
-        if found.tryout:
-            output.print_line(f"  Post office:  {found.public_url}/postoffice")
+        output.print_line(f"\n  Pages:        {settings.public_url}/")
+        if settings.tryout:
+            output.print_line(f"  Post office:  {settings.public_url}/postoffice")
             output.print_line("\n  This is a try-out: nothing leaves this machine. Stop it with Ctrl-C.\n")
 
     try:
-        built.editions.check()
-        serve.serve(built, environ=environ, host=host, ready=ready)
+        app_service.editions.check()
+        serve.serve(app_service, environ=environ, host=host, ready=ready)
     finally:
-        built.close()
+        app_service.close()

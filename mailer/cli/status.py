@@ -1,4 +1,4 @@
-"""`mailer status`: at one glance, what waits for staff, and what to type."""
+"""`mailer status`: shows what waits for staff, and the command for it."""
 
 import click
 
@@ -16,21 +16,21 @@ def command(*, as_json: bool) -> None:
     Nobody is named in it. The same list is mailed to the address of staff (staff_address in the settings).
     """
     with opening.open_service() as service, service.database.read() as session:
-        waiting = staff_digest.list_items(session, now=service.clock.now())
-        mailed = service.staff_digest.is_reachable(session)
+        items = staff_digest.list_items(session, now=service.clock.now())
+        is_mailed = service.staff_digest.is_reachable(session)
     rows = [
         {
-            "name": notice.name,
-            "number": notice.number,
-            "sentence": notice.sentence["en"],
-            "command": notice.command,
+            "name": item.name,
+            "number": item.number,
+            "sentence": item.sentence["en"],
+            "command": item.command,
         }
-        for notice in waiting
+        for item in items
     ]
     output.print_rows(rows, columns=COLUMNS, as_json=as_json, none="Nothing waits for you.")
     if not as_json:
         output.print_line("")
-        output.print_line(_describe_recipient(service.settings.staff_address, is_mailed=mailed))
+        output.print_line(_describe_recipient(service.settings.staff_address, is_mailed=is_mailed))
 
 
 def _describe_recipient(address: str, *, is_mailed: bool) -> str:

@@ -1,4 +1,4 @@
-"""`mailer work`: deliver, beside a `mailer serve` or on another machine."""
+"""`mailer work`: delivers, beside a `mailer serve` or on another machine."""
 
 import click
 
@@ -16,5 +16,5 @@ def command(attached: bool) -> None:
     embedded database only one may. Ctrl-C, or SIGTERM, finishes what was begun and ends.
     """
     logs.configure()
-    with opening.open_checked_service() as built:
-        work.run(built, attached=attached)
+    with opening.open_checked_service() as service:
+        work.run(service, attached=attached)

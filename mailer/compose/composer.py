@@ -1,8 +1,8 @@
-"""Composer: turns claimed rows into messages, just before they are handed over.
+"""Composer: turns claimed rows into messages, just before they are sent.
 
-The one place between the outbox and the wire: here the permission rule is asked again, for every message of
-every source, so no source can forget it, and here every message is signed. Nothing is written here; what may
-not leave comes back as a result.
+It is the only step between the outbox and the relays: it evaluates the permission rule again for every
+message of every source, so no source can omit the check, and it signs every message. It writes nothing to the
+database; a row that may not be sent is returned as a result.
 """
 
 import hashlib
@@ -32,14 +32,14 @@ from mailer.templates import templates
 from mailer.templates.discreet import DiscreetWording
 from mailer.templates.templates import Edition
 
-MOST_EDITIONS = 256  # kept in memory; one is about 20 kB
-SIGNING_THREADS = 2  # an rsa key leaves the interpreter to others; more gain nothing on small machines
+MOST_EDITIONS = 256  # cached in memory; one is about 20 kB
+SIGNING_THREADS = 2  # an rsa signature releases the interpreter lock; more gain nothing on small machines
 OPTIONAL_LINKS = ("leave_url",)  # frames show it only where there is one
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyMessage:
-    """A message that may leave now: for whom, and its bytes (RFC 5322, CRLF)."""
+    """A message that may be sent now: its recipient's address, and its bytes (RFC 5322, CRLF)."""
 
     entry: Entry
     recipient: str
@@ -51,9 +51,10 @@ ComposedBatch = Sequence[ReadyMessage | Result]
 
 @dataclass(frozen=True, kw_only=True)
 class Sender:
-    """Who writes: From, Reply-To, the name of the campaign per language, and the domain of Message-IDs.
+    """The sender: From, Reply-To, the name of the campaign per language, and the domain of Message-IDs.
 
-    `neutral` stands instead of From's name and the subject, per language, for whoever wants discreet mail.
+    `discreet_wordings` replace, per language, the name in From and the subject for recipients who chose
+    discreet mail.
     """
 
     name: str
@@ -70,9 +71,9 @@ class Sender:
 
 @dataclass(frozen=True, kw_only=True)
 class Composer:
-    """Composes for every source; holds nothing but what never changes.
+    """Composes for every source; holds only values that never change.
 
-    `spread` is what signs several parts of a batch, a pool's `map` for example.
+    `parallel_map` applies the signing to several parts of a batch; a thread pool's `map`, for example.
     """
 
     sources: Mapping[str, Source]
@@ -88,21 +89,21 @@ class Composer:
     def compose(
         self, session: Session, entries: Sequence[Entry], *, now: datetime
     ) -> Sequence[ReadyMessage | Result]:
-        """Compose claimed rows, at most 50 of them, in the order given.
+        """Compose claimed rows, at most 50 of them; returns one item per row, in the order of `entries`.
 
-        Each comes back as a message that may leave at once, or as the result that keeps it here: held where
-        the reason may end, cancelled where it will not, expired where it is too late.
+        An item is a message that may be sent at once, or the result of a row that may not: held where the
+        reason may end, cancelled where it will not, expired where it is too late.
         """
-        done: dict[int, ReadyMessage | Result] = {}
+        outcomes: dict[int, ReadyMessage | Result] = {}
         self._load_editions(session, {entry.edition_id for entry in entries})
-        absent = self.library.list_empty_fields(session)
+        empty_fields = self.library.list_empty_fields(session)
 
         def purpose(entry: Entry) -> tuple[str, str]:
             return (entry.kind, entry.list)
 
-        for (kind, list_name), same in groupby(sorted(entries, key=purpose), key=purpose):
-            group = list(same)
-            readers = permission.find_recipients(
+        for (kind, list_name), members in groupby(sorted(entries, key=purpose), key=purpose):
+            group = list(members)
+            recipients = permission.find_recipients(
                 session,
                 [entry.contact_id for entry in group],
                 purpose=POLICY[kind].purpose(list_name),
@@ -110,50 +111,52 @@ class Composer:
             )
             allowed: list[AddressedMessage] = []
             for entry in group:
-                reader = readers.get(entry.contact_id)
-                why = "never joined" if reader is None else reader.refusal
+                recipient = recipients.get(entry.contact_id)
+                reason = "never joined" if recipient is None else recipient.refusal
                 if entry.expires_at <= now:
-                    done[entry.id] = Result(entry=entry, state="expired", why="too late")
-                elif reader is None or why is not None:
-                    done[entry.id] = _refuse_entry(entry, why or "")
+                    outcomes[entry.id] = Result(entry=entry, state="expired", why="too late")
+                elif recipient is None or reason is not None:
+                    outcomes[entry.id] = _refuse_entry(entry, reason or "")
                 else:
-                    allowed.append(AddressedMessage(entry=entry, recipient=reader))
+                    allowed.append(AddressedMessage(entry=entry, recipient=recipient))
             contents = self._ask_source(session, kind, allowed, now=now) if allowed else {}
-            for letter in allowed:
-                done[letter.entry.id] = self._compose_message(letter, contents[letter.entry.id], absent)
-        letters = [done[entry.id] for entry in entries]
+            for message in allowed:
+                outcomes[message.entry.id] = self._compose_message(
+                    message, contents[message.entry.id], empty_fields
+                )
+        batch = [outcomes[entry.id] for entry in entries]
         if not self.signer.keys:
-            return letters
-        size = -(-len(letters) // (SIGNING_THREADS if self.signer.is_slow else 1)) or 1
-        parts = [letters[first : first + size] for first in range(0, len(letters), size)]
-        return [letter for part in self.parallel_map(self._sign_batch, parts) for letter in part]
+            return batch
+        size = -(-len(batch) // (SIGNING_THREADS if self.signer.is_slow else 1)) or 1
+        parts = [batch[first : first + size] for first in range(0, len(batch), size)]
+        return [message for part in self.parallel_map(self._sign_batch, parts) for message in part]
 
     def _ask_source(
         self, session: Session, kind: str, messages: Sequence[AddressedMessage], *, now: datetime
     ) -> Mapping[int, MessageContent | Refusal]:
-        """Return what the source says; a dead link holds the message that would have it, and no other."""
+        """Return the source's contents; an invalid link holds only the message that would contain it."""
         try:
             return self.sources[kind].compose(session, messages, now=now)
-        except InvalidLink as fault:
+        except InvalidLink as error:
             if len(messages) == 1:
-                return {messages[0].entry.id: Refusal(state="held", why=f"{held_messages.OUR_FAULT}{fault}")}
-        each = [self._ask_source(session, kind, [letter], now=now) for letter in messages]
-        return {row: content for contents in each for row, content in contents.items()}
+                return {messages[0].entry.id: Refusal(state="held", why=f"{held_messages.OUR_FAULT}{error}")}
+        results = [self._ask_source(session, kind, [message], now=now) for message in messages]
+        return {row: content for contents in results for row, content in contents.items()}
 
     def _sign_batch(self, batch: ComposedBatch) -> ComposedBatch:
-        """Sign what may leave, whatever its source; all in a row, which is faster than one by one."""
+        """Sign the messages of a batch, whatever their source; consecutively, as that is faster."""
         signed: list[ReadyMessage | Result] = []
-        for letter in batch:
-            if isinstance(letter, Result):
-                signed.append(letter)
+        for item in batch:
+            if isinstance(item, Result):
+                signed.append(item)
                 continue
-            entry = letter.entry
+            entry = item.entry
             try:
-                message = self.signer.sign(letter.message, at=entry.queued_at)
+                message = self.signer.sign(item.message, at=entry.queued_at)
             except BadInput as error:
                 signed.append(held_messages.hold_for_fault(entry, f"it cannot be signed: {error}"))
             else:
-                signed.append(ReadyMessage(entry=entry, recipient=letter.recipient, message=message))
+                signed.append(ReadyMessage(entry=entry, recipient=item.recipient, message=message))
         return signed
 
     def _compose_message(
@@ -163,10 +166,10 @@ class Composer:
             return Result(entry=message.entry, state=content.state, why=content.why)
         try:
             return self._render_message(message.entry, message.recipient, content, empty_fields)
-        except InvalidLink as fault:
-            return held_messages.hold_for_fault(message.entry, str(fault))
+        except InvalidLink as link_error:
+            return held_messages.hold_for_fault(message.entry, str(link_error))
         except BadInput as error:
-            # One reader's data that no message can hold must stop neither the others nor the worker.
+            # Data of one recipient that no message can hold must stop neither the others nor the worker.
             return held_messages.hold_for_fault(message.entry, f"it cannot be written: {error}")
 
     def _render_message(
@@ -177,26 +180,26 @@ class Composer:
         missing = _find_missing_links(edition, _choose_language(edition, recipient), fields, empty_fields)
         if missing:
             return Result(entry=entry, state="held", why=MISSING_LINK + ", ".join(missing))
-        letter = self._build_mime(entry, recipient, content, edition, fields)
-        return ReadyMessage(entry=entry, recipient=recipient.email, message=mime.encode(letter))
+        mime_message = self._build_mime(entry, recipient, content, edition, fields)
+        return ReadyMessage(entry=entry, recipient=recipient.email, message=mime.encode(mime_message))
 
     def build_mime(
         self, entry: Entry, recipient: Recipient, content: MessageContent, edition: Edition
     ) -> MimeMessage:
-        """Return what a row says to a reader, to try whether it can be written, from any edition.
+        """Return the message of a row to a recipient from any edition, to check that it can be built.
 
-        Raises BadInput for what no message can hold.
+        Raises BadInput for data that no message can hold.
         """
         return self._build_mime(
             entry, recipient, content, edition, self.build_fields(entry, recipient, content)
         )
 
     def build_fields(self, entry: Entry, recipient: Recipient, content: MessageContent) -> dict[str, str]:
-        """Return what a text may use of its reader and of its source."""
-        leave = self.links.unsubscribe(recipient.id, entry.list) if POLICY[entry.kind].list_mail else ""
+        """Return the fields that a text may use of its recipient and of its source."""
+        leave_url = self.links.unsubscribe(recipient.id, entry.list) if POLICY[entry.kind].list_mail else ""
         return {
             "name": recipient.name,
-            "leave_url": leave,
+            "leave_url": leave_url,
             "preferences_url": self.links.preferences(recipient.id),
             "discreet": "yes" if recipient.discreet else "",
             **content.fields,
@@ -212,19 +215,19 @@ class Composer:
     ) -> MimeMessage:
         policy, language = POLICY[entry.kind], _choose_language(edition, recipient)
         rendered = templates.get_renderer(edition, language).render(add_greeting(edition, language, fields))
-        neutral = self.sender.discreet_wordings[language] if recipient.discreet else None
-        shown = neutral.sender if neutral else self.sender.campaign[language]
+        wording = self.sender.discreet_wordings[language] if recipient.discreet else None
+        list_label = wording.sender if wording else self.sender.campaign[language]
         return MimeMessage(
             message_id=self._message_id(entry),
             date=entry.queued_at,
-            sender=(neutral.sender if neutral else self.sender.name, self.sender.address),
+            sender=(wording.sender if wording else self.sender.name, self.sender.address),
             reply_to=self.sender.reply_to,
             to=(recipient.name, recipient.email),
-            # One that says nothing to a reader without a name is no reason not to write to them.
-            subject=neutral.subject if neutral else rendered.subject[: mime.MOST_SUBJECT] or shown,
+            # A subject that is empty for a recipient without a name must not stop the message.
+            subject=wording.subject if wording else rendered.subject[: mime.MOST_SUBJECT] or list_label,
             text=rendered.text,
             html=rendered.pieces,
-            list_id=(shown, f"{entry.list}.{self.sender.domain}") if policy.list_mail else None,
+            list_id=(list_label, f"{entry.list}.{self.sender.domain}") if policy.list_mail else None,
             unsubscribe_url=fields["leave_url"] or None,
             help_url=self.links.home if policy.list_mail else None,
             owner=self.sender.reply_to if policy.list_mail else None,
@@ -235,30 +238,30 @@ class Composer:
 
     def _message_id(self, entry: Entry) -> str:
         """Return the same Message-ID for a row each time it is composed, and another for every other row."""
-        named = f"{entry.key} {entry.queued_at.isoformat()}".encode()
-        return f"<{entry.id}.{hashlib.sha256(named).hexdigest()[:20]}@{self.sender.domain}>"
+        row_identity = f"{entry.key} {entry.queued_at.isoformat()}".encode()
+        return f"<{entry.id}.{hashlib.sha256(row_identity).hexdigest()[:20]}@{self.sender.domain}>"
 
     def _load_editions(self, session: Session, edition_ids: set[int]) -> None:
-        absent = edition_ids - set(self._editions)
-        if not absent:
+        missing_ids = edition_ids - set(self._editions)
+        if not missing_ids:
             return
-        if len(self._editions) + len(absent) > MOST_EDITIONS:
+        if len(self._editions) + len(missing_ids) > MOST_EDITIONS:
             self._editions.clear()
-            absent = edition_ids
-        for edition in session.scalars(select(Edition).where(Edition.id.in_(sorted(absent)))):
+            missing_ids = edition_ids
+        for edition in session.scalars(select(Edition).where(Edition.id.in_(sorted(missing_ids)))):
             session.expunge(edition)
             self._editions[edition.id] = edition
 
 
 def _choose_language(edition: Edition, recipient: Recipient) -> str:
-    """Return the language of a reader's mail: their own where the text has it."""
+    """Return the language of a recipient's mail: their own where the text has it."""
     return recipient.language if recipient.language in edition.content else next(iter(edition.content))
 
 
 def _find_missing_links(
     edition: Edition, language: str, fields: Mapping[str, str], empty_fields: frozenset[str]
 ) -> list[str]:
-    """Return the links this edition uses that nobody has given, or that would lead to an empty slot now.
+    """Return the links of this edition that have no address, or whose resource slot is empty now.
 
     A dead link is never mailed.
     """

@@ -1,8 +1,8 @@
-"""Sign: DKIM-Signature headers (RFC 6376, RFC 8463), relaxed/relaxed, over a finished message.
+"""DKIM: DKIM-Signature headers (RFC 6376, RFC 8463), relaxed/relaxed, over a finished message.
 
-Signed are all headers that people see or that mail programs act on. Most are listed once more than they occur
-(“oversigned”), so that nobody can add a second one and keep the signature. There is no `l=`: all of the body
-is covered. There is no `x=`: a message may wait for days in a queue that is not ours.
+All headers that people see or that mail programs act on are signed. Most are listed once more than they occur
+(“oversigned”), so that adding a second one breaks the signature. There is no `l=`: all of the body is
+covered. There is no `x=`: a message may wait for days in the queue of another server.
 
 The same message, moment and keys give the same bytes: `t=` is the message's own date, and both algorithms are
 deterministic.
@@ -51,46 +51,50 @@ class Signer:
 
     def __post_init__(self) -> None:
         by_domain: dict[bytes, list[DkimKey]] = {}
-        for selector in self.keys:
-            by_domain.setdefault(selector.domain.encode("ascii"), []).append(selector)
+        for key in self.keys:
+            by_domain.setdefault(key.domain.encode("ascii"), []).append(key)
         object.__setattr__(self, "_by_domain", by_domain)
 
     @property
     def is_slow(self) -> bool:
-        """Some key is rsa, so that signing takes its time, and leaves the interpreter to other threads."""
-        return any(selector.kind == "rsa" for selector in self.keys)
+        """Some key is rsa: signing is slow, and releases the interpreter lock to other threads."""
+        return any(key.kind == "rsa" for key in self.keys)
 
     def sign(self, message: bytes, *, at: datetime) -> bytes:
         """Return the message with a signature on top for each key of its From domain (`d=` is that domain).
 
-        `message` has CRLF lines only, as mime.encode makes them, else the signature would be void on the way;
-        BadInput where that is plain to see. `at` is aware and becomes `t=`.
+        `message` has CRLF lines only, as mime.encode makes them, else the signature would break in transit;
+        raises BadInput where that is evident. `at` is aware and becomes `t=`.
         """
         if not self._by_domain:
             return message
-        head, blank, body = message.partition(b"\r\n\r\n")
+        headers, blank, body = message.partition(b"\r\n\r\n")
         if not blank:
             raise BadInput("A message must end its lines with CRLF before it is signed.")
-        fields = canonicalize_headers(head)
-        selectors = self._by_domain.get(_from_domain(fields))
-        if not selectors:
+        fields = canonicalize_headers(headers)
+        keys = self._by_domain.get(_from_domain(fields))
+        if not keys:
             return message
         names, signed = select_signed_headers(fields)
-        above = sha256(signed)
+        header_hash = sha256(signed)
         body_hash = b2a_base64(sha256(canonicalize_body(body)).digest(), newline=False)
-        own = b"t=%d;\r\n h=%s;\r\n bh=%s;\r\n b=" % (int(at.timestamp()), _fold_names(names), body_hash)
+        message_tags = b"t=%d;\r\n h=%s;\r\n bh=%s;\r\n b=" % (
+            int(at.timestamp()),
+            _fold_names(names),
+            body_hash,
+        )
         pieces: list[bytes] = []
-        for selector in selectors:
-            unfinished = _constant_tags(selector.kind, selector.domain, selector.name) + own
-            digest = above.copy()
+        for key in keys:
+            unfinished = _constant_tags(key.kind, key.domain, key.name) + message_tags
+            digest = header_hash.copy()
             digest.update(_RELAXED_NAME + unfinished.replace(b"\r\n ", b" "))
-            signature = b2a_base64(selector.sign(digest.digest()), newline=False)
+            signature = b2a_base64(key.sign(digest.digest()), newline=False)
             pieces += (_NAME, unfinished, _fold_signature(signature), b"\r\n")
         return b"".join((*pieces, message))
 
 
 def canonicalize_headers(headers: bytes) -> dict[bytes, list[bytes]]:
-    """Return the values of a head's headers in the relaxed form (RFC 6376, 3.4.2), by name, top first."""
+    """Return the values of the headers in the relaxed form (RFC 6376, 3.4.2), by name, top first."""
     fields: dict[bytes, list[bytes]] = {}
     unfolded = headers.replace(b"\t", b" ").replace(b"\r\n ", b" ")
     for line in _REDUNDANT_BLANK.sub(b"", unfolded).split(b"\r\n"):
@@ -136,7 +140,7 @@ def _constant_tags(kind: str, domain: str, name: str) -> bytes:
 
 @lru_cache(maxsize=64)
 def _fold_names(names: tuple[bytes, ...]) -> bytes:
-    """Return what the tag `h=` holds, folded after colons."""
+    """Return the value of the tag `h=`, folded after colons."""
     lines = [b" h=" + names[0]]
     for name in names[1:]:
         if len(lines[-1]) + len(name) + 2 < LONGEST_LINE:
@@ -154,8 +158,8 @@ def _fold_signature(signature: bytes) -> bytes:
 
 
 def describe_missing_keys(keys: Iterable[DkimKey], *, domain: str) -> str:
-    """Say what is missing so that mail from this domain can be verified; "" when nothing is."""
-    kinds = {selector.kind for selector in keys if selector.domain == domain}
+    """Return a sentence on the keys missing for receivers to verify this domain's mail; "" when none is."""
+    kinds = {key.kind for key in keys if key.domain == domain}
     if not kinds:
         return (
             f"Mail from {domain} leaves unsigned, because there is no DKIM key for it, and large receivers"

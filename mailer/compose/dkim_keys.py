@@ -1,8 +1,8 @@
-"""Selectors: the keys a domain signs its mail with, and what the domain's DNS must say about them.
+"""DKIM keys: the keys a domain signs its mail with, and the DNS records that publish them.
 
 A key is the file `<home>/secrets/dkim/<domain>/<selector>.pem` (PKCS 8 or PKCS 1, mode 600). Every key in a
-domain's folder signs, so a new one is put beside the old one until its record is known everywhere. Only this
-file touches private keys; each is read once and never shown.
+domain's folder signs, so a new one is added beside the old one until its record has spread everywhere. Only
+this module touches private keys; each is read once and never shown.
 """
 
 import os
@@ -44,7 +44,7 @@ _PADDING, _HASH = PKCS1v15(), Prehashed(SHA256())
 
 @dataclass(frozen=True, kw_only=True)
 class DkimKey:
-    """One key of one domain: `kind` is rsa or ed25519, `bits` the length of the key, `p` its public half."""
+    """One key of one domain: `kind` is rsa or ed25519, `bits` the key's length, `public_key` its `p=`."""
 
     domain: str
     name: str
@@ -71,24 +71,24 @@ class DkimKey:
 
     @property
     def strings(self) -> tuple[str, ...]:
-        """Return the record's value in the pieces a TXT record is made of, at most 255 octets each."""
+        """Return the record's value in the strings that make up a TXT record, at most 255 octets each."""
         return tuple(
             self.record[at : at + TXT_STRING_OCTETS] for at in range(0, len(self.record), TXT_STRING_OCTETS)
         )
 
 
 def folder(home: Path) -> Path:
-    """Return where the keys are, a folder for each domain."""
+    """Return the directory of the keys; it has a folder for each domain."""
     return home / "secrets" / "dkim"
 
 
 def load(directory: Path, *, domains: Sequence[str]) -> tuple[DkimKey, ...]:
-    """Read every key, by domain, rsa first; no folder means no key.
+    """Return every key, by domain, rsa first; no folder means no key.
 
-    BadSettings names each file that cannot be used: open to others, damaged, too short, or of a domain that
-    is not among `domains`.
+    Raises BadSettings, which names each file that cannot be used: open to others, damaged, too short, or of a
+    domain that is not among `domains`.
     """
-    found: list[DkimKey] = []
+    keys: list[DkimKey] = []
     mistakes: list[str] = []
     for path in _key_files(directory, mistakes):
         domain = path.parent.name
@@ -99,10 +99,10 @@ def load(directory: Path, *, domains: Sequence[str]) -> tuple[DkimKey, ...]:
             )
             continue
         try:
-            found.append(_read_key(path))
-        except BadInput as refusal:
-            mistakes.append(str(refusal))
-    counts = Counter(selector.domain for selector in found)
+            keys.append(_read_key(path))
+        except BadInput as error:
+            mistakes.append(str(error))
+    counts = Counter(key.domain for key in keys)
     mistakes += [
         f"{directory / domain} holds {count} keys, and all would sign each mail;"
         f" keep at most {MOST_SELECTORS}."
@@ -111,14 +111,14 @@ def load(directory: Path, *, domains: Sequence[str]) -> tuple[DkimKey, ...]:
     ]
     if mistakes:
         raise BadSettings(mistakes)
-    return tuple(sorted(found, key=lambda each: (each.domain, KINDS.index(each.kind), each.name)))
+    return tuple(sorted(keys, key=lambda key: (key.domain, KINDS.index(key.kind), key.name)))
 
 
 def generate(directory: Path, *, domain: str, name: str, kind: str) -> DkimKey:
-    """Make a key of `kind` and write its file, whole and on the disk, or nothing.
+    """Generate a key of `kind` and write its file, complete and synced to disk, or nothing.
 
-    `where` is the folder of all domains, in a folder that is private already. BadInput for a name that
-    cannot be a selector, Conflict when there is such a key, StorageError when it cannot be written.
+    `directory` is the folder of all domains, in a folder that is private already. Raises BadInput for a name
+    that cannot be a selector, Conflict when there is such a key, StorageError when it cannot be written.
     """
     if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{domain}") > MOST_NAME:
         raise BadInput(f"“{name[:60]}” cannot be a selector. Write lower-case letters, digits and hyphens.")
@@ -140,19 +140,19 @@ def generate(directory: Path, *, domain: str, name: str, kind: str) -> DkimKey:
         finally:
             unfinished.unlink()
         _sync_directory(path.parent)
-    except OSError as trouble:
-        if isinstance(trouble, FileExistsError) and path.exists():
+    except OSError as error:
+        if isinstance(error, FileExistsError) and path.exists():
             raise Conflict(
                 f"{path} is there already. Give the new key another name with --selector."
-            ) from trouble
-        raise StorageError(f"{path} cannot be written: {trouble.strerror}.") from trouble
+            ) from error
+        raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
     return _build_key(domain, name, key)
 
 
 def describe_difference(key: DkimKey, published: str) -> str:
-    """Say how what DNS answered differs from this key's record; "" when it does not.
+    """Return a sentence on how the published record differs from this key's; "" when it does not.
 
-    `published` is what people can copy: the value, quoted strings, what dig prints, or lines of a zone file.
+    `published` is any form that people copy: the value, quoted strings, output of dig, lines of a zone file.
     """
     records = [tags for line in _parse_records(published) if "p" in (tags := _parse_tags(line))]
     if any(tags["p"] == key.public_key and tags.get("k", "rsa") == key.kind for tags in records):
@@ -161,25 +161,27 @@ def describe_difference(key: DkimKey, published: str) -> str:
         return "there is no DKIM record in it"
     if any(tags["p"] == key.public_key for tags in records):
         return f"the record is this key's, but does not say k={key.kind}"
-    cut = [tags["p"] for tags in records if tags["p"] and key.public_key.startswith(tags["p"])]
-    if cut:
-        there, whole = len(cut[0]), len(key.public_key)
-        return f"the record ends after {there} of {whole} letters of the key; publish all of it"
+    truncated = [tags["p"] for tags in records if tags["p"] and key.public_key.startswith(tags["p"])]
+    if truncated:
+        published_length, full_length = len(truncated[0]), len(key.public_key)
+        return (
+            f"the record ends after {published_length} of {full_length} letters of the key; publish all of it"
+        )
     if not any(tags["p"] for tags in records):
         return "the record is empty after p=, which withdraws the key"
     return "the record belongs to another key"
 
 
 def _key_files(directory: Path, mistakes: list[str]) -> Iterator[Path]:
-    """Return the key files in order; folders and files with other names are none of ours."""
+    """Return the key files in order; folders and files with other names are ignored."""
     try:
         for entry in sorted(directory.iterdir()) if directory.is_dir() else ():
             if entry.is_dir():
                 yield from sorted(path for path in entry.iterdir() if _is_key_file(path))
             elif _is_key_file(entry):
                 mistakes.append(f"{entry} belongs into a folder named like its domain; move it there.")
-    except OSError as trouble:
-        mistakes.append(f"{trouble.filename} cannot be read ({trouble.strerror}); give it to this account.")
+    except OSError as error:
+        mistakes.append(f"{error.filename} cannot be read ({error.strerror}); give it to this account.")
 
 
 def _is_key_file(path: Path) -> bool:
@@ -187,7 +189,7 @@ def _is_key_file(path: Path) -> bool:
 
 
 def _read_key(path: Path) -> DkimKey:
-    """Read one key file; BadInput says what is wrong with it and what to do."""
+    """Return the key of one file; raises BadInput with the fault of the file and its remedy."""
     name = path.name.removesuffix(SUFFIX)
     if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{path.parent.name}") > MOST_NAME:
         raise BadInput(f"{path} is not named like a selector; use lower-case letters, digits and hyphens.")
@@ -198,38 +200,38 @@ def _read_key(path: Path) -> DkimKey:
             raise BadInput(f"{path} is open to others on this machine; run: chmod 600 {path}")
         with path.open("rb") as file:
             pem = file.read(MOST_FILE)
-    except OSError as trouble:
+    except OSError as error:
         raise BadInput(
-            f"{path} cannot be read ({trouble.strerror}); give it to this account, mode 600."
-        ) from trouble
+            f"{path} cannot be read ({error.strerror}); give it to this account, mode 600."
+        ) from error
     try:
-        key = load_pem_private_key(pem, password=None)
+        private_key = load_pem_private_key(pem, password=None)
     except TypeError:
         raise BadInput(f"{path} is locked with a password; write the key without one, mode 600.") from None
     except (ValueError, UnsupportedAlgorithm):
-        # Without the cause: what a parser says about a key may quote it.
+        # Without the cause: a parser's message about a key may quote it.
         raise BadInput(
             f"{path} is damaged or no private key; put it back from a backup, or make a new one"
             f" under another name with: mailer dkim keygen {path.parent.name}"
         ) from None
-    if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
+    if not isinstance(private_key, RSAPrivateKey | Ed25519PrivateKey):
         raise BadInput(f"{path} is neither an rsa nor an ed25519 key; take it away and make a new one.")
-    selector = _build_key(path.parent.name, name, key)
-    if selector.kind == "rsa" and selector.bits < LEAST_RSA_BITS:
-        raise BadInput(f"{path} has {selector.bits} bits; receivers want {LEAST_RSA_BITS}. Make a new one.")
-    if selector.bits > MOST_RSA_BITS:
-        raise BadInput(f"{path} has {selector.bits} bits; many receivers read no more than {MOST_RSA_BITS}.")
-    return selector
+    key = _build_key(path.parent.name, name, private_key)
+    if key.kind == "rsa" and key.bits < LEAST_RSA_BITS:
+        raise BadInput(f"{path} has {key.bits} bits; receivers want {LEAST_RSA_BITS}. Make a new one.")
+    if key.bits > MOST_RSA_BITS:
+        raise BadInput(f"{path} has {key.bits} bits; many receivers read no more than {MOST_RSA_BITS}.")
+    return key
 
 
 def _build_key(domain: str, name: str, key: RSAPrivateKey | Ed25519PrivateKey) -> DkimKey:
-    public = key.public_key()
+    public_key = key.public_key()
     if isinstance(key, RSAPrivateKey):
         kind, bits = "rsa", key.key_size
-        octets = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        octets = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     else:
         kind, bits = "ed25519", 256
-        octets = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+        octets = public_key.public_bytes(Encoding.Raw, PublicFormat.Raw)
     return DkimKey(
         domain=domain, name=name, kind=kind, bits=bits, public_key=b64encode(octets).decode(), key=key
     )
@@ -244,8 +246,8 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _parse_records(published: str) -> list[str]:
-    """Return the records' values: brackets joined, quoted strings put together, escapes undone."""
-    joined = re.sub(r"\([^()]*\)", lambda found: " ".join(found[0][1:-1].split()), published)
+    """Return the records' values: brackets joined, quoted strings concatenated, escapes decoded."""
+    joined = re.sub(r"\([^()]*\)", lambda match: " ".join(match[0][1:-1].split()), published)
     values = []
     for line in joined.splitlines():
         quoted = re.findall(r'"((?:[^"\\]|\\.)*)"', line)
@@ -254,6 +256,6 @@ def _parse_records(published: str) -> list[str]:
 
 
 def _parse_tags(record: str) -> dict[str, str]:
-    """Return the tags of a record (RFC 6376, 3.2), blanks within values left out."""
+    """Return the tags of a record (RFC 6376, 3.2), without the blanks within values."""
     parts = (part.partition("=") for part in record.split(";"))
     return {name.strip(): "".join(value.split()) for name, equals, value in parts if equals}

@@ -1,4 +1,4 @@
-"""Editions: the shipped templates as this installation sends them, frozen when first used."""
+"""Editions: the shipped templates as this installation sends them, frozen at their first use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from mailer.templates.templates import Edition, Template, get_renderer
 class Editions:
     """Every template by name, the frames, and the values that are the same for all readers of a language.
 
-    `kinds` says of what kind each is. What stands on the shelf of resources changes while the service runs,
-    so each edition asks.
+    `kinds` maps each template's name to its kind. The resource library changes while the service runs, so
+    each edition reads it anew.
     """
 
     templates: Mapping[str, Template]
@@ -31,9 +31,9 @@ class Editions:
     library: ResourceLibrary
 
     def check(self) -> None:
-        """Try every template, for whoever serves: better now than when somebody is to be written to.
+        """Compile every template when the service starts, so that a broken one is found before it is used.
 
-        A command that uses one of them tries that one. Raises BrokenTemplate with file and line.
+        A command that uses one template compiles only that one. Raises BrokenTemplate with file and line.
         """
         for name, template in self.templates.items():
             for language, source in template.sources.items():
@@ -41,7 +41,7 @@ class Editions:
                 rendering.compile_template(source, frame=self.frames[language], fields=fields)
 
     def get_current_id(self, session: Session, name: str, kind: str, *, now: datetime) -> int:
-        """Return the number of the edition that a template of this name and kind has at present."""
+        """Return the id of the present edition of the template of this name and kind."""
         return self.freeze(session, self.templates[name], kind, now=now).id
 
     def freeze(
@@ -53,33 +53,34 @@ class Editions:
         now: datetime,
         values: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Edition:
-        """Return the edition of a template with today's frame and shared values, made if it is new.
+        """Return the edition of a template with the present frame and shared values; creates it if new.
 
-        `values` are, by language, what is the same for all readers of this one template. Raises
+        `values` are, by language, the values that are the same for all readers of this one template. Raises
         BrokenTemplate for a template that cannot be used for this kind.
         """
-        own, notes = values or {}, self._build_language_notes(session)
+        template_values, notes = values or {}, self._build_language_notes(session)
         return templates.freeze_edition(
             session,
             template,
             frames=self.frames,
             fields=POLICY[kind].fields,
             shared={
-                language: {**shared, **notes[language], **own.get(language, {})}
+                language: {**shared, **notes[language], **template_values.get(language, {})}
                 for language, shared in self.shared.items()
             },
             now=now,
         )
 
     def preview(self, edition: Edition, language: str, *, sample: Mapping[str, str]) -> RenderedMessage:
-        """Render an edition for a made-up reader, who wants no discreet mail unless `sample` says so."""
+        """Render an edition for a sample reader, without discreet mail unless `sample` sets it."""
         fields = add_greeting(edition, language, {"discreet": "", **sample})
         return get_renderer(edition, language).render(fields)
 
     def _build_language_notes(self, session: Session) -> Mapping[str, Mapping[str, str]]:
-        words = {language: self.frames[language].words for language in self.shared}
+        frame_words = {language: self.frames[language].words for language in self.shared}
         in_other = {
-            language: {"en": said["in_english"], "es": said["in_spanish"]} for language, said in words.items()
+            language: {"en": words["in_english"], "es": words["in_spanish"]}
+            for language, words in frame_words.items()
         }
         return self.library.build_language_notes(session, in_other=in_other)
 
@@ -100,7 +101,7 @@ def load(
     shared: Mapping[str, Mapping[str, str]],
     library: ResourceLibrary,
 ) -> Editions:
-    """Load every template below `folder`; `kinds` says of what kind each name is.
+    """Load every template below `folder`; `kinds` maps each name to its kind.
 
     Raises BrokenTemplate with file and line for the first that cannot be read, and BadInput for a template
     that is missing in a language.

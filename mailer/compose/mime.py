@@ -1,7 +1,7 @@
-"""A letter as the bytes that travel: RFC 5322 headers, a text, an HTML and perhaps a calendar part.
+"""MIME: the bytes of a message: RFC 5322 headers, a text, an HTML and an optional calendar part.
 
-Written by hand and not with the standard library, which unquotes long names, encodes long List-Unsubscribe
-values and takes over a millisecond a message.
+The encoder does not use the standard library, which unquotes long names, encodes long List-Unsubscribe values
+and takes over a millisecond a message.
 """
 
 import re
@@ -28,9 +28,7 @@ MOST_BODY = 5_000_000
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
-_BIDI_CONTROLS = re.compile(
-    "[\u202a-\u202e\u2066-\u2069]+"
-)  # marks that turn the direction of the text after them
+_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]+")  # they turn the direction of writing
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _ATOM = r"[^\x00-\x20\x7f-\xa0()<>@,;:\\\"\[\].]+"
 _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
@@ -52,11 +50,11 @@ _LONGEST_CACHED = 64_000  # characters of a piece
 
 @dataclass(frozen=True, kw_only=True)
 class MimeMessage:
-    """Everything one message says.
+    """The complete content of one message.
 
     People are (name, address) pairs, the name "" when there is none; `message_id` with its angle brackets;
     `date` aware; `html` whole, or in the pieces it was rendered in, because those that are the same in every
-    copy are encoded only once; `calendar` a VCALENDAR in CRLF lines whose METHOD is `method`. A letter with
+    copy are encoded only once; `calendar` a VCALENDAR in CRLF lines whose METHOD is `method`. A message with
     `list_id`, a pair of a name and an identifier such as `interest.example.org`, is list mail.
     """
 
@@ -80,12 +78,12 @@ class MimeMessage:
 def encode(message: MimeMessage) -> bytes:
     """Return the message: CRLF lines, headers per RFC 5322, 2047, 2369, 2919, 3834, 8058, bodies in ASCII.
 
-    An address whose local part is not ASCII stays UTF-8 (RFC 6532); the hand-over decides whether it can go.
-    Raises BadInput for header values with line breaks, control characters or half characters, and for what is
-    too long to be meant.
+    An address whose local part is not ASCII stays UTF-8 (RFC 6532); the SMTP session decides whether it can
+    be sent. Raises BadInput for header values with line breaks, control characters or half characters, and
+    for values that are too long to be intended.
     """
-    mark = blake2b(message.message_id.encode("ascii", "replace"), digest_size=9).hexdigest()
-    head = [
+    boundary_id = blake2b(message.message_id.encode("ascii", "replace"), digest_size=9).hexdigest()
+    headers = [
         _cached_mailbox("From", *message.sender),
         _mailbox("To", *message.to),
         _subject(message.subject),
@@ -93,12 +91,12 @@ def encode(message: MimeMessage) -> bytes:
         _message_id(message.message_id),
     ]
     if message.reply_to:
-        head.append(_cached_mailbox("Reply-To", "", message.reply_to))
-    head += _list_headers(message)
+        headers.append(_cached_mailbox("Reply-To", "", message.reply_to))
+    headers += _list_headers(message)
     if message.automatic:
-        head.append("Auto-Submitted: auto-generated\r\n")
-    head.append("MIME-Version: 1.0\r\n")
-    return b"".join(_build_pieces("".join(head), message, mark))
+        headers.append("Auto-Submitted: auto-generated\r\n")
+    headers.append("MIME-Version: 1.0\r\n")
+    return b"".join(_build_pieces("".join(headers), message, boundary_id))
 
 
 def _build_pieces(headers: str, message: MimeMessage, boundary_id: str) -> list[bytes]:
@@ -145,25 +143,25 @@ def _text_part(boundary: str, kind: str, pieces: Sequence[str]) -> bytes:
     """Return one text part in quoted-printable (RFC 2045, 6.7): lines of at most 76, CRLF."""
     if sum(map(len, pieces)) > MOST_BODY:
         raise BadInput(f"A mail cannot be longer than {MOST_BODY:,} characters. Shorten its text.")
-    head = f"--{boundary}\r\nContent-Type: {kind}; charset=utf-8\r\n"
-    write = _cached_qp if max(map(len, pieces), default=0) <= _LONGEST_CACHED else _qp
+    part_header = f"--{boundary}\r\nContent-Type: {kind}; charset=utf-8\r\n"
+    encode_piece = _cached_qp if max(map(len, pieces), default=0) <= _LONGEST_CACHED else _qp
     try:
-        body = b"".join(map(write, pieces))
+        body = b"".join(map(encode_piece, pieces))
     except UnicodeEncodeError as error:
         raise BadInput(
             "The text holds half a character, which cannot be sent. Write that place anew."
         ) from error
-    return head.encode() + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + body + b"\r\n"
+    return part_header.encode() + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + body + b"\r\n"
 
 
 def _qp(piece: str) -> bytes:
     """Return a piece of a text in quoted-printable; one that stops within a line ends in a soft line break.
 
-    So what is around it has no part in how it is encoded, nor in how long its lines are.
+    So the neighboring pieces affect neither its encoding nor the length of its lines.
     """
     if "\r" in piece:
         piece = piece.replace("\r\n", "\n").replace("\r", "\n")
-    # Line by line: before a line's end b2a_qp makes lines that are too long.
+    # Line by line: b2a_qp makes lines that are too long before a line's end.
     *lines, last = [b2a_qp(line.encode(), istext=True) for line in piece.split("\n")]
     if last:
         if len(last) - last.rfind(b"\n") > LONGEST_QP:  # no room for the "=" after it
@@ -178,7 +176,7 @@ _cached_qp = lru_cache(maxsize=1024)(_qp)  # most pieces are the same in every c
 
 
 def _list_headers(message: MimeMessage) -> list[str]:
-    """Return what makes list mail list mail; addresses in them are never encoded."""
+    """Return the headers of list mail; addresses in them are never encoded."""
     headers = []
     if message.list_id is not None:
         headers.append(_list_id(*message.list_id))
@@ -195,7 +193,7 @@ def _list_headers(message: MimeMessage) -> list[str]:
 
 
 def _check_value(value: str, label: str, *, most: int) -> str:
-    """Return a header's value, or refuse it: line breaks would start a header of somebody else's."""
+    """Return a header's value; raises BadInput for one whose line breaks would inject another header."""
     if len(value) > most:
         raise BadInput(f"The {label} has {len(value):,} characters; at most {most} are possible. Shorten it.")
     if not value.isprintable():
@@ -207,7 +205,7 @@ def _check_value(value: str, label: str, *, most: int) -> str:
 
 
 def _date(moment: datetime) -> str:
-    """Return a moment as RFC 5322 writes it, in UTC, in English whatever the machine's language."""
+    """Return a moment in the format of RFC 5322, in UTC, in English whatever the machine's language."""
     assert moment.tzinfo is not None
     at = moment.astimezone(UTC)
     day, month = _DAYS[at.weekday()], _MONTHS[at.month - 1]
@@ -253,23 +251,23 @@ def _owner(address: str) -> str:
 
 def _mailbox(header: str, name: str, address: str) -> str:
     """Return a header that holds exactly one mailbox."""
-    shown = _clean_name(name, "name of a sender or recipient")
-    if not shown:
+    display_name = _clean_name(name, "name of a sender or recipient")
+    if not display_name:
         return _unfolded_header(header, _address(address))
-    return _phrase_header(header, shown, f"<{_address(address)}>")
+    return _phrase_header(header, display_name, f"<{_address(address)}>")
 
 
-_cached_mailbox = lru_cache(maxsize=64)(_mailbox)  # the sender is the same in every copy
+_cached_mailbox = lru_cache(maxsize=64)(_mailbox)  # all copies have the same sender
 
 
 def _clean_name(name: str, label: str) -> str:
-    """Return a display name as it may be shown: one line, nothing that turns the direction of writing."""
+    """Return a display name that is safe to show: one line, no controls of the writing direction."""
     name = _check_value(name, label, most=MOST_NAME)
     return " ".join((name if name.isprintable() else _BIDI_CONTROLS.sub("", name)).split())
 
 
 def _address(address: str) -> str:
-    """Return an address as a header holds it, its domain in punycode."""
+    """Return an address in the form for a header, its domain in punycode."""
     local, _, domain = _check_value(address, "email address", most=MOST_ADDRESS).rpartition("@")
     if not domain.isascii():
         if _IDNA_DEVIATIONS.search(domain):
@@ -288,7 +286,7 @@ def _address(address: str) -> str:
 
 
 def _phrase_header(header: str, name: str, tail: str) -> str:
-    """Return a header of a name and what stands in angle brackets, folded between them where it is long."""
+    """Return a header of a name and a part in angle brackets, folded between them where it is long."""
     if not name:
         return _unfolded_header(header, tail)
     column = len(header) + 2
@@ -341,20 +339,22 @@ def _encoded_words(text: str, first: int) -> list[str]:
     if not base64 and len(q) + len("=?utf-8?q??=") <= first:
         return [f"=?utf-8?q?{q}?="]
     units = [character.encode() for character in text]
-    words, now, room = [], b"", min(first, LONGEST_WORD) - len("=?utf-8?q??=")
+    words, word_data, capacity = [], b"", min(first, LONGEST_WORD) - len("=?utf-8?q??=")
     for unit in units:
         size = (
-            4 * ((len(now) + len(unit) + 2) // 3)
+            4 * ((len(word_data) + len(unit) + 2) // 3)
             if base64
-            else sum(len(_Q_ENCODED[byte]) for byte in now + unit)
+            else sum(len(_Q_ENCODED[byte]) for byte in word_data + unit)
         )
-        if size > room and now:
-            end = now.rfind(b" ") + 1
-            end = end if end > len(now) // 2 else len(now)  # some readers show a blank between two of them
-            words.append(now[:end])
-            now, room = now[end:], LONGEST_WORD - len("=?utf-8?q??=")
-        now += unit
-    words.append(now)
+        if size > capacity and word_data:
+            end = word_data.rfind(b" ") + 1
+            end = (
+                end if end > len(word_data) // 2 else len(word_data)
+            )  # some mail programs show a blank between two
+            words.append(word_data[:end])
+            word_data, capacity = word_data[end:], LONGEST_WORD - len("=?utf-8?q??=")
+        word_data += unit
+    words.append(word_data)
     if base64:
         return [f"=?utf-8?b?{b2a_base64(word, newline=False).decode()}?=" for word in words]
     return [f"=?utf-8?q?{''.join([_Q_ENCODED[byte] for byte in word])}?=" for word in words]

@@ -1,7 +1,7 @@
-"""Source: the three faces that every reason to write has, and nothing else knows the sources.
+"""Source: the protocol of every reason to write; no other part depends on a single source.
 
-`fill` puts into the outbox what is due, `compose` says what claimed rows say, `settle` hears what became of
-them. A source reads no clock and calls nothing outside the database.
+`fill` inserts due messages into the outbox, `compose` returns the content of claimed rows, `settle` receives
+their results. A source reads no clock and calls nothing outside the database.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from mailer.outbox.outbox import Entry, Result
 
 @dataclass(frozen=True, kw_only=True)
 class AddressedMessage:
-    """A claimed row and its reader, whom the permission rule has just allowed us to write to."""
+    """A claimed row and its recipient, to whom the permission rule has just allowed a message."""
 
     entry: Entry
     recipient: Recipient
@@ -26,7 +26,7 @@ class AddressedMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class MessageContent:
-    """What a source adds to one message: the fields of its template, and a calendar part where it has one."""
+    """A source's part of one message: the fields of its template, and a calendar part where it has one."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
     calendar: bytes | None = None
@@ -34,7 +34,7 @@ class MessageContent:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why a message does not leave now: `held` may end, `cancelled` will not."""
+    """The reason why a message is not sent now: `held` may end, `cancelled` will not."""
 
     state: str
     why: str
@@ -45,30 +45,30 @@ class Source(Protocol):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Return the kinds of message that are this source's."""
+        """Return the kinds of message that this source produces."""
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
-        """Put into the outbox what is due at `now`, at most `limit`; returns how many rows are new."""
+        """Insert the messages due at `now` into the outbox, at most `limit`; returns how many are new."""
 
     def compose(
         self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
     ) -> Mapping[int, MessageContent | Refusal]:
-        """Say what these rows say (at most 50, of this source's kinds), by row id."""
+        """Return the content of these rows (at most 50, of this source's kinds), by row id."""
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
-        """Hear what became of rows, in the transaction that records it."""
+        """Process the results of rows, in the transaction that records them."""
 
     def next_due(self, session: Session, *, now: datetime) -> datetime | None:
-        """Return when `fill` will next have something to do, as far as the tables can tell; None if never."""
+        """Return the moment of the next work for `fill`, as far as the tables show; None if never."""
 
 
 def settle_all(
     session: Session, sources: Mapping[str, Source], results: Sequence[Result], *, now: datetime
 ) -> None:
-    """Tell each source what became of its rows, all of one kind at once."""
+    """Pass the results of rows to their sources, all of one kind at once."""
 
     def kind(result: Result) -> str:
         return result.entry.kind
 
-    for name, same in groupby(sorted(results, key=kind), key=kind):
-        sources[name].settle(session, list(same), now=now)
+    for name, members in groupby(sorted(results, key=kind), key=kind):
+        sources[name].settle(session, list(members), now=now)

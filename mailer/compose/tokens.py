@@ -1,10 +1,10 @@
-"""Signed links: who may confirm, leave, choose or answer without an account.
+"""Tokens: the signed links that let a reader confirm, leave, choose or answer without an account.
 
 A token reads `<parts>.<signature>`, such as `41.clergy-az.9c3e…`: the parts are no secret, the signature
 is HMAC-SHA256 cut to 128 bits, keyed per verb, in hexadecimal. So a token holds only letters, digits,
-hyphens and dots, ends in a letter or digit (mail programs cut links at other signs), survives being lower- or
-upper-cased by whatever handles a mail, and has one spelling but for that: a token altered in anything else
-is not ours. What mails hold that have left must be read for good, so a verb's parts may only be allowed more.
+hyphens and dots, ends in a letter or digit (mail programs cut links at other signs), survives a change to
+lower or upper case on its way, and has one spelling apart from that: a token altered in anything else is
+invalid. Tokens in mails that were sent must stay valid for ever, so a verb's grammar may only be widened.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ LONGEST_TOKEN = 100
 _NUMBER = r"(?:[1-9][0-9]{0,17}|0)"
 _NUMBER_PAIR = re.compile(rf"{_NUMBER}\.{_NUMBER}")
 
-# What a verb's token may hold before its signature: asked when one is signed, and when one is read.
+# The grammar of a verb's token before its signature, checked when a token is signed and when it is read.
 _PAYLOADS: dict[str, re.Pattern[str]] = {
     "confirm": _NUMBER_PAIR,
     "preferences": re.compile(_NUMBER),
@@ -32,9 +32,9 @@ _PAYLOADS: dict[str, re.Pattern[str]] = {
 
 
 class Tokens:
-    """Makes and reads the signed part of a link; reading gives None for whatever we did not sign.
+    """Signs and reads the signed part of a link; reading returns None for any token that was not signed here.
 
-    What is signed passes the grammar of what is read: raises InvalidLink where its own page would refuse it.
+    Signing checks the grammar that reading checks: raises InvalidLink where the link's page would refuse it.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -46,45 +46,45 @@ class Tokens:
         return "Tokens()"
 
     def confirm(self, subscription_id: int, round: int) -> str:
-        """Allow confirming this subscription as it was asked for the `round`-th time."""
+        """Return a token to confirm the `round`-th request of this subscription."""
         return self._sign("confirm", f"{subscription_id}.{round}")
 
     def read_confirm(self, token: str) -> tuple[int, int] | None:
-        """Give (subscription id, round)."""
+        """Return (subscription id, round)."""
         return _parse_pair(self._read("confirm", token))
 
     def preferences(self, contact_id: int) -> str:
-        """Allow changing language, pausing and leaving for this contact."""
+        """Return a token to change language, pause and leave for this contact."""
         return self._sign("preferences", f"{contact_id}")
 
     def read_preferences(self, token: str) -> int | None:
-        """Give the contact id."""
+        """Return the contact id."""
         parts = self._read("preferences", token)
         return int(parts[0]) if parts else None
 
     def unsubscribe(self, contact_id: int, list: str) -> str:
-        """Allow leaving this one list."""
+        """Return a token to leave this one list."""
         return self._sign("unsubscribe", f"{contact_id}.{list}")
 
     def read_unsubscribe(self, token: str) -> tuple[int, str] | None:
-        """Give (contact id, list)."""
+        """Return (contact id, list)."""
         parts = self._read("unsubscribe", token)
         return (int(parts[0]), parts[1]) if parts else None
 
     def rsvp(self, event_id: int, contact_id: int) -> str:
-        """Allow answering this invitation for this contact."""
+        """Return a token to answer this invitation for this contact."""
         return self._sign("rsvp", f"{event_id}.{contact_id}")
 
     def read_rsvp(self, token: str) -> tuple[int, int] | None:
-        """Give (event id, contact id)."""
+        """Return (event id, contact id)."""
         return _parse_pair(self._read("rsvp", token))
 
     def profile(self, contact_id: int, *, until: datetime) -> str:
-        """Allow seeing and changing what is known of this contact, until this moment."""
+        """Return a token to see and change the stored data of this contact, until this moment."""
         return self._sign("mine", f"{contact_id}.{int(until.timestamp())}")
 
     def read_profile(self, token: str, *, now: datetime) -> int | None:
-        """Give the contact id while the token is good."""
+        """Return the contact id while the token is valid."""
         numbers = _parse_pair(self._read("mine", token))
         return numbers[0] if numbers and now.timestamp() < numbers[1] else None
 
@@ -98,7 +98,7 @@ class Tokens:
         return digest[:SIGNATURE_BYTES].hex()
 
     def _read(self, purpose: str, token: str) -> list[str] | None:
-        """Return the parts of a token that we signed, in either case of its letters; None for all else."""
+        """Return the parts of a token that was signed here, in either case of its letters; otherwise None."""
         if len(token) > LONGEST_TOKEN or not token.isascii():
             return None
         payload, _, signature = token.lower().rpartition(".")
@@ -110,7 +110,7 @@ class Tokens:
 
 
 class Links:
-    """The same verbs as full addresses under the public URL; never made from a request's Host header."""
+    """The same verbs as full URLs under the public URL; never built from a request's Host header."""
 
     def __init__(self, public_url: str, tokens: Tokens) -> None:
         self.home = public_url.rstrip("/")
@@ -128,7 +128,7 @@ class Links:
 
     @property
     def privacy(self) -> str:
-        """The page that says what is kept."""
+        """The page that describes the stored data."""
         return f"{self.home}/privacy"
 
     def confirm(self, subscription_id: int, round: int) -> str:
@@ -140,15 +140,15 @@ class Links:
         return f"{self.home}/preferences/{self._tokens.preferences(contact_id)}"
 
     def profile(self, contact_id: int, *, until: datetime) -> str:
-        """The page of everything that is known of this contact; good until this moment."""
+        """The page of all stored data of this contact; valid until this moment."""
         return f"{self.home}/mine/{self._tokens.profile(contact_id, until=until)}"
 
     def unsubscribe(self, contact_id: int, list: str) -> str:
-        """The page, and the RFC 8058 target, for leaving one list."""
+        """The page, and the RFC 8058 target, to leave one list."""
         return f"{self.home}/unsubscribe/{self._tokens.unsubscribe(contact_id, list)}"
 
     def rsvp(self, event_id: int, contact_id: int, *, answer: str = "") -> str:
-        """The page for answering an invitation, with "yes", "maybe" or "no" already chosen when given."""
+        """The page to answer an invitation; `answer` preselects "yes", "maybe" or "no"."""
         page = f"{self.home}/rsvp/{self._tokens.rsvp(event_id, contact_id)}"
         return f"{page}?answer={answer}" if answer else page
 

@@ -1,8 +1,9 @@
-"""Skew: how far this machine's clock is from the database's, by which all go where several share a database.
+"""Clock skew: corrects this machine's clock to the database's, which all machines of one database use.
 
-A worker whose clock is ten minutes slow would renew leases that are over already, and one that is fast would
-take a duty from whoever holds it. So each process that lasts compares at its start and every ten seconds, and
-adds the difference to what its machine shows. With SQLite all are one machine, and nothing is compared.
+A worker whose clock is ten minutes slow would renew leases that have already ended, and one whose clock is
+fast would take a lease from its holder. So each long-running process compares the clocks at its start and
+every ten seconds, and adds the difference to its machine's time. With SQLite all processes run on one
+machine, and the clocks are not compared.
 """
 
 import threading
@@ -17,14 +18,14 @@ from lists.db import Database
 from lists.errors import StorageError
 
 COMPARE_SECONDS = 10.0
-TOLERANCE = timedelta(seconds=0.5)  # less is no more than a slow answer may hide
+TOLERANCE = timedelta(seconds=0.5)  # a slow reply of the database may cause as much
 WORTH_LOGGING = timedelta(seconds=5)
 
 log = structlog.get_logger()
 
 
 def correct_clock(database: Database, clock: Clock) -> None:
-    """Correct this process's clock to the database's, where they differ by more than is tolerated.
+    """Correct this process's clock to the database's where they differ by more than TOLERANCE.
 
     Raises StorageError.
     """
@@ -41,20 +42,20 @@ def correct_clock(database: Database, clock: Clock) -> None:
 
 @contextmanager
 def follow_database_clock(database: Database, clock: Clock) -> Iterator[None]:
-    """Go by the database's clock for as long as the block lasts; while it is away, by what was last known."""
-    ended = threading.Event()
+    """Follow the database's clock during the block; keep the last correction while it is unreachable."""
+    stop = threading.Event()
 
-    def often() -> None:
-        while not ended.wait(COMPARE_SECONDS):
+    def compare_repeatedly() -> None:
+        while not stop.wait(COMPARE_SECONDS):
             with suppress(StorageError):
                 correct_clock(database, clock)
 
     with suppress(StorageError):
         correct_clock(database, clock)
-    comparing = threading.Thread(target=often, name="skew", daemon=True)
+    thread = threading.Thread(target=compare_repeatedly, name="skew", daemon=True)
     if database.dialect != "sqlite":
-        comparing.start()
+        thread.start()
     try:
         yield
     finally:
-        ended.set()
+        stop.set()

@@ -1,4 +1,4 @@
-"""Pulse: a delivery process says every ten seconds that it lives, so that every other process can tell."""
+"""Heartbeat: a row that a delivery process updates every ten seconds, to show others that it runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -14,16 +14,16 @@ from lists.db import MICROSECOND, Base, Database, Timestamp, insert_or_nothing
 from lists.errors import StorageError
 
 BEAT_SECONDS = 10.0
-DEAD_AFTER = timedelta(seconds=35)  # after three beats that nobody heard
+DEAD_AFTER = timedelta(seconds=35)  # after three missed beats
 FORGET_AFTER = timedelta(days=1)
 
 log = structlog.get_logger()
 
 
 class Heartbeat(Base):
-    """When a worker was last heard; `skew`: by how many microseconds the database's clock is ahead of its.
+    """A worker's last beat; `skew`: how many microseconds the database's clock is ahead of the worker's.
 
-    `stalled`: all its connections have waited for answers for long.
+    `stalled`: all its connections have waited long for replies.
     """
 
     __tablename__ = "pulses"
@@ -37,7 +37,7 @@ class Heartbeat(Base):
 def beat(
     session: Session, worker: str, *, real: datetime, skew: timedelta = timedelta(0), stalled: bool = False
 ) -> None:
-    """Say that this worker lives; the first beat clears away those unheard for a day."""
+    """Record that this worker runs; its first beat deletes the rows without a beat for a day."""
     row = {"worker": worker, "at": real, "skew": skew // MICROSECOND, "stalled": stalled}
     if insert_or_nothing(session, Heartbeat, [row]):
         session.execute(delete(Heartbeat).where(Heartbeat.at < real - FORGET_AFTER))
@@ -46,17 +46,17 @@ def beat(
 
 
 def end(session: Session, worker: str) -> None:
-    """Say that this worker has ended as it should."""
+    """Record that this worker has ended properly."""
     session.execute(delete(Heartbeat).where(Heartbeat.worker == worker))
 
 
 def count_alive(session: Session, *, real: datetime) -> int:
-    """Return how many workers live."""
+    """Return how many workers run."""
     return session.scalar(select(func.count()).where(Heartbeat.at >= real - DEAD_AFTER)) or 0
 
 
 def read_last_beats(session: Session) -> Mapping[str, datetime]:
-    """Return when each worker was last heard."""
+    """Return the time of each worker's last beat."""
     return {row.worker: row.at for row in session.execute(select(Heartbeat.worker, Heartbeat.at))}
 
 
@@ -64,29 +64,29 @@ def read_last_beats(session: Session) -> Mapping[str, datetime]:
 async def keep_beating(
     database: Database, clock: Clock, *, worker: str, stalled: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[None]:
-    """Beat for as long as the block lasts and its event loop turns; `stalled`: see `Delivery.stalled`."""
+    """Beat while the block lasts and its event loop runs; `stalled`: see `Delivery.stalled`."""
 
-    def once() -> None:
-        with suppress(StorageError):  # delivery itself tells of the trouble
+    def write_beat() -> None:
+        with suppress(StorageError):  # delivery logs the fault
             if ended := database.end_halted():
                 log.warning("transactions of a process that stands still were ended", number=ended)
             with database.write() as session:
                 beat(session, worker, real=clock.real(), skew=clock.correction, stalled=stalled())
 
-    async def often() -> None:
+    async def beat_repeatedly() -> None:
         while True:
-            await asyncio.to_thread(once)
+            await asyncio.to_thread(write_beat)
             await asyncio.sleep(BEAT_SECONDS)
 
-    def last() -> None:
+    def write_end() -> None:
         with suppress(StorageError), database.write() as session:
             end(session, worker)
 
-    beats = asyncio.create_task(often())
+    task = asyncio.create_task(beat_repeatedly())
     try:
         yield
     finally:
-        beats.cancel()
+        task.cancel()
         with suppress(asyncio.CancelledError):
-            await beats
-        await asyncio.to_thread(last)
+            await task
+        await asyncio.to_thread(write_end)

@@ -1,4 +1,4 @@
-"""Run: when each job ran last, how long it took, what it moved, and what went wrong."""
+"""Job runs: the last run of each job: its time, duration, number of changed rows, and fault."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +25,7 @@ class JobRun(Base):
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """One run that is over."""
+    """One run that has ended."""
 
     job: str
     at: datetime
@@ -35,12 +35,12 @@ class FinishedRun:
 
 
 def record(session: Session, runs: Iterable[FinishedRun]) -> None:
-    """Write down the runs that are over, each over the one before."""
-    rows = [asdict(each) for each in sorted(runs, key=lambda ran: ran.job)]  # nobody waits in a ring
+    """Record runs that have ended; each replaces the previous run of its job."""
+    rows = [asdict(run) for run in sorted(runs, key=lambda run: run.job)]  # in one order: no deadlock
     if rows:
-        new = insert(JobRun)
-        values = {name: new.excluded[name] for name in ("at", "seconds", "moved", "fault")}
-        session.execute(new.on_conflict_do_update(index_elements=[JobRun.job], set_=values), rows)
+        insertion = insert(JobRun)
+        values = {name: insertion.excluded[name] for name in ("at", "seconds", "moved", "fault")}
+        session.execute(insertion.on_conflict_do_update(index_elements=[JobRun.job], set_=values), rows)
 
 
 def list_latest(session: Session) -> Sequence[JobRun]:

@@ -1,4 +1,4 @@
-"""Lease: one process at a time holds a named duty, by the machine's time, in the database."""
+"""Leases: the database rows by which one process at a time holds a named duty, in the machine's time."""
 
 from datetime import datetime, timedelta
 
@@ -7,11 +7,11 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Timestamp, count_changed, insert_or_nothing
 
-SCHEDULER = "scheduler"  # the duty of whoever ticks the jobs
+SCHEDULER = "scheduler"  # the duty of the process that runs the jobs
 
 
 class Lease(Base):
-    """Who holds a duty, and until when."""
+    """The holder of a duty, and until when it holds the duty."""
 
     __tablename__ = "leases"
 
@@ -21,46 +21,46 @@ class Lease(Base):
 
 
 def acquire(session: Session, name: str, *, owner: str, real: datetime, length: timedelta) -> bool:
-    """Take or keep a duty for `length` from `real`; False while somebody else holds it."""
+    """Acquire or renew a duty for `length` from `real`; False while another owner holds it."""
     until = real + length
     if insert_or_nothing(session, Lease, [{"name": name, "owner": owner, "until": until}]):
         return True
-    mine_or_over = or_(Lease.owner == owner, Lease.until <= real)
-    taken = update(Lease).where(Lease.name == name, mine_or_over).values(owner=owner, until=until)
-    return count_changed(session, taken) == 1
+    is_available = or_(Lease.owner == owner, Lease.until <= real)
+    renewal = update(Lease).where(Lease.name == name, is_available).values(owner=owner, until=until)
+    return count_changed(session, renewal) == 1
 
 
 def acquire_places(
     session: Session, name: str, *, places: int, most: int, owner: str, real: datetime, length: timedelta
 ) -> int:
-    """Take or keep up to `most` of the places of a duty for `length` from `real`; returns how many."""
-    every = [f"{name}/{place}" for place in range(places)]
-    there = set(session.scalars(select(Lease.name).where(Lease.name.in_(every))))
-    free = [{"name": each, "owner": "", "until": real} for each in every if each not in there]
-    insert_or_nothing(session, Lease, free)
-    open_to_me = (
+    """Acquire or renew up to `most` places of a duty for `length` from `real`; returns how many."""
+    names = [f"{name}/{place}" for place in range(places)]
+    existing = set(session.scalars(select(Lease.name).where(Lease.name.in_(names))))
+    new_rows = [{"name": each, "owner": "", "until": real} for each in names if each not in existing]
+    insert_or_nothing(session, Lease, new_rows)
+    query = (
         select(Lease.name)
-        .where(Lease.name.in_(every), or_(Lease.owner == owner, Lease.until <= real))
+        .where(Lease.name.in_(names), or_(Lease.owner == owner, Lease.until <= real))
         .order_by(case((Lease.owner == owner, 0), else_=1), Lease.name)
         .limit(most)
         .with_for_update(skip_locked=True)
     )
-    mine = session.scalars(open_to_me).all()
-    session.execute(update(Lease).where(Lease.name.in_(mine)).values(owner=owner, until=real + length))
-    return len(mine)
+    available = session.scalars(query).all()
+    session.execute(update(Lease).where(Lease.name.in_(available)).values(owner=owner, until=real + length))
+    return len(available)
 
 
 def release_places(session: Session, *, owner: str, real: datetime) -> None:
-    """Give up everything that this owner holds."""
+    """Release all leases of this owner."""
     session.execute(update(Lease).where(Lease.owner == owner, Lease.until > real).values(until=real))
 
 
 def is_held_by_another(session: Session, name: str, *, owner: str, real: datetime) -> bool:
-    """Tell whether somebody else holds a duty at this moment."""
+    """Tell whether another owner holds a duty at this moment."""
     lease = session.get(Lease, name)
     return lease is not None and lease.owner != owner and lease.until >= real
 
 
 def release(session: Session, name: str, *, owner: str, real: datetime) -> None:
-    """Give a duty up, so that the next process need not wait for the lease to end."""
+    """Release a duty, so that the next process need not wait until the lease ends."""
     session.execute(update(Lease).where(Lease.name == name, Lease.owner == owner).values(until=real))

@@ -1,10 +1,10 @@
-"""Restore: that this database was put back from a backup, and may send nothing until its gap is settled.
+"""Send hold: after a restore this database sends no message until the gap is settled.
 
 ```
-(put back) held ─departures merged, or the gap accepted→ ended
+(restored) held ─departures merged, or the gap accepted→ ended
 ```
-The gap is the time between the backup and the restore: this database does not know who left or asked to be
-forgotten in it, nor what was sent. mailer/backup/restore_gap.py sees to what may have been sent.
+The gap is the time between the backup and the restore. The database lacks the opt-outs and erasures of this
+time, and the messages sent in it. mailer/backup/restore_gap.py marks the messages that may have been sent.
 """
 
 from datetime import datetime
@@ -19,10 +19,10 @@ MERGED, ACCEPTED = "departures", "accepted"
 
 
 class Restore(Base):
-    """One restore: of when, when, by which run, and how its gap was settled.
+    """One restore: the times of the backup and of the restore, its run, and how its gap was settled.
 
-    `reckoned_at` says that what may have been sent is marked; `run` is the one that the marker in the data
-    folder names (mailer/backup/placements.py).
+    `reckoned_at` is when the messages that may have been sent were marked; `run` is the one in the marker of
+    the data folder (mailer/backup/placements.py).
     """
 
     __tablename__ = "restores"
@@ -37,7 +37,7 @@ class Restore(Base):
 
     @property
     def sentence(self) -> str:
-        """Say why nothing is sent, and what to do."""
+        """The reason why no message is sent, and what to do, for people."""
         return (
             f"Nothing is sent: the backup of {_format_moment(self.backup_at)} was put back at"
             f" {_format_moment(self.restored_at)}. Who left or asked to be forgotten in between is not known"
@@ -47,7 +47,7 @@ class Restore(Base):
 
 
 def begin(session: Session, *, backup_at: datetime, run: str, now: datetime) -> Restore:
-    """Note that this database was put back just now, by this run; from here on it is held."""
+    """Record that this run has just restored this database; from now on it is held."""
     restore = Restore(backup_at=backup_at, restored_at=now, run=run)
     session.add(restore)
     session.flush()
@@ -55,11 +55,13 @@ def begin(session: Session, *, backup_at: datetime, run: str, now: datetime) -> 
 
 
 def find_by_run(session: Session, run: str) -> Restore | None:
-    """Return the restore that this run made, if it ever came to its end."""
+    """Return the restore of this run, or None where the run did not finish."""
     return session.scalars(select(Restore).where(Restore.run == run)).one_or_none()
 
 
-SELECT_UNSETTLED = select(Restore).where(Restore.ended_at.is_(None)).limit(1)  # made once: each claim asks
+SELECT_UNSETTLED = (
+    select(Restore).where(Restore.ended_at.is_(None)).limit(1)
+)  # built once: each claim runs it
 
 
 def find_unsettled(session: Session) -> Restore | None:
@@ -68,19 +70,19 @@ def find_unsettled(session: Session) -> Restore | None:
 
 
 def is_held() -> ColumnElement[bool]:
-    """Return the SQL condition that nothing may be sent."""
+    """Return the SQL condition that no message may be sent."""
     return exists().where(Restore.ended_at.is_(None))
 
 
 def refuse_while_held(session: Session) -> None:
-    """Raise Conflict, with what to do, while nothing may be sent."""
+    """Raise Conflict, with what to do, while no message may be sent."""
     restore = find_unsettled(session)
     if restore is not None:
         raise Conflict(restore.sentence)
 
 
 def end(session: Session, restore: Restore, *, how: str, now: datetime) -> None:
-    """Let everything go on; `how` is MERGED or ACCEPTED."""
+    """End the hold; `how` is MERGED or ACCEPTED."""
     restore.ended_at, restore.how = now, how
     session.flush()
 

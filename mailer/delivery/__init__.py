@@ -1,5 +1,5 @@
-"""From the outbox to the relay and back: claim, compose, send, record, and rescue what a dead worker left.
+"""Delivery: claims, composes, sends and records messages, and rescues the claims of workers that ended.
 
-For others: `delivery` (what one worker runs), `rescue`, `journal` and `results` (jobs and restores use them),
-`relay_pool` (relays and their connections). The other modules are parts of `delivery`.
+For others: `delivery` (what one worker runs), `rescue`, `journal` and `results` (jobs and restores use
+them), `relay_pool` (relays and their connections). The other modules are parts of `delivery`.
 """

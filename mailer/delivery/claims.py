@@ -1,11 +1,12 @@
-"""Claim: what a worker takes from the ledger at a time, and no more than may begin within half a second.
+"""Claims: the outbox rows that a worker claims at a time, no more than may begin within half a second.
 
-Where a relay has a rate, its slots are taken first and no more rows are claimed than there are slots, so that
-what is more urgent a moment later gets the next slot. Where a recipient's domain has one, its slot is also a
-slot of a relay, if every relay has a rate, or the moment would be right for only one of them. Rows that find
-no slot are *parked*: put back at no attempt, due at moments one spacing apart. A million of them come due one
-after the other, each when it has its slot, and none is looked at again before. Each priority is parked by
-itself, so nobody who waits stands behind a broadcast.
+Where a relay has a rate limit, its slots are taken first and no more rows are claimed than there are slots,
+so that a more urgent row that comes a moment later gets the next slot. Where a recipient's domain has a rate
+limit and every relay has one, the slot of the domain is also a slot of a relay; otherwise the moment would
+suit only one of the two limits. Rows without a slot are *parked*: they return to the queue, cost no attempt,
+and fall due at moments one spacing apart. A million parked rows fall due one after the other, each at its
+slot, and are not read before. Each priority is parked separately, so urgent rows do not wait behind a
+broadcast.
 """
 
 from bisect import bisect_left, bisect_right
@@ -31,10 +32,10 @@ from mailer.outbox.outbox import HAS_REASON, QUEUED, Entry, OutboxRow
 from mailer.policy import POLICY, URGENT_PRIORITY
 from mailer.smtp.rate import ANY_OTHER_DOMAIN, Rate
 
-STAFF_PAUSE_RECHECK = timedelta(minutes=1)  # how often mail to a domain that staff paused is looked at
-RESUME_RATE = Rate(limit=100, period=timedelta(seconds=1))  # how fast mail comes due after a pause
-PARK_MOST, PARK_SECONDS = 2_000, 0.05  # rows in one transaction, and how long it may take: its slots pass
-LONG_QUEUE = timedelta(minutes=1)  # a queue longer than this is looked at: perhaps all of it was cancelled
+STAFF_PAUSE_RECHECK = timedelta(minutes=1)  # how often mail to a domain that staff paused is claimed again
+RESUME_RATE = Rate(limit=100, period=timedelta(seconds=1))  # how fast mail falls due after a suspension
+PARK_MOST, PARK_SECONDS = 2_000, 0.05  # rows in one transaction, and its duration: its slots become void
+LONG_QUEUE = timedelta(minutes=1)  # a parking queue longer than this is checked: all of it may be cancelled
 LEAST_URGENT = max(policy.priority for policy in POLICY.values())
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -46,10 +47,11 @@ LoopTime = Callable[[], float]
 class Batch:
     """Claimed rows, most urgent first.
 
-    `turns` says when each row may begin whose domain is limited or could be, `slots` when each relay that has
-    a rate may begin one; both in the loop's time. `waits`: something is due, and no relay has a slot for it.
-    `paused` says why, by relay, None where nobody asked; one message may try whether it is over for each of
-    `relay_trials`, and the rows of `row_trials` do so for the scope of a domain.
+    `windows` holds when each row may begin whose domain has a rate limit or a suspension, `slots` when each
+    relay with a rate may begin a message; both in the loop's time. `waits_for_slot`: a row is due, and no
+    relay has a slot for it. `paused` holds the suspension of each relay, and is None where the suspensions
+    were not read. For each of `relay_trials` one message may test whether the suspension has ended; the rows
+    of `row_trials` test this for the scope of a domain.
     """
 
     entries: Sequence[Entry] = ()
@@ -63,10 +65,10 @@ class Batch:
 
 @dataclass(kw_only=True)
 class Claims:
-    """Claims for one worker, and knows what it holds; `domains` are the rates of recipients' domains.
+    """The claims of one worker; `domains` are the rates of recipients' domains.
 
-    A claim may be committed though its answer never comes, because the connection to the database breaks:
-    such rows nobody works at, and nobody else would take them while this worker lives. They are given back.
+    A claim may be committed although its result never arrives, because the connection to the database breaks.
+    No worker processes such rows, and no other worker claims them while this one runs. They are given back.
     """
 
     database: Database
@@ -74,9 +76,9 @@ class Claims:
     worker: str
     lease: timedelta
     domains: Mapping[str, Rate]
-    _held: set[tuple[int, int]] = field(default_factory=set, init=False)  # row and attempt
-    _unsure: bool = field(default=False, init=False)
-    claim_duration: timedelta = field(default=timedelta(0), init=False)  # by the last claim, with its commit
+    _held: set[tuple[int, int]] = field(default_factory=set, init=False)  # (row, attempt)
+    _is_unsure: bool = field(default=False, init=False)  # the database may hold claims missing in _held
+    claim_duration: timedelta = field(default=timedelta(0), init=False)  # of the last claim, with its commit
 
     def take(
         self,
@@ -87,65 +89,67 @@ class Claims:
         time: LoopTime,
         urgent: bool = False,
     ) -> Batch:
-        """Claim up to `size` rows for these relays, each with its rate, if it has one; or only `urgent` ones.
+        """Claim up to `size` rows for these relays, each with its rate or None; only urgent rows if `urgent`.
 
-        For those in `trying` this worker may send one message even while they are paused.
+        To each relay in `trying` this worker may send one message even while the relay is suspended.
         """
-        if self._unsure:
+        if self._is_unsure:
             self._give_back_unknown()
         now = self.clock.now()
         least = URGENT_PRIORITY if urgent else LEAST_URGENT
         with self.database.read() as session:
             if not relays or not outbox.is_anything_due(session, now=now, least=least):
                 return Batch()
-            paused = suspensions.read_all(session)
-        self._unsure = True
-        began = time()
+            active_suspensions = suspensions.read_all(session)
+        self._is_unsure = True
+        started_at = time()
         with self.database.write() as session:
             real = self.clock.real()
-            claiming = _ClaimTransaction(
+            transaction = _ClaimTransaction(
                 claims=self,
                 session=session,
                 now=now,
                 real=real,
                 time=time(),
                 clock=time,
-                paused=paused,
+                paused=active_suspensions,
                 least=least,
             )
-            batch = claiming.take(size, relays, trying)
-        self._unsure = False
-        self.claim_duration = timedelta(seconds=time() - began)
+            batch = transaction.take(size, relays, trying)
+        self._is_unsure = False
+        self.claim_duration = timedelta(seconds=time() - started_at)
         self._held |= _row_attempts(batch.entries)
         return batch
 
     def give_back(self, entries: Sequence[Entry]) -> None:
-        """Put back what was not begun."""
+        """Return rows to the queue whose messages were not begun."""
         with self.database.write() as session:
             outbox.give_back(session, entries)
         self.end(entries)
 
     def end(self, entries: Iterable[Entry]) -> None:
-        """Note that these claims are over, as what became of them is recorded."""
+        """Note that these claims have ended: their results are recorded."""
         self._held -= _row_attempts(entries)
 
     def compare_count(self, number: int) -> None:
-        """Compare with how many claims the database has: a commit may be done long after its answer is lost.
+        """Compare with the number of claims in the database: a commit may end long after its result is lost.
 
-        Called from the thread that claims, so nothing of ours is under way.
+        Called from the thread that claims, so no claim of this worker is in progress.
         """
-        self._unsure |= number > len(self._held)
+        self._is_unsure |= number > len(self._held)
 
     def _give_back_unknown(self) -> None:
         with self.database.write() as session:
-            mine = outbox.list_claimed_by(session, self.worker)
-            outbox.give_back(session, [each for each in mine if (each.id, each.attempt) not in self._held])
-        self._unsure = False
+            entries = outbox.list_claimed_by(session, self.worker)
+            outbox.give_back(
+                session, [entry for entry in entries if (entry.id, entry.attempt) not in self._held]
+            )
+        self._is_unsure = False
 
 
 @dataclass(kw_only=True)
 class _ClaimTransaction:
-    """One transaction that claims."""
+    """One transaction that claims rows."""
 
     claims: Claims
     session: Session
@@ -157,34 +161,36 @@ class _ClaimTransaction:
     least: int  # the least urgent priority that is claimed
     windows: dict[int, SendWindow] = field(default_factory=dict)
     row_trials: dict[int, str] = field(default_factory=dict)
-    free_slots: list[tuple[datetime, str]] | None = (
-        None  # relays' slots, in order; None: some relay needs none
-    )
-    last_slots: dict[str, datetime] = field(
-        default_factory=dict
-    )  # of each relay's slots that a message needs
+    # The slots of all relays, in order; None: some relay has no rate.
+    free_slots: list[tuple[datetime, str]] | None = None
+    # By relay, the last slot that a message needs.
+    last_slots: dict[str, datetime] = field(default_factory=dict)
 
     def take(self, size: int, relays: Mapping[str, Rate | None], trying: Collection[str]) -> Batch:
-        """Claim for the relays that are not paused, and for those of which one message may try."""
-        paused = {
+        """Claim for the relays that are not suspended, and for those that one message may test."""
+        suspended_relays = {
             name: self.paused[f"{RELAY_SCOPE}{name}"]
             for name in relays
             if f"{RELAY_SCOPE}{name}" in self.paused
         }
         trials = [
             name
-            for name, pause in paused.items()
-            if name in trying or suspensions.claim_trial(self.session, pause, real=self.real)
+            for name, suspension in suspended_relays.items()
+            if name in trying or suspensions.claim_trial(self.session, suspension, real=self.real)
         ]
-        going = {name: rate for name, rate in relays.items() if name not in paused or name in trials}
-        if len(going) == len(trials):  # all are paused: of one message, or only of urgent ones
+        usable_relays = {
+            name: rate for name, rate in relays.items() if name not in suspended_relays or name in trials
+        }
+        if len(usable_relays) == len(trials):  # all are suspended: a message for each trial, or urgent rows
             size = len(trials) or size
-        if not going and outbox.is_anything_due(self.session, now=self.now, least=URGENT_PRIORITY):
-            going = {name: rate for name, rate in relays.items() if paused[name].is_automatic}
+        if not usable_relays and outbox.is_anything_due(self.session, now=self.now, least=URGENT_PRIORITY):
+            usable_relays = {
+                name: rate for name, rate in relays.items() if suspended_relays[name].is_automatic
+            }
             self.least = URGENT_PRIORITY
-        batch = self._claim_for(size, going) if going else Batch()
-        why = suspensions.select_relays(self.paused)
-        return replace(batch, paused=why, relay_trials=trials, row_trials=self.row_trials)
+        batch = self._claim_for(size, usable_relays) if usable_relays else Batch()
+        relay_suspensions = suspensions.select_relays(self.paused)
+        return replace(batch, paused=relay_suspensions, relay_trials=trials, row_trials=self.row_trials)
 
     def _claim_for(self, size: int, relays: Mapping[str, Rate | None]) -> Batch:
         slots = {
@@ -196,99 +202,103 @@ class _ClaimTransaction:
                 real=self.real,
                 lead=self.claims.claim_duration,
             )
-            for name, rate in sorted(relays.items())  # everybody in this order: nobody waits in a ring
+            for name, rate in sorted(relays.items())  # the same order in every worker: no deadlock
             if rate is not None
         }
-        room = size
+        capacity = size
         if all(relays.values()):
-            self.free_slots = sorted((slot, name) for name, taken in slots.items() for slot in taken)
-            room = len(self.free_slots)
+            self.free_slots = sorted(
+                (slot, name) for name, relay_slots in slots.items() for slot in relay_slots
+            )
+            capacity = len(self.free_slots)
         if self._has_domain_limits:
-            rate_limits.lock_next_slot(
-                self.session, "domains", real=self.real
-            )  # else two workers may wait in a ring
-        entries = self._claim_entries(min(size, room))
+            # Otherwise two workers may deadlock.
+            rate_limits.lock_next_slot(self.session, "domains", real=self.real)
+        entries = self._claim_entries(min(size, capacity))
         if self.free_slots is not None:
-            others = len(entries) - (
-                room - len(self.free_slots)
-            )  # whose domain has no rate: any slot will do
-            self._reserve_slots([slot for slot, _ in self.free_slots[:others]])
-        used: dict[str, Sequence[float]] = {}
-        for name, taken in slots.items():
-            needed = (
+            # Rows whose domain has no rate take any slot.
+            unlimited_count = len(entries) - (capacity - len(self.free_slots))
+            self._reserve_slots([slot for slot, _ in self.free_slots[:unlimited_count]])
+        used_slots: dict[str, Sequence[float]] = {}
+        for name, relay_slots in slots.items():
+            needed_count = (
                 len(entries)
                 if self.free_slots is None
-                else bisect_right(taken, self.last_slots.get(name, LONG_AGO))
+                else bisect_right(relay_slots, self.last_slots.get(name, LONG_AGO))
             )
-            if needed < len(taken):  # else the message after the next would wait for what nobody needs
-                rate_limits.release_slots(self.session, f"{RELAY_SCOPE}{name}", taken[needed])
-            used[name] = [self._to_loop_time(slot) for slot in taken[:needed]]
-        return Batch(entries=entries, windows=self.windows, slots=used, waits_for_slot=room == 0)
+            if needed_count < len(relay_slots):  # unused slots would delay later messages
+                rate_limits.release_slots(self.session, f"{RELAY_SCOPE}{name}", relay_slots[needed_count])
+            used_slots[name] = [self._to_loop_time(slot) for slot in relay_slots[:needed_count]]
+        return Batch(entries=entries, windows=self.windows, slots=used_slots, waits_for_slot=capacity == 0)
 
     def _reserve_slots(self, slots: Sequence[datetime]) -> None:
-        """Keep these slots of relays for messages of this claim."""
+        """Reserve these slots of relays for messages of this claim."""
         assert self.free_slots is not None
         for slot in slots:
             _, name = self.free_slots.pop(bisect_left(self.free_slots, (slot, "")))
             self.last_slots[name] = max(slot, self.last_slots.get(name, slot))
 
-    def _claim_entries(self, room: int) -> Sequence[Entry]:
-        """Claim rows until there is one for each slot, parking those whose domain has none."""
-        kept: list[Entry] = []
-        parked = 0
-        until = self.time + PARK_SECONDS
-        while len(kept) < room and parked < PARK_MOST and (not parked or self.clock() <= until):
-            claimed = outbox.claim(
+    def _claim_entries(self, capacity: int) -> Sequence[Entry]:
+        """Claim rows until each slot has one; park the rows whose domain has no slot."""
+        entries: list[Entry] = []
+        parked_count = 0
+        deadline = self.time + PARK_SECONDS
+        while (
+            len(entries) < capacity
+            and parked_count < PARK_MOST
+            and (not parked_count or self.clock() <= deadline)
+        ):
+            candidates = outbox.claim(
                 self.session,
                 worker=self.claims.worker,
-                limit=room - len(kept),
+                limit=capacity - len(entries),
                 now=self.now,
                 lease_until=self.real + self.claims.lease,
                 least=self.least,
             )
-            going = self._assign_domain_slots(claimed) if self._has_domain_limits else claimed
-            kept += going
-            parked += len(claimed) - len(going)
-            if len(claimed) == len(going):
+            admitted = self._assign_domain_slots(candidates) if self._has_domain_limits else candidates
+            entries += admitted
+            parked_count += len(candidates) - len(admitted)
+            if len(candidates) == len(admitted):
                 break
-        return kept
+        return entries
 
     @property
     def _has_domain_limits(self) -> bool:
         return bool(self.claims.domains) or any(scope.startswith(DOMAIN_SCOPE) for scope in self.paused)
 
     def _assign_domain_slots(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Give each row a slot of its domain, and park those that find none."""
-        emails = select(Contact.id, Contact.email).where(
+        """Assign each row a slot of its domain, and park the rows without one."""
+        query = select(Contact.id, Contact.email).where(
             Contact.id.in_([entry.contact_id for entry in entries])
         )
-        domains = {row.id: domain_of(row.email) for row in self.session.execute(emails)}
+        domains = {row.id: domain_of(row.email) for row in self.session.execute(query)}
         by_domain: defaultdict[str, list[Entry]] = defaultdict(list)
         for entry in entries:
             by_domain[domains.get(entry.contact_id, "")].append(entry)
-        for domain, same in sorted(by_domain.items()):
-            if (pause := self.paused.get(f"{DOMAIN_SCOPE}{domain}")) is not None:
-                same = self._park_suspended(domain, same, pause)
+        for domain, group in sorted(by_domain.items()):
+            if (suspension := self.paused.get(f"{DOMAIN_SCOPE}{domain}")) is not None:
+                group = self._park_suspended(domain, group, suspension)
             rate = self.claims.domains.get(domain, self.claims.domains.get(ANY_OTHER_DOMAIN))
             if rate is None:
-                self.windows |= {entry.id: SendWindow(domain, float("-inf"), float("inf")) for entry in same}
+                self.windows |= {entry.id: SendWindow(domain, float("-inf"), float("inf")) for entry in group}
                 continue
             slots = rate_limits.take_slots(
                 self.session,
                 f"{DOMAIN_SCOPE}{domain}",
                 rate=rate,
-                number=len(same),
+                number=len(group),
                 real=self.real,
                 candidates=None if self.free_slots is None else [slot for slot, _ in self.free_slots],
                 lead=self.claims.claim_duration,
             )
             if self.free_slots is not None:
                 self._reserve_slots(slots)
-            for entry, slot in zip(same, slots, strict=False):
+            for entry, slot in zip(group, slots, strict=False):
                 begins = self._to_loop_time(slot)
                 self.windows[entry.id] = SendWindow(domain, begins, begins + rate.grace.total_seconds())
-            if len(slots) < len(same):
-                self._park(domain, same[len(slots) :], rate)
+            if len(slots) < len(group):
+                self._park(domain, group[len(slots) :], rate)
         return [entry for entry in entries if entry.id in self.windows]
 
     def _park(self, domain: str, entries: Sequence[Entry], rate: Rate) -> None:
@@ -297,58 +307,60 @@ class _ClaimTransaction:
             entries, f"waits for the limit of {domain}", domain=domain, rate=rate, after=after
         )
 
-    def _park_suspended(self, domain: str, entries: list[Entry], pause: Suspension) -> list[Entry]:
-        """Put back what goes to a domain that refuses us; returns urgent rows, and the one that tries."""
-        next_try = suspensions.claim_trial(self.session, pause, real=self.real)
-        trying = entries[-1:] if next_try else []
-        for entry in trying:
-            self.row_trials[entry.id] = pause.scope
-        waiting = entries[: len(entries) - len(trying)]
-        trying = [entry for entry in waiting if not pause.applies_to(entry.kind)] + trying
-        waiting = [entry for entry in waiting if pause.applies_to(entry.kind)]
-        after = next_try or pause.try_at or self.real + STAFF_PAUSE_RECHECK
-        if waiting:
-            why = f"{domain} refuses our mail" if pause.try_at else f"mail to {domain} is paused by staff"
-            self._postpone_rows(waiting, why, domain=f"paused/{domain}", rate=RESUME_RATE, after=after)
-        return trying
+    def _park_suspended(self, domain: str, entries: list[Entry], suspension: Suspension) -> list[Entry]:
+        """Park the rows to a suspended domain; returns urgent rows, and the row that tests the suspension."""
+        next_try = suspensions.claim_trial(self.session, suspension, real=self.real)
+        proceeding = entries[-1:] if next_try else []
+        for entry in proceeding:
+            self.row_trials[entry.id] = suspension.scope
+        to_park = entries[: len(entries) - len(proceeding)]
+        proceeding = [entry for entry in to_park if not suspension.applies_to(entry.kind)] + proceeding
+        to_park = [entry for entry in to_park if suspension.applies_to(entry.kind)]
+        after = next_try or suspension.try_at or self.real + STAFF_PAUSE_RECHECK
+        if to_park:
+            why = (
+                f"{domain} refuses our mail" if suspension.try_at else f"mail to {domain} is paused by staff"
+            )
+            self._postpone_rows(to_park, why, domain=f"paused/{domain}", rate=RESUME_RATE, after=after)
+        return proceeding
 
     def _postpone_rows(
         self, entries: Sequence[Entry], why: str, *, domain: str, rate: Rate, after: datetime
     ) -> None:
-        """Put rows back at no attempt, due one after the other from a moment on."""
+        """Return rows to the queue at no attempt, due one spacing apart from `after` on."""
         why = why[:200]
 
         def priority(entry: Entry) -> int:
             return POLICY[entry.kind].priority
 
         moments: list[dict[str, object]] = []
-        for level, same in groupby(sorted(entries, key=priority), key=priority):
-            group = list(same)
+        for level, members in groupby(sorted(entries, key=priority), key=priority):
+            group = list(members)
             scope = f"parked/{level}/{domain}"
-            long = rate_limits.lock_next_slot(self.session, scope, real=self.real) > after + LONG_QUEUE
-            comes = rate_limits.plan_retry_times(
+            is_long = rate_limits.lock_next_slot(self.session, scope, real=self.real) > after + LONG_QUEUE
+            retry_times = rate_limits.plan_retry_times(
                 self.session,
                 scope,
                 rate=rate,
                 number=len(group),
                 real=self.real,
                 after=after,
-                restart=long and not self._is_anything_parked(why),
+                restart=is_long and not self._is_anything_parked(why),
             )
-            # The first to see the slot; but a limited relay's slot, taken so early, would be void by then.
-            early = timedelta(0) if level == LEAST_URGENT or self.free_slots is not None else LOOKAHEAD
+            # Rows fall due early enough for their slot; but a relay's slot taken so early would be void.
+            lead = timedelta(0) if level == LEAST_URGENT or self.free_slots is not None else LOOKAHEAD
             moments += [
-                {"row": entry.id, "moment": self.now + (moment - self.real) - early}
-                for entry, moment in zip(group, comes, strict=True)
+                {"row": entry.id, "moment": self.now + (moment - self.real) - lead}
+                for entry, moment in zip(group, retry_times, strict=True)
             ]
-        rows = cast(Table, OutboxRow.__table__)
-        park = update(rows).where(rows.c.id == bindparam("row"))
-        back = {"state": "queued", "worker": None, "lease_until": None, "why": why}
-        self.session.execute(park.values(due_at=bindparam("moment"), **back), moments)
+        table = cast(Table, OutboxRow.__table__)
+        statement = update(table).where(table.c.id == bindparam("row"))
+        queued_values = {"state": "queued", "worker": None, "lease_until": None, "why": why}
+        self.session.execute(statement.values(due_at=bindparam("moment"), **queued_values), moments)
 
     def _is_anything_parked(self, why: str) -> bool:
-        parked = select(OutboxRow.id).where(OutboxRow.state == QUEUED, OutboxRow.why == why, HAS_REASON)
-        return self.session.scalar(parked.limit(1)) is not None
+        query = select(OutboxRow.id).where(OutboxRow.state == QUEUED, OutboxRow.why == why, HAS_REASON)
+        return self.session.scalar(query.limit(1)) is not None
 
     def _to_loop_time(self, moment: datetime) -> float:
         return self.time + (moment - self.real).total_seconds()

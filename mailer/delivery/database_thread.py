@@ -1,4 +1,4 @@
-"""Database thread: runs the synchronous database work of an event loop, one piece after the other."""
+"""Database thread: runs the synchronous database work of an event loop, one call after the other."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseThread:
-    """Runs work in an executor with one thread; `stopped` tells whether its worker was told to stop."""
+    """Runs work in an executor with one thread; `is_stopped` tells whether its worker must stop."""
 
     executor: Executor
     is_stopped: Callable[[], bool]
@@ -28,7 +28,7 @@ class DatabaseThread:
     async def run(self, work: Callable[..., T], *args: object) -> T:
         """Run work and return its result; while the disk is full or the database locked, try again.
 
-        Only a worker that was told to stop gives up, after a while, and raises StorageError.
+        Raises StorageError after LAST_TRIES tries, but only where the worker must stop.
         """
         loop = asyncio.get_running_loop()
         tries = 0

@@ -1,10 +1,11 @@
-"""Handout: composed messages that wait for a connection, and which lane takes the next one.
+"""Dispatcher: holds the composed messages that wait for a connection, and chooses the pool of each.
 
-Messages are shared out among the lanes that work by smooth weighted round robin: with weights 3 and 1 they go
-A A B A, A A B A. Nothing waits in a lane of its own, so what a relay in trouble did not take is free for the
-others at once. A lane whose turn it is and that has no room is waited for, else its share would be lost; but
-not for long: a relay that hangs must not hold up the others. Urgent messages go first, and a message whose
-recipient's domain has enough under way is passed over; mailer/delivery/concurrency.py says how many may be.
+Messages are distributed among the active pools by smooth weighted round robin: with weights 3 and 1 they go
+A A B A, A A B A. All pools share one queue, so a message that a failing relay did not take is available to
+the others at once. The dispatcher waits for the pool that is next in order and has no free connection,
+because otherwise that pool would lose its share; but only briefly, because a relay that hangs must not delay
+the others. Urgent messages go first, and a message is passed over while its recipient's domain has enough
+messages in flight; mailer/delivery/concurrency.py limits their number.
 """
 
 import asyncio
@@ -23,14 +24,13 @@ from mailer.delivery.relay_pool import RelayPool, select_active
 from mailer.outbox.outbox import Entry
 from mailer.policy import is_urgent
 
-POOL_WAIT_SECONDS = 0.25  # a lane that took nothing for so long is not waited for
-
+POOL_WAIT_SECONDS = 0.25  # a pool that took no message for so long is not waited for
 
 ANY_TIME = SendWindow(None, -math.inf, math.inf)
 
 
 class WaitingMessage(NamedTuple):
-    """A message that waits for a sender, when its composing began, in the loop's time, and its turn."""
+    """A message that waits for a connection, when its composing began, in the loop's time, and its window."""
 
     ready: ReadyMessage
     composed_at: float
@@ -38,7 +38,7 @@ class WaitingMessage(NamedTuple):
 
 
 class DispatchedMessage(NamedTuple):
-    """A message that was handed to a sender, and its flight, which `Handout.over` ends."""
+    """A message that was dispatched to a connection, and its `in_flight`, which `Dispatcher.finish` ends."""
 
     message: WaitingMessage
     in_flight: InFlightMessage
@@ -46,10 +46,11 @@ class DispatchedMessage(NamedTuple):
 
 @dataclass(kw_only=True)
 class Dispatcher:
-    """Hands each message to an idle connection of a lane that works; `moved` is called when one was taken.
+    """Dispatches each message to an idle connection of a usable pool.
 
-    `put_off` is called with what cannot begin for a while, because its server lets others wait. Idle
-    connections are used last in, first out: few messages keep few connections warm.
+    `on_progress` is called when a message is dispatched or ends. `postpone` is called with a message that
+    cannot begin for a while, because its recipient's server stalls. Idle connections are used last in, first
+    out, so that few messages use few connections.
     """
 
     pools: Sequence[RelayPool]
@@ -61,22 +62,21 @@ class Dispatcher:
     _idle: "dict[RelayPool, list[asyncio.Future[DispatchedMessage | None]]]" = field(init=False)
     _restricted: list[WaitingMessage] = field(
         default_factory=list, init=False
-    )  # not every lane can carry them
+    )  # not every relay can carry them
     _early: list[tuple[float, int, WaitingMessage]] = field(default_factory=list, init=False)
     _credit: dict[RelayPool, int] = field(init=False)
     _concurrency: Concurrency = field(init=False)
     _closed: bool = field(default=False, init=False)
     _timer: asyncio.Handle | None = field(default=None, init=False)
-    _next_dispatch_at: float = field(
-        default=math.inf, init=False
-    )  # uvloop's handles of past moments do not say when
+    # Kept beside the timer, because uvloop's handles of past moments hold no time.
+    _next_dispatch_at: float = field(default=math.inf, init=False)
 
     def __post_init__(self) -> None:
         self._concurrency = Concurrency(pools=self.pools)
-        self._idle = {lane: [] for lane in self.pools}
+        self._idle = {pool: [] for pool in self.pools}
         self._credit = dict.fromkeys(self.pools, 0)
-        for lane in self.pools:
-            lane.taken_at = self.loop.time()
+        for pool in self.pools:
+            pool.taken_at = self.loop.time()
 
     @property
     def empty(self) -> bool:
@@ -85,16 +85,16 @@ class Dispatcher:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether messages wait, and all connections have waited for answers for long."""
+        """Whether messages wait, and all connections have waited long for replies."""
         return not self.empty and self._concurrency.is_stuck(self.loop.time())
 
     def count_waiting(self, *, urgent: bool) -> int:
-        """Return how many messages, urgent or not, wait for a connection, and not for their turn."""
-        aside = sum(_is_urgent(each) == urgent for each in self._restricted)
-        return len(self._urgent if urgent else self._others) + aside
+        """Return how many messages, urgent or not, wait for a connection, and not for their window."""
+        restricted_count = sum(_is_urgent(message) == urgent for message in self._restricted)
+        return len(self._urgent if urgent else self._others) + restricted_count
 
     def put(self, message: WaitingMessage) -> None:
-        """Let a message wait for its turn, and for the next connection that is free for it."""
+        """Queue a message for its window and for the next free connection that can carry it."""
         if message.window.begins > self.loop.time():
             heapq.heappush(self._early, (message.window.begins, message.ready.entry.id, message))
         else:
@@ -102,7 +102,7 @@ class Dispatcher:
         self.dispatch_waiting()
 
     async def take(self, pool: RelayPool) -> DispatchedMessage | None:
-        """Wait for the next message for this lane, which `over` ends; None when no more will come."""
+        """Wait for the next message for this pool, which `finish` ends; None once the dispatcher closes."""
         if self._closed:
             return None
         waiter: asyncio.Future[DispatchedMessage | None] = self.loop.create_future()
@@ -111,19 +111,19 @@ class Dispatcher:
         try:
             return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and (handed := waiter.result()) is not None:
-                self._queue_for(handed.message).appendleft(handed.message)
-                self.finish(handed.in_flight, answered=None)
+            if waiter.done() and not waiter.cancelled() and (dispatched := waiter.result()) is not None:
+                self._queue_for(dispatched.message).appendleft(dispatched.message)
+                self.finish(dispatched.in_flight, was_answered=None)
             raise
 
-    def finish(self, in_flight: InFlightMessage, *, answered: bool | None) -> None:
-        """Note that a message has left its lane, and whether a server answered it; None: it was not begun."""
-        self._concurrency.end(in_flight, answered=answered, now=self.loop.time())
+    def finish(self, in_flight: InFlightMessage, *, was_answered: bool | None) -> None:
+        """Note that a message has ended, and whether a server replied; None: it was not begun."""
+        self._concurrency.end(in_flight, was_answered=was_answered, now=self.loop.time())
         in_flight.pool.end_message(probed=in_flight.is_probe)
         self.on_progress()
 
     def close(self) -> None:
-        """Hand out nothing more: whoever waits for a message gets None."""
+        """Dispatch no more messages; each connection that waits for one gets None."""
         self._closed = True
         for waiters in self._idle.values():
             for waiter in waiters:
@@ -132,52 +132,52 @@ class Dispatcher:
             waiters.clear()
 
     def withdraw(self, *, before: float, urgent: bool = True) -> Sequence[WaitingMessage]:
-        """Return what was composed before this moment and nobody has taken; it waits no longer.
+        """Remove and return the messages that were composed before this moment and not dispatched.
 
-        Without `urgent`, urgent messages go on waiting.
+        Without `urgent`, urgent messages continue to wait.
         """
-        waiting = [*self._others, *self._restricted, *(each[-1] for each in self._early), *self._urgent]
-        left = [
+        candidates = [*self._others, *self._restricted, *(each[-1] for each in self._early), *self._urgent]
+        messages = [
             each
-            for each in waiting
+            for each in candidates
             if each.composed_at < before and (urgent or self._queue_for(each) is self._others)
         ]
-        if left:
-            gone = {id(composed) for composed in left}
-            self._others = deque(each for each in self._others if id(each) not in gone)
-            self._urgent = deque(each for each in self._urgent if id(each) not in gone)
-            self._restricted = [each for each in self._restricted if id(each) not in gone]
-            self._early = [each for each in self._early if id(each[-1]) not in gone]
+        if messages:
+            removed_ids = {id(message) for message in messages}
+            self._others = deque(each for each in self._others if id(each) not in removed_ids)
+            self._urgent = deque(each for each in self._urgent if id(each) not in removed_ids)
+            self._restricted = [each for each in self._restricted if id(each) not in removed_ids]
+            self._early = [each for each in self._early if id(each[-1]) not in removed_ids]
             heapq.heapify(self._early)
-        return left
+        return messages
 
     def find_unsupported_reason(self, ready: ReadyMessage) -> str:
-        """Return why no lane is known to carry a message, "" while one may."""
+        """Return why no relay can carry a message, "" while one may."""
         now = self.loop.time()
-        lacks = [lane.find_unsupported_reason(ready.recipient, ready.message, now) for lane in self.pools]
-        return "" if "" in lacks else lacks[0]
+        reasons = [pool.find_unsupported_reason(ready.recipient, ready.message, now) for pool in self.pools]
+        return "" if "" in reasons else reasons[0]
 
     def withdraw_stranded(self) -> Sequence[Entry]:
-        """Return what only lanes can carry that take no mail now; it waits no longer."""
+        """Remove and return the messages that only relays can carry which accept no mail now."""
         now = self.loop.time()
-        left = [
-            each
-            for each in self._restricted
+        stranded = [
+            message
+            for message in self._restricted
             if not any(
-                lane.is_usable(now, urgent=_is_urgent(each)) for lane in self._capable_pools(each, now)
+                pool.is_usable(now, urgent=_is_urgent(message)) for pool in self._capable_pools(message, now)
             )
         ]
-        self._restricted = [each for each in self._restricted if each not in left]
-        return [each.ready.entry for each in left]
+        self._restricted = [message for message in self._restricted if message not in stranded]
+        return [message.ready.entry for message in stranded]
 
     def dispatch_waiting(self) -> None:
-        """Hand out what can be taken now; for when a lane may take messages again that it could not take."""
-        ripe = []
+        """Dispatch every message that can begin now; call it when a pool may accept messages again."""
+        due_messages = []
         now = self.loop.time()
         while self._early and self._early[0][0] <= now:
-            ripe.append(heapq.heappop(self._early)[-1])
-        for composed in reversed(ripe):  # before those who may begin at any time: theirs is brief
-            self._queue_for(composed).appendleft(composed)
+            due_messages.append(heapq.heappop(self._early)[-1])
+        for message in reversed(due_messages):  # before those without a window: a window is brief
+            self._queue_for(message).appendleft(message)
         self._schedule_dispatch(self._early[0][0] if self._early else math.inf)
         self._concurrency.mark_stalled(now)
         if self._restricted:
@@ -189,129 +189,126 @@ class Dispatcher:
                 self._schedule_dispatch(self._concurrency.find_next_stall())
 
     def _dispatch_next(self, queue: deque[WaitingMessage]) -> bool:
-        """Hand out the next message of a queue that may begin; False when none can."""
+        """Dispatch the next message of a queue that may begin; False when none can."""
         now, urgent = self.loop.time(), queue is self._urgent
-        if not any(self._idle[lane] and lane.has_room(now, urgent=urgent) for lane in self.pools):
+        if not any(self._idle[pool] and pool.has_room(now, urgent=urgent) for pool in self.pools):
             self._make_room(now, urgent=urgent)
             return False
-        place = self._find_admitted(queue, now)
-        lane = None if place is None else self._choose_pool(queue, now)
-        if place is None or lane is None:
+        position = self._find_admitted(queue, now)
+        pool = None if position is None else self._choose_pool(queue, now)
+        if position is None or pool is None:
             return False
-        if lane.would_probe(urgent=urgent):
-            queue = self._others or queue  # a relay that may still be away is tried with what can wait best
-            place = len(queue) - 1
-        composed = queue[place]
-        del queue[place]
-        if lane.find_unsupported_reason(composed.ready.recipient, composed.ready.message, now):
-            self._restricted.append(composed)
+        if pool.would_probe(urgent=urgent):
+            queue = self._others or queue  # a relay is tested with the message that can wait best
+            position = len(queue) - 1
+        message = queue[position]
+        del queue[position]
+        if pool.find_unsupported_reason(message.ready.recipient, message.ready.message, now):
+            self._restricted.append(message)
             self._dispatch_restricted()
-        elif not self._dispatch(composed, lane):
-            queue.insert(place, composed)
+        elif not self._dispatch(message, pool):
+            queue.insert(position, message)
         return True
 
     def _dispatch(self, message: WaitingMessage, pool: RelayPool) -> bool:
-        """Hand one message to an idle connection of a lane; False where its sender was cancelled."""
+        """Dispatch one message to an idle connection of a pool; False where its task was cancelled."""
         waiter = self._idle[pool].pop()
         if waiter.done():
             return False
         now, urgent = self.loop.time(), _is_urgent(message)
-        flight = self._concurrency.begin(pool, message.ready.recipient, urgent=urgent, now=now)
+        in_flight = self._concurrency.begin(pool, message.ready.recipient, urgent=urgent, now=now)
         until = min(
             pool.begin_message(now, urgent=urgent, late=message.window.until < now), message.window.until
         )
         waiter.set_result(
-            DispatchedMessage(message._replace(window=message.window._replace(until=until)), flight)
+            DispatchedMessage(message._replace(window=message.window._replace(until=until)), in_flight)
         )
         self.on_progress()
         return True
 
     def _dispatch_restricted(self) -> None:
-        """Hand what not every lane can carry to one that can, a standby too."""
+        """Dispatch each restricted message to a pool that can carry it, a standby pool too."""
         now = self.loop.time()
-        for composed in self._restricted[:]:
-            urgent, admission = (
-                _is_urgent(composed),
-                self._concurrency.admit(composed.ready.recipient, now=now),
-            )
+        for message in self._restricted[:]:
+            urgent = _is_urgent(message)
+            admission = self._concurrency.admit(message.ready.recipient, now=now)
             if admission == "later":
-                self._restricted.remove(composed)
-                self.postpone(composed.ready)
-            for lane in self._capable_pools(composed, now) if admission == "now" else ():
-                room = lane.has_room(now, urgent=urgent) and self._idle[lane]
-                if room and lane.may_take(now, urgent=urgent) and self._dispatch(composed, lane):
-                    self._restricted.remove(composed)
+                self._restricted.remove(message)
+                self.postpone(message.ready)
+            for pool in self._capable_pools(message, now) if admission == "now" else ():
+                has_room = pool.has_room(now, urgent=urgent) and self._idle[pool]
+                if has_room and pool.may_take(now, urgent=urgent) and self._dispatch(message, pool):
+                    self._restricted.remove(message)
                     break
 
     def _capable_pools(self, message: WaitingMessage, now: float) -> Sequence[RelayPool]:
-        letter = message.ready
+        ready = message.ready
         return [
-            lane
-            for lane in self.pools
-            if not lane.find_unsupported_reason(letter.recipient, letter.message, now)
+            pool
+            for pool in self.pools
+            if not pool.find_unsupported_reason(ready.recipient, ready.message, now)
         ]
 
     def _find_admitted(self, queue: deque[WaitingMessage], now: float) -> int | None:
-        """Return the place of the first message that may begin; those that may not for long are put off."""
-        place, full = 0, set[str]()
-        while place < len(queue):
-            recipient = queue[place].ready.recipient
-            domain = domain_of(recipient) if full else ""
-            admission = "soon" if domain in full else self._concurrency.admit(recipient, now=now)
+        """Return the position of the first message that may begin; postpone those that may not for long."""
+        position, full_domains = 0, set[str]()
+        while position < len(queue):
+            recipient = queue[position].ready.recipient
+            domain = domain_of(recipient) if full_domains else ""
+            admission = "soon" if domain in full_domains else self._concurrency.admit(recipient, now=now)
             if admission == "now":
-                return place
+                return position
             if admission == "later":
-                composed = queue[place]
-                del queue[place]
-                self.postpone(composed.ready)
+                message = queue[position]
+                del queue[position]
+                self.postpone(message.ready)
             else:
-                full.add(domain_of(recipient))
-                place += 1
+                full_domains.add(domain_of(recipient))
+                position += 1
         return None
 
     def _choose_pool(self, queue: deque[WaitingMessage], now: float) -> RelayPool | None:
-        """Choose the lane whose turn it is; None when no message can be taken now."""
+        """Choose the pool that is next in order; None when no pool can take a message now."""
         urgent = queue is self._urgent
-        turns = self._candidate_pools(now, urgent=urgent)
-        while turns:
-            total = sum(lane.weight or 1 for lane in turns)
-            first = max(turns, key=lambda lane: self._credit[lane] + (lane.weight or 1))
+        candidates = self._candidate_pools(now, urgent=urgent)
+        while candidates:
+            total = sum(pool.weight or 1 for pool in candidates)
+            first = max(candidates, key=lambda pool: self._credit[pool] + (pool.weight or 1))
             if self._idle[first] and first.has_room(now, urgent=urgent):
-                for lane in turns:
-                    self._credit[lane] += lane.weight or 1
+                for pool in candidates:
+                    self._credit[pool] += pool.weight or 1
                 self._credit[first] -= total
                 return first
-            if now < first.taken_at + POOL_WAIT_SECONDS and len(turns) > 1:
+            if now < first.taken_at + POOL_WAIT_SECONDS and len(candidates) > 1:
                 self._schedule_dispatch(first.taken_at + POOL_WAIT_SECONDS)
                 return None
-            turns = [lane for lane in turns if lane is not first]
+            candidates = [pool for pool in candidates if pool is not first]
         self._make_room(now, urgent=urgent)
         return None
 
     def _make_room(self, now: float, *, urgent: bool) -> None:
-        """Give up what stalls where no connection more may be opened, and look again when that may help."""
-        for lane in self.pools:
-            if lane.stalled and lane.is_full(now, urgent=urgent) and lane.may_take(now, urgent=urgent):
-                self._schedule_dispatch(self._concurrency.give_up_stalled(lane, now=now))
-            if lane.rate or lane.trouble:
-                self._schedule_dispatch(lane.find_next_chance(now))
+        """Give up a stalled message where no further connection may be opened; schedule the next dispatch."""
+        for pool in self.pools:
+            if pool.stalled and pool.is_full(now, urgent=urgent) and pool.may_take(now, urgent=urgent):
+                self._schedule_dispatch(self._concurrency.give_up_stalled(pool, now=now))
+            if pool.rate or pool.trouble:
+                self._schedule_dispatch(pool.find_next_chance(now))
 
     def _candidate_pools(self, now: float, *, urgent: bool) -> list[RelayPool]:
-        """Return the lanes that may take the next message; backups only while all others are down."""
-        may = [lane for lane in select_active(self.pools) if lane.may_take(now, urgent=urgent)]
+        """Return the pools that may take the next message; standby pools only while all others are down."""
+        candidates = [pool for pool in select_active(self.pools) if pool.may_take(now, urgent=urgent)]
         if urgent:
-            may = [lane for lane in may if not lane.paused] or may
+            candidates = [pool for pool in candidates if not pool.paused] or candidates
         if not urgent or len(self._urgent) > 1 or self._others:
-            return may
-        return [
-            lane for lane in may if not lane.needs_probe
-        ] or may  # nobody who waits is used to try a relay
+            return candidates
+        # A single urgent message does not test a relay where another pool is usable.
+        return [pool for pool in candidates if not pool.needs_probe] or candidates
 
     def _queue_for(self, message: WaitingMessage) -> deque[WaitingMessage]:
         return self._urgent if _is_urgent(message) else self._others
 
     def _schedule_dispatch(self, at: float) -> None:
-        """Share out again at this moment, if nothing is planned before."""
+        """Dispatch again at this moment, if no dispatch is scheduled before."""
         if at >= self._next_dispatch_at:
             return
         if self._timer is not None:

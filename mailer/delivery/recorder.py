@@ -1,10 +1,11 @@
-"""Recorder: outcomes that are known and not yet written down, and what they say about relays and domains.
+"""Recorder: writes results to the database in batches, and suspends relays and domains that refuse us.
 
-A server's refusal of us, and not of its recipient, punishes nobody; but when such refusals repeat, more mail
-would only harm our name further. So each relay's answers are watched, and those of each domain that refused
-us. A relay is suspended when within an hour five people of three domains were refused for what we are, and
-these are more than a fifth of those that were answered; a domain when five of its own people were. Whoever is
-refused again and again is counted once, by what was said last.
+A refusal that is about the sender and not about the recipient does not count for the recipient; but when such
+refusals repeat, more mail would harm the sender's reputation further. So the recorder keeps the replies of
+each relay, and those of each domain that refused the sender. A relay is suspended when within an hour five
+recipients of three domains were refused because of the sender, and these are more than a fifth of those with
+a reply; a domain is suspended when five of its recipients were. A recipient that is refused several times
+counts once, by the last reply.
 """
 
 from collections import Counter, defaultdict, deque
@@ -26,15 +27,13 @@ from mailer.outbox import held_messages
 from mailer.outbox.outbox import Entry, Result
 from mailer.smtp.capabilities import Capabilities
 
-REPLIES_MOST, WINDOW_SECONDS = 200, 3_600.0  # answers, and how long one counts
-REFUSALS_LEAST, REFUSAL_SHARE = (
-    5,
-    0.2,
-)  # so many people refused for what we are, and more than this part, are a suspension
-DOMAINS_LEAST = 3  # at least, of those whom a relay refuses
-AFTERMATH_SECONDS = 60.0  # after a pause, for answers to what had begun before it
-ONE_DOMAIN_SHARE = 0.8  # where one domain refuses more than this part of them, it is that domain alone
-DOMAINS_MOST = 1_000  # watched; the one that refused us first is forgotten first
+REPLIES_MOST, WINDOW_SECONDS = 200, 3_600.0  # replies of one scope, and how long one counts
+# A suspension needs so many recipients refused because of the sender, and more than this part of all.
+REFUSALS_LEAST, REFUSAL_SHARE = 5, 0.2
+DOMAINS_LEAST = 3  # domains of the recipients that a relay refuses
+AFTERMATH_SECONDS = 60.0  # after a suspension, for replies to messages that had begun before it
+ONE_DOMAIN_SHARE = 0.8  # where one domain refuses more than this part of them, only that domain is suspended
+DOMAINS_MOST = 1_000  # domains observed; the one that refused the sender first is forgotten first
 
 log = structlog.get_logger()
 
@@ -55,9 +54,9 @@ _ReplyHistory = partial(deque[_ServerReply], maxlen=REPLIES_MOST)
 
 @dataclass(kw_only=True)
 class Recorder:
-    """Collects results and writes them down.
+    """Collects results and records them.
 
-    `told` is called when there is one, `recorded` with the rows whose outcome is committed.
+    `on_result` is called when there is one, `on_recorded` with the rows whose results are committed.
     """
 
     database: Database
@@ -78,7 +77,7 @@ class Recorder:
 
     @property
     def has_pending(self) -> bool:
-        """Whether something is to be written down."""
+        """Whether something waits to be recorded."""
         return bool(
             self._results
             or self._new_suspensions
@@ -88,48 +87,48 @@ class Recorder:
         )
 
     def note(self, result: Result) -> None:
-        """Take down what became of a claimed row."""
+        """Note the result of a claimed row."""
         self._results.append(result)
         if result.outcome in ("sent", "deferred", "refused"):
             self._track_refusals(result)
         self.on_result()
 
     def record_capabilities(self, relay: str, capabilities: Capabilities) -> None:
-        """Take down what a relay said it can carry."""
+        """Note the capabilities of a relay."""
         self._new_capabilities[relay] = capabilities
         self.on_result()
 
     def note_trial(self, row: int, scope: str) -> None:
-        """Note that this row's message tries whether the pause of a scope is over."""
+        """Note that this row's message tests whether the suspension of a scope has ended."""
         self._trials[row] = scope
 
     def give_back_paused(
-        self, letters: ComposedBatch, active_suspensions: Mapping[str, Suspension]
+        self, messages: ComposedBatch, active_suspensions: Mapping[str, Suspension]
     ) -> ComposedBatch:
-        """Put back what goes to a domain that was paused meanwhile, but for what tries if that is over."""
+        """Give back messages to a domain that is suspended by now, except those that test the suspension."""
 
-        def waits(letter: ReadyMessage | Result) -> bool:
-            domain = domain_of(letter.recipient) if isinstance(letter, ReadyMessage) else ""
-            pause = active_suspensions.get(f"{suspensions.DOMAIN_SCOPE}{domain}")
-            held = pause is not None and pause.applies_to(letter.entry.kind)
-            return held and letter.entry.id not in self._trials
+        def waits(message: ReadyMessage | Result) -> bool:
+            domain = domain_of(message.recipient) if isinstance(message, ReadyMessage) else ""
+            suspension = active_suspensions.get(f"{suspensions.DOMAIN_SCOPE}{domain}")
+            must_wait = suspension is not None and suspension.applies_to(message.entry.kind)
+            return must_wait and message.entry.id not in self._trials
 
-        return [results.give_back(letter.entry) if waits(letter) else letter for letter in letters]
+        return [results.give_back(message.entry) if waits(message) else message for message in messages]
 
     def release_trials(self, entries: Iterable[Entry]) -> None:
-        """Note that these rows go back before any server was asked, so that others may try for them."""
+        """Note that these rows return unsent, so that other messages may test the suspensions."""
         self._unused_trials += [scope for entry in entries if (scope := self._trials.pop(entry.id, ""))]
 
     def flush(self) -> None:
-        """Record every outcome known by now, and forget it once that is committed."""
-        if self._new_capabilities:  # before the results, which were made with what was said
+        """Record every result collected by now, and remove it once it is committed."""
+        if self._new_capabilities:  # before the results, which depend on them
             self._write_capabilities()
-        known = self._results[:]
-        if known:
-            results.record_and_settle(self.database, self.clock, self.sources, known)
-            del self._results[: len(known)]
-            self.on_recorded(result.entry for result in known)
-        for result in known:
+        pending = self._results[:]
+        if pending:
+            results.record_and_settle(self.database, self.clock, self.sources, pending)
+            del self._results[: len(pending)]
+            self.on_recorded(result.entry for result in pending)
+        for result in pending:
             scope = self._trials.pop(result.entry.id, "")
             if scope and result.outcome == "sent":
                 self._ended_suspensions.append(scope)
@@ -139,67 +138,71 @@ class Recorder:
             self._write_suspensions()
 
     def _write_capabilities(self) -> None:
-        said = dict(self._new_capabilities)
+        new_capabilities = dict(self._new_capabilities)
         with self.database.write() as session:
             now = self.clock.now()
-            freed = sum(
-                held_messages.record_capabilities(session, relay, said[relay], now=now)
-                for relay in sorted(said)
+            requeued_count = sum(
+                held_messages.record_capabilities(session, relay, new_capabilities[relay], now=now)
+                for relay in sorted(new_capabilities)
             )
-        for relay, offers in said.items():
-            if self._new_capabilities.get(relay) is offers:
+        for relay, capabilities in new_capabilities.items():
+            if self._new_capabilities.get(relay) is capabilities:
                 del self._new_capabilities[relay]
-        if freed:
-            log.info("mail that no server could carry is tried again", rows=freed)
+        if requeued_count:
+            log.info("mail that no server could carry is tried again", rows=requeued_count)
 
     def _write_suspensions(self) -> None:
-        pausing, over, untried = (
-            dict(self._new_suspensions),
-            list(self._ended_suspensions),
-            list(self._unused_trials),
-        )
+        new_suspensions, unused_trials = dict(self._new_suspensions), list(self._unused_trials)
+        trial_successes = list(self._ended_suspensions)
         with self.database.write() as session:
             real = self.clock.real()
-            begun = [
+            suspended_scopes = [
                 scope
-                for scope, why in pausing.items()
+                for scope, why in new_suspensions.items()
                 if suspensions.begin(session, scope, why=why, real=real)
             ]
-            ended = [scope for scope in over if suspensions.end(session, scope)]
-            for scope in untried:
+            resumed_scopes = [scope for scope in trial_successes if suspensions.end(session, scope)]
+            for scope in unused_trials:
                 suspensions.reset_trial(session, scope, real=real)
-        for scope in pausing:
+        for scope in new_suspensions:
             self._new_suspensions.pop(scope)
-        del self._ended_suspensions[: len(over)], self._unused_trials[: len(untried)]
-        for scope in begun:
+        del self._ended_suspensions[: len(trial_successes)], self._unused_trials[: len(unused_trials)]
+        for scope in suspended_scopes:
             log.error("paused, because servers refuse our mail", what=scope.partition("/")[0])
-        for scope in ended:
+        for scope in resumed_scopes:
             log.warning("a pause is over, our mail is taken again", what=scope.partition("/")[0])
 
     def _track_refusals(self, result: Result) -> None:
         domain, now = domain_of(result.address), self.clock.monotonic()
-        here, there = f"{suspensions.RELAY_SCOPE}{result.relay}", f"{suspensions.DOMAIN_SCOPE}{domain}"
-        if now < self._ignored_until.get(here, 0.0):
+        relay_scope, domain_scope = (
+            f"{suspensions.RELAY_SCOPE}{result.relay}",
+            f"{suspensions.DOMAIN_SCOPE}{domain}",
+        )
+        if now < self._ignored_until.get(relay_scope, 0.0):
             return
-        answer = _ServerReply(at=now, address=result.address, is_about_us=result.is_about_us)
-        self._replies[here].append(answer)
-        if result.is_about_us or there in self._replies:
-            self._replies[there].append(answer)
+        reply = _ServerReply(at=now, address=result.address, is_about_us=result.is_about_us)
+        self._replies[relay_scope].append(reply)
+        if result.is_about_us or domain_scope in self._replies:
+            self._replies[domain_scope].append(reply)
         if not result.is_about_us:
             return
-        for scope, domains, most_by_one in ((here, DOMAINS_LEAST, ONE_DOMAIN_SHARE), (there, 1, 1.0)):
-            last = {each.address: each for each in self._replies[scope] if each.at > now - WINDOW_SECONDS}
-            refused = Counter(each.domain for each in last.values() if each.is_about_us)
-            number = refused.total()
-            enough = (
-                number >= REFUSALS_LEAST and number > REFUSAL_SHARE * len(last) and len(refused) >= domains
+        for scope, domains_least, one_domain_share in (
+            (relay_scope, DOMAINS_LEAST, ONE_DOMAIN_SHARE),
+            (domain_scope, 1, 1.0),
+        ):
+            latest = {each.address: each for each in self._replies[scope] if each.at > now - WINDOW_SECONDS}
+            refusals = Counter(each.domain for each in latest.values() if each.is_about_us)
+            refusal_count = refusals.total()
+            is_enough = (
+                refusal_count >= REFUSALS_LEAST
+                and refusal_count > REFUSAL_SHARE * len(latest)
+                and len(refusals) >= domains_least
             )
-            if enough and max(refused.values()) <= most_by_one * number:
+            if is_enough and max(refusals.values()) <= one_domain_share * refusal_count:
                 self._new_suspensions[scope] = result.reply
                 self._replies.clear()
-                self._ignored_until[here] = now + AFTERMATH_SECONDS
+                self._ignored_until[relay_scope] = now + AFTERMATH_SECONDS
                 return
         if len(self._replies) > DOMAINS_MOST:
-            del self._replies[
-                next(each for each in self._replies if each.startswith(suspensions.DOMAIN_SCOPE))
-            ]
+            oldest = next(scope for scope in self._replies if scope.startswith(suspensions.DOMAIN_SCOPE))
+            del self._replies[oldest]

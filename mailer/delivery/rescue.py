@@ -1,37 +1,40 @@
-"""Rescue: what a worker left that died or was lost, settled by what its journal says.
+"""Rescue: settles the claims of workers that ended or were lost, by their journals.
 
-Who may move a claimed row, and when; every move names the row's attempt, so none can undo a later claim's:
+Which process may change a claimed row, and when. Every change names the row's attempt, so none can undo a
+later claim:
 
 ```
-its worker                       how that is known                     who moves the row  to
-works                            its lease is renewed again and again  its worker         what became of it
-dead, on this machine            its journal's lock is free            rescue             as its journal says
-stands still, or woke just now,  its journal's lock is held            only its worker,   what became of it,
-  on this machine                                                        as it wakes        queued: not begun
-out of reach, on another         no journal here, the lease is over,   rescue             unknown (LOST)
-  machine or cut off               neither lease nor pulse moved
-  … and heard again              it records, or its journal is read    its worker,        what became of it,
+its worker                       evidence                              changed by         new state
+runs                             its lease is renewed regularly        its worker         by its result
+ended, on this machine           its journal's lock is free            rescue             by its journal
+frozen, or just continued,       its journal's lock is held            only its worker,   by its result,
+  on this machine                                                        once it continues  queued: not begun
+unreachable, on another          no journal on this machine, the       rescue             unknown (LOST)
+  machine or without network       lease has ended, neither lease
+                                   nor heartbeat was renewed
+  … and reachable again          it records, or its journal is read    its worker,        by its result,
                                    on its own machine                    rescue there       queued: not begun
-any, but staff or a policy       the state, or a newer attempt         only what is       sent, failed
-  decided meanwhile                                                      final counts
+any, but staff or a policy       the state, or a newer attempt         only a final       sent, failed
+  decided meanwhile                                                      result
 
-the journal says    answered          → what was answered
-                    begun, no answer  → unknown: at most one message per connection
-                    nothing           → queued; unknown after a reboot, when lines may be missing
+the journal holds   an outcome              → by that outcome
+                    a dot, without outcome  → unknown: at most one message per connection
+                    no line                 → queued; unknown after a reboot, when lines may be missing
 ```
-**Why nothing leaves twice.** A row goes back to the queue only when its worker is dead, which a lock proves,
-or says itself that it did not begin. A worker that stood still for longer than its lease writes no final dot
-any more (mailer/delivery/worker_lease.py counts the machine's sleep, too), and gives back what it had not
-begun. It may have been stopped between its last look at the lease and the dot; so while it lives nobody on
-its machine touches its rows, and elsewhere they are unknown, which says that they may have left.
+**Why no message is sent twice.** A row returns to the queue only when its worker has ended, which a lock
+proves, or when the worker itself reports that it did not begin. A worker that was frozen for longer than its
+lease writes no final dot any more (mailer/delivery/worker_lease.py counts the machine's sleep, too), and
+gives back the rows it had not begun. It may have been stopped between its last check of the lease and the
+dot; so while its process exists, no other process on its machine changes its rows, and on other machines
+they become unknown, which means that they may have been sent.
 
-**Why nobody is stranded.** What becomes unknown without having been begun is corrected by whoever knows,
-however late: the worker, or its journal. A process that stands still for good holds what it had claimed until
-it is ended; /health says so.
+**Why no row is stranded.** A row that becomes unknown although it was not begun is corrected later by its
+worker or by its journal. A process that stays frozen keeps its claims until it is ended; /health reports it.
 
-**Clocks.** All go by the database's clock (mailer/coordination/clock_skew.py), and still a lease counts as
-over only when its worker was silent, too, while this process watched. Watching counts no time in which this
-process stood still itself: who wakes from an hour's sleep judges nobody for it.
+**Clocks.** All processes use the database's clock (mailer/coordination/clock_skew.py). Even so, a lease
+counts as ended only when its worker was also silent while this process observed it. The time in which this
+process was frozen itself does not count as observation, so a process that continues after an hour does not
+declare others lost.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,17 +54,17 @@ from mailer.outbox import outbox
 from mailer.outbox.outbox import Entry, Result
 from mailer.smtp import doubt
 
-AT_ONCE = 1_000
-SILENT_SECONDS = 20.0  # twice as long as a worker takes between two signs of life
-OBSERVED_SECONDS_MOST = 5.0  # what one look may count for: as often as the job runs
-UNRENEWED_SECONDS = 600.0  # a worker that beats, but cannot renew its lease for so long, is lost as well
+AT_ONCE = 1_000  # rows
+SILENT_SECONDS = 20.0  # twice the interval between two heartbeats
+OBSERVED_SECONDS_MOST = 5.0  # of one observation: the interval of the job
+UNRENEWED_SECONDS = 600.0  # a worker with heartbeats, but without a renewed lease for so long, is lost, too
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _SignsOfLife:
-    """The last signs of life of a worker, and for how many seconds of watching it gave no newer ones."""
+class _Observation:
+    """A worker's last lease and heartbeat, and for how many observed seconds the lease, or both, are old."""
 
     until: datetime
     beat: datetime
@@ -72,79 +75,81 @@ class _SignsOfLife:
 
 @dataclass(frozen=True, kw_only=True)
 class Rescue:
-    """Settles what dead workers left behind; `folder` holds the journals of this machine's workers."""
+    """Settles the claims of ended workers; `folder` holds the journals of this machine's workers."""
 
     database: Database
     clock: Clock
     sources: Mapping[str, Source]
     folder: Path
-    _signs_of_life: dict[str, _SignsOfLife] = field(
+    _observations: dict[str, _Observation] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def settle_dead(self) -> int:
-        """Settle the claims of each worker of this machine whose journal proves it dead; returns how many."""
-        moved = 0
-        with journal.settle_dead(self.folder) as told:
-            for testimony in told:
+        """Settle the claims of workers of this machine that ended, by their journals; returns how many."""
+        count = 0
+        with journal.settle_dead(self.folder) as journals:
+            for contents in journals:
                 with self.database.read() as session:
-                    claimed = outbox.list_claimed_by(session, testimony.worker)
-                moved += self._settle([_result_from_journal(entry, testimony) for entry in claimed])
-        return moved
+                    entries = outbox.list_claimed_by(session, contents.worker)
+                count += self._settle([_result_from_journal(entry, contents) for entry in entries])
+        return count
 
     def settle_overdue(self) -> int:
-        """Settle claims whose lease is over and whose worker is lost with its machine; returns how many."""
-        real, alive = self.clock.real(), journal.list_living_workers(self.folder)
+        """Settle claims whose lease has ended and whose worker is lost with its machine; returns how many."""
+        real, living_workers = self.clock.real(), journal.list_living_workers(self.folder)
         with self.database.read() as session:
             holders = outbox.list_holders(session)
-            beats = heartbeat.read_last_beats(session)
-            elsewhere = {worker: until for worker, until in holders.items() if worker not in alive}
-            workers = list(self._find_lost(elsewhere, beats, real=real))
-            overdue = (
+            last_beats = heartbeat.read_last_beats(session)
+            remote_holders = {
+                worker: until for worker, until in holders.items() if worker not in living_workers
+            }
+            workers = list(self._find_lost(remote_holders, last_beats, real=real))
+            entries = (
                 outbox.list_overdue(session, real=real, limit=AT_ONCE, workers=workers) if workers else ()
             )
         return self._settle(
-            [results.from_outcome_state(entry, "unknown", why=doubt.LOST) for entry in overdue]
+            [results.from_outcome_state(entry, "unknown", why=doubt.LOST) for entry in entries]
         )
 
     def _find_lost(
-        self, holders: Mapping[str, datetime], beats: Mapping[str, datetime], *, real: datetime
+        self, holders: Mapping[str, datetime], last_beats: Mapping[str, datetime], *, real: datetime
     ) -> Iterator[str]:
-        """Yield those that are lost; who never beat, or ended as it should, needs no watching."""
-        for gone in self._signs_of_life.keys() - holders.keys():
-            del self._signs_of_life[gone]
+        """Yield the lost workers; one without a heartbeat (never sent, or ended) is not observed first."""
+        for ended_worker in self._observations.keys() - holders.keys():
+            del self._observations[ended_worker]
         for worker, until in holders.items():
-            if worker not in beats:
+            if worker not in last_beats:
                 if until < real:
                     yield worker
                 continue
-            watched = self._observe(worker, until, beats[worker])
-            silent = watched.silent >= SILENT_SECONDS or watched.unrenewed >= UNRENEWED_SECONDS
-            if until < real and silent:
+            signs = self._observe(worker, until, last_beats[worker])
+            is_silent = signs.silent >= SILENT_SECONDS or signs.unrenewed >= UNRENEWED_SECONDS
+            if until < real and is_silent:
                 yield worker
 
-    def _observe(self, worker: str, until: datetime, beat: datetime) -> _SignsOfLife:
-        """Compare the signs of life of a worker with those that were last seen."""
-        now = _SignsOfLife(until=until, beat=beat, at=self.clock.monotonic())
-        before = self._signs_of_life.get(worker, now)
-        passed = min(now.at - before.at, OBSERVED_SECONDS_MOST)
-        if until == before.until:
-            now = replace(now, unrenewed=before.unrenewed + passed)
-            if beat == before.beat:
-                now = replace(now, silent=before.silent + passed)
-        self._signs_of_life[worker] = now
+    def _observe(self, worker: str, until: datetime, beat: datetime) -> _Observation:
+        """Compare the lease and heartbeat of a worker with the last observation."""
+        now = _Observation(until=until, beat=beat, at=self.clock.monotonic())
+        previous = self._observations.get(worker, now)
+        observed_seconds = min(now.at - previous.at, OBSERVED_SECONDS_MOST)
+        if until == previous.until:
+            now = replace(now, unrenewed=previous.unrenewed + observed_seconds)
+            if beat == previous.beat:
+                now = replace(now, silent=previous.silent + observed_seconds)
+        self._observations[worker] = now
         return now
 
-    def _settle(self, rows: Sequence[Result]) -> int:
-        if rows:
-            results.record_and_settle(self.database, self.clock, self.sources, rows)
-            states = [row.state for row in rows]
+    def _settle(self, row_results: Sequence[Result]) -> int:
+        if row_results:
+            results.record_and_settle(self.database, self.clock, self.sources, row_results)
+            states = [result.state for result in row_results]
             log.warning("rescued", **{state: states.count(state) for state in sorted(set(states))})
-        return len(rows)
+        return len(row_results)
 
 
 def _result_from_journal(entry: Entry, contents: JournalContents) -> Result:
-    """Say what became of one claimed row, as far as its worker's journal can tell."""
+    """Return the result of one claimed row by its worker's journal."""
     attempt = (entry.id, entry.attempt)
     if attempt in contents.outcomes:
         return results.from_outcome_state(entry, contents.outcomes[attempt])

@@ -1,7 +1,7 @@
-"""Verdict: what the relay's answer to one message means to its row, and writing that down.
+"""Results: the new state of a row after the outcome of its message, and how results are recorded.
 
-One message's fault must not keep the outcomes of others from being recorded, because what is not recorded is
-sent again.
+A fault in one message must not prevent the outcomes of others from being recorded, because a message without
+a recorded outcome is sent again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,13 @@ from mailer.smtp import doubt
 from mailer.smtp.outcome import Outcome
 
 FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=5), timedelta(minutes=66)  # Postfix's schedule, doubling
-MOST_DOUBLINGS = 10  # beyond the longest, and far below what a timedelta can hold
-RETRY_CONNECTION_AFTER = timedelta(
-    seconds=10
-)  # until a message that failed while others got through is tried again
+MOST_DOUBLINGS = 10  # beyond LONGEST_RETRY, and far below the maximum of a timedelta
+RETRY_CONNECTION_AFTER = timedelta(seconds=10)  # for a message whose connection failed alone
 RECHECK_AFTER = timedelta(minutes=1)
 WAITS_FOR_RELAY = "waits for a mail server of ours that can carry it"
 CONNECTION_FAILED = "its connection failed, while others got through"
 
-# What the relay said → the row's next state, and why. Connections that fail cost no message an attempt.
+# Outcome → the row's next state, and why. A connection that fails costs the message no attempt.
 NEXT_STATES = {
     "sent": ("sent", ""),
     "deferred": ("queued", "their server asked us to try again later"),
@@ -45,33 +43,33 @@ REFUSES_US = "their server refuses us, not this person; tried again"
 NO_ANSWER = "their server did not answer in time; tried again"
 POSTPONED = "their server lets others wait; tried in a while"
 POSTPONE_URGENT, POSTPONE_LEAST = timedelta(seconds=30), timedelta(minutes=3)
-POSTPONE_PART = 4  # of how long it has waited, but at least the above
+POSTPONE_PART = 4  # of the time it has waited, but at least the above
 
 log = structlog.get_logger()
 
 
 def give_back(entry: Entry) -> Result:
-    """Return what gives a claimed row back that was never handed to a server."""
+    """Return the result that gives a claimed row back which was never sent to a server."""
     return Result(entry=entry, state="queued")
 
 
 def hold_unsupported(entry: Entry, reason: str) -> Result:
-    """Return what keeps a claimed row back that no mail server of ours can carry, and why."""
+    """Return the result that holds a claimed row which no relay can carry, with the reason."""
     return Result(entry=entry, state="held", why=f"{held_messages.SERVER_LIMIT}{reason}")
 
 
 def requeue_for_capable_relay(entry: Entry, *, now: datetime) -> Result:
-    """Return what puts a claimed row back until a mail server that can carry it works again."""
+    """Return the result that queues a claimed row until a relay that can carry it works again."""
     return Result(entry=entry, state="queued", why=WAITS_FOR_RELAY, due_at=now + RECHECK_AFTER)
 
 
 def postpone(entry: Entry) -> Result:
-    """Return what puts a claimed row off that was not begun, because its recipient's server stalls."""
+    """Return the result that postpones a row which was not begun because its recipient's server stalls."""
     return Result(entry=entry, state="queued", why=POSTPONED)
 
 
 def was_answered(result: Result | None) -> bool | None:
-    """Tell whether a server answered a message that was handed to it; None where none was asked."""
+    """Tell whether a server replied to a message; None where the message was not sent to one."""
     if result is None or result.outcome not in ("sent", "deferred", "refused", "unknown"):
         return None
     return result.code is not None
@@ -80,9 +78,9 @@ def was_answered(result: Result | None) -> bool | None:
 def from_outcome(
     ready: ReadyMessage, outcome: Outcome, *, relay: str = "", only_this_connection: bool = False
 ) -> Result:
-    """Return what the answer of a relay, by its name, means to the row of this message.
+    """Return the result for the row of this message after its outcome; `relay` is the name of the relay.
 
-    `alone`: only this connection failed, while others got through.
+    `only_this_connection`: this connection failed while others succeeded.
     """
     if outcome.state == "unsupported":
         return hold_unsupported(ready.entry, outcome.reply)
@@ -94,8 +92,8 @@ def from_outcome(
         why = CONNECTION_FAILED
     if outcome.state == "deferred" and outcome.code is None:
         why = NO_ANSWER
-    ours = refuses_us(outcome)
-    if ours:
+    is_refusal_of_us = refuses_us(outcome)
+    if is_refusal_of_us:
         state, why = "queued", REFUSES_US
         log.warning("refused for what we are", code=outcome.code, reply=outcome.reply)
     return Result(
@@ -108,42 +106,47 @@ def from_outcome(
         outcome=outcome.state,
         code=outcome.code,
         reply=outcome.reply,
-        is_about_us=ours,
+        is_about_us=is_refusal_of_us,
     )
 
 
 def refuses_us(outcome: Outcome) -> bool:
-    """Tell whether a refusal, for now or for good, is about us: it must punish no recipient."""
+    """Tell whether a refusal is about the sender, so that it must not count for the recipient."""
     return outcome.about == "ours" and not outcome.too_large
 
 
 def from_outcome_state(entry: Entry, outcome_state: str, *, why: str = "") -> Result:
-    """Return what an outcome means to a claimed row when only a journal, or nobody, can tell it."""
-    state, usual = NEXT_STATES[outcome_state]
-    tried = outcome_state != "unreachable"
+    """Return the result for a claimed row whose outcome comes from a journal, or is unknown."""
+    state, usual_reason = NEXT_STATES[outcome_state]
+    costs_attempt = outcome_state != "unreachable"
     return Result(
-        entry=entry, state=state, why=why or usual, costs_attempt=tried, outcome=outcome_state, reply=why
+        entry=entry,
+        state=state,
+        why=why or usual_reason,
+        costs_attempt=costs_attempt,
+        outcome=outcome_state,
+        reply=why,
     )
 
 
 def record_and_settle(
     database: Database, clock: Clock, sources: Mapping[str, Source], results: Sequence[Result]
 ) -> None:
-    """Record results, each with what it means to its source, in one transaction.
+    """Record results, and settle each with its source, in one transaction.
 
-    Where a source fails at one of them, that one is recorded without it and the fault is logged. Raises
-    StorageError when nothing can be written; the same results may be handed in again.
+    Where a source fails at a result, that result is recorded without settling and the fault is logged. Raises
+    StorageError when nothing can be written; the same results may be passed again.
     """
 
-    def recorded(these: Sequence[Result], *, settled: bool = True) -> None:
+    def write(batch: Sequence[Result], *, settle: bool = True) -> None:
         with database.write() as session:
             now = clock.now()
-            kept = outbox.record(session, _schedule_retries(session, these, now=now), now=now)
-            if settled:
-                settle_all(session, sources, kept, now=now)
+            current = outbox.record(session, _schedule_retries(session, batch, now=now), now=now)
+            if settle:
+                settle_all(session, sources, current, now=now)
 
     try:
-        recorded(results)
+        write(results)
     except StorageError:
         raise
     except Exception:
@@ -152,30 +155,30 @@ def record_and_settle(
                 record_and_settle(database, clock, sources, [result])
             return
         log.exception("an outcome is recorded, but its source does not know", row=results[0].entry.id)
-        recorded(results, settled=False)
+        write(results, settle=False)
 
 
 def _schedule_retries(session: Session, results: Sequence[Result], *, now: datetime) -> Sequence[Result]:
-    """Say when each is tried again; what nobody can be sure about leaves once more if its policy says so."""
-    doubtful = {
+    """Set when each row is tried again; a row in doubt is sent once more if its policy allows it."""
+    doubtful_ids = {
         result.entry.id
         for result in results
         if result.state == "unknown" and POLICY[result.entry.kind].on_unknown == "resend"
     }
-    resend = doubtful - attempts.find_with_outcome(session, doubtful, outcome="unknown")
+    resend_ids = doubtful_ids - attempts.find_with_outcome(session, doubtful_ids, outcome="unknown")
 
-    def decided(result: Result) -> Result:
+    def schedule_retry(result: Result) -> Result:
         if result.outcome == "deferred" or result.is_about_us:
             wait = FIRST_RETRY * 2 ** min(result.entry.tries, MOST_DOUBLINGS)
             return replace(result, due_at=now + min(wait, LONGEST_RETRY))
         if result.why == POSTPONED:
             least = POSTPONE_URGENT if is_urgent(result.entry.kind) else POSTPONE_LEAST
-            waited = (now - result.entry.queued_at) / POSTPONE_PART
-            return replace(result, due_at=now + min(max(waited, least), LONGEST_RETRY))
+            delay = (now - result.entry.queued_at) / POSTPONE_PART
+            return replace(result, due_at=now + min(max(delay, least), LONGEST_RETRY))
         if result.why == CONNECTION_FAILED:
             return replace(result, due_at=now + RETRY_CONNECTION_AFTER)
-        if result.entry.id in resend:
+        if result.entry.id in resend_ids:
             return replace(result, state="queued", why="nobody can say whether it arrived; once more")
         return result
 
-    return [decided(result) for result in results]
+    return [schedule_retry(result) for result in results]

@@ -1,4 +1,4 @@
-"""Hand-over: one composed message through one connection, and what is certain of it whatever happens."""
+"""Sending: sends one composed message through one connection, and returns its result whatever happens."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,20 +20,21 @@ from mailer.smtp import doubt
 from mailer.smtp.capabilities import Capabilities
 from mailer.smtp.outcome import Outcome
 
-FRESH_SECONDS = 0.5  # a message composed longer ago is composed again: its reader may have left meanwhile
-BEGIN_SECONDS = 0.9  # one composed longer ago does not begin: a connection may take long to open
+FRESH_SECONDS = 0.5  # a message composed longer ago is composed again: its recipient may have left meanwhile
+BEGIN_SECONDS = 0.9  # a message composed longer ago does not begin: a connection may open slowly
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class MessageSender:
-    """Hands over one message at a time for each connection.
+    """Sends one message at a time for each connection.
 
-    `stops` tells whether nothing may begin any more, `deadline` until when (in the loop's time) what was
-    composed at a moment may write its final dot, `compose` composes one row anew, `lack` tells why no relay
-    is known to carry a message, "" while one may, `hears` is told what a relay says that it can carry, and
-    `note` what became of a message whose hand-over was cancelled.
+    `is_stopping` returns whether no message may begin any more, `deadline` until when (in the loop's time) a
+    message composed at a moment may write its final dot. `compose` composes one row again.
+    `find_unsupported_reason` returns why no relay can carry a message, "" while one may.
+    `record_capabilities` receives the capabilities of a relay, and `note` the result of a message whose task
+    was cancelled.
     """
 
     sender: str
@@ -49,41 +50,43 @@ class MessageSender:
     async def send(
         self, connection: RelayConnection, pool: RelayPool, dispatched: DispatchedMessage
     ) -> Result:
-        """Hand over one message; says what became of its row."""
-        (letter, asked, turn), flight = dispatched
-        deadline = partial(self.deadline, asked)
-        if self.time() - asked > FRESH_SECONDS and not self._must_give_back(flight):
-            asked = self.time()
+        """Send one message; returns the result of its row."""
+        (ready, composed_at, window), in_flight = dispatched
+        deadline = partial(self.deadline, composed_at)
+        if self.time() - composed_at > FRESH_SECONDS and not self._must_give_back(in_flight):
+            composed_at = self.time()
             try:
-                again = await self.compose(letter.entry)
-            except StorageError:  # only after we were told to stop
-                return results.give_back(letter.entry)
-            if isinstance(again, Result):
-                return again
-            letter = again
+                newer = await self.compose(ready.entry)
+            except StorageError:  # only while the worker stops
+                return results.give_back(ready.entry)
+            if isinstance(newer, Result):
+                return newer
+            ready = newer
 
         def may_begin() -> bool:
-            last = min(deadline(), asked + BEGIN_SECONDS, turn.until)
-            return not self._must_give_back(flight) and self.time() <= last
+            latest = min(deadline(), composed_at + BEGIN_SECONDS, window.until)
+            return not self._must_give_back(in_flight) and self.time() <= latest
 
-        moved = turn.domain is not None and domain_of(letter.recipient) != turn.domain
-        if moved or not may_begin():  # who has a new address may have moved to another limit
-            return results.give_back(letter.entry)
-        began = self.time()
-        flight.connection = connection
-        outcome = await self._send(connection, pool, letter, may_begin, deadline)
+        has_moved = window.domain is not None and domain_of(ready.recipient) != window.domain
+        if has_moved or not may_begin():  # a new address may have another rate limit
+            return results.give_back(ready.entry)
+        started_at = self.time()
+        in_flight.connection = connection
+        outcome = await self._send(connection, pool, ready, may_begin, deadline)
         if outcome is None:
-            return results.give_back(letter.entry)
+            return results.give_back(ready.entry)
         if connection.dot_written:
-            self._write_outcome(letter.entry, outcome)
+            self._write_outcome(ready.entry, outcome)
         if connection.capabilities is not None and pool.update_capabilities(
             connection.capabilities, self.time()
         ):
             self.record_capabilities(pool.name, connection.capabilities)
-        if outcome.state == "unsupported" and not self.find_unsupported_reason(letter):
-            return results.give_back(letter.entry)  # another relay may carry it
-        alone = pool.note_outcome(outcome, began=began, now=self.time())
-        return results.from_outcome(letter, outcome, relay=pool.name, only_this_connection=alone)
+        if outcome.state == "unsupported" and not self.find_unsupported_reason(ready):
+            return results.give_back(ready.entry)  # another relay may carry it
+        only_this_connection = pool.note_outcome(outcome, began=started_at, now=self.time())
+        return results.from_outcome(
+            ready, outcome, relay=pool.name, only_this_connection=only_this_connection
+        )
 
     async def _send(
         self,
@@ -104,24 +107,24 @@ class MessageSender:
                 before_dot=partial(self.journal.record_dot, entry.id, entry.attempt),
             )
         except asyncio.CancelledError:
-            unsure = Outcome(state="unknown", reply="No answer in time.", doubt=doubt.LATE)
-            told = results.from_outcome(ready, unsure, relay=pool.name)
-            self.note(told if connection.dot_written else results.give_back(entry))
+            outcome = Outcome(state="unknown", reply="No answer in time.", doubt=doubt.LATE)
+            result = results.from_outcome(ready, outcome, relay=pool.name)
+            self.note(result if connection.dot_written else results.give_back(entry))
             raise
-        except Exception as fault:  # nobody can say how far it came, and it must not end the worker
+        except Exception as fault:  # the message is in doubt, and must not end the worker
             log.exception("a fault while a message was handed over", row=entry.id)
             connection.abort()
             reply = f"a fault of the program: {type(fault).__name__}"
             return Outcome(state="unknown", reply=reply, doubt=doubt.FAULT)
 
     def _must_give_back(self, in_flight: InFlightMessage) -> bool:
-        away = in_flight.pool.would_probe(urgent=in_flight.urgent) and not in_flight.is_probe
-        return self.is_stopping() or away
+        is_unavailable = in_flight.pool.would_probe(urgent=in_flight.urgent) and not in_flight.is_probe
+        return self.is_stopping() or is_unavailable
 
     def _write_outcome(self, entry: Entry, outcome: Outcome) -> None:
         try:
-            ours = results.refuses_us(outcome) or outcome.too_large
-            state = "deferred" if ours else outcome.state
+            is_temporary = results.refuses_us(outcome) or outcome.too_large
+            state = "deferred" if is_temporary else outcome.state
             self.journal.record_outcome(entry.id, entry.attempt, state)
-        except OSError as trouble:  # recorded in the database a moment later all the same
+        except OSError as trouble:  # the database receives the outcome a moment later anyway
             log.error("the journal cannot be written", trouble=str(trouble))

@@ -1,8 +1,8 @@
-"""Event: a call, when it takes place, for whom, and how far its invitations have come.
+"""Events: calls, their time and audience, and the progress of their invitations.
 
-`sequence` counts the changes that a calendar must be told (time, length, status, way in); it begins at 0.
-A moment is kept, not a local time, because every mail and calendar entry names a moment; the zone is kept
-beside it, because people say "8 pm Eastern". Calls never repeat by a rule: each month's is its own event.
+`sequence` counts the changes that calendars must receive (time, length, status, join link); it begins at 0.
+The table stores a moment, not a local time, because every mail and calendar entry names a moment; it stores
+the zone too, because people say "8 pm Eastern". Calls never repeat by a rule: each month's is its own event.
 """
 
 import difflib
@@ -24,7 +24,7 @@ TITLE_LENGTH = 120
 DESCRIPTION_LENGTH = 2000
 URL_LENGTH = 1000
 LEAST_MINUTES, MOST_MINUTES = 5, 12 * 60
-MAX_LEAD_TIME = timedelta(days=2 * 366)  # a year mistyped is caught; nobody plans a call so far ahead
+MAX_LEAD_TIME = timedelta(days=2 * 366)  # catches a mistyped year; no call is planned so far ahead
 
 
 class Event(Base):
@@ -36,7 +36,7 @@ class Event(Base):
     __tablename__ = "events"
     __table_args__ = (
         CheckConstraint("status IN ('planned', 'cancelled')", name="status"),
-        {"sqlite_autoincrement": True},  # a calendar remembers an event's number for ever
+        {"sqlite_autoincrement": True},  # calendars store an event's number for ever
     )
 
     id: Mapped[PrimaryKey]
@@ -62,15 +62,15 @@ class Event(Base):
         return self.starts_at + timedelta(minutes=self.minutes)
 
     def is_over(self, now: datetime) -> bool:
-        """Tell whether nothing may be sent for this call any more."""
+        """Return whether nothing may be sent for this call any more."""
         return self.ends_at <= now or self.status == "cancelled"
 
     def title_in(self, language: str) -> str:
-        """Return the title in this language, else in any that there is."""
+        """Return the title in this language, else in any other."""
         return self.title.get(language) or next(iter(self.title.values()))
 
     def description_in(self, language: str) -> str:
-        """Return the description in this language, else in any that there is, else ""."""
+        """Return the description in this language, else in any other, else ""."""
         return self.description.get(language) or next(iter(self.description.values()), "")
 
 
@@ -87,10 +87,10 @@ def create(
     actor: str,
     description: Mapping[str, str] | None = None,
 ) -> Event:
-    """Plan a call; `starts` is a local time in `zone`, such as "2026-12-08 20:00"; texts are by language.
+    """Create a call; `starts` is a local time in `zone`, such as "2026-12-08 20:00"; texts are by language.
 
-    Raises BadInput with a sentence for whatever cannot be meant: an unknown zone, an hour that the clocks
-    skip or repeat, the past, a length out of range, a link that is none, an unknown audience.
+    Raises BadInput with a sentence for an unknown zone, an hour that the clocks skip or repeat, the past, a
+    length out of range, an invalid link, an unknown audience.
     """
     starts_at = parse_start(starts, zone=zone)
     if starts_at <= now:
@@ -124,25 +124,25 @@ def parse_start(local: str, *, zone: str) -> datetime:
     """Return the moment, in UTC, of a local time such as "2026-12-08 20:00" in an IANA zone.
 
     Raises BadInput for an unknown zone, another form, and the hours that do not exist or come twice when
-    the clocks change: nobody but the organizer can know what was meant.
+    the clocks change: only the organizer can tell which was meant.
     """
     tz = _parse_zone(zone)
     try:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d", local, re.ASCII):
             raise ValueError
-        first = datetime.fromisoformat(local).replace(tzinfo=tz)
-        moments = [first.replace(fold=fold).astimezone(UTC) for fold in (0, 1)]
+        candidate = datetime.fromisoformat(local).replace(tzinfo=tz)
+        moments = [candidate.replace(fold=fold).astimezone(UTC) for fold in (0, 1)]
     except (ValueError, OverflowError):
         raise BadInput(
             f"“{local[:40]}” is not a time: write year-month-day and hour:minute, like 2026-12-08 20:00."
         ) from None
     if moments[0] == moments[1]:
         return moments[0]
-    shown = sorted(moment.astimezone(tz).strftime("%Y-%m-%d %H:%M") for moment in moments)
-    if local.replace("T", " ") not in shown:
+    alternatives = sorted(moment.astimezone(tz).strftime("%Y-%m-%d %H:%M") for moment in moments)
+    if local.replace("T", " ") not in alternatives:
         raise BadInput(
             f"{local} does not exist in {zone}, because the clocks go forward over it. "
-            f"Choose {shown[0]} or {shown[1]}."
+            f"Choose {alternatives[0]} or {alternatives[1]}."
         )
     raise BadInput(
         f"{local} comes twice in {zone}, because the clocks go back that day. "
@@ -164,9 +164,9 @@ def find(session: Session, event_id: int) -> Event | None:
 
 
 def find_by_ids(session: Session, event_ids: Sequence[int]) -> dict[int, Event]:
-    """Return events by number in one query; one that is gone is missing."""
-    found = session.scalars(select(Event).where(Event.id.in_(set(event_ids))))
-    return {event.id: event for event in found}
+    """Return events by number in one query, without those that do not exist."""
+    rows = session.scalars(select(Event).where(Event.id.in_(set(event_ids))))
+    return {event.id: event for event in rows}
 
 
 def list_all(session: Session) -> Sequence[Event]:
@@ -176,19 +176,19 @@ def list_all(session: Session) -> Sequence[Event]:
 
 def list_upcoming(session: Session, *, now: datetime, audience: str | None = None) -> Sequence[Event]:
     """Return the events that are not over at `now`, the next one first, for one list or for all."""
-    wanted = select(Event).where(
+    query = select(Event).where(
         Event.starts_at > now - timedelta(minutes=MOST_MINUTES), Event.status == "planned"
     )
     if audience is not None:
-        wanted = wanted.where(Event.audience == audience)
-    found = session.scalars(wanted.order_by(Event.starts_at, Event.id))
-    return [event for event in found if not event.is_over(now)]
+        query = query.where(Event.audience == audience)
+    rows = session.scalars(query.order_by(Event.starts_at, Event.id))
+    return [event for event in rows if not event.is_over(now)]
 
 
 def open_invitations(session: Session, event_id: int, *, domain: str, now: datetime, actor: str) -> Event:
-    """Let everyone of the audience be invited from now on; asking twice is asking once.
+    """Open the invitations of a call to its audience from now on; a second call of this changes nothing.
 
-    `domain` ends the UIDs in calendars and is kept, so that they stay the same when settings change.
+    `domain` ends the UIDs in calendars and is stored, so that they stay the same when settings change.
     Raises NotFound, and Conflict for a call that is over or cancelled.
     """
     event = get(session, event_id)
@@ -210,9 +210,9 @@ def _parse_zone(zone: str) -> ZoneInfo:
         return ZoneInfo(zone)
     by_city = {name.rpartition("/")[2].replace("_", "").casefold(): name for name in sorted(zones)}
     city = re.sub(r"[^a-z]", "", zone.rpartition("/")[2].casefold())
-    near = difflib.get_close_matches(zone, zones, n=1, cutoff=0.8)
-    meant = by_city.get(city) or (near[0] if near else "America/New_York")
-    raise BadInput(f"There is no time zone called “{zone[:40]}”. Did you mean {meant}?")
+    matches = difflib.get_close_matches(zone, zones, n=1, cutoff=0.8)
+    suggestion = by_city.get(city) or (matches[0] if matches else "America/New_York")
+    raise BadInput(f"There is no time zone called “{zone[:40]}”. Did you mean {suggestion}?")
 
 
 def _clean_titles(title: Mapping[str, str]) -> dict[str, str]:
@@ -221,22 +221,24 @@ def _clean_titles(title: Mapping[str, str]) -> dict[str, str]:
         for language, text in title.items()
         if _check_language(language)
     }
-    kept = {language: text for language, text in cleaned.items() if text}
-    if not kept:
+    titles = {language: text for language, text in cleaned.items() if text}
+    if not titles:
         raise BadInput("A call needs a title. Give it one that people will recognize in their calendar.")
-    return kept
+    return titles
 
 
 def _clean_descriptions(description: Mapping[str, str]) -> dict[str, str]:
-    kept = {language: text.strip() for language, text in description.items() if _check_language(language)}
-    for text in kept.values():
+    descriptions = {
+        language: text.strip() for language, text in description.items() if _check_language(language)
+    }
+    for text in descriptions.values():
         if len(text) > DESCRIPTION_LENGTH:
             raise BadInput(
                 f"The description is longer than {DESCRIPTION_LENGTH} characters. Please shorten it."
             )
-        if any(not letter.isprintable() and letter not in "\n\r" for letter in text):
+        if any(not character.isprintable() and character not in "\n\r" for character in text):
             raise BadInput("The description holds a hidden character. Please type it again.")
-    return {language: text for language, text in kept.items() if text}
+    return {language: text for language, text in descriptions.items() if text}
 
 
 def _check_language(language: str) -> bool:

@@ -1,11 +1,11 @@
-"""iCalendar out: one private invitation as the bytes of a VCALENDAR; the only importer of icalendar.
+"""iCalendar: one private invitation as the bytes of a VCALENDAR; the only importer of icalendar.
 
 Times are written in UTC (`Z`), not with TZID and VTIMEZONE. Every entry is one meeting without a recurrence
-rule, so a zone would change nothing about when it takes place, and there is nothing left that a calendar
-could misread: some take a zone's name for one of their own, some ignore the VTIMEZONE, an hour that comes
-twice in autumn is unambiguous. Each calendar shows the reader's own time anyway, and the text of the mail
-says the organizer's. Should a zone's law change between the sending and the call, the event's moment
-changes, and that is an update with a higher SEQUENCE like any other. It also saves 480 octets a message.
+rule, so a zone would not change its moment, and calendars cannot misread UTC: some take a zone's name for one
+of their own, some ignore the VTIMEZONE, and an hour that comes twice in autumn is unambiguous. Each calendar
+shows the reader's own time anyway, and the text of the mail names the organizer's. Should a zone's law change
+between the sending and the call, the event's moment changes, and that is an update with a higher SEQUENCE
+like any other. It also saves 480 octets a message.
 
 Standards: RFC 5545 (format), RFC 5546 (REQUEST), RFC 6868 (parameter values).
 """
@@ -26,12 +26,12 @@ MAX_NAME = 80
 MAX_DESCRIPTION = 4000
 UID_DIGITS = 32  # hexadecimal: 128 bits of the keyed hash
 BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-MAILTO_SAFE = "@!$&'*+-./=_~"  # what RFC 6068 lets stand in a mailto URI and an address may hold
+MAILTO_SAFE = "@!$&'*+-./=_~"  # characters that RFC 6068 allows in a mailto URI and an address may hold
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalendarInvitation:
-    """What one person's calendar entry says; all moments are aware, and are written in UTC.
+    """The content of one person's calendar entry; all moments are aware, and are written in UTC.
 
     `stamp` is the DTSTAMP and belongs to the message, so a resend has the same bytes; `modified` is when the
     event was last changed. `organizer` and `attendee` are (name, address); a name may be "". `url` may be "".
@@ -51,12 +51,12 @@ class CalendarInvitation:
 
 
 def build_uid(event_id: int, contact_id: int, *, secret: bytes, domain: str) -> str:
-    """Return the UID of one event for one invitee: the same for ever, and not to be guessed by another.
+    """Return the UID of one event for one invitee: the same for ever, and impossible to guess.
 
-    It names the invitee even where a calendar answers from another address or leaves the organizer out.
+    It identifies the invitee even where a calendar answers from another address or omits the organizer.
     """
-    named = f"invitation/{event_id}/{contact_id}".encode()
-    digest = hmac.new(secret, named, hashlib.sha256).hexdigest()[:UID_DIGITS]
+    identity = f"invitation/{event_id}/{contact_id}".encode()
+    digest = hmac.new(secret, identity, hashlib.sha256).hexdigest()[:UID_DIGITS]
     return f"{event_id}-{digest}@{domain}"
 
 
@@ -64,8 +64,8 @@ def build_request(invitation: CalendarInvitation) -> bytes:
     """Return the VCALENDAR with METHOD:REQUEST: UTF-8, CRLF, folded at 75 octets, the same bytes each time.
 
     Raises BadInput for a URL that is not http(s) or holds spaces or line breaks, for an address that could
-    leave its URI, for an organizer who invites herself (Outlook bins such mail), and for a call that ends
-    before it starts.
+    break out of its URI, for an organizer who is the invitee (Outlook discards such mail), and for a call
+    that ends before it starts.
     """
     import icalendar  # here, because it takes 0.1 s to import and only a call needs it
 
@@ -104,7 +104,7 @@ def build_request(invitation: CalendarInvitation) -> bytes:
 
 
 class _TextValue:
-    """A TEXT value of our own: icalendar 7.3 turns a backslash before an N into a line break."""
+    """A TEXT value with its own escapes: icalendar 7.3 turns a backslash before an N into a line break."""
 
     def __init__(self, text: str, params: Any) -> None:
         self.text = text
@@ -123,7 +123,7 @@ def _check(invitation: CalendarInvitation) -> None:
         if (
             address.count("@") != 1
             or not _has_no_blanks(address)
-            or any(letter in address for letter in '<>",;')
+            or any(character in address for character in '<>",;')
         ):
             raise BadInput("An address in the invitation is not one bare email address.")
     if invitation.url:
@@ -135,20 +135,20 @@ def _check(invitation: CalendarInvitation) -> None:
 
 
 def check_url(url: str) -> None:
-    """Raise BadInput unless this is one http or https address that can stand in a calendar and in a mail."""
+    """Raise BadInput unless this is one http or https address that is valid in a calendar and in a mail."""
     try:
         parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_web_address = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
-        known = False
-    if not known:
+        is_web_address = False
+    if not is_web_address:
         raise BadInput("The link to join must begin with https:// or http:// and name a site.")
-    if not _has_no_blanks(url) or any(letter in url for letter in '<>"\\^`{|}'):
+    if not _has_no_blanks(url) or any(character in url for character in '<>"\\^`{|}'):
         raise BadInput("The link to join holds a space, a line break or another character no link can have.")
 
 
 def _has_no_blanks(text: str) -> bool:
-    return all(letter.isprintable() and not letter.isspace() for letter in text)
+    return all(character.isprintable() and not character.isspace() for character in text)
 
 
 def _utc(moment: datetime) -> datetime:
@@ -169,13 +169,13 @@ def _line(text: str, limit: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return the text with plain line breaks and without characters that no calendar should be given."""
+    """Return the text with plain line breaks and without characters that a calendar must not contain."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     text = "".join(
-        "\N{REPLACEMENT CHARACTER}" if "\ud800" <= letter <= "\udfff" else letter for letter in text
+        "\N{REPLACEMENT CHARACTER}" if "\ud800" <= character <= "\udfff" else character for character in text
     )
     return "".join(
-        letter
-        for letter in text
-        if letter == "\n" or (unicodedata.category(letter) != "Cc" and letter not in BIDI_CONTROLS)
+        character
+        for character in text
+        if character == "\n" or (unicodedata.category(character) != "Cc" and character not in BIDI_CONTROLS)
     )

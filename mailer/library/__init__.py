@@ -1,4 +1,4 @@
-"""What mails and pages lead to: resources with versions and files, and cards on present law by state.
+"""Library: resources with versions and files, and cards on present law by state, for mails and pages.
 
-For others: `resources`, `law_cards`, `us_states`. `file_store` keeps files under the hash of their content.
+For others: `resources`, `law_cards`, `us_states`. `file_store` stores files under the hash of their content.
 """

@@ -1,8 +1,8 @@
-"""Deposit: a file that staff hand in, checked and kept in the data folder under the hash of its content.
+"""File store: checks files of staff and stores them in the data folder under the hash of their content.
 
-Nothing of its own name is used but the ending, and that must be in KINDS and agree with how the content
-begins. A file is whole or not there: it is written aside and then moved. What no version needs any more is
-deleted by a job, a day later, so that nobody who just hands in the same file loses it.
+Only the extension of a file's name is used, and that must be in FILE_TYPES and match the beginning of the
+content. A file is complete or absent: it is written under a temporary name and then renamed. A job deletes
+files that no version needs any more, a day later, so that a file that is being stored again is not lost.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ import structlog
 
 from lists.errors import BadInput, NotFound, StorageError
 
-FOLDER = "resources"  # in the data folder; backups carry it
-UNFINISHED = ".unfinished"  # backups leave these out
+FOLDER = "resources"  # in the data folder; backups contain it
+UNFINISHED = ".unfinished"  # backups omit these
 MOST_OCTETS = 500 * 1024 * 1024
-HEAD_OCTETS = 4_096  # octets that tell what a file is
+HEAD_OCTETS = 4_096  # octets that identify a file's type
 CHUNK_OCTETS = 1024 * 1024
 MIN_AGE = timedelta(days=1)
 
@@ -35,11 +35,11 @@ _ODF = b"mimetypeapplication/vnd.oasis.opendocument."  # OpenDocument 1.3, part 
 
 @dataclass(frozen=True, kw_only=True)
 class FileType:
-    """A type of file: how it is announced to browsers, and whether content with this beginning is one."""
+    """A type of file: its media type for browsers, and the check of a content's first octets."""
 
     media_type: str
     matches: Callable[[bytes], bool]
-    part: str = ""  # what must be inside, where it is a ZIP archive
+    part: str = ""  # a name that a ZIP archive of this type must contain
 
 
 def _office_type(name: str) -> str:
@@ -51,12 +51,12 @@ def _is_zip(head: bytes) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    whole = head if len(head) < HEAD_OCTETS else head[:-3]  # a letter may be cut at the end
+    complete = head if len(head) < HEAD_OCTETS else head[:-3]  # a character may be cut at the end
     try:
-        whole.decode("utf-8")
+        complete.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return not any(octet < 32 and octet not in b"\t\n\r\f" for octet in whole)
+    return not any(octet < 32 and octet not in b"\t\n\r\f" for octet in complete)
 
 
 FILE_TYPES: Mapping[str, FileType] = {
@@ -85,7 +85,7 @@ TYPE_ALIASES = {"jpeg": "jpg"}
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A file that is kept: the SHA-256 of its content in hexadecimal, its kind and its octets."""
+    """A stored file: the SHA-256 of its content in hexadecimal, its kind and its size in octets."""
 
     digest: str
     kind: str
@@ -93,42 +93,45 @@ class StoredFile:
 
 
 def store_file(path: Path, *, home: Path) -> StoredFile:
-    """Check a file and keep a copy of it in the data folder.
+    """Check a file and store a copy of it in the data folder.
 
-    Raises NotFound where there is none, BadInput for a type that is not allowed, an ending that its content
-    belies, and what is empty or larger than MOST_OCTETS; StorageError when it cannot be written.
+    Raises NotFound where there is none, BadInput for a type that is not allowed, an extension that does not
+    match the content, and a file that is empty or larger than MOST_OCTETS; StorageError when it cannot be
+    written.
     """
-    ending = path.suffix.lower().removeprefix(".")
-    kind = TYPE_ALIASES.get(ending, ending)
+    extension = path.suffix.lower().removeprefix(".")
+    kind = TYPE_ALIASES.get(extension, extension)
     if kind not in FILE_TYPES:
-        raise BadInput(f"A file of the type “{ending[:10]}” is not kept. These are: {', '.join(FILE_TYPES)}.")
+        raise BadInput(
+            f"A file of the type “{extension[:10]}” is not kept. These are: {', '.join(FILE_TYPES)}."
+        )
     folder = home / FOLDER
-    aside = folder / f"{os.getpid()}-{os.urandom(4).hex()}{UNFINISHED}"
+    unfinished = folder / f"{os.getpid()}-{os.urandom(4).hex()}{UNFINISHED}"
     source = _open_file(path)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        digest, size = _copy_file(source, aside)
-        _check_content(aside, kind)
-        aside.replace(folder / digest)
+        digest, size = _copy_file(source, unfinished)
+        _check_content(unfinished, kind)
+        unfinished.replace(folder / digest)
         _sync_directory(folder)
-    except OSError as trouble:
-        raise StorageError(f"The file cannot be kept in {folder}: {trouble.strerror}.") from trouble
+    except OSError as error:
+        raise StorageError(f"The file cannot be kept in {folder}: {error.strerror}.") from error
     finally:
         os.close(source)
         with suppress(OSError):
-            aside.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
     return StoredFile(digest=digest, kind=kind, size=size)
 
 
 def find_path(digest: str, *, home: Path) -> Path | None:
-    """Return where the content with this hash is kept; None where it is not there."""
+    """Return the path of the content with this hash; None where it does not exist."""
     assert _DIGEST.fullmatch(digest), "what leads to a file is a hash from a row, never a visitor's word"
     path = home / FOLDER / digest
     return path if path.is_file() and not path.is_symlink() else None
 
 
 def require_path(digest: str, *, home: Path) -> Path:
-    """Return where the content with this hash is kept; where it is gone, tell operators; raises NotFound."""
+    """Return the path of the content with this hash; logs an error and raises NotFound if it is missing."""
     path = find_path(digest, home=home)
     if path is None:
         log.error("the file of a resource is missing", file=digest)
@@ -137,35 +140,35 @@ def require_path(digest: str, *, home: Path) -> Path:
 
 
 def delete_unneeded(home: Path, *, needed_digests: frozenset[str], real: datetime) -> int:
-    """Delete what no version needs and nobody has just handed in; returns how many files."""
-    gone = 0
+    """Delete files that no version needs and that are older than MIN_AGE; returns how many files."""
+    deleted = 0
     folder = home / FOLDER
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        ours = _DIGEST.fullmatch(path.name) or path.suffix == UNFINISHED
-        if not ours or path.name in needed_digests:
+        is_managed = _DIGEST.fullmatch(path.name) or path.suffix == UNFINISHED
+        if not is_managed or path.name in needed_digests:
             continue
         with suppress(FileNotFoundError):
             if path.lstat().st_mtime < (real - MIN_AGE).timestamp():
                 path.unlink()
-                gone += 1
-    return gone
+                deleted += 1
+    return deleted
 
 
 def _open_file(path: Path) -> int:
-    """Open a plain file, and nothing that could block or never end."""
+    """Open a regular file; raises BadInput for anything that could block or never end."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise NotFound(f"There is no file {path}.") from error
     except OSError as error:
         raise BadInput(f"The file {path} cannot be read by this account: {error.strerror}.") from error
-    found = os.fstat(handle)
+    status = os.fstat(handle)
     sentence = ""
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         sentence = f"{path} is not a file."
-    elif not found.st_size:
+    elif not status.st_size:
         sentence = f"The file {path} is empty."
-    elif found.st_size > MOST_OCTETS:
+    elif status.st_size > MOST_OCTETS:
         sentence = _TOO_LARGE
     if sentence:
         os.close(handle)
@@ -177,39 +180,39 @@ _TOO_LARGE = f"The file is larger than {MOST_OCTETS // 1024**2} MB. Put it on an
 
 
 def _copy_file(source: int, unfinished: Path) -> tuple[str, int]:
-    """Copy a file and return the hash and the length of what was copied."""
-    told, size = hashlib.sha256(), 0
+    """Copy a file; returns the hash and the length of the copy."""
+    hasher, size = hashlib.sha256(), 0
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as target:
         while piece := os.read(source, CHUNK_OCTETS):
-            told.update(piece)
+            hasher.update(piece)
             size += target.write(piece)
             if size > MOST_OCTETS:  # it grew while it was read
                 raise BadInput(_TOO_LARGE)
         target.flush()
         os.fsync(target.fileno())
-    return told.hexdigest(), size
+    return hasher.hexdigest(), size
 
 
 def _check_content(path: Path, kind: str) -> None:
-    """Raise BadInput unless the content is of the kind that the ending promises."""
-    wanted = FILE_TYPES[kind]
+    """Raise BadInput unless the content is of the kind that the extension states."""
+    file_type = FILE_TYPES[kind]
     with path.open("rb") as file:
-        good = wanted.matches(file.read(HEAD_OCTETS))
-    if good and wanted.part:
+        is_valid = file_type.matches(file.read(HEAD_OCTETS))
+    if is_valid and file_type.part:
         try:
             with zipfile.ZipFile(path) as archive:
-                good = wanted.part in archive.namelist()
+                is_valid = file_type.part in archive.namelist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError):
-            good = False
-    if not good:
+            is_valid = False
+    if not is_valid:
         raise BadInput(
             f"The file ends in .{kind}, but its content is something else. Save it again as {kind}."
         )
 
 
 def _sync_directory(folder: Path) -> None:
-    """Make sure that the new name survives a loss of power."""
+    """Sync a directory to disk, so that a new name survives a loss of power."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,11 +1,11 @@
-"""Fact card: what the law of one state says now, where that stands, who checked it, and when.
+"""Law cards: statements on the present law of one state, with their source, who checked them, and when.
 
     add ─► shown ──── 90 days after it was checked ───► expired: left out by itself
              ▲  └─ retire ─► retired, for good ◄─ retire ─┘  │
              └──────────────── check ─────────────────────────┘
 
-Whether it has expired follows from the day it was checked on, so nothing needs to run for it to be left out.
-The repository ships none: only people who have read the law say what it says.
+A card's expiry follows from the day it was checked on, so no job is needed to hide it. The repository ships
+none: only people who have read the law may write them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ class LawCard(Base):
     retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     def days_remaining(self, now: datetime) -> int:
-        """Return for how many days it is still shown; 0 on the last one, below 0 when it has expired."""
+        """Return the number of days it is still shown; 0 on the last one, below 0 when it has expired."""
         return (date.fromisoformat(self.checked_on) + VALIDITY - now.date()).days
 
 
@@ -85,21 +85,21 @@ def record_check(
     text: Mapping[str, str] | None = None,
     source: str = "",
 ) -> LawCard:
-    """Say that a card was checked again, and mend what has changed; raises NotFound, BadInput, Conflict."""
+    """Record another check of a card and its changes; raises NotFound, BadInput, Conflict."""
     card = _get_unretired(session, number)
-    newer = {language: words for language, words in (text or {}).items() if words}
+    changes = {language: words for language, words in (text or {}).items() if words}
     day = _parse_check_day(checked_on, now)
     if day < card.checked_on:
         raise BadInput(f"Card {number} was checked later than that already, on {card.checked_on}.")
     card.checked_on, card.checked_by = day, _clean_name(checked_by)
-    card.text = card.text | {language: _clean_text(words, language) for language, words in newer.items()}
+    card.text = card.text | {language: _clean_text(words, language) for language, words in changes.items()}
     card.source = resources.check_link(source) if source else card.source
     audit.record(session, actor=actor, action="fact check", subject=f"fact {number}", now=now)
     return card
 
 
 def retire(session: Session, number: int, *, now: datetime, actor: str) -> LawCard:
-    """Take a card out for good; raises NotFound, Conflict."""
+    """Retire a card for good; raises NotFound, Conflict."""
     card = _get_unretired(session, number)
     card.retired_at = now
     audit.record(session, actor=actor, action="fact retire", subject=f"fact {number}", now=now)
@@ -115,40 +115,40 @@ def get(session: Session, number: int) -> LawCard:
 
 
 def list_cards(session: Session, *, include_retired: bool = False) -> Sequence[LawCard]:
-    """Return the cards that are not retired, expired ones too, or really all; federal law first."""
-    found = select(LawCard) if include_retired else select(LawCard).where(LawCard.retired_at.is_(None))
-    cards = session.scalars(found.order_by(LawCard.state, LawCard.id)).all()
+    """Return the cards that are not retired, expired ones too, or all cards; federal law first."""
+    query = select(LawCard) if include_retired else select(LawCard).where(LawCard.retired_at.is_(None))
+    cards = session.scalars(query.order_by(LawCard.state, LawCard.id)).all()
     return sorted(cards, key=lambda card: card.state != us_states.FEDERAL)
 
 
 def list_valid(session: Session, *, now: datetime) -> Sequence[LawCard]:
-    """Return the cards that people may see at `now`."""
+    """Return the cards that are shown at `now`."""
     return [card for card in list_cards(session) if card.days_remaining(now) >= 0]
 
 
 def list_expiring(session: Session, *, now: datetime) -> Sequence[LawCard]:
     """Return the cards that have expired or will within two weeks, the oldest first."""
-    soon = [card for card in list_cards(session) if card.days_remaining(now) <= WARNING_PERIOD.days]
-    return sorted(soon, key=lambda card: card.checked_on)
+    expiring = [card for card in list_cards(session) if card.days_remaining(now) <= WARNING_PERIOD.days]
+    return sorted(expiring, key=lambda card: card.checked_on)
 
 
 def is_expired(now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a card is left out because nobody has checked it."""
+    """Return the condition that a card is hidden because its last check is too old."""
     return and_(LawCard.retired_at.is_(None), LawCard.checked_on < (now - VALIDITY).date().isoformat())
 
 
 def is_expiring(now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a card is shown today and will be left out within two weeks."""
-    last = (now - VALIDITY + WARNING_PERIOD).date().isoformat()
-    return and_(LawCard.retired_at.is_(None), LawCard.checked_on <= last, ~is_expired(now))
+    """Return the condition that a card is shown today and will be hidden within two weeks."""
+    latest_day = (now - VALIDITY + WARNING_PERIOD).date().isoformat()
+    return and_(LawCard.retired_at.is_(None), LawCard.checked_on <= latest_day, ~is_expired(now))
 
 
 def parse_state(text: str) -> str:
     """Return the two letters of a state, “US” for federal law; raises BadInput."""
-    letters = us_states.FEDERAL if text.strip().lower() == "federal" else text.strip().upper()
-    if letters not in us_states.NAMES:
+    code = us_states.FEDERAL if text.strip().lower() == "federal" else text.strip().upper()
+    if code not in us_states.NAMES:
         raise BadInput(f"“{text[:20]}” is no state. Write its two letters, like NY, or federal.")
-    return letters
+    return code
 
 
 def _get_unretired(session: Session, number: int) -> LawCard:
@@ -159,18 +159,18 @@ def _get_unretired(session: Session, number: int) -> LawCard:
 
 
 def _clean_text(text: str, language: str) -> str:
-    named = {"en": "English", "es": "Spanish"}[language]
-    clean = contacts.clean(text, label=f"{named} text", limit=TEXT_LENGTH)
-    if not clean:
-        raise BadInput(f"The {named} text is missing. A card speaks both languages.")
-    return clean
+    language_name = {"en": "English", "es": "Spanish"}[language]
+    cleaned = contacts.clean(text, label=f"{language_name} text", limit=TEXT_LENGTH)
+    if not cleaned:
+        raise BadInput(f"The {language_name} text is missing. A card speaks both languages.")
+    return cleaned
 
 
 def _clean_name(text: str) -> str:
-    clean = contacts.clean(text, label="name of who checked it", limit=NAME_LENGTH)
-    if not clean:
+    cleaned = contacts.clean(text, label="name of who checked it", limit=NAME_LENGTH)
+    if not cleaned:
         raise BadInput("Say who has checked it; an office such as “legal team” is enough.")
-    return clean
+    return cleaned
 
 
 def _parse_check_day(text: str, now: datetime) -> str:

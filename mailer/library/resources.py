@@ -1,15 +1,15 @@
-"""Resource: a slot that mails and pages lead to, its versions, and which of them stands there now.
+"""Resources: slots that mails and pages link to, their versions, and which of them is current.
 
-The slots are policy.RESOURCES. A version is a link, or a file kept by its hash
-(mailer/library/file_store.py), in one language. The newest version of a language stands in the slot until a
-newer one replaces it:
+The slots are policy.RESOURCES. A version is a link, or a file stored by its hash
+(mailer/library/file_store.py), in one language. The newest version of a language is current in its slot until
+a newer one replaces it:
 
     add ─► current ◄─────── the newer one is retired ────── replaced
               ├────────────── a newer one is added ───────────►│
               └─ retire ─► retired, for good ◄──── retire ─────┘
 
-Each is one statement in one transaction, so nothing is ever between two of them. A link in the settings is
-the version that was there before all others. The slot of allies holds one version for each title.
+Each change is one statement in one transaction, so no version is ever between two states. A link in the
+settings is older than all other versions. The slot of allies holds one version for each title.
 """
 
 import re
@@ -34,8 +34,8 @@ MULTIPLE_SLOTS = frozenset(
 )  # slots that hold one version for each title, and so have a page of their own
 TITLE_LENGTH, NOTE_LENGTH, LINK_LENGTH = 120, 300, 1_000  # characters
 MOST_VERSIONS = 500  # that are not retired
-MISSING_LINK = "missing link: "  # why a message is held that would lead to nothing; the fields follow
-EARLIEST_DAY = "1990-01-01"  # a date before this is a slip of the hand
+MISSING_LINK = "missing link: "  # the reason of a message held for links without a target; the fields follow
+EARLIEST_DAY = "1990-01-01"  # a date before this is a typing error
 
 _LINK = re.compile(r"[!#$%&'()*+,./0-9:;=?@A-Z_a-z~-]+")  # RFC 3986, section 2, without what hosts need
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]", re.IGNORECASE)
@@ -44,14 +44,14 @@ _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0
 class ResourceVersion(Base):
     """One version of a resource in one language; `dated` is a day such as "2026-11-22".
 
-    `file` is the hash of a kept file, `kind` its type such as "pdf" and `size` its octets; a link has none.
+    `file` is the hash of a stored file, `kind` its type such as "pdf" and `size` its octets; a link has none.
     """
 
     __tablename__ = "resource_versions"
     __table_args__ = (
         CheckConstraint(f"language IN {LANGUAGES}", name="language"),
         CheckConstraint("(link = '') <> (file = '')", name="link_or_file"),
-        {"sqlite_autoincrement": True},  # a number that staff noted down never means another version
+        {"sqlite_autoincrement": True},  # a number that staff wrote down never means another version
     )
 
     id: Mapped[PrimaryKey]
@@ -70,7 +70,7 @@ class ResourceVersion(Base):
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentVersion:
-    """What stands in a slot in one language; `number` is None for a link in the settings."""
+    """The current version of a slot in one language; `number` is None for a link in the settings."""
 
     slot: str
     language: str
@@ -85,15 +85,15 @@ class CurrentVersion:
 
     @property
     def name(self) -> str:
-        """Return the name under which its file is saved, made of nothing that anybody typed."""
+        """Return the name under which its file is saved; no part of it was typed by a person."""
         return f"{self.slot}-{self.language}.{self.kind}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceLibrary:
-    """All slots as this installation has them: `links` are those of the settings, `home` the public address.
+    """All slots of this installation: `links` are those of the settings, `home` the public address.
 
-    In a try-out no slot is empty: a page marked SAMPLE stands in for what is missing.
+    In a try-out no slot is empty: a page marked SAMPLE replaces a missing version.
     """
 
     links: Resources
@@ -101,46 +101,48 @@ class ResourceLibrary:
     tryout: bool
 
     def build_url(self, slot: str, language: str) -> str:
-        """Return the address that always leads to what stands in a slot at the time of the visit."""
+        """Return the address that redirects to the version of a slot that is current when it is opened."""
         return f"{self.home}/r/{slot}?lang={language}"
 
     def list_current(self, session: Session) -> Sequence[CurrentVersion]:
-        """Return what stands in every slot, in every language, in the order of the slots and then of age."""
-        found = {_replacement_key(each): each for each in self._versions_from_settings()}
+        """Return the current versions of all slots and languages, in the order of the slots, then of age."""
+        current = {_replacement_key(version): version for version in self._versions_from_settings()}
         for row in session.scalars(_SELECT_CURRENT):
             version = _build_version(row)
-            found[_replacement_key(version)] = version
-        return sorted(found.values(), key=lambda each: (RESOURCES.index(each.slot), each.number or 0))
+            current[_replacement_key(version)] = version
+        return sorted(
+            current.values(), key=lambda version: (RESOURCES.index(version.slot), version.number or 0)
+        )
 
     def list_for_language(self, session: Session, language: str) -> Mapping[str, Sequence[CurrentVersion]]:
-        """Return what a reader of a language finds in each slot: in that language where there is one."""
+        """Return the versions of each slot for a reader of a language: in that language where possible."""
         return _choose_for_language(self.list_current(session), language)
 
     def list_empty_fields(self, session: Session) -> frozenset[str]:
-        """Return the fields of templates, such as `toolkit_url`, that would lead to nothing now."""
+        """Return the fields of templates, such as `toolkit_url`, whose slots are empty now."""
         if self.tryout:
             return frozenset()
-        filled = set(session.scalars(_SELECT_FILLED_SLOTS))
-        filled |= {version.slot for version in self._versions_from_settings()}
-        return frozenset(f"{slot}_url" for slot in RESOURCES if slot not in filled)
+        filled_slots = set(session.scalars(_SELECT_FILLED_SLOTS))
+        filled_slots |= {version.slot for version in self._versions_from_settings()}
+        return frozenset(f"{slot}_url" for slot in RESOURCES if slot not in filled_slots)
 
     def build_language_notes(
         self, session: Session, *, in_other: Mapping[str, Mapping[str, str]]
     ) -> dict[str, dict[str, str]]:
-        """Return, by the reader's language, the fields that say in which other language a resource is.
+        """Return, by the reader's language, the fields that name the other language of a resource.
 
-        `in_other` is what to tell such a reader for each language. The page of a slot with several says it
-        for each of them.
+        `in_other` holds the note for such a reader for each language. A slot with several versions has none,
+        because its page has a note for each of them.
         """
-        standing = self.list_current(session)
-        noted: dict[str, dict[str, str]] = {language: {} for language in in_other}
-        for language, said in in_other.items():
-            for slot, versions in _choose_for_language(standing, language).items():
-                foreign = slot not in MULTIPLE_SLOTS and any(
+        current = self.list_current(session)
+        notes: dict[str, dict[str, str]] = {language: {} for language in in_other}
+        for language, sentences in in_other.items():
+            for slot, versions in _choose_for_language(current, language).items():
+                is_foreign = slot not in MULTIPLE_SLOTS and any(
                     version.language != language for version in versions
                 )
-                noted[language][f"{slot}_note"] = said[versions[0].language] if foreign else ""
-        return noted
+                notes[language][f"{slot}_note"] = sentences[versions[0].language] if is_foreign else ""
+        return notes
 
     def _versions_from_settings(self) -> Iterable[CurrentVersion]:
         for slot in RESOURCES:
@@ -163,9 +165,9 @@ def add(
     note: str = "",
     dated: str = "",
 ) -> ResourceVersion:
-    """Put a new version into a slot: a link, or a file that was deposited; it is dated today by default.
+    """Add a version to a slot: a link, or a stored file; it is dated today by default.
 
-    Raises BadInput for what cannot be meant, Conflict when there are too many versions.
+    Raises BadInput for invalid values, Conflict when there are too many versions.
     """
     if slot not in RESOURCES:
         raise BadInput(f"There is no resource called “{slot[:40]}”. They are: {', '.join(RESOURCES)}.")
@@ -203,7 +205,7 @@ def add(
 
 
 def retire(session: Session, number: int, *, now: datetime, actor: str) -> ResourceVersion:
-    """Take a version out for good; the one before it stands in the slot again. Raises NotFound, Conflict."""
+    """Retire a version for good; the one before it is current again. Raises NotFound, Conflict."""
     version = get(session, number)
     if version.retired_at is not None:
         raise Conflict(f"Version {number} was retired on {version.retired_at:%B %-d, %Y} already.")
@@ -221,29 +223,29 @@ def get(session: Session, number: int) -> ResourceVersion:
 
 
 def list_versions(session: Session, slot: str | None = None) -> Sequence[ResourceVersion]:
-    """Return every version there ever was, of one slot or of all, the newest first."""
-    newest = select(ResourceVersion).order_by(ResourceVersion.id.desc())
-    return session.scalars(newest if slot is None else newest.where(ResourceVersion.slot == slot)).all()
+    """Return all versions, retired ones too, of one slot or of all, the newest first."""
+    query = select(ResourceVersion).order_by(ResourceVersion.id.desc())
+    return session.scalars(query if slot is None else query.where(ResourceVersion.slot == slot)).all()
 
 
 def list_needed_files(session: Session) -> frozenset[str]:
     """Return the hashes of the files that some version still needs."""
-    needed = _select_unretired().with_only_columns(ResourceVersion.file).where(ResourceVersion.file != "")
-    return frozenset(session.scalars(needed.distinct()))
+    query = _select_unretired().with_only_columns(ResourceVersion.file).where(ResourceVersion.file != "")
+    return frozenset(session.scalars(query.distinct()))
 
 
 def check_link(link: str) -> str:
-    """Return a link that people can be sent to; raises BadInput.
+    """Return a link that is safe to show to readers; raises BadInput.
 
-    Only https, so that nobody on the way learns or changes what is read; the host in plain letters, because
+    Only https, so that no party in between can read or change the page; the host in plain letters, because
     letters of other scripts look like those of a name that people trust.
     """
     try:
         parts = urlsplit(link)
-        plain = parts.scheme == "https" and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
+        is_plain = parts.scheme == "https" and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
     except ValueError:
-        plain = False
-    if not plain or "@" in parts.netloc or not _LINK.fullmatch(link):
+        is_plain = False
+    if not is_plain or "@" in parts.netloc or not _LINK.fullmatch(link):
         raise BadInput(
             "The link cannot be used. It must begin with https:// and a name in plain letters, such as"
             " example.org, and hold no space, no password and no special sign."
@@ -254,7 +256,7 @@ def check_link(link: str) -> str:
 
 
 def parse_day(text: str, *, now: datetime) -> str:
-    """Return a day such as “2026-11-22” as it was typed; raises BadInput for another form and the future."""
+    """Return a day such as “2026-11-22” unchanged; raises BadInput for another form and the future."""
     try:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
             raise ValueError
@@ -273,18 +275,18 @@ def _select_unretired() -> Select[ResourceVersion]:
 _SELECT_CURRENT = _select_unretired().order_by(ResourceVersion.id)
 _SELECT_FILLED_SLOTS = (
     _select_unretired().with_only_columns(ResourceVersion.slot).distinct()
-)  # asked for each few messages
+)  # runs for every few messages
 
 
 def _choose_for_language(
     versions: Sequence[CurrentVersion], language: str
 ) -> Mapping[str, Sequence[CurrentVersion]]:
-    chosen: dict[tuple[str, str], CurrentVersion] = {}
+    selected: dict[tuple[str, str], CurrentVersion] = {}
     for version in versions:
         slot, _, title = _replacement_key(version)
-        if (slot, title) not in chosen or version.language == language:
-            chosen[slot, title] = version
-    return {slot: [each for each in chosen.values() if each.slot == slot] for slot in RESOURCES}
+        if (slot, title) not in selected or version.language == language:
+            selected[slot, title] = version
+    return {slot: [version for version in selected.values() if version.slot == slot] for slot in RESOURCES}
 
 
 def _build_version(row: ResourceVersion) -> CurrentVersion:
@@ -303,5 +305,5 @@ def _build_version(row: ResourceVersion) -> CurrentVersion:
 
 
 def _replacement_key(version: CurrentVersion) -> tuple[str, str, str]:
-    """Return what a newer version must share to replace this one."""
+    """Return the values that a newer version must share to replace this one."""
     return (version.slot, version.language, version.title if version.slot in MULTIPLE_SLOTS else "")

@@ -1,4 +1,4 @@
-"""State: the two letters and the names of the places whose law a fact card can tell; "US" is federal law."""
+"""States: the two letters and the names of the places that a law card can be about; "US" is federal law."""
 
 FEDERAL = "US"
 NAMES = {

@@ -1,6 +1,6 @@
-"""Migrations: the database brought up to date, one numbered step after another (alembic).
+"""Migrations: upgrade the database's schema in numbered steps (alembic).
 
-Whether anything is to do is read from the numbers of the files and one row, without alembic: importing it
+Whether an upgrade is needed is read from the numbers of the files and one row, without alembic: importing it
 takes a third of a second, in which a worker that was just started would not deliver.
 """
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 VERSIONS_FOLDER = Path(__file__).parent / "versions"  # files that begin with their number, such as 0002
 ADVISORY_LOCK = (
-    7_264_001  # a number of our own for PostgreSQL's advisory lock; SQLite's write lock does it alone
+    7_264_001  # an arbitrary number for PostgreSQL's advisory lock; on SQLite the write lock suffices
 )
 
 
 def upgrade(database: Database, *, to: str = "head") -> Sequence[str]:
-    """Bring the database to the newest step, or to an earlier one; returns the steps taken.
+    """Upgrade the database to the newest revision, or to an earlier one; returns the steps taken.
 
-    Two processes at once wait in turn.
+    Two processes at once run one after the other.
     """
     if is_up_to_date(database):
         return []
@@ -35,32 +35,32 @@ def upgrade(database: Database, *, to: str = "head") -> Sequence[str]:
 
 
 def upgrade_within(session: Session, *, to: str = "head") -> Sequence[str]:
-    """Bring the database to a step within this transaction; returns the steps taken."""
+    """Upgrade the database to a revision within this transaction; returns the steps taken."""
     from alembic import command
     from alembic.script import ScriptDirectory
 
     acquire_lock(session)
     connection = session.connection()
-    before = _current_revision(connection)
+    previous = _current_revision(connection)
     command.upgrade(_config(connection), to)
-    steps = ScriptDirectory.from_config(_config(connection)).iterate_revisions(to, before or "base")
-    return [f"{step.revision} {step.doc}" for step in reversed(list(steps)) if step.revision != before]
+    steps = ScriptDirectory.from_config(_config(connection)).iterate_revisions(to, previous or "base")
+    return [f"{step.revision} {step.doc}" for step in reversed(list(steps)) if step.revision != previous]
 
 
 def acquire_lock(session: Session) -> None:
-    """Wait until no other process makes tables, and keep others waiting until this transaction ends."""
+    """Wait until no other process creates tables, and block others until this transaction ends."""
     if session.connection().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ADVISORY_LOCK})
 
 
 def is_up_to_date(database: Database) -> bool:
-    """Tell whether the database is at the newest step."""
+    """Tell whether the database is at the newest revision."""
     with database.read() as session:
         return _current_revision(session.connection()) == newest_revision()
 
 
 def has_tables(database: Database) -> bool:
-    """Tell whether the database holds any step; a file that is not there is not made by looking."""
+    """Tell whether the database has any revision; the check does not create a missing file."""
     if database.file is not None and not database.file.exists():
         return False
     with database.read() as session:
@@ -68,24 +68,24 @@ def has_tables(database: Database) -> bool:
 
 
 def session_has_tables(session: Session) -> bool:
-    """Tell whether there are tables, as this transaction sees the database."""
+    """Tell whether the database has tables, as this transaction sees it."""
     return _current_revision(session.connection()) is not None
 
 
 def newest_revision() -> str:
-    """Return the number of the newest step."""
+    """Return the number of the newest revision."""
     return max(path.name.partition("_")[0] for path in VERSIONS_FOLDER.glob("[0-9]*.py"))
 
 
 def require_up_to_date(database: Database) -> None:
-    """Raise Conflict, with what to do, unless the database is at the newest step."""
+    """Raise Conflict, with what to do, unless the database is at the newest revision."""
     require_tables(database)
     if not is_up_to_date(database):
         raise Conflict("The database is not up to date. Run “mailer db upgrade” first.")
 
 
 def require_tables(database: Database) -> None:
-    """Raise Conflict, with what to do, for a database that is missing or holds nothing."""
+    """Raise Conflict, with what to do, for a database that is missing or empty."""
     if not has_tables(database):
         where = f"The database {database.file}" if database.file else "The database that database_url names"
         raise Conflict(
@@ -95,11 +95,11 @@ def require_tables(database: Database) -> None:
 
 
 def list_differences(database: Database) -> Sequence[str]:
-    """Return how the database differs from what the code describes; empty when it does not."""
+    """Return the differences between the database and the models; empty when there are none."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    import mailer.tables  # noqa: F401  (compared with what it registers)
+    import mailer.tables  # noqa: F401  (registers the models to compare with)
 
     with database.read() as session:
         context = MigrationContext.configure(session.connection(), opts={"include_name": _is_ours})

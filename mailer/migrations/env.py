@@ -1,16 +1,16 @@
-"""What alembic runs for each command: our connection, our tables, one transaction around everything."""
+"""Alembic environment: our connection and our tables, all of a command in one transaction."""
 
 from typing import Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-import mailer.tables  # noqa: F401  (compared with what it registers)
+import mailer.tables  # noqa: F401  (registers the models to compare with)
 from lists.db import Base, UtcDateTime
 
 
 def _render(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:
-    """Write moments as the whole numbers they are, so that old steps need nothing of today's code."""
+    """Render times as the integers that they are, so that old migrations need nothing of the present code."""
     return "sa.BigInteger()" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 

@@ -1,4 +1,4 @@
-"""Write the next migration: what the code's tables have more than the newest step, into a numbered file."""
+"""Migration writer: writes what the models have more than the newest revision into a numbered file."""
 
 import sys
 import tempfile
@@ -11,7 +11,7 @@ from mailer.migrations import _config, upgrade
 
 
 def main() -> None:
-    """Compare an empty database at the newest step with the code, and write the step between."""
+    """Compare an empty database at the newest revision with the models, and write the difference."""
     message = " ".join(sys.argv[1:]).strip()
     if not message:
         sys.exit('Say what the migration does: scripts/migration "Add the notes of a contact"')

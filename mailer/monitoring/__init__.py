@@ -1,4 +1,4 @@
-"""What an operator watches: health checks, Prometheus metrics, and the log.
+"""Monitoring: health checks, Prometheus metrics, and the log, for operators.
 
-For others: `health`, `metrics`, `logs`. Nothing here names a person.
+For others: `health`, `metrics`, `logs`. Their output names no person.
 """

@@ -1,13 +1,14 @@
-"""Health: whether everything that must go on by itself does, in sentences that anybody may read.
+"""Health: checks whether everything automatic works, and reports it in sentences that are public.
 
-One statement to the database and one question to the disk, so that it can be asked every second. It tells no
-numbers, no addresses and no versions; docs/operating.md says what to do about each trouble.
+It needs one database statement and one check of the disk, so that it can run every second. The sentences
+contain no numbers, addresses or versions; docs/operating.md explains what to do about each trouble.
 """
 
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,16 +34,14 @@ from mailer.outbox.outbox import HELD, PRIORITIES, QUEUED, SENDING, OutboxRow
 from mailer.policy import POLICY
 from mailer.tryout import time_machine
 
-RENEWAL_WINDOW = timedelta(seconds=30)  # who renewed its lease within three beats works
-STANDSTILL_AFTER = timedelta(
-    seconds=90
-)  # how long something may be due while nobody takes or records anything
+RENEWAL_WINDOW = timedelta(seconds=30)  # a lease that was renewed within three beats is of a working process
+STANDSTILL_AFTER = timedelta(seconds=90)  # how long a row may be due while no row is claimed or recorded
 LATE_AFTER = timedelta(minutes=1)  # how long a person waits for a confirmation before something is wrong
 STUCK_AFTER = timedelta(minutes=1)  # how long after its lease a message may still be claimed
 RECENTLY = timedelta(minutes=5)
-ALLOWED_SKEW = timedelta(minutes=2)  # more than any honest lease or beat is ahead
+ALLOWED_SKEW = timedelta(minutes=2)  # more than any lease or beat of correct clocks is ahead
 ALLOWED_SKEW_MICROSECONDS = ALLOWED_SKEW // MICROSECOND
-EARLIEST_YEAR = 2026  # no machine that runs this can truly live before
+EARLIEST_YEAR = 2026  # the year of the first version: an earlier clock is wrong
 MIN_FREE_OCTETS = 200 * 1024 * 1024  # octets in the data folder
 CONFIRMATION_PRIORITY = POLICY["confirmation"].priority
 
@@ -52,9 +51,9 @@ HealthLevel = Literal["ok", "notice", "trouble"]
 
 @dataclass(frozen=True, kw_only=True)
 class HealthStatus:
-    """What one look found, and a sentence that says so.
+    """The result of one check, with a sentence for people.
 
-    `notice`: the service works, and somebody should see to it; `trouble`: something does not go on by itself.
+    `notice`: the service works, and staff should look into it; `trouble`: something automatic does not work.
     """
 
     name: str
@@ -64,9 +63,9 @@ class HealthStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class HealthCheck:
-    """One thing that is looked at: what to say when all is well, and each fault by its label in the answer.
+    """One check: the sentence when all is well, and each fault by its label in the query's row.
 
-    The first fault that is there is told.
+    The first fault that is present is reported.
     """
 
     name: str
@@ -121,7 +120,7 @@ CHECKS: Sequence[HealthCheck] = (
                 "trouble",
                 "So many sign-ups came that all are turned away until the hour is over.",
             ),
-            # A notice and no trouble: anybody could make trouble at will.
+            # A notice and no trouble: anyone could cause it at will.
             "turned_away_somewhere": (
                 "notice",
                 "So many sign-ups came from one network that it is turned away until the hour is over.",
@@ -154,7 +153,7 @@ CHECKS: Sequence[HealthCheck] = (
                 "trouble",
                 "Mails wait because of a fault of ours; “mailer outbox retry” says which.",
             ),
-            # A notice and no trouble: anybody could sign up with such an address.
+            # A notice and no trouble: anyone could sign up with such an address.
             "uncarried": ("notice", "Mails wait for a mail server that can send them."),
         },
     ),
@@ -167,12 +166,12 @@ CHECKS: Sequence[HealthCheck] = (
 
 
 def run_checks(database: Database, clock: Clock, *, home: Path) -> Sequence[HealthStatus]:
-    """Look at everything; what cannot be asked while the database is away is left out."""
+    """Run every check; without the checks of the database while it is unreachable."""
     real = clock.real()
     try:
         now = clock.now()
         with database.read() as session:
-            found = session.execute(_build_query(now=now, real=real)).one()
+            row = session.execute(_build_query(now=now, real=real)).one()
     except (StorageError, SQLAlchemyError):
         return (
             HealthStatus(name="database", level="trouble", sentence="The database cannot be used."),
@@ -180,56 +179,53 @@ def run_checks(database: Database, clock: Clock, *, home: Path) -> Sequence[Heal
         )
     return (
         HealthStatus(name="database", level="ok", sentence="The database answers."),
-        *(_evaluate(check, found) for check in CHECKS),
-        _check_clock(found, real, clock.correction),
+        *(_evaluate(check, row) for check in CHECKS),
+        _check_clock(row, real, clock.correction),
         _check_disk(home),
     )
 
 
 def is_healthy(statuses: Sequence[HealthStatus]) -> bool:
-    """Tell whether there is no trouble at all; a notice is none."""
-    return all(finding.level != "trouble" for finding in statuses)
+    """Tell whether no check has the level `trouble`."""
+    return all(status.level != "trouble" for status in statuses)
 
 
 def _build_query(*, now: datetime, real: datetime) -> Any:
-    """Return one SELECT that asks everything, each part by an index or of a table of a few rows."""
+    """Return one SELECT for all checks; each part uses an index or a table of a few rows."""
 
     def has_lease(name: str) -> ColumnElement[bool]:
         return exists().where(Lease.name == name, Lease.until >= real)
 
-    def answered(*outcomes: str) -> ColumnElement[bool]:
+    def had_outcome(*outcomes: str) -> ColumnElement[bool]:
         return exists().where(
             StoredCounter.what.in_(outcomes), StoredCounter.since >= counters.floor_to_step(now - RECENTLY)
         )
 
-    waits = and_(
+    is_waiting_confirmation = and_(
         OutboxRow.state == QUEUED,
         OutboxRow.priority == CONFIRMATION_PRIORITY,
         OutboxRow.kind == "confirmation",
     )
-    in_time = and_(OutboxRow.expires_at > now, OutboxRow.queued_at <= now - LATE_AFTER)
-    untried = and_(OutboxRow.due_at <= now + LATE_AFTER, OutboxRow.tries == 0)
-    due = and_(
+    is_timely = and_(OutboxRow.expires_at > now, OutboxRow.queued_at <= now - LATE_AFTER)
+    is_untried = and_(OutboxRow.due_at <= now + LATE_AFTER, OutboxRow.tries == 0)
+    is_overdue = and_(
         OutboxRow.priority.in_(PRIORITIES),
         OutboxRow.due_at <= now - STANDSTILL_AFTER,
         OutboxRow.expires_at > now,
     )
-    for_slots = exists().where(RateLimit.scope.startswith(RELAY_SCOPE), RateLimit.free_at > real)
-    paused = exists().where(Suspension.scope.startswith(RELAY_SCOPE))
-    under_way = and_(OutboxRow.state == SENDING, OutboxRow.due_at <= now - LATE_AFTER)
+    waits_for_slot = exists().where(RateLimit.scope.startswith(RELAY_SCOPE), RateLimit.free_at > real)
+    is_suspended = exists().where(Suspension.scope.startswith(RELAY_SCOPE))
+    is_under_way = and_(OutboxRow.state == SENDING, OutboxRow.due_at <= now - LATE_AFTER)
     newest_beat = select(func.max(Heartbeat.at)).scalar_subquery()
     newest_lease = select(func.max(Lease.until)).where(Lease.name == leases.SCHEDULER).scalar_subquery()
+    is_limit_reached = partial(signup_throttle.is_limit_reached, now=now)
     return select(
-        signup_throttle.is_limit_reached(signup_throttle.NETWORK_LIMIT_REACHED, now=now).label(
-            "turned_away_somewhere"
-        ),
-        signup_throttle.is_limit_reached(signup_throttle.TOTAL_LIMIT_REACHED, now=now).label(
-            "turned_away_everywhere"
-        ),
+        is_limit_reached(signup_throttle.NETWORK_LIMIT_REACHED).label("turned_away_somewhere"),
+        is_limit_reached(signup_throttle.TOTAL_LIMIT_REACHED).label("turned_away_everywhere"),
         (~exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER)).label("silent"),
         exists().where(OutboxRow.state == SENDING, OutboxRow.lease_until < real - STUCK_AFTER).label("stuck"),
         and_(
-            exists().where(OutboxRow.state == QUEUED, due),
+            exists().where(OutboxRow.state == QUEUED, is_overdue),
             ~exists().where(
                 StoredCounter.what.in_(OUTCOMES),
                 StoredCounter.since >= counters.floor_to_step(now - STANDSTILL_AFTER),
@@ -237,13 +233,13 @@ def _build_query(*, now: datetime, real: datetime) -> Any:
             ~exists().where(
                 OutboxRow.state == SENDING, OutboxRow.lease_until > real + LEASE - RENEWAL_WINDOW
             ),
-            ~or_(for_slots, paused, send_hold.is_held()),
+            ~or_(waits_for_slot, is_suspended, send_hold.is_held()),
         ).label("still"),
-        and_(answered("unreachable"), ~answered("sent", "deferred", "refused")).label("unreachable"),
+        and_(had_outcome("unreachable"), ~had_outcome("sent", "deferred", "refused")).label("unreachable"),
         exists()
-        .where(waits, in_time, (OutboxRow.due_at <= now - LATE_AFTER) | untried)
+        .where(is_waiting_confirmation, is_timely, (OutboxRow.due_at <= now - LATE_AFTER) | is_untried)
         .label("late_confirmation"),
-        exists().where(under_way, OutboxRow.kind == "confirmation").label("unanswered_confirmation"),
+        exists().where(is_under_way, OutboxRow.kind == "confirmation").label("unanswered_confirmation"),
         exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER, Heartbeat.stalled).label("stalled"),
         (~or_(has_lease(leases.SCHEDULER), has_lease(time_machine.LEASE_NAME))).label("unscheduled"),
         exists().where(Suspension.try_at.is_not(None)).label("paused"),
@@ -256,8 +252,8 @@ def _build_query(*, now: datetime, real: datetime) -> Any:
         newest_beat.label("newest_beat"),
         newest_lease.label("newest_lease"),
         *(
-            exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER, wrong).label(label)
-            for label, wrong in (
+            exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER, condition).label(label)
+            for label, condition in (
                 ("slow", Heartbeat.skew > ALLOWED_SKEW_MICROSECONDS),
                 ("fast", Heartbeat.skew < -ALLOWED_SKEW_MICROSECONDS),
             )
@@ -272,27 +268,29 @@ def _evaluate(check: HealthCheck, row: Row[Any]) -> HealthStatus:
 
 
 def _check_clock(row: Row[Any], real: datetime, correction: timedelta) -> HealthStatus:
-    """Look at this machine's clock, and with PostgreSQL at those of all machines against the database's."""
+    """Check this machine's clock, and with PostgreSQL all machines' clocks against the database's."""
     newest = [moment for moment in (row.newest_beat, row.newest_lease) if moment is not None]
     if real.year < EARLIEST_YEAR or any(moment > real + ALLOWED_SKEW for moment in newest):
         sentence = "This machine's clock is behind what was already written down."
         return HealthStatus(name="clock", level="trouble", sentence=sentence)
-    for wrong, by in (
-        (row.is_slow or correction > ALLOWED_SKEW, "behind"),
+    for is_wrong, direction in (
+        (row.slow or correction > ALLOWED_SKEW, "behind"),
         (row.fast or correction < -ALLOWED_SKEW, "ahead of"),
     ):
-        if wrong:
-            sentence = f"A machine's clock is minutes {by} the database's; mail goes by the database's."
+        if is_wrong:
+            sentence = (
+                f"A machine's clock is minutes {direction} the database's; mail goes by the database's."
+            )
             return HealthStatus(name="clock", level="notice", sentence=sentence)
     return HealthStatus(name="clock", level="ok", sentence="The clock goes forward.")
 
 
 def _check_disk(home: Path) -> HealthStatus:
     try:
-        free = shutil.disk_usage(home).free
+        free_octets = shutil.disk_usage(home).free
     except OSError:
         return HealthStatus(name="disk", level="trouble", sentence="The data folder cannot be reached.")
-    if free < MIN_FREE_OCTETS:
+    if free_octets < MIN_FREE_OCTETS:
         return HealthStatus(
             name="disk", level="trouble", sentence="The disk of the data folder is almost full."
         )

@@ -1,8 +1,8 @@
 """Logs: one line of JSON for each event on standard error; no addresses, no tokens, no bodies, no secrets.
 
-What other libraries and Python itself have to say goes the same way. Whatever is written is cleaned here once
-more: an address becomes "…@…", a link loses its token, a URL its password. Of an error that is not one of our
-own sentences only its kind and its places in the code are told, because its words may quote a letter.
+Events of libraries and of Python itself are logged in the same way. Each event is cleaned here once more: an
+address becomes "…@…", a link loses its token, a URL its password. An error of a class outside lists/errors.py
+is logged only by its kind and its places in the code, because its text may quote a message.
 """
 
 import logging
@@ -19,7 +19,7 @@ import structlog
 
 from lists.errors import MailerError
 
-QUIET_LIBRARIES = ("uvicorn", "apscheduler", "mail.log", "asyncio")  # they tell of trouble only
+QUIET_LIBRARIES = ("uvicorn", "apscheduler", "mail.log", "asyncio")  # logged from WARNING on
 MAX_VALUE_LENGTH = 500  # characters of one value
 MAX_FRAMES = 12
 MAX_CAUSES = 4
@@ -34,21 +34,21 @@ LogEvent = MutableMapping[str, Any]
 
 
 def configure() -> None:
-    """Write this process's log to standard error, from INFO on; of other libraries from WARNING on."""
-    last = structlog.processors.JSONRenderer(ensure_ascii=True)
+    """Write this process's log to standard error from INFO on, and that of libraries from WARNING on."""
+    renderer = structlog.processors.JSONRenderer(ensure_ascii=True)
     steps: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         clean,
     ]
     structlog.configure(
-        processors=[*steps, last],
+        processors=[*steps, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     _capture_logging(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[_add_library, *steps], processors=[_drop_private_keys, last]
+            foreign_pre_chain=[_add_library, *steps], processors=[_drop_private_keys, renderer]
         )
     )
     sys.excepthook = _log_uncaught
@@ -58,7 +58,7 @@ def configure() -> None:
 
 
 def clean(_logger: object, _method: str, event: LogEvent) -> LogEvent:
-    """Take out of an event whatever could be somebody's, and tell an error by its kind and places."""
+    """Remove personal data from an event, and describe an error by its kind and places."""
     fault = _find_exception(event.pop("exc_info", None))
     cleaned: LogEvent = {key: _clean_value(value) for key, value in event.items()}
     if fault is not None:
@@ -77,29 +77,29 @@ def scrub(text: str) -> str:
     text = _LOGIN.sub("…@", text)
     text = _TOKEN.sub(r"/\1/…", text)
     text = _BEARER.sub(r"\1 …", text)
-    text = _ADDRESS.sub(lambda found: found.group() if found.group() == "…@…" else "…@…", text)
+    text = _ADDRESS.sub(lambda match: match.group() if match.group() == "…@…" else "…@…", text)
     return " ".join(text.split())[:MAX_VALUE_LENGTH]
 
 
 def _find_exception(exc_info: object) -> BaseException | None:
     if isinstance(exc_info, BaseException):
         return exc_info
-    found = exc_info if isinstance(exc_info, tuple) else sys.exc_info() if exc_info else (None, None, None)
-    return found[1] if isinstance(found[1], BaseException) else None
+    details = exc_info if isinstance(exc_info, tuple) else sys.exc_info() if exc_info else (None, None, None)
+    return details[1] if isinstance(details[1], BaseException) else None
 
 
 def _describe_exception(error: BaseException) -> list[dict[str, object]]:
-    """Return an error and what caused it, each by its kind and its places; only our own words are told."""
-    told: list[dict[str, object]] = []
-    next_one: BaseException | None = error
-    while next_one is not None and len(told) < MAX_CAUSES:
-        entry: dict[str, object] = {"kind": type(next_one).__name__, "at": _list_frames(next_one)}
-        if isinstance(next_one, MailerError):
-            entry["said"] = scrub(str(next_one))
-        told.append(entry)
-        inner = next_one.exceptions[0] if isinstance(next_one, BaseExceptionGroup) else None
-        next_one = inner or next_one.__cause__ or next_one.__context__
-    return told
+    """Return an error and its causes, each with its kind and places; with the text of a MailerError only."""
+    causes: list[dict[str, object]] = []
+    current: BaseException | None = error
+    while current is not None and len(causes) < MAX_CAUSES:
+        entry: dict[str, object] = {"kind": type(current).__name__, "at": _list_frames(current)}
+        if isinstance(current, MailerError):
+            entry["said"] = scrub(str(current))
+        causes.append(entry)
+        inner = current.exceptions[0] if isinstance(current, BaseExceptionGroup) else None
+        current = inner or current.__cause__ or current.__context__
+    return causes
 
 
 def _list_frames(error: BaseException) -> list[str]:
@@ -115,12 +115,12 @@ def _shorten_path(path: str) -> str:
 
 
 def _capture_logging(formatter: logging.Formatter) -> None:
-    """Let everything that goes through Python's own logging, and its warnings, go our way and no other."""
+    """Send all events of Python's logging, and its warnings, through this formatter only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     root = logging.getLogger()
-    for old in [each for each in root.handlers if type(each) is logging.StreamHandler]:
-        root.removeHandler(old)
+    for previous in [existing for existing in root.handlers if type(existing) is logging.StreamHandler]:
+        root.removeHandler(previous)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     for name in QUIET_LIBRARIES:
@@ -129,7 +129,7 @@ def _capture_logging(formatter: logging.Formatter) -> None:
 
 
 def _add_library(_logger: object, _method: str, event: LogEvent) -> LogEvent:
-    """Say whose line it is, and keep only its first line: the rest quotes objects, and they hold anything."""
+    """Add the library's name, and keep only the first line: the rest may quote objects with any content."""
     record = event.get("_record")
     if isinstance(record, logging.LogRecord):
         event["library"] = record.name
@@ -138,7 +138,7 @@ def _add_library(_logger: object, _method: str, event: LogEvent) -> LogEvent:
 
 
 def _drop_private_keys(_logger: object, _method: str, event: LogEvent) -> LogEvent:
-    """Drop what the formatter carries along for itself."""
+    """Drop the formatter's internal keys."""
     return {key: value for key, value in event.items() if not key.startswith("_")}
 
 

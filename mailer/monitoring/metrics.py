@@ -1,7 +1,7 @@
-"""Metrics: the figures of the service as Prometheus reads them; no addresses, no secrets, no free text.
+"""Metrics: the figures of the service in Prometheus's format; no addresses, no secrets, no free text.
 
-Everything is read from tables, so any process that serves pages answers for all of them. This is the only
-file that imports prometheus_client.
+All figures are read from tables, so any process that serves pages can report those of all processes. This is
+the only file that imports prometheus_client.
 """
 
 import platform
@@ -30,7 +30,7 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """Everything that is told, read in one transaction."""
+    """All figures, read in one transaction."""
 
     outbox_stats: OutboxStats
     attempt_counts: Mapping[str, int]
@@ -91,22 +91,26 @@ def _message_metrics(outbox_stats: OutboxStats) -> Iterable[Metric]:
 
 
 def _delivery_metrics(values: Metrics) -> Iterable[Metric]:
-    handed_over = CounterMetricFamily(
+    outcome_totals = CounterMetricFamily(
         "mailer_handed_over", "What the mail server answered, ever, by outcome", labels=("outcome",)
     )
     for outcome in OUTCOMES:
-        handed_over.add_metric((outcome,), values.attempt_counts.get(outcome, 0))
-    yield handed_over
-    by_relay = CounterMetricFamily(
+        outcome_totals.add_metric((outcome,), values.attempt_counts.get(outcome, 0))
+    yield outcome_totals
+    relay_totals = CounterMetricFamily(
         "mailer_relay_handed_over", "What each mail server answered, ever", labels=("relay", "outcome")
     )
     for (relay, outcome), number in sorted(attempts.select_relay_totals(values.attempt_counts).items()):
-        by_relay.add_metric((relay, outcome), number)
-    yield by_relay
-    paused = GaugeMetricFamily("mailer_paused", "Mail servers and domains that are paused", labels=("what",))
+        relay_totals.add_metric((relay, outcome), number)
+    yield relay_totals
+    suspended_counts = GaugeMetricFamily(
+        "mailer_paused", "Mail servers and domains that are paused", labels=("what",)
+    )
     for what in ("relay", "domain"):
-        paused.add_metric((what,), sum(scope.startswith(f"{what}/") for scope in values.suspended_scopes))
-    yield paused
+        suspended_counts.add_metric(
+            (what,), sum(scope.startswith(f"{what}/") for scope in values.suspended_scopes)
+        )
+    yield suspended_counts
     yield GaugeMetricFamily("mailer_workers", "Delivery processes that live", value=values.workers)
 
 
@@ -125,18 +129,18 @@ def _job_metrics(runs: Sequence[JobRun]) -> Iterable[Metric]:
 
 def _health_metric(statuses: Sequence[HealthStatus]) -> Metric:
     metric = GaugeMetricFamily("mailer_check_ok", "1 when /health finds no trouble here", labels=("check",))
-    for finding in statuses:
-        metric.add_metric((finding.name,), float(finding.level != "trouble"))
+    for status in statuses:
+        metric.add_metric((status.name,), float(status.level != "trouble"))
     return metric
 
 
 def _build_info(dialect: str) -> Metric:
     try:
-        ours = version("beloved-mailer")
+        version_text = version("beloved-mailer")
     except PackageNotFoundError:
-        ours = "unknown"
-    told = {"version": ours, "python": platform.python_version(), "database": dialect}
-    return InfoMetricFamily("mailer_build", "What runs here", value=told)
+        version_text = "unknown"
+    info = {"version": version_text, "python": platform.python_version(), "database": dialect}
+    return InfoMetricFamily("mailer_build", "What runs here", value=info)
 
 
 def _timestamp(moment: datetime) -> float:

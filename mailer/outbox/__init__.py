@@ -1,5 +1,5 @@
-"""The ledger of messages: one row a message, its states, its attempts, and the rows in doubt.
+"""Outbox: the ledger of messages, with one row for each message, its states, attempts, and rows in doubt.
 
-For others: `outbox` (put, claim, record), `attempts`, `held_messages` (kept back by a fault of the service),
-`in_doubt` (decide about unknown rows), `stats` (counts).
+For others: `outbox` (put, claim, record), `attempts`, `held_messages` (held by a fault of the service),
+`in_doubt` (decisions about unknown rows), `stats` (counts).
 """

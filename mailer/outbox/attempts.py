@@ -1,4 +1,4 @@
-"""Attempt: one hand-over of one outbox row to a server, the address really used and what the server said."""
+"""Attempts: each try to send an outbox row to a server, with the address used and the server's reply."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ OUTCOMES = ("sent", "deferred", "refused", "unreachable", "unknown")
 
 
 class Attempt(Base):
-    """What a server answered to one hand-over."""
+    """The outcome of one try to send a message, and the server's reply."""
 
     __tablename__ = "attempts"
 
@@ -33,7 +33,7 @@ class Attempt(Base):
 
 
 class NewAttempt(NamedTuple):
-    """What there is to write down about one hand-over."""
+    """An attempt that is not yet stored."""
 
     outbox_id: int
     attempt: int
@@ -45,7 +45,7 @@ class NewAttempt(NamedTuple):
 
 
 def add_all(session: Session, new_attempts: Sequence[NewAttempt], *, now: datetime) -> None:
-    """Write down many hand-overs at once, and count them; the server's words are cut at 500 characters."""
+    """Store many attempts at once, and count them; replies are cut at REPLY_LENGTH characters."""
     rows = [{**each._asdict(), "at": now, "reply": each.reply[:REPLY_LENGTH]} for each in new_attempts]
     if rows:
         session.execute(_INSERT, rows)
@@ -54,40 +54,42 @@ def add_all(session: Session, new_attempts: Sequence[NewAttempt], *, now: dateti
         counters.add(session, outcomes, slot=new_attempts[0].outbox_id, now=now)
 
 
-# Of the table and not of the class: half the time for each row, and nothing here is an object afterwards.
+# Into the table and not the class: half the time for each row, and no objects are needed afterwards.
 _INSERT = insert(cast(Table, Attempt.__table__))
 
 
 def retract_unknown(session: Session, outbox_ids: Collection[int], *, attempt: int) -> Sequence[int]:
-    """Take back that nobody could say what became of this attempt of these rows; returns those it was of."""
-    doubted = delete(Attempt).where(Attempt.outbox_id.in_(outbox_ids), Attempt.attempt == attempt)
-    gone = doubted.where(Attempt.outcome == "unknown").returning(Attempt.outbox_id)
-    return session.scalars(gone.execution_options(synchronize_session=False)).all()
+    """Delete the unknown outcomes of this attempt of these rows; returns the rows that had one."""
+    statement = delete(Attempt).where(Attempt.outbox_id.in_(outbox_ids), Attempt.attempt == attempt)
+    deletion = statement.where(Attempt.outcome == "unknown").returning(Attempt.outbox_id)
+    return session.scalars(deletion.execution_options(synchronize_session=False)).all()
 
 
 def build_counter_name(relay: str, outcome: str) -> str:
-    """Return what a relay's answers are counted as, in mailer/coordination/counters.py."""
+    """Return the name of a relay's counter of an outcome, in mailer/coordination/counters.py."""
     return f"{RELAY_COUNTER}{relay}/{outcome}"
 
 
 def select_relay_totals(totals: Mapping[str, int]) -> Mapping[tuple[str, str], int]:
-    """Return of many sums those of relays, by (relay, outcome)."""
-    mine = {
+    """Return the totals of relays among many, by (relay, outcome)."""
+    relay_totals = {
         what.removeprefix(RELAY_COUNTER): number
         for what, number in totals.items()
         if what.startswith(RELAY_COUNTER)
     }
-    return {(what.rpartition("/")[0], what.rpartition("/")[2]): number for what, number in mine.items()}
+    return {
+        (what.rpartition("/")[0], what.rpartition("/")[2]): number for what, number in relay_totals.items()
+    }
 
 
 def list_for_row(session: Session, outbox_id: int) -> Sequence[Attempt]:
-    """Return each hand-over of one row, oldest first."""
+    """Return each attempt of one row, oldest first."""
     return session.scalars(select(Attempt).where(Attempt.outbox_id == outbox_id).order_by(Attempt.id)).all()
 
 
 def find_with_outcome(session: Session, outbox_ids: Collection[int], *, outcome: str) -> set[int]:
-    """Return those of these rows that ever had this outcome."""
+    """Return the rows among these that ever had this outcome."""
     if not outbox_ids:
         return set()
-    found = select(Attempt.outbox_id).where(Attempt.outbox_id.in_(outbox_ids), Attempt.outcome == outcome)
-    return set(session.scalars(found))
+    query = select(Attempt.outbox_id).where(Attempt.outbox_id.in_(outbox_ids), Attempt.outcome == outcome)
+    return set(session.scalars(query))

@@ -1,13 +1,13 @@
-"""Holds: messages that a fault of ours or a limit of our mail servers keeps back, and how they go on.
+"""Held messages: messages held by a fault of the service or a limit of its relays, and how they continue.
 
 ```
-sending ─cannot be written or signed→ held (OURS) ───┬─ mended: newer wording, a new start, staff → queued
-        └─no server of ours can carry it→ held (SERVER) ┘        └─ staff give it up → expired
+sending ─cannot be composed or signed→ held (OUR_FAULT) ─┬─ fixed: newer text, a restart, staff → queued
+        └─no relay can carry it→ held (SERVER_LIMIT) ────┴─ staff give it up → expired
 ```
-Another answer to EHLO mends the second kind; where no mail goes out, one message now and then asks for it.
+A new reply to EHLO fixes the second kind; while no mail is sent, one message is queued at times to get it.
 
-Neither says anything about the person, so neither is final. Messages that earlier versions made `failed` for
-such a reason stay so until staff decide about them: nobody is surprised by an old mail.
+Neither reason is about the person, so neither is final. Messages that earlier versions set to `failed` for
+such a reason stay so until staff decide about them, so that an old email surprises no reader.
 """
 
 from collections.abc import Sequence
@@ -24,17 +24,17 @@ from mailer.policy import POLICY
 from mailer.smtp import capabilities
 from mailer.smtp.capabilities import Capabilities, RelayCapabilities
 
-OUR_FAULT = "a fault of ours: "  # what it is follows
-SERVER_LIMIT = "our mail server: "  # what it cannot carry follows
+OUR_FAULT = "a fault of ours: "  # the fault follows
+SERVER_LIMIT = "our mail server: "  # the limit follows
 NO_SMTPUTF8 = SERVER_LIMIT + capabilities.NO_SMTPUTF8
-ASK_INTERVAL = timedelta(minutes=15)  # how often a server is asked whether it can by now
+ASK_INTERVAL = timedelta(minutes=15)  # how often a message is sent to learn the capabilities
 GIVEN_UP = "given up by staff"
 FAILED: ColumnElement[str] = literal_column("'failed'")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldCount:
-    """How many messages one reason keeps back, of one kind and text, in one state (`held` or `failed`)."""
+    """How many messages of one kind one reason holds, in one state (`held` or `failed`)."""
 
     why: str
     kind: str
@@ -43,74 +43,81 @@ class HeldCount:
 
 
 def hold_for_fault(entry: Entry, fault: str) -> Result:
-    """Return what keeps a claimed row back that a fault of ours keeps from being written or signed."""
+    """Return the result that holds a claimed row which cannot be composed or signed, with the fault."""
     return Result(entry=entry, state="held", why=f"{OUR_FAULT}{fault}")
 
 
 def is_stopped_by_fault() -> ColumnElement[bool]:
-    """Return the condition that a row is held or failed for a fault of ours."""
+    """Return the SQL condition that a row is held or failed for a fault of the service."""
     return and_(_is_stopped(), HAS_REASON, OutboxRow.why.startswith(OUR_FAULT))
 
 
 def is_stopped_by_server() -> ColumnElement[bool]:
-    """Return the condition that a row is held or failed because no mail server of ours could carry it."""
+    """Return the SQL condition that a row is held or failed because no relay could carry it."""
     return and_(_is_stopped(), HAS_REASON, OutboxRow.why.startswith(SERVER_LIMIT))
 
 
 def count_by_reason(session: Session) -> Sequence[HeldCount]:
-    """Count what is kept back, by reason, kind and state."""
+    """Count these messages by reason, kind and state."""
     columns = (OutboxRow.why, OutboxRow.kind, OutboxRow.state)
-    counted = (
+    query = (
         select(*columns, func.count())
         .where(or_(is_stopped_by_fault(), is_stopped_by_server()))
         .group_by(*columns)
     )
-    found = session.execute(counted.order_by(*columns))
-    return [HeldCount(why=why, kind=kind, state=state, number=number) for why, kind, state, number in found]
+    rows = session.execute(query.order_by(*columns))
+    return [HeldCount(why=why, kind=kind, state=state, number=number) for why, kind, state, number in rows]
 
 
-def retry(session: Session, *which: ColumnElement[bool], now: datetime) -> tuple[int, Sequence[Entry]]:
-    """Queue again what is kept back, of `which` holds; returns how many, and those that had failed before.
+def retry(session: Session, *conditions: ColumnElement[bool], now: datetime) -> tuple[int, Sequence[Entry]]:
+    """Queue the messages that meet all `conditions`; returns how many, and the entries that had failed.
 
-    A message that had failed gets its time anew where its kind goes to people on a list; an answer that
-    nobody waits for any more does not leave.
+    A message that had failed gets new times where its kind goes to people on a list; otherwise one that has
+    expired is not sent.
     """
-    mine = (or_(is_stopped_by_fault(), is_stopped_by_server()), *which)
-    fresh = {"state": "queued", "why": "", "due_at": now}
-    freed = outbox.requeue(session, and_(*mine))
-    back: list[Entry] = []
+    all_conditions = (or_(is_stopped_by_fault(), is_stopped_by_server()), *conditions)
+    queued_values = {"state": "queued", "why": "", "due_at": now}
+    requeued_count = outbox.requeue(session, and_(*all_conditions))
+    failed_entries: list[Entry] = []
     for kind, policy in POLICY.items():
-        anew = {"queued_at": now, "expires_at": now + policy.expires_after}
-        failed = update(OutboxRow).where(OutboxRow.state == FAILED, OutboxRow.kind == kind, *mine)
+        restart_values = {"queued_at": now, "expires_at": now + policy.expires_after}
+        statement = update(OutboxRow).where(
+            OutboxRow.state == FAILED, OutboxRow.kind == kind, *all_conditions
+        )
         if policy.needs == "confirmed":
-            failed = failed.values(**fresh, **anew)
+            statement = statement.values(**queued_values, **restart_values)
         else:
-            failed = failed.where(OutboxRow.expires_at > now).values(**fresh)
-        back += [
+            statement = statement.where(OutboxRow.expires_at > now).values(**queued_values)
+        failed_entries += [
             Entry(**row._mapping)
-            for row in session.execute(_without_synchronizing(failed.returning(*ENTRY_COLUMNS)))
+            for row in session.execute(_without_synchronizing(statement.returning(*ENTRY_COLUMNS)))
         ]
-    return freed + len(back), sorted(back, key=lambda entry: entry.id)
+    return requeued_count + len(failed_entries), sorted(failed_entries, key=lambda entry: entry.id)
 
 
 def retry_held(session: Session) -> int:
-    """Queue again all that is held, because the service has started anew; returns how many."""
+    """Queue all held messages, because the service has restarted; returns how many."""
     return outbox.requeue(session, or_(is_stopped_by_fault(), is_stopped_by_server()))
 
 
-def give_up(session: Session, *which: ColumnElement[bool]) -> Sequence[Result]:
-    """Give up what is kept back, of `which` holds; a result for each row, for its source to settle."""
-    mine = (or_(is_stopped_by_fault(), is_stopped_by_server()), *which)
-    closed = update(OutboxRow).where(*mine).values(state="expired", why=GIVEN_UP).returning(*ENTRY_COLUMNS)
-    found = session.execute(_without_synchronizing(closed)).all()
-    entries = sorted((Entry(**row._mapping) for row in found), key=lambda entry: entry.id)
+def give_up(session: Session, *conditions: ColumnElement[bool]) -> Sequence[Result]:
+    """Give up the messages that meet all `conditions`; returns a result for each, for the sources."""
+    all_conditions = (or_(is_stopped_by_fault(), is_stopped_by_server()), *conditions)
+    statement = (
+        update(OutboxRow)
+        .where(*all_conditions)
+        .values(state="expired", why=GIVEN_UP)
+        .returning(*ENTRY_COLUMNS)
+    )
+    rows = session.execute(_without_synchronizing(statement)).all()
+    entries = sorted((Entry(**row._mapping) for row in rows), key=lambda entry: entry.id)
     return [Result(entry=entry, state="expired", why=GIVEN_UP) for entry in entries]
 
 
 def requeue_probe(session: Session, *, now: datetime) -> int:
-    """Queue the oldest message that no server could carry, so that one is asked anew; returns how many."""
-    last = session.scalar(select(func.max(RelayCapabilities.heard_at)))
-    if last is not None and last > now - ASK_INTERVAL:
+    """Queue the oldest message that no relay could carry, to get a new reply to EHLO; returns how many."""
+    last_answer_at = session.scalar(select(func.max(RelayCapabilities.heard_at)))
+    if last_answer_at is not None and last_answer_at > now - ASK_INTERVAL:
         return 0
     oldest = session.scalar(
         select(func.min(OutboxRow.id)).where(OutboxRow.state == HELD, is_stopped_by_server())
@@ -121,14 +128,16 @@ def requeue_probe(session: Session, *, now: datetime) -> int:
 def record_capabilities(
     session: Session, relay: str, relay_capabilities: Capabilities, *, now: datetime
 ) -> int:
-    """Keep what a relay has just said it can carry; where that is news, try again what it may carry by now.
+    """Store the capabilities of a relay; where they changed, queue the messages that it may carry now.
 
-    Returns how many rows are tried again.
+    Returns the number of rows queued.
     """
     if not capabilities.record(session, relay, relay_capabilities, now=now):
         return 0
-    still = [f"{SERVER_LIMIT}{reason}" for reason in sorted(relay_capabilities.unsupported_reasons)]
-    return outbox.requeue(session, and_(is_stopped_by_server(), OutboxRow.why.not_in(still)))
+    remaining_reasons = [
+        f"{SERVER_LIMIT}{reason}" for reason in sorted(relay_capabilities.unsupported_reasons)
+    ]
+    return outbox.requeue(session, and_(is_stopped_by_server(), OutboxRow.why.not_in(remaining_reasons)))
 
 
 def _is_stopped() -> ColumnElement[bool]:

@@ -1,6 +1,6 @@
-"""Unknown: messages of which nobody can say whether the server took them (RFC 1047), and what is decided.
+"""In doubt: messages whose arrival is unknown (RFC 1047), and the decisions of staff about them.
 
-Where the kind's policy says so, mailer/delivery/results.py sends such a message once more: the same row, so
+Where the kind's policy allows it, mailer/delivery/results.py sends such a message once more: the same row, so
 the same bytes and Message-ID, by which many mailboxes drop the second. The others wait for staff, or a late
 report.
 """
@@ -31,9 +31,9 @@ FROM_RESTORE = (OutboxRow.state == UNKNOWN, OutboxRow.why == MAY_HAVE_LEFT)
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Some of the messages that wait for a decision: all that are so, by default every one.
+    """The messages to decide about, by default all in doubt.
 
-    `before`: put into the outbox before this moment; `broadcast` is an update's number.
+    `before`: queued before this moment; `broadcast` is the number of a broadcast.
     """
 
     kind: str | None = None
@@ -42,33 +42,33 @@ class Selection:
 
     @property
     def condition(self) -> ColumnElement[bool]:
-        """Return this as SQL; the index begins with the kind, so that every one is named."""
+        """Return the SQL condition; it names every kind, because the index begins with the kind."""
         row, kinds = OutboxRow, set(POLICY)
         if self.kind is not None:
             kinds &= {self.kind}
         if self.broadcast is not None:
             kinds &= {"broadcast"}
-        these = row.kind.in_(sorted(kinds)) & (row.state == UNKNOWN)
+        condition = row.kind.in_(sorted(kinds)) & (row.state == UNKNOWN)
         if self.broadcast is not None:
-            these &= row.ref == self.broadcast
+            condition &= row.ref == self.broadcast
         if self.before is not None:
-            these &= row.queued_at < self.before
-        return these
+            condition &= row.queued_at < self.before
+        return condition
 
 
 def count_unresolved(
     session: Session, selection: Selection, *, now: datetime
 ) -> Sequence[Mapping[str, object]]:
-    """Count what waits for a decision by `kind`, `why` and `age`: for how long it has been in the outbox."""
+    """Count the messages in doubt by `kind`, `why` and `age`, the time since they were queued."""
     ages = [(OutboxRow.queued_at > now - length, age) for age, length in AGES.items()]
     age = case(*ages, else_=OLDER)
-    by = (OutboxRow.kind, OutboxRow.why, age.label("age"))
-    found = session.execute(
-        select(*by, func.count().label("number")).where(selection.condition).group_by(*by)
+    columns = (OutboxRow.kind, OutboxRow.why, age.label("age"))
+    rows = session.execute(
+        select(*columns, func.count().label("number")).where(selection.condition).group_by(*columns)
     )
     order = [*AGES, OLDER]
     return sorted(
-        (dict(row._mapping) for row in found),
+        (dict(row._mapping) for row in rows),
         key=lambda row: (row["kind"], row["why"], order.index(row["age"])),
     )
 
@@ -76,18 +76,18 @@ def count_unresolved(
 def resolve_some(
     session: Session, selection: Selection, resolution: Resolution, *, now: datetime, limit: int
 ) -> int:
-    """Decide about at most `limit` of them; returns how many, 0 when none is left.
+    """Decide about at most `limit` messages; returns how many, 0 when none remains.
 
-    What is sent once more is composed anew, so nobody who left meanwhile gets it.
+    A message that is sent once more is composed again, so a recipient who left meanwhile does not get it.
     """
-    some = materialize(
+    row_ids = materialize(
         select(OutboxRow.id).where(selection.condition).limit(limit).with_for_update(skip_locked=True)
     )
-    mine = update(OutboxRow).where(OutboxRow.id.in_(some), OutboxRow.state == UNKNOWN)
-    done = _apply_resolution(mine, resolution, now=now).returning(
+    statement = update(OutboxRow).where(OutboxRow.id.in_(row_ids), OutboxRow.state == UNKNOWN)
+    resolution_statement = _apply_resolution(statement, resolution, now=now).returning(
         OutboxRow.id
     )  # SQLite counts no rows after a WITH
-    return len(session.scalars(done.execution_options(synchronize_session=False)).all())
+    return len(session.scalars(resolution_statement.execution_options(synchronize_session=False)).all())
 
 
 def resolve(session: Session, row_id: int, resolution: Resolution, *, now: datetime) -> None:
@@ -98,35 +98,35 @@ def resolve(session: Session, row_id: int, resolution: Resolution, *, now: datet
     row = session.get(OutboxRow, row_id)
     if row is None:
         raise NotFound(f"There is no message number {row_id} in the outbox.")
-    mine = update(OutboxRow).where(OutboxRow.id == row_id, OutboxRow.state == "unknown")
-    if not count_changed(session, _apply_resolution(mine, resolution, now=now)):
+    statement = update(OutboxRow).where(OutboxRow.id == row_id, OutboxRow.state == "unknown")
+    if not count_changed(session, _apply_resolution(statement, resolution, now=now)):
         raise Conflict(f"Message {row_id} is {row.state}; only an unknown one waits for a decision.")
 
 
 def mark_unknown(session: Session, *, limit: int) -> Sequence[Result]:
-    """Make unknown what waits in a database that was put back: it may have left from the lost machine.
+    """Mark waiting rows of a restored database as unknown: the lost machine may have sent them.
 
-    Takes at most `limit` rows at a time; returns a result for each, for the sources to settle.
+    Marks at most `limit` rows; returns a result for each, for the sources to settle.
     """
-    waiting = select(OutboxRow.id).where(OutboxRow.state.in_(("queued", "sending", "held"))).limit(limit)
-    found = session.execute(
+    query = select(OutboxRow.id).where(OutboxRow.state.in_(("queued", "sending", "held"))).limit(limit)
+    rows = session.execute(
         update(OutboxRow)
-        .where(OutboxRow.id.in_(materialize(waiting)))
+        .where(OutboxRow.id.in_(materialize(query)))
         .values(state="unknown", why=MAY_HAVE_LEFT, worker=None, lease_until=None)
         .returning(*ENTRY_COLUMNS)
         .execution_options(synchronize_session=False)
     ).all()
-    entries = sorted((Entry(**row._mapping) for row in found), key=lambda entry: entry.id)
+    entries = sorted((Entry(**row._mapping) for row in rows), key=lambda entry: entry.id)
     return [Result(entry=entry, state="unknown", why=MAY_HAVE_LEFT) for entry in entries]
 
 
 def count_restored(session: Session) -> int:
-    """Count the messages that may have left from a lost machine, and wait for a decision."""
+    """Count the messages in doubt that a lost machine may have sent."""
     return session.scalar(select(func.count()).select_from(OutboxRow).where(*FROM_RESTORE)) or 0
 
 
 def resolve_restored(session: Session, resolution: Resolution, *, now: datetime) -> int:
-    """Decide about all messages that may have left from a lost machine; returns how many."""
+    """Decide about all messages that a lost machine may have sent; returns how many."""
     return count_changed(
         session, _apply_resolution(update(OutboxRow).where(*FROM_RESTORE), resolution, now=now)
     )

@@ -1,19 +1,19 @@
-"""The ledger: every message there is a reason to send, what became of it, and who may move it.
+"""Outbox: one row for each message to send, its states, and the changes between them.
 
 ```
 queued ─claim→ sending ─250→ sent
   │ ↑             ├ 4xx, connection lost before the final dot → queued, later
   │ └ not begun ──┤ 5xx → failed
   │               ├ lost after the final dot, or with its worker → unknown
-  │               └ the rule says no → held (may end) | cancelled (will not)
+  │               └ permission refused → held (may end) | cancelled (will not)
   ├ too late → expired          held → queued when the reason ends, → cancelled when it became final
 ```
-Elsewhere rows are only parked (mailer/delivery/claims.py), decided on by staff (mailer/outbox/in_doubt.py)
-and handed to another contact (mailer/people/merging.py). A row holds references, not a body: a million
-readers cost a million short rows. `key` says what the message is, so the same message twice is the same row.
-A claim raises `attempt`, and recording an outcome must name that attempt: whoever lost the claim changes
-nothing. A row whose worker was given up for lost is unknown, keeps its name, and moves on as drawn once it is
-heard again.
+Other modules only park rows (mailer/delivery/claims.py), apply decisions of staff (mailer/outbox/in_doubt.py)
+and assign rows to another contact (mailer/people/merging.py). A row holds references, not a body: a million
+recipients need a million short rows. `key` identifies the message, so the same message twice is the same row.
+A claim increments `attempt`, and recording an outcome must name that attempt: a worker that lost the claim
+changes nothing. A row whose worker was declared lost is unknown, keeps the worker's name, and changes as
+drawn once that worker or its journal is reachable again.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -72,7 +72,7 @@ LEAST_URGENT = PRIORITIES[-1]
 LEFT_WHILE_HELD = "left while it was held"
 DEPARTURE_REASONS = (*sorted(PERMANENT_REASONS), LEFT_WHILE_HELD)
 
-# A partial index is used only where the query states its condition as a constant, not as a bound value.
+# A partial index is used only where the query has its condition as a constant, not as a bound value.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 SENDING: ColumnElement[str] = literal_column("'sending'")
 UNKNOWN: ColumnElement[str] = literal_column("'unknown'")
@@ -116,25 +116,15 @@ class OutboxRow(Base):
 
 
 ENTRY_COLUMNS = (
-    OutboxRow.id,
-    OutboxRow.key,
-    OutboxRow.kind,
-    OutboxRow.list,
-    OutboxRow.contact_id,
-    OutboxRow.edition_id,
-    OutboxRow.ref,
-    OutboxRow.attempt,
-    OutboxRow.tries,
-    OutboxRow.queued_at,
-    OutboxRow.expires_at,
-)
-
+    OutboxRow.id, OutboxRow.key, OutboxRow.kind, OutboxRow.list, OutboxRow.contact_id, OutboxRow.edition_id,
+    OutboxRow.ref, OutboxRow.attempt, OutboxRow.tries, OutboxRow.queued_at, OutboxRow.expires_at,
+)  # fmt: skip
 ENTRY_NAMES = tuple(column.key for column in ENTRY_COLUMNS)
 
-# Which rows take what their worker says: those it holds, or held when it was given up for lost …
+# The rows that accept a result of their worker: those it holds, or held when it was declared lost …
 _IS_CLAIMED = OutboxRow.state == SENDING
 _IS_LOST = and_(OutboxRow.state == UNKNOWN, HAS_REASON, OutboxRow.why.in_(doubt.CORRECTABLE))
-_IS_OPEN = OutboxRow.state.in_((SENDING, QUEUED, UNKNOWN))  # … and what is certain for good, all of these.
+_IS_OPEN = OutboxRow.state.in_((SENDING, QUEUED, UNKNOWN))  # … and, for a final result, all of these.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +146,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of a claimed row; `tried`: it cost an attempt, `ours`: it was refused for what we are."""
+    """The result of a claimed row; `is_about_us`: the refusal was about the sender, not the recipient."""
 
     entry: Entry
     state: str
@@ -175,33 +165,26 @@ def fill(
     session: Session, people: Select[*tuple[Any, ...]], *, kind: str, list: str, edition_id: int,
     now: datetime, expires_at: datetime | None = None,
 ) -> int:  # fmt: skip
-    """Put a message into the outbox for everyone that `people` selects, and pass over those already there.
+    """Put a message into the outbox for each person that `people` selects, except where it is there already.
 
-    `people` selects three columns: `contact_id`, `key`, `ref`. Nothing leaves after `expires_at`, by default
-    what the kind's policy says. Returns how many rows are new.
+    `people` selects three columns: `contact_id`, `key`, `ref`. No message is sent after `expires_at`, by
+    default that of the kind's policy. Returns how many rows are new.
     """
-    found, columns = people.subquery(), OutboxRow.__table__.c
-    same = _new_row_values(kind, list=list, edition_id=edition_id, now=now, expires_at=expires_at)
-    alike = {name: literal(value, columns[name].type) for name, value in same.items()}
-    values = {"key": found.c.key, "contact_id": found.c.contact_id, "ref": found.c.ref, **alike}
-    rows = select(*values.values()).select_from(found).where(true())
+    person, columns = people.subquery(), OutboxRow.__table__.c
+    row_values = _new_row_values(kind, list=list, edition_id=edition_id, now=now, expires_at=expires_at)
+    literals = {name: literal(value, columns[name].type) for name, value in row_values.items()}
+    values = {"key": person.c.key, "contact_id": person.c.contact_id, "ref": person.c.ref, **literals}
+    rows = select(*values.values()).select_from(person).where(true())
     return insert_or_nothing(session, OutboxRow, rows, columns=tuple(values))
 
 
 def put(
-    session: Session,
-    *,
-    key: str,
-    kind: str,
-    list: str,
-    contact_id: int,
-    edition_id: int,
-    now: datetime,
+    session: Session, *, key: str, kind: str, list: str, contact_id: int, edition_id: int, now: datetime,
     ref: int = 0,
-) -> bool:
+) -> bool:  # fmt: skip
     """Put one message to one contact into the outbox; False when it is there already."""
-    same = _new_row_values(kind, list=list, edition_id=edition_id, now=now)
-    row = {"key": key, "contact_id": contact_id, "ref": ref, **same}
+    row_values = _new_row_values(kind, list=list, edition_id=edition_id, now=now)
+    row = {"key": key, "contact_id": contact_id, "ref": ref, **row_values}
     return insert_or_nothing(session, OutboxRow, [row]) == 1
 
 
@@ -209,80 +192,79 @@ def _new_row_values(
     kind: str, *, list: str, edition_id: int, now: datetime, expires_at: Any = None
 ) -> dict[str, Any]:
     policy = POLICY[kind]
-    fixed = {"kind": kind, "list": list, "edition_id": edition_id, "priority": policy.priority}
+    kind_values = {"kind": kind, "list": list, "edition_id": edition_id, "priority": policy.priority}
     times = {"queued_at": now, "due_at": now, "expires_at": expires_at or now + policy.expires_after}
-    return {**fixed, **times, "state": "queued", "why": "", "attempt": 0, "tries": 0}
+    return {**kind_values, **times, "state": "queued", "why": "", "attempt": 0, "tries": 0}
 
 
 def claim(
-    session: Session,
-    *,
-    worker: str,
-    limit: int,
-    now: datetime,
-    lease_until: datetime,
+    session: Session, *, worker: str, limit: int, now: datetime, lease_until: datetime,
     least: int = LEAST_URGENT,
-) -> Sequence[Entry]:
-    """Take up to `limit` due rows, most urgent first and none after `least`, until `lease_until` (real)."""
+) -> Sequence[Entry]:  # fmt: skip
+    """Claim up to `limit` due rows until `lease_until` (real), most urgent first, none after `least`."""
     if send_hold.find_unsettled(session) is not None:
         return []
-    taken: list[Any] = []
+    rows: list[Any] = []
     for priority in PRIORITIES[: PRIORITIES.index(least) + 1]:
-        wanted = {"now": now, "room": limit - len(taken), "by": worker, "until": lease_until}
-        found = session.execute(_claim_statement(priority), wanted)
-        taken += sorted(found, key=lambda each: (each.due_at, each.id))
-        if len(taken) == limit:
+        parameters = {"now": now, "room": limit - len(rows), "by": worker, "until": lease_until}
+        due_rows = session.execute(_claim_statement(priority), parameters)
+        rows += sorted(due_rows, key=lambda row: (row.due_at, row.id))
+        if len(rows) == limit:
             break
-    return [Entry(**dict(zip(ENTRY_NAMES, each, strict=False))) for each in taken]
+    return [Entry(**dict(zip(ENTRY_NAMES, row, strict=False))) for row in rows]
 
 
 def renew(session: Session, *, worker: str, lease_until: datetime) -> int:
-    """Keep what this worker has claimed for longer (machine time); returns how many rows that is."""
-    mine = update(OutboxRow).where(OutboxRow.state == SENDING, OutboxRow.worker == worker)
-    return count_changed(session, mine.values(lease_until=lease_until))
+    """Extend the lease of this worker's claims (machine time); returns the number of rows."""
+    statement = update(OutboxRow).where(OutboxRow.state == SENDING, OutboxRow.worker == worker)
+    return count_changed(session, statement.values(lease_until=lease_until))
 
 
 def list_claimed_by(session: Session, worker: str) -> Sequence[Entry]:
-    """Return every row that this worker holds, or held until it was given up for lost, by row."""
-    held = [_select_entries(session, these, OutboxRow.worker == worker) for these in (_IS_CLAIMED, _IS_LOST)]
-    return sorted((entry for some in held for entry in some), key=lambda entry: entry.id)
+    """Return every row that this worker holds, or held until it was declared lost, by row number."""
+    is_owned = OutboxRow.worker == worker
+    groups = [_select_entries(session, state, is_owned) for state in (_IS_CLAIMED, _IS_LOST)]
+    return sorted((entry for group in groups for entry in group), key=lambda entry: entry.id)
 
 
 def list_holders(session: Session) -> Mapping[str, datetime]:
-    """Return each worker that holds rows, and until when its lease is."""
-    last = select(OutboxRow.worker, func.max(OutboxRow.lease_until)).where(OutboxRow.state == SENDING)
-    found = session.execute(last.group_by(OutboxRow.worker))
-    return {worker: until for worker, until in found if worker and until}
+    """Return each worker that holds rows, and when its lease ends."""
+    query = select(OutboxRow.worker, func.max(OutboxRow.lease_until)).where(OutboxRow.state == SENDING)
+    rows = session.execute(query.group_by(OutboxRow.worker))
+    return {worker: until for worker, until in rows if worker and until}
 
 
 def list_overdue(
     session: Session, *, real: datetime, limit: int, workers: Collection[str] | None = None
 ) -> Sequence[Entry]:
-    """Return at most `limit` claimed rows (of these workers) whose lease is over by the machine's time."""
-    of = true() if workers is None else OutboxRow.worker.in_(workers)
-    return _select_entries(session, OutboxRow.state == SENDING, OutboxRow.lease_until < real, of, limit=limit)
+    """Return at most `limit` claimed rows (of these workers) whose lease has ended by the machine's time."""
+    is_of_workers = true() if workers is None else OutboxRow.worker.in_(workers)
+    return _select_entries(
+        session, OutboxRow.state == SENDING, OutboxRow.lease_until < real, is_of_workers, limit=limit
+    )
 
 
 def give_back(session: Session, entries: Iterable[Entry]) -> None:
-    """Put back claimed rows that were not started, because the worker stops."""
+    """Return claimed rows to the queue that were not begun, because the worker stops."""
     record(session, [Result(entry=entry, state="queued") for entry in entries], now=EPOCH)
 
 
 def record(session: Session, results: Sequence[Result], *, now: datetime) -> Sequence[Result]:
-    """Write down what became of claimed rows; returns the results that still held their claim.
+    """Record the results of claimed rows; returns the results whose claim was still valid.
 
-    Rows of one outcome are one UPDATE. A result is dropped when its row was claimed again or is gone:
-    somebody else, or nobody, answers for it now. A row given up for lost takes what its worker says later,
-    one that somebody decided about only what is final, or it would be sent twice.
+    Rows of one outcome are one UPDATE. A result is dropped when its row was claimed again or deleted. A row
+    that was declared lost accepts a later result of its worker; one that was decided about or queued again
+    accepts only a final result, or it would be sent twice.
     """
-    kept: list[Result] = []
+    current: list[Result] = []
 
-    def alike(result: Result) -> tuple[str, str, int, bool, int]:
+    def group_key(result: Result) -> tuple[str, str, int, bool, int]:
         due = 0 if result.due_at is None else int(result.due_at.timestamp() * 1_000_000)
         return (result.state, result.why, result.entry.attempt, result.costs_attempt, due)
 
-    for (state, why, attempt, tried, _), same in groupby(sorted(results, key=alike), key=alike):
-        group = {result.entry.id: result for result in same}
+    ordered = sorted(results, key=group_key)
+    for (state, why, attempt, costs_attempt, _), members in groupby(ordered, key=group_key):
+        group = {result.entry.id: result for result in members}
         first = next(iter(group.values()))
         values: dict[str, Any] = {"state": state, "why": why[:200], "lease_until": None}
         if why not in doubt.CORRECTABLE:
@@ -291,67 +273,67 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
             values["sent_at"] = now
         if first.due_at is not None:
             values["due_at"] = first.due_at
-        if tried:
+        if costs_attempt:
             values["tries"] = OutboxRow.tries + 1
         changed = session.execute(
             update(OutboxRow)
             .where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt)
-            .where(_IS_OPEN if tried and state in ("sent", "failed") else _IS_CLAIMED | _IS_LOST)
+            .where(_IS_OPEN if costs_attempt and state in ("sent", "failed") else _IS_CLAIMED | _IS_LOST)
             .values(**values)
             .returning(OutboxRow.id, OutboxRow.tries)
             .execution_options(synchronize_session=False)
         ).all()
-        kept += [group[row_id] for row_id in sorted(row_id for row_id, _ in changed)]
-        # Whoever gave the row up for lost counted a try, which was none.
-        more = [row_id for row_id, tries in changed if tries > group[row_id].entry.tries + tried]
-        if more and (doubted := attempts.retract_unknown(session, more, attempt=attempt)):
-            fewer = update(OutboxRow).where(OutboxRow.id.in_(doubted))
-            count_changed(session, fewer.values(tries=OutboxRow.tries - 1))
-    attempts.add_all(session, [_new_attempt(result) for result in kept if result.outcome], now=now)
-    return kept
+        current += [group[row_id] for row_id in sorted(row_id for row_id, _ in changed)]
+        # When the row was declared lost, a try was counted that was none.
+        surplus = [row_id for row_id, tries in changed if tries > group[row_id].entry.tries + costs_attempt]
+        if surplus and (retracted := attempts.retract_unknown(session, surplus, attempt=attempt)):
+            statement = update(OutboxRow).where(OutboxRow.id.in_(retracted))
+            count_changed(session, statement.values(tries=OutboxRow.tries - 1))
+    attempts.add_all(session, [_new_attempt(result) for result in current if result.outcome], now=now)
+    return current
 
 
 def expire(session: Session, *, now: datetime, limit: int) -> Sequence[Result]:
-    """Give up what is too late to send; returns a result for each, for the sources to settle."""
-    late = select(OutboxRow.id).where(OutboxRow.expires_at <= now).with_for_update(skip_locked=True)
-    closed: list[Result] = []
+    """Expire rows that are too late to send; returns a result for each, for the sources to settle."""
+    query = select(OutboxRow.id).where(OutboxRow.expires_at <= now).with_for_update(skip_locked=True)
+    results: list[Result] = []
     for state in (QUEUED, HELD):  # one after the other, each by its own index
-        free = materialize(late.where(OutboxRow.state == state).limit(limit - len(closed)))
-        closed += _close(session, OutboxRow.id.in_(free), state="expired", why="too late")
-    return closed
+        row_ids = materialize(query.where(OutboxRow.state == state).limit(limit - len(results)))
+        results += _close(session, OutboxRow.id.in_(row_ids), state="expired", why="too late")
+    return results
 
 
 def cancel(
     session: Session, condition: ColumnElement[bool], *, why: str, limit: int | None = None
 ) -> Sequence[Result]:
-    """Cancel waiting and held rows for which `condition` holds, `limit` at most; a result for each."""
-    these = OutboxRow.state.in_((QUEUED, HELD)) & condition
+    """Cancel queued and held rows that meet `condition`, at most `limit`; returns a result for each."""
+    is_waiting = OutboxRow.state.in_((QUEUED, HELD)) & condition
     if limit is None:
-        return _close(session, these, state="cancelled", why=why)
-    first = select(OutboxRow.id).where(these).limit(limit).with_for_update(skip_locked=True)
-    return _close(session, OutboxRow.id.in_(materialize(first)), state="cancelled", why=why)
+        return _close(session, is_waiting, state="cancelled", why=why)
+    query = select(OutboxRow.id).where(is_waiting).limit(limit).with_for_update(skip_locked=True)
+    return _close(session, OutboxRow.id.in_(materialize(query)), state="cancelled", why=why)
 
 
 def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int | None = None) -> int:
-    """Let held rows go for which `condition` holds, with a newer edition where one is given."""
-    back = update(OutboxRow).where(OutboxRow.state == HELD, condition)
-    newer = {} if edition_id is None else {"edition_id": edition_id}
-    return count_changed(session, back.values(state="queued", why="", **newer))
+    """Queue held rows that meet `condition`, with a newer edition where one is given; returns how many."""
+    statement = update(OutboxRow).where(OutboxRow.state == HELD, condition)
+    edition_values = {} if edition_id is None else {"edition_id": edition_id}
+    return count_changed(session, statement.values(state="queued", why="", **edition_values))
 
 
 def revive(
     session: Session, condition: ColumnElement[bool], *, kind: str, edition_id: int, now: datetime
 ) -> int:
-    """Put back, as new, what was cancelled unsent because its reader had left; not what staff recalled."""
-    again = update(OutboxRow).where(
+    """Queue, as new, rows cancelled because their reader had left; not those that staff recalled."""
+    statement = update(OutboxRow).where(
         OutboxRow.state == "cancelled", OutboxRow.why.in_(DEPARTURE_REASONS), condition
     )
-    fresh = {"queued_at": now, "due_at": now, "expires_at": now + POLICY[kind].expires_after}
-    return count_changed(session, again.values(state="queued", why="", edition_id=edition_id, **fresh))
+    times = {"queued_at": now, "due_at": now, "expires_at": now + POLICY[kind].expires_after}
+    return count_changed(session, statement.values(state="queued", why="", edition_id=edition_id, **times))
 
 
 def is_anything_due(session: Session, *, now: datetime, least: int = LEAST_URGENT) -> bool:
-    """Tell whether some queued row of at least this priority is due, without taking anything."""
+    """Tell whether some queued row of at least this priority is due, without claiming it."""
     return session.scalar(_any_due_statement(least), {"now": now}) is not None
 
 
@@ -359,50 +341,44 @@ def count_waiting(session: Session, *, now: datetime) -> int:
     """Return how many rows are due or being sent at `now`."""
     due = select(func.count()).where(_is_due(now))
     sending = select(func.count()).where(OutboxRow.state == SENDING)
-    return sum(session.scalar(these) or 0 for these in (due, sending))
+    return sum(session.scalar(query) or 0 for query in (due, sending))
 
 
 def _is_due(now: datetime | BindParameter[Any], *priorities: int) -> ColumnElement[bool]:
-    """Return the condition that a row may leave at `now`: what is too late waits only to be given up.
-
-    It names the priorities, all by default, so that what is not due yet is not looked through.
-    """
+    """Return the SQL condition that a row is due and not expired; it names priorities (all) for the index."""
     row = OutboxRow
-    wanted = row.priority.in_(priorities or PRIORITIES)
-    return and_(row.state == QUEUED, wanted, row.due_at <= now, row.expires_at > now)
+    has_priority = row.priority.in_(priorities or PRIORITIES)
+    return and_(row.state == QUEUED, has_priority, row.due_at <= now, row.expires_at > now)
 
 
 @cache
 def _any_due_statement(least: int) -> Executable:
-    wanted = PRIORITIES[: PRIORITIES.index(least) + 1]
-    return select(OutboxRow.id).where(_is_due(bindparam("now", type_=UtcDateTime), *wanted)).limit(1)
+    priorities = PRIORITIES[: PRIORITIES.index(least) + 1]
+    return select(OutboxRow.id).where(_is_due(bindparam("now", type_=UtcDateTime), *priorities)).limit(1)
 
 
 @cache
 def _claim_statement(priority: int) -> Executable:
-    """Return the statement that claims `room` due rows of a priority; made once, as it is asked so often."""
+    """Return the statement that claims `room` due rows of a priority; built once, as it runs often."""
     row = OutboxRow
-    due = (
-        select(row.id)
-        .where(_is_due(bindparam("now", type_=UtcDateTime), priority))
-        .order_by(row.due_at, row.id)
-    )
-    first = materialize(due.limit(bindparam("room", type_=Integer)).with_for_update(skip_locked=True))
-    claimed = {"state": "sending", "worker": bindparam("by"), "lease_until": bindparam("until")}
+    is_due = _is_due(bindparam("now", type_=UtcDateTime), priority)
+    due = select(row.id).where(is_due).order_by(row.due_at, row.id)
+    row_ids = materialize(due.limit(bindparam("room", type_=Integer)).with_for_update(skip_locked=True))
+    claim_values = {"state": "sending", "worker": bindparam("by"), "lease_until": bindparam("until")}
     return (
         update(row)
-        .where(row.id.in_(first), row.state == QUEUED)
-        .values(attempt=row.attempt + 1, **claimed)
+        .where(row.id.in_(row_ids), row.state == QUEUED)
+        .values(attempt=row.attempt + 1, **claim_values)
         .returning(*ENTRY_COLUMNS, row.due_at)
         .execution_options(synchronize_session=False)
     )
 
 
 def _select_entries(
-    session: Session, *where: ColumnElement[bool], limit: int | None = None
+    session: Session, *conditions: ColumnElement[bool], limit: int | None = None
 ) -> Sequence[Entry]:
-    found = select(*ENTRY_COLUMNS).where(*where).order_by(OutboxRow.id).limit(limit)
-    return [Entry(**row._mapping) for row in session.execute(found)]
+    query = select(*ENTRY_COLUMNS).where(*conditions).order_by(OutboxRow.id).limit(limit)
+    return [Entry(**row._mapping) for row in session.execute(query)]
 
 
 def _new_attempt(result: Result) -> attempts.NewAttempt:
@@ -413,12 +389,12 @@ def _new_attempt(result: Result) -> attempts.NewAttempt:
 
 
 def _close(session: Session, condition: ColumnElement[bool], *, state: str, why: str) -> Sequence[Result]:
-    closed = session.execute(
+    rows = session.execute(
         update(OutboxRow)
         .where(condition)
         .values(state=state, why=why)
         .returning(*ENTRY_COLUMNS)
         .execution_options(synchronize_session=False)
     ).all()
-    entries = sorted((Entry(**found._mapping) for found in closed), key=lambda entry: entry.id)
+    entries = sorted((Entry(**row._mapping) for row in rows), key=lambda entry: entry.id)
     return [Result(entry=entry, state=state, why=why) for entry in entries]

@@ -1,4 +1,4 @@
-"""Census: the outbox counted for people: what waits and since when, what left lately, when it will be done.
+"""Stats: counts of the outbox: waiting messages and their age, the recent rate, and the expected end.
 
 Every figure comes from an index: a million waiting rows are counted in less than a third of a second.
 """
@@ -14,16 +14,17 @@ from mailer.coordination import counters
 from mailer.outbox.outbox import HELD, PRIORITIES, QUEUED, STATES, OutboxRow
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-LATER_MOST = 100_000  # what is due later is counted up to here
+LATER_MOST = 100_000  # rows due later are counted up to this number
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutboxStats:
     """The outbox at one moment.
 
-    `counts` is by (kind, state). `later` are the queued ones that are not due yet, counted up to 100,000,
-    and `next_due` when the first of them is; `oldest` is since when the longest waiting one has been due.
-    `last_minute` and `last_hour` are how many left, exact to ten seconds; `pace` is messages a second now.
+    `counts` is by (kind, state). `later` is the number of queued messages that are not due yet, counted up to
+    LATER_MOST, and `next_due` when the first of them is due; `oldest` is when the longest waiting message
+    fell due. `last_minute` and `last_hour` are how many were sent, exact to ten seconds; `pace` is messages a
+    second now.
     """
 
     at: datetime
@@ -36,22 +37,22 @@ class OutboxStats:
     pace: float
 
     def count_in_state(self, name: str) -> int:
-        """Return how many are in one state."""
+        """Return how many messages are in one state."""
         return sum(number for (_, state), number in self.counts.items() if state == name)
 
     @property
     def waiting(self) -> int:
-        """How many are due or being handed over."""
+        """How many messages are due or being sent."""
         return self.count_in_state("queued") - self.later + self.count_in_state("sending")
 
     @property
     def age(self) -> timedelta | None:
-        """How long the longest waiting one has been due."""
+        """How long the longest waiting message has been due."""
         return None if self.oldest is None else self.at - self.oldest
 
     @property
     def finish(self) -> datetime | None:
-        """When everything that is due will have left at the present pace; None while nothing moves."""
+        """When all due messages will be sent at the present pace; None while none is being sent."""
         if not self.waiting:
             return self.at
         return self.at + timedelta(seconds=self.waiting / self.pace) if self.pace else None
@@ -60,8 +61,8 @@ class OutboxStats:
 def collect(session: Session, *, now: datetime) -> OutboxStats:
     """Count the outbox at `now`, in a handful of statements."""
     oldest, next_due, later = _read_queue(session, now)
-    begun = counters.floor_to_step(now - MINUTE)
-    last_minute = counters.count_since(session, "sent", since=begun)
+    minute_start = counters.floor_to_step(now - MINUTE)
+    last_minute = counters.count_since(session, "sent", since=minute_start)
     return OutboxStats(
         at=now,
         counts=count_by_kind_and_state(session),
@@ -70,7 +71,7 @@ def collect(session: Session, *, now: datetime) -> OutboxStats:
         oldest=oldest,
         last_minute=last_minute,
         last_hour=counters.count_since(session, "sent", since=now - HOUR),
-        pace=last_minute / (now - begun).total_seconds(),
+        pace=last_minute / (now - minute_start).total_seconds(),
     )
 
 
@@ -94,7 +95,7 @@ def count_by_kind_and_state(
 
 
 def count_held_for(session: Session, reason: str) -> dict[str, int]:
-    """Return how many rows are held for a reason that begins like this, by what follows in it."""
+    """Return how many rows are held for a reason that begins with `reason`, by the rest of the reason."""
     rows = (
         select(OutboxRow.why, func.count())
         .where(OutboxRow.state == HELD, OutboxRow.why.startswith(reason))
@@ -105,21 +106,23 @@ def count_held_for(session: Session, reason: str) -> dict[str, int]:
 
 
 def _read_queue(session: Session, now: datetime) -> tuple[datetime | None, datetime | None, int]:
-    """Return since when the oldest is due, when the next will be, and how many are due later.
+    """Return when the oldest fell due, when the next falls due, and how many are due later.
 
-    One small question to each priority: the index of the queue begins with it.
+    One small query for each priority, because the index of the queue begins with it.
     """
-    ends, laters = [], []
+    queries, count_queries = [], []
     for priority in PRIORITIES:
-        mine = (OutboxRow.state == QUEUED) & (OutboxRow.priority == priority)
-        ends += [
-            select(func.min(OutboxRow.due_at)).where(mine, these).scalar_subquery()
-            for these in (OutboxRow.due_at <= now, OutboxRow.due_at > now)
+        is_of_priority = (OutboxRow.state == QUEUED) & (OutboxRow.priority == priority)
+        queries += [
+            select(func.min(OutboxRow.due_at)).where(is_of_priority, condition).scalar_subquery()
+            for condition in (OutboxRow.due_at <= now, OutboxRow.due_at > now)
         ]
-        some = select(OutboxRow.id).where(mine, OutboxRow.due_at > now).limit(LATER_MOST).subquery()
-        laters.append(select(func.count()).select_from(some).scalar_subquery())
-    moments = list(session.execute(select(*ends)).one())
+        sample = (
+            select(OutboxRow.id).where(is_of_priority, OutboxRow.due_at > now).limit(LATER_MOST).subquery()
+        )
+        count_queries.append(select(func.count()).select_from(sample).scalar_subquery())
+    moments = list(session.execute(select(*queries)).one())
     due = [moment for moment in moments[::2] if moment is not None]
-    coming = [moment for moment in moments[1::2] if moment is not None]
-    later = sum(session.execute(select(*laters)).one()) if coming else 0
-    return min(due, default=None), min(coming, default=None), min(later, LATER_MOST)
+    later_moments = [moment for moment in moments[1::2] if moment is not None]
+    later = sum(session.execute(select(*count_queries)).one()) if later_moments else 0
+    return min(due, default=None), min(later_moments, default=None), min(later, LATER_MOST)

@@ -1,6 +1,6 @@
-"""What the service does with everything it keeps about one person, across all tables.
+"""People: operations on everything stored about one person, across all tables.
 
-For others: `merging`, `address_change`, `erasure`, `data_export`, `timeline`, `eligibility` (would a mail go,
-and which rule prevents it), `messages`, `message_history`, `import_undo`, `retention` (what is deleted by
-itself).
+For others: `merging`, `address_change`, `erasure`, `data_export`, `timeline`, `eligibility` (would a mail be
+sent, and which rule prevents it), `messages`, `message_history`, `import_undo`, `retention` (what is deleted
+automatically).
 """

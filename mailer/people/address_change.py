@@ -1,9 +1,9 @@
-"""Readdressing: what the ledger, the letters and the calls do when somebody has another address.
+"""Address change: what happens to messages and invitations when a person's address changes.
 
-What the old address got is not sent again, and nothing more goes there. An update that waited goes on
-waiting, for the yes from the new address; letters and invitations are put anew after it, so that none is too
-old by then. Who is invited to a call is invited once more: what lets them in, and the entry in their
-calendar, may be out of their reach now.
+What was sent to the old address is not sent again, and nothing more goes there. A broadcast that waited keeps
+waiting, for the confirmation from the new address; steps of sequences and invitations are queued anew after
+it, so that none is too old by then. Each invited person is invited again to a call: the link to join, and the
+entry in their calendar, may be out of their reach now.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,9 @@ from mailer.sources.confirmations import ANSWERS_PER_DAY, Confirmations
 from mailer.sources.invitations import Rsvp
 
 ACTION = "readdressed"
-KINDS_TO_MOVE = ("broadcast",)  # its source fills once, and would not find them again after their yes
+KINDS_TO_MOVE = (
+    "broadcast",
+)  # its source fills once, and would not select them again after the confirmation
 CANCEL_REASON = merging.CANCEL_REASONS[ACTION]
 TOO_MANY_QUESTIONS = (
     "{number} questions went to this person today, and no more do. Please try again tomorrow."
@@ -35,10 +37,10 @@ TOO_MANY_QUESTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class AddressChangePreview:
-    """What readdressing would do; `refusal` is a sentence when it cannot be done.
+    """What an address change would do; `refusal` is a sentence when it cannot be done.
 
-    `lists` maps a list to the state that somebody has there and the one that follows; `version` is the
-    contact's as it was looked at; `cancelled` is how many messages wait, and leave no more.
+    `lists` maps a list to the contact's state there and the one that follows; `version` is the contact's at
+    the preview; `cancelled` is the number of waiting messages that will not be sent.
     """
 
     old: str
@@ -50,23 +52,22 @@ class AddressChangePreview:
 
 
 def preview(session: Session, old: Contact, new: Address, *, now: datetime) -> AddressChangePreview:
-    """Say what it would do to give this contact a new address; changes nothing."""
-    standing = {each.list: each.state for each in subscriptions.list_for_contact(session, old.id)}
-    gone = select(func.count()).where(
+    """Describe what it would do to give this contact a new address; changes nothing."""
+    states = {each.list: each.state for each in subscriptions.list_for_contact(session, old.id)}
+    cancelled = select(func.count()).where(
         OutboxRow.contact_id == old.id, OutboxRow.state.in_(WAITING), OutboxRow.kind.not_in(KINDS_TO_MOVE)
     )
     today = confirmations.count_answers_today(session, old.id, now=now)
-    enough = TOO_MANY_QUESTIONS.format(number=today) if today >= ANSWERS_PER_DAY else ""
+    throttle_sentence = TOO_MANY_QUESTIONS.format(number=today) if today >= ANSWERS_PER_DAY else ""
     return AddressChangePreview(
         old=old.email,
         new=new.email,
         version=old.version,
         lists={
-            name: (state, "left" if state == "left" else "pending")
-            for name, state in sorted(standing.items())
+            name: (state, "left" if state == "left" else "pending") for name, state in sorted(states.items())
         },
-        cancelled=session.scalar(gone) or 0,
-        refusal=address_change.find_refusal(session, old, new) or enough,
+        cancelled=session.scalar(cancelled) or 0,
+        refusal=address_change.find_refusal(session, old, new) or throttle_sentence,
     )
 
 
@@ -80,15 +81,15 @@ def change_address(
     now: datetime,
     actor: str,
 ) -> AddressChangePreview:
-    """Give a contact that was looked at in this version a new address, and ask there; says what it did.
+    """Give a contact of this version a new address, and send the question there; returns what was done.
 
-    Raises Conflict when it has changed since, when the preview refuses, and while a message to it is being
-    handed over.
+    Raises Conflict when the contact has changed since, when the preview refuses, and while a message to it
+    is being sent.
     """
     old = contacts.get(session, old_id)
-    done = preview(session, old, new, now=now)
-    if done.refusal:
-        raise Conflict(done.refusal)
+    result = preview(session, old, new, now=now)
+    if result.refusal:
+        raise Conflict(result.refusal)
     contact = address_change.begin(session, old, new, version=version, now=now)
     _move_waiting_messages(session, old_id, contact.id)
     versions = (contact.version, contacts.get(session, old_id).version)
@@ -96,35 +97,43 @@ def change_address(
     _release_invitation_keys(session, contact.id, now=now)
     _cancel_in_doubt(session, contact.id)
     source.ask_new_address(session, contact.id, now=now)
-    return done
+    return result
 
 
 def _move_waiting_messages(session: Session, old: int, new: int) -> None:
-    mine = (OutboxRow.contact_id == old, OutboxRow.state.in_(WAITING), OutboxRow.kind.in_(KINDS_TO_MOVE))
-    own = OutboxRow.key.endswith(f"/contact/{old}")
+    conditions = (
+        OutboxRow.contact_id == old,
+        OutboxRow.state.in_(WAITING),
+        OutboxRow.kind.in_(KINDS_TO_MOVE),
+    )
+    has_old_key = OutboxRow.key.endswith(f"/contact/{old}")
     key = func.replace(OutboxRow.key, f"/contact/{old}", f"/contact/{new}")
-    _update_messages(session, *mine, own, contact_id=new, key=key)
+    _update_messages(session, *conditions, has_old_key, contact_id=new, key=key)
 
 
 def _release_invitation_keys(session: Session, contact_id: int, *, now: datetime) -> None:
-    """Let go of the keys of invitations to calls that are not over, but to those they said no to."""
-    declined = exists().where(
+    """Free the keys of invitations to calls that are not over, except calls that the contact declined."""
+    has_declined = exists().where(
         Rsvp.contact_id == contact_id, Rsvp.event_id == OutboxRow.ref, Rsvp.answer == "no"
     )
     calls = [event.id for event in events.list_upcoming(session, now=now)]
-    mine = (OutboxRow.contact_id == contact_id, OutboxRow.kind == invitations.KIND, OutboxRow.ref.in_(calls))
-    own = literal("/", String) + cast(OutboxRow.id, String)
-    _update_messages(session, *mine, ~declined, key=OutboxRow.key + own)
+    conditions = (
+        OutboxRow.contact_id == contact_id,
+        OutboxRow.kind == invitations.KIND,
+        OutboxRow.ref.in_(calls),
+    )
+    suffix = literal("/", String) + cast(OutboxRow.id, String)
+    _update_messages(session, *conditions, ~has_declined, key=OutboxRow.key + suffix)
 
 
 def _cancel_in_doubt(session: Session, contact_id: int) -> None:
-    """Leave no answer to a sign-up undecided: staff could have it sent again, to the new address."""
-    unsure = (OutboxRow.contact_id == contact_id, OutboxRow.state == UNKNOWN)
+    """Cancel confirmations in doubt: staff could otherwise send them again, to the new address."""
+    conditions = (OutboxRow.contact_id == contact_id, OutboxRow.state == UNKNOWN)
     _update_messages(
-        session, *unsure, OutboxRow.kind.not_in(LIST_MAIL_KINDS), state="cancelled", why=CANCEL_REASON
+        session, *conditions, OutboxRow.kind.not_in(LIST_MAIL_KINDS), state="cancelled", why=CANCEL_REASON
     )
 
 
-def _update_messages(session: Session, *where: ColumnElement[bool], **values: object) -> None:
-    changed = update(OutboxRow).where(*where).values(**values)
-    session.execute(changed.execution_options(synchronize_session=False))
+def _update_messages(session: Session, *conditions: ColumnElement[bool], **values: object) -> None:
+    statement = update(OutboxRow).where(*conditions).values(**values)
+    session.execute(statement.execution_options(synchronize_session=False))

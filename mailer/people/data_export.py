@@ -1,7 +1,7 @@
-"""Disclosure: everything that is kept about one person, for the person who asks and for staff who answer.
+"""Data export: everything stored about one person, for that person or for staff who answer them.
 
-A table that points at the contact is part of it by itself, with every column, so whoever adds one adds it
-here too. Only the ledger is told in its own way, with each attempt to hand a message over.
+A table that references contacts is included automatically, with every column, so each new table is included
+too. Only the outbox has a form of its own, with each delivery attempt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,16 +22,19 @@ from mailer.tryout.postoffice import CapturedMessage
 
 ALL_MESSAGES = 1_000_000
 OWNER_COLUMN = "contacts.id"
-EXPORT_NAMES = {"listings": "applications", "rsvps": "answers"}  # what people call what a table holds
+EXPORT_NAMES = {
+    "listings": "applications",
+    "rsvps": "answers",
+}  # the words that people use for the contents of a table
 Facts = dict[str, object]
 
 
 def collect(session: Session, contact: Contact, *, now: datetime, limit: int = ALL_MESSAGES) -> Facts:
-    """Return all that is kept about a contact, by what it is; the newest `most` messages.
+    """Return all that is stored about a contact, by name; of messages, the newest `limit`.
 
-    A value is a text, a number, a moment, octets (keyed hashes), None, or a list or dictionary of these.
+    A value is a string, a number, a datetime, bytes (keyed hashes), None, or a list or dictionary of these.
     """
-    found = messages.list_newest(session, limit=limit, contact_id=contact.id)
+    rows = messages.list_newest(session, limit=limit, contact_id=contact.id)
     return {
         "contact": {column.key: getattr(contact, column.key) for column in Contact.__table__.columns},
         "suppressed": suppressions.find_reason(session, contact.email_digest),
@@ -41,13 +44,13 @@ def collect(session: Session, contact: Contact, *, now: datetime, limit: int = A
             for table in list_tables()
             if table is not OutboxRow.__table__
         },
-        "messages": list(messages.with_attempts(session, found)),
+        "messages": list(messages.with_attempts(session, rows)),
         "posted": _list_tryout_messages(session, contact),
     }
 
 
 def list_permissions(session: Session, contact: Contact, *, now: datetime) -> Sequence[Facts]:
-    """Ask the permission rule, for each list, whether an update may go to this contact now, and why not."""
+    """Return for each list whether a broadcast may be sent to this contact now, and if not, why not."""
     suppressed = suppressions.find_reason(session, contact.email_digest)
     answers: list[Facts] = []
     for name in catalog.list_names(session):
@@ -69,15 +72,15 @@ def list_tables() -> Sequence[Table]:
 
 
 def _list_rows(session: Session, table: Table, contact_id: int) -> Sequence[Mapping[str, object]]:
-    """Return the rows of a table that point at this contact, the oldest first."""
+    """Return the rows of a table that reference this contact, the oldest first."""
     (pointer,) = (key.parent for key in table.foreign_keys if key.target_fullname == OWNER_COLUMN)
-    wanted = [column for column in table.columns if column is not pointer]
-    rows = session.execute(select(*wanted).where(pointer == contact_id).order_by(*table.primary_key.columns))
+    columns = [column for column in table.columns if column is not pointer]
+    rows = session.execute(select(*columns).where(pointer == contact_id).order_by(*table.primary_key.columns))
     return [dict(row) for row in rows.mappings()]
 
 
 def _list_tryout_messages(session: Session, contact: Contact) -> Sequence[Facts]:
     """Return what the try-out's post office holds for this person, the oldest first."""
-    mine = postoffice.is_sent_to({contact.email, contact.email_key})
-    kept = session.scalars(select(CapturedMessage).where(mine).order_by(CapturedMessage.id))
-    return [{"date": row.date, "to": row.to, "subject": row.subject} for row in kept]
+    is_to_contact = postoffice.is_sent_to({contact.email, contact.email_key})
+    rows = session.scalars(select(CapturedMessage).where(is_to_contact).order_by(CapturedMessage.id))
+    return [{"date": row.date, "to": row.to, "subject": row.subject} for row in rows]

@@ -1,6 +1,6 @@
-"""Standing: for each list and kind of mail, whether one would go to a person now, else which rule keeps it.
+"""Eligibility: for each list and kind of mail, whether one would be sent to a person now, else the rule.
 
-The first rule that keeps it is told: what the person said comes before what we are doing.
+The first rule that prevents it is returned: the person's own choices come before the state of the service.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,18 +28,18 @@ OUTBOX_SENTENCES = {
     "unknown": "Nobody can say whether message {id} arrived.",
 }
 JOURNEY_SENTENCES: Mapping[str, str] = {
-    "paused": "Its letters wait for the end of a pause.",
-    "done": "They have had all its letters.",
-    "goal": "They have reached what its letters lead to.",
-    "left": "Its letters have ended, because they left or want none.",
-    "stopped": "Its letters have ended, because the mail server refused one.",
-    "sending": "A letter of it is on its way.",
+    "paused": "Its emails wait for the end of a pause.",
+    "done": "They have had all its emails.",
+    "goal": "They have reached what its emails lead to.",
+    "left": "Its emails have ended, because they left or want none.",
+    "stopped": "Its emails have ended, because the mail server refused one.",
+    "sending": "An email of it is on its way.",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eligibility:
-    """Whether a kind of mail of one list would go now; else the rule that keeps it, and a sentence."""
+    """Whether a kind of mail of one list would be sent now; else the rule and its sentence."""
 
     list: str
     kind: str
@@ -50,7 +50,7 @@ class Eligibility:
 
 @dataclass(frozen=True, kw_only=True)
 class EligibilityQuery:
-    """What is asked: whom, which list and kind, at which moment of the service's."""
+    """One query: contact, list and kind, at a time of the service's clock."""
 
     session: Session
     contact: Contact
@@ -73,18 +73,18 @@ def check_all(
     relays: Sequence[str],
     now: datetime,
 ) -> Sequence[Eligibility]:
-    """Answer for every list and kind of mail; a kind that belongs to no list is asked for once, with "".
+    """Evaluate every list and kind of mail; a kind that belongs to no list is evaluated once, with "".
 
-    `relays` are the names of the mail servers that mail leaves by.
+    `relays` are the names of the relays in use.
     """
-    asked = [
+    pairs = [
         ("", kind) for kind, policy in POLICY.items() if policy.needs == "address" and not policy.to_staff
     ]
-    of_lists = [kind for kind, policy in POLICY.items() if policy.needs != "address"]
-    asked += [(name, kind) for name in catalog.list_names(session) for kind in of_lists]
+    list_kinds = [kind for kind, policy in POLICY.items() if policy.needs != "address"]
+    pairs += [(name, kind) for name in catalog.list_names(session) for kind in list_kinds]
     answers = []
-    for name, kind in asked:
-        question = EligibilityQuery(
+    for name, kind in pairs:
+        query = EligibilityQuery(
             session=session,
             contact=contact,
             list=name,
@@ -93,16 +93,16 @@ def check_all(
             schedules=schedules,
             relays=relays,
         )
-        kept = next((found for rule in RULES[kind] if (found := rule(question)) is not None), None)
-        rule, why = kept or ("", "")
-        answers.append(Eligibility(list=name, kind=kind, goes=kept is None, rule=rule, why=why))
+        blocking = next((result for rule in RULES[kind] if (result := rule(query)) is not None), None)
+        rule, why = blocking or ("", "")
+        answers.append(Eligibility(list=name, kind=kind, goes=blocking is None, rule=rule, why=why))
     return answers
 
 
 def _check_permission(query: EligibilityQuery) -> BlockingRule:
     purpose = POLICY[query.kind].purpose(query.list)
-    found = permission.find_recipients(query.session, [query.contact.id], purpose=purpose, now=query.now)
-    reader = found.get(query.contact.id)
+    recipients = permission.find_recipients(query.session, [query.contact.id], purpose=purpose, now=query.now)
+    reader = recipients.get(query.contact.id)
     why = "never joined" if reader is None else reader.refusal
     if why is None:
         return None
@@ -118,14 +118,16 @@ def _check_send_hold(query: EligibilityQuery) -> BlockingRule:
 
 
 def _check_suspensions(query: EligibilityQuery) -> BlockingRule:
-    """Mail waits when every server that it could leave by is paused, or the domain it goes to."""
-    every = suspensions.read_all(query.session)
-    paused = {scope: pause for scope, pause in every.items() if pause.applies_to(query.kind)}
+    """Mail waits when every relay that it could use is suspended, or the recipient's domain is."""
+    scopes = suspensions.read_all(query.session)
+    suspended = {
+        scope: suspension for scope, suspension in scopes.items() if suspension.applies_to(query.kind)
+    }
     domain = domain_of(query.contact.email)
-    if (pause := paused.get(f"{DOMAIN_SCOPE}{domain}")) is not None:
-        return "domain paused", f"Mail to {domain} waits: {pause.why}."
-    ours = [paused.get(f"{RELAY_SCOPE}{name}") for name in query.relays]
-    if ours and all(ours):
+    if (suspension := suspended.get(f"{DOMAIN_SCOPE}{domain}")) is not None:
+        return "domain paused", f"Mail to {domain} waits: {suspension.why}."
+    of_relays = [suspended.get(f"{RELAY_SCOPE}{name}") for name in query.relays]
+    if of_relays and all(of_relays):
         return "relays paused", "Every mail server of ours is paused. “mailer relay list” says why."
     return None
 
@@ -138,45 +140,54 @@ def _check_throttle(query: EligibilityQuery) -> BlockingRule:
 
 
 def _check_outbox(query: EligibilityQuery) -> BlockingRule:
-    row = OutboxRow
-    mine = (row.contact_id == query.contact.id, row.kind == query.kind, row.list == query.list)
-    stuck = select(row).where(*mine, row.state.in_(OUTBOX_SENTENCES)).order_by(row.id.desc()).limit(1)
-    found = query.session.scalars(stuck).one_or_none()
-    if found is None:
+    columns = OutboxRow
+    conditions = (
+        columns.contact_id == query.contact.id,
+        columns.kind == query.kind,
+        columns.list == query.list,
+    )
+    statement = (
+        select(columns)
+        .where(*conditions, columns.state.in_(OUTBOX_SENTENCES))
+        .order_by(columns.id.desc())
+        .limit(1)
+    )
+    message = query.session.scalars(statement).one_or_none()
+    if message is None:
         return None
-    return found.state, OUTBOX_SENTENCES[found.state].format(id=found.id, why=found.why)
+    return message.state, OUTBOX_SENTENCES[message.state].format(id=message.id, why=message.why)
 
 
 def _check_journey(query: EligibilityQuery) -> BlockingRule:
-    """Only the letter that is due goes; the others wait for their day."""
+    """Only the step that is due is sent; the others wait for their day."""
     names = [schedule.name for schedule in query.schedules if schedule.list == query.list]
     if not names:
-        return "no letters", "This list has no letters."
-    mine = select(Journey).where(Journey.contact_id == query.contact.id, Journey.sequence.in_(names))
-    journey = query.session.scalars(mine.order_by(Journey.id)).first()
+        return "no letters", "This list has no follow-up emails."
+    statement = select(Journey).where(Journey.contact_id == query.contact.id, Journey.sequence.in_(names))
+    journey = query.session.scalars(statement.order_by(Journey.id)).first()
     if journey is None:
         return (
             "no journey",
-            "Its letters have not begun; who was on the list before they were made gets none.",
+            "Its emails have not begun; who was on the list before they were made gets none.",
         )
     if journey.state in JOURNEY_SENTENCES:
         return f"journey {journey.state}", JOURNEY_SENTENCES[journey.state]
     if journey.due_at > query.now:
-        return "not due", f"The next letter, {journey.step}, is due on {journey.due_at:%Y-%m-%d %H:%M} UTC."
+        return "not due", f"The next email, {journey.step}, is due on {journey.due_at:%Y-%m-%d %H:%M} UTC."
     return None
 
 
 def _check_event(query: EligibilityQuery) -> BlockingRule:
-    opened = [
+    calls = [
         event
         for event in events.list_upcoming(query.session, now=query.now, audience=query.list)
         if event.invited_at is not None
     ]
-    if not opened:
+    if not calls:
         return "no call", "No call of this list has its invitations open."
-    keys = [f"invitation/{event.id}/{event.sequence}/contact/{query.contact.id}" for event in opened]
-    had = query.session.scalars(select(OutboxRow.key).where(OutboxRow.key.in_(keys))).all()
-    return ("invited", "They are invited already.") if len(had) == len(keys) else None
+    keys = [f"invitation/{event.id}/{event.sequence}/contact/{query.contact.id}" for event in calls]
+    invited_keys = query.session.scalars(select(OutboxRow.key).where(OutboxRow.key.in_(keys))).all()
+    return ("invited", "They are invited already.") if len(invited_keys) == len(keys) else None
 
 
 COMMON_RULES: Sequence[EligibilityRule] = (_check_permission, _check_send_hold, _check_suspensions)

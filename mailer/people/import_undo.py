@@ -1,4 +1,4 @@
-"""Undoing: what a wrong import has sent already is named, and what waits for its people is cancelled."""
+"""Import undo: lists what an import caused to be sent, and cancels the waiting messages to its people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,14 +22,16 @@ WAITING = ("queued", "held")
 DISPATCHED_STATES = ("sending", "sent", "unknown", "bounced", "complained")
 LIST_MAIL_KINDS = [kind for kind, policy in POLICY.items() if policy.list_mail]
 UNSENT_STATES = ("queued", "held", "cancelled", "expired")
-CANCEL_REASON = "never joined"  # of the permission rule, so that whoever joins later gets it after all
+CANCEL_REASON = (
+    "never joined"  # a reason of the permission rule, so that a person who joins later still gets the message
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportUndoPreview:
-    """What taking back an import would do: to its people, to what waits, and what has left already.
+    """What undoing an import would do: to its people, to waiting messages, and what was dispatched already.
 
-    `message_counts` are the messages that reached its people: kind, state, number.
+    `message_counts` are the dispatched messages to its people: kind, state, number.
     """
 
     counts: UndoCounts
@@ -38,48 +40,48 @@ class ImportUndoPreview:
 
 
 def preview(session: Session, list_import: ListImport) -> ImportUndoPreview:
-    """Say what taking back an import would do, and what its people have been sent."""
+    """Describe what undoing an import would do, and what was dispatched to its people."""
     waiting = _messages_of_people(list_import).where(OutboxRow.state.in_(WAITING))
     kinds = _dispatched_messages(list_import).with_only_columns(OutboxRow.kind, OutboxRow.state, func.count())
-    counted = session.execute(kinds.group_by(OutboxRow.kind, OutboxRow.state).order_by(OutboxRow.kind))
+    counts = session.execute(kinds.group_by(OutboxRow.kind, OutboxRow.state).order_by(OutboxRow.kind))
     return ImportUndoPreview(
         counts=undoing.count_people(session, list_import),
         waiting=session.scalar(waiting.with_only_columns(func.count())) or 0,
-        message_counts=[(kind, state, number) for kind, state, number in counted],
+        message_counts=[(kind, state, number) for kind, state, number in counts],
     )
 
 
 def list_messages(session: Session, list_import: ListImport, *, limit: int) -> Sequence[dict[str, object]]:
-    """Return each message that reached the people of an import who are, or were, taken off its list."""
+    """Return each message dispatched to the people of an import who are, or were, taken off its list."""
     columns = (Contact.email, OutboxRow.kind, OutboxRow.state, OutboxRow.sent_at)
-    wanted = (
+    statement = (
         _dispatched_messages(list_import)
         .join(Contact, Contact.id == OutboxRow.contact_id)
         .with_only_columns(*columns)
     )
-    found = session.execute(wanted.order_by(Contact.email, OutboxRow.id).limit(limit))
+    rows = session.execute(statement.order_by(Contact.email, OutboxRow.id).limit(limit))
     return [
-        {"email": row.email, "kind": row.kind, "state": row.state, "sent_at": row.sent_at} for row in found
+        {"email": row.email, "kind": row.kind, "state": row.state, "sent_at": row.sent_at} for row in rows
     ]
 
 
 def undo_batch(
     session: Session, list_import: ListImport, *, sequences: Sequence[str], after: int, now: datetime
 ) -> tuple[int, int, int | None]:
-    """Take back one batch; returns how many people, how many contacts are gone, and where to go on.
+    """Undo one batch; returns the number of people, the number of contacts deleted, and where to continue.
 
-    `sequences` are those that follow the list: who is taken off it has not begun them.
+    `sequences` are those that follow the list: their journeys are deleted.
     """
     people, following = undoing.list_batch(session, list_import, after=after)
     if not people:
         return 0, 0, following
-    theirs = OutboxRow.contact_id.in_(people) & (OutboxRow.list == list_import.list)
-    asked = undoing.select_signed_up(list_import).where(Subscription.contact_id.in_(people))
-    asking = OutboxRow.contact_id.in_(asked) & OutboxRow.kind.not_in(LIST_MAIL_KINDS)
-    outbox.cancel(session, theirs & ~asking, why=CANCEL_REASON)
-    begun = delete(Journey).where(Journey.contact_id.in_(people), Journey.sequence.in_(sequences))
-    session.execute(begun.execution_options(synchronize_session=False))
-    gone = undoing.undo_batch(
+    is_to_people = OutboxRow.contact_id.in_(people) & (OutboxRow.list == list_import.list)
+    signed_up = undoing.select_signed_up(list_import).where(Subscription.contact_id.in_(people))
+    is_answer = OutboxRow.contact_id.in_(signed_up) & OutboxRow.kind.not_in(LIST_MAIL_KINDS)
+    outbox.cancel(session, is_to_people & ~is_answer, why=CANCEL_REASON)
+    statement = delete(Journey).where(Journey.contact_id.in_(people), Journey.sequence.in_(sequences))
+    session.execute(statement.execution_options(synchronize_session=False))
+    deleted_count = undoing.undo_batch(
         session,
         list_import,
         people,
@@ -87,23 +89,23 @@ def undo_batch(
         is_referenced=_must_keep_contact(),
         now=now,
     )
-    return len(people), gone, following
+    return len(people), deleted_count, following
 
 
 def _messages_of_people(list_import: ListImport) -> Select[OutboxRow]:
-    who = or_(
+    is_of_import = or_(
         OutboxRow.contact_id.in_(undoing.select_removable(list_import)),
         OutboxRow.contact_id.in_(undoing.select_mailed(list_import)),
     )
-    return select(OutboxRow).where(OutboxRow.list == list_import.list, who)
+    return select(OutboxRow).where(OutboxRow.list == list_import.list, is_of_import)
 
 
 def _dispatched_messages(list_import: ListImport) -> Select[OutboxRow]:
-    mails = _messages_of_people(list_import).where(
+    statement = _messages_of_people(list_import).where(
         OutboxRow.state.in_(DISPATCHED_STATES), OutboxRow.queued_at >= list_import.began_at
     )
     undone_at = list_import.undo_began_at
-    return mails if undone_at is None else mails.where(OutboxRow.queued_at <= undone_at)
+    return statement if undone_at is None else statement.where(OutboxRow.queued_at <= undone_at)
 
 
 def _has_dispatched_message(list_import: ListImport) -> ColumnElement[bool]:
@@ -116,6 +118,6 @@ def _has_dispatched_message(list_import: ListImport) -> ColumnElement[bool]:
 
 
 def _must_keep_contact() -> ColumnElement[bool]:
-    """Return the condition that a message which was begun, or an answer to a call, points at a contact."""
-    begun = exists().where(OutboxRow.contact_id == Contact.id, OutboxRow.state.not_in(UNSENT_STATES))
-    return or_(begun, exists().where(Rsvp.contact_id == Contact.id))
+    """Return the condition that a dispatched message or an answer to a call references a contact."""
+    was_dispatched = exists().where(OutboxRow.contact_id == Contact.id, OutboxRow.state.not_in(UNSENT_STATES))
+    return or_(was_dispatched, exists().where(Rsvp.contact_id == Contact.id))

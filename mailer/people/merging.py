@@ -1,7 +1,7 @@
-"""Merging: what the ledger, the sequences and the calls do when two contacts become one.
+"""Merging: what happens to messages, journeys and answers when two contacts become one.
 
-What either address got is not sent again: its row takes the key of the contact that is kept. What waits for
-the address that goes is cancelled, and what waits for the one that stays is too, where the other got it.
+What either address received is not sent again: its row takes the key of the contact that is kept. What waits
+for the removed address is cancelled, and what waits for the kept one is too, if the other received it.
 """
 
 import re
@@ -26,7 +26,7 @@ from mailer.sources.journeys import Journey
 WAITING = ("queued", "held")
 IN_DOUBT = "unknown"
 RECEIVED_STATES = ("sent", IN_DOUBT, "complained")
-LIVE_STATES = (*WAITING, "sending")
+ACTIVE_STATES = (*WAITING, "sending")
 ENDED_STATES = ("done", "goal")
 CANCEL_REASONS = {"merged": "merged with another address", "readdressed": "the address is another one now"}
 LIST_MAIL_KINDS = [kind for kind, policy in POLICY.items() if policy.list_mail]
@@ -36,7 +36,7 @@ SENDING_NOW = "A message to one of the two is being handed over just now. Try ag
 
 @dataclass(frozen=True, kw_only=True)
 class MergePreview:
-    """What merging would do: to the person, and how many messages move and how many are cancelled."""
+    """What merging would do: to the person, and how many messages are moved and how many cancelled."""
 
     plan: MergePlan
     message_count: int
@@ -44,13 +44,13 @@ class MergePreview:
 
 
 def preview(session: Session, keep: Contact, other: Contact, *, now: datetime) -> MergePreview:
-    """Say what merging `other` into `keep` would do; raises BadInput when they are one contact already."""
-    mine = select(OutboxRow.state, func.count()).where(OutboxRow.contact_id == other.id)
-    counted = {row[0]: row[1] for row in session.execute(mine.group_by(OutboxRow.state))}
+    """Describe what merging `other` into `keep` would do; raises BadInput when they are one contact."""
+    statement = select(OutboxRow.state, func.count()).where(OutboxRow.contact_id == other.id)
+    counts = {row[0]: row[1] for row in session.execute(statement.group_by(OutboxRow.state))}
     return MergePreview(
         plan=merging.plan(session, keep, other, now=now),
-        message_count=sum(counted.values()),
-        cancelled=sum(counted.get(state, 0) for state in WAITING),
+        message_count=sum(counts.values()),
+        cancelled=sum(counts.get(state, 0) for state in WAITING),
     )
 
 
@@ -64,25 +64,25 @@ def merge(
     actor: str,
     action: str = "merged",
 ) -> MergePreview:
-    """Make one contact of two that were looked at in these versions; says what it did.
+    """Merge two contacts of these versions into one; returns what was done.
 
-    `action` is what the evidence of consent calls it. Raises Conflict when one of them has changed since,
-    when the plan refuses, and while a message to one of them is being handed over.
+    `action` is the name of this in the evidence of consent. Raises Conflict when one contact has changed
+    since, when the plan refuses, and while a message to one of them is being sent.
     """
     merging.lock_contacts(session, keep_id, other_id, versions=versions)
     keep, other = contacts.get(session, keep_id), contacts.get(session, other_id)
-    done = preview(session, keep, other, now=now)
-    if done.plan.refusal:
-        raise Conflict(done.plan.refusal)
+    result = preview(session, keep, other, now=now)
+    if result.plan.refusal:
+        raise Conflict(result.plan.refusal)
     _move_messages(session, keep_id, other_id, why=CANCEL_REASONS[action])
     _move_journeys(session, keep_id, other_id)
     _move_answers(session, keep_id, other_id)
-    merging.merge(session, done.plan, now=now, actor=actor, action=action)
-    kept = contacts.get(session, keep_id)
-    if kept.zone:
-        journeys.change_zone(session, keep_id, zone=kept.zone)
+    merging.merge(session, result.plan, now=now, actor=actor, action=action)
+    contact = contacts.get(session, keep_id)
+    if contact.zone:
+        journeys.change_zone(session, keep_id, zone=contact.zone)
     _resume_journeys(session, keep_id, now=now)
-    return done
+    return result
 
 
 def _move_messages(session: Session, keep: int, other: int, *, why: str) -> None:
@@ -90,19 +90,24 @@ def _move_messages(session: Session, keep: int, other: int, *, why: str) -> None
     if any(row.state == "sending" for row in rows):
         raise Conflict(SENDING_NOW)
     outbox.cancel(session, OutboxRow.contact_id == other, why=why)
-    mine = {row.key: row for row in rows if row.contact_id == keep}
-    number = re.compile(rf"/contact/{other}(?=/|$)")
+    kept_rows = {row.key: row for row in rows if row.contact_id == keep}
+    pattern = re.compile(rf"/contact/{other}(?=/|$)")
     for row in rows:
         if row.contact_id == other:
-            twin = number.sub(f"/contact/{keep}", row.key)
-            key = _choose_key(session, row, mine.get(twin), twin) if row.kind in LIST_MAIL_KINDS else row.key
+            merged_key = pattern.sub(f"/contact/{keep}", row.key)
+            key = (
+                _choose_key(session, row, kept_rows.get(merged_key), merged_key)
+                if row.kind in LIST_MAIL_KINDS
+                else row.key
+            )
             _update_message(session, row.id, contact_id=keep, key=key)
 
 
 def _choose_key(session: Session, row: OutboxRow, own_row: OutboxRow | None, merged_key: str) -> str:
-    """Return the key under which a row of the other contact goes on; `mine` is the same message to this one.
+    """Return the key of a row of the other contact; `own_row` is the same message to the kept contact.
 
-    `twin` is free for whoever was not sent it, and taken by whoever may have been.
+    A message that was not received keeps its key, so that `merged_key` stays free for it to be sent; one that
+    may have been received takes `merged_key`.
     """
     if row.state not in RECEIVED_STATES:
         return row.key
@@ -112,49 +117,51 @@ def _choose_key(session: Session, row: OutboxRow, own_row: OutboxRow | None, mer
         outbox.cancel(session, OutboxRow.id == own_row.id, why=CANCEL_REASONS["merged"])
         _update_message(session, own_row.id, key=f"{own_row.key}/{own_row.id}")
         return merged_key
-    # Both may have it, so staff must not be asked whether to send it once more.
-    unsure = next((each for each in (row, own_row) if each.state == IN_DOUBT), None)
-    if unsure is not None:
-        _update_message(session, unsure.id, state="cancelled", why=CANCEL_REASONS["merged"])
+    # Both may have received it, so staff must not be asked to send it again.
+    doubtful_row = next((each for each in (row, own_row) if each.state == IN_DOUBT), None)
+    if doubtful_row is not None:
+        _update_message(session, doubtful_row.id, state="cancelled", why=CANCEL_REASONS["merged"])
     return row.key
 
 
 def _move_journeys(session: Session, keep: int, other: int) -> None:
-    mine = {each.sequence: each for each in _journeys(session, keep)}
-    for theirs in _journeys(session, other):
-        if theirs.sequence not in mine:
-            theirs.contact_id = keep
-        elif theirs.state in ENDED_STATES:
-            mine[theirs.sequence].state = theirs.state  # what one of them has finished is not begun again
+    kept_journeys = {each.sequence: each for each in _journeys(session, keep)}
+    for journey in _journeys(session, other):
+        if journey.sequence not in kept_journeys:
+            journey.contact_id = keep
+        elif journey.state in ENDED_STATES:
+            kept_journeys[
+                journey.sequence
+            ].state = journey.state  # a journey that one of them finished is not started again
     session.flush()
 
 
 def _resume_journeys(session: Session, keep: int, *, now: datetime) -> None:
-    """Let a journey whose message was cancelled look again at its step, which may have been sent."""
-    live = exists().where(
-        OutboxRow.kind == "sequence", OutboxRow.ref == Journey.id, OutboxRow.state.in_(LIVE_STATES)
+    """Make journeys due whose message was cancelled: the other contact may have received the step."""
+    is_active = exists().where(
+        OutboxRow.kind == "sequence", OutboxRow.ref == Journey.id, OutboxRow.state.in_(ACTIVE_STATES)
     )
-    stuck = (Journey.contact_id == keep, Journey.state == "sending", ~live)
-    journeys.change_state(session, *stuck, to="waiting", due_at=now)
+    conditions = (Journey.contact_id == keep, Journey.state == "sending", ~is_active)
+    journeys.change_state(session, *conditions, to="waiting", due_at=now)
 
 
 def _move_answers(session: Session, keep: int, other: int) -> None:
-    """Keep of two answers to one call the latest."""
-    mine = {each.event_id: each for each in _answers(session, keep)}
-    for theirs in _answers(session, other):
-        own = mine.get(theirs.event_id)
-        if own is None:
-            theirs.contact_id = keep
-        elif own.answered_at < theirs.answered_at:
-            own.answer, own.answered_at = theirs.answer, theirs.answered_at
+    """Keep the later of two answers to one call."""
+    kept_answers = {each.event_id: each for each in _answers(session, keep)}
+    for answer in _answers(session, other):
+        kept_answer = kept_answers.get(answer.event_id)
+        if kept_answer is None:
+            answer.contact_id = keep
+        elif kept_answer.answered_at < answer.answered_at:
+            kept_answer.answer, kept_answer.answered_at = answer.answer, answer.answered_at
     session.flush()
 
 
 def _lock_messages(session: Session, keep: int, other: int) -> Sequence[OutboxRow]:
-    """Return every message of both, held so that no worker takes one up meanwhile."""
-    both = select(OutboxRow).where(OutboxRow.contact_id.in_((keep, other))).order_by(OutboxRow.id)
-    fresh = {"populate_existing": True}
-    return session.scalars(both.with_for_update(), execution_options=fresh).all()
+    """Return every message of both contacts, locked so that no worker claims one meanwhile."""
+    statement = select(OutboxRow).where(OutboxRow.contact_id.in_((keep, other))).order_by(OutboxRow.id)
+    options = {"populate_existing": True}
+    return session.scalars(statement.with_for_update(), execution_options=options).all()
 
 
 def _journeys(session: Session, contact_id: int) -> Sequence[Journey]:
@@ -166,5 +173,5 @@ def _answers(session: Session, contact_id: int) -> Sequence[Rsvp]:
 
 
 def _update_message(session: Session, row_id: int, **values: object) -> None:
-    changed = update(OutboxRow).where(OutboxRow.id == row_id).values(**values)
-    session.execute(changed.execution_options(synchronize_session=False))
+    statement = update(OutboxRow).where(OutboxRow.id == row_id).values(**values)
+    session.execute(statement.execution_options(synchronize_session=False))

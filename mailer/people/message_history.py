@@ -1,4 +1,4 @@
-"""History: what became of one message, told from the tables in words, oldest first."""
+"""Message history: what happened to one message, as sentences from the tables, oldest first."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -29,11 +29,11 @@ UNDATED_STATES = (
     "unknown",
     "bounced",
     "complained",
-)  # since some moment that nobody wrote down
+)  # the time of the change is not stored
 
 
 def list_events(message: MessageFacts, *, now: datetime) -> Sequence[MessageFacts]:
-    """Return each thing that happened as `at` and `what`; what is so at present has the present moment."""
+    """Return each event as `at` and `what`; the present state has the present time."""
     attempts = message["attempts"]
     assert isinstance(attempts, Sequence)
     return [
@@ -46,11 +46,11 @@ def list_events(message: MessageFacts, *, now: datetime) -> Sequence[MessageFact
 def _describe_attempt(attempt: Mapping[str, object]) -> str:
     outcome = str(attempt["outcome"])
     code, reply = attempt["code"], str(attempt["reply"])
-    if reply in doubt.SENTENCES:  # no server was heard, and this is why
+    if reply in doubt.SENTENCES:  # no server answered, for this reason
         return doubt.SENTENCES[reply]
     words = " ".join(str(part) for part in (code, reply) if part)
-    heard = "Noted" if outcome == "unknown" and not code else "It said"
-    return OUTCOME_SENTENCES.get(outcome, f"{outcome}.") + (f" {heard}: {words}" if words else "")
+    verb = "Noted" if outcome == "unknown" and not code else "It said"
+    return OUTCOME_SENTENCES.get(outcome, f"{outcome}.") + (f" {verb}: {words}" if words else "")
 
 
 def _describe_state(
@@ -58,22 +58,22 @@ def _describe_state(
 ) -> Sequence[MessageFacts]:
     state, due_at = str(message["state"]), message["due_at"]
     assert isinstance(due_at, datetime)
-    taken, claims = len(attempts), message["attempt"]
+    attempt_count, claims = len(attempts), message["attempt"]
     assert isinstance(claims, int)
     if state == "sent":
         return [] if attempts else [{"at": message["sent_at"], "what": "It was sent."}]
     why = f": {message['why']}" if message["why"] else ""
-    told: list[MessageFacts] = []
-    if claims > taken + (state == "sending"):
-        once = "once" if claims - taken == 1 else f"{claims - taken} times"
-        told.append({"at": None, "what": f"A worker took it up {once} and gave it back without sending."})
+    rows: list[MessageFacts] = []
+    if claims > attempt_count + (state == "sending"):
+        times = "once" if claims - attempt_count == 1 else f"{claims - attempt_count} times"
+        rows.append({"at": None, "what": f"A worker took it up {times} and gave it back without sending."})
     if state == "queued" and due_at > now:
-        told.append({"at": due_at, "what": f"It will be tried{' again' if taken else ''}{why}."})
+        rows.append({"at": due_at, "what": f"It will be tried{' again' if attempt_count else ''}{why}."})
     elif state == "queued":
-        told.append({"at": now, "what": f"It is due and waits for delivery{why}."})
+        rows.append({"at": now, "what": f"It is due and waits for delivery{why}."})
     elif state == "sending":
-        told.append({"at": now, "what": "A worker is handing it over."})
+        rows.append({"at": now, "what": "A worker is handing it over."})
     else:
         at = message["expires_at"] if state == "expired" else now
-        told.append({"at": at, "what": f"{STATE_SENTENCES.get(state, state)}{why}."})
-    return told
+        rows.append({"at": at, "what": f"{STATE_SENTENCES.get(state, state)}{why}."})
+    return rows

@@ -1,4 +1,4 @@
-"""Messages of the ledger as people read them: to whom, in which state and why, and each attempt."""
+"""Messages of the outbox for display: recipient, state, reason, and each attempt."""
 
 from collections.abc import Sequence
 
@@ -49,7 +49,7 @@ def list_newest(
     contact_id: int | None = None,
 ) -> Sequence[MessageFacts]:
     """Return messages, the newest first, of one state, kind or contact where these are given."""
-    wanted = (
+    statement = (
         select(OutboxRow, Contact.email, Edition.name)
         .join(Contact, Contact.id == OutboxRow.contact_id)
         .join(Edition, Edition.id == OutboxRow.edition_id)
@@ -57,23 +57,23 @@ def list_newest(
         .limit(limit)
     )
     if state is not None:
-        wanted = wanted.where(OutboxRow.state == state)
+        statement = statement.where(OutboxRow.state == state)
     if kind is not None:
-        wanted = wanted.where(OutboxRow.kind == kind)
+        statement = statement.where(OutboxRow.kind == kind)
     if contact_id is not None:
-        wanted = wanted.where(OutboxRow.contact_id == contact_id)
-    return [_to_facts(row, email, template) for row, email, template in session.execute(wanted)]
+        statement = statement.where(OutboxRow.contact_id == contact_id)
+    return [_to_facts(row, email, template) for row, email, template in session.execute(statement)]
 
 
 def get(session: Session, row_id: int) -> MessageFacts:
     """Return one message with its attempts; raises NotFound."""
-    wanted = (
+    statement = (
         select(OutboxRow, Contact.email, Edition.name)
         .join(Contact, Contact.id == OutboxRow.contact_id)
         .join(Edition, Edition.id == OutboxRow.edition_id)
         .where(OutboxRow.id == row_id)
     )
-    row = session.execute(wanted).one_or_none()
+    row = session.execute(statement).one_or_none()
     if row is None:
         raise NotFound(f"There is no message number {row_id}. “mailer outbox list” shows the newest.")
     message = {**_to_facts(*row), "attempt": row[0].attempt}
@@ -81,7 +81,7 @@ def get(session: Session, row_id: int) -> MessageFacts:
 
 
 def with_attempts(session: Session, messages: Sequence[MessageFacts]) -> Sequence[MessageFacts]:
-    """Return messages with each hand-over to a server, oldest first."""
+    """Return messages with each delivery attempt, oldest first."""
     ids = [message["id"] for message in messages]
     attempts: dict[object, list[MessageFacts]] = {number: [] for number in ids}
     for attempt in session.scalars(select(Attempt).where(Attempt.outbox_id.in_(ids)).order_by(Attempt.id)):
@@ -101,14 +101,14 @@ def count_by_reason(session: Session) -> dict[tuple[str, str], int]:
 
 def count(session: Session, *, contact_id: int) -> int:
     """Return how many messages there are to one contact."""
-    mine = select(func.count()).select_from(OutboxRow).where(OutboxRow.contact_id == contact_id)
-    return session.scalar(mine) or 0
+    statement = select(func.count()).select_from(OutboxRow).where(OutboxRow.contact_id == contact_id)
+    return session.scalar(statement) or 0
 
 
 def list_addresses(session: Session, *, contact_id: int) -> set[str]:
-    """Return every address that messages to one contact were handed over for, while that is kept."""
-    used = select(Attempt.address).join(OutboxRow, OutboxRow.id == Attempt.outbox_id)
-    return {*session.scalars(used.where(OutboxRow.contact_id == contact_id, Attempt.address != ""))}
+    """Return every stored address that messages to one contact were sent to."""
+    statement = select(Attempt.address).join(OutboxRow, OutboxRow.id == Attempt.outbox_id)
+    return {*session.scalars(statement.where(OutboxRow.contact_id == contact_id, Attempt.address != ""))}
 
 
 def count_sent(session: Session) -> int:
@@ -117,5 +117,5 @@ def count_sent(session: Session) -> int:
 
 
 def _to_facts(row: OutboxRow, email: str, template: str) -> MessageFacts:
-    own = {key: getattr(row, key) for key in DETAIL_COLUMNS if key not in ("email", "template")}
-    return {**own, "email": email, "template": template}
+    values = {key: getattr(row, key) for key in DETAIL_COLUMNS if key not in ("email", "template")}
+    return {**values, "email": email, "template": template}

@@ -1,8 +1,8 @@
-"""Retention: what is deleted by itself, and after how long; the privacy page says the same to people.
+"""Retention: what is deleted automatically, and after how long; the privacy page says the same to people.
 
-Each rule finds rows by number, a batch at a time and without a lock, and then deletes or empties them in
-a short transaction that asks again whether the rule still holds. What stays of a message for “did she get
-it?” is what became of each attempt and when; the address it went to and the server's words go.
+Each rule selects rows by number, a batch at a time and without a lock, and then deletes or empties them in
+a short transaction that checks again whether the rule still applies. What stays of a message for “did she get
+it?” is the outcome and time of each attempt; the address it went to and the server's words are deleted.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ CONFIRMING_ACTIONS = ("confirmed", "approved")
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionRule:
-    """What goes after how long: `find` selects rows by number, `erase` deals with some of them."""
+    """What is deleted after how long: `find` selects rows by number, `erase` processes some of them."""
 
     name: str
     about: str
@@ -40,39 +40,43 @@ class RetentionRule:
 
 
 def _is_unconfirmed(now: datetime) -> ColumnElement[bool]:
-    """Whoever asked to join long ago and never pressed the button; who waits for staff had pressed it.
+    """Select sign-ups that were never confirmed; those that wait for staff were confirmed by the person.
 
-    What was pressed at an earlier address counts no more.
+    A confirmation from an earlier address does not count.
     """
-    proved = exists().where(
+    was_confirmed = exists().where(
         Consent.contact_id == Subscription.contact_id,
         Consent.list == Subscription.list,
         Consent.action.in_(CONFIRMING_ACTIONS),
     )
-    pending = and_(Subscription.state == "pending", Subscription.asked_at < now - UNCONFIRMED_LIFETIME)
-    readdressed = exists().where(Contact.id == Subscription.contact_id, Contact.readdressed_at.is_not(None))
-    return and_(pending, or_(Subscription.round > 0, ~proved, readdressed))
+    is_old_pending = and_(Subscription.state == "pending", Subscription.asked_at < now - UNCONFIRMED_LIFETIME)
+    has_changed_address = exists().where(
+        Contact.id == Subscription.contact_id, Contact.readdressed_at.is_not(None)
+    )
+    return and_(is_old_pending, or_(Subscription.round > 0, ~was_confirmed, has_changed_address))
 
 
 def _erase_unconfirmed(session: Session, ids: Sequence[int], now: datetime) -> None:
-    """Who had left before and did not confirm the return has left again; of the others the sign-up goes."""
-    these = and_(Subscription.id.in_(ids), _is_unconfirmed(now))
-    _execute(session, update(Subscription).where(these, Subscription.round > 0).values(state="left"))
-    gone = session.execute(
+    """Set returning people back to `left`; delete the sign-ups of the others with what belongs to them."""
+    is_selected = and_(Subscription.id.in_(ids), _is_unconfirmed(now))
+    _execute(session, update(Subscription).where(is_selected, Subscription.round > 0).values(state="left"))
+    rows = session.execute(
         delete(Subscription)
-        .where(these)
+        .where(is_selected)
         .returning(Subscription.contact_id, Subscription.list)
         .execution_options(synchronize_session=False)
     ).all()
-    for name in sorted({row.list for row in gone}):
-        who = [row.contact_id for row in gone if row.list == name]
-        _execute(session, delete(Consent).where(Consent.contact_id.in_(who), Consent.list == name))
+    for name in sorted({row.list for row in rows}):
+        contact_ids = [row.contact_id for row in rows if row.list == name]
+        _execute(session, delete(Consent).where(Consent.contact_id.in_(contact_ids), Consent.list == name))
         if name == "organizers":
-            _execute(session, delete(Listing).where(Listing.contact_id.in_(who), Listing.state == "asked"))
-    nothing_else = ~exists().where(Subscription.contact_id == Contact.id)
-    unlisted = ~exists().where(Listing.contact_id == Contact.id)
-    everybody = Contact.id.in_({row.contact_id for row in gone})
-    _execute(session, delete(Contact).where(everybody, nothing_else, unlisted))
+            _execute(
+                session, delete(Listing).where(Listing.contact_id.in_(contact_ids), Listing.state == "asked")
+            )
+    has_no_list = ~exists().where(Subscription.contact_id == Contact.id)
+    has_no_listing = ~exists().where(Listing.contact_id == Contact.id)
+    is_affected = Contact.id.in_({row.contact_id for row in rows})
+    _execute(session, delete(Contact).where(is_affected, has_no_list, has_no_listing))
 
 
 def _erase_offers(session: Session, ids: Sequence[int], _now: datetime) -> None:
@@ -84,19 +88,19 @@ def _erase_attempt_texts(session: Session, ids: Sequence[int], _now: datetime) -
 
 
 def _replace_answers_by_counts(session: Session, ids: Sequence[int], _now: datetime) -> None:
-    """Make numbers of answers: how many said yes, maybe and no stays, who did does not."""
-    gone = session.execute(
+    """Replace answers by counts: how many said yes, maybe and no is kept, and by whom is deleted."""
+    rows = session.execute(
         delete(Rsvp)
         .where(Rsvp.id.in_(ids))
         .returning(Rsvp.event_id, Rsvp.answer)
         .execution_options(synchronize_session=False)
     ).all()
-    pairs = [(row.event_id, row.answer) for row in gone]
+    pairs = [(row.event_id, row.answer) for row in rows]
     for event_id, answer in sorted(set(pairs)):
         insert_or_nothing(session, RsvpCount, [{"event_id": event_id, "answer": answer, "number": 0}])
-        mine = (RsvpCount.event_id == event_id) & (RsvpCount.answer == answer)
-        more = RsvpCount.number + pairs.count((event_id, answer))
-        _execute(session, update(RsvpCount).where(mine).values(number=more))
+        is_counter = (RsvpCount.event_id == event_id) & (RsvpCount.answer == answer)
+        total = RsvpCount.number + pairs.count((event_id, answer))
+        _execute(session, update(RsvpCount).where(is_counter).values(number=total))
 
 
 def _erase_notes(session: Session, ids: Sequence[int], _now: datetime) -> None:
@@ -108,7 +112,7 @@ def _select_retired_fields(now: datetime) -> Select[str]:
 
 
 def _select_contacts_with_retired_fields(now: datetime) -> Select[int]:
-    """Select contacts, by number, who have something in a field that was retired long ago."""
+    """Select contacts, by number, that have a value in a field that was retired long ago."""
     return (
         select(FieldValue.contact_id.label("id"))
         .where(FieldValue.field.in_(_select_retired_fields(now)))
@@ -117,8 +121,8 @@ def _select_contacts_with_retired_fields(now: datetime) -> Select[int]:
 
 
 def _erase_retired_values(session: Session, ids: Sequence[int], now: datetime) -> None:
-    these = (FieldValue.contact_id.in_(ids), FieldValue.field.in_(_select_retired_fields(now)))
-    _execute(session, delete(FieldValue).where(*these))
+    conditions = (FieldValue.contact_id.in_(ids), FieldValue.field.in_(_select_retired_fields(now)))
+    _execute(session, delete(FieldValue).where(*conditions))
 
 
 RULES = (
@@ -168,10 +172,10 @@ RULES = (
 def list_due(
     session: Session, rule: RetentionRule, *, now: datetime, after: int, limit: int
 ) -> Sequence[int]:
-    """Return the numbers of up to `limit` rows behind `after` that a rule is about."""
-    found = rule.find(now).subquery()
+    """Return the numbers of up to `limit` rows after `after` that a rule selects."""
+    selected = rule.find(now).subquery()
     return session.scalars(
-        select(found.c.id).where(found.c.id > after).order_by(found.c.id).limit(limit)
+        select(selected.c.id).where(selected.c.id > after).order_by(selected.c.id).limit(limit)
     ).all()
 
 

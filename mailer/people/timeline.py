@@ -1,6 +1,6 @@
-"""Story: everything that happened to one person, in order, as staff read it.
+"""Timeline: everything that happened to one person, in order, for staff.
 
-It is told from the tables and keeps nothing of its own, so it forgets with them.
+It is read from the tables and stores nothing itself, so what they delete disappears here too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ SUPPRESSION_SENTENCES: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineEvent:
-    """One thing that happened: when, what in a sentence, by whom or where, and the words of that."""
+    """One event: when, what in a sentence, by whom or where, and the exact words."""
 
     at: datetime
     what: str
@@ -58,8 +58,8 @@ class TimelineEvent:
 def list_events(
     session: Session, contact: Contact, *, now: datetime, limit: int = MAX_MESSAGES
 ) -> Sequence[TimelineEvent]:
-    """Return everything that happened to a contact, oldest first, with the newest `most` messages."""
-    happened = [
+    """Return every event of a contact, oldest first, with the newest `limit` messages."""
+    rows = [
         TimelineEvent(at=contact.created_at, what="Became known here."),
         *_consent_events(session, contact),
         *_optout_events(session, contact),
@@ -72,7 +72,7 @@ def list_events(
         *_audit_events(session, contact),
         *_message_events(session, contact, now=now, limit=limit),
     ]
-    return sorted(happened, key=lambda each: each.at)  # what is of one moment stays in this order
+    return sorted(rows, key=lambda each: each.at)  # events of one moment stay in this order
 
 
 def _consent_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
@@ -105,7 +105,7 @@ def _answer_events(session: Session, contact: Contact) -> Iterator[TimelineEvent
 
 def _journey_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     for row in session.scalars(select(Journey).where(Journey.contact_id == contact.id)):
-        yield TimelineEvent(at=row.started_at, what=f"Began the letters “{row.sequence}”; now: {row.state}.")
+        yield TimelineEvent(at=row.started_at, what=f"Began the emails “{row.sequence}”; now: {row.state}.")
 
 
 def _suppression_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
@@ -125,10 +125,12 @@ def _note_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
 
 
 def _audit_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
-    """Tell what staff did to the contact: which fields, never what stood in them."""
+    """Yield what staff did to the contact: the names of fields, never their values."""
     about = f"contact {contact.id}"
-    mine = or_(AuditEntry.subject == about, AuditEntry.subject.startswith(f"{about}:", autoescape=True))
-    for row in session.scalars(select(AuditEntry).where(mine).order_by(AuditEntry.id)):
+    is_about_contact = or_(
+        AuditEntry.subject == about, AuditEntry.subject.startswith(f"{about}:", autoescape=True)
+    )
+    for row in session.scalars(select(AuditEntry).where(is_about_contact).order_by(AuditEntry.id)):
         fields = row.subject.partition(": ")[2]
         what = f"{row.action.capitalize()}: {fields}." if fields else f"{row.action.capitalize()}."
         yield TimelineEvent(at=row.at, what=what, by=row.actor)
@@ -137,15 +139,15 @@ def _audit_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]
 def _message_events(
     session: Session, contact: Contact, *, now: datetime, limit: int
 ) -> Iterator[TimelineEvent]:
-    found = messages.list_newest(session, limit=limit, contact_id=contact.id)
-    for message in messages.with_attempts(session, found):
+    rows = messages.list_newest(session, limit=limit, contact_id=contact.id)
+    for message in messages.with_attempts(session, rows):
         attempts = message["attempts"]
         assert isinstance(attempts, Sequence)
-        # How often a worker took it up and gave it back happened to no person, so it is left untold.
-        taken = {**message, "attempt": len(attempts)}
-        over = message["state"] in message_history.UNDATED_STATES
+        # Claims that were released without an attempt are no event of the person's, so they are left out.
+        facts = {**message, "attempt": len(attempts)}
+        has_undated_state = message["state"] in message_history.UNDATED_STATES
         last = attempts[-1]["at"] if attempts else message["queued_at"]
-        for row in message_history.list_events(taken, now=now):
-            at = last if over and row["at"] == now else row["at"]
+        for row in message_history.list_events(facts, now=now):
+            at = last if has_undated_state and row["at"] == now else row["at"]
             assert isinstance(at, datetime)
             yield TimelineEvent(at=at, what=f"Message {message['id']} ({message['template']}): {row['what']}")

@@ -1,7 +1,7 @@
-"""Bootstrap: the first start makes data folder, database and keys; every later start compares them.
+"""Bootstrap: the first start creates data folder, database and keys; every later start compares them.
 
-The database is made before the keys, and the keys before they are noted in it. So a first start that was
-killed at any moment is gone on with by the next, and keys without a database mean that the database was lost.
+The database is created before the keys, and the keys before they are noted in it. So a first start that was
+killed at any moment is continued by the next, and keys without a database mean that the database was lost.
 """
 
 from lists.db import Database
@@ -12,10 +12,10 @@ from mailer.settings.loading import Settings, secret_folder
 
 
 def start(settings: Settings) -> None:
-    """Make what is missing at the first start, bring the database up to date, and note keys and public URL.
+    """Create what is missing at the first start, upgrade the database, and note keys and public URL.
 
-    Raises Conflict for a database that was lost, for half a restore, and for another public URL than the
-    noted one; BadSettings for other keys than the noted ones.
+    Raises Conflict for a database that was lost, for an unfinished restore, and for another public URL than
+    the noted one; BadSettings for other keys than the noted ones.
     """
     if is_lost(settings):
         raise Conflict(lost_sentence(settings))
@@ -23,7 +23,7 @@ def start(settings: Settings) -> None:
 
 
 def is_lost(settings: Settings) -> bool:
-    """Tell whether the keys are there and their database is not; Conflict for half a restore."""
+    """Tell whether the keys exist without their database; Conflict for an unfinished restore."""
     data_folder.refuse_unfinished(settings.home)
     if not data_folder.has_keys(settings.home):
         return False
@@ -35,7 +35,7 @@ def is_lost(settings: Settings) -> bool:
 
 
 def lost_sentence(settings: Settings) -> str:
-    """Say that the database was lost, and what to do."""
+    """Return the sentence that the database was lost, and what to do."""
     return (
         f"The keys of this service are in {settings.home}, but its database is empty or missing. Put a backup"
         " back into a new folder (“mailer db restore”), or the database where database_url says it is. If a"
@@ -44,7 +44,7 @@ def lost_sentence(settings: Settings) -> str:
 
 
 def create(settings: Settings) -> bool:
-    """Do as the first start, also where the database was lost; tells whether anything was missing.
+    """Do what the first start does, also where the database was lost; tells whether anything was missing.
 
     Raises as `start` does, except for a lost database.
     """
@@ -52,15 +52,15 @@ def create(settings: Settings) -> bool:
     folder = secret_folder(settings)
     database = Database(settings.database_url)
     try:
-        new = not data_folder.has_keys(settings.home) or not migrations.has_tables(database)
+        is_new = not data_folder.has_keys(settings.home) or not migrations.has_tables(database)
         if migrations.has_tables(database):
-            key_check.require(database, folder)  # before a second machine makes anything of its own
+            key_check.require(database, folder)  # before a second machine creates anything
         keys.make_folder(folder)  # an embedded database may be in the folder around it
         migrations.upgrade(database)
-        found = key_check.load_keys(database, folder, create=True)
+        loaded_keys = key_check.load_keys(database, folder, create=True)
         with database.write() as session:
-            key_check.note(session, found, folder)
+            key_check.note(session, loaded_keys, folder)
             public_url.note(session, settings)
-        return new
+        return is_new
     finally:
         database.dispose()

@@ -1,7 +1,7 @@
-"""Deliver everything that is due: here, or by waiting for the process that does it already.
+"""Draining: delivers everything that is due, or waits for the process that delivers already.
 
-On an embedded database only one process may deliver, and the lock of mailer/processes/work.py says who: two
-of them would take each other's claims for those of the dead, and mail people twice.
+On an embedded database only one process may deliver, and the lock of mailer/processes/work.py decides which:
+two of them would take each other's claims for those of an ended process, and send messages twice.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from mailer.processes.work import LOCK
 from mailer.service import Service
 from mailer.tryout import postoffice
 
-MAX_ROUNDS = 100  # what is sent may let something else fall due
+MAX_ROUNDS = 100  # a sent message may make another one due
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliverySummary:
-    """What a delivery did: how many it sent, how many wait still, and the trouble, if any."""
+    """What a delivery did: how many messages it sent, how many still wait, and the trouble, if any."""
 
     sent: int
     waiting: int
@@ -34,16 +34,16 @@ class DeliverySummary:
 
 @contextmanager
 def lead_delivery(service: Service) -> Iterator[bool]:
-    """Tell whether this process is the one to deliver, and keep it so for as long as the block lasts."""
+    """Tell whether this process is the one that delivers; it stays so while the block lasts."""
     if service.database.dialect != "sqlite":
         yield not (service.settings.tryout and postoffice.find_port(service.settings.home))
         return
-    with file_lock.holding(service.settings.home / LOCK) as leads:
-        yield leads
+    with file_lock.holding(service.settings.home / LOCK) as is_leader:
+        yield is_leader
 
 
 def drain(service: Service, *, is_leader: bool) -> str:
-    """Deliver what is due, or wait until it is delivered; returns what stands in the way, "" for nothing."""
+    """Deliver what is due, or wait until it is delivered; returns what prevents it, "" for nothing."""
     with service.database.read() as session:
         if not outbox.count_waiting(session, now=service.clock.now()):
             return ""
@@ -51,29 +51,29 @@ def drain(service: Service, *, is_leader: bool) -> str:
         return service.deliver_until_empty().trouble
     try:
         wait_until_drained(service)
-    except Conflict as standstill:
-        return str(standstill)
+    except Conflict as conflict:
+        return str(conflict)
     return ""
 
 
 def deliver(service: Service) -> DeliverySummary:
-    """Put what is due into the outbox and deliver it, until nothing is due any more or nothing can leave."""
-    with lead_delivery(service) as leads:
+    """Queue what is due and deliver it, until nothing is due any more or nothing can be sent."""
+    with lead_delivery(service) as is_leader:
         with service.database.read() as session:
-            before = messages.count_sent(session)
+            sent_before = messages.count_sent(session)
         trouble = ""
         for _ in range(MAX_ROUNDS):
-            moved = service.jobs.tick()
-            trouble = drain(service, is_leader=leads)
-            if trouble or not moved:
+            rows = service.jobs.tick()
+            trouble = drain(service, is_leader=is_leader)
+            if trouble or not rows:
                 break
         with service.database.read() as session:
             now = service.clock.now()
             counts = stats.count_by_kind_and_state(session)
-            left = {"queued", "sending"}
+            waiting_states = {"queued", "sending"}
             return DeliverySummary(
-                sent=max(messages.count_sent(session) - before, 0),
-                waiting=sum(number for (_, state), number in counts.items() if state in left),
+                sent=max(messages.count_sent(session) - sent_before, 0),
+                waiting=sum(number for (_, state), number in counts.items() if state in waiting_states),
                 trouble=trouble,
                 next_due=stats.find_next_due(session, after=now),
                 held=sum(number for (_, state), number in counts.items() if state == "held"),

@@ -1,7 +1,7 @@
-"""Gap settlement: what may have left is marked, journals and departures are read, and mail goes on.
+"""Restore settlement: marks messages in doubt, reads journals and departures, and ends the send hold.
 
-The same in the transaction of a restore and later, by a command of its own. Each step changes nothing when
-it was done before.
+A restore calls it in its transaction, a command calls it later. Each step changes nothing when it was done
+before.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from mailer.settings import key_check
 
 @dataclass(frozen=True, kw_only=True)
 class DeparturesMerge:
-    """What a file of departures brought: what it held, what was done, and whether it settled the gap."""
+    """The result of merging a file of departures: content, what was done, whether the gap is settled."""
 
     file: departures_file.DeparturesFile
     result: ReapplyResult
@@ -34,9 +34,9 @@ class DeparturesMerge:
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreSettlement:
-    """What is known of a gap: messages that may have left, those that journals knew of, and the merge.
+    """The state of a gap: the number of messages in doubt, of those settled by journals, and the merge.
 
-    `hold_sentence` says why nothing is sent, and what to do; "" when mail may leave.
+    `hold_sentence` says why nothing is sent, and what to do; "" when nothing is held.
     """
 
     hold_sentence: str = ""
@@ -54,53 +54,57 @@ def settle(
     now: datetime,
     actor: str,
 ) -> RestoreSettlement:
-    """Mark what may have left, ask the journals, merge the departures; nothing where no gap is open.
+    """Mark messages in doubt, apply the journals, merge the departures; does nothing where no gap is open.
 
     Raises BadInput for a file of departures that cannot be read or was written with other keys.
     """
-    held = send_hold.find_unsettled(session)
-    if held is not None:
-        _mark_in_doubt(session, service, held)
-    by_journals = merged = None
-    if held is not None and journals is not None:
-        by_journals = restore_gap.apply_journals(session, journals, restore=held)
-    if held is not None and departures is not None:
-        merged = merge_departures(session, service, departures, now=now, actor=actor)
-    still = send_hold.find_unsettled(session)
+    open_restore = send_hold.find_unsettled(session)
+    if open_restore is not None:
+        _mark_in_doubt(session, service, open_restore)
+    settled_count = merge = None
+    if open_restore is not None and journals is not None:
+        settled_count = restore_gap.apply_journals(session, journals, restore=open_restore)
+    if open_restore is not None and departures is not None:
+        merge = merge_departures(session, service, departures, now=now, actor=actor)
+    unsettled = send_hold.find_unsettled(session)
     return RestoreSettlement(
-        hold_sentence=still.sentence if still else "",
+        hold_sentence=unsettled.sentence if unsettled else "",
         in_doubt_count=in_doubt.count_restored(session),
-        settled_by_journals=by_journals,
-        departures_merge=merged,
+        settled_by_journals=settled_count,
+        departures_merge=merge,
     )
 
 
 def merge_departures(
     session: Session, service: Service, file: Path, *, now: datetime, actor: str
 ) -> DeparturesMerge:
-    """Do again what is in a file of departures; one that reaches past the backup settles the gap.
+    """Apply a file of departures again; one that reaches past the backup settles the gap.
 
     Raises BadInput as `departures_file.read` does.
     """
-    read = departures_file.read(file, fingerprint=key_check.compute_fingerprints(service.keys)["pepper"])
-    done = erasure.reapply_departures(session, read.records, erase=erase_contact, now=now, actor=actor)
-    held = send_hold.find_unsettled(session)
-    settles = held is not None and read.until is not None and read.until >= held.backup_at
+    departures = departures_file.read(
+        file, fingerprint=key_check.compute_fingerprints(service.keys)["pepper"]
+    )
+    result = erasure.reapply_departures(
+        session, departures.records, erase=erase_contact, now=now, actor=actor
+    )
+    restore = send_hold.find_unsettled(session)
+    settles = restore is not None and departures.until is not None and departures.until >= restore.backup_at
     if settles:
         end_hold(session, service, how=send_hold.MERGED, now=now, actor=actor)
-    return DeparturesMerge(file=read, result=done, settles_gap=settles)
+    return DeparturesMerge(file=departures, result=result, settles_gap=settles)
 
 
 def end_hold(session: Session, service: Service, *, how: str, now: datetime, actor: str) -> None:
-    """Let mail leave again, if anything holds it; `how` is send_hold.MERGED or send_hold.ACCEPTED."""
-    held = send_hold.find_unsettled(session)
-    if held is not None:
-        _mark_in_doubt(session, service, held)
-        send_hold.end(session, held, how=how, now=now)
-        audit.record(session, actor=actor, action=f"gap {how}", subject=f"restore {held.id}", now=now)
+    """End the send hold, if there is one; `how` is send_hold.MERGED or send_hold.ACCEPTED."""
+    restore = send_hold.find_unsettled(session)
+    if restore is not None:
+        _mark_in_doubt(session, service, restore)
+        send_hold.end(session, restore, how=how, now=now)
+        audit.record(session, actor=actor, action=f"gap {how}", subject=f"restore {restore.id}", now=now)
 
 
 def _mark_in_doubt(session: Session, service: Service, restore: Restore) -> None:
-    """Mark what may have left, unless that was done."""
+    """Mark the messages in doubt, unless that was done."""
     if restore.reckoned_at is None:
         restore_gap.mark_in_doubt(session, restore, sources=service.sources, sequences=service.sequences)

@@ -1,4 +1,4 @@
-"""Restored rows: the rows of a backup brought into an empty database, within one transaction."""
+"""Restored rows: inserts the rows of a backup into an empty database, within one transaction."""
 
 import json
 from base64 import b64decode
@@ -18,15 +18,15 @@ from mailer.backup.backup_contents import DAMAGED_SENTENCE, BackupPart, Manifest
 from mailer.coordination import send_hold
 from mailer.tryout import time_machine
 
-IDS_AHEAD = 1_000_000  # numbers given out after the backup stand in links, which must reach nobody else
+IDS_AHEAD = 1_000_000  # ids assigned after the backup stand in links, which must not lead to other people
 
 
 def load(
     session: Session, parts: Iterator[BackupPart], manifest: Manifest, *, progress: Callable[[int], None]
 ) -> int:
-    """Make the tables as they were, insert every row, bring the tables up to date; returns how many rows.
+    """Create the tables of the backup's revision, insert every row, upgrade; returns how many rows.
 
-    Raises Conflict for a database that is not empty, BadInput for rows that do not fit or are not all there.
+    Raises Conflict for a database that is not empty, BadInput for rows that do not fit or are incomplete.
     """
     migrations.acquire_lock(session)
     require_empty(session)
@@ -50,7 +50,7 @@ def require_empty(session: Session) -> None:
 
 
 def begin_hold(session: Session, manifest: Manifest, *, run: str, clock: Clock) -> datetime:
-    """Note which run put these rows back, so that nothing is sent; returns the present of the database."""
+    """Note which run restored these rows, so that nothing is sent; returns the database's present time."""
     now = clock.real() + time_machine.get_offset(session)
     send_hold.begin(session, backup_at=manifest.made_at, run=run, now=now)
     search.reset_index(session)
@@ -63,19 +63,19 @@ def _insert(
     columns: Mapping[str, Sequence[str]],
     progress: Callable[[int], None],
 ) -> int:
-    known = MetaData()
-    known.reflect(session.connection())
-    counted = dict.fromkeys(columns, 0)
+    metadata = MetaData()
+    metadata.reflect(session.connection())
+    counts = dict.fromkeys(columns, 0)
     for name, data in parts:
         if name.parts[0] != "tables":
-            if json.load(data) != counted:
+            if json.load(data) != counts:
                 raise BadInput("The backup is not whole. Nothing was put back.")
-            return sum(counted.values())
-        table = known.tables[name.parts[1]]
+            return sum(counts.values())
+        table = metadata.tables[name.parts[1]]
         rows = _decode_rows(table, columns[table.name], json.load(data))
         session.execute(insert(table), rows)
-        counted[table.name] += len(rows)
-        progress(sum(counted.values()))
+        counts[table.name] += len(rows)
+        progress(sum(counts.values()))
     raise BadInput("The backup was cut short. Nothing was put back.")
 
 
@@ -92,16 +92,18 @@ def _decode_rows(
 
 
 def _move_ids_ahead(session: Session, highest: Mapping[str, int]) -> None:
-    """Let new rows begin far behind every number that the lost machine can have given out."""
+    """Let the ids of new rows begin far after every number that the lost machine can have assigned."""
     connection = session.connection()
-    there = highest.keys() & set(inspect(connection).get_table_names())
+    names = highest.keys() & set(inspect(connection).get_table_names())
     if connection.dialect.name == "postgresql":
-        ahead = text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :number)")
-        for name in there:
-            session.execute(ahead, {"name": name, "number": highest[name] + IDS_AHEAD})
+        statement = text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :number)")
+        for name in names:
+            session.execute(statement, {"name": name, "number": highest[name] + IDS_AHEAD})
         return
-    counting = set(session.scalars(text("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'")))
-    for name in counting & there:
+    with_sequence = set(
+        session.scalars(text("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'"))
+    )
+    for name in with_sequence & names:
         session.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": name})
         row = {"name": name, "number": highest[name] + IDS_AHEAD}
         session.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)"), row)

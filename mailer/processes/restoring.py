@@ -1,9 +1,10 @@
-"""Restoring: a sealed backup put back into an empty folder and an empty database, all or nothing.
+"""Restoring: puts a backup into an empty folder and an empty database, all or nothing.
 
-The backup is read to its end before anything is touched. Files are placed beside a marker that every other
-command refuses (mailer/backup/placements.py). All rows, with what settles their gap, are one transaction; an
-embedded database is made aside and then linked to its place. So whenever this is killed, the same command
-again takes away what was placed and begins anew, or finds the run's name in a database that is whole.
+The backup is read to its end before anything is changed. Files are placed beside a marker that every other
+command refuses (mailer/backup/placements.py). All rows, with the settlement of their gap, are one
+transaction; an embedded database is written under a hidden name and then linked to its place. So whenever
+this is killed, the same command again removes what was placed and starts over, or finds the run's name in a
+database that is complete.
 """
 
 import hashlib
@@ -39,7 +40,7 @@ from mailer.settings.keys import Keys
 from mailer.settings.loading import Settings
 from mailer.tryout import time_machine
 
-ACTOR = "command line"  # who did it, in the audit
+ACTOR = "command line"  # the actor in the audit
 PATHS_IN_USE = (
     *(f"mailer.db{end}" for end in SQLITE_SUFFIXES),
     *(f"{loading.SECRETS}/{name}" for name in keys.LOSS_SENTENCES),
@@ -50,9 +51,9 @@ PATHS_IN_USE = (
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreSummary:
-    """What was put back: from when, into which database, how many rows and files, and what is in doubt.
+    """What was restored: from when, into which database, how many rows and files, and what is in doubt.
 
-    `resumed` says that an earlier run had put back everything.
+    `resumed` says that an earlier run had restored everything.
     """
 
     backup_at: datetime
@@ -65,7 +66,7 @@ class RestoreSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreRequest:
-    """What a restore is asked to do, with a backup that was read to its end."""
+    """The parameters of a restore, with a backup that was read to its end."""
 
     home: Path
     file: BinaryIO
@@ -88,46 +89,46 @@ def restore(
     departures: Path | None = None,
     journals: Path | None = None,
 ) -> RestoreSummary:
-    """Put a backup back, and hold it: nothing is sent before its gap is settled, by `departures` or later.
+    """Restore a backup, and hold its mail until the gap is settled, by `departures` or later.
 
-    Files that the operator put into the new folder before (settings, secrets) stay, and whatever else lies in
-    it. Raises Conflict for a folder or a database that is not empty, BadInput for a file that cannot be read
-    or is not whole, StorageError for a disk that is full; then nothing was put back.
+    Files that the operator put into the new folder before (settings, secrets) stay, and so does everything
+    else in it. Raises Conflict for a folder or a database that is not empty, BadInput for a file that cannot
+    be read or is incomplete, StorageError for a disk that is full; then nothing was restored.
     """
     home = loading.find_home(environ)
-    testimony = None if journals is None else _read_journals(journals)
+    journal_contents = None if journals is None else _read_journals(journals)
     with _open_file(source) as file:
         contents = backup_contents.check(file, passphrase, newest=migrations.newest_revision())
         file.seek(0)
-        order = RestoreRequest(
+        request = RestoreRequest(
             home=home, file=file, passphrase=passphrase, contents=contents, environ=environ, clock=clock,
-            progress=progress, departures=departures, journals=testimony,
+            progress=progress, departures=departures, journals=journal_contents,
         )  # fmt: skip
         with placements.translate_errors(home), placements.lock_folder(home):
             run = placements.find_interrupted(home)
             if run is not None:
-                made = find_restore(run, environ)
-                if made is not None:
-                    return _finish(order, run, made)
+                restore_record = find_restore(run, environ)
+                if restore_record is not None:
+                    return _finish(request, run, restore_record)
                 run.undo(_database_file(run.database))
-            return _restore_all(order)
+            return _restore_all(request)
 
 
 def find_restore(run: RestoreRun, environ: Mapping[str, str]) -> Restore | None:
-    """Return the restore that this run brought into its database, None when it did not come so far.
+    """Return the restore that this run committed to its database, None when it did not come so far.
 
-    Raises Conflict when the settings name another database than it had, StorageError when that does not
-    answer.
+    Raises Conflict when the settings name another database than the run used, StorageError when that does
+    not answer.
     """
     if not run.database:
         return None
-    found = loading.load(environ)
-    if _name_database(found) != run.database:
+    settings = loading.load(environ)
+    if _name_database(settings) != run.database:
         raise Conflict(
             f"The restore that was interrupted put its rows into {run.database}, and the settings name"
-            f" {_name_database(found)}. Give the same command again with the same settings."
+            f" {_name_database(settings)}. Give the same command again with the same settings."
         )
-    database = Database(found.database_url)
+    database = Database(settings.database_url)
     try:
         if database.file is not None and not (run.whole or run.is_placed(database.file)):
             return None
@@ -147,29 +148,29 @@ def _restore_all(request: RestoreRequest) -> RestoreSummary:
     run = placements.begin(request.home, [str(place) for place in places])
     try:
         with backup_contents.open_parts(request.file, request.passphrase) as parts:
-            rest = place_files(run, parts, places)
-            found = loading.load(request.environ)
-            _require_new_database(found)
-            run = run.note_database(_name_database(found))
-            restored = fill_database(request, run, found, rest)
+            row_parts = place_files(run, parts, places)
+            settings = loading.load(request.environ)
+            _require_new_database(settings)
+            run = run.note_database(_name_database(settings))
+            summary = fill_database(request, run, settings, row_parts)
     except BaseException:
-        if find_restore(run, request.environ) is None:  # else it is whole, and the next restore says so
+        if find_restore(run, request.environ) is None:  # else it is complete; the next restore finishes it
             run.undo(_database_file(run.database))
         raise
     run.finish(_database_file(run.database))
-    return restored
+    return summary
 
 
 def place_files(
     run: RestoreRun, parts: Iterator[BackupPart], places: Sequence[PurePosixPath]
 ) -> Iterator[BackupPart]:
     """Put every file of a backup into its place; returns the parts that follow."""
-    wanted = set(places)
+    missing = set(places)
     for name, data in parts:
         if name.parts[0] != "files":
             return chain([(name, data)], parts)
         place = PurePosixPath(*name.parts[1:])
-        if place in wanted:
+        if place in missing:
             run.place(str(place), data)
     raise BadInput(backup_contents.DAMAGED_SENTENCE)
 
@@ -177,34 +178,36 @@ def place_files(
 def fill_database(
     request: RestoreRequest, run: RestoreRun, settings: Settings, parts: Iterator[BackupPart]
 ) -> RestoreSummary:
-    """Bring every row into the database and settle their gap as far as can be; all of it is seen at once."""
-    place, manifest = _database_file(run.database), request.contents.manifest
-    database = Database(_create_hidden_database(run, place) if place else settings.database_url)
+    """Insert every row and settle the gap as far as possible; all of it becomes visible at once."""
+    file, manifest = _database_file(run.database), request.contents.manifest
+    database = Database(_create_hidden_database(run, file) if file else settings.database_url)
     try:
         with database.write(long=True) as session:
             rows = restored_rows.load(session, parts, manifest, progress=request.progress)
             now = restored_rows.begin_hold(session, manifest, run=run.name, clock=request.clock)
-            secret = _load_keys(session, settings)
-            built = service.assemble(settings, database=database, keys=secret, clock=request.clock)
-            settled = _settle(request, session, built, now=now)
-        if place is not None and not database.truncate_wal():
-            raise StorageError(f"{place} is read by another program. Nothing was put back; try again.")
+            keys_in_use = _load_keys(session, settings)
+            restored_service = service.assemble(
+                settings, database=database, keys=keys_in_use, clock=request.clock
+            )
+            settlement = _settle(request, session, restored_service, now=now)
+        if file is not None and not database.truncate_wal():
+            raise StorageError(f"{file} is read by another program. Nothing was put back; try again.")
     finally:
         database.dispose()
-    if place is not None:
-        run.link(place)
+    if file is not None:
+        run.link(file)
     return RestoreSummary(
         backup_at=manifest.made_at, database_url=settings.database_url, rows=rows, files=len(run.places),
-        settlement=settled,
+        settlement=settlement,
     )  # fmt: skip
 
 
 def _load_keys(session: Session, settings: Settings) -> Keys:
-    """Return the keys that were put back; BadSettings when the rows were not written with them."""
+    """Return the restored keys; BadSettings when the rows were not written with them."""
     folder = loading.secret_folder(settings)
-    secret = keys.load(folder, create=False)
-    key_check.note(session, secret, folder)
-    return secret
+    keys_in_use = keys.load(folder, create=False)
+    key_check.note(session, keys_in_use, folder)
+    return keys_in_use
 
 
 def _settle(
@@ -221,48 +224,48 @@ def _settle(
 
 
 def _finish(request: RestoreRequest, run: RestoreRun, restore_record: Restore) -> RestoreSummary:
-    """Go on where an earlier run was killed that had put back everything."""
+    """Finish an earlier run that was killed after it had restored everything."""
     if restore_record.backup_at != request.contents.manifest.made_at:
         raise Conflict(
             f"The backup of {restore_record.backup_at:%Y-%m-%d %H:%M} UTC was put back into {request.home}"
             " and the end of that was interrupted. Give the same command again,"
             " or put another backup into a new folder."
         )
-    found = loading.load(request.environ)
-    built = service.build(found, clock=request.clock)
+    settings = loading.load(request.environ)
+    restored_service = service.build(settings, clock=request.clock)
     try:
-        migrations.upgrade(built.database)  # the program may have been updated meanwhile
-        with built.database.write() as session:
+        migrations.upgrade(restored_service.database)  # the program may have been updated meanwhile
+        with restored_service.database.write() as session:
             now = request.clock.real() + time_machine.get_offset(session)
-            settled = _settle(request, session, built, now=now)
+            settlement = _settle(request, session, restored_service, now=now)
     finally:
-        built.close()
+        restored_service.close()
     run.finish(_database_file(run.database))
     return RestoreSummary(
-        backup_at=restore_record.backup_at, database_url=found.database_url, rows=0, files=0,
-        settlement=settled, resumed=True,
+        backup_at=restore_record.backup_at, database_url=settings.database_url, rows=0, files=0,
+        settlement=settlement, resumed=True,
     )  # fmt: skip
 
 
 def _plan_files(home: Path, contents: BackupContents) -> list[PurePosixPath]:
     """Return the files to place: those that the operator did not put there before.
 
-    Raises Conflict, before anything is touched, for a folder in use and for what stands in the way,
-    StorageError for files that the disk has no room for.
+    Raises Conflict, before anything is changed, for a folder in use and for a file that stands in the way,
+    StorageError for files that the disk has no space for.
     """
-    found = [name for name in PATHS_IN_USE if os.path.lexists(home / name)]
-    if found:
+    existing = [name for name in PATHS_IN_USE if os.path.lexists(home / name)]
+    if existing:
         raise Conflict(
-            f"{home} is not empty: {found[0]} is there. Put the backup into a new folder (MAILER_HOME)."
+            f"{home} is not empty: {existing[0]} is there. Put the backup into a new folder (MAILER_HOME)."
         )
-    room = shutil.disk_usage(home).free
-    if sum(contents.files.values()) > room:
+    free_octets = shutil.disk_usage(home).free
+    if sum(contents.files.values()) > free_octets:
         raise StorageError(f"The files of the backup need more room than the disk of {home} has.")
     return [place for place in contents.files if not _is_placed(home, place)]
 
 
 def _is_placed(home: Path, place: PurePosixPath) -> bool:
-    """Tell whether the operator put this file there; Conflict for anything else that stands in the way."""
+    """Tell whether the operator put this file there; Conflict for any other file that stands in the way."""
     for folder in reversed(place.parents):
         path = home / folder
         if path != home and (path.is_symlink() or (path.exists() and not path.is_dir())):
@@ -284,12 +287,12 @@ def _digest(path: Path) -> str:
 
 
 def _name_database(settings: Settings) -> str:
-    """Return where the rows go, the same each time: the file, or the server without a password."""
+    """Return a stable name of the database: the file, or the server without a password."""
     url = make_url(settings.database_url)
     if url.drivername == "sqlite":
         return f"sqlite:///{Path(url.database or '').absolute()}"
-    where = {key: value for key, value in url.query.items() if key in ("host", "port")}
-    return url.set(password=None, query=where).render_as_string()
+    query = {key: value for key, value in url.query.items() if key in ("host", "port")}
+    return url.set(password=None, query=query).render_as_string()
 
 
 def _database_file(database: str) -> Path | None:
@@ -299,11 +302,13 @@ def _database_file(database: str) -> Path | None:
 
 def _require_new_database(settings: Settings) -> None:
     """Raise Conflict for a database that is not new, StorageError for one that does not answer."""
-    place = _database_file(_name_database(settings))
-    there = [f"{place}{end}" for end in SQLITE_SUFFIXES if place and os.path.lexists(f"{place}{end}")]
-    if there:
-        raise Conflict(f"The database is not empty: {there[0]} is there. Name a new one in the settings.")
-    if place is None:
+    file = _database_file(_name_database(settings))
+    existing = [
+        f"{file}{suffix}" for suffix in SQLITE_SUFFIXES if file and os.path.lexists(f"{file}{suffix}")
+    ]
+    if existing:
+        raise Conflict(f"The database is not empty: {existing[0]} is there. Name a new one in the settings.")
+    if file is None:
         database = Database(settings.database_url)
         try:
             with database.read() as session:
@@ -313,10 +318,10 @@ def _require_new_database(settings: Settings) -> None:
 
 
 def _create_hidden_database(run: RestoreRun, place: Path) -> str:
-    """Make the file aside that an embedded database grows in, for this account alone; returns its URL."""
-    aside = run.hidden_path(place)
-    os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-    return URL.create("sqlite", database=str(aside)).render_as_string()
+    """Create the hidden file of an embedded database, for this account alone; returns its URL."""
+    hidden = run.hidden_path(place)
+    os.close(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    return URL.create("sqlite", database=str(hidden)).render_as_string()
 
 
 def _read_journals(journals: Path) -> list[JournalContents]:

@@ -1,4 +1,4 @@
-"""The life of the main process: pages, schedule, post office; delivery in a child; all end together."""
+"""Serve: the main process, with pages, schedule and post office; delivery in a child; all end together."""
 
 import asyncio
 import signal
@@ -19,18 +19,18 @@ from mailer.tryout.postoffice import PostOffice
 from mailer.web import app
 from mailer.web.server import Server, build_server
 
-DRAIN_STILL_SECONDS = 30.0  # the outbox may take as long as it likes, but something must leave within this
+DRAIN_STILL_SECONDS = 30.0  # draining has no limit, but within this time a message must leave
 DRAIN_POLL_SECONDS = 0.02
 
 log = structlog.get_logger()
 
 
 def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Callable[[], None]) -> None:
-    """Run everything until SIGTERM or SIGINT, then finish what was begun; `ready` says that pages answer.
+    """Run until SIGTERM or SIGINT, then finish what was started; `ready` is called when the pages answer.
 
-    The database is up to date by now, and its keys are noted: mailer/processes/bootstrap.py.
+    The database is up to date already, and its keys are noted: mailer/processes/bootstrap.py.
 
-    Raises BadInput for a template, or settings, of which no message can be made, and Conflict when another
+    Raises BadInput for a template, or settings, that no message can be composed of, and Conflict when another
     process delivers from the same embedded database, or when the port is taken.
     """
     with service.database.write() as session:
@@ -40,7 +40,7 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
         if send_hold.find_unsettled(session) is not None:
             log.warning("nothing is sent until the gap of a restored backup is settled")
     with service.database.write() as session:
-        held_messages.retry_held(session)  # another program, or other settings, may be what it waited for
+        held_messages.retry_held(session)  # an update of the program or the settings may help
     remember_port(service.settings)
     if not service.settings.tryout:
         with service.database.read() as session:
@@ -50,9 +50,9 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
     )
     with ExitStack() as running:
         if service.settings.tryout:
-            office = PostOffice(service.database, service.clock, home=service.settings.home)
-            office.start()
-            running.callback(office.stop)
+            post_office = PostOffice(service.database, service.clock, home=service.settings.home)
+            post_office.start()
+            running.callback(post_office.stop)
         running.enter_context(clock_skew.follow_database_clock(service.database, service.clock))
         child = Supervisor(environ=environ)
         child.start()
@@ -60,11 +60,11 @@ def serve(service: Service, *, environ: Mapping[str, str], host: str, ready: Cal
         running.enter_context(
             take_over_lease(service.database, service.clock, folder=service.settings.home, owner=service.name)
         )
-        metronome = Scheduler(
+        scheduler = Scheduler(
             service.jobs, database=service.database, clock=service.clock, owner=service.name
         )
-        metronome.start()
-        running.callback(metronome.stop)
+        scheduler.start()
+        running.callback(scheduler.stop)
         with _stop_on_signals(pages):
             asyncio.run(_serve_pages(pages, ready))
 
@@ -82,30 +82,30 @@ async def _serve_pages(server: Server, ready: Callable[[], None]) -> None:
 
 @contextmanager
 def _stop_on_signals(server: Server) -> Iterator[None]:
-    before = {
+    previous = {
         number: signal.signal(number, lambda _number, _frame: server.stop())
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def wait_until_drained(service: Service) -> None:
-    """Return when nothing that is due is left in the outbox; another process delivers it.
+    """Return when nothing that is due waits in the outbox; another process delivers it.
 
     Raises Conflict when nothing leaves for half a minute.
     """
-    left, since = -1, service.clock.monotonic()
+    previous, since = -1, service.clock.monotonic()
     while True:
         with service.database.read() as session:
             waiting = outbox.count_waiting(session, now=service.clock.now())
         if not waiting:
             return
-        if waiting != left:
-            left, since = waiting, service.clock.monotonic()
+        if waiting != previous:
+            previous, since = waiting, service.clock.monotonic()
         elif service.clock.monotonic() - since > DRAIN_STILL_SECONDS:
             raise Conflict(
                 f"{waiting} messages wait, and none has left for half a minute. Is delivery running?"

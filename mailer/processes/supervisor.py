@@ -1,4 +1,4 @@
-"""The parent's side of delivery: starts the delivery process, starts it anew when it dies, lets it drain."""
+"""Supervisor: starts the delivery process, restarts it when it ends, and lets it drain at the end."""
 
 import subprocess
 import sys
@@ -8,17 +8,17 @@ from collections.abc import Mapping
 import structlog
 
 DRAIN_SECONDS = 40.0  # a little longer than the child itself takes
-RESTART_FIRST, RESTART_LONGEST = 0.5, 5.0  # the longest lets mail leave again within ten seconds of any death
-STEADY_SECONDS = 10.0  # a child that lived this long is no longer held to have died at its start
+RESTART_FIRST, RESTART_LONGEST = 0.5, 5.0  # the longest lets mail leave within ten seconds of any end
+STEADY_SECONDS = 10.0  # a child that ran this long did not fail at its start
 
 log = structlog.get_logger()
 
 
 class Supervisor:
-    """Keeps one `mailer work` alive.
+    """Keeps one `mailer work` running.
 
     It holds the other end of the child's standard input: when that ends, by `stop()` or because this process
-    was killed, the child drains and goes.
+    was killed, the child drains and ends.
     """
 
     def __init__(self, *, environ: Mapping[str, str]) -> None:
@@ -28,7 +28,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def start(self) -> None:
-        """Start the delivery process and watch it."""
+        """Start the delivery process and the thread that restarts it."""
         self._begin()
         self._thread.start()
 
@@ -52,24 +52,24 @@ class Supervisor:
         return None if self._child is None else self._child.pid
 
     def _begin(self) -> None:
-        self._child = subprocess.Popen(  # a new program, not a fork: nothing of ours is half-copied
+        self._child = subprocess.Popen(  # a new program: a fork would copy locks, but not threads
             [sys.executable, "-m", "mailer", "work", "--attached"], stdin=subprocess.PIPE, env=self._environ
         )
 
     def _watch(self) -> None:
-        rest = RESTART_FIRST
+        delay = RESTART_FIRST
         while not self._stopping.is_set():
             child = self._child
             assert child is not None
             try:
                 status = child.wait(STEADY_SECONDS)
             except subprocess.TimeoutExpired:
-                rest = RESTART_FIRST
+                delay = RESTART_FIRST
                 continue
             if self._stopping.is_set():
                 return
-            log.error("delivery ended and is started anew", status=status, rest_seconds=rest)
-            if self._stopping.wait(rest):
+            log.error("delivery ended and is started anew", status=status, rest_seconds=delay)
+            if self._stopping.wait(delay):
                 return
-            rest = min(rest * 2, RESTART_LONGEST)
+            delay = min(delay * 2, RESTART_LONGEST)
             self._begin()

@@ -1,4 +1,4 @@
-"""The life of a delivery process: alone on an embedded database, ended by a signal or by its parent's end."""
+"""Work: one delivery process, alone on an embedded database, ended by a signal or by its parent's end."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ LOCK = "delivery.lock"
 
 
 def run(service: Service, *, attached: bool) -> None:
-    """Deliver until told to stop: SIGTERM or SIGINT, or, when `attached`, the end of standard input.
+    """Deliver until the end: SIGTERM or SIGINT, or, when `attached`, the end of standard input.
 
     Raises Conflict when another process delivers from the same embedded database.
     """
@@ -32,7 +32,7 @@ def run(service: Service, *, attached: bool) -> None:
             if attached:
                 loop.add_signal_handler(
                     signal.SIGINT, lambda: None
-                )  # Ctrl-C reaches us too; the parent decides
+                )  # Ctrl-C reaches this process too; the parent decides
                 _at_end_of_input(lambda: loop.call_soon_threadsafe(delivery.stop))
             else:
                 loop.add_signal_handler(signal.SIGINT, delivery.stop)
@@ -51,8 +51,8 @@ def _lock_embedded_database(service: Service, *, wait: bool) -> Iterator[None]:
     if service.database.dialect != "sqlite":
         yield
         return
-    with file_lock.holding(service.settings.home / LOCK, wait=wait) as alone:
-        if not alone:
+    with file_lock.holding(service.settings.home / LOCK, wait=wait) as is_locked:
+        if not is_locked:
             raise Conflict(
                 "Another process delivers from this data folder already, probably “mailer serve”."
                 " Stop it first."
@@ -60,13 +60,13 @@ def _lock_embedded_database(service: Service, *, wait: bool) -> Iterator[None]:
         yield
 
 
-def _at_end_of_input(then: Callable[[], object]) -> None:
-    def watch() -> None:
+def _at_end_of_input(action: Callable[[], object]) -> None:
+    def wait_for_end() -> None:
         while os.read(0, 4096):
             pass
-        then()
+        action()
 
-    threading.Thread(target=watch, name="parent", daemon=True).start()
+    threading.Thread(target=wait_for_end, name="parent", daemon=True).start()
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

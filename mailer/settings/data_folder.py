@@ -1,7 +1,7 @@
-"""Data folder: whether it holds a service, so that no command answers from a wrong folder.
+"""Data folder: checks whether it holds a service, so that no command works in a wrong folder.
 
-Only `mailer serve`, `mailer db create` and `mailer db restore` may fill a folder. Everything else refuses one
-that holds no keys, and one in which a restore was interrupted, and says which folder it looked in and why.
+Only `mailer serve`, `mailer db create` and `mailer db restore` may fill a folder. Every other command refuses
+a folder that holds no keys, and one in which a restore was interrupted, and names the folder and the reason.
 """
 
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from mailer.settings.layers import SECRET_KEYS
 from mailer.settings.loading import SECRETS, SETTINGS
 
 RESTORE_MARKER = (
-    "restore.unfinished"  # there from the first file that a restore places until everything is in place
+    "restore.unfinished"  # exists from the first file that a restore places until all are in place
 )
 
 
 def has_keys(home: Path) -> bool:
-    """Tell whether this folder holds one of the keys at least: it was made by a first start or a restore."""
+    """Tell whether this folder holds one of the keys at least: a first start or a restore filled it."""
     return any((home / SECRETS / name).exists() for name in keys.LOSS_SENTENCES)
 
 
 def is_prepared(home: Path) -> bool:
-    """Tell whether somebody wrote settings into this folder, for a service that may not have started yet."""
+    """Tell whether this folder holds settings, of a service that may not have started yet."""
     return (home / SETTINGS).exists() or any((home / SECRETS / name).exists() for name in SECRET_KEYS)
 
 
@@ -53,5 +53,5 @@ def refuse_unfinished(home: Path) -> None:
 def _explain_choice(environ: Mapping[str, str]) -> str:
     if environ.get("MAILER_HOME"):
         return f"MAILER_HOME says {environ['MAILER_HOME']}."
-    stands = "is empty" if "MAILER_HOME" in environ else "is not set"
-    return f"MAILER_HOME {stands}, so this is the default."
+    state = "is empty" if "MAILER_HOME" in environ else "is not set"
+    return f"MAILER_HOME {state}, so this is the default."

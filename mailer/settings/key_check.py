@@ -1,7 +1,7 @@
-"""Fingerprint: which keys this database was written with, so that a lost or a changed key is noticed at once.
+"""Key check: compares the keys with those of the database, so that a lost or changed key is detected.
 
-A new pepper made in silence would end the protection of everybody who was forgotten. A fingerprint is a hash
-under the key itself: whoever reads the database learns nothing about the key.
+A new pepper made in silence would end the protection of all erased people. A fingerprint is a hash under the
+key itself: the database reveals nothing about the key.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from mailer.settings import keys
 from mailer.settings.keys import LOSS_SENTENCES, Keys
 
 FINGERPRINT_OCTETS = 16
-FINGERPRINT_TEXT = b"a fingerprint of this key"  # what is hashed under each key
+FINGERPRINT_TEXT = b"a fingerprint of this key"  # hashed under each key
 
 
 class Fingerprint(Base):
@@ -34,10 +34,9 @@ class Fingerprint(Base):
 
 
 def load_keys(database: Database, folder: Path, *, create: bool = False) -> Keys:
-    """Return the keys in this folder; with `making`, make those of a database that depends on none yet.
+    """Return the keys in this folder; with `create`, make those of a database that depends on none yet.
 
-    Raises BadSettings as `require` does, also for what is missing where nothing is made; and as
-    `keys.load` does.
+    Raises BadSettings as `require` does, also for missing keys without `create`; and as `keys.load` does.
     """
     require(database, folder)
     missing = _list_missing(folder)
@@ -49,7 +48,7 @@ def load_keys(database: Database, folder: Path, *, create: bool = False) -> Keys
 def require(database: Database, folder: Path) -> None:
     """Raise BadSettings, with what to do, when the database depends on other keys than are in this folder.
 
-    It depends on those it was noted with, and on any as soon as it knows people or whom to leave alone.
+    It depends on the keys that it notes, and on any keys as soon as it holds contacts or suppressions.
     """
     with database.read() as session:
         noted = _read_fingerprints(session)
@@ -72,7 +71,7 @@ def note(session: Session, keys_in_use: Keys, folder: Path) -> None:
 
 
 def require_noted(session: Session, keys_in_use: Keys, folder: Path) -> None:
-    """Raise Conflict while the database does not say its keys, BadSettings when they are not these."""
+    """Raise Conflict while the database notes no keys, BadSettings when it notes others than these."""
     noted = _read_fingerprints(session)
     if not noted:
         raise Conflict(

@@ -1,6 +1,6 @@
-"""The two keys of the house, made at first start and never changed: whoever has them can sign links.
+"""Keys: the two keys of an installation, made at first start and never changed; they sign links.
 
-mailer/settings/key_check.py notices when one is lost or changed while the database still depends on it.
+mailer/settings/key_check.py detects a key that is lost or changed while the database depends on it.
 """
 
 import os
@@ -31,7 +31,7 @@ class Keys:
 def make_folder(folder: Path) -> None:
     """Make the folder of the keys, and the data folder around it, for this account alone.
 
-    Raises StorageError when that cannot be.
+    Raises StorageError when it cannot be made.
     """
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def make_folder(folder: Path) -> None:
 def load(folder: Path, *, create: bool = True) -> Keys:
     """Read both keys from this folder; several processes at once get the same keys.
 
-    What is missing is made, unless `making` is False. The folder has mode 0700, the files 0600. BadSettings
+    Missing keys are made, unless `create` is False. The folder has mode 0700, the files 0600. BadSettings
     when others can read them, or they are damaged or missing; StorageError when they cannot be written.
     """
     if create:
@@ -91,7 +91,7 @@ def _load_key(path: Path, *, create: bool) -> bytes:
 
 
 def _create_key(path: Path) -> None:
-    """Write a whole key or none: a file that appears under the final name is complete and on the disk."""
+    """Write a complete key or none: a file that appears under the final name is complete and on the disk."""
     unfinished = path.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,4 +1,4 @@
-"""Where settings come from, the later wins: the last start, `mailer.toml`, the secrets, the environment."""
+"""Layers of settings, the later wins: the last start, `mailer.toml`, the secrets, the environment."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ Values = dict[str, object]
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsLayer:
-    """One place settings come from: the values, and for each key's path the place in words."""
+    """One source of settings: the values, and for each key's path the place in words."""
 
     values: Values
     places: Mapping[str, str] = field(default_factory=dict)
     default_place: str = ""
 
     def place(self, path: Sequence[str]) -> str | None:
-        """Say where the key of this path stands, or None when this layer does not give it."""
+        """Return where the key of this path is set, or None when this layer does not set it."""
         value: object = self.values
         for step in path:
             if not isinstance(value, dict):
@@ -44,7 +44,7 @@ def read_last_start(path: Path) -> SettingsLayer:
 
 
 def read_file(path: Path) -> tuple[SettingsLayer, list[str]]:
-    """Read `mailer.toml`; a file that is not there gives nothing."""
+    """Read `mailer.toml`; a missing file gives no values."""
     place = str(path)
     try:
         values = tomllib.loads(path.read_text("utf-8"))
@@ -70,7 +70,7 @@ def read_file(path: Path) -> tuple[SettingsLayer, list[str]]:
 
 
 def read_secrets(folder: Path) -> tuple[SettingsLayer, list[str]]:
-    """Read the secret settings, a file each, named like the key."""
+    """Read the secret settings, one file each, named like the key."""
     values: Values = {}
     places, mistakes = {}, []
     for key in SECRET_KEYS:
@@ -112,7 +112,7 @@ def read_environment(environ: Mapping[str, str]) -> SettingsLayer:
 
 
 def merge(layers: Sequence[SettingsLayer]) -> Values:
-    """Lay the layers over each other, table by table."""
+    """Merge the layers, table by table; later layers win."""
     result: Values = {}
     for layer in layers:
         result = _merge_tables(result, layer.values)
@@ -122,21 +122,23 @@ def merge(layers: Sequence[SettingsLayer]) -> Values:
 def _merge_tables(below: Values, above: Values) -> Values:
     result = dict(below)
     for key, value in above.items():
-        under = result.get(key)
+        previous = result.get(key)
         result[key] = (
-            _merge_tables(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+            _merge_tables(previous, value)
+            if isinstance(previous, dict) and isinstance(value, dict)
+            else value
         )
     return result
 
 
 def _without_empty(values: Values) -> Values:
-    kept: Values = {}
+    result: Values = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            kept[key] = _without_empty(value)
+            result[key] = _without_empty(value)
         elif value != "":
-            kept[key] = value
-    return kept
+            result[key] = value
+    return result
 
 
 def _has_password(values: Values) -> bool:

@@ -1,4 +1,4 @@
-"""Settings, read once: defaults < last start < mailer.toml < secrets < environment, every mistake told.
+"""Loading: reads the settings once, with all mistakes: defaults < last start < file < secrets < environment.
 
 A key `campaign_name.es` is `es = "…"` under `[campaign_name]` in `mailer.toml`, and
 `MAILER_CAMPAIGN_NAME__ES` in the environment. An empty value is the same as none.
@@ -47,7 +47,7 @@ SETTINGS = "mailer.toml"
 
 @dataclass(frozen=True, kw_only=True)
 class SettingValue:
-    """One key as `config show` prints it: `value` never holds a secret, `place` says where it was set."""
+    """One key as `config show` prints it: `value` never holds a secret, `place` is where it was set."""
 
     key: str
     value: str
@@ -57,33 +57,35 @@ class SettingValue:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsReport:
-    """The settings, and every key with the place it came from."""
+    """The settings, and every key with the place where it was set."""
 
     settings: Settings
     keys: tuple[SettingValue, ...]
 
 
 def load(environ: Mapping[str, str], *, home: Path | None = None) -> Settings:
-    """Read the settings; BadSettings names every mistake, where it stands and what to write."""
+    """Read the settings; BadSettings names every mistake, its place and what to write."""
     return explain(environ, home=home).settings
 
 
 def explain(environ: Mapping[str, str], *, home: Path | None = None) -> SettingsReport:
-    """Read the settings and say where each came from; BadSettings as in `load`."""
-    told = environ.get("MAILER_HOME", "")
+    """Read the settings with the place of each; BadSettings as in `load`."""
+    home_variable = environ.get("MAILER_HOME", "")
     folder = home.absolute() if home else find_home(environ)
     in_file, mistakes = read_file(folder / SETTINGS)
-    in_secrets, more = read_secrets(folder / SECRETS)
+    in_secrets, secret_mistakes = read_secrets(folder / SECRETS)
     last = read_last_start(folder / LAST_PORT)
     layers: tuple[SettingsLayer, ...] = (last, in_file, in_secrets, read_environment(environ))
     values = {**merge(layers), "home": folder}
-    if told and home is None:
+    if home_variable and home is None:
         layers = (
-            SettingsLayer(values={"home": told}, default_place="the environment variable MAILER_HOME"),
+            SettingsLayer(
+                values={"home": home_variable}, default_place="the environment variable MAILER_HOME"
+            ),
             *layers,
         )
-    settings, wrong = _validate(values, layers)
-    mistakes += [*more, *wrong]
+    settings, invalid = _validate(values, layers)
+    mistakes += [*secret_mistakes, *invalid]
     if mistakes or settings is None:
         raise BadSettings(mistakes)
     return SettingsReport(settings=settings, keys=tuple(_list_values(settings, layers)))
@@ -91,12 +93,12 @@ def explain(environ: Mapping[str, str], *, home: Path | None = None) -> Settings
 
 def find_home(environ: Mapping[str, str]) -> Path:
     """Return the data folder, whatever is in it."""
-    told = environ.get("MAILER_HOME", "")
-    return (Path(told).expanduser() if told else default_home()).absolute()
+    home_variable = environ.get("MAILER_HOME", "")
+    return (Path(home_variable).expanduser() if home_variable else default_home()).absolute()
 
 
 def remember_port(settings: Settings) -> None:
-    """Write down the port of this start: links in mails made by other commands lead to it."""
+    """Write down the port of this start: links in mails of other commands lead to it."""
     (settings.home / LAST_PORT).write_text(f"{settings.port}\n", "ascii")
 
 
@@ -108,17 +110,19 @@ def secret_folder(settings: Settings) -> Path:
 def _validate(
     values: dict[str, object], layers: Sequence[SettingsLayer]
 ) -> tuple[Settings | None, list[str]]:
-    """Check each key, then the others together without the wrong ones, so that every mistake is told."""
+    """Check each key, then the others together without the wrong ones, so that every mistake is listed."""
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        every = [mistake for mistake in error.errors() if mistake["type"] != "default_factory_not_called"]
-        wrong = [mistake for mistake in every if _find_place(_mistake_path(mistake), layers)] or every
-        broken = {str(mistake["loc"][0]) for mistake in wrong}
-        sentences = [_describe_mistake(mistake, layers) for mistake in wrong]
-        rest = {key: value for key, value in values.items() if key not in broken}
-        settings = Settings.model_validate(rest)
-        return None, sentences + [text for keys, text in _list_contradictions(settings) if not broken & keys]
+        errors = [mistake for mistake in error.errors() if mistake["type"] != "default_factory_not_called"]
+        relevant = [mistake for mistake in errors if _find_place(_mistake_path(mistake), layers)] or errors
+        wrong_keys = {str(mistake["loc"][0]) for mistake in relevant}
+        sentences = [_describe_mistake(mistake, layers) for mistake in relevant]
+        valid = {key: value for key, value in values.items() if key not in wrong_keys}
+        settings = Settings.model_validate(valid)
+        return None, sentences + [
+            text for keys, text in _list_contradictions(settings) if not wrong_keys & keys
+        ]
     return settings, [text for _, text in _list_contradictions(settings)]
 
 
@@ -141,46 +145,46 @@ def _mistake_path(mistake: Any) -> list[str]:
 
 
 def _list_contradictions(settings: Settings) -> list[tuple[set[str], str]]:
-    """What is wrong between keys that are each well written: the keys it takes, and the sentence."""
-    found: list[tuple[set[str], str]] = []
+    """Return what is wrong between keys that are each valid: the keys it concerns, and the sentence."""
+    contradictions: list[tuple[set[str], str]] = []
     if not settings.loopback and settings.tryout:
         sentence = (
             f"public_url is {settings.public_url}, which others can reach, but smtp_url names no mail server;"
             f" write {SMTP_FORMS} into the file secrets/smtp_url."
         )
-        found.append(({"public_url", "smtp_url"}, sentence))
+        contradictions.append(({"public_url", "smtp_url"}, sentence))
     if not settings.loopback and settings.public_url.startswith("http://"):
         sentence = (
             f"public_url is {settings.public_url}, so links would travel in the open; write https:// instead."
         )
-        found.append(({"public_url"}, sentence))
-    return found + ([] if settings.tryout else _list_missing_for_real_mail(settings))
+        contradictions.append(({"public_url"}, sentence))
+    return contradictions + ([] if settings.tryout else _list_missing_for_real_mail(settings))
 
 
 def _list_missing_for_real_mail(settings: Settings) -> list[tuple[set[str], str]]:
-    found: list[tuple[set[str], str]] = []
+    contradictions: list[tuple[set[str], str]] = []
     if not settings.postal_address or settings.postal_address.startswith("SAMPLE"):
         sentence = (
             "postal_address is missing, and no mail may leave without one; write a street or box address."
         )
-        found.append(({"postal_address", "smtp_url"}, sentence))
+        contradictions.append(({"postal_address", "smtp_url"}, sentence))
     domain = domain_of(settings.from_address).lower()
     if not domain:
         sentence = "from_address is missing; write the email address your mail comes from."
-        found.append(({"from_address", "smtp_url"}, sentence))
+        contradictions.append(({"from_address", "smtp_url"}, sentence))
     if not settings.sending_domains:
         sentence = (
             "sending_domains is missing; write the domains your mail server may send for,"
             f" such as {domain or 'example.org'}."
         )
-        found.append(({"sending_domains", "smtp_url"}, sentence))
+        contradictions.append(({"sending_domains", "smtp_url"}, sentence))
     elif domain and domain not in settings.sending_domains:
         sentence = (
             f"from_address is at {domain}, which sending_domains does not name; add {domain} there,"
             " or write an address at one of its domains."
         )
-        found.append(({"from_address", "sending_domains"}, sentence))
-    return found
+        contradictions.append(({"from_address", "sending_domains"}, sentence))
+    return contradictions
 
 
 def _list_values(settings: Settings, layers: Sequence[SettingsLayer]) -> list[SettingValue]:

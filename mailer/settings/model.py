@@ -1,4 +1,4 @@
-"""Every key an operator may set, with its type, its default and what to write when it is wrong.
+"""Model of the settings: every key, with its type, its default and what to write when it is wrong.
 
 docs/settings.md explains them to operators; a guard test compares the two.
 """
@@ -41,10 +41,10 @@ _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]
 
 
 def _line(text: str) -> str:
-    if any(ord(sign) < 32 or ord(sign) == 127 for sign in text):
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise ValueError("write it on one line, without control characters")
-    if said := characters.describe_unsendable(text, "write it anew: it"):
-        raise ValueError(said)
+    if sentence := characters.describe_unsendable(text, "write it anew: it"):
+        raise ValueError(sentence)
     return text.strip()
 
 
@@ -83,8 +83,8 @@ def _smtp_url(secret: SecretStr) -> SecretStr:
     try:
         Relay.parse_all(secret.get_secret_value())
     except BadSettings as error:
-        told = " ".join(error.mistakes).removesuffix(".")
-        raise ValueError(told[0].lower() + told[1:]) from None
+        sentence = " ".join(error.mistakes).removesuffix(".")
+        raise ValueError(sentence[0].lower() + sentence[1:]) from None
     return secret
 
 
@@ -165,7 +165,7 @@ class PerLanguage(BaseModel):
 
 
 def _fill_missing_language(shipped: Mapping[str, str]) -> BeforeValidator:
-    """Another campaign's English name also stands in for a Spanish one it does not give."""
+    """Let another campaign's English name also stand for a Spanish one that is missing."""
 
     def fill(value: object) -> object:
         if not isinstance(value, Mapping):
@@ -181,7 +181,7 @@ def _fill_missing_language(shipped: Mapping[str, str]) -> BeforeValidator:
 
 
 class ResourceLink(PerLanguage):
-    """Where one resource is found in each language; "" while nobody has given a real link."""
+    """The link of one resource in each language; "" while there is no real link."""
 
     en: Annotated[str, AfterValidator(_link)] = ""
     es: Annotated[str, AfterValidator(_link)] = ""
@@ -204,14 +204,14 @@ class Resources(BaseModel):
 
 
 def _setting(what: str, *, write: str, default: Any = None, **limits: Any) -> Any:
-    """What a setting is, what to write when it is wrong; a callable default follows from the keys above."""
+    """Declare a setting: what it is, what to write when it is wrong; a callable default uses earlier keys."""
     if callable(default):
         return Field(default_factory=default, description=what, examples=[write], **limits)
     return Field(default, description=what, examples=[write], **limits)
 
 
 class Settings(BaseModel):
-    """Everything an operator may choose; frozen, and its text shows no secret."""
+    """Everything that an operator may set; frozen, and its text shows no secret."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
@@ -313,12 +313,12 @@ class Settings(BaseModel):
 
     @property
     def tryout(self) -> bool:
-        """No mail server is set, so nothing leaves the machine."""
+        """Tell whether no mail server is set, so that nothing leaves the machine."""
         return self.smtp_url is None
 
     @property
     def loopback(self) -> bool:
-        """Only this machine can reach the public URL."""
+        """Tell whether only this machine can reach the public URL."""
         host = urlsplit(self.public_url).hostname or ""
         try:
             return ip_address(host).is_loopback
@@ -327,18 +327,18 @@ class Settings(BaseModel):
 
 
 def list_keys() -> dict[str, str]:
-    """Every key an operator may write, such as `resources.toolkit.es`, with what it is."""
-    known: dict[str, str] = {}
+    """Return every key that an operator may write, such as `resources.toolkit.es`, with its description."""
+    keys: dict[str, str] = {}
     for name, declared in Settings.model_fields.items():
         what = declared.description or ""
         if name == "resources":
             for resource, inner in Resources.model_fields.items():
-                known |= {f"resources.{resource}.{lang}": f"{inner.description}" for lang in ("en", "es")}
+                keys |= {f"resources.{resource}.{lang}": f"{inner.description}" for lang in ("en", "es")}
         elif declared.annotation is PerLanguage:
-            known |= {f"{name}.{lang}": what for lang in ("en", "es")}
+            keys |= {f"{name}.{lang}": what for lang in ("en", "es")}
         else:
-            known[name] = what
-    return known
+            keys[name] = what
+    return keys
 
 
 def _default_sender(campaign: str) -> str:
@@ -346,6 +346,6 @@ def _default_sender(campaign: str) -> str:
 
 
 def default_home() -> Path:
-    """`data` beside pyproject.toml in a checkout, else in the folder we were started in."""
+    """Return `data` beside pyproject.toml in a checkout, else in the current folder."""
     checkout = Path(__file__).parents[2]
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "data"

@@ -1,7 +1,7 @@
 """Public URL: where the links of this database's mail lead, noted so that no machine mails other links.
 
-A machine whose settings lack `public_url` would mail links to itself, by which nobody can leave. A URL that
-only the machine itself can open is never noted.
+A machine whose settings lack `public_url` would mail links to itself, by which no reader can leave. A URL
+that only the machine itself can open is never noted.
 """
 
 from sqlalchemy import String, delete, select
@@ -13,7 +13,7 @@ from mailer.settings.loading import Settings
 
 
 class PublicUrl(Base):
-    """The one row that says which public URL this database is used with."""
+    """The one row with the public URL that this database is used with."""
 
     __tablename__ = "public_url"
 
@@ -35,11 +35,11 @@ def note(session: Session, settings: Settings) -> None:
 
 def require(session: Session, settings: Settings) -> None:
     """Raise Conflict, with what to do, when another public URL is noted."""
-    found = find(session)
-    if found not in ("", settings.public_url):
+    url = find(session)
+    if url not in ("", settings.public_url):
         raise Conflict(
-            f"public_url is {settings.public_url} here, but the mail of this database leads to {found}."
-            f' On a second machine write public_url = "{found}" into mailer.toml, as on the first. If the'
+            f"public_url is {settings.public_url} here, but the mail of this database leads to {url}."
+            f' On a second machine write public_url = "{url}" into mailer.toml, as on the first. If the'
             " address has really changed, say so once: “mailer config accept-url”."
         )
 

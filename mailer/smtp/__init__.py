@@ -1,6 +1,6 @@
-"""A connection to a relay (RFC 5321), and what its answers mean; the only importer of aiosmtplib.
+"""SMTP: a connection to a relay (RFC 5321) and the meaning of its replies; the only importer of aiosmtplib.
 
-For others: `connection`, `relay` (where it is and how to log in), `outcome`, `reply` (about whom a refusal
-is), `doubt`, `capabilities` (the answer to EHLO), `rate`. `pipeline` speaks the protocol (RFC 2920),
-`oauth_token` asks a program for a token (XOAUTH2).
+For others: `connection`, `relay` (address and login), `outcome`, `reply` (whom a refusal is about),
+`doubt`, `capabilities` (the reply to EHLO), `rate`. `pipeline` implements the protocol (RFC 2920),
+`oauth_token` gets a token from a program (XOAUTH2).
 """

@@ -1,7 +1,7 @@
-"""Offers: what a relay said in its last answer to EHLO that it can carry (RFC 1870, 6152, 6531).
+"""Capabilities: what a relay can carry, by its last reply to EHLO (RFC 1870, 6152, 6531).
 
-What one relay cannot carry another may, and the same one may after it was changed. So a message that none of
-them can carry is held and never counts as refused: nobody's server was asked.
+A message that one relay cannot carry may suit another relay, or the same one after its configuration changed.
+So a message that no relay can carry is held and never counts as refused: it was not sent to a server.
 """
 
 import re
@@ -22,7 +22,7 @@ _SIZE = re.compile(r"[0-9]{1,18}")
 
 
 class RelayCapabilities(Base):
-    """The last answer of one relay, by the name that people call it; `size` 0 is no limit."""
+    """The last reply to EHLO of one relay, by its name (host and port); `size` 0 is no limit."""
 
     __tablename__ = "relay_offers"
 
@@ -35,7 +35,7 @@ class RelayCapabilities(Base):
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a relay can carry; `size` is the most octets of a message, 0 for no limit that it told."""
+    """What a relay can carry; `size` is the most octets of a message, 0 where it announced no limit."""
 
     smtputf8: bool
     eightbit: bool
@@ -43,7 +43,7 @@ class Capabilities:
 
     @classmethod
     def from_extensions(cls, extensions: Mapping[str, str]) -> Self:
-        """Read the extensions that an answer to EHLO names in small letters, each with its parameters."""
+        """Read the extensions of a reply to EHLO: lowercase names with their parameters."""
         size = extensions.get("size", "").strip()
         return cls(
             smtputf8="smtputf8" in extensions,
@@ -52,7 +52,7 @@ class Capabilities:
         )
 
     def find_unsupported_reason(self, address: str, message: bytes) -> str:
-        """Return why a relay with these offers cannot carry this message to this address, "" where it can."""
+        """Return why this relay cannot carry this message to this address, "" where it can."""
         if not address.isascii() and not self.smtputf8:
             return NO_SMTPUTF8
         if not self.eightbit and not message.isascii():
@@ -61,7 +61,7 @@ class Capabilities:
 
     @property
     def unsupported_reasons(self) -> frozenset[str]:
-        """Every reason for which a relay with these offers cannot carry some messages."""
+        """Every reason why this relay cannot carry some messages."""
         reasons = {NO_SMTPUTF8: not self.smtputf8, NO_8BITMIME: not self.eightbit, self._too_large: self.size}
         return frozenset(reason for reason, holds in reasons.items() if holds)
 
@@ -71,7 +71,7 @@ class Capabilities:
 
 
 def record(session: Session, relay: str, relay_capabilities: Capabilities, *, now: datetime) -> bool:
-    """Keep what a relay has just said; tells whether it said something else before, or was never asked."""
+    """Store the capabilities of a relay; returns whether they are new or have changed."""
     row = {
         "smtputf8": relay_capabilities.smtputf8,
         "eightbit": relay_capabilities.eightbit,
@@ -80,21 +80,21 @@ def record(session: Session, relay: str, relay_capabilities: Capabilities, *, no
     }
     if insert_or_nothing(session, RelayCapabilities, [{"relay": relay, **row}]) == 1:
         return True
-    before = session.get_one(RelayCapabilities, relay, with_for_update=True, populate_existing=True)
-    news = _from_row(before) != relay_capabilities
+    stored = session.get_one(RelayCapabilities, relay, with_for_update=True, populate_existing=True)
+    is_news = _from_row(stored) != relay_capabilities
     for name, value in row.items():
-        setattr(before, name, value)
+        setattr(stored, name, value)
     session.flush()
-    return news
+    return is_news
 
 
 def read_all(session: Session) -> dict[str, Capabilities]:
-    """Return the last answer of each relay that was ever asked."""
+    """Return the stored capabilities of each relay."""
     return {row.relay: _from_row(row) for row in session.scalars(select(RelayCapabilities))}
 
 
 def can_carry_smtputf8(session: Session, relays: Collection[str]) -> bool:
-    """Tell whether one of these relays takes addresses beyond ASCII, or has not said yet that it does not."""
+    """Tell whether one of these relays accepts addresses beyond ASCII, or has no stored reply yet."""
     answers = read_all(session)
     return not relays or any(relay not in answers or answers[relay].smtputf8 for relay in relays)
 

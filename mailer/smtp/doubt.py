@@ -1,7 +1,7 @@
-"""Doubt: each way in which nobody can say whether a message arrived (RFC 1047), its reason and its sentence.
+"""Doubt: the reasons why it is unknown whether a message arrived (RFC 1047), each with its sentence.
 
 A row in state `unknown` has one of these reasons as its `why`. With one of CORRECTABLE it keeps the name of
-its worker, and what that worker or its journal says later corrects it.
+its worker, and a later result of that worker or its journal corrects it.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ STOPPED = "the machine stopped while it was claimed"
 LOST = "its worker was lost"
 MAY_HAVE_LEFT = "it may have left before the backup was restored"
 
-CORRECTABLE = (LOST,)  # the worker may live: it was only out of reach, on another machine
+CORRECTABLE = (LOST,)  # the worker may still run: it was unreachable, on another machine
 
 SENTENCES: Mapping[str, str] = {
     BROKEN: "The connection broke after the last byte: it may or may not have arrived.",

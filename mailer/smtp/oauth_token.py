@@ -1,7 +1,7 @@
-"""Bearer: the short-lived token a relay wants instead of a password, asked of a program (XOAUTH2).
+"""OAuth token: the short-lived token that a relay requires instead of a password, from a program (XOAUTH2).
 
-The program is run without a shell and prints one token. A token is kept for a while, asked for anew when the
-relay refuses it, and is in no log, error or `repr`.
+The program is run without a shell and prints one token. A token is cached for a while, requested again when
+the relay refuses it, and appears in no log, error or `repr`.
 """
 
 import asyncio
@@ -9,18 +9,18 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 
-TIMEOUT_SECONDS = 30.0  # the program's time
-CACHE_SECONDS = 45 * 60.0  # providers let them live for an hour
+TIMEOUT_SECONDS = 30.0  # of the program
+CACHE_SECONDS = 45 * 60.0  # providers' tokens are valid for an hour
 OCTETS_MOST = 16_384
 _TOKEN = re.compile(rb"[\x21-\x7e]+")
 
 
 class NoToken(OSError):
-    """The program gave no token: our trouble with the relay, and nobody else's."""
+    """The program printed no token: a fault on the sender's side."""
 
 
 class OAuthTokenProvider:
-    """Tokens from one program, for all connections to one relay."""
+    """Gets tokens from one program, for all connections to one relay."""
 
     def __init__(self, command: str, *, time: Callable[[], float] | None = None) -> None:
         self._command = command
@@ -29,7 +29,7 @@ class OAuthTokenProvider:
         self._lock = asyncio.Lock()
 
     async def get_token(self) -> str:
-        """Return a token, from the program where none is kept; raises NoToken."""
+        """Return a token, from the program where none is cached; raises NoToken."""
         async with self._lock:
             now = self._time or asyncio.get_running_loop().time
             if now() > self._expires_at:
@@ -37,24 +37,24 @@ class OAuthTokenProvider:
             return self._token
 
     def discard(self, token: str) -> None:
-        """Forget a token that the relay did not take."""
+        """Discard a token that the relay refused."""
         if token == self._token:
             self._expires_at = float("-inf")
 
     async def _run_command(self) -> str:
-        quiet = asyncio.subprocess.DEVNULL
+        devnull = asyncio.subprocess.DEVNULL
         try:
             program = await asyncio.create_subprocess_exec(
-                self._command, stdin=quiet, stdout=asyncio.subprocess.PIPE, stderr=quiet
+                self._command, stdin=devnull, stdout=asyncio.subprocess.PIPE, stderr=devnull
             )
         except OSError as error:
             raise NoToken(f"The program of token_command= cannot be run: {error.strerror}.") from None
         assert program.stdout is not None
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                said = await program.stdout.read(OCTETS_MOST)
-                while more := await program.stdout.read(OCTETS_MOST):
-                    said += more[: OCTETS_MOST - len(said)]
+                output = await program.stdout.read(OCTETS_MOST)
+                while chunk := await program.stdout.read(OCTETS_MOST):
+                    output += chunk[: OCTETS_MOST - len(output)]
                 status = await program.wait()
         except TimeoutError:
             raise NoToken("The program of token_command= did not end in time.") from None
@@ -63,6 +63,6 @@ class OAuthTokenProvider:
                 with suppress(ProcessLookupError):
                     program.kill()
                 await program.wait()
-        if status or not _TOKEN.fullmatch(said.strip()):
+        if status or not _TOKEN.fullmatch(output.strip()):
             raise NoToken(f"The program of token_command= gave no token (status {status}).")
-        return said.strip().decode("ascii")
+        return output.strip().decode("ascii")

@@ -1,4 +1,4 @@
-"""Outcome: what became of one message that was handed to a relay; mailer/smtp/connection.py gives it."""
+"""Outcome: the result of sending one message to a relay; mailer/smtp/connection.py returns it."""
 
 import re
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one message: a state, the server's code, and its words (at most 500 characters).
+    """The result for one message: a state, the server's code, and its text (at most 500 characters).
 
-    `doubt` says of an unknown one which of mailer/smtp/doubt.py it is.
+    `doubt` is the reason of an unknown outcome, one of mailer/smtp/doubt.py.
     """
 
     state: State
@@ -27,19 +27,19 @@ class Outcome:
     @property
     def enhanced_code(self) -> str:
         """The enhanced status code of RFC 3463, such as "5.1.1", or "" when the server gave none."""
-        found = _ENHANCED.match(self.reply)
-        return found.group() if found else ""
+        match = _ENHANCED.match(self.reply)
+        return match.group() if match else ""
 
     @property
     def too_large(self) -> bool:
-        """Whether the message is larger than a server takes (RFC 3463, x.2.3 and x.3.4)."""
+        """Whether the message is larger than a server accepts (RFC 3463, x.2.3 and x.3.4)."""
         return self.state == "refused" and self.enhanced_code in ("5.2.3", "5.3.4")
 
     @property
     def about(self) -> About | None:
-        """Whom a server's refusal is about; None where no server refused anything."""
-        refused = self.code is not None and self.state in ("deferred", "refused")
-        return reply.classify_refusal(self.code, self.enhanced_code, self.reply) if refused else None
+        """Whom a server's refusal is about; None where no server refused the message."""
+        is_refusal = self.code is not None and self.state in ("deferred", "refused")
+        return reply.classify_refusal(self.code, self.enhanced_code, self.reply) if is_refusal else None
 
     @property
     def is_about_us(self) -> bool:

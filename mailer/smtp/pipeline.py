@@ -1,8 +1,8 @@
-"""Dialogue: our words and a server's replies, on a connection that is open, secured and logged in.
+"""Pipeline: sends commands and reads replies on a connection that is open, secured and logged in.
 
-Several commands may leave in one write, their replies are read in order (PIPELINING, RFC 2920). Whatever
-could pair a reply with the wrong question ends the connection at once: a reply nobody asked for, one that
-is no reply, one that is too long, one that is late.
+Several commands may be sent in one write; their replies are read in order (PIPELINING, RFC 2920). The
+connection ends at once when a reply could be paired with the wrong command: after an unexpected reply, a
+malformed one, one that is too long, or one that is late.
 """
 
 import asyncio
@@ -12,26 +12,26 @@ from dataclasses import dataclass
 from mailer.smtp.outcome import Outcome, State
 
 REPLY_CHARACTERS = 500
-REPLY_OCTETS_MOST = 65_536  # octets that may wait without being a whole reply
-DRAIN_POLL_SECONDS = 0.005  # seconds between two looks at the write buffer
+REPLY_OCTETS_MOST = 65_536  # octets that may be buffered without a complete reply
+DRAIN_POLL_SECONDS = 0.005  # between two checks of the write buffer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long each answer is waited for, in seconds; the defaults follow RFC 5321, 4.5.3.2."""
+    """How long to wait for each reply, in seconds; the defaults follow RFC 5321, 4.5.3.2."""
 
-    connect: float = 60.0  # until the machine answers, and again until its greeting
+    connect: float = 60.0  # until the TCP connection, and again until the greeting
     greeting: float = 60.0  # EHLO, STARTTLS and login, each
     command: float = 300.0
     data: float = 120.0
-    block: float = 180.0  # without one octet of the message leaving
+    block: float = 180.0  # without sending one octet of the message
     final: float = 600.0
     quit: float = 5.0
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A server's reply; `code` is None when there was none, or none that could be understood."""
+    """A server's reply; `code` is None when there was none, or a malformed one."""
 
     code: int | None
     words: str
@@ -43,15 +43,15 @@ class Reply:
         return self.code // 100 if self.code is not None else 0
 
     def to_outcome(self, state: State) -> Outcome:
-        """Return this reply as what became of a message."""
+        """Return this reply as the outcome of a message."""
         return Outcome(state=state, code=self.code, reply=self.words)
 
 
 class Pipeline(asyncio.Protocol):
-    """Takes over a connection from whoever opened it; one question at a time."""
+    """Takes over an open connection from another protocol; one group of commands at a time."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        """Take the connection over; what its former owner had not read yet is not ours to see."""
+        """Take the connection over; octets that the former protocol has buffered are not visible here."""
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._buffer = bytearray()
@@ -66,20 +66,20 @@ class Pipeline(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether something can be said and heard."""
+        """Whether commands can be sent and replies read."""
         return not self._lost_reason and not self._transport.is_closing()
 
-    async def ask(self, words: bytes, *patience: float) -> list[Reply]:
-        """Write `words` at once, and return one reply for each patience: seconds since the reply before it.
+    async def ask(self, words: bytes, *timeouts: float) -> list[Reply]:
+        """Write `words` at once, and return one reply for each timeout: seconds since the previous reply.
 
-        Where the connection ends first, the replies that never came have no code and say why.
+        Where the connection ends first, the missing replies have no code, and the reason as their words.
         """
         assert self._pending is None, "one question at a time"
         self._replies = []
         if self.is_open:
-            self._timeouts = patience
+            self._timeouts = timeouts
             self._pending = self._loop.create_future()
-            self._deadline = self._loop.time() + patience[0]
+            self._deadline = self._loop.time() + timeouts[0]
             self._timer = self._loop.call_at(self._deadline, self._check_timeout)
             try:
                 self._transport.write(words)
@@ -87,36 +87,36 @@ class Pipeline(asyncio.Protocol):
             finally:
                 self._pending = None
                 self._timer.cancel()
-        missing = len(patience) - len(self._replies)
+        missing_count = len(timeouts) - len(self._replies)
         return (
             self._replies
-            + [Reply(None, self._lost_reason or "The connection was lost.", self._timed_out)] * missing
+            + [Reply(None, self._lost_reason or "The connection was lost.", self._timed_out)] * missing_count
         )
 
     def write(self, text: bytes) -> None:
-        """Write without asking anything."""
+        """Write text that gets no reply."""
         self._transport.write(text)
 
     async def drain(self, seconds: float) -> bool:
-        """Wait until all has left for the network; False when the connection, or for so long all, stood."""
-        waiting, since = None, self._loop.time()
+        """Wait until all octets are sent; False when the connection ends, or stalls for `seconds`."""
+        pending_size, since = None, self._loop.time()
         while self.is_open:
             size = self._transport.get_write_buffer_size()
             if size == 0:
                 return True
-            if size != waiting:
-                waiting, since = size, self._loop.time()
+            if size != pending_size:
+                pending_size, since = size, self._loop.time()
             elif self._loop.time() - since > seconds:
                 return False
             await asyncio.sleep(DRAIN_POLL_SECONDS)
         return False
 
     def abort(self) -> None:
-        """Drop the connection at once; nothing that waits to be written leaves any more."""
+        """Drop the connection at once; octets that wait to be written are discarded."""
         self._end("The connection was given up.")
 
     def data_received(self, data: bytes) -> None:
-        """Take the replies there are."""
+        """Parse the complete replies."""
         self._buffer += data
         while not self._lost_reason and (end := self._buffer.find(b"\n")) >= 0:
             line = bytes(self._buffer[:end]).rstrip(b"\r")
@@ -130,17 +130,17 @@ class Pipeline(asyncio.Protocol):
         self._end("The server closed the connection.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let whoever waits for a reply know."""
+        """End the wait for replies."""
         self._end(str(exc) if exc else "The connection was lost.")
 
     def _parse_line(self, line: bytes) -> None:
-        code, then = line[:3], line[3:4]
+        code, separator = line[:3], line[3:4]
         if self._pending is None:
             return self._end("The server spoke without being asked.")
-        if not (code.isdigit() and b"200" <= code < b"600" and then in (b" ", b"-", b"")):
+        if not (code.isdigit() and b"200" <= code < b"600" and separator in (b" ", b"-", b"")):
             return self._end(f"Malformed SMTP response line: {line[:100].decode(errors='replace')}")
         self._lines.append(line[4:])
-        if then != b"-":
+        if separator != b"-":
             words = b" ".join(self._lines).decode(errors="replace")
             self._lines = []
             self._add_reply(Reply(int(code), clean(words)))
@@ -155,7 +155,7 @@ class Pipeline(asyncio.Protocol):
             self._pending = None
 
     def _check_timeout(self) -> None:
-        """Once a reply is late the connection is given up; while they come, one timer does for all."""
+        """End the connection once a reply is late; one timer serves all replies."""
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._check_timeout)
         else:
@@ -170,7 +170,7 @@ class Pipeline(asyncio.Protocol):
 
 
 def clean(words: str) -> str:
-    """A server's words on one line: nothing unprintable, no bidi override, at most 500 characters."""
+    """Return a server's text on one line: printable, without bidi overrides, at most 500 characters."""
     if not words.isprintable():
         words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     return words[:REPLY_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Rate: so many in so long, such as `600/hour`."""
+"""Rate: a number of messages in a period, such as `600/hour`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _DOMAIN = re.compile(r"\*|(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """At most `limit` in any stretch of time as long as `period`."""
+    """At most `limit` messages in any window as long as `period`."""
 
     limit: int
     period: timedelta
@@ -34,10 +34,10 @@ class Rate:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `600/hour`; raises ValueError with what to write."""
-        found = _RATE.fullmatch(text)
-        if not found:
+        match = _RATE.fullmatch(text)
+        if not match:
             raise ValueError(f"write a rate such as {RATE_FORMS}")
-        return cls(limit=int(found[1]), period=PERIODS[found[2]])
+        return cls(limit=int(match[1]), period=PERIODS[match[2]])
 
     @property
     def grace(self) -> timedelta:
@@ -57,7 +57,7 @@ class Rate:
 def parse_per_domain(texts: Sequence[str]) -> Mapping[str, Rate]:
     """Read `gmail.com=100/minute` and the like, by domain; raises ValueError with what to write.
 
-    `*` is every domain that is not named, each for itself.
+    `*` is every domain that is not named; each has its own limit.
     """
     rates: dict[str, Rate] = {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""A relay: the server that takes our mail, how it is reached, and whom its certificate must convince."""
+"""Relay: the settings of a server that accepts our mail: address, encryption, login and limits."""
 
 import base64
 import functools
@@ -23,16 +23,16 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", 
 
 @dataclass(frozen=True, kw_only=True)
 class Relay:
-    """A server that takes our mail.
+    """A server that accepts our mail.
 
     tls: "none"; "opportunistic" (STARTTLS where offered, certificate not checked); "required" (STARTTLS or
     nothing, certificate not checked); "verified" (STARTTLS, certificate checked); "implicit" (TLS from the
     first octet, certificate checked). A password never travels unencrypted except to this very machine.
 
-    `weight` is its share of the mail beside other relays; with 0 it gets some only while they are all down.
+    `weight` is its share of the mail beside other relays; with 0 it gets mail only while all others are down.
     `connections` are those of all workers together, None for no limit; `messages` is how many one connection
-    carries; `rate` how many may begin in a while, by all workers together. `token_command` is a program that
-    prints what XOAUTH2 wants instead of a password.
+    carries; `rate` limits how many may begin in a period, by all workers together. `token_command` is a
+    program that prints the token for XOAUTH2, used instead of a password.
     """
 
     host: str
@@ -49,7 +49,7 @@ class Relay:
 
     @classmethod
     def parse_all(cls, text: str) -> tuple[Self, ...]:
-        """Read several addresses, spaces or new lines between them; raises BadSettings as `parse` does."""
+        """Read several addresses, separated by spaces or new lines; raises BadSettings as `parse` does."""
         relays: list[Self] = []
         mistakes: list[str] = []
         urls = text.split()
@@ -57,8 +57,8 @@ class Relay:
             try:
                 relays.append(cls.parse(url))
             except BadSettings as error:
-                named = f"In the {ordinal} SMTP address: " if len(urls) > 1 else ""
-                mistakes += [named + mistake for mistake in error.mistakes]
+                prefix = f"In the {ordinal} SMTP address: " if len(urls) > 1 else ""
+                mistakes += [prefix + mistake for mistake in error.mistakes]
         if not urls:
             mistakes.append("There is no SMTP address.")
         if len(urls) > len(_ORDINALS):
@@ -88,27 +88,27 @@ class Relay:
         except ValueError:
             raise BadSettings(["The SMTP address has a host or port that cannot be read."]) from None
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        wrong: list[str] = []
-        weight = _number(query, "weight", 0, WEIGHT_MOST, wrong)
-        implicit = parts.scheme == "smtps"
-        trusting = _is_loopback(host) and "ca_file" not in query
-        default = "implicit" if implicit else "opportunistic" if trusting else "verified"
+        query_mistakes: list[str] = []
+        weight = _number(query, "weight", 0, WEIGHT_MOST, query_mistakes)
+        is_implicit = parts.scheme == "smtps"
+        is_trusting = _is_loopback(host) and "ca_file" not in query
+        default = "implicit" if is_implicit else "opportunistic" if is_trusting else "verified"
         relay = cls(
             host=host,
-            port=port or (IMPLICIT_TLS_PORT if implicit else SUBMISSION_PORT),
+            port=port or (IMPLICIT_TLS_PORT if is_implicit else SUBMISSION_PORT),
             tls=cast(Tls, query.get("tls", default)),
             username=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
             ca_file=query.get("ca_file"),
             weight=1 if weight is None else weight,
-            connections=_number(query, "connections", 1, CONNECTIONS_MOST, wrong),
-            messages=_number(query, "messages", 1, MESSAGES_MOST, wrong) or MESSAGES_PER_CONNECTION,
-            rate=_rate(query, wrong),
+            connections=_number(query, "connections", 1, CONNECTIONS_MOST, query_mistakes),
+            messages=_number(query, "messages", 1, MESSAGES_MOST, query_mistakes) or MESSAGES_PER_CONNECTION,
+            rate=_rate(query, query_mistakes),
             token_command=query.get("token_command", ""),
         )
         mistakes = (
             _address_mistakes(parts.scheme, parts.path + parts.fragment, host, query)
-            + wrong
+            + query_mistakes
             + _token_mistakes(query)
             + relay._mistakes()
         )
@@ -118,7 +118,7 @@ class Relay:
 
     @property
     def name(self) -> str:
-        """What people, tables and figures call this relay: its host and port."""
+        """The name of this relay in pages, tables and metrics: its host and port."""
         return f"{self.host}:{self.port}"
 
     @property
@@ -127,7 +127,7 @@ class Relay:
         return _is_loopback(self.host)
 
     def scrub(self, words: str) -> str:
-        """A server's words without our password, which some servers repeat when a login fails."""
+        """Return a server's text without our password, which some servers repeat when a login fails."""
         secret = self.password.encode()
         plain = b"\0" + self.username.encode() + b"\0" + secret
         for text in (self.password, base64.b64encode(secret).decode(), base64.b64encode(plain).decode()):
@@ -170,7 +170,7 @@ class Relay:
 
 @functools.lru_cache(maxsize=8)
 def tls_context(verify: bool, ca_file: str | None) -> ssl.SSLContext:
-    """A TLS context, made once: reading the system's authorities takes 20 ms."""
+    """Return a TLS context, built once: reading the system's authorities takes 20 ms."""
     context = ssl.create_default_context(cafile=ca_file)
     if not verify:
         context.check_hostname = False
@@ -196,8 +196,8 @@ def _address_mistakes(scheme: str, rest: str, host: str, query: dict[str, str]) 
     if rest not in ("", "/"):
         mistakes.append("The SMTP address goes on after the host; in a password write / as %2F and # as %23.")
     if not query.keys() <= set(_QUERY):
-        known = "=, ".join(_QUERY)
-        mistakes.append(f"The SMTP address has options other than {known}=; in a password write ? as %3F.")
+        options = "=, ".join(_QUERY)
+        mistakes.append(f"The SMTP address has options other than {options}=; in a password write ? as %3F.")
     tls = query.get("tls")
     if scheme == "smtps" and tls is not None:
         mistakes.append("With smtps:// the connection is always encrypted and verified: leave tls= out.")
@@ -217,27 +217,27 @@ def _token_mistakes(query: dict[str, str]) -> list[str]:
     return []
 
 
-def _number(query: dict[str, str], name: str, least: int, most: int, wrong: list[str]) -> int | None:
+def _number(query: dict[str, str], name: str, least: int, most: int, mistakes: list[str]) -> int | None:
     text = query.get(name)
     if text is None:
         return None
     if text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most:
         return int(text)
-    wrong.append(f"In the SMTP address, {name}= must be a number from {least} to {most}.")
+    mistakes.append(f"In the SMTP address, {name}= must be a number from {least} to {most}.")
     return None
 
 
-def _rate(query: dict[str, str], wrong: list[str]) -> Rate | None:
+def _rate(query: dict[str, str], mistakes: list[str]) -> Rate | None:
     if "rate" not in query:
         return None
     try:
         return Rate.parse(query["rate"])
     except ValueError:
-        wrong.append(f"In the SMTP address, rate= must be a rate such as {RATE_FORMS}.")
+        mistakes.append(f"In the SMTP address, rate= must be a rate such as {RATE_FORMS}.")
         return None
 
 
 def _is_host(host: str) -> bool:
     labels = host.split(".")
-    visible = host.isascii() and host.isprintable() and " " not in host
-    return visible and all(0 < len(label) < 64 for label in labels)
+    is_visible = host.isascii() and host.isprintable() and " " not in host
+    return is_visible and all(0 < len(label) < 64 for label in labels)

@@ -1,4 +1,4 @@
-"""Reply: whom a server's refusal is about, told by its code, its enhanced code and its words.
+"""Reply: whom a server's refusal is about, classified by its code, its enhanced code and its text.
 
 ```
 plain words of blame ("listed by Spamhaus", "DMARC")              → ours
@@ -8,10 +8,10 @@ words about a mailbox or a host                                   → person, do
 5.7.x, 5.5.x and codes of the conversation itself                 → ours
 all else                                                          → person
 ```
-A wrong "ours" costs a few more tries, a wrong "person" costs somebody the mail; so the first plain sign of
-blame decides, whatever the code. Of 4xx only "ours" and "temporary" are told.
+A wrong "ours" costs a few more tries, a wrong "person" costs a recipient the mail; so the first plain sign of
+blame decides, whatever the code. A 4xx reply is only "ours" or "temporary".
 
-The words are those that servers were seen to use, gathered from: RFC 3463, RFC 5248, RFC 7372 (codes); the
+The words were observed in the replies of servers, gathered from: RFC 3463, RFC 5248, RFC 7372 (codes); the
 SMTP replies documented by Google, Microsoft (non-delivery reports in Exchange Online), Yahoo, Apple, Mimecast
 and Proofpoint (each one's list of SMTP errors); Postfix and Exim (their sources); and the reasons of sisimai
 (github.com/sisimai/rb-sisimai, lib/sisimai/reason). Only facts were taken.
@@ -23,7 +23,7 @@ from typing import Literal
 
 About = Literal["person", "domain", "ours", "temporary"]
 
-# What no server says of a recipient: our address, our name or our mail has a bad name, or proves it badly.
+# Never about a recipient: our address, name or mail has a bad reputation, or fails authentication.
 BLAME_WORDS = (
     "spamhaus", "spamcop", "barracudacentral", "sorbs", "uceprotect", "surbl", "uribl", "abusix",
     "invaluement", "blocklist", "block list", "blacklist", "black list", "denylist", "dnsbl", "rbl",
@@ -46,8 +46,8 @@ POLICY_WORDS = (
     "prohibited", "not authorized to send", "access denied by", "administrative",
     "rejected by an organization", "service refused",
 )  # fmt: skip
-# What Google says of people who get too much is about them, and what greylisting says about nobody.
-ACCESS_DENIED = "access denied"  # with 5.7.x it is said to a client without a login, with 5.4.1 of a mailbox
+# Google limits recipients who get too much mail, which is about them; greylisting is about no one.
+ACCESS_DENIED = "access denied"  # with 5.7.x about a client without a login, with 5.4.1 about a mailbox
 NOT_BLAME_WORDS = (
     "receiving mail at a rate", "receiving mail too quickly", "greylist", "graylist", "grey list", "postgrey",
 )  # fmt: skip
@@ -71,7 +71,7 @@ DOMAIN_WORDS = (
     "mail for this domain", "domain is not hosted", "domain isn't in my list",
 )  # fmt: skip
 
-# Enhanced codes without their class. What is not here is decided by the words.
+# Enhanced codes without their class. Other codes are classified by the words.
 CODES: Mapping[str, About] = {
     "1.0": "person", "1.1": "person", "1.3": "person", "1.6": "person",
     "1.2": "domain", "4.4": "domain",
@@ -79,7 +79,9 @@ CODES: Mapping[str, About] = {
     "2.0": "person", "2.1": "person", "2.2": "person", "2.3": "person",
     "7.13": "person", "7.17": "person", "7.18": "domain",
 }  # fmt: skip
-PROTOCOL_CODES = frozenset({500, 502, 503, 504})  # the server did not understand us, whoever the recipient
+PROTOCOL_CODES = frozenset(
+    {500, 502, 503, 504}
+)  # the server did not understand the command, for any recipient
 
 
 def _pattern(words: Sequence[str]) -> re.Pattern[str]:
@@ -92,13 +94,15 @@ _BLAME, _POLICY, _NOT_BLAME, _PERSON, _DOMAIN = map(
 
 
 def classify_refusal(code: int | None, enhanced: str, words: str) -> About:
-    """Tell whom a refusal (4xx or 5xx) is about; `enhanced` is its code of RFC 3463, or ""."""
-    blame = _BLAME.search(words) and not _NOT_BLAME.search(words)
+    """Return whom a refusal (4xx or 5xx) is about; `enhanced` is its code of RFC 3463, or ""."""
+    is_blame = _BLAME.search(words) and not _NOT_BLAME.search(words)
     subject = enhanced.partition(".")[2]
     if code is not None and code // 100 == 4:
-        ours = blame or (subject.startswith("7.") and _POLICY.search(words) and not _NOT_BLAME.search(words))
-        return "ours" if ours else "temporary"
-    if blame:
+        is_about_us = is_blame or (
+            subject.startswith("7.") and _POLICY.search(words) and not _NOT_BLAME.search(words)
+        )
+        return "ours" if is_about_us else "temporary"
+    if is_blame:
         return "ours"
     if subject in CODES:
         return CODES[subject]

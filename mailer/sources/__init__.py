@@ -1,5 +1,5 @@
-"""One module for each reason to write; they do not import each other.
+"""Sources: one module for each reason to write; they do not import each other.
 
 For others: `mailer/service.py` builds them. A source fills the outbox, composes its messages and settles
-their outcomes; `journeys` and `schedule` belong to `sequences`.
+their results; `journeys` and `schedule` belong to `sequences`.
 """

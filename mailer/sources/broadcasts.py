@@ -1,11 +1,12 @@
-"""Broadcasts: an update that staff wrote once, to everyone who may get it when it is filled.
+"""Broadcasts: an update that staff wrote once, to every contact who may get it when it is filled.
 
-The wording is frozen as an edition when a broadcast is created: what staff previewed is what leaves. Filling
-goes on from a cursor that moves in the same transaction as the rows, so a stop in the middle loses and
-repeats nobody.
+The wording is frozen as an edition when a broadcast is created: staff's preview is exactly what is sent.
+Filling continues from a cursor that moves in the same transaction as the rows, so a stop in the middle
+neither loses nor repeats a recipient.
 
-A recall is one row that changes, so it takes effect at once, however many messages wait: each is asked for it
-when it is composed, and nothing begins later than a second after that. What waits is cleared up in batches.
+A recall changes one row, so it takes effect at once, however many messages wait: the recall is checked when a
+message is composed, and no attempt begins later than a second after that. Waiting messages are cancelled in
+batches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ from mailer.outbox.outbox import OutboxRow, Result
 from mailer.policy import POLICY
 
 RECALLED = "recalled by staff"
-DEAD_LINKS = "dead-links"  # of a list: whoever was sent a mail of it while its links to leave were refused
+DEAD_LINKS = "dead-links"  # of a list: the recipients of its mail while its links to leave were refused
 SEGMENTS = (DEAD_LINKS,)
 LIST_MAIL_KINDS = tuple(kind for kind, policy in POLICY.items() if policy.list_mail)
 DELIVERED_STATES = (
@@ -47,14 +48,14 @@ DELIVERED_STATES = (
     "unknown",
     "bounced",
     "complained",
-)  # states of a message that somebody may have read
-WITHDRAW_BATCH = 2_000  # messages at once: a sign-up waits no longer for them than for a batch that is filled
+)  # states of a message that its recipient may have read
+WITHDRAW_BATCH = 2_000  # messages at once: a sign-up waits no longer for it than for a batch of `fill`
 
 
 class Broadcast(Base):
-    """One update: its frozen edition, whom it is for, how far filling has come, and when it was recalled.
+    """One update: its frozen edition, its audience, the progress of filling, and when it was recalled.
 
-    `segment` is the part of the audience it is for, one of SEGMENTS, or "" for all of it.
+    `segment` is the part of the audience that gets it, one of SEGMENTS, or "" for all of it.
     """
 
     __tablename__ = "broadcasts"
@@ -75,22 +76,22 @@ class Broadcast(Base):
     recalled_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
 
-# Made once: asked for each few messages.
+# Built once, because it runs for every few messages.
 _SELECT_RECALLED = select(Broadcast.id).where(
-    Broadcast.id.in_(bindparam("these", expanding=True)), Broadcast.recalled_at.is_not(None)
+    Broadcast.id.in_(bindparam("broadcast_ids", expanding=True)), Broadcast.recalled_at.is_not(None)
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipientCount:
-    """Who would get an update now: by language, and how many would not, by reason."""
+    """The number of contacts who would get an update now, by language, and who would not, by reason."""
 
     languages: Mapping[str, int]
     exclusions: Mapping[str, int]
 
     @property
     def total(self) -> int:
-        """Return how many people would get it."""
+        """Return the number of contacts who would get it."""
         return sum(self.languages.values())
 
 
@@ -101,16 +102,16 @@ class Broadcasts:
     kinds: tuple[str, ...] = field(default=("broadcast",), init=False)
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
-        """Put the next batch of the oldest unfinished broadcast into the outbox."""
+        """Insert the next batch of the oldest unfinished broadcast into the outbox."""
         unfinished = select(Broadcast).where(Broadcast.state == "filling").order_by(Broadcast.id).limit(1)
         broadcast = session.scalars(unfinished.with_for_update()).one_or_none()
         return 0 if broadcast is None else self.fill_batch(session, broadcast, now=now, limit=limit)
 
     def fill_batch(self, session: Session, broadcast: Broadcast, *, now: datetime, limit: int) -> int:
-        """Put one batch of at most `limit` readers into the outbox and move the cursor past them."""
+        """Insert messages for one batch of at most `limit` recipients and move the cursor past them."""
         purpose = POLICY["broadcast"].purpose(broadcast.audience)
         key = literal(f"broadcast/{broadcast.id}/contact/", String)
-        ahead = (
+        remaining = (
             select(
                 Subscription.contact_id.label("contact_id"),
                 (key + cast(Subscription.contact_id, String)).label("key"),
@@ -120,7 +121,7 @@ class Broadcasts:
             .where(Subscription.contact_id > broadcast.cursor, is_allowed(purpose, now=now))
             .where(*_segment_conditions(broadcast.segment, broadcast.audience))
         )
-        batch = ahead.order_by(Subscription.contact_id).limit(limit).subquery()
+        batch = remaining.order_by(Subscription.contact_id).limit(limit).subquery()
         last = session.scalar(select(func.max(batch.c.contact_id)))
         if last is None:
             broadcast.state = "filled"
@@ -129,8 +130,8 @@ class Broadcasts:
             return 0
         new = outbox.fill(
             session,
-            # Not by the same limit again: whoever came back since would push somebody out of the batch.
-            ahead.where(Subscription.contact_id <= last),
+            # Not by the same limit again: a contact who returned since would displace one of the batch.
+            remaining.where(Subscription.contact_id <= last),
             kind="broadcast",
             list=broadcast.audience,
             edition_id=broadcast.edition_id,
@@ -143,70 +144,83 @@ class Broadcasts:
     def compose(
         self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
     ) -> Mapping[int, MessageContent | Refusal]:
-        """Add nothing, as the text is frozen in the edition; refuse what was recalled meanwhile."""
-        refs = {letter.entry.ref for letter in messages}
-        recalled = set(session.scalars(_SELECT_RECALLED, {"these": sorted(refs)}))
-        gone, text = Refusal(state="cancelled", why=RECALLED), MessageContent()
-        return {letter.entry.id: gone if letter.entry.ref in recalled else text for letter in messages}
+        """Add nothing, as the text is frozen in the edition; refuse messages of recalled broadcasts."""
+        refs = {message.entry.ref for message in messages}
+        recalled = set(session.scalars(_SELECT_RECALLED, {"broadcast_ids": sorted(refs)}))
+        refusal, content = Refusal(state="cancelled", why=RECALLED), MessageContent()
+        return {
+            message.entry.id: refusal if message.entry.ref in recalled else content for message in messages
+        }
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
-        """Nothing follows: the ledger's own counts are the broadcast's state."""
+        """Do nothing: the counts of the outbox are the broadcast's state."""
 
     def next_due(self, session: Session, *, now: datetime) -> datetime | None:
-        """Now, while a broadcast is being filled."""
+        """Return `now` while a broadcast is being filled, else None."""
         filling = session.scalar(select(Broadcast.id).where(Broadcast.state == "filling").limit(1))
         return None if filling is None else now
 
 
 def count_recipients(session: Session, *, audience: str, now: datetime, segment: str = "") -> RecipientCount:
-    """Count who would get an update to this audience at `now`, by language, and who would not, by reason."""
+    """Count the contacts who would get an update at `now`, by language, and the others, by reason."""
     purpose = POLICY["broadcast"].purpose(audience)
-    why = refusal_reason(purpose, now=now).label("why")
-    within = _segment_conditions(segment, audience)
-    asked = select(Contact.language, why).select_from(join_subscriptions(purpose)).where(*within).subquery()
-    found = session.execute(
-        select(asked.c.language, asked.c.why, func.count()).group_by(asked.c.language, asked.c.why)
+    reason_column = refusal_reason(purpose, now=now).label("why")
+    conditions = _segment_conditions(segment, audience)
+    subscribers = (
+        select(Contact.language, reason_column)
+        .select_from(join_subscriptions(purpose))
+        .where(*conditions)
+        .subquery()
+    )
+    rows = session.execute(
+        select(subscribers.c.language, subscribers.c.why, func.count()).group_by(
+            subscribers.c.language, subscribers.c.why
+        )
     )
     languages: dict[str, int] = {}
-    refused: dict[str, int] = {}
-    for language, reason, number in found:
+    exclusions: dict[str, int] = {}
+    for language, reason, number in rows:
         if reason is None:
             languages[language] = number
         else:
-            refused[reason] = refused.get(reason, 0) + number
-    return RecipientCount(languages=languages, exclusions=refused)
+            exclusions[reason] = exclusions.get(reason, 0) + number
+    return RecipientCount(languages=languages, exclusions=exclusions)
 
 
 def list_recipients(session: Session, *, audience: str, segment: str, now: datetime) -> Sequence[str]:
-    """Return the addresses of whoever would get an update to this audience at `now`, in order."""
+    """Return the addresses of the contacts who would get an update to this audience at `now`, in order."""
     purpose = POLICY["broadcast"].purpose(audience)
-    may = select(Contact.email).select_from(join_subscriptions(purpose)).where(is_allowed(purpose, now=now))
-    return session.scalars(may.where(*_segment_conditions(segment, audience)).order_by(Contact.email)).all()
+    addresses = (
+        select(Contact.email).select_from(join_subscriptions(purpose)).where(is_allowed(purpose, now=now))
+    )
+    return session.scalars(
+        addresses.where(*_segment_conditions(segment, audience)).order_by(Contact.email)
+    ).all()
 
 
 def check_segment(session: Session, *, audience: str, segment: str) -> None:
-    """Raise BadInput for a part that a list cannot have: one whose links to leave have always worked."""
-    found = catalog.find(session, audience)
-    if segment == DEAD_LINKS and (found is None or found.links_mended_at is None):
+    """Raise BadInput for a segment that a list cannot have, because its links to leave always worked."""
+    mailing_list = catalog.find(session, audience)
+    if segment == DEAD_LINKS and (mailing_list is None or mailing_list.links_mended_at is None):
         raise BadInput(
             f"The links to leave the list {audience} have always worked, so nobody got one that did not."
         )
 
 
 def _segment_conditions(segment: str, audience: str) -> Sequence[ColumnElement[bool]]:
-    """Return the SQL conditions, over `people` of an audience, of belonging to a segment of it."""
+    """Return the SQL conditions, over `join_subscriptions` of an audience, of membership in its segment."""
     if not segment:
         return ()
     assert segment == DEAD_LINKS, segment
-    mended = select(MailingList.links_mended_at).where(MailingList.name == audience).scalar_subquery()
-    had = exists().where(
+    mended_at = select(MailingList.links_mended_at).where(MailingList.name == audience).scalar_subquery()
+    has_received = exists().where(
         OutboxRow.contact_id == Contact.id,
         OutboxRow.list == audience,
         OutboxRow.kind.in_(LIST_MAIL_KINDS),
         OutboxRow.state.in_(DELIVERED_STATES),
-        func.coalesce(OutboxRow.sent_at, OutboxRow.queued_at) < mended,
+        func.coalesce(OutboxRow.sent_at, OutboxRow.queued_at) < mended_at,
     )
-    return (had.correlate(Contact),)
+    return (has_received.correlate(Contact),)
 
 
 def create(
@@ -219,7 +233,7 @@ def create(
     actor: str,
     segment: str = "",
 ) -> Broadcast:
-    """Create a broadcast, to be filled at once; `subject` is what lists of broadcasts show."""
+    """Create a broadcast, to be filled at once; lists of broadcasts show `subject`."""
     broadcast = Broadcast(
         subject=subject[:300],
         audience=audience,
@@ -236,12 +250,12 @@ def create(
 
 
 def recall(session: Session, broadcast_id: int, *, now: datetime, actor: str) -> bool:
-    """Stop an update for good; False where it was recalled before. Raises NotFound.
+    """Stop an update for good; returns False where it was recalled before. Raises NotFound.
 
-    Nothing of it begins later than a second after the commit; `withdraw` clears up what waits.
+    No attempt of it begins later than a second after the commit; `withdraw` cancels waiting messages.
     """
     broadcast = get(session, broadcast_id)
-    session.refresh(broadcast, with_for_update=True)  # a batch that is being filled comes before it
+    session.refresh(broadcast, with_for_update=True)  # waits for a batch that is being filled
     if broadcast.recalled_at is not None:
         return False
     broadcast.recalled_at = now
@@ -255,12 +269,12 @@ def recall(session: Session, broadcast_id: int, *, now: datetime, actor: str) ->
 
 def withdraw(session: Session, *, limit: int) -> int:
     """Cancel at most `limit` messages of recalled updates that wait in the outbox; returns how many."""
-    # Few, and asked first: as a subquery they could make a database look through all that waits.
+    # Few, and selected first: as a subquery they could make a database scan all waiting messages.
     recalled = session.scalars(select(Broadcast.id).where(Broadcast.recalled_at.is_not(None))).all()
     if not recalled:
         return 0
-    waiting = (OutboxRow.kind == "broadcast") & OutboxRow.ref.in_(recalled)
-    return len(outbox.cancel(session, waiting, why=RECALLED, limit=limit))
+    is_waiting = (OutboxRow.kind == "broadcast") & OutboxRow.ref.in_(recalled)
+    return len(outbox.cancel(session, is_waiting, why=RECALLED, limit=limit))
 
 
 def get(session: Session, broadcast_id: int) -> Broadcast:

@@ -1,8 +1,8 @@
-"""Invitations: everyone of a call's audience is asked privately, and their answers are kept.
+"""Invitations: every contact of a call's audience is invited privately, and their answers are stored.
 
-The audience of a call whose invitations are open is walked through by contact number, a batch at a time, so
-that no web write waits long. The end of a walk is followed by another, which finds whoever joined, came back
-or ended a pause meanwhile; the ledger's key passes over all who are invited already.
+The audience of a call whose invitations are open is processed in passes by contact number, a batch at a time,
+so that no web write waits long. After one pass another begins, which finds contacts who joined, returned or
+ended a pause meanwhile; the key of the outbox row skips contacts who are invited already.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ TEMPLATE = "invitation"
 ANSWERS = ("yes", "maybe", "no")
 REST_BETWEEN_PASSES = timedelta(
     minutes=15
-)  # after a walk of more than one batch; a short one costs a few milliseconds
+)  # after a pass of more than one batch; a short one costs a few milliseconds
 
 OWN_ADDRESS = "This is the address the invitations come from."
 ALREADY_INVITED = "This contact is invited already."
@@ -65,7 +65,7 @@ CALL_IS_CANCELLED = {
 
 
 class Rsvp(Base):
-    """What one contact answered to one call: the latest answer, however it came."""
+    """The latest answer of one contact to one call, however it came."""
 
     __tablename__ = "rsvps"
     __table_args__ = (
@@ -81,7 +81,7 @@ class Rsvp(Base):
 
 
 class RsvpCount(Base):
-    """How many gave one answer to one call, of those whose own answers are deleted by now."""
+    """The number of one answer to one call, among contacts whose own answers are deleted by now."""
 
     __tablename__ = "heard_from"
 
@@ -92,14 +92,14 @@ class RsvpCount(Base):
 
 @dataclass(frozen=True, kw_only=True)
 class InviteeCount:
-    """Who would be invited now: by language, and how many would not, by reason."""
+    """The number of contacts who would be invited now, by language, and who would not, by reason."""
 
     languages: Mapping[str, int]
     exclusions: Mapping[str, int]
 
     @property
     def total(self) -> int:
-        """Return how many people would be invited."""
+        """Return the number of contacts who would be invited."""
         return sum(self.languages.values())
 
 
@@ -107,8 +107,8 @@ class InviteeCount:
 class Invitations:
     """The source of the kind `invitation`.
 
-    `organizer` is (name, address) of From; `neutral` is what discreet readers see of a call, per language;
-    `secret` keys the UIDs in calendars.
+    `organizer` is (name, address) of From; `discreet_wordings` is what discreet readers see of a call, per
+    language; `secret` keys the UIDs in calendars.
     """
 
     editions: Editions
@@ -119,54 +119,55 @@ class Invitations:
     kinds: tuple[str, ...] = field(default=(KIND,), init=False)
 
     def invite(self, session: Session, event_id: int, *, now: datetime, actor: str) -> Event:
-        """Let everyone of the call's audience be invited, those who join later too, until it is over.
+        """Open the invitations of a call to its whole audience, later members too, until it is over.
 
-        Asking twice is asking once. Raises NotFound, and Conflict for a call that is over or cancelled.
+        A second call of this changes nothing. Raises NotFound, and Conflict for a call that is over or
+        cancelled.
         """
         domain = domain_of(self.organizer[1])
         return events.open_invitations(session, event_id, domain=domain, now=now, actor=actor)
 
     def count_invitees(self, session: Session, event: Event, *, now: datetime) -> InviteeCount:
-        """Count who would be invited at `now` by language, and who would not by reason; changes nothing."""
+        """Count the contacts who would be invited at `now`, by language, and the others, by reason."""
         purpose = _purpose(event)
-        why = case(
+        reason_column = case(
             (self._is_own_address(), literal(OWN_ADDRESS, String)),
             (_is_invited(event), literal(ALREADY_INVITED, String)),
             else_=refusal_reason(purpose, now=now),
         ).label("why")
-        asked = select(Contact.language, why).select_from(join_subscriptions(purpose)).subquery()
-        counted = select(asked.c.language, asked.c.why, func.count())
+        invitees = select(Contact.language, reason_column).select_from(join_subscriptions(purpose)).subquery()
+        query = select(invitees.c.language, invitees.c.why, func.count())
         languages: dict[str, int] = {}
-        left_out: dict[str, int] = {}
-        for language, reason, number in session.execute(counted.group_by(asked.c.language, asked.c.why)):
+        exclusions: dict[str, int] = {}
+        for language, reason, number in session.execute(query.group_by(invitees.c.language, invitees.c.why)):
             if reason is None:
                 languages[language] = number
             else:
-                left_out[reason] = left_out.get(reason, 0) + number
-        return InviteeCount(languages=languages, exclusions=left_out)
+                exclusions[reason] = exclusions.get(reason, 0) + number
+        return InviteeCount(languages=languages, exclusions=exclusions)
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
         """Invite the next batch of each open call's audience."""
         new = 0
         for event in _list_open_events(session, now):
             if new < limit and not _is_resting(event, now):
-                new += self._invite_batch(session, event, now=now, limit=limit, room=limit - new)
+                new += self._invite_batch(session, event, now=now, limit=limit, quota=limit - new)
         return new
 
     def compose(
         self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
     ) -> Mapping[int, MessageContent | Refusal]:
-        """Give each invitation its time in words, its links and its calendar entry, or say why it is late."""
-        found = events.find_by_ids(session, [letter.entry.ref for letter in messages])
+        """Return each invitation's time in words, links and calendar entry, or the reason to refuse it."""
+        calls = events.find_by_ids(session, [message.entry.ref for message in messages])
         return {
-            letter.entry.id: self._build_content(found.get(letter.entry.ref), letter, now=now)
-            for letter in messages
+            message.entry.id: self._build_content(calls.get(message.entry.ref), message, now=now)
+            for message in messages
         }
 
     def build_content(
         self, event: Event, message: AddressedMessage, *, now: datetime
     ) -> MessageContent | Refusal:
-        """Return what an invitation to this call says to one reader, or why there is none."""
+        """Return the content of an invitation to this call for one reader, or the reason to refuse it."""
         return self._build_content(event, message, now=now)
 
     def build_key(self, event: Event, contact_id: int) -> str:
@@ -174,39 +175,39 @@ class Invitations:
         return f"{_key_prefix(event)}{contact_id}"
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
-        """Nothing follows: what matters is the answer, or that none comes."""
+        """Do nothing: only a reader's answer changes anything."""
 
     def next_due(self, session: Session, *, now: datetime) -> datetime | None:
-        """Now while somebody waits to be invited, else when the next pause of an invitee ends."""
-        pauses: list[datetime] = []
+        """Return `now` while a contact waits to be invited, else when the next pause of an invitee ends."""
+        moments: list[datetime] = []
         for event in _list_open_events(session, now):
             if _is_resting(event, now):
                 continue
-            long_walk = event.walked_to or event.rest_until is not None
-            if long_walk or session.scalar(self._select_uninvited(event, now=now).limit(1)) is not None:
+            is_long_pass = event.walked_to or event.rest_until is not None
+            if is_long_pass or session.scalar(self._select_uninvited(event, now=now).limit(1)) is not None:
                 return now
-            ends = select(func.min(Subscription.paused_until)).where(
+            pause_ends = select(func.min(Subscription.paused_until)).where(
                 Subscription.list == event.audience,
                 Subscription.state == "confirmed",
                 Subscription.paused_until > now,
                 Subscription.paused_until < event.ends_at,
             )
-            first = session.scalar(ends)
-            pauses += [first] if first is not None else []
-        return min(pauses, default=None)
+            next_pause_end = session.scalar(pause_ends)
+            moments += [next_pause_end] if next_pause_end is not None else []
+        return min(moments, default=None)
 
-    def _invite_batch(self, session: Session, event: Event, *, now: datetime, limit: int, room: int) -> int:
-        """Look at the next `limit` people, invite at most `room`, move on; after a long walk, rest."""
+    def _invite_batch(self, session: Session, event: Event, *, now: datetime, limit: int, quota: int) -> int:
+        """Process the next `limit` contacts, invite at most `quota` of them; after a long pass, rest."""
         batch = (
             self._select_audience(event, now=now).order_by(Subscription.contact_id).limit(limit).subquery()
         )
         size, last = session.execute(select(func.count(), func.max(batch.c.contact_id))).one()
         new = 0
         if size:
-            wanted = self._select_uninvited(event, now=now).where(Subscription.contact_id <= last)
-            new = self._enqueue(session, event, wanted.limit(room), now=now)
-        if new == room < limit:
-            return new  # another call took most of the room: go on from the same place
+            uninvited = self._select_uninvited(event, now=now).where(Subscription.contact_id <= last)
+            new = self._enqueue(session, event, uninvited.limit(quota), now=now)
+        if new == quota < limit:
+            return new  # another call used most of the limit: continue from the same position
         if size == limit:
             event.walked_to = last
         elif event.walked_to:
@@ -219,7 +220,7 @@ class Invitations:
         self, session: Session, event: Event, recipients: Select[*tuple[Any, ...]], *, now: datetime
     ) -> int:
         if session.execute(recipients.limit(1)).first() is None:
-            return 0  # nearly always: most ticks find nobody new
+            return 0  # nearly always: most ticks find no new contact
         return outbox.fill(
             session,
             recipients,
@@ -231,9 +232,9 @@ class Invitations:
         )
 
     def _select_audience(self, event: Event, *, now: datetime) -> Select[*tuple[Any, ...]]:
-        """Select, of those whom this walk has not passed yet, everyone who may be written to.
+        """Select the contacts ahead of this pass who may be written to.
 
-        The subscription's own contact number lets an index over (list, contact) give a batch in order.
+        The subscription's own contact number lets an index over (list, contact) return a batch in order.
         """
         purpose = _purpose(event)
         columns = (
@@ -241,15 +242,15 @@ class Invitations:
             _key(event).label("key"),
             literal(event.id, Id).label("ref"),
         )
-        may = (
+        conditions = (
             Subscription.contact_id > event.walked_to,
             is_allowed(purpose, now=now),
             ~self._is_own_address(),
         )
-        selected: Select[*tuple[Any, ...]] = (
-            select(*columns).select_from(join_subscriptions(purpose)).where(*may)
+        selection: Select[*tuple[Any, ...]] = (
+            select(*columns).select_from(join_subscriptions(purpose)).where(*conditions)
         )
-        return selected
+        return selection
 
     def _select_uninvited(self, event: Event, *, now: datetime) -> Select[*tuple[Any, ...]]:
         return self._select_audience(event, now=now).where(~_is_invited(event))
@@ -260,39 +261,46 @@ class Invitations:
     def _build_content(
         self, event: Event | None, message: AddressedMessage, *, now: datetime
     ) -> MessageContent | Refusal:
-        entry, reader = message.entry, message.recipient
+        entry, recipient = message.entry, message.recipient
         if event is None or event.is_over(now):
             return Refusal(state="cancelled", why="the call is over or cancelled")
         if entry.key != f"{_key_prefix(event)}{entry.contact_id}":
             return Refusal(state="cancelled", why="a newer invitation to this call takes its place")
-        language = reader.language
-        when = {"zone": event.zone, "language": language, "reader_zone": reader.zone, "city": reader.city}
-        in_words = local_time.format_for_reader(event.starts_at, **when)
-        rsvp = {
-            f"rsvp_{answer}_url": self.links.rsvp(event.id, reader.id, answer=answer) for answer in ANSWERS
+        language = recipient.language
+        time_options = {
+            "zone": event.zone,
+            "language": language,
+            "reader_zone": recipient.zone,
+            "city": recipient.city,
         }
-        if reader.email.casefold() == self.organizer[1].casefold():
+        in_words = local_time.format_for_reader(event.starts_at, **time_options)
+        rsvp_links = {
+            f"rsvp_{answer}_url": self.links.rsvp(event.id, recipient.id, answer=answer) for answer in ANSWERS
+        }
+        if recipient.email.casefold() == self.organizer[1].casefold():
             return Refusal(state="cancelled", why=OWN_ADDRESS)
         try:
-            calendar = icalendar.build_request(self._calendar_invitation(event, entry, reader, in_words))
-        except BadInput as trouble:
-            return Refusal(state="held", why=f"{held_messages.OUR_FAULT}it cannot be written: {trouble}")
+            calendar = icalendar.build_request(self._calendar_invitation(event, entry, recipient, in_words))
+        except BadInput as error:
+            return Refusal(state="held", why=f"{held_messages.OUR_FAULT}it cannot be written: {error}")
         fields = {
             "event_title": event.title_in(language),
             "event_when": in_words,
-            "event_note": local_time.describe_clock_change(event.starts_at, sent_at=entry.queued_at, **when),
+            "event_note": local_time.describe_clock_change(
+                event.starts_at, sent_at=entry.queued_at, **time_options
+            ),
             "event_minutes": str(event.minutes),
             "join_url": event.join_url,
-            **rsvp,
+            **rsvp_links,
         }
         return MessageContent(fields=fields, calendar=calendar)
 
     def _calendar_invitation(
         self, event: Event, entry: Entry, recipient: Recipient, in_words: str
     ) -> icalendar.CalendarInvitation:
-        to_join = f"{JOIN_LABEL.get(recipient.language, JOIN_LABEL['en'])}: {event.join_url}"
-        neutral = self.discreet_wordings[recipient.language] if recipient.discreet else None
-        parts = ["" if neutral else event.description_in(recipient.language), in_words, to_join]
+        join_line = f"{JOIN_LABEL.get(recipient.language, JOIN_LABEL['en'])}: {event.join_url}"
+        wording = self.discreet_wordings[recipient.language] if recipient.discreet else None
+        parts = ["" if wording else event.description_in(recipient.language), in_words, join_line]
         return icalendar.CalendarInvitation(
             uid=icalendar.build_uid(event.id, recipient.id, secret=self.secret, domain=event.uid_domain),
             sequence=event.sequence,
@@ -300,19 +308,19 @@ class Invitations:
             modified=event.changed_at,
             starts=event.starts_at,
             ends=event.ends_at,
-            title=neutral.event_title if neutral else event.title_in(recipient.language),
+            title=wording.event_title if wording else event.title_in(recipient.language),
             description="\n\n".join(part for part in parts if part),
             url=event.join_url,
-            organizer=(neutral.sender, self.organizer[1]) if neutral else self.organizer,
+            organizer=(wording.sender, self.organizer[1]) if wording else self.organizer,
             attendee=(recipient.name, recipient.email),
         )
 
 
 def record_answer(session: Session, *, event_id: int, contact_id: int, answer: str, now: datetime) -> Rsvp:
-    """Keep what somebody answered: "yes", "maybe" or "no"; the latest answer is the one that counts.
+    """Store a contact's answer: "yes", "maybe" or "no"; the latest answer is the one that counts.
 
     The same answer twice is one answer. Raises BadInput for any other word, NotFound when the call or the
-    contact is gone, and Conflict, in the contact's language, when the call is over or cancelled.
+    contact does not exist, and Conflict, in the contact's language, when the call is over or cancelled.
     """
     if answer not in ANSWERS:
         raise BadInput("An answer is yes, maybe or no.")
@@ -323,32 +331,32 @@ def record_answer(session: Session, *, event_id: int, contact_id: int, answer: s
     if event.is_over(now):
         sentences = CALL_IS_CANCELLED if event.status == "cancelled" else CALL_IS_OVER
         raise Conflict(sentences.get(contact.language, sentences["en"]))
-    mine = (Rsvp.event_id == event_id) & (Rsvp.contact_id == contact_id)
-    first = {"event_id": event_id, "contact_id": contact_id, "answer": answer, "answered_at": now}
-    if not insert_or_nothing(session, Rsvp, [first]):
+    is_answer = (Rsvp.event_id == event_id) & (Rsvp.contact_id == contact_id)
+    values = {"event_id": event_id, "contact_id": contact_id, "answer": answer, "answered_at": now}
+    if not insert_or_nothing(session, Rsvp, [values]):
         session.execute(
             update(Rsvp)
-            .where(mine, Rsvp.answered_at <= now)
+            .where(is_answer, Rsvp.answered_at <= now)
             .values(answer=answer, answered_at=now)
             .execution_options(synchronize_session=False)
         )
-    return session.scalars(select(Rsvp).where(mine).execution_options(populate_existing=True)).one()
+    return session.scalars(select(Rsvp).where(is_answer).execution_options(populate_existing=True)).one()
 
 
 def get_answer(session: Session, *, event_id: int, contact_id: int) -> str | None:
-    """Return what this contact answered to this call so far, or None."""
-    asked = select(Rsvp.answer).where(Rsvp.event_id == event_id, Rsvp.contact_id == contact_id)
-    return session.scalar(asked)
+    """Return this contact's latest answer to this call, or None."""
+    query = select(Rsvp.answer).where(Rsvp.event_id == event_id, Rsvp.contact_id == contact_id)
+    return session.scalar(query)
 
 
 def count_answers(session: Session, event_id: int) -> dict[str, int]:
-    """Return how many answered yes, maybe and no to this call."""
-    counted = select(Rsvp.answer, func.count()).where(Rsvp.event_id == event_id).group_by(Rsvp.answer)
-    earlier = select(RsvpCount.answer, RsvpCount.number).where(RsvpCount.event_id == event_id)
-    found = dict.fromkeys(ANSWERS, 0)
-    for answer, number in [*session.execute(counted), *session.execute(earlier)]:
-        found[answer] += number
-    return found
+    """Return the number of answers yes, maybe and no to this call."""
+    stored = select(Rsvp.answer, func.count()).where(Rsvp.event_id == event_id).group_by(Rsvp.answer)
+    deleted = select(RsvpCount.answer, RsvpCount.number).where(RsvpCount.event_id == event_id)
+    counts = dict.fromkeys(ANSWERS, 0)
+    for answer, number in [*session.execute(stored), *session.execute(deleted)]:
+        counts[answer] += number
+    return counts
 
 
 def _list_open_events(session: Session, now: datetime) -> Sequence[Event]:

@@ -1,4 +1,4 @@
-"""Journey: one contact on the way through one sequence; the table that a tick looks at.
+"""Journeys: the progress of one contact through one sequence; the table that a tick reads.
 
 ```
 waiting ─due→ sending ─sent, unknown, too late→ waiting (the next step) | done
@@ -6,7 +6,7 @@ waiting ─due→ sending ─sent, unknown, too late→ waiting (the next step) 
    ├ left, suppressed → left  └ cancelled → left
    └ paused → paused ─the pause is over→ waiting
 ```
-A million idle journeys cost a tick a few look-ups: its index holds only those that wait, by zone and time.
+A million idle journeys cost a tick a few look-ups: its index holds only the waiting ones, by zone and time.
 """
 
 from collections.abc import Sequence
@@ -45,13 +45,13 @@ from lists.subscriptions import Subscription
 from mailer.policy import POLICY
 
 STATES = ("waiting", "due", "paused", "sending", "done", "goal", "left", "stopped")
-WAITING: ColumnElement[str] = literal_column("'waiting'")  # constants, so that the partial indexes serve
+WAITING: ColumnElement[str] = literal_column("'waiting'")  # literals, so that the partial indexes apply
 DUE: ColumnElement[str] = literal_column("'due'")
 PAUSED: ColumnElement[str] = literal_column("'paused'")
 
 
 class Journey(Base):
-    """One contact in one sequence; `step` is the name of the step that comes next."""
+    """One contact in one sequence; `step` is the name of the next step."""
 
     __tablename__ = "journeys"
     __table_args__ = (
@@ -82,7 +82,7 @@ def start(
     default_zone: str,
     now: datetime,
 ) -> int:
-    """Start a journey for every confirmed subscriber of `list` for whom `who` holds and who has none yet."""
+    """Start a journey for every confirmed subscriber of `list` who fulfils `condition` and has none yet."""
     zone = func.coalesce(func.nullif(Contact.zone, ""), literal(default_zone))
     values: dict[str, ColumnElement[Any]] = {
         "contact_id": Contact.id.expression,
@@ -93,8 +93,8 @@ def start(
         "state": WAITING,
         "started_at": literal(now, UtcDateTime),
     }
-    on_list = select(*values.values()).join(Subscription, Subscription.contact_id == Contact.id)
-    confirmed = on_list.where(
+    members = select(*values.values()).join(Subscription, Subscription.contact_id == Contact.id)
+    confirmed = members.where(
         Subscription.list == list, Subscription.state == "confirmed", ~subscriptions.is_arriving(), condition
     )
     return insert_or_nothing(session, Journey, confirmed, columns=tuple(values))
@@ -103,56 +103,56 @@ def start(
 def resume(
     session: Session, condition: ColumnElement[bool], *, sequence: str, list: str, now: datetime
 ) -> int:
-    """Let those go on who had left, or wanted no letters, and are confirmed and want them again.
+    """Resume the journeys of contacts who had left or opted out, and are confirmed and opted in again.
 
-    What they were sent is not sent twice.
+    A step that was sent before is not sent twice.
     """
     declined = topic_optouts.is_opted_out(POLICY["sequence"].topic, Subscription.contact_id.expression)
-    again = select(Subscription.contact_id).where(
+    returning = select(Subscription.contact_id).where(
         Subscription.list == list, Subscription.state == "confirmed", condition, ~declined
     )
     return change_state(
         session,
         Journey.sequence == sequence,
         Journey.state == "left",
-        Journey.contact_id.in_(again),
+        Journey.contact_id.in_(returning),
         to="waiting",
         due_at=now,
     )
 
 
 def end_for_leavers(session: Session, condition: ColumnElement[bool], *, sequence: str, list: str) -> int:
-    """End the journeys of those who left the list."""
-    gone = select(Subscription.contact_id).where(
+    """End the journeys of contacts who left the list."""
+    leavers = select(Subscription.contact_id).where(
         Subscription.list == list, Subscription.state == "left", condition
     )
     return change_state(
         session,
         Journey.state == WAITING,
         Journey.sequence == sequence,
-        Journey.contact_id.in_(gone),
+        Journey.contact_id.in_(leavers),
         to="left",
     )
 
 
 def change_zone(session: Session, contact_id: int, *, zone: str) -> None:
-    """Let this contact's journeys go by the clocks of another zone from now on."""
-    mine = update(Journey).where(Journey.contact_id == contact_id, Journey.zone != zone)
-    session.execute(mine.values(zone=zone))
+    """Change the time zone of this contact's journeys."""
+    statement = update(Journey).where(Journey.contact_id == contact_id, Journey.zone != zone)
+    session.execute(statement.values(zone=zone))
 
 
 def end_pauses(session: Session, *, now: datetime, due_at: datetime | None = None) -> None:
-    """Let those go on whose pause is over; they are due at once, or since `due_at`."""
-    still = exists().where(Subscription.contact_id == Journey.contact_id, Subscription.paused_until > now)
-    change_state(session, Journey.state == PAUSED, ~still, to="waiting", due_at=due_at or now)
+    """Resume journeys whose pause is over; they are due at once, or since `due_at`."""
+    is_paused = exists().where(Subscription.contact_id == Journey.contact_id, Subscription.paused_until > now)
+    change_state(session, Journey.state == PAUSED, ~is_paused, to="waiting", due_at=due_at or now)
 
 
 def find_next_pause_end(session: Session, *, now: datetime) -> datetime | None:
-    """Return when the first pause ends, after `now`, that holds a journey back, or None."""
-    held = select(func.min(Subscription.paused_until)).join(
+    """Return the earliest end, after `now`, of a pause that stops a journey, or None."""
+    query = select(func.min(Subscription.paused_until)).join(
         Journey, Journey.contact_id == Subscription.contact_id
     )
-    return session.scalar(held.where(Journey.state == PAUSED, Subscription.paused_until > now))
+    return session.scalar(query.where(Journey.state == PAUSED, Subscription.paused_until > now))
 
 
 def mark_due(
@@ -168,33 +168,33 @@ def mark_due(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    taken = (
+    statement = (
         update(Journey).where(Journey.id.in_(materialize(ready))).values(state="due").returning(Journey.id)
     )
-    # Counted, because SQLite's driver does not know how many rows a statement WITH a selection changed.
-    return len(session.scalars(taken.execution_options(synchronize_session=False)).all())
+    # Counted, because SQLite's driver reports no number of rows for a statement WITH a selection.
+    return len(session.scalars(statement.execution_options(synchronize_session=False)).all())
 
 
 def change_state(session: Session, *where: ColumnElement[bool], to: str, **values: Any) -> int:
-    """Move journeys for which the conditions hold to another state; returns how many."""
+    """Change the state of the journeys that fulfil the conditions; returns how many."""
     return count_changed(session, update(Journey).where(*where).values(state=to, **values))
 
 
 def list_waiting_zones(session: Session) -> Sequence[str]:
-    """Return the zones in which somebody waits, by jumping from one to the next in the index."""
+    """Return the zones with waiting journeys, by jumping from one to the next in the index."""
     smallest = select(func.min(Journey.zone).label("zone")).where(Journey.state == WAITING)
-    found = smallest.cte("zones", recursive=True)
-    following = (
+    zones = smallest.cte("zones", recursive=True)
+    next_zone = (
         select(func.min(Journey.zone))
-        .where(Journey.state == WAITING, Journey.zone > found.c.zone)
+        .where(Journey.state == WAITING, Journey.zone > zones.c.zone)
         .scalar_subquery()
     )
-    found = found.union_all(select(following).where(found.c.zone.is_not(None)))
-    return session.scalars(select(found.c.zone).where(found.c.zone.is_not(None)).order_by(found.c.zone)).all()
+    zones = zones.union_all(select(next_zone).where(zones.c.zone.is_not(None)))
+    return session.scalars(select(zones.c.zone).where(zones.c.zone.is_not(None)).order_by(zones.c.zone)).all()
 
 
 def list_earliest_due(session: Session) -> Sequence[Row[str, str, str, datetime]]:
-    """Return, for each sequence, step and zone in which somebody waits, the earliest moment due."""
+    """Return, for each sequence, step and zone with waiting journeys, the earliest moment due."""
     return session.execute(
         select(Journey.sequence, Journey.step, Journey.zone, func.min(Journey.due_at, type_=UtcDateTime))
         .where(Journey.state == WAITING)
@@ -203,7 +203,7 @@ def list_earliest_due(session: Session) -> Sequence[Row[str, str, str, datetime]
 
 
 def count_by_step(session: Session, sequence: str) -> dict[tuple[str, str], int]:
-    """Return how many journeys of a sequence there are by (step, state)."""
+    """Return the number of journeys of a sequence by (step, state)."""
     rows = session.execute(
         select(Journey.step, Journey.state, func.count())
         .where(Journey.sequence == sequence)

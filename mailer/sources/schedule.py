@@ -1,6 +1,6 @@
-"""Schedule: what a sequence sends, how long after the step before, and in which local hours and days.
+"""Schedule: the steps of a sequence, the delay after the step before, and their local hours and days.
 
-One `sequence.toml` lies in each sequence's folder of templates, and the texts of its steps beside it.
+Each sequence's folder of templates contains one `sequence.toml` and the texts of its steps.
 """
 
 import re
@@ -16,14 +16,14 @@ from lists.catalog import BUILT_IN_LISTS
 from lists.errors import BrokenTemplate
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-CONDITIONS = ("organizer", "applied")  # sequences.py says what each means in SQL
+CONDITIONS = ("organizer", "applied")  # sequences.CONDITION_BUILDERS defines each in SQL
 FILE = "sequence.toml"
 MOST_DAYS = 365
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One mail of a sequence: `delay` in days on the reader's calendar, `window` in local time."""
+    """One mail of a sequence: the delay in days on the reader's calendar, opening hours in local time."""
 
     name: str
     delay_days: int
@@ -33,13 +33,13 @@ class Step:
     skip: str
 
     def is_open(self, now: datetime, zone: str) -> bool:
-        """Tell whether this step may leave at `now` for readers in `zone`."""
+        """Return whether this step may be sent at `now` to readers in `zone`."""
         day = now.astimezone(ZoneInfo(zone)).date()
         opening, closing = self._hours(day, zone)
         return day.weekday() in self.weekdays and opening <= now < closing
 
     def next_open(self, moment: datetime, zone: str) -> datetime:
-        """Return the first moment, not before `moment`, when this step may leave for readers in `zone`."""
+        """Return the first moment, not before `moment`, when this step may be sent to readers in `zone`."""
         day = moment.astimezone(ZoneInfo(zone)).date()
         while True:
             opening, closing = self._hours(day, zone)
@@ -51,16 +51,18 @@ class Step:
     def _hours(self, day: date, zone: str) -> tuple[datetime, datetime]:
         """Return when the window opens and closes on a day: once, also when the clock is changed that day.
 
-        An hour that the change leaves out counts as the one after it, an hour that comes twice as the first.
+        An hour that the change skips counts as the one after it, an hour that occurs twice as the first.
         """
-        local = ZoneInfo(zone)
-        opening, closing = (datetime.combine(day, at, tzinfo=local) for at in (self.opens, self.closes))
+        timezone = ZoneInfo(zone)
+        opening, closing = (
+            datetime.combine(day, clock_time, tzinfo=timezone) for clock_time in (self.opens, self.closes)
+        )
         return opening.astimezone(UTC), closing.astimezone(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A sequence: whom it is for, what ends it early, and its steps in order."""
+    """A sequence: its list, the goal that ends it early, and its steps in order."""
 
     name: str
     list: str
@@ -72,10 +74,10 @@ class Schedule:
         return f"{self.name}/{step}"
 
     def next_step(self, step: str) -> Step | None:
-        """Return the step that follows the one of this name; None after the last, and after one unknown."""
-        names = [each.name for each in self.steps]
-        place = names.index(step) + 1 if step in names else len(names)
-        return self.steps[place] if place < len(names) else None
+        """Return the step after the one of this name; None after the last, and for an unknown name."""
+        names = [candidate.name for candidate in self.steps]
+        index = names.index(step) + 1 if step in names else len(names)
+        return self.steps[index] if index < len(names) else None
 
 
 def due_after(sent_at: datetime, *, days: int, zone: str) -> datetime:
@@ -87,20 +89,22 @@ def due_after(sent_at: datetime, *, days: int, zone: str) -> datetime:
 
 
 def load_all(folder: Path) -> Sequence[Schedule]:
-    """Read every sequence below the folder of email templates, by name.
+    """Return every sequence below the folder of email templates, by name.
 
-    Raises BrokenTemplate, with file and line, for anything that does not make a sequence.
+    Raises BrokenTemplate, with file and line, for an invalid file.
     """
     return [_ScheduleFile(path).schedule() for path in sorted(folder.glob(f"*/{FILE}"))]
 
 
 class _ScheduleFile:
-    """One sequence.toml, which can say on which line something in it stands."""
+    """One sequence.toml, with the line numbers of its keys for errors."""
 
     def __init__(self, path: Path) -> None:
         parts = path.parts
-        known = "templates" in parts
-        self.shown = "/".join(parts[parts.index("templates") :]) if known else path.as_posix()
+        is_in_templates = "templates" in parts
+        self.display_path = (
+            "/".join(parts[parts.index("templates") :]) if is_in_templates else path.as_posix()
+        )
         self.name = path.parent.name
         data = path.read_bytes()
         try:
@@ -108,37 +112,37 @@ class _ScheduleFile:
             self.data = tomllib.loads(self.text)
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            raise BrokenTemplate("this line is not UTF-8 text.", path=self.shown, line=line) from error
+            raise BrokenTemplate("this line is not UTF-8 text.", path=self.display_path, line=line) from error
         except tomllib.TOMLDecodeError as error:
-            found = _TOML_LINE.search(str(error))
-            line = int(found[1]) if found else self.text.count("\n") + 1
-            raise BrokenTemplate(f"this is not TOML: {error}.", path=self.shown, line=line) from error
+            match = _TOML_LINE.search(str(error))
+            line = int(match[1]) if match else self.text.count("\n") + 1
+            raise BrokenTemplate(f"this is not TOML: {error}.", path=self.display_path, line=line) from error
 
     def schedule(self) -> Schedule:
-        """Return what the file says, or raise BrokenTemplate with the line that is wrong."""
+        """Return the schedule of the file; raises BrokenTemplate with the line of the error."""
         data = self.data
         if not _NAME.fullmatch(self.name):
-            raise self._broken(f"the folder's name “{self.name[:60]}” {_NAMES}")
+            raise self._build_error(f"the folder's name “{self.name[:60]}” {_NAMES}")
         unknown = sorted(set(data) - {"list", "goal", "step"})
         if unknown:
-            raise self._broken(f"nobody knows what “{unknown[0]}” means here.", key=unknown[0])
+            raise self._build_error(f"nobody knows what “{unknown[0]}” means here.", key=unknown[0])
         if data.get("list") not in BUILT_IN_LISTS:
-            raise self._broken(f"“list” must be one of {', '.join(BUILT_IN_LISTS)}.", key="list")
+            raise self._build_error(f"“list” must be one of {', '.join(BUILT_IN_LISTS)}.", key="list")
         if data.get("goal", "") not in ("", *CONDITIONS):
-            raise self._broken(f"“goal” must be {_CONDITIONS}", key="goal")
+            raise self._build_error(f"“goal” must be {_CONDITIONS}", key="goal")
         steps = data.get("step")
         if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
-            raise self._broken("a sequence needs at least one [[step]].", key="step")
-        read = tuple(self._step(step, number) for number, step in enumerate(steps))
-        names = [step.name for step in read]
+            raise self._build_error("a sequence needs at least one [[step]].", key="step")
+        parsed_steps = tuple(self._step(step, number) for number, step in enumerate(steps))
+        names = [step.name for step in parsed_steps]
         for number, name in enumerate(names):
             if name in names[:number]:
-                raise self._broken(f"two steps are called “{name}”.", key="name", step=number)
-        return Schedule(name=self.name, list=data["list"], goal=data.get("goal", ""), steps=read)
+                raise self._build_error(f"two steps are called “{name}”.", key="name", step=number)
+        return Schedule(name=self.name, list=data["list"], goal=data.get("goal", ""), steps=parsed_steps)
 
     def _step(self, data: Mapping[str, Any], number: int) -> Step:
         def refusal(sentence: str, key: str = "") -> BrokenTemplate:
-            return self._broken(sentence, key=key, step=number)
+            return self._build_error(sentence, key=key, step=number)
 
         unknown = sorted(set(data) - {"name", "delay_days", "window", "weekdays", "skip"})
         if unknown:
@@ -164,16 +168,16 @@ class _ScheduleFile:
         days_open = frozenset(DAYS.index(day) for day in weekdays)
         return Step(name=name, delay_days=days, opens=opens, closes=closes, weekdays=days_open, skip=skip)
 
-    def _broken(self, sentence: str, *, key: str = "", step: int | None = None) -> BrokenTemplate:
-        """Point to a key of the file's head or of one step; to the head or the step where it has none."""
+    def _build_error(self, sentence: str, *, key: str = "", step: int | None = None) -> BrokenTemplate:
+        """Return an error at a key of the file's head or of one step; at its first line without the key."""
         lines = self.text.splitlines()
         starts = [number for number, line in enumerate(lines) if _STEP.match(line)]
         first, last = 0, starts[0] if starts else len(lines)
         if step is not None and step < len(starts):
             first, last = starts[step], [*starts, len(lines)][step + 1]
-        wanted = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
-        found = (number for number in range(first, last) if key and wanted.match(lines[number]))
-        return BrokenTemplate(sentence, path=self.shown, line=next(found, first) + 1)
+        pattern = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*=""")
+        line_numbers = (number for number in range(first, last) if key and pattern.match(lines[number]))
+        return BrokenTemplate(sentence, path=self.display_path, line=next(line_numbers, first) + 1)
 
 
 def _is_time(text: object) -> bool:

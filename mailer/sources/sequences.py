@@ -1,7 +1,7 @@
 """Sequences: the follow-up mails, one step after another, in the reader's own hours and language.
 
-Whoever confirms, imports or leaves knows nothing of sequences: the sequence asks. It reads the queue of
-changed subscriptions, and once a night it looks for whoever it missed.
+Code that confirms, imports or ends subscriptions does not depend on sequences: this module reads the queue of
+changed subscriptions, and once a night it searches for contacts that the queue missed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ CHANGES_AT_ONCE = 5_000
 SKIPPED_AT_ONCE = 5_000
 START_WITHIN = timedelta(days=3)  # a sequence new to an old list must not write to all its members
 
-# What the end of a message does to the journey it belongs to. While it is queued again or held, the journey
-# waits for it; a message nobody can be sure about counts as sent, because sending twice is worse here.
+# The change of a journey after its message has ended. While the message is queued again or held, the journey
+# waits for it; a message of unknown outcome counts as sent, because sending twice is worse here.
 AFTER_RESULT: Mapping[str, str] = {
     "sent": "advance",
     "unknown": "advance",
@@ -67,7 +67,7 @@ class Sequences:
     kinds: tuple[str, ...] = field(default=("sequence",), init=False)
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
-        """Start, resume and end journeys, then put whatever is due in an open window into the outbox."""
+        """Start, resume and end journeys, then insert the steps due in an open window into the outbox."""
         self._follow_changes(session, now)
         journeys.end_pauses(session, now=now)
         zones = journeys.list_waiting_zones(session)
@@ -80,51 +80,51 @@ class Sequences:
     def start_missed(self, session: Session, *, now: datetime) -> int:
         """Start and resume journeys that the queue of changes missed: the nightly safety net.
 
-        Whoever stands at a step that is gone goes on after the last one they were sent.
+        A journey whose step no longer exists continues after the last step that was sent.
         """
         recent = Subscription.confirmed_at > now - START_WITHIN
-        moved = 0
+        changed = 0
         for schedule in self.schedules:
-            moved += self._start(session, schedule, recent, now)
-            moved += journeys.resume(session, recent, sequence=schedule.name, list=schedule.list, now=now)
-            moved += _repair_unknown_steps(session, schedule, now=now)
-        return moved
+            changed += self._start(session, schedule, recent, now)
+            changed += journeys.resume(session, recent, sequence=schedule.name, list=schedule.list, now=now)
+            changed += _repair_unknown_steps(session, schedule, now=now)
+        return changed
 
     def compose(
         self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
     ) -> Mapping[int, MessageContent | Refusal]:
-        """Add nothing: a step's text is the same for everyone but for what every letter has."""
-        return {letter.entry.id: MessageContent() for letter in messages}
+        """Add nothing: a step's text has no fields but those of every message."""
+        return {message.entry.id: MessageContent() for message in messages}
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
-        """Move each journey on as the table AFTER says, those of one step and zone in one UPDATE."""
-        ended = {
+        """Change each journey as AFTER_RESULT defines, those of one step and zone in one UPDATE."""
+        changes = {
             result.entry.ref: AFTER_RESULT[result.state] for result in results if result.state in AFTER_RESULT
         }
-        if not ended:
+        if not changes:
             return
-        found = session.execute(
+        rows = session.execute(
             select(Journey.id, Journey.sequence, Journey.step).where(
-                Journey.id.in_(list(ended)), Journey.state == "sending"
+                Journey.id.in_(list(changes)), Journey.state == "sending"
             )
         ).all()
-        known = {schedule.name: schedule for schedule in self.schedules}
+        schedules = {schedule.name: schedule for schedule in self.schedules}
 
-        def alike(journey: Any) -> tuple[str, str, str]:
-            return (ended[journey.id], journey.sequence, journey.step)
+        def group_key(journey: Any) -> tuple[str, str, str]:
+            return (changes[journey.id], journey.sequence, journey.step)
 
-        for (what, sequence, step), same in groupby(sorted(found, key=alike), key=alike):
-            these = Journey.id.in_([journey.id for journey in same])
-            if what == "advance" and sequence in known:
-                _advance(session, known[sequence], step, these, now=now)
+        for (change, sequence, step), members in groupby(sorted(rows, key=group_key), key=group_key):
+            condition = Journey.id.in_([journey.id for journey in members])
+            if change == "advance" and sequence in schedules:
+                _advance(session, schedules[sequence], step, condition, now=now)
             else:
-                journeys.change_state(session, these, to="stopped" if what == "advance" else what)
+                journeys.change_state(session, condition, to="stopped" if change == "advance" else change)
 
     def skip_restore_gap(self, session: Session, *, since: datetime, until: datetime) -> None:
-        """Count as sent every step that may have been sent between two moments in which we do not know.
+        """Count as sent every step that may have been sent between two moments without records.
 
-        No step can have left earlier than it was due, so the next one counts from there: whoever could have
-        had it in time does not get it again, and nobody gets two at once.
+        No step can have been sent earlier than it was due, so the next one counts from there: a contact who
+        may have received a step does not get it again, and no contact gets two at once.
         """
         while session.scalar(select(SubscriptionChange.id).limit(1)) is not None:
             self._follow_changes(session, since)
@@ -148,21 +148,21 @@ class Sequences:
 
     def _follow_changes(self, session: Session, now: datetime) -> None:
         oldest = select(SubscriptionChange.id).order_by(SubscriptionChange.id).limit(CHANGES_AT_ONCE)
-        taken = session.scalars(
+        contact_ids = session.scalars(
             delete(SubscriptionChange)
             .where(SubscriptionChange.id.in_(materialize(oldest)))
             .returning(SubscriptionChange.contact_id)
             .execution_options(synchronize_session=False)
         ).all()
-        if not taken:
+        if not contact_ids:
             return
-        changed = sorted(set(taken))
+        changed = sorted(set(contact_ids))
         for schedule in self.schedules:
             names = {"sequence": schedule.name, "list": schedule.list}
-            who = Subscription.contact_id.in_(changed)
-            self._start(session, schedule, who, now)
-            journeys.resume(session, who, now=now, **names)
-            journeys.end_for_leavers(session, who, **names)
+            condition = Subscription.contact_id.in_(changed)
+            self._start(session, schedule, condition, now)
+            journeys.resume(session, condition, now=now, **names)
+            journeys.end_for_leavers(session, condition, **names)
 
     def _start(
         self, session: Session, schedule: Schedule, condition: ColumnElement[bool], now: datetime
@@ -186,9 +186,9 @@ class Sequences:
         now: datetime,
         limit: int,
     ) -> int:
-        opened = [zone for zone in zones if step.is_open(now, zone)]
+        open_zones = [zone for zone in zones if step.is_open(now, zone)]
         if not journeys.mark_due(
-            session, sequence=schedule.name, step=step.name, zones=opened, now=now, limit=limit
+            session, sequence=schedule.name, step=step.name, zones=open_zones, now=now, limit=limit
         ):
             return 0
         due = (Journey.state == journeys.DUE) & (Journey.sequence == schedule.name)
@@ -198,7 +198,7 @@ class Sequences:
             _advance(session, schedule, step.name, due, CONDITION_BUILDERS[step.skip](), now=now)
         new = self._enqueue(session, schedule, step, due, now)
         _stop_refused(session, schedule, due, now)
-        _advance(session, schedule, step.name, due, now=now)  # who had this step before they left
+        _advance(session, schedule, step.name, due, now=now)  # contacts who had this step before they left
         return new
 
     def _enqueue(
@@ -206,7 +206,7 @@ class Sequences:
     ) -> int:
         purpose = POLICY["sequence"].purpose(schedule.list)
         key = _key(schedule, step)
-        wanted = (
+        selection = (
             select(Journey.contact_id.label("contact_id"), key.label("key"), Journey.id.label("ref"))
             .select_from(join_subscriptions(purpose))
             .join(Journey, Journey.contact_id == Subscription.contact_id)
@@ -216,80 +216,93 @@ class Sequences:
             session, schedule.template_name(step.name), "sequence", now=now
         )
         new = outbox.fill(
-            session, wanted, kind="sequence", list=schedule.list, edition_id=edition_id, now=now
+            session, selection, kind="sequence", list=schedule.list, edition_id=edition_id, now=now
         )
-        again = OutboxRow.key.in_(wanted.with_only_columns(key))
-        new += outbox.revive(session, again, kind="sequence", edition_id=edition_id, now=now)
-        put = exists().where(OutboxRow.key == key, OutboxRow.state == "queued", OutboxRow.queued_at == now)
-        journeys.change_state(session, due, put, to="sending")
+        existing = OutboxRow.key.in_(selection.with_only_columns(key))
+        new += outbox.revive(session, existing, kind="sequence", edition_id=edition_id, now=now)
+        is_queued = exists().where(
+            OutboxRow.key == key, OutboxRow.state == "queued", OutboxRow.queued_at == now
+        )
+        journeys.change_state(session, due, is_queued, to="sending")
         return new
 
 
 def _key(schedule: Schedule, step: Step) -> ColumnElement[str]:
-    """Return what makes one step to the contact of a journey the same message each time."""
+    """Return the outbox key of one step to the contact of a journey, so that it is one message each time."""
     prefix = literal(f"sequence/{schedule.name}/{step.name}/contact/", String)
     return prefix + cast(Journey.contact_id, String)
 
 
 def _repair_unknown_steps(session: Session, schedule: Schedule, *, now: datetime) -> int:
-    lost = and_(
+    has_unknown_step = and_(
         Journey.state == journeys.WAITING,
         Journey.sequence == schedule.name,
         Journey.step.not_in([step.name for step in schedule.steps]),
     )
-    if session.scalar(select(Journey.id).where(lost).limit(1)) is None:
+    if session.scalar(select(Journey.id).where(has_unknown_step).limit(1)) is None:
         return 0
-    moved = 0
+    changed = 0
     for step in reversed(schedule.steps):
-        had = exists().where(OutboxRow.key == _key(schedule, step))
-        following = schedule.next_step(step.name)
-        if following is None:
-            moved += journeys.change_state(session, lost, had, to="done")
+        was_sent = exists().where(OutboxRow.key == _key(schedule, step))
+        next_step = schedule.next_step(step.name)
+        if next_step is None:
+            changed += journeys.change_state(session, has_unknown_step, was_sent, to="done")
         else:
-            moved += journeys.change_state(session, lost, had, to="waiting", step=following.name, due_at=now)
-    return moved + journeys.change_state(session, lost, to="waiting", step=schedule.steps[0].name, due_at=now)
+            changed += journeys.change_state(
+                session, has_unknown_step, was_sent, to="waiting", step=next_step.name, due_at=now
+            )
+    return changed + journeys.change_state(
+        session, has_unknown_step, to="waiting", step=schedule.steps[0].name, due_at=now
+    )
 
 
 def _stop_refused(session: Session, schedule: Schedule, due: ColumnElement[bool], now: datetime) -> None:
     purpose = POLICY["sequence"].purpose(schedule.list)
-    mine = (Subscription.contact_id == Journey.contact_id) & (Subscription.list == schedule.list)
-    why = refusal_reason(purpose, now=now)
-    refused = select(Journey.id).select_from(join_subscriptions(purpose)).join(Journey, mine).where(due)
-    journeys.change_state(session, Journey.id.in_(refused.where(why == "paused")), to="paused")
-    final = Journey.id.in_(refused.where(why.is_not(None), why != "paused"))
-    journeys.change_state(session, due, final | ~exists().where(mine), to="left")
+    subscription_condition = (Subscription.contact_id == Journey.contact_id) & (
+        Subscription.list == schedule.list
+    )
+    reason = refusal_reason(purpose, now=now)
+    refusals = (
+        select(Journey.id)
+        .select_from(join_subscriptions(purpose))
+        .join(Journey, subscription_condition)
+        .where(due)
+    )
+    journeys.change_state(session, Journey.id.in_(refusals.where(reason == "paused")), to="paused")
+    final = Journey.id.in_(refusals.where(reason.is_not(None), reason != "paused"))
+    journeys.change_state(session, due, final | ~exists().where(subscription_condition), to="left")
 
 
 def _skip_step(session: Session, schedule: Schedule, step: str, until: datetime) -> None:
-    """Move on whoever waits for a step that is due by `until`, each from the moment it was due."""
+    """Advance the journeys that wait for a step due by `until`, each from the moment it was due."""
     due = (Journey.state == journeys.WAITING, Journey.sequence == schedule.name, Journey.step == step)
     while True:
-        found = session.execute(
+        rows = session.execute(
             select(Journey.id, Journey.due_at, Journey.zone)
             .where(*due, Journey.due_at <= until)
             .limit(SKIPPED_AT_ONCE)
         ).all()
 
-        def alike(journey: Any) -> tuple[datetime, str]:
+        def group_key(journey: Any) -> tuple[datetime, str]:
             return (journey.due_at, journey.zone)
 
-        for (due_at, _), same in groupby(sorted(found, key=alike), key=alike):
-            these = Journey.id.in_([journey.id for journey in same])
-            _advance(session, schedule, step, *due, these, now=due_at)
-        if len(found) < SKIPPED_AT_ONCE:
+        for (due_at, _), members in groupby(sorted(rows, key=group_key), key=group_key):
+            condition = Journey.id.in_([journey.id for journey in members])
+            _advance(session, schedule, step, *due, condition, now=due_at)
+        if len(rows) < SKIPPED_AT_ONCE:
             return
 
 
 def _advance(
     session: Session, schedule: Schedule, step: str, *where: ColumnElement[bool], now: datetime
 ) -> None:
-    following = schedule.next_step(step)
-    if following is None:
+    next_step = schedule.next_step(step)
+    if next_step is None:
         journeys.change_state(session, *where, to="done")
         return
     for zone in session.scalars(select(Journey.zone).where(*where).distinct()).all():
-        # The opening after the delay, so that no tick looks at whoever waits for Monday before Monday.
-        due_at = following.next_open(due_after(now, days=following.delay_days, zone=zone), zone)
+        # The opening after the delay, so that no tick reads a journey that waits for Monday before Monday.
+        due_at = next_step.next_open(due_after(now, days=next_step.delay_days, zone=zone), zone)
         journeys.change_state(
-            session, *where, Journey.zone == zone, to="waiting", step=following.name, due_at=due_at
+            session, *where, Journey.zone == zone, to="waiting", step=next_step.name, due_at=due_at
         )

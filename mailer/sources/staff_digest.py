@@ -1,12 +1,12 @@
-"""Notice: something that waits for staff, told by `mailer status` and by a mail to the address of staff.
+"""Staff digest: the tasks that wait for staff, shown by `mailer status` and mailed to the address of staff.
 
-What waits is counted from the tables and kept nowhere. Neither the list nor the mail names anybody, because
+Tasks are counted from the tables and stored nowhere. Neither the list nor the mail names a person, because
 mailboxes of staff are not as safe as the service. The mail is a row of the outbox like any other:
 
     nothing waits ─► no mail      something waits ─► a mail ─┬─ the list has changed ─► again after a day
                                                              └─ it has not ───────────► again after a week
 
-The row remembers which list it was put for (`ref`), and its key holds the day, so no day sees two.
+The row stores a hash of its list (`ref`), and its key holds the day, so there is at most one mail a day.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ from mailer.policy import POLICY
 
 KIND = "notice"
 MAIL_INTERVAL = timedelta(days=1)  # between two mails
-REPEAT_INTERVAL = timedelta(days=7)  # before the same list is told once more
-SIGNUP_WINDOW = timedelta(days=1)  # as long as the counts of brakes are kept
+REPEAT_INTERVAL = timedelta(days=7)  # before the same list is mailed once more
+SIGNUP_WINDOW = timedelta(days=1)  # as long as the counts of the sign-up throttle are stored
 NOTHING_WAITS = "nothing waits any more"
 UNREAD_STATES = ("cancelled", "expired", "failed")  # states of a mail that staff have not read
 PEOPLE_KINDS = [kind for kind, policy in POLICY.items() if not policy.to_staff]
@@ -49,10 +49,10 @@ CountQuery = Select[int, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class DigestCheck:
-    """One thing that can wait: how it is counted, how it is said of one and of several, and what to type.
+    """One kind of task: its count, its sentences for one and for several, and the command that shows it.
 
-    `question` selects how many there are and what tells these from others as many: their newest number or
-    moment.
+    `query` selects the number of tasks and their newest number or moment, which distinguishes them from
+    others of the same number.
     """
 
     name: str
@@ -64,7 +64,7 @@ class DigestCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class DigestItem:
-    """What waits now: how many, a sentence for each language, and the command that shows it."""
+    """Tasks of one kind that wait now: their number, a sentence per language, and the command for them."""
 
     name: str
     number: int
@@ -216,30 +216,33 @@ CHECKS: Sequence[DigestCheck] = (
 
 
 def list_items(session: Session, *, now: datetime) -> Sequence[DigestItem]:
-    """Return what waits for staff at `now`, the most urgent first."""
-    waiting = []
-    for matter in CHECKS:
-        number, newest = session.execute(matter.query(now)).one()
+    """Return the tasks that wait for staff at `now`, the most urgent first."""
+    items = []
+    for check in CHECKS:
+        number, newest = session.execute(check.query(now)).one()
         if number:
-            said = matter.singular if number == 1 else matter.plural or matter.singular
-            waiting.append(
+            sentences = check.singular if number == 1 else check.plural or check.singular
+            items.append(
                 DigestItem(
-                    name=matter.name,
+                    name=check.name,
                     number=number,
-                    sentence={lang: words.format(number=f"{number:,}") for lang, words in said.items()},
-                    command=matter.command,
-                    fingerprint=f"{matter.name} {number} {newest}",
+                    sentence={
+                        language: sentence.format(number=f"{number:,}")
+                        for language, sentence in sentences.items()
+                    },
+                    command=check.command,
+                    fingerprint=f"{check.name} {number} {newest}",
                 )
             )
-    return waiting
+    return items
 
 
 @dataclass(frozen=True, kw_only=True)
 class StaffDigest:
-    """The source of the kind `notice`; `staff` is where it goes, None where nobody wants it by mail.
+    """The source of the kind `notice`; `staff` is its address, None where it is not sent by mail.
 
     The address has a contact as every reader has. It is on no list, so nothing else is ever sent to it and no
-    list counts or exports it; it goes when the address does, unless a person is behind it by then.
+    list counts or exports it; it is erased when the address changes, unless a person uses it by then.
     """
 
     editions: Editions
@@ -247,7 +250,7 @@ class StaffDigest:
     kinds: tuple[str, ...] = field(default=(KIND,), init=False)
 
     def fill(self, session: Session, *, now: datetime, limit: int) -> int:
-        """Put the mail that tells what waits into the outbox, when it is time for one."""
+        """Insert the mail with the waiting tasks into the outbox when it is due."""
         self._erase_former_contacts(session)
         due = self.next_due(session, now=now)
         if self.staff is None or due is None or due > now:
@@ -267,31 +270,31 @@ class StaffDigest:
     def compose(
         self, session: Session, messages: Sequence[AddressedMessage], *, now: datetime
     ) -> Mapping[int, MessageContent | Refusal]:
-        """Say what waits now, in the reader's language; what is done by now is not told any more."""
-        waiting = list_items(session, now=now)
-        if not waiting:
-            return {each.entry.id: Refusal(state="cancelled", why=NOTHING_WAITS) for each in messages}
-        absent = {f"waits_{matter.name}": "" for matter in CHECKS}
+        """Return the tasks that wait now, in the reader's language; completed ones are omitted."""
+        items = list_items(session, now=now)
+        if not items:
+            return {message.entry.id: Refusal(state="cancelled", why=NOTHING_WAITS) for message in messages}
+        empty_fields = {f"waits_{check.name}": "" for check in CHECKS}
         return {
-            each.entry.id: MessageContent(
-                fields=absent
+            message.entry.id: MessageContent(
+                fields=empty_fields
                 | {
-                    f"waits_{notice.name}": f"{notice.sentence[each.recipient.language]} → {notice.command}"
-                    for notice in waiting
+                    f"waits_{item.name}": f"{item.sentence[message.recipient.language]} → {item.command}"
+                    for item in items
                 }
             )
-            for each in messages
+            for message in messages
         }
 
     def settle(self, session: Session, results: Sequence[Result], *, now: datetime) -> None:
-        """Nothing follows from it: what waits does so until somebody does it."""
+        """Do nothing: a task waits until staff complete it."""
 
     def next_due(self, session: Session, *, now: datetime) -> datetime | None:
-        """Return when staff are to be told next; None while nothing waits, or nobody is to be told."""
+        """Return when the next mail is due; None while nothing waits, or there is no address for it."""
         if not self.is_reachable(session):
             return None
-        waiting = list_items(session, now=now)
-        if not waiting:
+        items = list_items(session, now=now)
+        if not items:
             return None
         assert self.staff is not None
         last = session.execute(
@@ -303,26 +306,28 @@ class StaffDigest:
         ).one_or_none()
         if last is None:
             return now
-        unchanged = last.ref == _hash_items(waiting) and last.state not in UNREAD_STATES
+        unchanged = last.ref == _hash_items(items) and last.state not in UNREAD_STATES
         return last.queued_at + (REPEAT_INTERVAL if unchanged else MAIL_INTERVAL)  # type: ignore[no-any-return]
 
     def is_reachable(self, session: Session) -> bool:
-        """Tell whether there is an address of staff, and one that may be written to."""
+        """Return whether there is an address of staff that is not suppressed."""
         return self.staff is not None and suppressions.find_reason(session, self.staff.digest) is None
 
     def _erase_former_contacts(self, session: Session) -> None:
-        """Erase the contact of an address that is no longer the staff's and was never anything else."""
-        told = select(OutboxRow.contact_id).where(OutboxRow.kind == KIND).distinct()
-        nobody_else = (
+        """Erase the contact of a former address of staff that was never used by a person."""
+        recipients = select(OutboxRow.contact_id).where(OutboxRow.kind == KIND).distinct()
+        unused = (
             ~exists().where(Subscription.contact_id == Contact.id),
             ~exists().where(Listing.contact_id == Contact.id),
             Contact.email_key != (self.staff.key if self.staff else ""),
         )
-        for number in session.scalars(select(Contact.id).where(Contact.id.in_(told), *nobody_else)).all():
-            contacts.erase(session, number)
+        for contact_id in session.scalars(
+            select(Contact.id).where(Contact.id.in_(recipients), *unused)
+        ).all():
+            contacts.erase(session, contact_id)
 
 
 def _hash_items(items: Sequence[DigestItem]) -> int:
-    """Return a number that stands for this list of notices, and for no other."""
-    said = "\n".join(notice.fingerprint for notice in items).encode()
-    return int.from_bytes(hashlib.sha256(said).digest()[:7])
+    """Return a number that identifies this list of items."""
+    fingerprints = "\n".join(item.fingerprint for item in items).encode()
+    return int.from_bytes(hashlib.sha256(fingerprints).digest()[:7])

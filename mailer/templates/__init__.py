@@ -1,5 +1,5 @@
-"""Texts: template files, the sandbox they run in, Markdown, and what every text may show.
+"""Templates: template files, the sandbox they run in, Markdown, and the content that a text may show.
 
 For others: `templates`, `rendering`, `markdown`, `front_matter`, `local_time` (dates in words), `discreet`.
-`sandbox` and `placeholders` guard the template language.
+`sandbox` and `placeholders` restrict the template language.
 """

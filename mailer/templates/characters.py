@@ -1,4 +1,4 @@
-"""Characters that no mail can carry, or that show a reader something else than what is written."""
+"""Characters: those that no mail can carry, or that show a reader something else than the text."""
 
 import re
 
@@ -8,16 +8,16 @@ _UNSENDABLE = re.compile(
 
 
 def describe_unsendable(text: str, label: str) -> str:
-    """Return the sentence that says which character of a line must go and where it is, "" where none must.
+    """Return a sentence on the first unsendable character of a line and its position, "" where there is none.
 
-    `what` begins the sentence, such as "The subject"; places are counted from 1.
+    `label` begins the sentence, such as "The subject"; positions are counted from 1.
     """
-    found = _UNSENDABLE.search(text)
-    if found is None:
+    match = _UNSENDABLE.search(text)
+    if match is None:
         return ""
-    sign, place = found[0], found.start() + 1
-    kind = _name_kind(sign)
-    return f"{label} holds {kind} (U+{ord(sign):04X}) at place {place:,}; take it out."
+    character, position = match[0], match.start() + 1
+    kind = _name_kind(character)
+    return f"{label} holds {kind} (U+{ord(character):04X}) at place {position:,}; take it out."
 
 
 def _name_kind(character: str) -> str:

@@ -1,4 +1,4 @@
-"""Discretion: what a mail or a calendar shows to readers whose phone others see, instead of the campaign."""
+"""Discreet wording: replaces the campaign's name in mails and calendars of readers whose phone others see."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class DiscreetWording:
 
     @classmethod
     def from_words(cls, words: Mapping[str, str]) -> Self:
-        """Read them from the words of a language's frame."""
+        """Return the wording from the words of a language's frame."""
         return cls(
             sender=words["discreet_sender"],
             subject=words["discreet_subject"],

@@ -1,6 +1,6 @@
-"""The few lines between `---` at the top of a text, read the way people write them.
+"""Front matter: the few lines between `---` at the top of a text, parsed the way people write them.
 
-`key: value`, one a line; the value is the rest of the line, colons and all, with or without quotes. A key
+`key: value`, one a line; the value is the rest of the line, colons included, with or without quotes. A key
 without a value may be followed by indented `key: value` lines of its own, one level deep.
 """
 
@@ -18,7 +18,7 @@ _BLOCK_VALUES = ("|", ">", "|-", ">-")
 
 @dataclass(frozen=True, kw_only=True)
 class FrontMatterValue:
-    """What stands behind one key; either `value` or `inner` is filled, `line` counts from 1."""
+    """The value of one key; either `value` or `nested` is filled, `line` counts from 1."""
 
     value: str
     line: int
@@ -27,7 +27,7 @@ class FrontMatterValue:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontMatter:
-    """A text taken apart: its entries, and the body that starts at line `first_line` of the file."""
+    """A parsed text: its values by key, and the body that starts at line `first_line` of the file."""
 
     values: Mapping[str, FrontMatterValue]
     body: str
@@ -35,32 +35,36 @@ class FrontMatter:
 
 
 def read(text: str, *, path: str, keys: tuple[str, ...]) -> FrontMatter:
-    """Take the front matter off a text.
+    """Split a text into its front matter and its body.
 
     Raises BrokenTemplate when there is none, it is not closed, a line cannot be read or a key not in `keys`.
     """
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    top = next((number for number, line in enumerate(lines) if line.strip()), 0)
-    if lines[top].strip() != _FENCE:
+    start = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    if lines[start].strip() != _FENCE:
         raise BrokenTemplate(
             'The file must begin with a line "---", then "subject: …", then a line "---".',
             path=path,
-            line=top + 1,
+            line=start + 1,
         )
-    end = next((number for number in range(top + 1, len(lines)) if lines[number].rstrip() == _FENCE), None)
-    if end is None:
-        raise BrokenTemplate('The "---" that ends the lines at the top is missing.', path=path, line=top + 1)
-    entries = _parse_values(lines[top + 1 : end], first=top + 2, path=path)
-    for key, entry in entries.items():
+    end_row = next(
+        (number for number in range(start + 1, len(lines)) if lines[number].rstrip() == _FENCE), None
+    )
+    if end_row is None:
+        raise BrokenTemplate(
+            'The "---" that ends the lines at the top is missing.', path=path, line=start + 1
+        )
+    values = _parse_values(lines[start + 1 : end_row], first=start + 2, path=path)
+    for key, value in values.items():
         if key not in keys:
-            raise BrokenTemplate(_describe_unknown_key(key, keys), path=path, line=entry.line)
-    return FrontMatter(values=entries, body="\n".join(lines[end + 1 :]), first_line=end + 2)
+            raise BrokenTemplate(_describe_unknown_key(key, keys), path=path, line=value.line)
+    return FrontMatter(values=values, body="\n".join(lines[end_row + 1 :]), first_line=end_row + 2)
 
 
 def _parse_values(lines: list[str], *, first: int, path: str) -> dict[str, FrontMatterValue]:
-    """Read the lines between the fences."""
-    entries: dict[str, FrontMatterValue] = {}
-    inner: dict[str, FrontMatterValue] | None = None
+    """Return the values of the lines between the fences."""
+    values: dict[str, FrontMatterValue] = {}
+    nested: dict[str, FrontMatterValue] | None = None
     for number, line in enumerate(lines, first):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -69,28 +73,28 @@ def _parse_values(lines: list[str], *, first: int, path: str) -> dict[str, Front
             raise BrokenTemplate(
                 f'“{line.strip()[:40]}” is not of the form "key: value".', path=path, line=number
             )
-        indented, key, value = (
+        is_indented, key, value = (
             bool(match[1]),
             match[2].lower(),
             _unquote(match[3] or "", path=path, line=number),
         )
-        if indented and inner is None:
+        if is_indented and nested is None:
             raise BrokenTemplate(
                 "An indented line belongs under a key without a value; start this one at the left edge.",
                 path=path,
                 line=number,
             )
-        place = inner if indented and inner is not None else entries
-        if key in place:
+        target = nested if is_indented and nested is not None else values
+        if key in target:
             raise BrokenTemplate(f"“{key}” stands here twice. Keep one.", path=path, line=number)
-        if indented:
-            place[key] = FrontMatterValue(value=value, line=number)
+        if is_indented:
+            target[key] = FrontMatterValue(value=value, line=number)
         else:
-            inner = {} if not value else None
-            entries[key] = FrontMatterValue(
-                value=value, line=number, nested=inner if inner is not None else {}
+            nested = {} if not value else None
+            values[key] = FrontMatterValue(
+                value=value, line=number, nested=nested if nested is not None else {}
             )
-    return entries
+    return values
 
 
 def _unquote(text: str, *, path: str, line: int) -> str:
@@ -104,7 +108,7 @@ def _unquote(text: str, *, path: str, line: int) -> str:
 
 
 def _describe_unknown_key(key: str, keys: tuple[str, ...]) -> str:
-    """Return the sentence for a key nobody knows."""
-    near = get_close_matches(key, keys, n=1)
-    instead = f"Did you mean “{near[0]}”?" if near else f"The keys are: {', '.join(keys)}."
-    return f"“{key}” is not known here. {instead}"
+    """Return the sentence for an unknown key."""
+    matches = get_close_matches(key, keys, n=1)
+    hint = f"Did you mean “{matches[0]}”?" if matches else f"The keys are: {', '.join(keys)}."
+    return f"“{key}” is not known here. {hint}"

@@ -1,4 +1,4 @@
-"""A moment in words: when something takes place, for people who may live in another time zone.
+"""Local time: a moment in words, for readers who may live in another time zone.
 
 Clock times are those of the zone database (zoneinfo), words are CLDR's (babel), except for the names that
 people in the United States give to their zones: CLDR's are too stiff ("hora de las Montañas Rocosas").
@@ -72,59 +72,68 @@ CHANGE_INCLUDED = {
 def format_for_reader(
     moment: datetime, *, zone: str, language: str, reader_zone: str = "", city: str = ""
 ) -> str:
-    """Say when it is for the organizer (`zone`), and for a reader whose clock shows another time.
+    """Return the organizer's time (`zone`) in words, and the reader's where their clock shows another time.
 
     "Tuesday, December 8, 8:00 pm Eastern, 6:00 pm your time in Phoenix". A reader whose zone is unknown ("",
-    or a name this machine does not know) is told the organizer's time; one with the same clock, one time.
+    or a name missing in this machine's database) gets the organizer's time; one with the same clock, one
+    time.
     """
     language = language if language in DAY_FORMATS else "en"
-    here = moment.astimezone(ZoneInfo(zone))
-    named = zone_name(zone, language=language)
-    said = f"{format_day(here.date(), language=language)}, {format_time(here, language=language)} {named}"
-    theirs = find_zone(reader_zone)
-    if theirs is None:
-        return said
-    there = moment.astimezone(theirs)
-    if there.utcoffset() == here.utcoffset():
-        plain = not city or zone_name(reader_zone, language=language) == named
-        return said if plain else f"{said}, {SAME_TIME[language].format(city=city)}"
-    nowhere, somewhere = READER_TIME[language]
-    place = somewhere.format(city=city) if city else nowhere
-    date = f"{format_day(there.date(), language=language)}, " if there.date() != here.date() else ""
-    return f"{said}, {date}{format_time(there, language=language)} {place}"
+    start = moment.astimezone(ZoneInfo(zone))
+    zone_label = zone_name(zone, language=language)
+    sentence = (
+        f"{format_day(start.date(), language=language)}, {format_time(start, language=language)} {zone_label}"
+    )
+    reader_tz = find_zone(reader_zone)
+    if reader_tz is None:
+        return sentence
+    reader_start = moment.astimezone(reader_tz)
+    if reader_start.utcoffset() == start.utcoffset():
+        omits_city = not city or zone_name(reader_zone, language=language) == zone_label
+        return sentence if omits_city else f"{sentence}, {SAME_TIME[language].format(city=city)}"
+    without_city, with_city = READER_TIME[language]
+    reader_label = with_city.format(city=city) if city else without_city
+    day_prefix = (
+        f"{format_day(reader_start.date(), language=language)}, "
+        if reader_start.date() != start.date()
+        else ""
+    )
+    return f"{sentence}, {day_prefix}{format_time(reader_start, language=language)} {reader_label}"
 
 
 def describe_clock_change(
     moment: datetime, *, sent_at: datetime, zone: str, language: str, reader_zone: str = "", city: str = ""
 ) -> str:
-    """Say in a sentence or two that clocks change between `sent_at` and the call, and whose do not; else "".
+    """Return a sentence or two on changes of clocks between `sent_at` and the call, "" where there are none.
 
-    A change that has been undone before the call (autumn and spring both lie between) is not told.
+    A change that has been undone before the call (autumn and spring both lie between) is omitted.
     """
     language = language if language in DAY_FORMATS else "en"
-    theirs = find_zone(reader_zone)
-    ours = _find_change(zone, sent_at, moment)
-    yours = _find_change(reader_zone, sent_at, moment) if theirs else ours
-    at_ours = IN_ZONE[language].format(zone=zone_name(zone, language=language))
-    nowhere, somewhere = IN_CITY[language]
-    at_yours = somewhere.format(city=city) if city else nowhere
-    if ours is not None and ours == yours:
-        told = _describe_change(ours, where="", language=language)
-    elif ours is not None and yours is not None:
-        first = _describe_change(ours, where=at_ours, language=language)
-        told = f"{first}. {_describe_change(yours, where=at_yours, language=language)}"
-    elif ours is not None:
-        told = _describe_change(ours, where=at_ours, language=language) + NO_CHANGE_CLAUSE[language].format(
-            where=at_yours
-        )
-    elif yours is not None:
-        told = _describe_change(yours, where=at_yours, language=language) + NO_CHANGE_CLAUSE[language].format(
-            where=at_ours
-        )
+    reader_tz = find_zone(reader_zone)
+    organizer_change = _find_change(zone, sent_at, moment)
+    reader_change = _find_change(reader_zone, sent_at, moment) if reader_tz else organizer_change
+    organizer_place = IN_ZONE[language].format(zone=zone_name(zone, language=language))
+    without_city, with_city = IN_CITY[language]
+    reader_place = with_city.format(city=city) if city else without_city
+    if organizer_change is not None and organizer_change == reader_change:
+        sentence = _describe_change(organizer_change, where="", language=language)
+    elif organizer_change is not None and reader_change is not None:
+        first = _describe_change(organizer_change, where=organizer_place, language=language)
+        sentence = f"{first}. {_describe_change(reader_change, where=reader_place, language=language)}"
+    elif organizer_change is not None:
+        sentence = _describe_change(
+            organizer_change, where=organizer_place, language=language
+        ) + NO_CHANGE_CLAUSE[language].format(where=reader_place)
+    elif reader_change is not None:
+        sentence = _describe_change(reader_change, where=reader_place, language=language) + NO_CHANGE_CLAUSE[
+            language
+        ].format(where=organizer_place)
     else:
         return ""
-    two_times = theirs is not None and moment.astimezone(theirs).utcoffset() != _offset(zone, moment)
-    return f"{told}. {CHANGE_INCLUDED[language][two_times]}"
+    has_two_times = reader_tz is not None and moment.astimezone(reader_tz).utcoffset() != _offset(
+        zone, moment
+    )
+    return f"{sentence}. {CHANGE_INCLUDED[language][has_two_times]}"
 
 
 def format_day(local: date, *, language: str) -> str:
@@ -143,7 +152,7 @@ def format_full_date(local: date, *, language: str) -> str:
 
 
 def format_time(local: datetime, *, language: str) -> str:
-    """Return "8:00 pm" or "8:00 p. m."; twelve o'clock says which one it is."""
+    """Return "8:00 pm" or "8:00 p. m."; twelve o'clock is "12:00 noon" or "12:00 midnight"."""
     morning, afternoon, midnight, noon = DAY_PERIODS[language]
     hour = local.hour % 12 or 12
     if local.minute == 0 and hour == 12:
@@ -152,7 +161,7 @@ def format_time(local: datetime, *, language: str) -> str:
 
 
 def zone_name(zone: str, *, language: str) -> str:
-    """Return what people call a zone: "Eastern", "hora del Este"; by its city where we have no name."""
+    """Return the everyday name of a zone: "Eastern", "hora del Este"; by its city where it has none."""
     spanish = language == "es"
     if zone in ZONE_NAMES:
         return ZONE_NAMES[zone][spanish]
@@ -170,12 +179,12 @@ def find_zone(zone: str) -> ZoneInfo | None:
 
 
 def _describe_change(change: tuple[date, timedelta], *, where: str, language: str) -> str:
-    at, by = change
-    forward, back, otherwise = CLOCK_CHANGES[language]
-    moves = forward if by == HOUR else back if by == -HOUR else otherwise
+    day, shift = change
+    forward, backward, otherwise = CLOCK_CHANGES[language]
+    movement = forward if shift == HOUR else backward if shift == -HOUR else otherwise
     words = (
         CHANGE_SENTENCE[language]
-        .format(where=where, moves=moves, day=format_day(at, language=language))
+        .format(where=where, moves=movement, day=format_day(day, language=language))
         .strip()
     )
     return words[0].upper() + words[1:]

@@ -1,4 +1,4 @@
-"""Markdown to HTML and to plain text that reads well, with template tags hidden as marks.
+"""Markdown: converts it to HTML and to readable plain text, with template tags hidden as marks.
 
 The only importer of markdown_it. Raw HTML, pictures and links to anything but a plain address or one address
 field are refused, with the line.
@@ -24,22 +24,22 @@ _WIDTH_OF_A_FIELD = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertedBody:
-    """One body in its two forms, tags still hidden."""
+    """One body in its two forms, its template tags still hidden as marks."""
 
     html: str
     text: str
 
 
 def convert(body: str, *, placeholders: Placeholders, path: str, lines: Sequence[int]) -> ConvertedBody:
-    """Turn Markdown into HTML and text.
+    """Convert Markdown into HTML and text.
 
     `lines[i]` is the line in the file of the body's line i. A paragraph that holds only one link becomes the
-    mail's button. Raises BrokenTemplate for what an email cannot carry.
+    mail's button. Raises BrokenTemplate for elements that an email cannot carry.
     """
     parser = _parser()
     tokens = parser.parse(body)
-    where = _SourceMap(path=path, lines=lines)
-    _check(tokens, placeholders, where)
+    source_map = _SourceMap(path=path, lines=lines)
+    _check(tokens, placeholders, source_map)
     for number, token in enumerate(tokens):
         if _is_statement_paragraph(tokens, number, placeholders):
             _unwrap(tokens, number)
@@ -56,7 +56,7 @@ def convert(body: str, *, placeholders: Placeholders, path: str, lines: Sequence
 
 
 def _parser() -> MarkdownIt:
-    """Return the one dialect used: CommonMark without indented code, which nobody means in a mail."""
+    """Return the parser of the one dialect used: CommonMark without indented code, which mails never use."""
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False}).disable("code")
     parser.validateLink = lambda _: True  # type: ignore[assignment, method-assign]  # checked below
     return parser
@@ -64,12 +64,12 @@ def _parser() -> MarkdownIt:
 
 @dataclass(frozen=True, kw_only=True)
 class _SourceMap:
-    """Where a piece of the body stands in its file."""
+    """The line numbers of a body in its file."""
 
     path: str
     lines: Sequence[int]
 
-    def broken(self, sentence: str, row: int) -> BrokenTemplate:
+    def build_error(self, sentence: str, row: int) -> BrokenTemplate:
         """Return the error for a row of the body, counted from 0."""
         line = self.lines[min(row, len(self.lines) - 1)] if self.lines else 1
         return BrokenTemplate(sentence, path=self.path, line=line)
@@ -116,28 +116,34 @@ def _check_inline(
         if token.type in ("softbreak", "hardbreak"):
             row += 1
         elif token.type == "image":
-            raise source_map.broken("Pictures cannot be used in a mail. Link to a page that shows it.", row)
+            raise source_map.build_error(
+                "Pictures cannot be used in a mail. Link to a page that shows it.", row
+            )
         elif token.type == "link_open":
             _check_link(
                 str(token.attrGet("href") or ""), placeholders=placeholders, source_map=source_map, row=row
             )
             token.attrs.pop("title", None)
         elif token.type == "text" and (html := _HTML.search(token.content)):
-            shown = placeholders.restore(html[0][:40])
-            raise source_map.broken(
-                f"HTML cannot be used here ({shown}). Write Markdown; a note goes in {{# #}}.", row
+            excerpt = placeholders.restore(html[0][:40])
+            raise source_map.build_error(
+                f"HTML cannot be used here ({excerpt}). Write Markdown; a note goes in {{# #}}.", row
             )
         elif token.type == "text" and "](" in token.content:
-            raise source_map.broken(
+            raise source_map.build_error(
                 "This link cannot be read. Write [words](https://address), without blanks.", row
             )
         if token.nesting == 1:
             place.append(-1 - number)
         elif token.nesting == -1:
             place.pop()
-        at = (*place, number) if token.type == "code_inline" else tuple(place)
+        token_place = (*place, number) if token.type == "code_inline" else tuple(place)
         _check_conditions(
-            token.content, placeholders=placeholders, source_map=source_map, place=at, conditions=conditions
+            token.content,
+            placeholders=placeholders,
+            source_map=source_map,
+            place=token_place,
+            conditions=conditions,
         )
 
 
@@ -169,20 +175,20 @@ def _check_link(target: str, *, placeholders: Placeholders, source_map: _SourceM
     if tag is not None and tag.link:
         return
     if placeholders.find_all(target):
-        raise source_map.broken(
+        raise source_map.build_error(
             "A link leads to one address field alone, such as {{ toolkit_url }}; its name ends in _url, and "
             "nothing stands before or after it.",
             row,
         )
     if not _ADDRESS.fullmatch(target):
-        raise source_map.broken(
+        raise source_map.build_error(
             f"A link may lead to an address with https://, http:// or mailto:, not to “{target[:60]}”.",
             row,
         )
 
 
 def _is_only_link(children: Sequence[Token], placeholders: Placeholders) -> bool:
-    """Tell whether a stretch of text is one link and nothing else but conditions around it."""
+    """Return whether a stretch of text is one link and nothing else but conditions around it."""
     depth = links = 0
     for token in children:
         if token.type == "link_open":
@@ -195,7 +201,7 @@ def _is_only_link(children: Sequence[Token], placeholders: Placeholders) -> bool
 
 
 def _is_statement_paragraph(tokens: Sequence[Token], number: int, placeholders: Placeholders) -> bool:
-    """Tell whether a stretch of text is a paragraph of statements alone."""
+    """Return whether a stretch of text is a paragraph of statements alone."""
     return (
         tokens[number].type == "inline"
         and tokens[number - 1].type == "paragraph_open"
@@ -204,7 +210,7 @@ def _is_statement_paragraph(tokens: Sequence[Token], number: int, placeholders: 
 
 
 def _unwrap(tokens: list[Token], number: int) -> None:
-    """Take the paragraph away around statements that stand on lines of their own."""
+    """Remove the paragraph around statements on lines of their own."""
     statement = Token("html_block", "", 0, content=tokens[number].content + "\n", map=tokens[number].map)
     tokens[number] = statement
     for edge in (number - 1, number + 1):
@@ -219,14 +225,14 @@ class _PlainTextWriter:
 
     def blocks(self, nodes: Sequence[SyntaxTreeNode]) -> str:
         """Write blocks one below the other; statements between them add no line."""
-        written = []
+        pieces = []
         for node in nodes:
             if node.type == "html_block":
-                written.append(node.content.strip())
+                pieces.append(node.content.strip())
             else:
-                tight = node.type == "paragraph" and node.hidden
-                written.append(self._block(node) + ("\n" if tight else "\n\n"))
-        return "".join(written)
+                is_tight = node.type == "paragraph" and node.hidden
+                pieces.append(self._block(node) + ("\n" if is_tight else "\n\n"))
+        return "".join(pieces)
 
     def _block(self, node: SyntaxTreeNode) -> str:
         """Write one block without the blank line after it."""
@@ -261,37 +267,43 @@ class _PlainTextWriter:
             lines = self.blocks(item.children).rstrip("\n").split("\n")
             rest = [" " * len(sign) + line if line else line for line in lines[1:]]
             items.append("\n".join([sign + lines[0], *rest]))
-        tight = all(
+        is_tight = all(
             child.hidden for item in node.children for child in item.children if child.type == "paragraph"
         )
-        return ("\n" if tight else "\n\n").join(items)
+        return ("\n" if is_tight else "\n\n").join(items)
 
     def _inline(self, node: SyntaxTreeNode, *, button: bool) -> str:
         """Write running text; one link alone becomes `label: address`, or a button of two lines."""
-        alone = _is_only_link(
+        is_only_link = _is_only_link(
             [token for child in node.children for token in child.to_tokens()], self._placeholders
         )
-        return "".join(self._piece(child, alone=alone, button=button) for child in node.children)
+        return "".join(
+            self._piece(child, is_only_link=is_only_link, button=button) for child in node.children
+        )
 
-    def _piece(self, node: SyntaxTreeNode, *, alone: bool, button: bool) -> str:
+    def _piece(self, node: SyntaxTreeNode, *, is_only_link: bool, button: bool) -> str:
         """Write one piece of running text."""
         if node.type == "softbreak":
             return " "
         if node.type == "hardbreak":
             return "\n"
         if node.type == "link":
-            return self._link(node, alone=alone, button=button)
+            return self._link(node, is_only_link=is_only_link, button=button)
         if node.children:
-            return "".join(self._piece(child, alone=alone, button=button) for child in node.children)
+            return "".join(
+                self._piece(child, is_only_link=is_only_link, button=button) for child in node.children
+            )
         return node.content
 
-    def _link(self, node: SyntaxTreeNode, *, alone: bool, button: bool) -> str:
+    def _link(self, node: SyntaxTreeNode, *, is_only_link: bool, button: bool) -> str:
         """Write a link with its address in full."""
         target = str(node.attrs.get("href", ""))
-        shown = target[len("mailto:") :].split("?")[0] if target.lower().startswith("mailto:") else target
-        label = "".join(self._piece(child, alone=False, button=False) for child in node.children).strip()
-        if label in (shown, target, ""):
-            return shown
-        if not alone:
-            return f"{label} ({shown})"
-        return f"{label.rstrip(':')}:{chr(10) if button else ' '}{shown}"
+        address = target[len("mailto:") :].split("?")[0] if target.lower().startswith("mailto:") else target
+        label = "".join(
+            self._piece(child, is_only_link=False, button=False) for child in node.children
+        ).strip()
+        if label in (address, target, ""):
+            return address
+        if not is_only_link:
+            return f"{label} ({address})"
+        return f"{label.rstrip(':')}:{chr(10) if button else ' '}{address}"

@@ -1,8 +1,8 @@
-"""The stretches of template language in a text, hidden while other tools work on it and put back afterwards.
+"""Placeholders: hide the template tags of a text while other tools process it, and restore them afterwards.
 
 Markdown and HTML tools spoil `{{ name }}`, so each tag is replaced by a mark of letters and digits that they
-leave alone. What is put back is exactly what was hidden: braces that come from anywhere else are written so
-that they can never be read as a tag.
+do not change. Exactly the hidden tags are restored: braces of any other origin are escaped so that they can
+never be parsed as a tag.
 """
 
 import re
@@ -15,7 +15,7 @@ _BRACE = '{{ "{" }}'
 
 @dataclass(frozen=True, kw_only=True)
 class Placeholder:
-    """One tag as written.
+    """One tag as it stands in the source.
 
     `word` is "" for a field and the first word of a statement ("if", "else"); `link` is True when the tag is
     one single field that holds an address, such as `{{ leave_url }}`; `line` is its line in its file.
@@ -28,7 +28,7 @@ class Placeholder:
 
 
 class Placeholders:
-    """All tags of one template, each known by its mark."""
+    """All tags of one template, each identified by its mark."""
 
     def __init__(self, *, avoid: Iterable[str]) -> None:
         """Choose a mark that occurs in none of the texts of `avoid`."""
@@ -41,7 +41,7 @@ class Placeholders:
         self.pattern = re.compile(rf"{word}(\d+)z")
 
     def hide(self, placeholder: Placeholder) -> str:
-        """Keep the tag and return the mark that stands for it."""
+        """Store the tag and return the mark that replaces it."""
         self._all.append(placeholder)
         return f"{self._word}{len(self._all) - 1}z"
 
@@ -51,11 +51,11 @@ class Placeholders:
         return self._all[int(match[1])] if match else None
 
     def find_all(self, text: str) -> list[Placeholder]:
-        """Return the tags whose marks stand in the text, in order."""
+        """Return the tags whose marks occur in the text, in order."""
         return [self._all[int(match[1])] for match in self.pattern.finditer(text)]
 
     def has_only_statements(self, text: str) -> bool:
-        """Tell whether the text holds statements, and nothing else but blanks."""
+        """Return whether the text holds statements, and nothing else but blanks."""
         tags = self.find_all(text)
         return bool(tags) and all(tag.word for tag in tags) and not self.pattern.sub("", text).strip()
 

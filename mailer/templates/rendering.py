@@ -1,8 +1,7 @@
-"""Compile an email template once and render it for each recipient; also the environment of the web pages.
+"""Rendering: compiles an email template once and renders it per recipient; also the web pages' environment.
 
-The only importer of jinja2 and css_inline. A template may print fields and choose between texts, nothing
-else: what it says is walked and refused by default before it is ever compiled, and values are never compiled
-at all.
+The only importer of jinja2 and css_inline. A template may only print fields and choose between texts: its
+parsed tree is checked before it is ever compiled, and refused by default; values are never compiled.
 """
 
 import html as entities
@@ -20,9 +19,7 @@ from mailer.templates import characters, markdown, sandbox
 from mailer.templates.placeholders import Placeholder, Placeholders
 
 MOST_CHARACTERS = 50_000
-MOST_SUBJECT = (
-    900  # characters; with the values of its fields it must fit into a header (mailer/compose/mime.py)
-)
+MOST_SUBJECT = 900  # characters; with the values of its fields it must fit into a header (mime.MOST_SUBJECT)
 
 _WORD = re.compile(r"\[\[(\w+)\]\]")
 _FIRST_WORD = re.compile(r"\{%[-+]?\s*\w+")
@@ -35,9 +32,7 @@ _ELEMENT = re.compile(r"<[a-z](?:[^>\"']|\"[^\"]*\"|'[^']*')*>", re.I | re.S)
 _HREF = re.compile(r"\shref=\"([^\"]*)\"")
 _SAFE_ADDRESS = re.compile(r"(?:https?://|mailto:)[^\s<>\"'\\]+", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
-_BIDI_CONTROLS = re.compile(
-    "[\u202a-\u202e\u2066-\u2069]+"
-)  # marks that turn the direction of the text after them
+_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]+")  # they turn the direction of writing
 _BREAKS = re.compile(r"[\t\n]+")
 
 
@@ -56,7 +51,7 @@ class TemplateSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """What every email of one language wears; `[[word]]` in it stands for a word or a part of the mail."""
+    """The frame around every email of one language; `[[word]]` stands for a word or a part of the mail."""
 
     html: str
     text: str
@@ -67,7 +62,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class CompiledTemplate:
-    """Template sources with the frame included, ready to be kept; `names` holds every field used in them."""
+    """Template sources with the frame included, ready to be stored; `names` holds every field they use."""
 
     subject: str
     text: str
@@ -77,9 +72,9 @@ class CompiledTemplate:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedMessage:
-    """What one recipient reads; lines end in a bare newline.
+    """The message for one recipient; lines end in a bare newline.
 
-    `pieces` is the HTML as it was put together: the template's own text and, between, this reader's values.
+    `pieces` is the HTML in parts: the template's own text and, between, this reader's values.
     """
 
     subject: str
@@ -88,14 +83,14 @@ class RenderedMessage:
 
     @property
     def html(self) -> str:
-        """Return the HTML whole."""
+        """Return the complete HTML."""
         return "".join(self.pieces)
 
 
 def compile_template(source: TemplateSource, *, frame: Frame, fields: frozenset[str]) -> CompiledTemplate:
-    """Turn one language of a template into what is rendered for each recipient.
+    """Compile one language of a template into the sources that are rendered for each recipient.
 
-    Markdown becomes HTML and text, the frame is put around both, styles move to the elements.
+    Markdown becomes HTML and text, the frame is added around both, styles are inlined into the elements.
     Raises BrokenTemplate with file and line for anything but text, `fields`, simple filters and conditions.
     """
     check_source(source)
@@ -105,8 +100,8 @@ def compile_template(source: TemplateSource, *, frame: Frame, fields: frozenset[
             raise BrokenTemplate(
                 f"More than {MOST_CHARACTERS:,} characters. Shorten it.", path=source.path, line=1
             )
-    tags = Placeholders(avoid=[*parts, frame.css])
-    hide = _PlaceholderHider(placeholders=tags, fields=fields)
+    placeholders = Placeholders(avoid=[*parts, frame.css])
+    hide = _PlaceholderHider(placeholders=placeholders, fields=fields)
     subject = hide(source.subject.strip(), path=source.path, line=source.subject_line)
     preview = hide(source.preview.strip(), path=source.path, line=source.preview_line)
     if not subject:
@@ -115,21 +110,21 @@ def compile_template(source: TemplateSource, *, frame: Frame, fields: frozenset[
         raise BrokenTemplate(
             "There is no text below the front matter.", path=source.path, line=source.first_line
         )
-    body = _convert_body(source, placeholders=tags, hide=hide)
-    page, note = f"{frame.path}/frame.html", f"{frame.path}/frame.txt"
+    body = _convert_body(source, placeholders=placeholders, hide=hide)
+    html_path, txt_path = f"{frame.path}/frame.html", f"{frame.path}/frame.txt"
     words = {key: hide(word, path=f"{frame.path}/words", line=1) for key, word in frame.words.items()}
     plain = {**words, "subject": subject, "preview": preview}
     safe = {key: entities.escape(text) for key, text in plain.items()}
-    text = _fill_words(hide(frame.text, path=note, line=1), {**plain, "body": body.text}, path=note)
-    html = _fill_words(hide(frame.html, path=page, line=1), {**safe, "body": body.html}, path=page)
-    html = _inline_styles(html, css=frame.css, placeholders=tags, path=page)
-    done = [tags.restore(part) for part in (subject, text, html)]
-    # Asked again of what will be compiled: nothing that Markdown or the frame made can be a tag
-    # that nobody wrote.
-    trees = [_parse(part, path=source.path, line=1) for part in done]
-    used = [sandbox.check(tree, fields=fields, path=source.path, line=1) for tree in trees]
-    names = frozenset[str]().union(*used)
-    return CompiledTemplate(subject=done[0], text=done[1], html=done[2], names=names)
+    text = _fill_words(hide(frame.text, path=txt_path, line=1), {**plain, "body": body.text}, path=txt_path)
+    html = _fill_words(hide(frame.html, path=html_path, line=1), {**safe, "body": body.html}, path=html_path)
+    html = _inline_styles(html, css=frame.css, placeholders=placeholders, path=html_path)
+    outputs = [placeholders.restore(part) for part in (subject, text, html)]
+    # Checked again on the text that will be compiled: neither Markdown nor the frame may create a tag
+    # that the source does not have.
+    trees = [_parse(part, path=source.path, line=1) for part in outputs]
+    field_sets = [sandbox.check(tree, fields=fields, path=source.path, line=1) for tree in trees]
+    names = frozenset[str]().union(*field_sets)
+    return CompiledTemplate(subject=outputs[0], text=outputs[1], html=outputs[2], names=names)
 
 
 def check_source(source: TemplateSource) -> None:
@@ -144,9 +139,9 @@ def check_source(source: TemplateSource) -> None:
     lines.append(("The preview", source.preview, source.preview_line))
     rows = enumerate(source.body.replace("\r\n", "\n").split("\n"), source.first_line)
     lines += [("This line", row, number) for number, row in rows]
-    for what, text, number in lines:
-        if said := characters.describe_unsendable(text, what):
-            raise BrokenTemplate(said, path=source.path, line=number)
+    for label, text, number in lines:
+        if sentence := characters.describe_unsendable(text, label):
+            raise BrokenTemplate(sentence, path=source.path, line=number)
 
 
 def list_constants(compiled: str) -> frozenset[str]:
@@ -159,10 +154,10 @@ def list_constants(compiled: str) -> frozenset[str]:
 
 
 class EditionRenderer:
-    """One language of an edition, compiled; renders it for recipient after recipient, in any thread."""
+    """One language of an edition, compiled; renders it for any number of recipients, in any thread."""
 
     def __init__(self, compiled: CompiledTemplate, shared: Mapping[str, str]) -> None:
-        """Take the compiled sources and the values that are the same for everyone."""
+        """Take the compiled sources and the values that all recipients share."""
         self._names = tuple(sorted(compiled.names))
         self._links = frozenset(name for name in self._names if name.endswith("_url"))
         self._shared = {
@@ -177,8 +172,8 @@ class EditionRenderer:
     def render(self, fields: Mapping[str, str]) -> RenderedMessage:
         """Return subject, text and HTML for one recipient.
 
-        Every field used must be given, "" where it has no value. Values are shown as they are: never
-        compiled, escaped in HTML, without control characters and marks that turn the direction of writing.
+        `fields` must hold every field used, "" where it has no value. Values are shown as they are: never
+        compiled, escaped in HTML, without control characters and controls of the writing direction.
         Raises BadInput for a missing field, or an address field that is no web or mail address.
         """
         values = dict(self._shared)
@@ -192,12 +187,12 @@ class EditionRenderer:
                 raise BadInput(f"This email uses the field “{name}”, which was not filled in.")
             elif name in self._unsafe:
                 raise _unsafe(name)
-        plain = self._text.new_context(values, shared=True)
-        safe = self._html.new_context(values, shared=True)
+        text_context = self._text.new_context(values, shared=True)
+        html_context = self._html.new_context(values, shared=True)
         return RenderedMessage(
-            subject=" ".join("".join(self._subject.root_render_func(plain)).split()),
-            text=_collapse_blank_lines("".join(self._text.root_render_func(plain))),
-            pieces=tuple(map(str, self._html.root_render_func(safe))),  # and nothing that escapes again
+            subject=" ".join("".join(self._subject.root_render_func(text_context)).split()),
+            text=_collapse_blank_lines("".join(self._text.root_render_func(text_context))),
+            pieces=tuple(map(str, self._html.root_render_func(html_context))),  # str: never escaped again
         )
 
 
@@ -205,9 +200,9 @@ def _collapse_blank_lines(text: str) -> str:
     """Return a text without blanks at the ends of lines and without two empty lines in a row."""
     lines: list[str] = []
     for line in text.split("\n"):
-        kept = line.rstrip(" \t")
-        if kept or (lines and lines[-1]):
-            lines.append(kept)
+        stripped = line.rstrip(" \t")
+        if stripped or (lines and lines[-1]):
+            lines.append(stripped)
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -216,12 +211,12 @@ def _unsafe(name: str) -> BadInput:
 
 
 def _strip_controls(value: str) -> str:
-    """Return a value without control characters and marks that turn the direction of text."""
+    """Return a value without control characters and controls of the writing direction."""
     return _BIDI_CONTROLS.sub("", _CONTROL.sub(" ", value.replace("\r\n", "\n")))
 
 
 def create_page_environment(folder: Path) -> jinja2.Environment:
-    """Return the environment for the web pages of a folder: all escaped, an unknown field is an error."""
+    """Return the environment for the web pages of a folder: escapes all, an unknown field is an error."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
@@ -232,7 +227,7 @@ def create_page_environment(folder: Path) -> jinja2.Environment:
 
 
 def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
-    """Return an environment that has the allowed filters and no loader, no globals, no test but none."""
+    """Return an environment with the allowed filters, no loader, no globals, and only the test `none`."""
     environment = ImmutableSandboxedEnvironment(
         autoescape=autoescape, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
@@ -244,9 +239,9 @@ def _environment(*, autoescape: bool) -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def _fallback(value: str, instead: str, _always: bool = True) -> str:
-    """Return the value, or what stands for it when it is empty: fields are given, "" without a value."""
-    return value or instead
+def _fallback(value: str, default: str, _always: bool = True) -> str:
+    """Return the value, or the default when it is empty: fields always exist, "" without a value."""
+    return value or default
 
 
 _TEXT = _environment(autoescape=False)
@@ -254,7 +249,7 @@ _HTML = _environment(autoescape=True)
 
 
 class _PlaceholderHider:
-    """Hides the tags of one text after another, each text checked against the grammar first."""
+    """Hides the tags of several texts, after checking each against the grammar."""
 
     def __init__(self, *, placeholders: Placeholders, fields: frozenset[str]) -> None:
         self._placeholders = placeholders
@@ -265,29 +260,29 @@ class _PlaceholderHider:
         return "\n".join(row for _, row in self.rows(text, path=path, line=line))
 
     def rows(self, text: str, *, path: str, line: int) -> list[tuple[int, str]]:
-        """Return each line with its number in the file, tags as marks, lines of mere comments left out."""
+        """Return each line with its number in the file, tags as marks, without lines of mere comments."""
         rows: list[tuple[int, str]] = [(line, "")]
-        tags: list[Placeholder] = []
-        now, commented = line, False
+        placeholders: list[Placeholder] = []
+        line_number, has_comment = line, False
         for kind, source in _tokenize(text, path=path, line=line):
             if kind == "data":
                 first, *others = source.split("\n")
                 rows[-1] = (rows[-1][0], rows[-1][1] + first)
                 for other in others:
-                    now += 1
-                    if commented and not rows[-1][1].strip():
+                    line_number += 1
+                    if has_comment and not rows[-1][1].strip():
                         rows.pop()
-                    rows.append((now, other))
-                    commented = False
+                    rows.append((line_number, other))
+                    has_comment = False
                 continue
             if kind == "comment":
-                commented = True
+                has_comment = True
             else:
-                tags.append(self._build_placeholder(kind, source, line=now, path=path))
-                rows[-1] = (rows[-1][0], rows[-1][1] + self._placeholders.hide(tags[-1]))
-            now += source.count("\n")
-        sandbox.check_balance(tags, path=path)
-        longest = max(tags, key=lambda tag: len(tag.source), default=None)
+                placeholders.append(self._build_placeholder(kind, source, line=line_number, path=path))
+                rows[-1] = (rows[-1][0], rows[-1][1] + self._placeholders.hide(placeholders[-1]))
+            line_number += source.count("\n")
+        sandbox.check_balance(placeholders, path=path)
+        longest = max(placeholders, key=lambda tag: len(tag.source), default=None)
         tree = _parse(text, path=path, line=line, suspect=longest)
         sandbox.check(tree, fields=self._fields, path=path, line=line)
         return rows
@@ -305,24 +300,24 @@ class _PlaceholderHider:
 
 def _tokenize(text: str, *, path: str, line: int) -> Iterator[tuple[str, str]]:
     """Yield plain text ("data"), fields ("variable"), statements ("block") and comments ("comment")."""
-    unit = ""
+    tag_source = ""
     try:
-        for at, kind, value in _TEXT.lex(text):
+        for tag_line, kind, value in _TEXT.lex(text):
             if kind.endswith("_begin"):
-                sandbox.check_opening(kind, value.strip(), path=path, line=line + at - 1)
+                sandbox.check_opening(kind, value.strip(), path=path, line=line + tag_line - 1)
             if kind == "data":
                 yield kind, value
                 continue
-            unit += value
+            tag_source += value
             if kind.endswith("_end"):
-                yield kind.removesuffix("_end"), unit
-                unit = ""
+                yield kind.removesuffix("_end"), tag_source
+                tag_source = ""
     except jinja2.TemplateSyntaxError as error:
         raise _syntax_error(error, path=path, line=line) from error
 
 
 def _parse(text: str, *, path: str, line: int, suspect: Placeholder | None = None) -> jinja2.nodes.Template:
-    """Parse a text without compiling it; the suspect is the tag to name when one is beyond all measure."""
+    """Parse a text without compiling it; an error of the parser's limits names the line of `suspect`."""
     try:
         return _TEXT.parse(text)
     except jinja2.TemplateSyntaxError as error:
@@ -333,7 +328,7 @@ def _parse(text: str, *, path: str, line: int, suspect: Placeholder | None = Non
 
 
 def _syntax_error(error: jinja2.TemplateSyntaxError, *, path: str, line: int) -> BrokenTemplate:
-    """Return our error for one of the template language."""
+    """Return a BrokenTemplate for an error of the template language."""
     reason = (error.message or "it is not written as a template tag").rstrip(".")
     return BrokenTemplate(f"A tag cannot be read: {reason}.", path=path, line=line + error.lineno - 1)
 
@@ -353,14 +348,14 @@ def _convert_body(
 
 
 def _expand_autolink(mark: str, placeholders: Placeholders) -> str:
-    """Return `<{{ page_url }}>` as the link it is meant to be."""
+    """Return `<{{ page_url }}>` as a Markdown link."""
     return f"[{mark}]({mark})" if placeholders.get(mark) else f"<{mark}>"
 
 
 def _fill_words(frame: str, words: Mapping[str, str], *, path: str) -> str:
     """Replace each `[[word]]` of a frame."""
 
-    def word(match: re.Match[str]) -> str:
+    def expand(match: re.Match[str]) -> str:
         if match[1] not in words:
             line = frame.count("\n", 0, match.start()) + 1
             raise BrokenTemplate(
@@ -368,13 +363,13 @@ def _fill_words(frame: str, words: Mapping[str, str], *, path: str) -> str:
             )
         return words[match[1]]
 
-    return _WORD.sub(word, frame)
+    return _WORD.sub(expand, frame)
 
 
 def _inline_styles(html: str, *, css: str, placeholders: Placeholders, path: str) -> str:
-    """Move the styles onto the elements, with every tag where it was.
+    """Inline the styles into the elements, with every tag at its place.
 
-    Between elements a tag travels as a comment, because text between the rows of a table would be moved out
+    Between elements a tag is hidden in a comment, because text between the rows of a table would be moved out
     of it.
     """
     pieces, end = [], 0
@@ -385,8 +380,8 @@ def _inline_styles(html: str, *, css: str, placeholders: Placeholders, path: str
     inliner = CSSInliner(keep_at_rules=True, load_remote_stylesheets=False, extra_css=css)
     styled = inliner.inline("".join(pieces))
     for element in _ELEMENT.finditer(styled):
-        rest = _HREF.sub(lambda match: "" if _is_link(match[1], placeholders) else match[0], element[0])
-        for tag in placeholders.find_all(rest):
+        remainder = _HREF.sub(lambda match: "" if _is_link(match[1], placeholders) else match[0], element[0])
+        for tag in placeholders.find_all(remainder):
             raise BrokenTemplate(
                 f'In an HTML element only a whole address may be a field, as in href="{{{{ leave_url }}}}"; '
                 f"move {tag.source} out of it.",
@@ -397,6 +392,6 @@ def _inline_styles(html: str, *, css: str, placeholders: Placeholders, path: str
 
 
 def _is_link(value: str, placeholders: Placeholders) -> bool:
-    """Tell whether an attribute's value is one address field and nothing else."""
+    """Return whether an attribute's value is one address field and nothing else."""
     tag = placeholders.get(value)
     return tag is not None and tag.link

@@ -1,7 +1,7 @@
-"""What a template may say: fields, a few filters, conditions. All else is refused, saying what to write.
+"""Sandbox: allows fields, a few filters and conditions in a template, and refuses all else with a remedy.
 
-Walks the parsed template by the names of its nodes and knows nothing of the library that parsed it; a kind of
-node that is not listed here is refused.
+It walks the parsed template by the names of its nodes and does not depend on the library that parsed it; a
+kind of node that is not listed here is refused.
 """
 
 from collections.abc import Iterable, Sequence
@@ -51,7 +51,7 @@ _CALCULATION = frozenset({"Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow", 
 
 
 def check_opening(kind: str, value: str, *, path: str, line: int) -> None:
-    """Refuse raw blocks and tags that eat the blanks around them; `kind` and `value` begin a tag."""
+    """Refuse raw blocks and tags that strip the blanks around them; `kind` and `value` begin a tag."""
     if kind == "raw_begin":
         raise BrokenTemplate(
             'A raw block cannot be used. Write {{ "{{" }} to show braces.', path=path, line=line
@@ -66,28 +66,32 @@ def check_statement(word: str, *, path: str, line: int) -> None:
         return
     if word in _REFUSED_STATEMENTS:
         raise BrokenTemplate(_REFUSED_STATEMENTS[word], path=path, line=line)
-    near = get_close_matches(word, STATEMENTS, n=1)
-    instead = (
-        f"Did you mean {{% {near[0]} %}}?" if near else "Only if, elif, else and endif can stand in {% … %}."
+    matches = get_close_matches(word, STATEMENTS, n=1)
+    hint = (
+        f"Did you mean {{% {matches[0]} %}}?"
+        if matches
+        else "Only if, elif, else and endif can stand in {% … %}."
     )
-    raise BrokenTemplate(f"“{word}” is not known here. {instead}", path=path, line=line)
+    raise BrokenTemplate(f"“{word}” is not known here. {hint}", path=path, line=line)
 
 
 def check_balance(placeholders: Iterable[Placeholder], *, path: str) -> None:
     """Refuse a condition that is never closed, or closed without being opened."""
-    opened: list[Placeholder] = []
+    open_conditions: list[Placeholder] = []
     for tag in placeholders:
         if tag.word == "if":
-            opened.append(tag)
-        elif tag.word and not opened:
+            open_conditions.append(tag)
+        elif tag.word and not open_conditions:
             raise BrokenTemplate(
                 f"This {{% {tag.word} %}} has no {{% if %}} before it.", path=path, line=tag.line
             )
         elif tag.word == "endif":
-            opened.pop()
-    if opened:
+            open_conditions.pop()
+    if open_conditions:
         raise BrokenTemplate(
-            "This {% if %} is never closed. Put {% endif %} where it ends.", path=path, line=opened[-1].line
+            "This {% if %} is never closed. Put {% endif %} where it ends.",
+            path=path,
+            line=open_conditions[-1].line,
         )
 
 
@@ -97,21 +101,21 @@ def check(tree: Any, *, fields: frozenset[str], path: str, line: int) -> frozens
     `tree` is a parsed template and `line` the line in its file where its text begins.
     """
     names: set[str] = set()
-    waiting = [(tree, 0, line)]
-    while waiting:
-        node, depth, at = waiting.pop()
-        at = line + node.lineno - 1 if node.lineno else at  # some nodes do not know their line
+    pending = [(tree, 0, line)]
+    while pending:
+        node, depth, node_line = pending.pop()
+        node_line = line + node.lineno - 1 if node.lineno else node_line  # some nodes have no line
         sentence = _explain_node(node, fields) if depth <= _DEEPEST else _TOO_DEEP
         if sentence:
-            raise BrokenTemplate(sentence, path=path, line=at)
+            raise BrokenTemplate(sentence, path=path, line=node_line)
         if type(node).__name__ == "Name":
             names.add(node.name)
-        waiting += [(child, depth + 1, at) for child in reversed(list(node.iter_child_nodes()))]
+        pending += [(child, depth + 1, node_line) for child in reversed(list(node.iter_child_nodes()))]
     return frozenset(names)
 
 
 def _explain_node(node: Any, fields: frozenset[str]) -> str:
-    """Return why a node is refused, "" when it is allowed."""
+    """Return the sentence that refuses a node, "" when it is allowed."""
     kind = type(node).__name__
     if kind == "Name":
         return _explain_field(node.name, fields)
@@ -120,8 +124,8 @@ def _explain_node(node: Any, fields: frozenset[str]) -> str:
     if kind == "Filter":
         return _explain_filter(node)
     if kind == "Compare" and any(operand.op in _ORDERED for operand in node.ops):
-        compared = (node.expr, *(operand.expr for operand in node.ops))
-        return "" if all(map(_is_text, compared)) else _NOT_IN_ORDER
+        operands = (node.expr, *(operand.expr for operand in node.ops))
+        return "" if all(map(_is_text, operands)) else _NOT_IN_ORDER
     if kind == "Operand" and node.op not in _COMPARISONS:
         return "Only ==, !=, <, <=, > and >= compare here."
     if kind == "Test" and node.name == "none" and not node.args and not node.kwargs:
@@ -134,18 +138,20 @@ def _explain_node(node: Any, fields: frozenset[str]) -> str:
 
 
 def _explain_field(name: str, fields: frozenset[str]) -> str:
-    """Return what is wrong with a field's name."""
+    """Return the sentence that refuses a field's name, "" when it is allowed."""
     if name in fields:
         return ""
-    near = get_close_matches(name, sorted(fields), n=1)
-    instead = (
-        f"Did you mean {{{{ {near[0]} }}}}?" if near else f"The fields are: {_join_names(sorted(fields))}."
+    matches = get_close_matches(name, sorted(fields), n=1)
+    hint = (
+        f"Did you mean {{{{ {matches[0]} }}}}?"
+        if matches
+        else f"The fields are: {_join_names(sorted(fields))}."
     )
-    return f"There is no field “{name}”. {instead}"
+    return f"There is no field “{name}”. {hint}"
 
 
 def _explain_constant(value: object) -> str:
-    """Return what is wrong with a constant."""
+    """Return the sentence that refuses a constant, "" when it is allowed."""
     if isinstance(value, str):
         return characters.describe_unsendable(value.replace("\n", " "), "The text in quotes")
     if value is None or isinstance(value, bool):
@@ -156,22 +162,28 @@ def _explain_constant(value: object) -> str:
 
 
 def _explain_filter(node: Any) -> str:
-    """Return what is wrong with a filter."""
+    """Return the sentence that refuses a filter, "" when it is allowed."""
     if node.name not in FILTERS:
-        near = get_close_matches(node.name, FILTERS, n=1)
-        instead = f"Did you mean {near[0]}?" if near else f"The filters are: {_join_names(FILTERS)}."
-        return f"There is no filter “{node.name}”. {instead}"
+        matches = get_close_matches(node.name, FILTERS, n=1)
+        hint = f"Did you mean {matches[0]}?" if matches else f"The filters are: {_join_names(FILTERS)}."
+        return f"There is no filter “{node.name}”. {hint}"
     if node.node is None:
         return _REFUSED_STATEMENTS["filter"]
-    constant = all(type(argument).__name__ == "Const" for argument in node.args)
-    wanted = (1, 2) if node.name == "default" else (0,)
-    if node.kwargs or node.dyn_args or node.dyn_kwargs or not constant or len(node.args) not in wanted:
+    are_constants = all(type(argument).__name__ == "Const" for argument in node.args)
+    allowed_counts = (1, 2) if node.name == "default" else (0,)
+    if (
+        node.kwargs
+        or node.dyn_args
+        or node.dyn_kwargs
+        or not are_constants
+        or len(node.args) not in allowed_counts
+    ):
         return 'Filters take nothing in parentheses, except default("words in quotes").'
     return ""
 
 
 def _is_text(node: Any) -> bool:
-    """Tell whether a part of a comparison is a text whatever the fields hold, and not a number or a yes."""
+    """Return whether a part of a comparison is always a text, never a number or a truth value."""
     kind = type(node).__name__
     if kind == "Filter":
         return _is_text(node.node) and all(map(_is_text, node.args[:1]))
@@ -179,5 +191,5 @@ def _is_text(node: Any) -> bool:
 
 
 def _join_names(names: Sequence[str]) -> str:
-    """Return names as a person lists them."""
+    """Return names separated by commas."""
     return ", ".join(names)

@@ -1,4 +1,4 @@
-"""Template: the shipped file as read from disk. Edition: a template frozen when it was first used."""
+"""Templates: the shipped files as read from disk, and editions: templates frozen at their first use."""
 
 import hashlib
 import json
@@ -33,14 +33,14 @@ _MOST_RENDERERS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """An email text under its name, such as `welcome/toolkit`, in each language it is written in."""
+    """An email text under its name, such as `welcome/toolkit`, in each of its languages."""
 
     name: str
     sources: Mapping[str, TemplateSource]
 
 
 class Edition(Base):
-    """A template as compiled and shared by everyone when it was first used; never changed afterwards.
+    """A template as it was compiled at its first use, shared by all messages; never changed afterwards.
 
     `content` holds subject, text, html and names for each language, `shared` the values for each language.
     """
@@ -87,19 +87,19 @@ _NOT_UTF8 = "This line is not UTF-8 text. Save the file again and choose the enc
 
 
 def load(folder: Path, name: str) -> Template:
-    """Read `<name>/<language>.md` in every language there is.
+    """Read `<name>/<language>.md` in every language that exists.
 
-    Raises BadInput for a name that leads elsewhere, NotFound for one without files, BrokenTemplate for a bad
-    file.
+    Raises BadInput for a name that leads out of the folder, NotFound for one without files, BrokenTemplate
+    for a bad file.
     """
     if not _NAME.fullmatch(name):
         raise BadInput(f"“{name[:60]}” is not the name of a template; names look like welcome/toolkit.")
-    home = folder.resolve()
+    root = folder.resolve()
     sources = {}
     for language in LANGUAGES:
         path = folder / name / f"{language}.md"
         if path.is_file():
-            if not path.resolve().is_relative_to(home):
+            if not path.resolve().is_relative_to(root):
                 raise BadInput(f"The template {name} leads out of its folder.")
             sources[language] = parse(read(path), path=_display_path(path))
     if not sources:
@@ -108,44 +108,48 @@ def load(folder: Path, name: str) -> Template:
 
 
 def _display_path(path: Path) -> str:
-    """Return a path as people know it: from the folder `templates` on, where it is in one."""
+    """Return a path for error messages: from the folder `templates` on, where it is in one."""
     parts = path.parts
     return "/".join(parts[parts.index("templates") :]) if "templates" in parts else path.as_posix()
 
 
 def parse(text: str, *, path: str) -> TemplateSource:
-    """Read a template in one language: front matter with subject and preview, then the body."""
-    matter = _read_front_matter(text, path=path, keys=("subject", "preview"))
-    for key, entry in matter.values.items():
-        if entry.nested:
+    """Parse a template in one language: front matter with subject and preview, then the body."""
+    document = _read_front_matter(text, path=path, keys=("subject", "preview"))
+    for key, value in document.values.items():
+        if value.nested:
             raise BrokenTemplate(
-                f"This file has one language. Write the {key} on one line.", path=path, line=entry.line
+                f"This file has one language. Write the {key} on one line.", path=path, line=value.line
             )
-    return _build_source(matter, path=path, body=matter.body, first_line=matter.first_line)
+    return _build_source(document, path=path, body=document.body, first_line=document.first_line)
 
 
 def parse_update(text: str, *, path: str) -> dict[str, TemplateSource]:
-    """Read an update: one language, or a subject per language and a section for each under `<!-- es -->`.
+    """Parse an update: one language, or a subject per language and a section for each under `<!-- es -->`.
 
-    Raises BrokenTemplate with the line of whatever is missing or contradicts itself.
+    Raises BrokenTemplate with the line of anything that is missing or contradictory.
     """
-    matter = _read_front_matter(text, path=path, keys=("subject", "preview", "language"))
-    subject = matter.values["subject"]
-    sections = _split_sections(matter, path=path)
+    document = _read_front_matter(text, path=path, keys=("subject", "preview", "language"))
+    subject = document.values["subject"]
+    sections = _split_sections(document, path=path)
     if subject.nested:
         languages = tuple(subject.nested)
-        if "language" in matter.values:
-            line = matter.values["language"].line
+        if "language" in document.values:
+            line = document.values["language"].line
             raise BrokenTemplate(
                 'Take the line "language" out: the subject already names its languages.', path=path, line=line
             )
     else:
-        languages = (_choose_language(matter, sections, path=path),)
-        sections = sections or {languages[0]: (matter.body, matter.first_line)}
-    _check_languages(matter, languages, sections, path=path)
+        languages = (_choose_language(document, sections, path=path),)
+        sections = sections or {languages[0]: (document.body, document.first_line)}
+    _check_languages(document, languages, sections, path=path)
     return {
         language: _build_source(
-            matter, path=path, body=sections[language][0], first_line=sections[language][1], language=language
+            document,
+            path=path,
+            body=sections[language][0],
+            first_line=sections[language][1],
+            language=language,
         )
         for language in LANGUAGES
         if language in languages
@@ -153,7 +157,7 @@ def parse_update(text: str, *, path: str) -> dict[str, TemplateSource]:
 
 
 def load_frame(folder: Path, language: str) -> Frame:
-    """Read what every email of a language wears, from `_layout` in the folder of the email templates."""
+    """Read the frame of every email of a language from `_layout` in the folder of the email templates."""
     if language not in LANGUAGES:
         raise BadInput(f"“{language[:20]}” is not a language of this service. It has en and es.")
     layout = folder / LAYOUT
@@ -188,14 +192,14 @@ def freeze_edition(
 ) -> Edition:
     """Return the edition of exactly this wording, frame and shared values, frozen now if it is new.
 
-    Two that freeze the same at once get the same one. Raises BrokenTemplate when the template cannot be
-    compiled.
+    Two processes that freeze the same at once get the same one. Raises BrokenTemplate when the template
+    cannot be compiled.
     """
     digest = _digest(template, frames=frames, shared=shared)
-    wanted = {"called": template.name, "made_of": digest}
-    found = session.scalars(_SELECT_EDITION, wanted).one_or_none()
-    if found is not None:
-        return found
+    key = {"template": template.name, "content_digest": digest}
+    edition = session.scalars(_SELECT_EDITION, key).one_or_none()
+    if edition is not None:
+        return edition
     content = {}
     for language, source in template.sources.items():
         compiled = rendering.compile_template(source, frame=frames[language], fields=fields)
@@ -213,65 +217,67 @@ def freeze_edition(
         "shared": {language: dict(shared.get(language, {})) for language in template.sources},
     }
     insert_or_nothing(session, Edition, [row])
-    return session.scalars(_SELECT_EDITION, wanted).one()
+    return session.scalars(_SELECT_EDITION, key).one()
 
 
 def get_renderer(edition: Edition, language: str) -> EditionRenderer:
-    """Return what renders an edition in a language, else in English, else in its only one; kept once made."""
+    """Return the renderer of an edition in a language, else in English, else in its only one; cached."""
     content = edition.content
-    chosen = next((wish for wish in (language, LANGUAGES[0]) if wish in content), next(iter(content)))
-    key = (edition.name, edition.digest, chosen)
+    content_language = next(
+        (candidate for candidate in (language, LANGUAGES[0]) if candidate in content), next(iter(content))
+    )
+    key = (edition.name, edition.digest, content_language)
     with _lock:
-        made = _renderers.pop(key, None)
-        if made is None:
-            part = content[chosen]
+        renderer = _renderers.pop(key, None)
+        if renderer is None:
+            part = content[content_language]
             compiled = CompiledTemplate(
                 subject=part["subject"], text=part["text"], html=part["html"], names=frozenset(part["names"])
             )
-            made = EditionRenderer(compiled, edition.shared.get(chosen, {}))
-        _renderers[key] = made
+            renderer = EditionRenderer(compiled, edition.shared.get(content_language, {}))
+        _renderers[key] = renderer
         if len(_renderers) > _MOST_RENDERERS:
             del _renderers[next(iter(_renderers))]
-    return made
+    return renderer
 
 
 _SELECT_EDITION = select(Edition).where(
-    Edition.name == bindparam("called"), Edition.digest == bindparam("made_of")
+    Edition.name == bindparam("template"), Edition.digest == bindparam("content_digest")
 )
-_renderers: dict[tuple[str, bytes, str], EditionRenderer] = {}  # the one used longest ago comes first
+_renderers: dict[tuple[str, bytes, str], EditionRenderer] = {}  # the least recently used comes first
 _lock = Lock()
 
 
 def _read_front_matter(text: str, *, path: str, keys: tuple[str, ...]) -> front_matter.FrontMatter:
-    """Take the front matter off, with a subject in it and a body below it."""
+    """Parse the front matter; raises BrokenTemplate without a subject in it or a body below it."""
     if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise BrokenTemplate(_TOO_LARGE, path=path, line=1)
-    matter = front_matter.read(text, path=path, keys=keys)
-    subject = matter.values.get("subject")
+    document = front_matter.read(text, path=path, keys=keys)
+    subject = document.values.get("subject")
     if subject is None or not (subject.value or subject.nested):
         line = subject.line if subject else 1
         raise BrokenTemplate(
             'The subject is missing. Add a line "subject: …" at the top.', path=path, line=line
         )
-    for language, entry in subject.nested.items():
-        if language in LANGUAGES and not entry.value:
-            raise BrokenTemplate("The subject is empty.", path=path, line=entry.line)
-    if not matter.body.strip():
+    for language, value in subject.nested.items():
+        if language in LANGUAGES and not value.value:
+            raise BrokenTemplate("The subject is empty.", path=path, line=value.line)
+    if not document.body.strip():
         raise BrokenTemplate(
             "There is no text below the lines at the top.",
             path=path,
-            line=matter.first_line,
+            line=document.first_line,
         )
-    return matter
+    return document
 
 
 def _build_source(
-    matter: front_matter.FrontMatter, *, path: str, body: str, first_line: int, language: str = ""
+    document: front_matter.FrontMatter, *, path: str, body: str, first_line: int, language: str = ""
 ) -> TemplateSource:
     """Return one language of a text."""
-    subject = matter.values["subject"]
+    subject = document.values["subject"]
     subject = subject.nested.get(language, subject)
-    preview = matter.values.get("preview", front_matter.FrontMatterValue(value="", line=subject.line))
+    preview = document.values.get("preview", front_matter.FrontMatterValue(value="", line=subject.line))
     preview = preview.nested.get(language, preview)
     return TemplateSource(
         subject=subject.value,
@@ -285,10 +291,10 @@ def _build_source(
 
 
 def _choose_language(
-    matter: front_matter.FrontMatter, sections: Mapping[str, tuple[str, int]], *, path: str
+    document: front_matter.FrontMatter, sections: Mapping[str, tuple[str, int]], *, path: str
 ) -> str:
-    """Return the one language of an update whose subject stands alone: named, or that of its only section."""
-    entry = matter.values.get("language")
+    """Return the language of an update with one subject: from its front matter, else its only section's."""
+    entry = document.values.get("language")
     if entry is None:
         return next(iter(sections)) if len(sections) == 1 else LANGUAGES[0]
     language = entry.value.lower()
@@ -299,15 +305,15 @@ def _choose_language(
     return language
 
 
-def _split_sections(matter: front_matter.FrontMatter, *, path: str) -> dict[str, tuple[str, int]]:
+def _split_sections(document: front_matter.FrontMatter, *, path: str) -> dict[str, tuple[str, int]]:
     """Return each language's part of the body and its first line; empty without any `<!-- en -->`."""
-    lines = matter.body.split("\n")
+    lines = document.body.split("\n")
     marks = [
         (number, match[1].lower()) for number, line in enumerate(lines) if (match := _SECTION.fullmatch(line))
     ]
     if not marks:
         return {}
-    first = matter.first_line
+    first = document.first_line
     for number, words in enumerate(lines[: marks[0][0]]):
         if words.strip():
             raise BrokenTemplate(
@@ -333,14 +339,14 @@ def _split_sections(matter: front_matter.FrontMatter, *, path: str) -> dict[str,
 
 
 def _check_languages(
-    matter: front_matter.FrontMatter,
+    document: front_matter.FrontMatter,
     languages: tuple[str, ...],
     sections: Mapping[str, tuple[str, int]],
     *,
     path: str,
 ) -> None:
     """Refuse subject, preview and sections that do not name the same languages."""
-    subject, preview = matter.values["subject"], matter.values.get("preview")
+    subject, preview = document.values["subject"], document.values.get("preview")
     for language in languages:
         line = subject.nested[language].line if subject.nested else subject.line
         if language not in LANGUAGES:
@@ -364,18 +370,20 @@ def _check_languages(
             )
     if preview is None:
         return
-    other = bool(preview.nested) and set(preview.nested) != set(languages)
-    if other or (preview.value and len(languages) > 1):
+    has_other_languages = bool(preview.nested) and set(preview.nested) != set(languages)
+    if has_other_languages or (preview.value and len(languages) > 1):
         raise BrokenTemplate("Write the preview in the subject's languages.", path=path, line=preview.line)
 
 
 def _digest(
     template: Template, *, frames: Mapping[str, Frame], shared: Mapping[str, Mapping[str, str]]
 ) -> bytes:
-    """Return 16 bytes that differ when anything a reader could see differs."""
+    """Return 16 bytes that differ when anything visible to a reader differs."""
     parts: list[Any] = [_FORMAT]
     for language, source in sorted(template.sources.items()):
-        worn = frames[language]
-        parts.append([language, source.subject, source.preview, source.body, worn.html, worn.text, worn.css])
-        parts.append([sorted(worn.words.items()), sorted(shared.get(language, {}).items())])
+        frame = frames[language]
+        parts.append(
+            [language, source.subject, source.preview, source.body, frame.html, frame.text, frame.css]
+        )
+        parts.append([sorted(frame.words.items()), sorted(shared.get(language, {}).items())])
     return hashlib.sha256(json.dumps(parts).encode()).digest()[:16]

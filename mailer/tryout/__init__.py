@@ -1,4 +1,4 @@
-"""The try-out: mail goes to a post office on this machine, and a time machine moves the clock.
+"""Try-out: mail goes to a post office on this machine, and a time machine moves the clock.
 
-For others: `postoffice`, `time_machine`, `message_reader` (read a message that anybody may have written).
+For others: `postoffice`, `time_machine`, `message_reader` (parses messages of any origin).
 """

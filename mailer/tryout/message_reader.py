@@ -1,7 +1,7 @@
-"""Read a message that anybody may have written, for people to look at; nothing in it can raise.
+"""Message reader: parses a message of any origin for display; nothing in it can raise.
 
 The stdlib's parser raises on some malformed headers and charsets, and recurses into nested parts, so every
-access is wrapped and everything has a limit. What cannot be read is shown as its source.
+access is wrapped and everything has a limit. A message that cannot be parsed is shown as its source.
 """
 
 import email.header
@@ -20,7 +20,7 @@ PARTS = 100
 DEPTH = 20
 TEXT_CHARACTERS = 1_000_000
 
-# All that the stdlib's parser was seen to raise, besides what follows from the depth of its recursion.
+# All errors that the stdlib's parser was seen to raise, besides those of its recursion depth.
 PARSER_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -47,10 +47,10 @@ class Attachment:
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedMessage:
-    """What a message holds. `html`, `text` and `calendar` are "" where there is none.
+    """The content of a message. `html`, `text` and `calendar` are "" where there is none.
 
-    `method` is the calendar part's method parameter; `source` is the whole message, as text, cut when it is
-    very long; `damage` says what could not be read, "" when all could.
+    `method` is the calendar part's method parameter; `source` is the whole message, as text, truncated when
+    it is very long; `damage` is a sentence on unreadable parts, "" when there are none.
     """
 
     headers: tuple[tuple[str, str], ...] = ()
@@ -64,38 +64,38 @@ class ParsedMessage:
 
 
 def read_subject(raw: bytes) -> str:
-    """The subject line, decoded, on one line without control or direction marks, at most 200 characters."""
+    """Return the subject, decoded, on one line without control or direction marks, at most 200 characters."""
     end = _HEAD_END.search(raw, 0, 1_000_000)
-    found = _SUBJECT.search(raw, 0, end.start() if end else len(raw))
-    return _clean_line(_decode_header(found.group(1)), SUBJECT_CHARACTERS) if found else ""
+    match = _SUBJECT.search(raw, 0, end.start() if end else len(raw))
+    return _clean_line(_decode_header(match.group(1)), SUBJECT_CHARACTERS) if match else ""
 
 
 def parse_message(raw: bytes) -> ParsedMessage:
-    """Take a message apart for display; never raises, whatever the message is."""
+    """Parse a message for display; never raises, whatever the message is."""
     source = raw[:TEXT_CHARACTERS].decode("utf-8", "replace")
-    whole = _read_or_none(lambda: email.parser.BytesParser(policy=email.policy.compat32).parsebytes(raw))
-    if whole is None:
+    message = _read_or_none(lambda: email.parser.BytesParser(policy=email.policy.compat32).parsebytes(raw))
+    if message is None:
         return ParsedMessage(source=source, damage="This message cannot be taken apart; its source is shown.")
-    shown: dict[str, str] = {}
+    bodies: dict[str, str] = {}
     method, damage, attachments = "", "", []
-    for part in _list_leaf_parts(whole):
+    for part in _list_leaf_parts(message):
         kind = _read_or_none(part.get_content_type) or "application/octet-stream"
         name = _clean_line(str(_read_or_none(part.get_filename) or ""), SUBJECT_CHARACTERS)
         slot = {"text/plain": "text", "text/html": "html", "text/calendar": "calendar"}.get(kind)
         content = _read_or_none(lambda part=part: part.get_payload(decode=True))  # type: ignore[misc]
         if not isinstance(content, bytes):
             damage, content = "Some part of this message cannot be read.", b""
-        if slot is None or name or slot in shown:
+        if slot is None or name or slot in bodies:
             attachments.append(Attachment(name=name, type=_clean_line(kind, 100), size=len(content)))
             continue
-        shown[slot] = _decode_text(content, _read_or_none(part.get_content_charset))
+        bodies[slot] = _decode_text(content, _read_or_none(part.get_content_charset))
         if slot == "calendar":
             method = _clean_line(str(_read_or_none(lambda part=part: part.get_param("method")) or ""), 40)  # type: ignore[misc]
     return ParsedMessage(
-        headers=_read_headers(whole),
-        text=shown.get("text", ""),
-        html=shown.get("html", ""),
-        calendar=shown.get("calendar", ""),
+        headers=_read_headers(message),
+        text=bodies.get("text", ""),
+        html=bodies.get("html", ""),
+        calendar=bodies.get("calendar", ""),
         method=method,
         attachments=tuple(attachments),
         source=source,
@@ -104,17 +104,19 @@ def parse_message(raw: bytes) -> ParsedMessage:
 
 
 def _list_leaf_parts(message: email.message.Message) -> Iterator[email.message.Message]:
-    """The parts that hold no parts, in order; at most PARTS of them, from at most DEPTH levels."""
-    waiting, found = [(message, 0)], 0
-    while waiting and found < PARTS:
-        part, depth = waiting.pop(0)
-        inner = part.get_payload()
-        if isinstance(inner, list) and depth < DEPTH:
-            waiting[:0] = [
-                (each, depth + 1) for each in inner[:PARTS] if isinstance(each, email.message.Message)
+    """Yield the parts that hold no parts, in order; at most PARTS of them, from at most DEPTH levels."""
+    pending, count = [(message, 0)], 0
+    while pending and count < PARTS:
+        part, depth = pending.pop(0)
+        payload = part.get_payload()
+        if isinstance(payload, list) and depth < DEPTH:
+            pending[:0] = [
+                (subpart, depth + 1)
+                for subpart in payload[:PARTS]
+                if isinstance(subpart, email.message.Message)
             ]
         else:
-            found += 1
+            count += 1
             yield part
 
 
@@ -127,7 +129,7 @@ def _read_headers(message: email.message.Message) -> tuple[tuple[str, str], ...]
 
 
 def _decode_header(value: bytes | str) -> str:
-    """A header's value with its encoded words (RFC 2047) read; as it stands where they cannot be."""
+    """Return a header's value with its encoded words (RFC 2047) decoded; unchanged where they cannot be."""
     octets = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
     plain = re.sub(r"\r?\n(?=[ \t])", "", octets.decode("utf-8", "replace"))
     if "=?" not in plain:
@@ -142,10 +144,10 @@ def _decode_text(content: bytes, charset: str | None) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _clean_line(words: str, limit: int) -> str:
-    if not words.isprintable():
-        words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-    return words[:limit]
+def _clean_line(text: str, limit: int) -> str:
+    if not text.isprintable():
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text[:limit]
 
 
 def _read_or_none(read: Callable[[], _T]) -> _T | None:

@@ -1,8 +1,8 @@
-"""The try-out's post office: a real SMTP server on this machine that keeps every message to look at.
+"""Post office: the try-out's SMTP server on this machine, which stores every message for display.
 
-It exists only while no mail server is configured, and listens on 127.0.0.1 alone. A message is answered
-with 250 after the transaction that holds it has committed; messages that arrive together share one.
-What is stored is the octets as they came; `mailer/tryout/message_reader.py` reads them.
+It runs only while no mail server is configured, and listens on 127.0.0.1 alone. A message is answered with
+250 after the transaction that holds it has committed; messages that arrive together share one. It stores the
+octets as they came; `mailer/tryout/message_reader.py` parses them.
 """
 
 import asyncio
@@ -43,14 +43,14 @@ HOST = "127.0.0.1"
 PORT_FILE = "postoffice.json"
 LARGEST_MESSAGE = 25 * 1024 * 1024  # octets
 MESSAGES_PER_COMMIT = 500
-MOST_MESSAGES = 100_000  # the oldest beyond these are thrown away
-SWEEP_EVERY = 1_000  # messages between two looks at how many are kept
-STOP_SECONDS = 5.0  # how long stop() waits for messages on their way in
-REPLY_SECONDS = 0.05  # for the last answers to leave, so that no sender is left in doubt
+MOST_MESSAGES = 100_000  # the oldest beyond these are deleted
+SWEEP_EVERY = 1_000  # messages between two checks of the number of stored messages
+STOP_SECONDS = 5.0  # how long stop() waits for incoming messages
+REPLY_SECONDS = 0.05  # for the last replies to be sent, so that no sender is in doubt
 GREETING_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
-logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd would write every address into our log
+logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd would write every address into the log
 
 
 class CapturedMessage(Base):
@@ -66,7 +66,7 @@ class CapturedMessage(Base):
 
 
 def list_messages(session: orm.Session, *, limit: int, before: int | None = None) -> list[CapturedMessage]:
-    """The newest `limit` messages (older than number `before`), ascending by id, without their octets."""
+    """Return the newest `limit` messages (older than id `before`), ascending by id, without their octets."""
     query = select(CapturedMessage).order_by(CapturedMessage.id.desc()).limit(limit)
     if before is not None:
         query = query.where(CapturedMessage.id < before)
@@ -74,15 +74,15 @@ def list_messages(session: orm.Session, *, limit: int, before: int | None = None
 
 
 def get_message(session: orm.Session, message_id: int) -> CapturedMessage:
-    """One message with its octets; raises NotFound."""
-    found = session.get(CapturedMessage, message_id, options=[undefer(CapturedMessage.raw)])
-    if found is None:
+    """Return one message with its octets; raises NotFound."""
+    message = session.get(CapturedMessage, message_id, options=[undefer(CapturedMessage.raw)])
+    if message is None:
         raise NotFound(f"The post office has no message {message_id}.")
-    return found
+    return message
 
 
 def count_messages(session: orm.Session) -> int:
-    """How many messages are kept."""
+    """Return the number of stored messages."""
     return session.scalar(select(func.count(CapturedMessage.id))) or 0
 
 
@@ -95,22 +95,22 @@ def is_sent_to(spellings: Collection[str]) -> ColumnElement[bool]:
 
 
 def delete_messages_to(session: orm.Session, spellings: Collection[str]) -> None:
-    """Delete every message to this address, in whichever of these spellings."""
+    """Delete every message to this address, in any of these spellings."""
     session.execute(delete(CapturedMessage).where(is_sent_to(spellings)))
 
 
 def find_port(home: Path) -> int | None:
-    """The port of the post office that runs on this data folder, or None.
+    """Return the port of the post office that runs on this data folder, or None.
 
-    A note left behind by a process that died names a port where nobody, or somebody else, answers: the
-    greeting must carry the name that the note has.
+    A port file of a process that was killed names a port where no process, or another one, answers: the
+    greeting must contain the name in the port file.
     """
     try:
-        note = json.loads((home / PORT_FILE).read_text())
-        port, name = int(note["port"]), str(note["name"])
-        with socket.create_connection((HOST, port), timeout=GREETING_SECONDS) as line:
-            line.settimeout(GREETING_SECONDS)
-            greeting = line.recv(512)
+        port_file = json.loads((home / PORT_FILE).read_text())
+        port, name = int(port_file["port"]), str(port_file["name"])
+        with socket.create_connection((HOST, port), timeout=GREETING_SECONDS) as connection:
+            connection.settimeout(GREETING_SECONDS)
+            greeting = connection.recv(512)
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return port if name.encode() in greeting else None
@@ -118,7 +118,7 @@ def find_port(home: Path) -> int | None:
 
 @dataclass(frozen=True)
 class _IncomingMessage:
-    """One message that waits to be stored, and where its sender waits for the answer."""
+    """One message that waits to be stored, and the future of the reply to its sender."""
 
     recipients: tuple[str, ...]
     raw: bytes
@@ -126,7 +126,7 @@ class _IncomingMessage:
 
 
 class PostOffice:
-    """Takes messages by SMTP into the database; start() and stop() may be called from any thread."""
+    """Receives messages by SMTP into the database; start() and stop() may be called from any thread."""
 
     def __init__(self, database: Database, clock: Clock, *, home: Path) -> None:
         self._database = database
@@ -157,7 +157,7 @@ class PostOffice:
             return self._port
 
     def stop(self) -> None:
-        """Take no more messages, store those on their way in, and remove the note; safe to call twice."""
+        """Accept no more messages, store incoming ones, and remove the port file; safe to call twice."""
         with self._lock:
             if self._thread is None:
                 return
@@ -169,22 +169,22 @@ class PostOffice:
     async def _serve(self, port: int, ready: Future[int]) -> None:
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
         name = f"post-office-{secrets.token_hex(8)}"
-        counter = _SmtpHandler(name)
+        handler = _SmtpHandler(name)
         try:
-            server = await self._loop.create_server(counter.connection, HOST, port)
+            server = await self._loop.create_server(handler.connection, HOST, port)
             port = int(server.sockets[0].getsockname()[1])
             self._write_port_file(port, name)
         except OSError as error:
             ready.set_exception(Conflict(f"The post office cannot listen on port {port}: {error.strerror}."))
             return
-        storing = asyncio.create_task(self._store_incoming(counter.queue))
+        store_task = asyncio.create_task(self._store_incoming(handler.queue))
         ready.set_result(port)
         await self._closing.wait()
         server.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(counter.queue.join(), STOP_SECONDS)
+            await asyncio.wait_for(handler.queue.join(), STOP_SECONDS)
         await asyncio.sleep(REPLY_SECONDS)
-        storing.cancel()
+        store_task.cancel()
         (self._home / PORT_FILE).unlink(missing_ok=True)
 
     def _write_port_file(self, port: int, name: str) -> None:
@@ -196,27 +196,27 @@ class PostOffice:
 
     async def _store_incoming(self, queue: asyncio.Queue[_IncomingMessage]) -> None:
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix="post office") as storeroom:
+        with ThreadPoolExecutor(1, thread_name_prefix="post office") as executor:
             while True:
                 batch = [await queue.get()]
                 while len(batch) < MESSAGES_PER_COMMIT and not queue.empty():
                     batch.append(queue.get_nowait())
-                answer = await loop.run_in_executor(storeroom, self._store, batch)
-                for arrival in batch:
+                answer = await loop.run_in_executor(executor, self._store, batch)
+                for message in batch:
                     queue.task_done()
-                    if not arrival.answer.done():  # its sender may have hung up
-                        arrival.answer.set_result(answer)
+                    if not message.answer.done():  # its sender may have disconnected
+                        message.answer.set_result(answer)
 
     def _store(self, batch: Sequence[_IncomingMessage]) -> str:
-        """Keep these messages in one transaction; returns the SMTP reply that all their senders get."""
+        """Store these messages in one transaction; returns the SMTP reply to all their senders."""
         try:
             now = self._clock.now()
-            rows = [row for arrival in batch for row in _build_rows(arrival, now)]
+            rows = [row for message in batch for row in _build_rows(message, now)]
             with self._database.write() as session:
                 session.execute(insert(CapturedMessage), rows)
                 self._sweep(session, len(rows))
-        except StorageError as trouble:
-            _log.warning("post office: %s", trouble)
+        except StorageError as error:
+            _log.warning("post office: %s", error)
             return "452 4.3.1 The message could not be stored; nothing was lost, try again later"
         return "250 2.0.0 Kept in the post office"
 
@@ -230,15 +230,15 @@ class PostOffice:
 
 
 def _build_rows(message: _IncomingMessage, now: datetime) -> list[dict[str, object]]:
-    title = read_subject(message.raw)
+    subject = read_subject(message.raw)
     return [
-        {"to": recipient, "subject": title, "date": now, "raw": message.raw}
+        {"to": recipient, "subject": subject, "date": now, "raw": message.raw}
         for recipient in message.recipients
     ]
 
 
 class _SmtpHandler:
-    """Where letters are handed in: answers each SMTP command, and DATA when the message is stored."""
+    """The SMTP handler: answers each SMTP command, and DATA when the message is stored."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,8 +1,8 @@
-"""The try-out's time machine: an offset in the database that every process adds to its clock.
+"""Time machine: an offset in the try-out's database that every process adds to its clock.
 
-Advancing never jumps over anything: it goes to each next moment when something falls due, lets everything
-happen there (jobs tick, the outbox drains), and goes on until the target. A database that has such an offset
-is refused by a service with a real mail server, because its moments are not the world's.
+An advance skips nothing: it moves to each next moment when something falls due, runs everything due there
+(jobs tick, the outbox drains), and continues until the target. A service with a real mail server refuses a
+database that has such an offset, because its moments are not real ones.
 """
 
 import secrets
@@ -22,12 +22,12 @@ from mailer.outbox import outbox
 
 MAX_ADVANCE = timedelta(days=400)
 MIN_STEP = timedelta(minutes=1)
-LEASE_NAME = "time machine"  # the duty of whoever moves the clock
+LEASE_NAME = "time machine"  # of the process that moves the clock
 LEASE_LENGTH = timedelta(minutes=10)
 
 
 class TryoutClock(Base):
-    """The one row that says how far the try-out is ahead of the machine's clock."""
+    """The one row with the offset of the try-out from the machine's clock, in microseconds."""
 
     __tablename__ = "tryout_clock"
 
@@ -36,13 +36,13 @@ class TryoutClock(Base):
 
 
 def get_offset(session: Session) -> timedelta:
-    """Return how far the try-out is ahead; zero when nobody ever advanced it."""
+    """Return the offset of the try-out's clock; zero when it was never advanced."""
     row = session.get(TryoutClock, 1)
     return timedelta(0) if row is None else row.offset * MICROSECOND
 
 
 def create_clock(database: Database) -> Clock:
-    """Return a clock that looks up the offset each time it is asked."""
+    """Return a clock that reads the offset at each call."""
 
     def look_up() -> timedelta:
         with database.read() as session:
@@ -61,7 +61,7 @@ def refuse_real_mail(session: Session) -> None:
 
 
 def move_clock_to(session: Session, moment: datetime, *, real: datetime) -> None:
-    """Set the clock so that it is now `moment`; it never goes back."""
+    """Set the clock so that it is now `moment`; it never moves backward."""
     ahead = (moment - real) // MICROSECOND
     insert_or_nothing(session, TryoutClock, [{"id": 1, "offset": 0}])
     session.execute(
@@ -73,8 +73,8 @@ def move_clock_to(session: Session, moment: datetime, *, real: datetime) -> None
 class TimeMachine:
     """Moves the try-out through time.
 
-    `next_due` tells when something falls due, `tick` runs every job once and returns how much it did, `drain`
-    returns when nothing that is due is left in the outbox.
+    `next_due` returns when something falls due, `tick` runs every job once and returns the number of rows it
+    changed, `drain` returns when the outbox has no due message left.
     """
 
     database: Database
@@ -84,7 +84,7 @@ class TimeMachine:
     drain: Callable[[], None]
 
     def advance(self, length: timedelta) -> datetime:
-        """Go `length` ahead through every moment in between; returns the new present.
+        """Advance by `length` through every moment in between; returns the new present.
 
         Raises BadInput for a length that is not positive or longer than 400 days.
         """
@@ -101,7 +101,7 @@ class TimeMachine:
             return self.clock.now()
 
     def advance_to_next(self) -> datetime | None:
-        """Go ahead until something happens, at most 400 days; None, and no move, when nothing ever will."""
+        """Advance until something happens, at most 400 days; returns None, without a move, otherwise."""
         with self._exclusive():
             self._settle()
             last = self.clock.now() + MAX_ADVANCE
@@ -114,7 +114,7 @@ class TimeMachine:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Let no schedule tick and no second machine move: what falls due meanwhile would leave too late."""
+        """Block scheduler ticks and a second machine: a message due meanwhile would be sent too late."""
         owner = secrets.token_hex(8)
         with self.database.write() as session:
             if not leases.acquire(
@@ -128,7 +128,7 @@ class TimeMachine:
                 leases.release(session, LEASE_NAME, owner=owner, real=self.clock.real() - MICROSECOND)
 
     def _next(self) -> datetime | None:
-        """Return the next moment; what should have happened already gets a little more time to happen."""
+        """Return the next moment; an overdue one becomes MIN_STEP from now."""
         now = self.clock.now()
         moment = self.next_due(now)
         return None if moment is None else moment if moment > now else now + MIN_STEP
@@ -139,16 +139,16 @@ class TimeMachine:
         return self._settle()
 
     def _settle(self) -> bool:
-        """Let everything happen that is due now, also what a job put that had begun before we were alone.
+        """Run everything that is due now, also messages of a job that began before the lease was held.
 
-        Tells whether anything did.
+        Returns whether there was anything.
         """
         self.drain()
-        happened = False
+        had_work = False
         while self.tick() or self._anything_due():
-            happened = True
+            had_work = True
             self.drain()
-        return happened
+        return had_work
 
     def _anything_due(self) -> bool:
         with self.database.read() as session:

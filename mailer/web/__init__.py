@@ -1,1 +1,1 @@
-"""The pages: a thin floor that reads a form, calls the verb of the floor below and shows a page."""
+"""Web: pages and forms; a handler parses a request, calls a function of a lower wing and renders a page."""

@@ -1,4 +1,4 @@
-"""Who may enter by which door, in which language, and what every answer tells the browser to refuse."""
+"""Access: which requests may use which routes, the language of the page, and the security headers."""
 
 import hashlib
 import hmac
@@ -32,8 +32,8 @@ FRAMED_MAIL_POLICY = (
 
 
 def choose_language(header: str) -> str:
-    """Return the language of ours that an Accept-Language header (RFC 9110, 12.5.4) likes best, else "en"."""
-    best, liking = "en", 0.0
+    """Return our language that an Accept-Language header (RFC 9110, 12.5.4) prefers, else "en"."""
+    best, best_quality = "en", 0.0
     for part in header.split(",")[:MAX_LANGUAGES]:
         tag, _, weight = part.partition(";")
         language = tag.strip().lower().partition("-")[0]
@@ -41,67 +41,67 @@ def choose_language(header: str) -> str:
             quality = float(weight.strip().removeprefix("q=")) if weight.strip() else 1.0
         except ValueError:
             continue
-        if language in LANGUAGES and quality > liking:
-            best, liking = language, quality
+        if language in LANGUAGES and quality > best_quality:
+            best, best_quality = language, quality
     return best
 
 
 def build_headers(access: str, settings: Settings) -> dict[str, str]:
-    """Return the headers of a page behind this kind of door.
+    """Return the headers of a page with this access.
 
-    A page whose address holds a token names itself to nobody, not even to us. The others tell our own pages
-    only: with "no-referrer" older browsers would send `Origin: null` with our own forms.
+    A page whose address holds a token sends no referrer, not even to our pages. The others send it to our own
+    pages only: with "no-referrer" older browsers would send `Origin: null` with our own forms.
     """
-    told = {
+    headers = {
         **SECURITY_HEADERS,
         "Content-Security-Policy": CONTENT_SECURITY_POLICY,
         "Referrer-Policy": "same-origin",
     }
     if access == "token":
-        told |= {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow"}
+        headers |= {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow"}
     if access == "loopback":
-        told["Content-Security-Policy"] = f"{CONTENT_SECURITY_POLICY}; frame-src 'self'"
+        headers["Content-Security-Policy"] = f"{CONTENT_SECURITY_POLICY}; frame-src 'self'"
     if settings.public_url.startswith("https://"):
-        told["Strict-Transport-Security"] = "max-age=31536000"
-    return told
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+    return headers
 
 
 def build_download_headers(settings: Settings) -> dict[str, str]:
-    """Return the headers of a kept file: whatever it holds, no browser is to show it as a page of ours.
+    """Return the headers of a stored file: whatever it holds, no browser may show it as a page of ours.
 
-    It may be kept by browsers, which ask each time whether it is still the same.
+    Browsers may cache it, and must check each time whether it is still the same.
     """
-    told = build_headers("public", settings)
-    return told | {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": "no-cache"}
+    headers = build_headers("public", settings)
+    return headers | {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": "no-cache"}
 
 
 def is_from_this_machine(settings: Settings, *, client: str, headers: Mapping[str, str]) -> bool:
-    """Tell whether a visit to the try-out's post office comes from this very machine.
+    """Tell whether a request to the try-out's post office comes from this very machine.
 
-    The settings, the visitor's address and the Host header must all say so (a page elsewhere can point its
+    The settings, the client's address and the Host header must all say so (a page elsewhere can point its
     own name at 127.0.0.1), and nothing may have been forwarded: a proxy here also has a loopback address.
     """
     return settings.tryout and settings.loopback and _is_local(client, headers)
 
 
 def can_read_metrics(settings: Settings, *, client: str, headers: Mapping[str, str]) -> bool:
-    """Tell whether a visitor may read the figures: one who shows the `metrics_token`, or this machine.
+    """Tell whether a client may read the metrics: one that sends the `metrics_token`, or this machine.
 
-    A proxy on this machine looks like this machine unless it says for whom it asks. So where pages are public
-    and the settings trust no proxy to say that, only the token opens.
+    A proxy on this machine looks like this machine unless it names the client. So where pages are public and
+    the settings trust no proxy to name it, only the token gives access.
     """
-    scheme, _, shown = headers.get("authorization", "").partition(" ")
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if settings.metrics_token is not None and scheme.lower() == "bearer":
-        known = settings.metrics_token.get_secret_value()
-        return hmac.compare_digest(shown.strip().encode(), known.encode())
+        token = settings.metrics_token.get_secret_value()
+        return hmac.compare_digest(credentials.strip().encode(), token.encode())
     return (settings.loopback or bool(settings.trusted_proxies)) and _is_local(client, headers)
 
 
 def is_cross_site(settings: Settings, *, access: str, headers: Mapping[str, str]) -> bool:
     """Tell whether a POST was sent by a page that is not ours.
 
-    Browsers say so in Sec-Fetch-Site; older ones in Origin, which is "null" from our own pages behind tokens,
-    because those say "no-referrer". What sends neither is no browser.
+    Browsers send Sec-Fetch-Site; older ones Origin, which is "null" from our own pages behind tokens, because
+    those say "no-referrer". A client that sends neither is no browser.
     """
     site = headers.get("sec-fetch-site", "")
     if site:
@@ -115,25 +115,25 @@ def is_cross_site(settings: Settings, *, access: str, headers: Mapping[str, str]
 
 
 def is_one_click(form: Mapping[str, str]) -> bool:
-    """Tell whether a form is the RFC 8058 one that mailbox providers post for their readers."""
+    """Tell whether a form is the RFC 8058 one that mailbox providers post for their users."""
     name, value = ONE_CLICK
     return form.get(name) == value
 
 
 def hash_network(client: str, *, pepper: bytes) -> bytes:
-    """Return 16 bytes that stand for a network of visitors (an IPv6 /64) and tell it to nobody."""
+    """Return 16 bytes that stand for the network of a client (an IPv6 /64) without revealing it."""
     try:
         address = ip_address(client)
     except ValueError:
         network = client
     else:
-        wide = isinstance(address, IPv6Address) and address.ipv4_mapped is None
-        network = str(ip_network(f"{address}/64", strict=False)) if wide else str(address)
+        is_ipv6 = isinstance(address, IPv6Address) and address.ipv4_mapped is None
+        network = str(ip_network(f"{address}/64", strict=False)) if is_ipv6 else str(address)
     return hmac.digest(pepper, f"source/{network}".encode(), hashlib.sha256)[:16]
 
 
 def _is_local(client: str, headers: Mapping[str, str]) -> bool:
-    """Tell whether a visit comes from this machine, asks for it by its own name, and was not forwarded."""
+    """Tell whether a request comes from this machine, names it as its host, and was not forwarded."""
     return (
         _is_loopback(client)
         and _is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")

@@ -1,4 +1,4 @@
-"""The web application: one table of doors, which a guard test walks, and its Starlette."""
+"""Web application: the table of routes, which a guard test walks, and the Starlette application."""
 
 import threading
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from mailer.web.routes import PageRoute, RouteAdapter
 from mailer.web.visit import PageRequest, RawResponse
 
 WARM_UP_ZIP = (
-    "10027"  # looked up at the start, so that the first visitor need not wait for the table of places
+    "10027"  # looked up at the start, so that the first request need not wait for the table of places
 )
 CACHE_FOR_A_YEAR = (
     "public, max-age=31536000, immutable"  # the address of the stylesheet changes with its content
@@ -39,7 +39,7 @@ CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
 
 def list_routes(postoffice_pages: PostOfficePages) -> tuple[PageRoute, ...]:
-    """Return every door of the house."""
+    """Return every route of the service."""
     table = (
         ("GET", "/", "public", home.show),
         ("GET", "/join", "public", join.show),
@@ -75,14 +75,14 @@ def list_routes(postoffice_pages: PostOfficePages) -> tuple[PageRoute, ...]:
         ("GET", "/postoffice/messages/{id}/html", "loopback", postoffice_pages.html),
         ("GET", "/postoffice/messages/{id}/raw", "loopback", postoffice_pages.raw),
     )
-    floored = {("POST", "/join"), ("POST", "/join/{list}"), ("POST", "/organize")}
+    padded = {("POST", "/join"), ("POST", "/join/{list}"), ("POST", "/organize")}
     return tuple(
         PageRoute(
             method=method,
             path=path,
             access=access,
             handler=handler,
-            has_time_floor=(method, path) in floored,
+            has_time_floor=(method, path) in padded,
             skips_database=path == "/health",
         )
         for method, path, access, handler in table
@@ -92,27 +92,29 @@ def list_routes(postoffice_pages: PostOfficePages) -> tuple[PageRoute, ...]:
 def build(service: Service, *, drain: Callable[[], object] | None = None) -> Starlette:
     """Build the application of a service.
 
-    `drain` returns when nothing that is due is left in the outbox, for the time machine; when none is given,
-    this process delivers.
+    `drain` returns when nothing that is due waits in the outbox, for the time machine; without it, this
+    process delivers.
     """
     threading.Thread(target=geography.find, args=(WARM_UP_ZIP,), daemon=True).start()
-    porter = RouteAdapter(service, PageRenderer(service.settings))
-    office = PostOfficePages(drain or service.deliver_until_empty)
-    routes = [Route(door.path, porter.endpoint(door), methods=[door.method]) for door in list_routes(office)]
+    adapter = RouteAdapter(service, PageRenderer(service.settings))
+    pages = PostOfficePages(drain or service.deliver_until_empty)
+    routes = [
+        Route(route.path, adapter.endpoint(route), methods=[route.method]) for route in list_routes(pages)
+    ]
     return Starlette(
-        routes=routes, exception_handlers={HTTPException: porter.handle_error, 500: porter.handle_error}
+        routes=routes, exception_handlers={HTTPException: adapter.handle_error, 500: adapter.handle_error}
     )
 
 
 @cache
 def serve_static(name: str) -> Callable[[PageRequest], RawResponse]:
-    """Return a handler that gives one of our own static files from memory."""
+    """Return a handler that sends one of our own static files from memory."""
     path = STATIC / name
-    file = RawResponse(
+    response = RawResponse(
         body=path.read_bytes(), kind=CONTENT_TYPES[path.suffix], headers={"Cache-Control": CACHE_FOR_A_YEAR}
     )
 
-    def give(_visit: PageRequest) -> RawResponse:
-        return file
+    def respond(_request: PageRequest) -> RawResponse:
+        return response
 
-    return give
+    return respond

@@ -1,4 +1,4 @@
-"""A form as it was posted: read with limits, and stamped so that machines which fill it at once are known."""
+"""Forms: reads a posted form with limits, and timestamps forms to detect programs that fill them at once."""
 
 import asyncio
 import hashlib
@@ -17,8 +17,8 @@ from lists.db import EPOCH
 MAX_BODY_OCTETS = 64 * 1024  # octets
 MAX_FIELDS = 50
 BODY_TIMEOUT_SECONDS = 10.0  # seconds
-MIN_FILL_TIME = timedelta(milliseconds=250)  # a phone fills a known form at once, then a thumb must move
-FORM_LIFETIME = timedelta(hours=24)  # after that the button has to be pressed once more
+MIN_FILL_TIME = timedelta(milliseconds=250)  # a phone may fill a form at once, then a person presses
+FORM_LIFETIME = timedelta(hours=24)  # a form that is older must be confirmed again
 HONEYPOT_FIELD = "office_fax"
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -27,7 +27,7 @@ async def read(request: Request) -> dict[str, str]:
     """Return the fields of a posted form, the last one of each name.
 
     HTTPException 413 for a body over 64 kB, 408 for one that takes longer than ten seconds, 400 for more than
-    50 fields, files, or what is not a form in UTF-8. No more than the limit is ever held.
+    50 fields, for files, or for a body that is not a form in UTF-8. Holds no more than the limit in memory.
     """
     if int(request.headers.get("content-length", "0") or "0") > MAX_BODY_OCTETS:
         raise HTTPException(413)
@@ -38,9 +38,9 @@ async def read(request: Request) -> dict[str, str]:
         raise HTTPException(408) from None
     except ClientDisconnect:
         raise HTTPException(400) from None
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
-        if kind == "multipart/form-data":
+        if media_type == "multipart/form-data":
             return await _multipart(request.headers, body)
         return dict(
             parse_qsl(
@@ -53,20 +53,20 @@ async def read(request: Request) -> dict[str, str]:
 
 async def _body(request: Request) -> bytes:
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
+    async for chunk in request.stream():
+        body += chunk
         if len(body) > MAX_BODY_OCTETS:
             raise HTTPException(413)
     return bytes(body)
 
 
 async def _multipart(headers: Headers, body: bytes) -> dict[str, str]:
-    async def once() -> AsyncIterator[bytes]:
+    async def stream_body() -> AsyncIterator[bytes]:
         yield body
 
     parser = MultiPartParser(
         headers,
-        once(),  # type: ignore[arg-type]
+        stream_body(),  # type: ignore[arg-type]
         max_files=0,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_BODY_OCTETS,
@@ -76,25 +76,25 @@ async def _multipart(headers: Headers, body: bytes) -> dict[str, str]:
 
 
 class FormTimestamps:
-    """Signs the moment a form was opened, in the machine's time, and reads it back."""
+    """Signs the time when a form was opened, by the machine's clock, and verifies it."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     def sign(self, opened_at: datetime) -> str:
         """Return a text for a hidden field: milliseconds since 1970 and a signature."""
-        moment = str((opened_at - EPOCH) // MILLISECOND)
-        return f"{moment}.{self._signature(moment)}"
+        milliseconds = str((opened_at - EPOCH) // MILLISECOND)
+        return f"{milliseconds}.{self._signature(milliseconds)}"
 
-    def read(self, stamp: str, *, now: datetime) -> datetime | None:
-        """Return when the form was opened; None for what we did not sign or what is a day old."""
-        moment, _, signature = stamp.partition(".")
-        if not moment.isascii() or not hmac.compare_digest(
-            self._signature(moment).encode(), signature.encode("utf-8", "replace")
+    def read(self, timestamp: str, *, now: datetime) -> datetime | None:
+        """Return when the form was opened; None for a wrong signature or a timestamp that is a day old."""
+        milliseconds, _, signature = timestamp.partition(".")
+        if not milliseconds.isascii() or not hmac.compare_digest(
+            self._signature(milliseconds).encode(), signature.encode("utf-8", "replace")
         ):
             return None
-        opened = EPOCH + int(moment) * MILLISECOND
-        return opened if opened > now - FORM_LIFETIME else None
+        opened_at = EPOCH + int(milliseconds) * MILLISECOND
+        return opened_at if opened_at > now - FORM_LIFETIME else None
 
-    def _signature(self, moment: str) -> str:
-        return hmac.new(self._secret, f"web/opened/{moment}".encode(), hashlib.sha256).hexdigest()[:32]
+    def _signature(self, milliseconds: str) -> str:
+        return hmac.new(self._secret, f"web/opened/{milliseconds}".encode(), hashlib.sha256).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What watches over the service may ask: whether it is well (anybody), and its figures (operators)."""
+"""Health: the state of the service for monitors (public), and its metrics (for operators)."""
 
 import json
 
@@ -9,23 +9,23 @@ HEALTHY, UNHEALTHY = 200, 503
 
 
 def show(request: PageRequest) -> RawResponse:
-    """Tell whether everything goes on, a sentence for each part: 200 unless there is trouble, else 503."""
+    """Return the state of each part, with a sentence: 200 unless there is trouble, else 503."""
     service = request.service
     findings = health.run_checks(service.database, service.clock, home=service.settings.home)
-    well = health.is_healthy(findings)
-    told = {
-        "status": "ok" if well else "trouble",
+    is_well = health.is_healthy(findings)
+    report = {
+        "status": "ok" if is_well else "trouble",
         "checks": {
             finding.name: {"status": finding.level, "sentence": finding.sentence} for finding in findings
         },
     }
-    body = json.dumps(told, indent=2).encode() + b"\n"
-    return RawResponse(body=body, kind="application/json", status=HEALTHY if well else UNHEALTHY)
+    body = json.dumps(report, indent=2).encode() + b"\n"
+    return RawResponse(body=body, kind="application/json", status=HEALTHY if is_well else UNHEALTHY)
 
 
 def show_metrics(request: PageRequest) -> RawResponse:
-    """Tell the figures in Prometheus's text format; raises StorageError."""
+    """Return the metrics in Prometheus's text format; raises StorageError."""
     service = request.service
     findings = health.run_checks(service.database, service.clock, home=service.settings.home)
-    read = metrics.read(service.database, service.clock, statuses=findings)
-    return RawResponse(body=metrics.format_text(read), kind=metrics.CONTENT_TYPE)
+    samples = metrics.read(service.database, service.clock, statuses=findings)
+    return RawResponse(body=metrics.format_text(samples), kind=metrics.CONTENT_TYPE)

@@ -1,4 +1,4 @@
-"""The post office to look at: every mail of the try-out as it looks, and the time machine beside it."""
+"""Post office pages: every mail of the try-out as it looks, and the time machine."""
 
 import json
 import re
@@ -20,11 +20,11 @@ MAX_JSON_MESSAGES = 10_000  # in messages.json
 MAX_HOURS = time_machine.MAX_ADVANCE.days * 24
 LINK = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:!?)\]]")
 HEAD_TAG = re.compile(r"<head[^>]*>", re.IGNORECASE)
-NEW_TAB = '<base target="_blank">'  # links of the framed mail open beside it, not inside the frame
+NEW_TAB = '<base target="_blank">'  # links of the framed mail open in a new tab, not inside the frame
 
 
 class PostOfficePages:
-    """The handlers of the post office; `drain` does, or waits for, the delivery of all that is due."""
+    """The handlers of the post office; `drain` delivers all that is due, or waits until that is done."""
 
     def __init__(self, drain: Callable[[], object]) -> None:
         self._drain = drain
@@ -38,46 +38,46 @@ class PostOfficePages:
         form, service = request.form, request.service
         machine = service.time_machine(drain=lambda: _discard(self._drain()))
         with service.database.read() as session:
-            before = postoffice.count_messages(session)
+            count_before = postoffice.count_messages(session)
         if form.get("until") == "next":
-            moved: object = machine.advance_to_next()
+            outcome: object = machine.advance_to_next()
         else:
             try:
                 length = _parse_length(form.get("days", ""), form.get("hours", ""))
             except BadInput:
                 sentence = request.words.office.days_bad(limit=time_machine.MAX_ADVANCE.days)
                 return _list_page(request, mistakes={"days": sentence}, status=400)
-            moved = machine.advance(length)
+            outcome = machine.advance(length)
         with service.database.read() as session:
-            came = postoffice.count_messages(session) - before
-        return PageRedirect(path=PATH, query={"came": str(max(came, 0)) if moved else "none"})
+            arrivals = postoffice.count_messages(session) - count_before
+        return PageRedirect(path=PATH, query={"came": str(max(arrivals, 0)) if outcome else "none"})
 
     def mail(self, request: PageRequest) -> HandlerResponse:
         """Show one mail: as it looks, as text, its calendar part, headers and source."""
         message = _find_message(request)
-        held = parse_message(message.raw)
+        parsed = parse_message(message.raw)
         mail = {
             "id": message.id,
             "subject": message.subject,
             "to": message.to,
-            "sender": next((value for name, value in held.headers if name.lower() == "from"), ""),
+            "sender": next((value for name, value in parsed.headers if name.lower() == "from"), ""),
             "when": _format_time(request, message.date),
-            "has_html": bool(held.html),
-            "text": list(_split_links(held.text)),
-            "calendar": held.calendar,
-            "method": held.method,
-            "attachments": held.attachments,
-            "headers": "\n".join(f"{name}: {value}" for name, value in held.headers),
-            "source": held.source,
-            "damage": held.damage,
+            "has_html": bool(parsed.html),
+            "text": list(_split_links(parsed.text)),
+            "calendar": parsed.calendar,
+            "method": parsed.method,
+            "attachments": parsed.attachments,
+            "headers": "\n".join(f"{name}: {value}" for name, value in parsed.headers),
+            "source": parsed.source,
+            "damage": parsed.damage,
         }
         return PageResponse(request=request, template="mail.html", values={"mail": mail})
 
     def html(self, request: PageRequest) -> HandlerResponse:
-        """Give the HTML of one mail for the sandboxed frame: no script, no form, nothing fetched."""
-        held: ParsedMessage = parse_message(_find_message(request).raw)
-        html = HEAD_TAG.sub(lambda head: head.group() + NEW_TAB, held.html, count=1)
-        if html == held.html:
+        """Return the HTML of one mail for the sandboxed frame: no script, no form, nothing fetched."""
+        parsed: ParsedMessage = parse_message(_find_message(request).raw)
+        html = HEAD_TAG.sub(lambda match: match.group() + NEW_TAB, parsed.html, count=1)
+        if html == parsed.html:
             html = NEW_TAB + html
         return RawResponse(
             body=html.encode("utf-8", "replace"),
@@ -89,16 +89,16 @@ class PostOfficePages:
         )
 
     def raw(self, request: PageRequest) -> HandlerResponse:
-        """Give one message as it arrived, to keep as a file."""
+        """Return one message as it arrived, as a file to save."""
         message = _find_message(request)
         name = f'attachment; filename="message-{message.id}.eml"'
         return RawResponse(body=message.raw, kind="message/rfc822", headers={"Content-Disposition": name})
 
     def messages(self, request: PageRequest) -> HandlerResponse:
-        """Tell every mail as JSON, newest first: id, to, subject, date (RFC 3339, UTC), raw (a link)."""
+        """Return every mail as JSON, newest first: id, to, subject, date (RFC 3339, UTC), raw (a link)."""
         with request.service.database.read() as session:
-            found = postoffice.list_messages(session, limit=MAX_JSON_MESSAGES)
-        told = [
+            captured = postoffice.list_messages(session, limit=MAX_JSON_MESSAGES)
+        values = [
             {
                 "id": message.id,
                 "to": message.to,
@@ -106,9 +106,9 @@ class PostOfficePages:
                 "date": message.date.isoformat().replace("+00:00", "Z"),
                 "raw": f"{PATH}/messages/{message.id}/raw",
             }
-            for message in reversed(found)
+            for message in reversed(captured)
         ]
-        return RawResponse(body=json.dumps(told, ensure_ascii=True).encode(), kind="application/json")
+        return RawResponse(body=json.dumps(values, ensure_ascii=True).encode(), kind="application/json")
 
 
 def _list_page(
@@ -116,19 +116,19 @@ def _list_page(
 ) -> PageResponse:
     before = _parse_number(request.query.get("page", ""))
     with request.service.database.read() as session:
-        found = postoffice.list_messages(session, limit=MESSAGES_PER_PAGE + 1, before=before)
-        ahead = time_machine.get_offset(session)
-    mails, more = found[-MESSAGES_PER_PAGE:], len(found) > MESSAGES_PER_PAGE
+        captured = postoffice.list_messages(session, limit=MESSAGES_PER_PAGE + 1, before=before)
+        offset = time_machine.get_offset(session)
+    page, has_older = captured[-MESSAGES_PER_PAGE:], len(captured) > MESSAGES_PER_PAGE
     values = {
         "mails": [
             {"id": each.id, "to": each.to, "subject": each.subject, "when": _format_time(request, each.date)}
-            for each in reversed(mails)
+            for each in reversed(page)
         ],
-        "older": mails[0].id if more else "",
+        "older": page[0].id if has_older else "",
         "newer": before is not None,
         "clock": _format_time(request, request.now),
         "instant": request.now.astimezone(UTC).isoformat(timespec="seconds"),
-        "ahead": _format_lead(request, ahead),
+        "ahead": _format_lead(request, offset),
         "did": _describe_advance(request) if status == 200 else "",
         "mistakes": mistakes or {},
         "days": request.form.get("days", "25")[:10],
@@ -166,18 +166,18 @@ def _format_time(request: PageRequest, moment: datetime) -> str:
     return f"{day}, {local.year}, {clock} {local_time.zone_name(zone, language=request.language)}"
 
 
-def _format_lead(request: PageRequest, ahead: timedelta) -> str:
+def _format_lead(request: PageRequest, offset: timedelta) -> str:
     words = request.words.office
-    if ahead < timedelta(days=1):
+    if offset < timedelta(days=1):
         return ""
-    return str(words.one_day_ahead if ahead.days == 1 else words.days_ahead(count=ahead.days))
+    return str(words.one_day_ahead if offset.days == 1 else words.days_ahead(count=offset.days))
 
 
 def _describe_advance(request: PageRequest) -> str:
-    words, came = request.words.office, request.query.get("came", "")
-    if came == "none":
+    words, arrivals = request.words.office, request.query.get("came", "")
+    if arrivals == "none":
         return str(words.nothing_next)
-    number = _parse_number(came)
+    number = _parse_number(arrivals)
     if number is None:
         return ""
     count = {0: words.no_mails, 1: words.one_mail}.get(number) or words.many_mails(count=number)
@@ -187,10 +187,10 @@ def _describe_advance(request: PageRequest) -> str:
 def _split_links(text: str) -> Iterator[tuple[str, bool]]:
     """Yield the text in pieces, each with whether it is a link."""
     end = 0
-    for found in LINK.finditer(text):
-        yield text[end : found.start()], False
-        yield found.group(), True
-        end = found.end()
+    for match in LINK.finditer(text):
+        yield text[end : match.start()], False
+        yield match.group(), True
+        end = match.end()
     yield text[end:], False
 
 

@@ -1,4 +1,4 @@
-"""The press: sets a page from its template, the words of its language and the campaign's own texts."""
+"""Renderer: renders a page from its template, the words of its language and the campaign's texts."""
 
 import hashlib
 from pathlib import Path
@@ -16,35 +16,35 @@ DEFAULT_VALUES: dict[str, Any] = {"mistakes": {}, "written": {}, "again": False,
 
 
 class PageRenderer:
-    """Holds the templates; one for the whole process, safe to use from many threads."""
+    """Holds the templates; one for the whole process, thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._templates = rendering.create_page_environment(TEMPLATES)
-        sheet = (STATIC / "public.css").read_bytes()
-        self._stylesheet = f"/static/public.css?v={hashlib.sha256(sheet).hexdigest()[:12]}"
+        stylesheet = (STATIC / "public.css").read_bytes()
+        self._stylesheet = f"/static/public.css?v={hashlib.sha256(stylesheet).hexdigest()[:12]}"
 
     def render(self, page: PageResponse, *, access: str) -> str:
-        """Return the HTML of a page behind this kind of door."""
-        visit, settings = page.request, self._settings
-        other = "es" if visit.language == "en" else "en"
+        """Return the HTML of a page with this access."""
+        request, settings = page.request, self._settings
+        other_language = "es" if request.language == "en" else "en"
 
-        in_other = urlencode({**_query_to_keep(visit), "lang": other})
+        other_query = urlencode({**_query_to_keep(request), "lang": other_language})
 
-        def to(path: str, **query: object) -> str:
-            return _build_url(visit, path, {key: str(value) for key, value in query.items()})
+        def build_link(path: str, **query: object) -> str:
+            return _build_url(request, path, {key: str(value) for key, value in query.items()})
 
         return self._templates.get_template(page.template).render(
             DEFAULT_VALUES
             | {
-                "t": visit.words,
-                "lang": visit.language,
-                "other_lang": other,
-                "other_language": f"{quote(visit.path)}?{in_other}",
-                "to": to,
-                "path": visit.path,
-                "campaign": settings.campaign_name[visit.language],
-                "motto": settings.motto[visit.language],
+                "t": request.words,
+                "lang": request.language,
+                "other_lang": other_language,
+                "other_language": f"{quote(request.path)}?{other_query}",
+                "to": build_link,
+                "path": request.path,
+                "campaign": settings.campaign_name[request.language],
+                "motto": settings.motto[request.language],
                 "postal_address": settings.postal_address,
                 "reply_to": settings.reply_to,
                 "tryout": settings.tryout and settings.loopback,
@@ -58,7 +58,7 @@ class PageRenderer:
 
 
 def _build_url(request: PageRequest, path: str, query: dict[str, str]) -> str:
-    """Return the address of one of our pages, with the language wherever the browser would not ask for it."""
+    """Return the address of one of our pages, with the language where the browser would not request it."""
     if request.chosen_language or request.language != request.accepted_language:
         query["lang"] = request.language
     return f"{path}?{urlencode(query)}" if query else path

@@ -1,6 +1,6 @@
-"""A door: one line of the route table, and the adapter from asynchronous requests to plain functions.
+"""Routes: one line of the route table, and the adapter from asynchronous requests to plain functions.
 
-The form is read on the event loop with limits; the handler, which works with the database, runs in a thread.
+The form is read on the event loop with limits; the handler, which uses the database, runs in a thread.
 """
 
 import math
@@ -42,19 +42,19 @@ STATUSES_WITH_TEXT = (
     429,
     500,
     503,
-)  # statuses that have words of their own
+)  # statuses with a text of their own
 STATUS_OF_ERROR = {BadInput: 400, NotFound: 404, Conflict: 409, StorageError: 503}
-RESPONSE_STEP_SECONDS = 0.15  # a floored door answers after a multiple of this, whatever it had to do
-THREADS = 10  # fewer than database connections, so that none waits in vain
+RESPONSE_STEP_SECONDS = 0.15  # a route with a time floor answers after a multiple of this, whatever it did
+THREADS = 10  # fewer than database connections, so that no thread waits for one
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageRoute:
-    """One route: method and path, who may enter, what answers, and whether its time must tell nothing.
+    """One route: method and path, its access, its handler, and whether its response time must be padded.
 
-    One that `skips_database` asks nothing of the database before its handler does.
+    One that `skips_database` reads nothing from the database before its handler does.
     """
 
     method: str
@@ -66,7 +66,7 @@ class PageRoute:
 
 
 class RouteAdapter:
-    """Opens the doors: checks the visitor, reads the form, calls the handler, sets the page."""
+    """Serves the routes: checks the client, reads the form, calls the handler, renders the page."""
 
     def __init__(self, service: Service, renderer: PageRenderer) -> None:
         self._service = service
@@ -74,35 +74,37 @@ class RouteAdapter:
         self._threads = anyio.CapacityLimiter(THREADS)
 
     def endpoint(self, route: PageRoute) -> Callable[[Request], object]:
-        """Return what Starlette calls for this door."""
+        """Return the endpoint of this route for Starlette."""
 
-        async def enter(request: Request) -> Response:
+        async def handle_request(request: Request) -> Response:
             began = anyio.current_time()
             response = await self._answer(route, request)
             if route.has_time_floor:
-                spent = anyio.current_time() - began
-                floor = math.ceil(spent / RESPONSE_STEP_SECONDS) * RESPONSE_STEP_SECONDS
-                await anyio.sleep(floor - spent)
+                elapsed = anyio.current_time() - began
+                total = math.ceil(elapsed / RESPONSE_STEP_SECONDS) * RESPONSE_STEP_SECONDS
+                await anyio.sleep(total - elapsed)
             return response
 
-        return enter
+        return handle_request
 
     async def handle_error(self, request: Request, fault: Exception) -> Response:
-        """Show the page of an error that no handler turned into one."""
+        """Render the page of an error that no handler caught."""
         status = fault.status_code if isinstance(fault, HTTPException) else 500
         return self.render_error(request, status)
 
     def render_error(self, request: Request, status: int, *, access_level: str = "token") -> Response:
-        """Set the page for a refusal; it needs no database, so that it can tell of a broken one."""
-        visit = self._build_page_request(request, skips_database=True)
-        known = (
+        """Render the page for an error; it needs no database, so that it can report a broken one."""
+        page_request = self._build_page_request(request, skips_database=True)
+        text_status = (
             status
             if status in STATUSES_WITH_TEXT
             else 500
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR
             else 400
         )
-        page = PageResponse(request=visit, template="error.html", values={"status": known}, status=status)
+        page = PageResponse(
+            request=page_request, template="error.html", values={"status": text_status}, status=status
+        )
         return self._build_response(page, access_level)
 
     async def _answer(self, route: PageRoute, request: Request) -> Response:
@@ -130,9 +132,9 @@ class RouteAdapter:
             return self.render_error(request, fault.status_code, access_level=route.access)
 
     def _handle(self, route: PageRoute, request: Request, form: dict[str, str]) -> Response:
-        """Run the handler; what a floor below refuses becomes a page."""
+        """Run the handler; errors of the wings below become pages."""
         try:
-            answer = route.handler(
+            response = route.handler(
                 self._build_page_request(request, form=form, skips_database=route.skips_database)
             )
         except MailerError as fault:
@@ -140,16 +142,16 @@ class RouteAdapter:
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 log.error("a page could not be made", door=route.path, trouble=str(fault))
             return self.render_error(request, status, access_level=route.access)
-        if isinstance(answer, Download):
-            return self._send_file(answer, request)
-        return self._build_response(answer, route.access)
+        if isinstance(response, Download):
+            return self._send_file(response, request)
+        return self._build_response(response, route.access)
 
     def _build_page_request(
         self, request: Request, *, form: dict[str, str] | None = None, skips_database: bool = False
     ) -> PageRequest:
-        accepted = access.choose_language(request.headers.get("accept-language", ""))
-        asked = request.query_params.get("lang", "")
-        chosen = asked if asked in LANGUAGES else ""
+        accepted_language = access.choose_language(request.headers.get("accept-language", ""))
+        parameter = request.query_params.get("lang", "")
+        chosen_language = parameter if parameter in LANGUAGES else ""
         clock = self._service.clock
         return PageRequest(
             service=self._service,
@@ -159,9 +161,9 @@ class RouteAdapter:
             source=access.hash_network(
                 request.client.host if request.client else "", pepper=self._service.keys.pepper
             ),
-            language=chosen or accepted,
-            chosen_language=chosen,
-            accepted_language=accepted,
+            language=chosen_language or accepted_language,
+            chosen_language=chosen_language,
+            accepted_language=accepted_language,
             parameters=request.path_params,
             query=dict(request.query_params),
             form=form or {},
@@ -170,31 +172,33 @@ class RouteAdapter:
     def _build_response(
         self, response: PageResponse | RawResponse | PageRedirect | ExternalRedirect, access_level: str
     ) -> Response:
-        told = access.build_headers(access_level, self._service.settings)
+        headers = access.build_headers(access_level, self._service.settings)
         if isinstance(response, RawResponse):
-            told |= {**response.headers, "Content-Type": response.kind}
-            return Response(response.body, response.status, headers=told)
+            headers |= {**response.headers, "Content-Type": response.kind}
+            return Response(response.body, response.status, headers=headers)
         if isinstance(response, PageRedirect):
             query = f"?{urlencode(response.query)}" if response.query else ""
-            part = f"#{response.fragment}" if response.fragment else ""
-            return Response(status_code=303, headers={**told, "Location": response.path + query + part})
+            fragment = f"#{response.fragment}" if response.fragment else ""
+            return Response(
+                status_code=303, headers={**headers, "Location": response.path + query + fragment}
+            )
         if isinstance(response, ExternalRedirect):
-            told |= {"Location": response.link, "Referrer-Policy": "no-referrer"}
-            return Response(status_code=302, headers=told)
+            headers |= {"Location": response.link, "Referrer-Policy": "no-referrer"}
+            return Response(status_code=302, headers=headers)
         html = self._renderer.render(response, access=access_level)
-        told |= {"Content-Language": response.request.language}
+        headers |= {"Content-Language": response.request.language}
         return Response(
             html.encode("utf-8", "replace"),
             response.status,
-            headers={**told, "Content-Type": "text/html; charset=utf-8"},
+            headers={**headers, "Content-Type": "text/html; charset=utf-8"},
         )
 
     def _send_file(self, download: Download, request: Request) -> Response:
-        """Give a kept file to be saved, or the part of it that is asked for (RFC 9110, section 14)."""
-        told = access.build_download_headers(self._service.settings) | {"ETag": f'"{download.etag}"'}
-        known = request.headers.get("if-none-match", "")
-        if any(each.strip().removeprefix("W/") in ("*", told["ETag"]) for each in known.split(",")):
-            return Response(status_code=304, headers=told)
+        """Send a stored file to be saved, or the requested part of it (RFC 9110, section 14)."""
+        headers = access.build_download_headers(self._service.settings) | {"ETag": f'"{download.etag}"'}
+        etags = request.headers.get("if-none-match", "")
+        if any(each.strip().removeprefix("W/") in ("*", headers["ETag"]) for each in etags.split(",")):
+            return Response(status_code=304, headers=headers)
         return FileResponse(
-            download.path, headers={**told, "Content-Type": download.kind}, filename=download.name
+            download.path, headers={**headers, "Content-Type": download.kind}, filename=download.name
         )

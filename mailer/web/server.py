@@ -1,4 +1,4 @@
-"""The web server: uvicorn inside a process of ours, which keeps its signals to itself."""
+"""Web server: uvicorn inside a process of ours, which handles the signals itself."""
 
 import asyncio
 import contextlib
@@ -16,27 +16,27 @@ MAX_CONNECTIONS = 500
 IDLE_SECONDS = 10
 SHUTDOWN_SECONDS = 10
 MAX_HEAD_OCTETS = 32 * 1024  # octets of a request before its body
-HEAD_TIMEOUT_SECONDS = 10.0  # seconds, also for a visitor who says nothing at all
+HEAD_TIMEOUT_SECONDS = 10.0  # seconds, also for a client that sends nothing at all
 
 
 class HeadTimeoutProtocol(HttpToolsProtocol):
-    """A connection whose visitor must say what it wants in 32 kB and ten seconds, else it is hung up."""
+    """A connection whose client must send the head in 32 kB and ten seconds, else it is closed."""
 
-    _head_octets: int | None = 0  # octets of the head so far; None while a body or an answer is under way
+    _head_octets: int | None = 0  # octets of the head so far; None while a body or a response is in progress
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first head."""
+        """Start the timer for the first head."""
         super().connection_made(transport)
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Stop the timer."""
         self._stop_head_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes until a head is whole."""
+        """Count octets until a head is complete."""
         super().data_received(data)
         if self._head_octets is not None:
             self._head_octets += len(data)
@@ -44,12 +44,12 @@ class HeadTimeoutProtocol(HttpToolsProtocol):
                 self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Wait for the head that begins here."""
+        """Start the timer for the head that begins."""
         super().on_message_begin()
         self._start_head_timer()
 
     def on_headers_complete(self) -> None:
-        """Take the request in."""
+        """Stop the timer and pass the request on."""
         self._stop_head_timer()
         super().on_headers_complete()
 
@@ -66,33 +66,33 @@ class HeadTimeoutProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """A uvicorn that leaves signals to whoever runs it; `stop()` ends `serve()` after the visits begun."""
+    """A uvicorn that leaves signals to its caller; `stop()` ends `serve()` after the requests in progress."""
 
     ready: Callable[[], None] = staticmethod(lambda: None)  # called once, when the pages answer
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and then say so."""
+        """Listen, and then call `ready`."""
         await super().startup(sockets)
         if self.started:
             self.ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none: uvicorn would end the process before its deliveries are recorded."""
+        """Capture no signals: uvicorn would end the process before its deliveries are recorded."""
         yield
 
     def stop(self) -> None:
-        """Take no new visits and return from `serve()` once those begun are answered."""
+        """Accept no new requests and return from `serve()` once those in progress are answered."""
         self.should_exit = True
 
 
 def build_server(
     app: Starlette, settings: Settings, *, host: str = LOOPBACK, port: int | None = None
 ) -> Server:
-    """Return a server that listens on this machine; a proxy in front of it brings the world in.
+    """Return a server that listens on this machine; a proxy in front of it makes it public.
 
-    A visitor's address is taken from proxies that the settings trust, and from nobody else. Requests are
-    not logged, because the paths of token pages are secrets.
+    A client's address is taken only from proxies that the settings trust. Requests are not logged, because
+    the paths of token pages are secrets.
     """
     config = uvicorn.Config(
         app,

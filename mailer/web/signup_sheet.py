@@ -1,7 +1,7 @@
-"""The printable sign-up sheet: one page of lines to write on, with a QR code that leads to the form instead.
+"""Sign-up sheet: a printable page of lines to write on, with a QR code that leads to the form instead.
 
-It is a file for a printer, with everything in it: no page of ours shows a name that somebody put into a link.
-The QR code carries a short tag for the congregation, which says nothing about anybody who uses it.
+It is a file for a printer, with everything in it: no page of ours shows a name from a link that others made.
+The QR code contains a short tag for the congregation, which reveals nothing about the people who use it.
 """
 
 import re
@@ -23,42 +23,42 @@ TAG_PATTERN = re.compile(rf"[a-z0-9-]{{1,{MAX_TAG}}}")
 PAPER_SIZES = {
     "letter": ("Letter", 10),
     "a4": ("A4", 10),
-}  # the name that CSS has for it, and how many lines fit
+}  # its name in CSS, and the number of lines that fit
 INK = "#1d2433"
-ERROR_CORRECTION = "m"  # 15 %: a fold or a coffee stain does not spoil it
+ERROR_CORRECTION = "m"  # 15 %: a fold or a stain does not make it unreadable
 
 
 def make_tag(congregation: str) -> str:
-    """Return the tag of a congregation, as it stands in the address of the form: “St. Mark” is “st-mark”.
+    """Return the tag of a congregation, as used in the address of the form: “St. Mark” is “st-mark”.
 
     Raises BadInput for a name without any Latin letter or digit, and for one that cannot be printed.
     """
     name = contacts.clean(congregation, label="name of the congregation")
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    found = "-".join(re.findall(r"[a-z0-9]+", plain))[:MAX_TAG].strip("-")
-    if not found:
+    tag = "-".join(re.findall(r"[a-z0-9]+", plain))[:MAX_TAG].strip("-")
+    if not tag:
         raise BadInput("The name of the congregation needs letters or digits: the QR code carries it.")
-    return found
+    return tag
 
 
 def parse_tag(text: str) -> str:
-    """Return a tag as it came with a link, or "" for what is none."""
+    """Return a tag as it came with a link, or "" for an invalid one."""
     return text if TAG_PATTERN.fullmatch(text) else ""
 
 
 def build_evidence(congregation: str, *, date: str, language: str) -> str:
-    """Return the evidence that goes with everybody of a sheet: where, when, and the words printed on it."""
+    """Return the evidence for all people of a sheet: where, when, and the words printed on it."""
     wording = str(words.load(TEMPLATES, language).sheet.consent)
     name = contacts.clean(congregation, label="name of the congregation")
     return f"Wrote it on the paper sheet of {name} on {date}, which says: “{wording}”"
 
 
 def render_html(settings: Settings, *, congregation: str, language: str, paper: str) -> str:
-    """Return the sheet as one HTML file for a printer; `paper` is one of PAPERS."""
+    """Return the sheet as one HTML file for a printer; `paper` is a key of PAPER_SIZES."""
     query = urlencode({"via": make_tag(congregation), "lang": language})
     address = f"{settings.public_url.rstrip('/')}/join?{query}"
     code = segno.make(address, error=ERROR_CORRECTION, micro=False)
-    drawn = code.svg_inline(border=0, omitsize=True, dark=INK, svgclass="code", lineclass=None)
+    svg = code.svg_inline(border=0, omitsize=True, dark=INK, svgclass="code", lineclass=None)
     size, lines = PAPER_SIZES[paper]
     page = rendering.create_page_environment(TEMPLATES).get_template("sheet.html")
     return page.render(
@@ -68,7 +68,7 @@ def render_html(settings: Settings, *, congregation: str, language: str, paper: 
         postal_address=settings.postal_address,
         congregation=contacts.clean(congregation, label="name of the congregation"),
         address=f"{settings.public_url.rstrip('/')}/join",
-        code=Markup(drawn),  # noqa: S704 (drawn from an address of ours)
+        code=Markup(svg),  # noqa: S704 (generated from an address of ours)
         paper=size,
         lines=lines,
     )

@@ -1,4 +1,4 @@
-"""A visit: what a handler is handed, already parsed; and what it gives back, a page or a file."""
+"""Page requests: what a handler receives, already parsed; and what it returns, a page or a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,11 +17,11 @@ TEMPLATES = Path(__file__).parents[2] / "templates" / "web"
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """One request as the handlers see it.
+    """One request as the handlers receive it.
 
-    `language` is that of the page, `chosen_language` the one asked for by `?lang=`
-    or "", `accepted_language` the browser's.
-    `now` is the service's moment, `real` the machine's. `source` stands for the visitor's network.
+    `language` is that of the page, `chosen_language` the one requested by `?lang=` or "",
+    `accepted_language` the browser's. `now` is the service's time, `real` the machine's. `source` stands for
+    the client's network.
     """
 
     service: Service
@@ -42,49 +42,49 @@ class PageRequest:
         return words.load(TEMPLATES, self.language)
 
     def with_default_language(self, language: str) -> "PageRequest":
-        """Return the visit in the language of the person it is about, unless the visitor chose another."""
+        """Return the request in the language of the person it is about, unless the client chose another."""
         return self if self.chosen_language or language not in LANGUAGES else replace(self, language=language)
 
     def with_language(self, language: str) -> "PageRequest":
-        """Return the visit in a language that its visitor has just chosen for good."""
+        """Return the request in a language that was just stored as the person's choice."""
         return replace(self, language=language, chosen_language=self.chosen_language and language)
 
     @property
     def form_timestamps(self) -> FormTimestamps:
-        """What signs the moment a form was opened."""
+        """The signer of the time when a form was opened."""
         return FormTimestamps(self.service.keys.links)
 
     def form_timestamp(self, *, already: bool = False) -> str:
-        """Return the stamp for a form shown now: the one it came with while that is good, else a new one.
+        """Return the timestamp for a form shown now: the one it came with if that is valid, else a new one.
 
-        `already` says that the form was looked at before, so that pressing its button at once is no haste.
+        `already` says that the form was shown before, so that it may be sent at once.
         """
-        stamp = self.form.get("opened", "")
-        if stamp and self.form_timestamps.read(stamp, now=self.real):
-            return stamp
+        timestamp = self.form.get("opened", "")
+        if timestamp and self.form_timestamps.read(timestamp, now=self.real):
+            return timestamp
         return self.form_timestamps.sign(self.real - forms.MIN_FILL_TIME if already else self.real)
 
     @property
     def is_expired(self) -> bool:
-        """The form was opened too long ago, or its stamp is not ours.
+        """The form was opened too long ago, or its timestamp is not ours.
 
-        One without a stamp is no form of ours at all, such as one that the campaign put on another page of
-        its own; the brakes and the confirmation stand before it all the same.
+        One without a timestamp is no form of ours, such as one on another page of the campaign; the throttle
+        and the confirmation protect against it all the same.
         """
         return "opened" in self.form and self.form_timestamps.read(self.form["opened"], now=self.real) is None
 
     @property
     def is_automated(self) -> bool:
-        """A machine filled the form: the hidden field too, or faster than a hand can."""
-        opened = self.form_timestamps.read(self.form.get("opened", ""), now=self.real)
+        """A program filled the form: the hidden field too, or faster than a person can."""
+        opened_at = self.form_timestamps.read(self.form.get("opened", ""), now=self.real)
         return bool(self.form.get(forms.HONEYPOT_FIELD)) or (
-            opened is not None and self.real - opened < forms.MIN_FILL_TIME
+            opened_at is not None and self.real - opened_at < forms.MIN_FILL_TIME
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageResponse:
-    """A page to set: its template, the values it names, its status; `request` carries the language."""
+    """A page to render: its template, the values it uses, its status; `request` carries the language."""
 
     request: PageRequest
     template: str
@@ -94,7 +94,7 @@ class PageResponse:
 
 @dataclass(frozen=True, kw_only=True)
 class RawResponse:
-    """An answer that is no page; its headers come on top of those every answer has."""
+    """A response that is no page; its headers are added to those of every response."""
 
     body: bytes
     kind: str
@@ -104,7 +104,7 @@ class RawResponse:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRedirect:
-    """Go on to another of our own pages (303); `path` is a path of ours, never somebody's text."""
+    """A redirect to another of our own pages (303); `path` is a path of ours, never a text from outside."""
 
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
@@ -113,14 +113,14 @@ class PageRedirect:
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalRedirect:
-    """Go on to a link that staff have given (302); tomorrow it may be another."""
+    """A redirect to a link that staff set (302); it may change at any time."""
 
     link: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """A kept file to be saved as `name`, read piece by piece; `etag` changes with its content."""
+    """A stored file to be saved as `name`, read in chunks; `etag` changes with its content."""
 
     path: Path
     kind: str

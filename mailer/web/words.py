@@ -1,4 +1,4 @@
-"""The words of the pages: TOML files per language, the same keys in each, looked up as `t.join.title`."""
+"""Words: the texts of the pages, TOML files per language with the same keys, used as `t.join.title`."""
 
 import tomllib
 from collections.abc import Mapping
@@ -33,11 +33,11 @@ class Section:
             raise AttributeError(f"the words have no {key!r}") from None
 
     def __getitem__(self, key: str) -> Any:
-        """Look a phrase up by a key that is made, such as `title_404`."""
+        """Look a phrase up by a computed key, such as `title_404`."""
         return self._content[key]
 
     def get(self, key: str) -> Any:
-        """Look a phrase up by a key that is made of a value; None for a value that has no words."""
+        """Look a phrase up by a key made of a value; None for a value without words."""
         return self._content.get(key)
 
 
@@ -53,7 +53,7 @@ def _wrap(value: Any) -> Any:
 def load(folder: Path, language: str) -> Section:
     """Read the words of one language ("en" or "es") from all `<folder>/*.<language>.toml`, once.
 
-    Each file has sections of its own: a page with many words brings them in a file that is named after it.
+    Each file has sections of its own: a page with many words has a file that is named after it.
     """
     content: dict[str, Any] = {}
     for file in sorted(folder.glob(f"*.{language}.toml")):

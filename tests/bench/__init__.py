@@ -1,1 +1,1 @@
-"""What `scripts/bench` measures; ratios and waits from one run on one machine, never a timed test."""
+"""Benchmarks: what `scripts/bench` measures; ratios and times of one run on one machine, no timed tests."""

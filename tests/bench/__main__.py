@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: measure everything, print the table; ends with 1 when a target was missed."""
+"""`python -m tests.bench`: measures everything, prints the table; exits with 1 when a target was missed."""
 
 import argparse
 import logging
@@ -19,18 +19,18 @@ PARTS = (
 
 def main() -> int:
     """Read the command line, measure, print."""
-    reader = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    reader.add_argument(
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all when none is named"
     )
-    reader.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
-    reader.add_argument("--json", action="store_true", help="print the lines for a program")
-    told = reader.parse_args()
-    unknown = set(told.parts) - set(PARTS)
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--json", action="store_true", help="print the lines for a program")
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
     if unknown:
-        reader.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    messages, people, seconds = (2_000, 20_000, 2) if told.quick else (20_000, 1_000_000, 10)
+    messages, people, seconds = (2_000, 20_000, 2) if options.quick else (20_000, 1_000_000, 10)
     measures: dict[str, Callable[[], Iterable[Line]]] = {
         "door": lambda: sending.bare(messages),
         "delivery": lambda: sending.delivered(messages),
@@ -46,8 +46,8 @@ def main() -> int:
         "searching": lambda: searching.searched(people),
         "help": waiting.helping,
     }
-    lines = [line for part in PARTS if part in (told.parts or PARTS) for line in measures[part]()]
-    if told.json:
+    lines = [line for part in PARTS if part in (options.parts or PARTS) for line in measures[part]()]
+    if options.json:
         print(table.as_json(lines))
     else:
         load = os.getloadavg()[0]

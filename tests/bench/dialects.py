@@ -1,4 +1,4 @@
-"""`python -m tests.bench.dialects`: how many made-up files are read right, by us and by others."""
+"""`python -m tests.bench.dialects`: how many generated files are read right, by us and by other libraries."""
 
 import csv
 import importlib
@@ -30,7 +30,7 @@ Rows = list[list[str]]
 
 
 def main() -> None:
-    """Print how many of the files each way reads right."""
+    """Print how many of the files each reader reads right."""
     texts, tables = dict.fromkeys(READERS, 0), dict.fromkeys(SNIFFERS, 0)
     files = [(codec, *each) for codec in CODECS for each in _files(codec, random.Random(1))]
     for codec, text, separator in files:
@@ -65,8 +65,8 @@ def _file(size: int, separator: str, ending: str, codec: str, chance: random.Ran
 
 
 def _ours(data: bytes) -> str:
-    found = encodings.detect(io.BytesIO(data))
-    return data[found.mark :].decode(found.codec)
+    encoding = encodings.detect(io.BytesIO(data))
+    return data[encoding.mark :].decode(encoding.codec)
 
 
 def _our_table(text: str) -> Rows:

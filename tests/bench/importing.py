@@ -1,4 +1,4 @@
-"""An import of many people from a file: how long, how much memory, and what a sign-up notices meanwhile."""
+"""An import of many people from a file: time, memory, and the slowest sign-up meanwhile."""
 
 import threading
 import time
@@ -18,19 +18,19 @@ ALONE_SECONDS = 5.0
 
 
 def imported(people: int) -> Iterator[Line]:
-    """Import so many people, confirmed, while somebody signs up twenty times a second."""
+    """Import so many people, confirmed, during twenty sign-ups a second."""
     with installation(people=0) as service:
         file = service.settings.home / "people.csv"
         _write(file, people)
         with SigningUp(service) as alone:
             time.sleep(ALONE_SECONDS)
         with SigningUp(service) as meanwhile:
-            used = command.run(
+            usage = command.run(
                 "list", "import", str(file), "--list", "interest", "--consent", "a benchmark", "--confirmed",
                 home=service.settings.home,
             )  # fmt: skip
-    yield at_most(f"import of {people:,} people", used.seconds, SECONDS)
-    yield megabytes("memory of the import", used.memory, MEMORY)
+    yield at_most(f"import of {people:,} people", usage.seconds, SECONDS)
+    yield megabytes("memory of the import", usage.memory, MEMORY)
     yield noticed(meanwhile, alone, of="an import")
 
 
@@ -43,40 +43,42 @@ def _write(file: Path, people: int) -> None:
 
 
 def noticed(meanwhile: "SigningUp", alone: "SigningUp", *, of: str) -> Line:
-    """Compare the slowest sign-up while something else went on with the slowest when nothing did."""
+    """Compare the slowest sign-up during the work with the slowest without it."""
     about = f"p99 {meanwhile.at(0.99) * 1000:.0f} ms; without {of} {alone.at(1) * 1000:.0f} ms"
     return at_most("the slowest sign-up meanwhile", meanwhile.at(1), WRITE, about=about)
 
 
 class SigningUp:
-    """Somebody signs up again and again, as the web does it, for as long as the block lasts."""
+    """Signs up again and again, as the web does, while the block lasts."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._go_on)
-        self._took: list[float] = []
+        self._is_ended = threading.Event()
+        self._thread = threading.Thread(target=self._sign_up_repeatedly)
+        self._times: list[float] = []
 
     def __enter__(self) -> "SigningUp":
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._is_ended.set()
         self._thread.join()
 
     def at(self, part: float) -> float:
-        """How many seconds this part of the sign-ups took at most."""
-        return at(self._took, part)
+        """Return the longest time (seconds) of this part of the sign-ups."""
+        return at(self._times, part)
 
-    def _go_on(self) -> None:
+    def _sign_up_repeatedly(self) -> None:
         service = self._service
-        while not self._over.wait(WEB_REST_SECONDS):
-            who = addresses.parse(f"web{time.monotonic_ns()}@example.net", pepper=service.keys.pepper)
-            asked = SignupRequest(address=who, list="interest", language="en", wording="words", page="/join")
+        while not self._is_ended.wait(WEB_REST_SECONDS):
+            address = addresses.parse(f"web{time.monotonic_ns()}@example.net", pepper=service.keys.pepper)
+            signup = SignupRequest(
+                address=address, list="interest", language="en", wording="words", page="/join"
+            )
             began = time.monotonic()
             try:
                 with service.database.write() as session:
-                    service.confirmations.record_signup(session, asked, now=service.clock.now())
-            finally:  # who waited in vain waited longest
-                self._took.append(time.monotonic() - began)
+                    service.confirmations.record_signup(session, signup, now=service.clock.now())
+            finally:  # a sign-up that failed counts, too
+                self._times.append(time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""A service of its own in a temporary folder, with as many people on the interest list as asked for."""
+"""A service of its own in a temporary folder, with the requested number of people on the interest list."""
 
 import tempfile
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ PARAGRAPH = (
 
 @contextmanager
 def installation(*, people: int, smtp_port: int = 0) -> Iterator[Service]:
-    """A built service on SQLite, `people` of whom are confirmed on the interest list."""
+    """Yield a service on SQLite with `people` confirmed on the interest list."""
     with tempfile.TemporaryDirectory(prefix="mailer-bench-") as folder:
         values: dict[str, object] = {"home": Path(folder)}
         if smtp_port:
@@ -66,21 +66,21 @@ def installation(*, people: int, smtp_port: int = 0) -> Iterator[Service]:
             }
         settings = Settings.model_validate(values)
         bootstrap.create(settings)
-        built = service.build(settings)
+        instance = service.build(settings)
         try:
-            populate(built, people)
-            yield built
+            populate(instance, people)
+            yield instance
         finally:
-            built.close()
+            instance.close()
 
 
 def micros(moment: datetime) -> int:
-    """A moment as the database holds it."""
+    """Return a time as the database stores it."""
     return (moment - EPOCH) // MICROSECOND
 
 
 def populate(installation: Service, people: int) -> None:
-    """Put so many people on the interest list, confirmed now."""
+    """Add so many people to the interest list, confirmed now."""
     now = micros(installation.clock.now())
     with installation.database.write() as session:
         zones = dict(zip("abcde", ZONES, strict=True))
@@ -95,7 +95,7 @@ def broadcast(installation: Service, *, paragraphs: int) -> int:
     now = installation.clock.now()
     with installation.database.write() as session:
         edition = installation.editions.freeze(session, template, "broadcast", now=now)
-        made = broadcasts.create(
+        update = broadcasts.create(
             session, subject="Bench", audience="interest", edition_id=edition.id, now=now, actor="bench"
         )
-        return made.id
+        return update.id

@@ -1,4 +1,4 @@
-"""What lies behind the people of an installation: evidence of their consent, and the mail they were sent."""
+"""The history of the people of an installation: evidence of their consent, and the mail they were sent."""
 
 from sqlalchemy import func, select, text
 
@@ -12,7 +12,7 @@ WORDING = (
     "Yes, write to me about the campaign. I can leave with one click at any time, and my address is given to"
     " nobody else."
 )
-# Contacts stand first in a CROSS JOIN, which SQLite keeps in this order: they are walked once.
+# Contacts stand first in a CROSS JOIN, whose order SQLite keeps: they are read once.
 NUMBERS = """
 WITH RECURSIVE number(n) AS (
     SELECT 1 WHERE :each > 0 UNION ALL SELECT n + 1 FROM number WHERE n < :each
@@ -38,14 +38,14 @@ FROM outbox JOIN contacts ON contacts.id = outbox.contact_id WHERE outbox.id > :
 
 
 def give(installation: Service, *, consents: int, messages: int, one_in: int = 1) -> None:
-    """Let one in so many people have said yes, and been sent a message, each so many times."""
+    """Give one in so many people so many consents, and so many sent messages."""
     now = installation.clock.now()
     with installation.database.write() as session:
-        who = {"one_in": one_in, "now": micros(now)}
-        session.execute(text(CONSENTS), {**who, "each": consents, "wording": WORDING})
+        person_values = {"one_in": one_in, "now": micros(now)}
+        session.execute(text(CONSENTS), {**person_values, "each": consents, "wording": WORDING})
         last = session.scalar(select(func.max(OutboxRow.id))) or 0
         edition = installation.editions.get_current_id(session, KIND, KIND, now=now)
-        what = {"kind": KIND, "edition": edition, "priority": POLICY[KIND].priority}
-        session.execute(text(MESSAGES), {**who, **what, "each": messages})
+        message_values = {"kind": KIND, "edition": edition, "priority": POLICY[KIND].priority}
+        session.execute(text(MESSAGES), {**person_values, **message_values, "each": messages})
         session.execute(text(ATTEMPTS), {"now": micros(now), "last": last})
-    installation.database.truncate_wal()  # or whoever does so next pays for all of this
+    installation.database.truncate_wal()  # or the next checkpoint would include all of this

@@ -1,4 +1,4 @@
-"""What people notice while an update leaves: a leave and a recall are heeded, a confirmation overtakes."""
+"""What people notice while an update is sent: leaving and recalling take effect, a confirmation overtakes."""
 
 import statistics
 import time
@@ -13,13 +13,13 @@ from tests.bench.table import Line, at_most, megabytes
 HEEDED, OVERTAKEN = 1.0, 1.0
 MEMORY = 200.0
 LEAVERS, JOINERS = 64, 8
-AHEAD = (10, 15, 20, 30, 50, 100, 200, 500)  # how far those who leave stand behind who is written to now
+AHEAD = (10, 15, 20, 30, 50, 100, 200, 500)  # how far the leaving people are behind the present recipient
 WATCHED_SECONDS = 20.0
 SILENCE_SECONDS = 5.0  # in which nothing more may begin
 
 
 def timelines(people: int) -> Iterator[Line]:
-    """While an update leaves, some leave the list, some join, staff recall it: how soon is each heeded?"""
+    """During an update, some people leave the list, some join, staff recall it: the delay of each effect."""
     with running(people=people) as service:
         service.until(lambda: service.peer.total > people // 50, what="the first messages of the update")
         yield _leaving(service)
@@ -30,7 +30,7 @@ def timelines(people: int) -> Iterator[Line]:
 
 
 def memory(people: int) -> Iterator[Line]:
-    """How much memory the two processes ever took while so many messages wait and the first of them leave."""
+    """Return the highest memory of the two processes while so many messages wait and the first are sent."""
     with running(people=people) as service:
         service.until(lambda: service.peer.total > 0, what="the first message")
         end = time.monotonic() + WATCHED_SECONDS
@@ -40,41 +40,48 @@ def memory(people: int) -> Iterator[Line]:
 
 
 def _leaving(service: Running) -> Line:
-    """Those leave who stand next in line, by one click, one after the other."""
-    gone: dict[str, float] = {}
-    asked = time.monotonic()
+    """Let people leave who are next in the outbox, by one click, one after the other."""
+    left_at: dict[str, float] = {}
+    began = time.monotonic()
     for each in range(LEAVERS):
         reader = service.peer.total + AHEAD[each % len(AHEAD)]
-        path = urlsplit(service.built.links.unsubscribe(reader, "interest")).path
-        answered = service.post(path, {"List-Unsubscribe": "One-Click"})
-        gone[f"neighbor{reader}@example.org"] = answered
-    took = (time.monotonic() - asked) / len(gone)
+        path = urlsplit(service.service.links.unsubscribe(reader, "interest")).path
+        answered_at = service.post(path, {"List-Unsubscribe": "One-Click"})
+        left_at[f"neighbor{reader}@example.org"] = answered_at
+    duration = (time.monotonic() - began) / len(left_at)
     service.until(lambda: service.peer.total > reader + max(AHEAD), what="those after the last who left")
-    late = [service.peer.begun[who] - moment for who, moment in gone.items() if who in service.peer.begun]
-    after = [each for each in late if each > 0]
-    spared = sum(who not in service.peer.begun for who in gone)
-    about = f"of {len(gone)} who left, {took * 1000:.0f} ms each, {spared} were not written to any more"
-    return at_most("a message begun after a leave's answer", max(after, default=0.0), HEEDED, about=about)
+    delays = [
+        service.peer.begun[address] - moment
+        for address, moment in left_at.items()
+        if address in service.peer.begun
+    ]
+    positive_delays = [each for each in delays if each > 0]
+    spared_count = sum(address not in service.peer.begun for address in left_at)
+    about = f"of {len(left_at)} who left, {duration * 1000:.0f} ms each,"
+    about += f" {spared_count} were not written to any more"
+    return at_most(
+        "a message begun after a leave's answer", max(positive_delays, default=0.0), HEEDED, about=about
+    )
 
 
 def _joining(service: Running, people: int) -> Line:
-    """Newcomers ask to join; each waits for the confirmation before the next."""
+    """Let newcomers sign up; each waits for the confirmation before the next."""
     waits = []
     for each in range(JOINERS):
         newcomer = f"newcomer{each}@example.net"
-        answered = service.post("/join", {"email": newcomer, "zip": "10001", "language": "en"})
+        answered_at = service.post("/join", {"email": newcomer, "zip": "10001", "language": "en"})
         service.until(lambda: newcomer in service.peer.taken, what=f"the confirmation of {newcomer}")  # noqa: B023
-        waits.append(service.peer.at[newcomer] - answered)
+        waits.append(service.peer.at[newcomer] - answered_at)
     about = f"the longest of {len(waits)}, median {statistics.median(waits) * 1000:.0f} ms"
     what = f"a confirmation behind {people - service.peer.total:,} waiting messages"
     return at_most(what, max(waits), OVERTAKEN, about=about)
 
 
 def _recalling(service: Running, people: int) -> Line:
-    """Staff recall the update in the middle of it."""
-    with service.built.database.write() as session:
+    """Recall the update in the middle of it."""
+    with service.service.database.write() as session:
         (update,) = broadcasts.list_all(session)
-        broadcasts.recall(session, update.id, now=service.built.clock.now(), actor="the benchmark")
+        broadcasts.recall(session, update.id, now=service.service.clock.now(), actor="the benchmark")
     committed = time.monotonic()
     service.until(lambda: time.monotonic() > committed + SILENCE_SECONDS, what="the silence after it")
     last = max(service.peer.begun.values()) - committed
@@ -83,7 +90,7 @@ def _recalling(service: Running, people: int) -> Line:
 
 
 def _peak(process: int) -> float:
-    """The most memory a process ever had, in MB."""
+    """Return the highest memory of a process, in MB."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024

@@ -1,4 +1,4 @@
-"""Staff look for people among many: how long an answer takes, and how long it takes to note all the words."""
+"""Staff search for people among many: the time of an answer, and of the indexing of all words."""
 
 import json
 import random
@@ -29,24 +29,24 @@ UPDATE contacts SET
 
 
 def searched(people: int) -> Iterator[Line]:
-    """Note the words of so many people; then ask five hundred questions of all sorts, one after the other."""
+    """Index the words of so many people; then run five hundred queries of all sorts, one after the other."""
     with installation(people=people) as service:
         _name(service)
-        begun = time.perf_counter()
+        began = time.perf_counter()
         if service.jobs.get("make-searchable").run() != people:
             raise SystemExit("not everybody can be found")
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - began
         rate = f"{seconds:.0f} s, {people / seconds:,.0f} a second"
         yield Line(what=f"the words of {people:,} people noted", found=rate)
-        took, found = [], 0
+        durations, match_count = [], 0
         for question in _questions(people):
-            begun = time.perf_counter()
+            began = time.perf_counter()
             with service.database.read() as session:
-                found += len(search.find(session, question, limit=SHOWN).people)
-            took.append(time.perf_counter() - begun)
-        about = f"p99 of {QUESTIONS}, median {statistics.median(took) * 1000:.1f} ms"
-        about += f", longest {max(took) * 1000:.0f} ms, {found / QUESTIONS:.0f} found on average"
-        yield at_most(f"a search among {people:,} people", at(took, 0.99), SECONDS, about=about)
+                match_count += len(search.find(session, question, limit=SHOWN).people)
+            durations.append(time.perf_counter() - began)
+        about = f"p99 of {QUESTIONS}, median {statistics.median(durations) * 1000:.1f} ms"
+        about += f", longest {max(durations) * 1000:.0f} ms, {match_count / QUESTIONS:.0f} found on average"
+        yield at_most(f"a search among {people:,} people", at(durations, 0.99), SECONDS, about=about)
 
 
 def _name(service: Service) -> None:
@@ -58,23 +58,23 @@ def _name(service: Service) -> None:
 
 
 def _questions(people: int) -> Sequence[str]:
-    """Questions of all sorts: rare and common words, several, beginnings, addresses, and what nobody has."""
+    """Return queries of all sorts: rare and common words, several, prefixes, addresses, and no matches."""
     chance = random.Random(7)
-    asked = []
+    questions = []
     for number in range(QUESTIONS):
         first, last, kind = chance.choice(FIRST), chance.choice(LAST), chance.choice(KINDS)
-        who = chance.randrange(1, people + 1)
-        sorts = (
-            f"neighbor{who}@example.org",
-            f"neighbor{who // 100}",
+        person = chance.randrange(1, people + 1)
+        variants = (
+            f"neighbor{person}@example.org",
+            f"neighbor{person // 100}",
             first,
             f"{first} {last}",
             f"{first[:1]} {last[:1]}",
-            f"{first} {kind} {who % 5000}",
+            f"{first} {kind} {person % 5000}",
             f"{last} {first} zebedee",
             f"{kind[:4]} street",
             "example.org",
             f"{last} example.org {first}",
         )
-        asked.append(sorts[number % len(sorts)])
-    return asked
+        questions.append(variants[number % len(variants)])
+    return questions

@@ -1,4 +1,4 @@
-"""How fast mail leaves: the bare door, and the whole way from the ledger to the relay and back."""
+"""How fast mail is sent: one bare connection, and the whole way from the outbox to the relay and back."""
 
 import asyncio
 import statistics
@@ -29,7 +29,7 @@ PARAGRAPHS = 1  # makes messages of about 8,000 octets, text and HTML
 
 
 def bare(messages: int) -> Iterator[Line]:
-    """The door alone, with one finished message: what delivery cannot be faster than."""
+    """Measure the connection alone, with one finished message: an upper limit for delivery."""
     for name, factory in _loops():
         with sink() as port:
             ratio, about = _compared(port, messages, lambda: _push_all(port, messages, factory))  # noqa: B023
@@ -37,24 +37,24 @@ def bare(messages: int) -> Iterator[Line]:
 
 
 def delivered(messages: int) -> Iterator[Line]:
-    """Personalised messages of 8 kB, claimed, composed, sent and recorded in SQLite."""
+    """Measure personalised messages of 8 kB, claimed, composed, sent and recorded in SQLite."""
     for name, factory in _loops():
-        with sink() as port, installation(people=messages, smtp_port=port) as built:
-            broadcast(built, paragraphs=PARAGRAPHS)
-            _fill(built)
-            octets = _octets(built)
-            ratio, about = _compared(port, messages, lambda: run(built, factory))  # noqa: B023
-            _check(built, messages)
+        with sink() as port, installation(people=messages, smtp_port=port) as service:
+            broadcast(service, paragraphs=PARAGRAPHS)
+            _fill(service)
+            octets = _octets(service)
+            ratio, about = _compared(port, messages, lambda: run(service, factory))  # noqa: B023
+            _check(service, messages)
         target = TARGET_UVLOOP if name == "uvloop" else TARGET
         what = f"{messages:,} messages of {octets:,} octets delivered, {name}"
         yield at_least(what, ratio, target, about=about)
 
 
 def safety(messages: int) -> Iterator[Line]:
-    """What it costs that a kill loses and repeats nobody: the same delivery with and without the journal."""
+    """Measure the cost of safety against kills: the same delivery with and without the journal."""
     ways: dict[str, Way] = {
         "with": run,
-        "without": lambda built, factory: run(built, factory, journaled=False),
+        "without": lambda service, factory: run(service, factory, journaled=False),
     }
     rates = by_turns(messages, ways)
     about = f"messages for each second of CPU, median of {ROUNDS} runs by turns"
@@ -64,51 +64,51 @@ def safety(messages: int) -> Iterator[Line]:
 
 
 def by_turns(messages: int, ways: Mapping[str, Way]) -> Mapping[str, float]:
-    """How many messages each way delivers for a second of CPU: the median of a few runs, by turns."""
+    """Return how many messages each way delivers for a second of CPU: the median of a few runs, by turns."""
     (_, factory) = list(_loops())[-1]
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for name, way in [*ways.items()] * ROUNDS:
-        with sink() as port, installation(people=messages, smtp_port=port) as built:
-            broadcast(built, paragraphs=PARAGRAPHS)
-            _fill(built)
-            begun = time.process_time()
-            way(built, factory)
-            rates[name].append(messages / (time.process_time() - begun))
-            _check(built, messages)
-    return {name: statistics.median(found) for name, found in rates.items()}
+        with sink() as port, installation(people=messages, smtp_port=port) as service:
+            broadcast(service, paragraphs=PARAGRAPHS)
+            _fill(service)
+            began = time.process_time()
+            way(service, factory)
+            rates[name].append(messages / (time.process_time() - began))
+            _check(service, messages)
+    return {name: statistics.median(rate_list) for name, rate_list in rates.items()}
 
 
 def _compared(port: int, messages: int, work: Callable[[], None]) -> tuple[float, str]:
-    """How fast `work` sends, against smtp-source right before and right after it, and the same in words."""
-    before = source(port, messages)
-    begun, cpu = time.perf_counter(), time.process_time()
+    """Return the rate of `work` relative to smtp-source right before and after it, and the same in words."""
+    rate_before = source(port, messages)
+    began, cpu = time.perf_counter(), time.process_time()
     work()
-    rate = messages / (time.perf_counter() - begun)
+    rate = messages / (time.perf_counter() - began)
     cpu = (time.process_time() - cpu) / messages * 1_000_000
-    compared = (before + source(port, messages)) / 2
-    return rate / compared, f"{rate:,.0f} of {compared:,.0f} a second, {cpu:.0f} µs of CPU each"
+    reference = (rate_before + source(port, messages)) / 2
+    return rate / reference, f"{rate:,.0f} of {reference:,.0f} a second, {cpu:.0f} µs of CPU each"
 
 
-def run(built: Service, factory: Loop, *, journaled: bool = True) -> None:
+def run(service: Service, factory: Loop, *, journaled: bool = True) -> None:
     """Deliver what is due, with this kind of event loop."""
     with (
-        built.relays() as relays,
-        built.delivery(relays) as delivery,
+        service.relays() as relays,
+        service.delivery(relays) as delivery,
         asyncio.Runner(loop_factory=factory) as runner,
     ):
         if not journaled:
-            delivery.journal = Forgetful(built.settings.home / "none", worker="bench")
+            delivery.journal = Forgetful(service.settings.home / "none", worker="bench")
         runner.run(delivery.run(until_empty=True))
 
 
 class Forgetful(Journal):
-    """A journal that writes nothing down."""
+    """A journal that writes nothing."""
 
     def record_dot(self, row: int, attempt: int) -> None:
-        """Forget it."""
+        """Write nothing."""
 
     def record_outcome(self, row: int, attempt: int, state: str) -> None:
-        """Forget it."""
+        """Write nothing."""
 
 
 def _loops() -> Iterator[tuple[str, Loop]]:
@@ -133,34 +133,34 @@ async def _push(port: int, messages: int) -> None:
     message = (head + line * OCTETS)[: OCTETS - 2] + b"\r\n"
     numbers = iter(range(messages))
 
-    async def one() -> None:
-        door = SmtpConnection(relay, helo="lists.example")
+    async def send_messages() -> None:
+        connection = SmtpConnection(relay, helo="lists.example")
         for _ in numbers:
-            outcome = await door.send(
+            outcome = await connection.send(
                 sender="campaign@lists.example", recipient="ben@neighbor.example", message=message
             )
             assert outcome.state == "sent", outcome
-        await door.close()
+        await connection.close()
 
-    await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(send_messages() for _ in range(CONNECTIONS)))
 
 
-def _fill(built: Service) -> None:
-    fill = built.jobs.get("fill-broadcast")
+def _fill(service: Service) -> None:
+    fill = service.jobs.get("fill-broadcast")
     while fill.run():
         pass
 
 
-def _octets(built: Service) -> int:
-    """How large the first message is, as it will leave."""
-    with built.database.read() as session:
+def _octets(service: Service) -> int:
+    """Return the size of the first message, as it will be sent."""
+    with service.database.read() as session:
         row = session.execute(select(*outbox.ENTRY_COLUMNS).order_by(OutboxRow.id).limit(1)).one()
-        letter = built.composer.compose(session, [Entry(**row._mapping)], now=built.clock.now())[0]
-    assert isinstance(letter, ReadyMessage), letter
-    return len(letter.message)
+        message = service.composer.compose(session, [Entry(**row._mapping)], now=service.clock.now())[0]
+    assert isinstance(message, ReadyMessage), message
+    return len(message.message)
 
 
-def _check(built: Service, messages: int) -> None:
-    with built.database.read() as session:
+def _check(service: Service, messages: int) -> None:
+    with service.database.read() as session:
         assert stats.count_by_kind_and_state(session) == {("broadcast", "sent"): messages}
         assert session.scalar(select(func.count(Attempt.id))) == messages

@@ -38,27 +38,27 @@ TARGET = 0.7
 def lines() -> Iterator[Line]:
     """Measure everything in one run."""
     with tempfile.TemporaryDirectory(prefix="mailer-bench-") as folder:
-        where = Path(folder)
+        key_folder = Path(folder)
         rsa, ed25519 = (
-            Signer(keys=[dkim_keys.generate(where, domain=DOMAIN, name=kind, kind=kind)])
+            Signer(keys=[dkim_keys.generate(key_folder, domain=DOMAIN, name=kind, kind=kind)])
             for kind in dkim_keys.KINDS
         )
         both = Signer(keys=[*rsa.keys, *ed25519.keys])
-    with installation(people=MESSAGES, smtp_port=9) as built:
-        entries = _claimed(built)
-        finished = [letter.message for letter in _composed(built, built.composer, entries)]
+    with installation(people=MESSAGES, smtp_port=9) as service:
+        entries = _claimed(service)
+        finished = [ready.message for ready in _composed(service, service.composer, entries)]
         octets = len(finished[0])
-        at = built.clock.now()
+        at = service.clock.now()
         rates: dict[str, float] = {}
         signers = {"rsa": rsa, "ed25519": ed25519, "both": both}
-        signing = {name: replace(built.composer, signer=signer) for name, signer in signers.items()}
+        signing = {name: replace(service.composer, signer=signer) for name, signer in signers.items()}
         work: dict[str, Callable[[], object]] = {
             "rsa": lambda: [rsa.sign(message, at=at) for message in finished],
             "ed25519": lambda: [ed25519.sign(message, at=at) for message in finished],
-            "composed": lambda: _composed(built, built.composer, entries),
-            "composed, rsa": lambda: _composed(built, signing["rsa"], entries),
-            "composed, ed25519": lambda: _composed(built, signing["ed25519"], entries),
-            "composed, both": lambda: _composed(built, signing["both"], entries),
+            "composed": lambda: _composed(service, service.composer, entries),
+            "composed, rsa": lambda: _composed(service, signing["rsa"], entries),
+            "composed, ed25519": lambda: _composed(service, signing["ed25519"], entries),
+            "composed, both": lambda: _composed(service, signing["both"], entries),
         }
         for _ in range(ROUNDS):
             rates["openssl"] = max(rates.get("openssl", 0), _openssl())
@@ -97,35 +97,37 @@ def lines() -> Iterator[Line]:
 
 
 def _delivering(signer: Signer) -> Way:
-    return lambda built, factory: run(
-        replace(built, composer=replace(built.composer, signer=signer)), factory
+    return lambda service, factory: run(
+        replace(service, composer=replace(service.composer, signer=signer)), factory
     )
 
 
-def _claimed(built: Service) -> Sequence[Entry]:
-    broadcast(built, paragraphs=1)
-    fill = built.jobs.get("fill-broadcast")
+def _claimed(service: Service) -> Sequence[Entry]:
+    broadcast(service, paragraphs=1)
+    fill = service.jobs.get("fill-broadcast")
     while fill.run():
         pass
-    until = built.clock.real() + timedelta(hours=1)
-    with built.database.write() as session:
-        return outbox.claim(session, worker="bench", limit=MESSAGES, now=built.clock.now(), lease_until=until)
+    until = service.clock.real() + timedelta(hours=1)
+    with service.database.write() as session:
+        return outbox.claim(
+            session, worker="bench", limit=MESSAGES, now=service.clock.now(), lease_until=until
+        )
 
 
-def _composed(built: Service, composer: Composer, entries: Sequence[Entry]) -> list[ReadyMessage]:
-    made: list[ReadyMessage] = []
-    with built.database.read() as session:
+def _composed(service: Service, composer: Composer, entries: Sequence[Entry]) -> list[ReadyMessage]:
+    messages: list[ReadyMessage] = []
+    with service.database.read() as session:
         for first in range(0, len(entries), STEP):
-            letters = composer.compose(session, entries[first : first + STEP], now=built.clock.now())
-            made += [letter for letter in letters if isinstance(letter, ReadyMessage)]
-    assert len(made) == len(entries) == MESSAGES
-    return made
+            results = composer.compose(session, entries[first : first + STEP], now=service.clock.now())
+            messages += [result for result in results if isinstance(result, ReadyMessage)]
+    assert len(messages) == len(entries) == MESSAGES
+    return messages
 
 
 def _rate(work: Callable[[], object], clock: Callable[[], float]) -> float:
-    begun = clock()
+    began = clock()
     work()
-    return MESSAGES / (clock() - begun)
+    return MESSAGES / (clock() - began)
 
 
 def _pools(sign: Callable[[bytes], bytes], messages: Sequence[bytes]) -> tuple[float, float]:
@@ -151,10 +153,10 @@ def _openssl() -> float:
     if program is None:
         raise SystemExit("openssl is missing; install it with:  apt-get install openssl")
     command = [program, "speed", "-seconds", "1", "rsa2048"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"^rsa 2048 bits\s+\S+\s+\S+\s+([\d.]+)", told, re.MULTILINE)
-    assert found, told
-    return float(found[1])
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    match = re.search(r"^rsa 2048 bits\s+\S+\s+\S+\s+([\d.]+)", printed, re.MULTILINE)
+    assert match, printed
+    return float(match[1])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Postfix's own smtp-sink and smtp-source: a server that takes everything, and the sender to compare with."""
+"""Postfix's smtp-sink and smtp-source: a server that accepts everything, and the sender to compare with."""
 
 import os
 import pwd
@@ -16,18 +16,18 @@ FOLDER = "/usr/sbin"
 
 
 def program(name: str) -> str:
-    """Where a program of Debian's package postfix is; says how to install it where it is missing."""
-    found = shutil.which(name) or shutil.which(name, path=FOLDER)
-    if found is None:
+    """Return the path of a program of Debian's package postfix; names the package where it is missing."""
+    path = shutil.which(name) or shutil.which(name, path=FOLDER)
+    if path is None:
         raise SystemExit(f"{name} is missing; install it with:  apt-get install postfix")
-    return found
+    return path
 
 
 @contextmanager
 def sink() -> Iterator[int]:
     """A running smtp-sink; yields its port on 127.0.0.1."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
     account = ["-u", pwd.getpwuid(65534).pw_name] if os.geteuid() == 0 else []
     command = [program("smtp-sink"), *account, f"127.0.0.1:{port}", "1000"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -40,12 +40,12 @@ def sink() -> Iterator[int]:
 
 
 def source(port: int, messages: int) -> float:
-    """Let smtp-source send so many messages of 8,000 octets over 10 connections: how many a second."""
+    """Let smtp-source send so many messages of 8,000 octets over 10 connections; returns their rate."""
     options = ["-d", "-s", str(CONNECTIONS), "-l", str(OCTETS), "-m", str(messages)]
     addresses = ["-f", "campaign@lists.example", "-t", "ben@neighbor.example"]
-    begun = time.perf_counter()
+    began = time.perf_counter()
     subprocess.run([program("smtp-source"), *options, *addresses, f"127.0.0.1:{port}"], check=True)
-    return messages / (time.perf_counter() - begun)
+    return messages / (time.perf_counter() - began)
 
 
 def _wait_until_it_answers(port: int) -> None:

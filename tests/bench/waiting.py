@@ -1,4 +1,4 @@
-"""What must stay short while there is much to do: a tick, a web write while filling, the help."""
+"""What must stay short while there is much work: a tick, a web write during filling, the help."""
 
 import statistics
 import subprocess
@@ -26,67 +26,69 @@ BETWEEN_WRITES = 0.03  # seconds: about thirty sign-ups a second, far more than 
 
 
 def ticks(people: int) -> Iterator[Line]:
-    """One look at a million journeys of which none is due."""
-    with installation(people=people) as built:
-        now = built.clock.now()
-        schedule = built.schedules[0]
+    """Measure a tick over a million journeys of which none is due."""
+    with installation(people=people) as service:
+        now = service.clock.now()
+        schedule = service.schedules[0]
         values = {"sequence": schedule.name, "steps": len(schedule.steps), "now": micros(now)}
         values["due"] = micros(now + timedelta(days=7))
-        with built.database.write() as session:
+        with service.database.write() as session:
             for place, step in enumerate(schedule.steps):
                 session.execute(text(JOURNEYS), {**values, "step": step.name, "place": place})
-        fill = built.jobs.get("fill-sequence")
+        fill = service.jobs.get("fill-sequence")
         fill.run()
-        took = statistics.median(_seconds(fill.run) for _ in range(TICKS))
-        yield at_most(f"a tick over {people:,} idle journeys", took, TICK)
-        frequent = [job for job in built.jobs.all() if job.every < timedelta(hours=1)]
-        each = {job.name: statistics.median(_seconds(job.run) for _ in range(TICKS)) for job in frequent}
-        slowest = max(each, key=lambda name: each[name])
-        about = f"{slowest} {each[slowest] * 1000:.1f} ms"
-        yield at_most("every job that runs within a minute, once", sum(each.values()), TICK, about=about)
+        duration = statistics.median(_seconds(fill.run) for _ in range(TICKS))
+        yield at_most(f"a tick over {people:,} idle journeys", duration, TICK)
+        frequent = [job for job in service.jobs.all() if job.every < timedelta(hours=1)]
+        durations = {job.name: statistics.median(_seconds(job.run) for _ in range(TICKS)) for job in frequent}
+        slowest = max(durations, key=lambda name: durations[name])
+        about = f"{slowest} {durations[slowest] * 1000:.1f} ms"
+        yield at_most("every job that runs within a minute, once", sum(durations.values()), TICK, about=about)
 
 
 def filling(people: int) -> Iterator[Line]:
-    """An update to a million people is put into the outbox while others sign up on the web."""
-    with installation(people=people) as built:
-        broadcast(built, paragraphs=1)
-        before = _size(built)
-        filled = threading.Event()
-        begun = time.perf_counter()
-        thread = threading.Thread(target=_fill, args=(built, filled))
+    """Measure web writes while an update to a million people is queued."""
+    with installation(people=people) as service:
+        broadcast(service, paragraphs=1)
+        size_before = _size(service)
+        is_filled = threading.Event()
+        began = time.perf_counter()
+        thread = threading.Thread(target=_fill, args=(service, is_filled))
         thread.start()
-        waits, refused = [], 0
-        while not filled.is_set():
-            asked = time.perf_counter()
+        waits, refusal_count = [], 0
+        while not is_filled.is_set():
+            write_began = time.perf_counter()
             try:
-                _sign_up(built, len(waits))
+                _sign_up(service, len(waits))
             except StorageError:
-                refused += 1
-            waits.append(time.perf_counter() - asked)
+                refusal_count += 1
+            waits.append(time.perf_counter() - write_began)
             time.sleep(BETWEEN_WRITES)
         thread.join()
-        took = time.perf_counter() - begun
-        with built.database.read() as session:
+        duration = time.perf_counter() - began
+        with service.database.read() as session:
             assert stats.count_by_kind_and_state(session) == {("broadcast", "queued"): people}
         about = f"the longest of {len(waits)}, median {statistics.median(waits) * 1000:.0f} ms"
-        about += f", {refused} gave up" if refused else ""
+        about += f", {refusal_count} gave up" if refusal_count else ""
         yield at_most(f"a web write while {people:,} rows are filled", max(waits), WEB_WRITE, about=about)
-        after = _size(built)
-        rate = f"{took:.1f} s, {people / took:,.0f} a second, database {after / 1_000_000:,.0f} MB"
+        size_after = _size(service)
+        rate = (
+            f"{duration:.1f} s, {people / duration:,.0f} a second, database {size_after / 1_000_000:,.0f} MB"
+        )
         yield Line(what=f"{people:,} recipients put into the outbox", found=rate)
-        yield octets("a waiting row, with its part of every index", (after - before) / people, ROW)
+        yield octets("a waiting row, with its part of every index", (size_after - size_before) / people, ROW)
 
 
-def _size(built: Service) -> int:
-    """How large the database is, in octets, whatever part of it the write-ahead log still holds."""
-    with built.database.read() as session:
+def _size(service: Service) -> int:
+    """Return the size of the database in octets, including its part in the write-ahead log."""
+    with service.database.read() as session:
         return int(
             session.scalar(text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"))
         )
 
 
 def helping() -> Iterator[Line]:
-    """The command line, asked for help."""
+    """Measure the help of the command line."""
     command = [str(Path(sys.executable).with_name("mailer")), "--help"]
     if not Path(command[0]).exists():
         command = [sys.executable, "-c", "from mailer.cli import main; main()", "--help"]
@@ -95,23 +97,23 @@ def helping() -> Iterator[Line]:
     yield at_most("mailer --help", took, HELP)
 
 
-def _fill(built: Service, filled: threading.Event) -> None:
+def _fill(service: Service, is_filled: threading.Event) -> None:
     try:
-        built.jobs.get("fill-broadcast").run()
+        service.jobs.get("fill-broadcast").run()
     finally:
-        filled.set()
+        is_filled.set()
 
 
-def _sign_up(built: Service, number: int) -> None:
-    """What a join writes: a contact and a subscription that waits to be confirmed."""
-    address = addresses.parse(f"newcomer{number}@example.org", pepper=built.keys.pepper)
-    with built.database.write() as session:
-        now = built.clock.now()
+def _sign_up(service: Service, number: int) -> None:
+    """Write what a join writes: a contact and a subscription that waits to be confirmed."""
+    address = addresses.parse(f"newcomer{number}@example.org", pepper=service.keys.pepper)
+    with service.database.write() as session:
+        now = service.clock.now()
         contact = contacts.find_or_add(session, address, now=now, language="en", name="", place=None)
         subscriptions.ask(session, contact_id=contact.id, list="interest", now=now)
 
 
 def _seconds(work: object) -> float:
-    begun = time.perf_counter()
+    began = time.perf_counter()
     work()  # type: ignore[operator]
-    return time.perf_counter() - begun
+    return time.perf_counter() - began

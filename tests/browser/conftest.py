@@ -1,7 +1,7 @@
-"""A real browser before a real server: Debian's Chromium, and the service with Ana, Ben and Cleo.
+"""A real browser on a real server: Debian's Chromium, and the service with Ana, Ben and Cleo.
 
 Playwright holds this thread's event loop as long as the browser is open: so the browser is closed after this
-folder, and what needs a loop of its own runs in another thread.
+folder, and code that needs a loop of its own runs in another thread.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The running service, its address, and the paths behind the links that people got."""
+    """The running service, its address, and the paths of the links in the mails."""
 
     service: Service
     address: str
@@ -37,15 +37,15 @@ class World:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window and without talking to anybody."""
+    """Debian's Chromium, without a window and without background requests."""
     if not CHROMIUM.exists():
         missing("Chromium")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
+        chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--disable-background-networking", "--disable-component-update"]
         )
-        yield opened
-        opened.close()
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="package")
@@ -66,20 +66,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(people, "PEPPER", pepper)
         patch.setattr(forms, "MIN_FILL_TIME", forms.MILLISECOND)
-        built = service.build(settings)
-        office = PostOffice(built.database, built.clock, home=home)
+        instance = service.build(settings)
+        office = PostOffice(instance.database, instance.clock, home=home)
         office.start()
-        application = app.build(built)
+        application = app.build(instance)
         application.routes.append(settled.REFUSED)
         with served.serving(application, settings) as address:
             yield World(
-                service=built, address=address, links=settled.settle(built, deliver=lambda: deliver(built))
+                service=instance,
+                address=address,
+                links=settled.settle(instance, deliver=lambda: deliver(instance)),
             )
         office.stop()
-        built.close()
+        instance.close()
 
 
-def deliver(built: Service) -> None:
+def deliver(service_instance: Service) -> None:
     """Deliver all that is due."""
-    with ThreadPoolExecutor(1) as aside:
-        aside.submit(built.deliver_until_empty).result()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(service_instance.deliver_until_empty).result()

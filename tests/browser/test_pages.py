@@ -1,4 +1,4 @@
-"""Every page in a real browser: no finding, nothing beside the screen, nothing fetched from elsewhere.
+"""Every page in a real browser: no accessibility finding, no overflow, nothing fetched from elsewhere.
 
 `PICTURES=folder scripts/test tests/browser` keeps a picture of each, to be looked at.
 """
@@ -87,19 +87,19 @@ def mail(page, world):
     page.wait_for_load_state("networkidle")
 
 
-def moved(page, world):
+def advance_by_zero_days(page, world):
     go("/postoffice")(page, world)
     page.fill("#days", "0")
     page.click(".advance button")
 
 
-def known(page, world):
+def open_data_page(page, world):
     to("mine")(page, world)
     page.click("[href*='/all']")
 
 
-def opened(page, world):
-    known(page, world)
+def open_all_sections(page, world):
+    open_data_page(page, world)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
 
 
@@ -132,8 +132,8 @@ WALKS = {
     "preferences-none": to("preferences-none"),
     "preferences-mailed": pressed("preferences", "[value=mine]"),
     "mine": to("mine"),
-    "known": known,
-    "known-opened": opened,
+    "known": open_data_page,
+    "known-opened": open_all_sections,
     "mine-saved": pressed("mine", "[value=save]"),
     "forget": pressed("mine", "[value=forget]"),
     "unsubscribe": to("unsubscribe"),
@@ -141,7 +141,7 @@ WALKS = {
     "rsvp": to("rsvp"),
     "rsvp-done": pressed("rsvp"),
     "postoffice": go("/postoffice"),
-    "postoffice-wrong": moved,
+    "postoffice-wrong": advance_by_zero_days,
     "mail": mail,
     **{f"refused-{status}": go(f"/refused/{status}") for status in (403, 404, 500)},
 }
@@ -149,13 +149,13 @@ WALKS = {
 
 @pytest.fixture(params=LANGUAGES)
 def page(request, browser, world):
-    """A new page of a browser that reads one language; what it asks for is noted."""
+    """A new page of a browser in one language; its requests are recorded."""
     context = browser.new_context(locale={"en": "en-US", "es": "es-US"}[request.param])
-    opened = context.new_page()
-    opened.language = request.param
-    opened.asked = []
-    opened.on("request", lambda asked: opened.asked.append(asked.url))
-    yield opened
+    new_page = context.new_page()
+    new_page.language = request.param
+    new_page.requested_urls = []
+    new_page.on("request", lambda browser_request: new_page.requested_urls.append(browser_request.url))
+    yield new_page
     context.close()
 
 
@@ -167,26 +167,26 @@ def test_a_page_is_sound(page, world, axe, name):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
         keep(page, f"{name}-{page.language}-{width}-{scheme}")
-        found = page.evaluate("rules => axe.run(document, {runOnly: rules, iframes: false})", RULES)
-        told = [
+        report = page.evaluate("rules => axe.run(document, {runOnly: rules, iframes: false})", RULES)
+        violations = [
             f"{each['id']} ({each['impact']}): {node['html'][:120]}"
-            for each in found["violations"]
+            for each in report["violations"]
             for node in each["nodes"]
         ]
-        assert not told, f"{width} {scheme}"
+        assert not violations, f"{width} {scheme}"
         assert page.evaluate("document.documentElement.lang") == page.language
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(SMALL) == []
     page.set_viewport_size({"width": 320, "height": 600})  # WCAG 1.4.10: 1280 px at 400 %
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
-    assert {re.match(r"https?://[^/]*", url).group() for url in page.asked} == {world.address}
+    assert {re.match(r"https?://[^/]*", url).group() for url in page.requested_urls} == {world.address}
 
 
 def keep(page, name):
     """Keep a picture where the environment asks for it."""
     folder = os.environ.get("PICTURES")
     if folder:
-        page.wait_for_timeout(300)  # a framed mail is painted a moment later
+        page.wait_for_timeout(300)  # a framed mail is rendered a moment later
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 

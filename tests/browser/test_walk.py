@@ -7,7 +7,7 @@ from tests.browser.conftest import deliver
 
 @pytest.fixture
 def phone(browser):
-    """A phone that runs no script at all."""
+    """A phone that runs no scripts."""
     context = browser.new_context(
         viewport={"width": 375, "height": 740}, locale="es-US", java_script_enabled=False, has_touch=True
     )
@@ -49,6 +49,6 @@ def test_dora_joins_confirms_travels_in_time_and_leaves(phone, world):
 
 
 def mails(phone, world):
-    """How many mails Dora has."""
-    told = phone.request.get(f"{world.address}/postoffice/messages.json").json()
-    return sum(mail["to"] == "dora@vecinas.example.org" for mail in told)
+    """Return the number of mails to Dora."""
+    captured = phone.request.get(f"{world.address}/postoffice/messages.json").json()
+    return sum(mail["to"] == "dora@vecinas.example.org" for mail in captured)

@@ -1,8 +1,8 @@
-"""A campaign in a folder of its own: its people, its processes, its sink, and what is expected of it.
+"""Campaign: one proof in a folder of its own, with its people, its processes, its sink, and what is expected.
 
-Everything is done as people do it, by real processes: `mailer db create`, `mailer broadcast send`, `mailer
-serve`, `mailer work`. Only the people are put into the database from here, because a hundred thousand of them
-would take an hour to sign up.
+Everything is done by real processes: `mailer db create`, `mailer broadcast send`, `mailer serve`, `mailer
+work`. Only the people are inserted into the database directly, because a hundred thousand sign-ups would take
+an hour.
 """
 
 import os
@@ -51,7 +51,7 @@ SHARE = 50  # one of so many waits for a confirmation, and one of so many is an 
 SMALLEST_SHARE = 100
 AT_ONCE = 5_000
 LONG_AGO = timedelta(days=30)
-DIED = "its worker died at the last byte"  # why a row became unknown by a kill, and by nothing else
+DIED = "its worker died at the last byte"  # the reason of a row that a kill, and nothing else, made unknown
 
 NOTHING: Mapping[str, str] = {}
 
@@ -70,9 +70,9 @@ The county board has set a date.
 class Kill:
     """One SIGKILL: at which point, when by the machine's monotonic time, and how many processes it ended.
 
-    `unknown` is how many messages nobody was sure about afterwards; `timed` says that nobody else was
-    sending, and that another worker was there or was started at once; `anew`, that only mail over a new
-    connection shows that it goes on.
+    `unknown` is the number of messages that it made unknown; `timed` says that no other process was sending,
+    and that another worker ran or was started at once; `anew`, that only mail over a new connection shows
+    that sending continues.
     """
 
     point: str
@@ -85,9 +85,9 @@ class Kill:
 
 @dataclass(kw_only=True)
 class Campaign:
-    """`expected` says how many messages each address must get; everybody else must get none.
+    """`expected` is the number of messages that each address must get; all others must get none.
 
-    `log_file` is where its processes write what they have to say.
+    `log_file` receives the output of its processes.
     """
 
     home: Path
@@ -104,15 +104,15 @@ class Campaign:
     clock: Clock = field(default_factory=Clock)
     elsewhere: list[Path] = field(default_factory=list)  # data folders of workers on other machines
     stranded: list[str] = field(default_factory=list)
-    _built: Service | None = None
+    _service: Service | None = None
     _unknown: int = 0
 
     @property
-    def built(self) -> Service:
-        """The same service as the processes have, to look at its database."""
-        if self._built is None:
-            self._built = service.build(self.settings, clock=self.clock)
-        return self._built
+    def service(self) -> Service:
+        """The service with the settings of the processes, to read its database."""
+        if self._service is None:
+            self._service = service.build(self.settings, clock=self.clock)
+        return self._service
 
     @property
     def settings(self) -> Settings:
@@ -125,7 +125,7 @@ class Campaign:
         return self.url.startswith("sqlite")
 
     def limit(self, relay: str, domain: str) -> None:
-        """Let no more messages begin than this at the relay and to a recipient's domain; before it starts."""
+        """Limit the rate at the relay and to a recipient's domain; before anything starts."""
         limits = {
             "MAILER_SMTP_URL": f"{self.environ['MAILER_SMTP_URL']}&rate={relay}",
             "MAILER_DOMAIN_LIMITS": f"*={domain}",
@@ -156,14 +156,14 @@ class Campaign:
 
     def victim(self, point: Point | None, *words: str) -> Victim:
         """Start `mailer` with these words, to be killed at this point, or at any moment."""
-        free = next((forge for forge in self.forges if forge.is_free), None)
-        if free is None:
-            free = Forge(self.environ, log=self.log_file)
-            self.forges.append(free)
-        return free.fork(point, *words)
+        free_forge = next((forge for forge in self.forges if forge.is_free), None)
+        if free_forge is None:
+            free_forge = Forge(self.environ, log=self.log_file)
+            self.forges.append(free_forge)
+        return free_forge.fork(point, *words)
 
     def die(self, victim: Victim) -> None:
-        """Wait until a victim was killed at its point, and write that down; else nothing ever passed it."""
+        """Wait until a victim was killed at its point, and note the kill; fails if it never gets there."""
         self.until(lambda: victim.status is not None, what=f"“{victim.name}” is never passed")
         at = time.monotonic()
         assert victim.status == -signal.SIGKILL, (
@@ -172,7 +172,7 @@ class Campaign:
         self.note(Kill(point=victim.name, at=at))
 
     def kill(self, point: str, *pids: int, timed: bool = True) -> None:
-        """Kill running processes, as `kill -9` does, and write that down."""
+        """Kill running processes, as `kill -9` does, and note the kill."""
         at = time.monotonic()
         for pid in pids:
             with suppress(ProcessLookupError):
@@ -180,21 +180,21 @@ class Campaign:
         self.note(Kill(point=point, at=at, processes=len(pids), timed=timed))
 
     def note(self, kill: Kill) -> None:
-        """Write a kill down; what became unknown since the last one belongs to that."""
+        """Note a kill; messages that became unknown before it belong to the previous one."""
         self.account()
         self.kills.append(kill)
 
     def account(self) -> None:
-        """Put what became unknown since the last look down to the last kill."""
+        """Attribute the messages that became unknown since the last call to the last kill."""
         if self.expected:
-            with self.built.database.read() as session:
+            with self.service.database.read() as session:
                 unknown = session.scalar(find(func.count()).where(Attempt.reply == DIED)) or 0
             if self.kills:
                 self.kills[-1].unknown += unknown - self._unknown
             self._unknown = unknown
 
     def until(self, condition: Callable[[], object], *, what: str) -> None:
-        """Wait for something, but not for ever."""
+        """Wait for a condition, up to PATIENCE_SECONDS."""
         end = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             if time.monotonic() > end:
@@ -202,119 +202,119 @@ class Campaign:
             time.sleep(LOOK_SECONDS)
 
     def log(self) -> str:
-        """The last words of the processes."""
+        """Return the last lines of the log of the processes."""
         return "\n".join(self.log_file.read_text("utf-8", "replace").splitlines()[-40:])
 
     def sending(self, since: float) -> bool:
-        """Tell whether a worker that connected after this moment has handed something over."""
+        """Tell whether a worker that connected after this moment has sent a message."""
         return self.tape.first_after(since) is not None
 
     def close(self) -> None:
-        """End what still runs, and let go of the database."""
+        """End the processes that still run, and close the database."""
         for process in self.running:
             if process.poll() is None:
                 process.kill()
                 process.wait()
         for forge in self.forges:
             forge.close()
-        if self._built is not None:
-            self._built.close()
+        if self._service is not None:
+            self._service.close()
 
-    # The ledger, to know when to go on; never to count
+    # The outbox, to decide when to continue; never to count
 
     def waiting(self) -> int:
-        """How many rows are not settled yet."""
-        with self.built.database.read() as session:
-            return outbox.count_waiting(session, now=self.built.clock.now())
+        """Return how many rows are not settled yet."""
+        with self.service.database.read() as session:
+            return outbox.count_waiting(session, now=self.service.clock.now())
 
     def let_one_expire(self) -> str:
-        """Make it too late for one waiting message of the update; returns its reader."""
+        """Expire one waiting message of the update; returns its reader."""
         assert self.cleo is not None
-        with self.built.database.write() as session:
-            last = find(OutboxRow.id, Contact.email).join(Contact, Contact.id == OutboxRow.contact_id)
-            waits = (OutboxRow.state == "queued") & (OutboxRow.kind == "broadcast")
+        with self.service.database.write() as session:
+            statement = find(OutboxRow.id, Contact.email).join(Contact, Contact.id == OutboxRow.contact_id)
+            is_waiting = (OutboxRow.state == "queued") & (OutboxRow.kind == "broadcast")
             row = session.execute(
-                last.where(waits, Contact.id != self.cleo.id).order_by(OutboxRow.id.desc()).limit(1)
+                statement.where(is_waiting, Contact.id != self.cleo.id).order_by(OutboxRow.id.desc()).limit(1)
             ).one()
-            late = update(OutboxRow).where(OutboxRow.id == row.id)
-            session.execute(late.values(expires_at=self.built.clock.now()))
+            expiry = update(OutboxRow).where(OutboxRow.id == row.id)
+            session.execute(expiry.values(expires_at=self.service.clock.now()))
         return row.email
 
     def sign_up(self, number: int) -> list[str]:
-        """Let so many new people ask to join, as the page does; each must get one confirmation.
+        """Sign so many new people up, as the page does; each must get one confirmation.
 
         Returns their addresses.
         """
-        built, now = self.built, self.built.clock.now()
+        instance, now = self.service, self.service.clock.now()
         emails = [f"joiner{len(self.expected)}.{each}@example.org" for each in range(number)]
-        with built.database.write() as session:
+        with instance.database.write() as session:
             for email in emails:
-                address = addresses.parse(email, pepper=built.keys.pepper)
-                asked = SignupRequest(
+                address = addresses.parse(email, pepper=instance.keys.pepper)
+                signup = SignupRequest(
                     address=address, list="interest", language="en", wording="Yes", page="/join"
                 )
-                built.confirmations.record_signup(session, asked, now=now)
+                instance.confirmations.record_signup(session, signup, now=now)
         self.expected.update(emails)
         return emails
 
     def unknown(self) -> list[tuple[int, str]]:
-        """Which messages wait for staff, and their readers."""
-        with self.built.database.read() as session:
-            found = session.execute(
+        """Return the messages that wait for staff, and their readers."""
+        with self.service.database.read() as session:
+            result = session.execute(
                 find(OutboxRow.id, Contact.email)
                 .join(Contact, Contact.id == OutboxRow.contact_id)
                 .where(OutboxRow.state == "unknown")
             )
-            return [(row.id, row.email) for row in found]
+            return [(row.id, row.email) for row in result]
 
 
 def populate(campaign: Campaign, number: int) -> None:
-    """Add so many people: most read the interest list, some were asked and wait, some are organizers."""
-    built = campaign.built
-    now = built.clock.now()
+    """Add so many people: most read the interest list, some are unconfirmed, some are organizers."""
+    instance = campaign.service
+    now = instance.clock.now()
     long_ago = now - LONG_AGO
     share = max(number // SHARE, SMALLEST_SHARE)
     for first in range(0, number - 2 * share, AT_ONCE):
-        with built.database.write() as session:
-            some = min(AT_ONCE, number - 2 * share - first)
-            crowd.add(session, some, list="interest", now=long_ago, first=first)
+        with instance.database.write() as session:
+            count = min(AT_ONCE, number - 2 * share - first)
+            crowd.add(session, count, list="interest", now=long_ago, first=first)
             if not campaign.embedded:
-                session.execute(text("ANALYZE contacts"))  # else it looks through all of them each time
-    with built.database.write() as session:
+                session.execute(text("ANALYZE contacts"))  # else each query reads the whole table
+    with instance.database.write() as session:
         ben = people.ben(session, now=long_ago)
         campaign.cleo = people.add(
             session, name="Cleo", email="cleo@left.example.org", language="en", zip="90012", list="interest",
             now=long_ago,
         )  # fmt: skip
-        session.execute(delete(SubscriptionChange))  # their welcome is long over
+        session.execute(delete(SubscriptionChange))  # their welcome sequence is over
         crowd.add(session, share, list="interest", now=now, first=number, confirmed=False)
         crowd.add(session, share, list="organizers", now=now, first=2 * number)
         ana = people.ana(session, now=now)
         session.execute(update(Contact).values(zone=_zone_at_noon(now)))
-        _plan_a_call(built, session, now)
+        _plan_a_call(instance, session, now)
     campaign.expected.update([ben.email, *crowd.addresses(number - 2 * share)])  # the update
     campaign.expected.update(crowd.addresses(share, first=number))  # a confirmation
     for organizer in (ana.email, *crowd.addresses(share, first=2 * number)):
-        campaign.expected[organizer] += 2  # an invitation, and the first letter of the welcome
+        campaign.expected[organizer] += 2  # an invitation, and the first step of the welcome
 
 
 def populate_readers(campaign: Campaign, number: int) -> None:
-    """Add so many people who read the interest list, and Cleo; nothing but an update is due to them."""
+    """Add so many people who read the interest list, and Cleo; only an update is due to them."""
     long_ago = campaign.clock.now() - LONG_AGO
     for first in range(0, number, AT_ONCE):
-        with campaign.built.database.write() as session:
+        with campaign.service.database.write() as session:
             crowd.add(session, min(AT_ONCE, number - first), list="interest", now=long_ago, first=first)
-    with campaign.built.database.write() as session:
+    with campaign.service.database.write() as session:
         campaign.cleo = people.add(
             session, name="Cleo", email="cleo@left.example.org", language="en", zip="90012", list="interest",
             now=long_ago,
         )  # fmt: skip
         leaving.leave(session, contact_id=campaign.cleo.id, page="/u", now=long_ago)
-        session.execute(delete(SubscriptionChange))  # their welcome is long over
+        session.execute(delete(SubscriptionChange))  # their welcome sequence is over
     campaign.expected.update(crowd.addresses(number))
 
 
-def _plan_a_call(built: Service, session: Session, now: datetime) -> None:
+def _plan_a_call(instance: Service, session: Session, now: datetime) -> None:
     call = events.create(
         session,
         title={"en": "A call", "es": "Una llamada"},
@@ -326,23 +326,23 @@ def _plan_a_call(built: Service, session: Session, now: datetime) -> None:
         now=now,
         actor="staff",
     )
-    built.invitations.invite(session, call.id, now=now, actor="staff")
+    instance.invitations.invite(session, call.id, now=now, actor="staff")
 
 
 def _zone_at_noon(now: datetime) -> str:
-    """A zone where the day is bright, whenever this runs, because a letter leaves in its window only."""
+    """Return a zone where it is noon now, because a step of a sequence is sent only in its window."""
     east = 12 - now.astimezone(UTC).hour
-    return f"Etc/GMT{-east:+d}" if east else "Etc/GMT"  # the sign of these names is the other way round
+    return f"Etc/GMT{-east:+d}" if east else "Etc/GMT"  # the sign of these names is inverted
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    """Return a port that no program uses."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 @contextmanager
-def campaign(
+def open_campaign(
     folder: Path,
     *,
     url: str,
@@ -352,19 +352,19 @@ def campaign(
     host: str = "127.0.0.1",
     settings: Mapping[str, str] = NOTHING,
 ) -> Iterator[Campaign]:
-    """A campaign in this folder, with a sink; whatever still runs at the end is ended.
+    """Yield a campaign in this folder, with a sink; processes that still run at the end are ended.
 
-    Its data folder is `home`; what the sink writes down stands beside it. The sink waits up to `wait_seconds`
-    before it writes a message down, and again before it answers, and listens on `host`. All its processes
-    live by the clock of `machine`; `settings` are variables of their environment.
+    Its data folder is `home`; the sink's file is beside it. The sink waits up to `wait_seconds` before it
+    writes a message into it, and again before it answers, and listens on `host`. All its processes use the
+    clock of `machine`; `settings` are variables of their environment.
     """
     home = home or folder / "home"
     home.mkdir(parents=True, exist_ok=True)
     (folder / "update.md").write_text(UPDATE)
-    written, log = folder / "taken", folder / "log"
-    written.touch()
+    tape_file, log = folder / "taken", folder / "log"
+    tape_file.touch()
     with ExitStack() as running:
-        command = [sys.executable, "-m", "tests.crash.sink", written, str(wait_seconds), host]
+        command = [sys.executable, "-m", "tests.crash.sink", tape_file, str(wait_seconds), host]
         sink = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         running.callback(sink.communicate, b"")
         assert sink.stdout is not None
@@ -383,14 +383,14 @@ def campaign(
             **(machine.environ if machine else {}),
             **settings,
         }
-        made = Campaign(
+        running_campaign = Campaign(
             home=home,
             log_file=log,
             url=url,
             environ=environ,
             sink=sink,
-            tape=Tape(written),
+            tape=Tape(tape_file),
             clock=machine or Clock(),
         )
-        running.callback(made.close)
-        yield made
+        running.callback(running_campaign.close)
+        yield running_campaign

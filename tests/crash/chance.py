@@ -1,4 +1,4 @@
-"""Kills at random moments: of the child, of the parent, of both at once, and of one of several workers."""
+"""Chance: kills at random of the child, of the parent, of both at once, and of one of several workers."""
 
 import random
 import time
@@ -13,7 +13,7 @@ SENDING_SECONDS = 0.15  # the longest that sending goes on between two kills
 HASTE = 0.1  # the share of kills that do not wait until sending has begun again
 STARTING_SECONDS = 1.5  # and then fall somewhere into the start
 WORKERS = 3
-SIGN_UPS = 8  # people who ask to join between two kills: what is unknown of theirs is sent once more
+SIGN_UPS = 8  # sign-ups between two kills: their unknown confirmations are sent again
 IN_A_ROW = 8
 
 
@@ -33,13 +33,13 @@ def serving(campaign: Campaign, kills: int, *, chance: random.Random) -> None:
         if server.pid in pids:
             server.wait()
             server = campaign.start("serve")
-    _let_it_send(campaign, since, chance, alone=True)  # after the last kill, too, before it is told to stop
+    _let_it_send(campaign, since, chance, alone=True)  # after the last kill, too, before it is stopped
     server.terminate()
     server.wait()
 
 
 def hammering(campaign: Campaign, kills: int) -> None:
-    """Kill each delivery process of one `mailer serve` as soon as it is there, then see when mail leaves."""
+    """Kill each delivery process of one `mailer serve` at its start, then wait until mail is sent."""
     server = campaign.start("serve")
     child = None
     for left in reversed(range(kills)):
@@ -55,7 +55,7 @@ def hammering(campaign: Campaign, kills: int) -> None:
 
 
 def working(campaign: Campaign, kills: int, *, chance: random.Random, number: int = WORKERS) -> None:
-    """Kill one of several `mailer work`: the one that delivers, or any where all of them do."""
+    """Kill one of several `mailer work`: the one that delivers, or any where all of them deliver."""
     workers = [campaign.victim(None, *scenes.WORK) for _ in range(number)]
     since = time.monotonic()
     for _ in range(kills):
@@ -73,16 +73,18 @@ def working(campaign: Campaign, kills: int, *, chance: random.Random, number: in
 
 
 def child_of(parent: int) -> int | None:
-    """The delivery process of a `mailer serve`; a thread of its parent may have started it."""
+    """Return the delivery process of a `mailer serve`; a thread of its parent may have started it."""
     try:
-        found = [path.read_text().split() for path in Path(f"/proc/{parent}/task").glob("*/children")]
+        children_lists = [
+            path.read_text().split() for path in Path(f"/proc/{parent}/task").glob("*/children")
+        ]
     except FileNotFoundError:
         return None
-    return next((int(child) for children in found for child in children), None)
+    return next((int(child) for children in children_lists for child in children), None)
 
 
 def _go_on(campaign: Campaign, since: float, chance: random.Random, *, alone: bool) -> None:
-    """Let a moment pass before the next kill, mostly some time after mail leaves again."""
+    """Let a moment pass before the next kill, mostly some time after mail is sent again."""
     if chance.random() < HASTE:
         campaign.sign_up(SIGN_UPS)
         time.sleep(chance.uniform(0, STARTING_SECONDS))
@@ -91,15 +93,15 @@ def _go_on(campaign: Campaign, since: float, chance: random.Random, *, alone: bo
 
 
 def _let_it_send(campaign: Campaign, since: float, chance: random.Random, *, alone: bool) -> None:
-    """Wait until mail leaves again, over a new connection where nobody but the killed one was sending."""
-    campaign.sign_up(SIGN_UPS)  # so that there is something to send, also when all have the update
-    goes_on = campaign.sending if alone else campaign.tape.taken_after
+    """Wait until mail is sent again, over a new connection where only the killed worker was sending."""
+    campaign.sign_up(SIGN_UPS)  # so that there are messages to send, also when all have the update
+    goes_on = campaign.sending if alone else campaign.tape.has_message_after
     campaign.until(lambda: goes_on(since), what="a message after a kill")
     time.sleep(chance.uniform(0, SENDING_SECONDS))
 
 
 def _delivering(campaign: Campaign, workers: list[Victim]) -> Victim | None:
-    """The worker that holds the lock of an embedded database, as the kernel tells."""
+    """Return the worker that holds the lock of an embedded database, from /proc/locks."""
     if not campaign.embedded:
         return None
     inode = (campaign.home / LOCK).stat().st_ino

@@ -1,7 +1,7 @@
-"""Doubts: which messages may be unknown, by what the journals of the workers say.
+"""Doubts: which messages may be unknown, by the journals of the workers.
 
-A message is stranded when it is unknown though nobody need be in doubt: its final dot was never written, or
-its worker wrote the answer into its journal.
+A message is stranded when it is unknown without need: its final dot was never written, or its worker wrote
+the answer into its journal.
 """
 
 from collections import defaultdict
@@ -20,28 +20,30 @@ STAYS = "unknown"
 
 
 def stranded(campaign: Campaign) -> list[str]:
-    """Say in a sentence each which messages are unknown now and need not be."""
-    begun: set[tuple[int, int]] = set()
-    answered: set[tuple[int, int]] = set()
+    """Return a sentence for each message that is unknown now without need."""
+    started: set[tuple[int, int]] = set()
+    settled_attempts: set[tuple[int, int]] = set()
     for home in (campaign.home, *campaign.elsewhere):
         with suppress(BadInput):  # a worker that sent nothing leaves no journal
-            for testimony in journal.read_all(home / journal.FOLDER):
-                begun |= testimony.started_attempts
-                answered |= {attempt for attempt, state in testimony.outcomes.items() if state != STAYS}
-    return list(_stranded(campaign, begun, answered))
+            for contents in journal.read_all(home / journal.FOLDER):
+                started |= contents.started_attempts
+                settled_attempts |= {
+                    attempt for attempt, state in contents.outcomes.items() if state != STAYS
+                }
+    return list(_stranded(campaign, started, settled_attempts))
 
 
 def _stranded(
-    campaign: Campaign, begun: set[tuple[int, int]], answered: set[tuple[int, int]]
+    campaign: Campaign, started: set[tuple[int, int]], settled_attempts: set[tuple[int, int]]
 ) -> Iterator[str]:
-    doubted = select(OutboxRow.id, Attempt.attempt).join(Attempt, Attempt.outbox_id == OutboxRow.id)
-    unknown = doubted.where(OutboxRow.state == STAYS, Attempt.outcome == STAYS)
+    statement = select(OutboxRow.id, Attempt.attempt).join(Attempt, Attempt.outbox_id == OutboxRow.id)
+    unknown_attempts = statement.where(OutboxRow.state == STAYS, Attempt.outcome == STAYS)
     attempts: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
-    with campaign.built.database.read() as session:
-        for row, attempt in session.execute(unknown):
+    with campaign.service.database.read() as session:
+        for row, attempt in session.execute(unknown_attempts):
             attempts[row].add((row, attempt))
-    for row, doubtful in attempts.items():
-        if not doubtful & begun:
+    for row, row_attempts in attempts.items():
+        if not row_attempts & started:
             yield f"message {row} is unknown and was never begun"
-        elif doubtful & begun <= answered:
+        elif row_attempts & started <= settled_attempts:
             yield f"message {row} is unknown, and the journal has the answer"

@@ -1,8 +1,8 @@
-"""The machine a service runs on: its processes stand still together, and its clock can be stepped.
+"""Machine: the processes of a service can be stopped together, and their clock can be stepped.
 
-A suspended machine is made of two things. Every process is stopped by SIGSTOP; and before they go on, their
-wall clock and CLOCK_BOOTTIME are stepped, while CLOCK_MONOTONIC is not, as Linux does. The step is seen by
-processes that were started with `environ`, through a small library in front of libc (clock.c).
+A suspended machine is simulated in two parts. Every process is stopped by SIGSTOP; and before they continue,
+their wall clock and CLOCK_BOOTTIME are stepped, while CLOCK_MONOTONIC is not, as Linux does. Processes that
+were started with `environ` see the step, through a small library in front of libc (clock.c).
 """
 
 import mmap
@@ -26,12 +26,12 @@ WAKING_SECONDS = 6.0  # the longest from one process that wakes to the next, as 
 
 
 class MachineClock(Clock):
-    """The clock of a machine that can be suspended, for this process; `environ` gives it to others."""
+    """The clock of a machine that can be suspended, for this process; `environ` sets it for others."""
 
     def __init__(self, folder: Path) -> None:
         """Build the library in this folder; raises LookupError where there is no C compiler.
 
-        Every account that has processes here must be able to read in it.
+        Every account with processes that use it must be able to read this folder.
         """
         super().__init__()
         compiler = shutil.which("cc")
@@ -43,46 +43,46 @@ class MachineClock(Clock):
         for path in (library, file):
             path.chmod(0o755)
         self.environ: Mapping[str, str] = {"LD_PRELOAD": str(library), "PROOF_CLOCK": str(file)}
-        with file.open("r+b") as opened:
-            self._mapped = mmap.mmap(opened.fileno(), OFFSET.size)
+        with file.open("r+b") as stream:
+            self._mapped = mmap.mmap(stream.fileno(), OFFSET.size)
 
     def machine(self) -> datetime:
-        """Return what the machine's wall clock shows."""
+        """Return the time of the machine's wall clock."""
         (nanoseconds,) = OFFSET.unpack(self._mapped[:])
         return datetime.now(UTC) + timedelta(microseconds=nanoseconds / 1000)
 
     def real(self) -> datetime:
-        """Return the same: the database lives by it, too."""
+        """Return the same: the database uses it, too."""
         return self.machine()
 
     def step(self, length: timedelta) -> None:
-        """Let this much time have passed, for the wall clock and CLOCK_BOOTTIME."""
+        """Advance the wall clock and CLOCK_BOOTTIME by this length."""
         (nanoseconds,) = OFFSET.unpack(self._mapped[:])
         self._mapped[:] = OFFSET.pack(nanoseconds + length // timedelta(microseconds=1) * 1000)
 
 
 def tree(pid: int) -> list[int]:
     """Return a process and all its descendants."""
-    found = [pid]
-    for parent in found:
+    descendants = [pid]
+    for parent in descendants:
         for path in Path(f"/proc/{parent}/task").glob("*/children"):
             with suppress(FileNotFoundError, ProcessLookupError):
-                found += [int(child) for child in path.read_text().split()]
-    return found
+                descendants += [int(child) for child in path.read_text().split()]
+    return descendants
 
 
 def stop(pids: Iterable[int]) -> None:
-    """Let these processes stand still."""
+    """Stop these processes (SIGSTOP)."""
     _signal(pids, signal.SIGSTOP)
 
 
 def go_on(pids: Iterable[int]) -> None:
-    """Let these processes go on."""
+    """Continue these processes (SIGCONT)."""
     _signal(pids, signal.SIGCONT)
 
 
 def wake(pids: Iterable[int], *, dice: random.Random) -> None:
-    """Let these processes go on in any order, some later than others."""
+    """Continue these processes in any order, some later than others."""
     pids = list(pids)
     dice.shuffle(pids)
     for pid in pids:

@@ -1,7 +1,7 @@
-"""The named points at which a process is killed: a table to read, and to add a line to.
+"""Points: the named points at which a process is killed.
 
-Each names a function of the product and a moment around it. Nothing in the product knows of this: the victim
-(tests/crash/victim.py) wraps the function in its own process before it begins.
+Each names a function of the product and a moment around it. The product does not depend on this table: the
+victim (tests/crash/victim.py) wraps the function in its own process before it begins.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ Scene = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Where a process dies.
+    """Where a process is killed.
 
-    `where` is the dotted path of the function as its caller knows it; `moment` is before it is called, after
+    `where` is the dotted path of the function as its caller uses it; `moment` is before it is called, after
     it returned, once the transaction it was called in is committed, or a few milliseconds after it returned;
-    `within` is a function that must be running meanwhile; `scene` says what the process is, and `words` what
-    it is told to do.
+    `within` is a function that must be running meanwhile; `scene` selects the process, and `words` are
+    its command.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Point:
 
 def _both(name: str, where: str, scene: Scene, *words: str, within: str = "") -> list[Point]:
     """Return two points: right before a transaction is committed, and right after."""
-    rest = {"where": where, "within": within, "words": words}
+    common = {"where": where, "within": within, "words": words}
     return [
-        Point(name=f"{name}, not committed", moment="after", scene=scene, **rest),  # type: ignore[arg-type]
-        Point(name=f"{name}, committed", moment="committed", scene=scene, **rest),  # type: ignore[arg-type]
+        Point(name=f"{name}, not committed", moment="after", scene=scene, **common),  # type: ignore[arg-type]
+        Point(name=f"{name}, committed", moment="committed", scene=scene, **common),  # type: ignore[arg-type]
     ]
 
 
@@ -45,19 +45,19 @@ CREATE = "mailer.cli.broadcast.broadcasts.create"
 FILL = "mailer.outbox.outbox.fill"
 BROADCASTS = "mailer.sources.broadcasts.Broadcasts.fill"
 ASK = "mailer.sources.confirmations.Confirmations.record_signup"
-LEAVE = "mailer.web.public.leaving.leave"
+LEAVE_LIST = "mailer.web.public.leaving.leave"
 SETTLE = "mailer.sources.sequences.Sequences.settle"
 COMPOSE = "mailer.compose.composer.Composer.compose"
 SEND = "mailer.smtp.connection.SmtpConnection.send"
-ABOUT = "mailer.delivery.journal.Journal.record_dot"
-ANSWERED = "mailer.delivery.journal.Journal.record_outcome"
+RECORD_DOT = "mailer.delivery.journal.Journal.record_dot"
+RECORD_OUTCOME = "mailer.delivery.journal.Journal.record_outcome"
 WRITE_DOWN = "mailer.delivery.results.record_and_settle"
 RECORD = "mailer.outbox.outbox.record"
 RESCUE = "mailer.delivery.rescue.Rescue.settle_dead"
 
-DOT = Point(name="dot: written, not answered", where=ABOUT, moment="soon after")
+DOT = Point(name="dot: written, not answered", where=RECORD_DOT, moment="soon after")
 
-# In the order of a campaign's life: each leaves behind what the next one meets.
+# In the order of a campaign: each point leaves the state in which the next one begins.
 POINTS: tuple[Point, ...] = (
     Point(name="upgrade: some tables made", where=TABLES, moment="after", scene="upgrade"),
     *_both("announce: an update written down", CREATE, "announce"),
@@ -66,17 +66,17 @@ POINTS: tuple[Point, ...] = (
     *_both("fill: a sequence", FILL, "job", "fill-sequence"),
     *_both("settle: a journey moved on", SETTLE, "work"),
     *_both("fill: a batch of the update", FILL, "serve", within=BROADCASTS),
-    *_both("page: Cleo leaves", LEAVE, "leave"),
+    *_both("page: Cleo leaves", LEAVE_LIST, "leave"),
     *_both("page: somebody joins", ASK, "join"),
     *_both("claim: made", "mailer.outbox.outbox.claim", "work"),
     Point(name="compose: begun", where=COMPOSE, moment="before"),
     Point(name="compose: done", where=COMPOSE, moment="after"),
     Point(name="hand-over: begun", where=SEND, moment="before"),
-    Point(name="journal: before the line", where=ABOUT, moment="before"),
-    Point(name="journal: after the line, the dot not written", where=ABOUT, moment="after"),
+    Point(name="journal: before the line", where=RECORD_DOT, moment="before"),
+    Point(name="journal: after the line, the dot not written", where=RECORD_DOT, moment="after"),
     DOT,
-    Point(name="answer: read, not in the journal", where=ANSWERED, moment="before"),
-    Point(name="answer: in the journal, not recorded", where=ANSWERED, moment="after"),
+    Point(name="answer: read, not in the journal", where=RECORD_OUTCOME, moment="before"),
+    Point(name="answer: in the journal, not recorded", where=RECORD_OUTCOME, moment="after"),
     Point(name="record: not begun", where=WRITE_DOWN, moment="before"),
     *_both("record: written", RECORD, "work"),
     *_both("lease: renewed", "mailer.outbox.outbox.renew", "work"),

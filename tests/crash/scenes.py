@@ -1,4 +1,4 @@
-"""What happens around each named point: who is there, what they do, and how a process comes to it."""
+"""Scenes: what happens around each named point, and how a process gets to it."""
 
 import http.client
 import re
@@ -20,41 +20,41 @@ from tests.crash.points import DOT, Point, Scene
 
 DORA = "dora@joining.example.org"
 HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)">')
-HAND_SECONDS = 0.4  # nobody fills a form faster
-GROWING_SECONDS = 0.3  # claims are larger by then, so that a part of one is left when it stops
+HAND_SECONDS = 0.4  # people do not fill a form faster
+GROWING_SECONDS = 0.3  # claims are larger by then, so that a part of one remains when it stops
 TRIES = 5
 WORK = ("work", "--attached")
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
 class Answer(NamedTuple):
-    """What a page answered."""
+    """A response of a page."""
 
     status: int
     text: str
 
 
 def play(campaign: Campaign, point: Point, *, people: int) -> None:
-    """Come to a point by its scene, and die there; fails when the point is never passed."""
+    """Run the scene of a point until the process is killed there; fails when the point is never passed."""
     if point.scene != "upgrade" and not campaign.expected:
         settle_in(campaign, people)
     SCENES[point.scene](campaign, point)
 
 
 def settle_in(campaign: Campaign, people: int) -> None:
-    """Make keys and tables, whatever a killed start left behind, and add the people."""
+    """Make keys and tables, after a killed start too, and add the people."""
     make_tables(campaign)
     populate(campaign, people)
 
 
 def make_tables(campaign: Campaign) -> None:
-    """Make keys and tables, whatever a killed start left behind."""
+    """Make keys and tables, after a killed start too."""
     bootstrap.create(campaign.settings)
-    assert migrations.list_differences(campaign.built.database) == [], "half an upgrade"
+    assert migrations.list_differences(campaign.service.database) == [], "half an upgrade"
 
 
 def announce(campaign: Campaign, *more: str) -> None:
-    """Send an update to everybody on the interest list, as staff do; `more` are words of the command."""
+    """Send an update to the interest list, as staff do; `more` are words of the command."""
     assert campaign.run(*_announcement(campaign), *more) == 0, campaign.log()
 
 
@@ -76,9 +76,9 @@ def _job(campaign: Campaign, point: Point) -> None:
 
 
 def _expire(campaign: Campaign, point: Point) -> None:
-    """One reader's message waits for too long, and must not leave any more."""
-    late = campaign.let_one_expire()
-    del campaign.expected[late]
+    """Expire one reader's message, which must not be sent any more."""
+    expired = campaign.let_one_expire()
+    del campaign.expected[expired]
     _job(campaign, point)
 
 
@@ -87,10 +87,10 @@ def _work(campaign: Campaign, point: Point) -> None:
 
 
 def _stop(campaign: Campaign, point: Point) -> None:
-    """Tell a worker that is sending to stop; on its way out it comes to the point, if it has to."""
+    """Stop a worker that is sending; it passes the point at its end, if it has rows to release."""
     for _ in range(TRIES):
         worker = _stopped(campaign, point)
-        if worker.status != 0:  # else it had nothing to give back just then
+        if worker.status != 0:  # else it had no rows to release
             break
     campaign.die(worker)
 
@@ -106,7 +106,7 @@ def _stopped(campaign: Campaign, point: Point) -> Victim:
 
 
 def _rescue(campaign: Campaign, point: Point) -> None:
-    """Let one worker die in the middle, so that the next has something to rescue, and dies of that."""
+    """Kill one worker in the middle, so that the next has rows to rescue, and kill that one at the point."""
     _work(campaign, DOT)
     _work(campaign, point)
 
@@ -116,21 +116,21 @@ def _serve(campaign: Campaign, point: Point) -> None:
 
 
 def _join(campaign: Campaign, point: Point) -> None:
-    """Dora joins; the page never answers, so she tries again."""
+    """Dora joins; the page does not answer, so she tries again."""
     campaign.expected[DORA] = 1
     _die_serving(campaign, point, lambda: join(campaign))
 
 
 def _leave(campaign: Campaign, point: Point) -> None:
-    """Cleo's mail program tells that she leaves; nobody answers, so it tries again."""
+    """Cleo's mail program posts that she leaves; no answer comes, so it tries again."""
     _die_serving(campaign, point, lambda: leave(campaign))
 
 
 def _resolve(campaign: Campaign, point: Point) -> None:
-    """Staff look at what nobody is sure about, and decide."""
+    """Staff list what is unknown, and decide."""
     if not campaign.unknown():
         _work(campaign, DOT)
-        campaign.built.rescue.settle_dead()
+        campaign.service.rescue.settle_dead()
     number, email = campaign.unknown()[0]
     decision = "--sent" if email in campaign.tape.distinct() else "--resend"
     campaign.die(campaign.victim(point, "outbox", "resolve", str(number), decision))
@@ -151,18 +151,18 @@ SCENES: Mapping[Scene, Callable[[Campaign, Point], None]] = {
 }
 
 
-def _die_serving(campaign: Campaign, point: Point, visit: Callable[[], None] | None = None) -> None:
+def _die_serving(campaign: Campaign, point: Point, request: Callable[[], None] | None = None) -> None:
     server = campaign.victim(point, "serve")
-    if visit is not None:
+    if request is not None:
         campaign.until(lambda: answering(campaign), what="pages")
-        with suppress(OSError, http.client.HTTPException):  # nobody answers
-            visit()
+        with suppress(OSError, http.client.HTTPException):  # no answer comes
+            request()
     campaign.die(server)
 
 
 @contextmanager
 def serving(campaign: Campaign) -> Iterator[None]:
-    """A whole service, with pages that answer, stopped in the end as an operator stops it."""
+    """Run a whole service, with pages that answer, ended as an operator ends it."""
     with running(campaign, "serve"):
         campaign.until(lambda: answering(campaign), what="pages")
         yield
@@ -170,7 +170,7 @@ def serving(campaign: Campaign) -> Iterator[None]:
 
 @contextmanager
 def running(campaign: Campaign, *words: str, home: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A `mailer` process, in a data folder of its own where one is named, stopped as an operator stops it."""
+    """Run a `mailer` process, in another data folder where one is named, ended as an operator ends it."""
     process = campaign.start(*words, home=home)
     try:
         yield process
@@ -180,13 +180,13 @@ def running(campaign: Campaign, *words: str, home: Path | None = None) -> Iterat
 
 
 def join(campaign: Campaign) -> None:
-    """Fill in the form as Dora does."""
-    answer = asked_to_join(campaign)
+    """Send the form as Dora does."""
+    answer = submit_join_form(campaign)
     assert answer.status == 200, answer
 
 
-def asked_to_join(campaign: Campaign) -> Answer:
-    """Fill in the form as Dora does; returns what the page says."""
+def submit_join_form(campaign: Campaign) -> Answer:
+    """Send the form as Dora does; returns the response."""
     fields = {name: unescape(value) for name, value in HIDDEN.findall(_ask(campaign, "GET", "/join").text)}
     time.sleep(HAND_SECONDS)
     form = {**fields, "email": DORA, "name": "Dora", "zip": "", "language": "en"}
@@ -194,22 +194,22 @@ def asked_to_join(campaign: Campaign) -> Answer:
 
 
 def leave(campaign: Campaign) -> None:
-    """Do what Cleo's mail program does at one click (RFC 8058)."""
+    """Post what Cleo's mail program posts at one click (RFC 8058)."""
     assert campaign.cleo is not None
-    link = urlsplit(campaign.built.links.unsubscribe(campaign.cleo.id, campaign.cleo.list))
+    link = urlsplit(campaign.service.links.unsubscribe(campaign.cleo.id, campaign.cleo.list))
     answer = _ask(campaign, "POST", link.path, {"List-Unsubscribe": "One-Click"})
     assert answer.status == 200, answer
 
 
 def _ask(campaign: Campaign, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
-    address = urlsplit(campaign.built.settings.public_url)
-    asking = http.client.HTTPConnection("127.0.0.1", address.port, timeout=10)
+    address = urlsplit(campaign.service.settings.public_url)
+    connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=10)
     try:
-        asking.request(method, path, urlencode(form) if form else None, FORM if form else {})
-        answer = asking.getresponse()
+        connection.request(method, path, urlencode(form) if form else None, FORM if form else {})
+        answer = connection.getresponse()
         return Answer(answer.status, answer.read().decode())
     finally:
-        asking.close()
+        connection.close()
 
 
 def answering(campaign: Campaign) -> bool:

@@ -1,13 +1,13 @@
-"""A mail server in a process of its own that nobody kills: what it took stands in its file, and nowhere else.
+"""Sink: a mail server in a process of its own that is never killed: it records what it took in its file.
 
 `python -m tests.crash.sink FILE SECONDS [HOST]` prints its port. After each final dot it appends one line,
 without a buffer, and only then answers 250. Before the line and after it, it waits, by chance, for up to
 SECONDS: most kills then fall between a dot and its answer, where SMTP can promise least (RFC 1047). SIGUSR1
 ends the wait.
 
-About some recipients it never answers: those whose address begins with `stalled-rcpt`, `stalled-data` or
-`stalled-dot`, at that moment, until SIGUSR1. SIGUSR2 drops every connection, as a server does that heard
-nothing for long.
+For some recipients it never answers: those whose address begins with `stalled-rcpt`, `stalled-data` or
+`stalled-dot`, at that moment, until SIGUSR1. SIGUSR2 drops every connection, as a server does after a long
+silence.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ MESSAGE_ID = re.compile(rb"^Message-ID:\s*(\S+)", re.MULTILINE | re.IGNORECASE)
 
 
 class Sink:
-    """Takes every message, writes it down in `file`, a descriptor, and waits a little before and after."""
+    """Takes every message, records it in `file`, a descriptor, and waits a little before and after."""
 
     def __init__(self, file: int, *, wait_seconds: float) -> None:
         self.file = file
@@ -32,7 +32,7 @@ class Sink:
         self._clients: set[asyncio.StreamWriter] = set()
 
     def hurry(self) -> None:
-        """Wait no more, and answer about everybody."""
+        """Wait no more, and answer for every recipient."""
         self.wait_seconds = 0.0
         self._stalling = False
         self._healed.set()
@@ -43,12 +43,12 @@ class Sink:
             client.transport.abort()
 
     async def stall(self, recipient: bytes, moment: bytes) -> None:
-        """Say nothing for as long as it takes, where this recipient is one that stalls at this moment."""
+        """Wait without an answer, where this recipient is one that stalls at this moment."""
         if self._stalling and recipient.startswith(b"stalled-" + moment):
             await self._healed.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Speak SMTP with one client, for as long as it is there."""
+        """Speak SMTP with one client, until it ends."""
         accepted = time.monotonic()
         writer.write(b"220 sink ESMTP\r\n")
         recipient = b""
@@ -76,23 +76,23 @@ class Sink:
             writer.close()
 
     async def take(self, message: bytes, recipient: bytes, *, accepted: float) -> None:
-        """Write down who got what and when; the client may be dead by now, and that changes nothing."""
+        """Record who got what and when, even if the client has ended by now."""
         await self.dawdle()
-        found = MESSAGE_ID.search(message)
-        named = found.group(1) if found else b"-"
-        line = b"%.6f %.6f %s %s\n" % (accepted, time.monotonic(), recipient, named)
+        match = MESSAGE_ID.search(message)
+        message_id = match.group(1) if match else b"-"
+        line = b"%.6f %.6f %s %s\n" % (accepted, time.monotonic(), recipient, message_id)
         assert os.write(self.file, line) == len(line)
         await self.stall(recipient, b"dot")
         await self.dawdle()
 
     async def dawdle(self) -> None:
-        """Let a random moment pass."""
+        """Wait for a random time."""
         if self.wait_seconds:
             await asyncio.sleep(random.uniform(0, self.wait_seconds))
 
 
 async def main(path: str, *, wait_seconds: float, host: str) -> None:
-    """Serve until the end of standard input, which is the end of whoever wants to know."""
+    """Serve until the end of standard input, which the parent closes."""
     sink = Sink(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), wait_seconds=wait_seconds)
     server = await asyncio.start_server(sink.serve, host, 0, limit=2**22, backlog=1_000)
     loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
 """Steps: a process that is killed at its nth step on the disk or in the database, counted while it runs.
 
-A step is whatever another process could see: a file opened for writing, linked, renamed or taken away, a
-folder made or taken away, an fsync, and the beginning and the end of each transaction. Statements in between
-are seen by nobody, so only every hundredth is a step. The process dies right before the step.
+A step is whatever another process could see: a file opened for writing, linked, renamed or removed, a folder
+made or removed, an fsync, and the beginning and the end of each transaction. Statements in between are not
+visible to other processes, so only every hundredth is a step. The process is killed right before the step.
 """
 
 import os
@@ -21,7 +21,7 @@ STATEMENTS = 100  # to a step
 def run(work: Callable[[], object], *, die_at: int = 0) -> tuple[int, int]:
     """Run this in a process of its own, killed before its step `die_at`, or never when that is 0.
 
-    Returns how it ended, as `os.waitstatus_to_exitcode` says it, and how many steps it came to.
+    Returns how it ended, as `os.waitstatus_to_exitcode` does, and how many steps it reached.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -35,10 +35,10 @@ def run(work: Callable[[], object], *, die_at: int = 0) -> tuple[int, int]:
         finally:
             os._exit(status)
     os.close(writing)
-    with os.fdopen(reading, "rb") as counted:
-        steps = len(counted.read())
-    _, ended = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(ended), steps
+    with os.fdopen(reading, "rb") as stream:
+        steps = len(stream.read())
+    _, wait_status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(wait_status), steps
 
 
 def _count(writing: int, die_at: int) -> None:
@@ -51,24 +51,24 @@ def _count(writing: int, die_at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         os.write(writing, b".")
 
-    def audited(name: str, args: tuple[Any, ...]) -> None:
+    def on_audit_event(name: str, args: tuple[Any, ...]) -> None:
         if name in SEEN or (name == "open" and isinstance(args[2], int) and args[2] & WRITING):
             step()
 
     fsync, statements = os.fsync, 0
 
-    def synced(handle: int) -> None:
+    def fsync_as_step(handle: int) -> None:
         step()
         fsync(handle)
 
-    def executed(*_: object) -> None:
+    def on_statement(*_: object) -> None:
         nonlocal statements
         statements += 1
         if statements % STATEMENTS == 0:
             step()
 
-    sys.addaudithook(audited)
-    os.fsync = synced
+    sys.addaudithook(on_audit_event)
+    os.fsync = fsync_as_step
     event.listen(Engine, "begin", lambda *_: step())
     event.listen(Engine, "commit", lambda *_: step())
-    event.listen(Engine, "before_cursor_execute", executed)
+    event.listen(Engine, "before_cursor_execute", on_statement)

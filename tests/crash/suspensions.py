@@ -1,8 +1,8 @@
-"""Suspensions: the whole machine sleeps for an hour in the middle of sending, and wakes.
+"""Suspensions: the whole machine is suspended for an hour in the middle of sending, and resumes.
 
-Every process of the service stands still, and PostgreSQL's where it is used; the mail server, on another
+Every process of the service is stopped, and PostgreSQL's where it is used; the mail server, on another
 machine, drops its connections. Then the wall clock and CLOCK_BOOTTIME are an hour ahead, CLOCK_MONOTONIC is
-not, and the processes go on one after the other.
+not, and the processes continue one after the other.
 """
 
 import random
@@ -13,14 +13,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from tests.crash import chance, freezes, machine, proof, scenes, verdict
-from tests.crash.campaign import WAIT_SECONDS, Kill, campaign, populate_readers
+from tests.crash.campaign import WAIT_SECONDS, Kill, open_campaign, populate_readers
 from tests.crash.freezes import SENDING_SECONDS, Tell
 from tests.crash.machine import MachineClock
 from tests.crash.verdict import Verdict
 
-LENGTHS = (timedelta(minutes=59), timedelta(minutes=61))  # what is late by an hour may be dropped
+LENGTHS = (timedelta(minutes=59), timedelta(minutes=61))  # messages an hour late may be dropped
 SLEEP_SECONDS = 0.3  # how long an hour takes
-AFTER_SECONDS = 6.0  # of sending, after which the rescue has looked
+AFTER_SECONDS = 6.0  # of sending, after which the rescue job has run
 
 
 def prove(
@@ -36,35 +36,40 @@ def prove(
 ) -> Verdict:
     """Suspend the machine so many times; `database_pids` are the processes of PostgreSQL."""
     dice = random.Random(seed)
-    with campaign(folder, url=url, wait_seconds=WAIT_SECONDS, machine=clock) as made:
-        scenes.make_tables(made)
-        populate_readers(made, people)
-        scenes.announce(made)
-        readers = list(made.expected)
-        with freezes.working(made) as pids:
+    with open_campaign(folder, url=url, wait_seconds=WAIT_SECONDS, machine=clock) as campaign:
+        scenes.make_tables(campaign)
+        populate_readers(campaign, people)
+        scenes.announce(campaign)
+        readers = list(campaign.expected)
+        with freezes.working(campaign) as pids:
             since = time.monotonic()
             for number in range(times):
-                freezes.supply(made, readers)
-                made.sign_up(chance.SIGN_UPS)
-                made.until(lambda: made.tape.taken_after(since), what="a message before a suspension")  # noqa: B023
+                freezes.supply(campaign, readers)
+                campaign.sign_up(chance.SIGN_UPS)
+                campaign.until(
+                    lambda: campaign.tape.has_message_after(since),  # noqa: B023
+                    what="a message before a suspension",
+                )
                 time.sleep(dice.uniform(0.05, SENDING_SECONDS))
                 workers = len(pids())
-                everybody = [pid for each in made.running for pid in machine.tree(each.pid)]
-                machine.stop(everybody + database_pids())
-                made.sink.send_signal(signal.SIGUSR2)
+                process_ids = [pid for each in campaign.running for pid in machine.tree(each.pid)]
+                machine.stop(process_ids + database_pids())
+                campaign.sink.send_signal(signal.SIGUSR2)
                 clock.step(LENGTHS[number % len(LENGTHS)])
                 time.sleep(SLEEP_SECONDS)
                 machine.go_on(database_pids())
-                machine.wake(everybody, dice=dice)
+                machine.wake(process_ids, dice=dice)
                 since = time.monotonic()
-                held = freezes.claimed(made)
-                made.note(
+                claimed_count = freezes.claimed(campaign)
+                campaign.note(
                     Kill(point="suspended for an hour", at=since, processes=workers, timed=True, anew=False)
                 )
-                tell(f"suspension {number + 1} of {times}: {held} messages were claimed")
+                tell(f"suspension {number + 1} of {times}: {claimed_count} messages were claimed")
                 time.sleep(AFTER_SECONDS)
-            made.sign_up(chance.SIGN_UPS)
-            made.until(lambda: made.tape.taken_after(since), what="a message after the last suspension")
-            proof.until_settled(made)
-        proof.finish(made)
-        return verdict.reach(made)
+            campaign.sign_up(chance.SIGN_UPS)
+            campaign.until(
+                lambda: campaign.tape.has_message_after(since), what="a message after the last suspension"
+            )
+            proof.until_settled(campaign)
+        proof.finish(campaign)
+        return verdict.reach(campaign)

@@ -1,4 +1,4 @@
-"""A disk that is really full: nothing is lost, nothing leaves twice, and it goes on when there is space."""
+"""A disk that is really full: nothing is lost, nothing is sent twice, and sending resumes with free space."""
 
 import os
 import subprocess
@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.crash import proof, scenes, verdict
-from tests.crash.campaign import campaign
+from tests.crash.campaign import open_campaign
 
 RECIPIENTS = 6_000
 FULL_SECONDS = 2.0
 SIZE = "24M"
-FULL = "The disk is full."  # what operators read
-BUSY = "We are busy for a moment"  # what a neighbor reads
+FULL = "The disk is full."  # the text for operators
+BUSY = "We are busy for a moment"  # the text for neighbors
 
 
 @contextmanager
 def loop(folder: Path) -> Iterator[None]:
-    """A file system in a file, mounted as a disk is."""
+    """Mount a file system in a file, like a disk."""
     image = folder.with_suffix(".image")
     subprocess.run(["truncate", "-s", SIZE, image], check=True)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True, capture_output=True)
@@ -34,7 +34,7 @@ def loop(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def memory(folder: Path) -> Iterator[None]:
-    """A file system in memory, as small."""
+    """Mount a file system in memory, of the same size."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder]
     subprocess.run(mount, check=True, capture_output=True)
     try:
@@ -45,7 +45,7 @@ def memory(folder: Path) -> Iterator[None]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk, else a small file system in memory, or a skip where this account may mount nothing."""
+    """A small disk, else a small file system in memory, or a skip where this account may not mount."""
     folder = tmp_path / "disk"
     folder.mkdir()
     for mounted in (loop, memory):
@@ -71,26 +71,28 @@ def test_a_full_disk_loses_nothing_and_delivery_and_joining_go_on_when_there_is_
 ) -> None:
     home = small_disk / "home"
     url = f"sqlite:///{home}/mailer.db"
-    with campaign(tmp_path, url=url, home=home) as made:
-        scenes.settle_in(made, RECIPIENTS)
-        with scenes.serving(made):
-            scenes.leave(made)
-            scenes.announce(made)
+    with open_campaign(tmp_path, url=url, home=home) as campaign:
+        scenes.settle_in(campaign, RECIPIENTS)
+        with scenes.serving(campaign):
+            scenes.leave(campaign)
+            scenes.announce(campaign)
             began = time.monotonic()
-            made.until(lambda: made.sending(began), what="a first message")
+            campaign.until(lambda: campaign.sending(began), what="a first message")
             ballast = small_disk / "ballast"
             fill(ballast)
-            made.until(lambda: FULL in made.log_file.read_text(), what="a word about the full disk")
+            campaign.until(lambda: FULL in campaign.log_file.read_text(), what="a word about the full disk")
             time.sleep(FULL_SECONDS)
             fill(ballast)
-            refused = scenes.asked_to_join(made)
-            before = len(made.tape.read())
+            response = scenes.submit_join_form(campaign)
+            count_before = len(campaign.tape.read())
             ballast.unlink()
-            made.until(lambda: len(made.tape.read()) > before + 10, what="messages when there is space")
-            scenes.join(made)
-            made.expected[scenes.DORA] += 1
-        proof.finish(made)
-        reached = verdict.reach(made)
-    assert refused.status == 503 and BUSY in refused.text
-    assert list(reached.broken()) == [], verdict.told(reached)
-    assert (reached.unknown, reached.twice) == (0, [])
+            campaign.until(
+                lambda: len(campaign.tape.read()) > count_before + 10, what="messages when there is space"
+            )
+            scenes.join(campaign)
+            campaign.expected[scenes.DORA] += 1
+        proof.finish(campaign)
+        result = verdict.reach(campaign)
+    assert response.status == 503 and BUSY in response.text
+    assert list(result.broken()) == [], verdict.format_verdict(result)
+    assert (result.unknown, result.twice) == (0, [])

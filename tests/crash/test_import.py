@@ -35,13 +35,13 @@ def test_a_killed_import_writes_to_nobody_and_goes_on_with_the_same_command(
         _until_some_are_written(database)
         importing.send_signal(signal.SIGKILL)
     with database.read() as session:
-        here = session.scalar(select(func.count(Contact.id))) or 0
-        assert 0 < here < PEOPLE
+        contact_count = session.scalar(select(func.count(Contact.id))) or 0
+        assert 0 < contact_count < PEOPLE
         assert imports.find_unfinished(session) is not None
         assert subscriptions.count_by_state(session) == {}
         assert _writable(database, clock) == 0
-    again = run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f"{PEOPLE:,}  added" in again.stdout
+    second_run = run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"{PEOPLE:,}  added" in second_run.stdout
     with database.read() as session:
         assert subscriptions.count_by_state(session) == {("interest", "confirmed"): PEOPLE}
     assert _writable(database, clock) == PEOPLE
@@ -65,10 +65,10 @@ def _until_some_are_written(database: Database) -> None:
 
 def _writable(database: Database, clock: StoppedClock) -> int:
     purpose = Purpose(needs="confirmed", list="interest")
-    who = (
+    statement = (
         select(func.count())
         .select_from(join_subscriptions(purpose))
         .where(is_allowed(purpose, now=clock.now()))
     )
     with database.read() as session:
-        return session.scalar(who) or 0
+        return session.scalar(statement) or 0

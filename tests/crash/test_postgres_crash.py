@@ -1,4 +1,4 @@
-"""PostgreSQL itself dies in the middle: the worker goes on by itself, and nothing leaves twice."""
+"""PostgreSQL itself is killed in the middle: the worker resumes by itself, and nothing is sent twice."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import pytest
 from tests import databases
 from tests.conftest import missing
 from tests.crash import proof, scenes, verdict
-from tests.crash.campaign import campaign
+from tests.crash.campaign import open_campaign
 
 RECIPIENTS = 1_000
 CRASHES = 2
 AWAY_SECONDS = 1.0
-CAREFUL = (*databases.PLAIN, "fsync=off", "synchronous_commit=on")  # what was committed outlives a crash
+CAREFUL = (*databases.PLAIN, "fsync=off", "synchronous_commit=on")  # committed data survives a crash
 
 
 @pytest.mark.timeout(200)
@@ -23,17 +23,17 @@ def test_the_worker_goes_on_when_the_database_server_dies_and_comes_back(tmp_pat
         return
     with (
         databases.postgres(programs, settings=CAREFUL) as server,
-        campaign(tmp_path, url=server.empty()) as made,
+        open_campaign(tmp_path, url=server.empty()) as campaign,
     ):
-        scenes.settle_in(made, RECIPIENTS)
-        with scenes.serving(made):
-            scenes.leave(made)
-            scenes.announce(made)
+        scenes.settle_in(campaign, RECIPIENTS)
+        with scenes.serving(campaign):
+            scenes.leave(campaign)
+            scenes.announce(campaign)
             for _ in range(CRASHES):
-                before = len(made.tape.read())
-                made.until(lambda: len(made.tape.read()) > before + 100, what="messages")  # noqa: B023
+                count_before = len(campaign.tape.read())
+                campaign.until(lambda: len(campaign.tape.read()) > count_before + 100, what="messages")  # noqa: B023
                 server.crash(seconds=AWAY_SECONDS)
-        proof.finish(made)
-        reached = verdict.reach(made)
-    assert list(reached.broken()) == [], verdict.told(reached)
-    assert (reached.unknown, reached.twice) == (0, []), "no worker died, so each answer is known"
+        proof.finish(campaign)
+        result = verdict.reach(campaign)
+    assert list(result.broken()) == [], verdict.format_verdict(result)
+    assert (result.unknown, result.twice) == (0, []), "no worker died, so each answer is known"

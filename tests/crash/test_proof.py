@@ -11,7 +11,7 @@ import pytest
 from lists.db import Database
 from tests.crash.points import DOT, POINTS, Point
 from tests.crash.proof import SERVED, prove
-from tests.crash.verdict import Line, Verdict, told
+from tests.crash.verdict import Line, Verdict, format_verdict
 
 RECIPIENTS = 2_000
 KILLS = 10
@@ -39,7 +39,7 @@ def test_nobody_is_lost_or_mailed_twice_though_it_is_killed_at_every_named_point
 ) -> None:
     verdict = prove(tmp_path, url=empty_database.url, people=RECIPIENTS, kills=KILLS)
     assert {point.name for point in POINTS} <= {line.point for line in verdict.lines}
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
+    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
 
 
 @pytest.mark.timeout(300)
@@ -52,7 +52,7 @@ def test_nor_where_the_database_is_a_server(empty_database: Database, tmp_path: 
         kills=SERVED,
         points=_of_the_database(),
     )
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
+    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
 
 
 def test_a_point_that_is_never_passed_fails_the_proof(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_point_that_is_never_passed_fails_the_proof(tmp_path: Path) -> None:
 
 
 def test_every_broken_promise_is_told() -> None:
-    kept = Verdict(
+    whole = Verdict(
         lines=[Line(point="claim", kills=1, unknown=1, twice=0, waits=[1.0])],
         expected=2,
         taken=3,
@@ -73,13 +73,13 @@ def test_every_broken_promise_is_told() -> None:
         unknown=1,
         processes=1,
     )
-    assert list(kept.broken()) == []
+    assert list(whole.broken()) == []
     for change in (
         {"lost": ["ben@vecinos.example.org"]},
         {"strange": ["cleo@left.example.org"]},
         {"twice": ["<7.x@example.org>", "<8.x@example.org>"]},
         {"sure_twice": ["<7.x@example.org>"]},
         {"unknown": 11},
-        {"lines": [replace(kept.lines[0], waits=[1.0, 10.5])]},
+        {"lines": [replace(whole.lines[0], waits=[1.0, 10.5])]},
     ):
-        assert len(list(replace(kept, **change).broken())) == 1, change
+        assert len(list(replace(whole, **change).broken())) == 1, change

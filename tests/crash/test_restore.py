@@ -1,7 +1,7 @@
-"""A restore that is killed at any step is refused by everything, or whole; the same command again ends it.
+"""A restore that is killed at any step is refused by every command, or whole; the same command completes it.
 
-Steps are counted in the process itself (tests/crash/steps.py). After each kill the installation is looked at
-as a command does, and in the end it is compared, row by row and file by file, with one that was never killed.
+Steps are counted in the process itself (tests/crash/steps.py). After each kill the installation is read as a
+command does, and in the end it is compared, row by row and file by file, with one that was never killed.
 """
 
 import os
@@ -40,7 +40,7 @@ RUNS = {"run", "restored_at", "reckoned_at", "ended_at"}  # columns that differ 
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """What is left of the lost machine: a backup, the departures, the journals."""
+    """What remains of the lost machine: a backup, the departures, the journals."""
 
     backup: Path
     departures: Path
@@ -49,7 +49,7 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A new machine, with files that are none of ours in its folder."""
+    """A new machine, with files in its folder that are not ours."""
 
     home: Path
     environ: dict[str, str]
@@ -64,9 +64,9 @@ def lost(
     service: Service, clock: StoppedClock, ana: Person, ben: Person, cleo: Person, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Lost:  # fmt: skip
-    """Ben's toolkit left and Ana's hello waited when the backup was made; Ana left after it."""
-    fast = {"hardness": (10, 8, 1)}  # of scrypt: a second less for each of a hundred restores
-    monkeypatch.setattr(encryption.Encryptor.__init__, "__kwdefaults__", fast)
+    """Ben's toolkit was sent and Ana's hello waited when the backup was made; Ana left after it."""
+    defaults = {"hardness": (10, 8, 1)}  # of scrypt: a second less for each of a hundred restores
+    monkeypatch.setattr(encryption.Encryptor.__init__, "__kwdefaults__", defaults)
     service.jobs.tick()
     (service.settings.home / "resources").mkdir(exist_ok=True)
     (service.settings.home / "resources" / ("ab" * 32 + ".pdf")).write_bytes(b"%PDF-")
@@ -117,40 +117,41 @@ def restore(machine: Machine, lost: Lost, clock: StoppedClock, **more: Any) -> r
 
 
 def refusal(machine: Machine) -> str:
-    """What every command says of this folder, "" when it works there."""
-    said = set()
+    """Return what every command says about this folder, "" when it works there."""
+    sentences = set()
     for words in (["status"], ["contact", "find", "ana"], ["work"], ["serve"]):
         if words in (["work"], ["serve"]) and not os.path.lexists(machine.home / data_folder.RESTORE_MARKER):
-            continue  # these would go on for ever
-        ran = CliRunner().invoke(cli.root, words, env=machine.environ, standalone_mode=False)
-        assert ran.exception is None or isinstance(ran.exception, MailerError), ran.exc_info
-        said.add("" if ran.exception is None else str(ran.exception).partition(".")[0])
-    assert len(said) == 1, said
-    return said.pop()
+            continue  # these would run for ever
+        result = CliRunner().invoke(cli.root, words, env=machine.environ, standalone_mode=False)
+        assert result.exception is None or isinstance(result.exception, MailerError), result.exc_info
+        sentences.add("" if result.exception is None else str(result.exception).partition(".")[0])
+    assert len(sentences) == 1, sentences
+    return sentences.pop()
 
 
 def look_at(machine: Machine) -> None:
-    """Whatever happened: nobody else's file was touched, nobody else can read ours, and it is told."""
+    """Check that foreign files are unchanged, that ours are private, and that commands report the state."""
     for place, content in FOREIGN.items():
         assert (machine.home / place).read_bytes() == content
     ours = [path for path in machine.home.rglob("*") if path.is_file()]
     ours = [path for path in ours if str(path.relative_to(machine.home)) not in FOREIGN]
     assert [path for path in ours if path.stat().st_mode & 0o077] == []
-    said = refusal(machine)
+    sentence = refusal(machine)
     if os.path.lexists(machine.home / data_folder.RESTORE_MARKER):
         assert (
-            said == f"A restore into {machine.home} was interrupted or is under way, so nothing here is whole"
+            sentence
+            == f"A restore into {machine.home} was interrupted or is under way, so nothing here is whole"
         )
-    elif said:
-        assert said.startswith(f"{machine.home} holds no data"), said
+    elif sentence:
+        assert sentence.startswith(f"{machine.home} holds no data"), sentence
         assert ours == []
 
 
 def rows(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table, but for the moments of the restore itself."""
+    """Return every row of every table, except the columns that differ for each restore."""
     database = machine.database
     with database.read() as session:
-        found = {
+        tables = {
             table.name: sorted(
                 (
                     tuple(row)
@@ -161,11 +162,11 @@ def rows(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
             for table in backup.list_tables()
         }
     database.dispose()
-    return found
+    return tables
 
 
 def files(machine: Machine) -> dict[str, bytes]:
-    """Every file but the database's own."""
+    """Return every file but the database's own."""
     return {
         str(path.relative_to(machine.home)): path.read_bytes()
         for path in machine.home.rglob("*")
@@ -174,7 +175,7 @@ def files(machine: Machine) -> dict[str, bytes]:
 
 
 def points(number: int) -> list[int]:
-    """The first steps, the last ones, and some between; all of them with MAILER_EVERY_STEP."""
+    """Return the first steps, the last ones, and some between; all of them with MAILER_EVERY_STEP."""
     if os.environ.get("MAILER_EVERY_STEP"):
         return list(range(1, number + 1))
     between = range(8, number - 12, max(number // 4, 1))
@@ -202,10 +203,10 @@ def test_a_restore_killed_at_any_step_is_refused_or_whole_and_the_next_one_ends_
 
 
 @pytest.mark.timeout(600)
-def test_restores_that_are_killed_one_after_the_other_end_in_the_same_house(
+def test_restores_that_are_killed_one_after_the_other_end_in_the_same_state(
     machine: Make, lost: Lost, clock: StoppedClock
 ) -> None:
-    """Each takes away what the one before had placed, and is killed a little later."""
+    """Each removes what the one before had placed, and is killed a little later."""
     harmed, unharmed = machine("harmed"), machine("unharmed")
     step, ended = 7, -9
     while ended == -9:
@@ -220,7 +221,7 @@ def test_restores_that_are_killed_one_after_the_other_end_in_the_same_house(
 def test_of_a_restore_whose_end_was_killed_nothing_that_came_later_is_lost(
     machine: Make, lost: Lost, clock: StoppedClock
 ) -> None:
-    """Another machine may serve the database already, so what is whole is never done over."""
+    """Another machine may serve the database already, so a complete restore is never repeated."""
     harmed = machine("harmed")
     unharmed = machine("unharmed")
     number = steps.run(lambda: restore(unharmed, lost, clock, departures=None))[1]
@@ -232,18 +233,20 @@ def test_of_a_restore_whose_end_was_killed_nothing_that_came_later_is_lost(
         second = Lost(backup=another(lost, clock, harmed), departures=lost.departures, journals=lost.journals)
         restore(harmed, second, clock)
     assert refusal(harmed)
-    done = restore(harmed, lost, clock)
+    summary = restore(harmed, lost, clock)
     assert (
-        done.resumed and done.settlement.departures_merge is not None and done.settlement.hold_sentence == ""
+        summary.resumed
+        and summary.settlement.departures_merge is not None
+        and summary.settlement.hold_sentence == ""
     )
     assert refusal(harmed) == ""
     with harmed.database.read() as session:
-        standing = subscriptions.find(session, contact_id=1, list="organizers")
-        assert standing is not None and standing.state == "left"
+        subscription = subscriptions.find(session, contact_id=1, list="organizers")
+        assert subscription is not None and subscription.state == "left"
 
 
 def another(lost: Lost, clock: StoppedClock, machine: Machine) -> Path:
-    """A backup of another moment."""
+    """Make a backup of another moment."""
     target = lost.backup.with_name("tuesday")
     backup.make(
         target, PASSPHRASE, database=machine.database, home=machine.home, now=clock.now(),

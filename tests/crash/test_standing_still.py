@@ -1,4 +1,4 @@
-"""The short forms of scripts/prove-kills that stand still: frozen, suspended, stalled, cut off."""
+"""The short forms of the stopping faults of scripts/prove-kills: frozen, suspended, stalled, cut off."""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests import databases
 from tests.conftest import missing
 from tests.crash import freezes, machine, partition, stalls, suspensions
 from tests.crash.machine import MachineClock
-from tests.crash.verdict import told
+from tests.crash.verdict import format_verdict
 
 READERS = 300
 LEASE_SECONDS = 3.0
@@ -22,7 +22,7 @@ CUT_SECONDS = 40.0
 
 @pytest.fixture
 def clock() -> Iterator[MachineClock]:
-    with tempfile.TemporaryDirectory(prefix="mailer-clock-") as folder:  # not pytest's, which is its own
+    with tempfile.TemporaryDirectory(prefix="mailer-clock-") as folder:  # not pytest's, which is private
         Path(folder).chmod(0o755)
         try:
             clock = MachineClock(Path(folder))
@@ -39,7 +39,7 @@ def test_a_worker_that_stood_still_for_longer_than_its_lease_strands_nobody(
     verdict = freezes.prove(
         tmp_path, url=empty_database.url, people=READERS, times=1, lease_seconds=LEASE_SECONDS
     )
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
+    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
 
 
 @pytest.mark.timeout(300)
@@ -48,7 +48,7 @@ def test_nor_does_a_machine_that_was_suspended_for_an_hour(
     empty_database: Database, tmp_path: Path, clock: MachineClock
 ) -> None:
     verdict = suspensions.prove(tmp_path, url=empty_database.url, people=READERS, times=2, clock=clock)
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
+    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
 
 
 @pytest.mark.timeout(300)
@@ -62,7 +62,7 @@ def test_nor_where_the_database_server_was_suspended_with_it(tmp_path: Path, clo
             tmp_path, url=server.empty(), people=READERS, times=1, clock=clock,
             database_pids=lambda: machine.tree(server.pid),
         )  # fmt: skip
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
+    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
 
 
 @pytest.mark.timeout(300)
@@ -75,7 +75,7 @@ def test_nobody_waits_for_ten_recipients_whose_server_never_answers(
         tmp_path, url=empty_database.url, people=READERS, stalled=STALLED, moment=moment,
         seconds=STALL_SECONDS, within=BUSY_SECONDS,
     )  # fmt: skip
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
+    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
 
 
 @pytest.mark.timeout(400)
@@ -83,4 +83,4 @@ def test_a_worker_that_is_cut_off_inside_a_claim_stops_nobody_else(tmp_path: Pat
     if why := partition.trouble():
         pytest.skip(why)
     verdict = partition.prove(tmp_path, people=READERS, seconds=CUT_SECONDS)
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], told(verdict)
+    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)

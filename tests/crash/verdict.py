@@ -1,4 +1,4 @@
-"""The verdict: what the sink took against what was expected, and the table of kills."""
+"""Verdict: what the sink took compared with what was expected, and the table of kills."""
 
 from bisect import bisect
 from collections import Counter
@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from mailer.outbox.attempts import Attempt
 from tests.crash.campaign import CONNECTIONS, Campaign, Kill
-from tests.crash.tape import Taken
+from tests.crash.tape import SinkRecord
 
 FIRST_SEND_SECONDS = 10.0
 NOTE_WIDTH = 40
@@ -19,7 +19,7 @@ NOTE_WIDTH = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What came of the kills at one point; `waits` are the seconds from each kill to the next message."""
+    """The results of the kills at one point; `waits` are the seconds from each kill to the next message."""
 
     point: str
     kills: int
@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something else that was measured: what, how much of it and at most how much, in `unit`."""
+    """Another measurement: what, its value and its maximum, in `unit`."""
 
     what: str
     measured: float
@@ -43,9 +43,9 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the sink's file says. `lost` and `strange` name messages; `doubtful` rows were ever unknown.
+    """The results. `lost` and `strange` name messages of the sink's file; `unknown` counts rows ever unknown.
 
-    `stranded` are sentences about rows that are unknown though there was never a doubt.
+    `stranded` are sentences about rows that are unknown without need.
     """
 
     lines: Sequence[Line]
@@ -66,7 +66,7 @@ class Verdict:
         return [wait for line in self.lines for wait in line.waits]
 
     def broken(self, *, within: float = FIRST_SEND_SECONDS) -> Iterator[str]:
-        """Each broken promise in a sentence; `within` so many seconds mail must leave again."""
+        """Yield each broken promise as a sentence; mail must be sent again `within` so many seconds."""
         if self.lost:
             yield f"{len(self.lost)} messages are lost, such as one to {self.lost[0]}."
         if self.strange:
@@ -90,16 +90,16 @@ class Verdict:
 def reach(campaign: Campaign, *notes: Note) -> Verdict:
     """Count everything, once all is delivered."""
     campaign.account()
-    with campaign.built.database.read() as session:
+    with campaign.service.database.read() as session:
         doubtful = Counter(session.scalars(select(Attempt.outbox_id).where(Attempt.outcome == "unknown")))
     tape = campaign.tape
     copies, distinct = tape.copies(), tape.distinct()
-    rows = {each.message_id: each.row for each in tape.taken}
+    rows = {each.message_id: each.row for each in tape.records}
     twice = [message for message, number in copies.items() for _ in range(number - 1)]
     return Verdict(
         lines=list(_lines(campaign)),
         expected=campaign.expected.total(),
-        taken=len(tape.taken),
+        taken=len(tape.records),
         lost=sorted((campaign.expected - distinct).elements()),
         strange=sorted((distinct - campaign.expected).elements()),
         twice=twice,
@@ -115,32 +115,32 @@ def _lines(campaign: Campaign) -> Iterator[Line]:
     kills = sorted(campaign.kills, key=lambda kill: kill.at)
     twice: Counter[str] = Counter()
     seen: set[str] = set()
-    for taken in campaign.tape.taken:
-        before = bisect(kills, taken.at, key=lambda kill: kill.at)
-        if taken.message_id in seen and before:
-            twice[kills[before - 1].point] += 1
-        seen.add(taken.message_id)
+    for record in campaign.tape.records:
+        index = bisect(kills, record.at, key=lambda kill: kill.at)
+        if record.message_id in seen and index:
+            twice[kills[index - 1].point] += 1
+        seen.add(record.message_id)
     first = {kill.point: place for place, kill in reversed(list(enumerate(kills)))}
     in_order = sorted(kills, key=lambda kill: first[kill.point])
-    for point, same in groupby(in_order, key=lambda kill: kill.point):
-        group = list(same)
-        firsts = [(kill, _goes_on(campaign, kill)) for kill in group if kill.timed]
+    for point, same_point in groupby(in_order, key=lambda kill: kill.point):
+        group = list(same_point)
+        next_messages = [(kill, _goes_on(campaign, kill)) for kill in group if kill.timed]
         yield Line(
             point=point,
             kills=sum(kill.processes for kill in group),
             unknown=sum(kill.unknown for kill in group),
             twice=twice[point],
-            waits=[first.at - kill.at for kill, first in firsts if first],
+            waits=[first.at - kill.at for kill, first in next_messages if first],
         )
 
 
-def _goes_on(campaign: Campaign, kill: Kill) -> Taken | None:
+def _goes_on(campaign: Campaign, kill: Kill) -> SinkRecord | None:
     tape = campaign.tape
     return tape.first_after(kill.at) if kill.anew else tape.next_after(kill.at)
 
 
-def told(verdict: Verdict) -> str:
-    """The table, the sums, and each broken promise."""
+def format_verdict(verdict: Verdict) -> str:
+    """Return the table, the sums, and each broken promise."""
     width = max([len("killed"), *(len(line.point) for line in verdict.lines)])
     rows = [f"{'killed':{width}}  kills  unknown  twice  first send: median, worst"]
     for line in verdict.lines:

@@ -1,8 +1,8 @@
-"""The victim: the command line of the product, until it comes to a named point and is killed there.
+"""Victim: the command line of the product, until it reaches a named point and is killed there.
 
-`python -m tests.crash.victim` reads all code once. Then, for each line of standard input, a point and the
-words of a `mailer` command, it forks a process that runs that command with the point armed, and says
-its number and how it ended. So a victim begins in a quarter of the time a new program needs.
+`python -m tests.crash.victim` imports all code once. Then, for each line of standard input, a point and the
+words of a `mailer` command, it forks a process that runs that command with the point armed, and prints its
+number and how it ended. So a victim begins in a quarter of the time that a new program needs.
 """
 
 import asyncio
@@ -22,42 +22,42 @@ from mailer import cli
 from tests.crash.points import Point
 
 READ = ("broadcast", "db", "jobs", "outbox", "serve", "work")  # the commands that victims run
-SOON_SECONDS = 0.004  # the dot is on the wire by then, and the sink has not answered
+SOON_SECONDS = 0.004  # the dot is sent by then, and the sink has not answered
 
 
 def die() -> None:
-    """End this process as nothing but `kill -9` ends one."""
+    """End this process as only `kill -9` does."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def arm(point: Point) -> None:
-    """Wrap the function that a point names, so that the process dies there."""
-    seen = threading.local()  # what this thread is doing, because several work at once
+    """Wrap the function that a point names, so that the process is killed there."""
+    state = threading.local()  # the state of this thread, because several run at once
 
-    def passed() -> None:
-        if point.within and not getattr(seen, "within", 0):
+    def on_passage() -> None:
+        if point.within and not getattr(state, "within", 0):
             return
         if point.moment == "committed":
-            seen.passed = True
+            state.passed = True
         elif point.moment == "soon after":
             threading.Timer(SOON_SECONDS, die).start()
         else:
             die()
 
     @contextmanager
-    def inside() -> Iterator[None]:
-        seen.within = getattr(seen, "within", 0) + 1
+    def enter_within() -> Iterator[None]:
+        state.within = getattr(state, "within", 0) + 1
         yield
-        seen.within -= 1
+        state.within -= 1
 
     if point.within:
-        wrap(point.within, around=inside)
+        wrap(point.within, around=enter_within)
     if point.moment == "before":
-        wrap(point.where, before=passed)
+        wrap(point.where, before=on_passage)
     else:
-        wrap(point.where, after=passed)
+        wrap(point.where, after=on_passage)
     if point.moment == "committed":
-        _die_after_commits(lambda: getattr(seen, "passed", False))
+        _die_after_commits(lambda: getattr(state, "passed", False))
 
 
 def wrap(
@@ -67,12 +67,12 @@ def wrap(
     after: Callable[[], None] = lambda: None,
     around: Callable[[], Any] | None = None,
 ) -> None:
-    """Replace the function of this dotted path by one that calls these as well."""
-    owner, name = _found(path)
+    """Replace the function of this dotted path by one that also calls these."""
+    owner, name = _find_owner(path)
     function = getattr(owner, name)
 
     @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def call_wrapped(*args: Any, **kwargs: Any) -> Any:
         before()
         if around is None:
             result = function(*args, **kwargs)
@@ -83,24 +83,24 @@ def wrap(
         return result
 
     assert not asyncio.iscoroutinefunction(function) or path.endswith(".send"), "only its beginning is seen"
-    setattr(owner, name, called)
+    setattr(owner, name, call_wrapped)
 
 
-def _die_after_commits(passed: Callable[[], bool]) -> None:
+def _die_after_commits(has_passed: Callable[[], bool]) -> None:
     write = Database.write
 
     @contextmanager
-    def written(self: Database) -> Iterator[Any]:
+    def write_and_die(self: Database) -> Iterator[Any]:
         with write(self) as session:
             yield session
-        if passed():
+        if has_passed():
             die()
 
-    Database.write = written  # type: ignore[method-assign]
+    Database.write = write_and_die  # type: ignore[method-assign]
 
 
-def _found(path: str) -> tuple[Any, str]:
-    """Return what holds the last name of a dotted path: a module or a class."""
+def _find_owner(path: str) -> tuple[Any, str]:
+    """Return the owner of the last name of a dotted path: a module or a class."""
     words = path.split(".")
     for length in range(len(words) - 1, 0, -1):
         try:
@@ -119,7 +119,7 @@ def main() -> None:
         importlib.import_module(f"mailer.cli.{name}")
     while line := sys.stdin.readline():
         point, *words = json.loads(line)
-        reading, writing = os.pipe()  # a worker stops when this ends, so it is held open
+        reading, writing = os.pipe()  # a worker stops when this ends, so it stays open
         victim = os.fork()
         if victim == 0:
             os.close(writing)

@@ -1,4 +1,4 @@
-"""What the walks can ask for."""
+"""Fixtures of the flows."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +24,17 @@ def folder(
     (tmp_path / "resources").mkdir()
     (tmp_path / "resources" / f"{'ab' * 32}.pdf").write_bytes(b"%PDF-1")
     (tmp_path / "mailer.toml").write_text('motto.en = "Hello"\n')
-    whole = tmp_path / "whole"
+    complete = tmp_path / "whole"
     backup.make(
-        whole, PASSPHRASE, database=service.database, home=tmp_path, now=clock.now(), progress=lambda _: None
+        complete,
+        PASSPHRASE,
+        database=service.database,
+        home=tmp_path,
+        now=clock.now(),
+        progress=lambda _: None,
     )
     parts: Parts = {}
-    with whole.open("rb") as file, backup.open_archive(file, PASSPHRASE) as tar:
+    with complete.open("rb") as file, backup.open_archive(file, PASSPHRASE) as tar:
         for member in tar:
             data = tar.extractfile(member)
             assert data is not None
@@ -42,11 +47,13 @@ def folder(
     server = request.getfixturevalue("postgres_server") if service.database.dialect == "postgresql" else None
     if server:
         environ["MAILER_DATABASE_URL"] = server.empty()
-    sealed = seal(tmp_path / "monday", parts)
+    backup_file = seal(tmp_path / "monday", parts)
 
     def restore(passphrase: bytes = PASSPHRASE) -> restoring.RestoreSummary:
-        return restoring.restore(sealed, passphrase, environ=environ, clock=clock, progress=lambda _: None)
+        return restoring.restore(
+            backup_file, passphrase, environ=environ, clock=clock, progress=lambda _: None
+        )
 
-    yield Folder(home=home, backup=sealed, parts=parts, restore=restore)
+    yield Folder(home=home, backup=backup_file, parts=parts, restore=restore)
     if server:
         server.drop(environ["MAILER_DATABASE_URL"])

@@ -1,6 +1,6 @@
-"""A robot that signs people up by real requests: how many mails it can make, to the mail.
+"""A program that signs people up by real requests: how many mails it can cause, to the mail.
 
-A form is answered at once here; the pause before each answer is measured in tests/mailer/web/test_join.py.
+A form is answered at once here; the pause before each answer is tested in tests/mailer/web/test_join.py.
 """
 
 import http.client
@@ -34,7 +34,7 @@ def database_url(sqlite_url: str) -> str:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A proxy on this machine is believed, so that one machine can play many networks."""
+    """A proxy on this machine is trusted, so that one machine can stand for many networks."""
     return settings.model_copy(update={"port": served.free_port(), "trusted_proxies": ("127.0.0.1",)})
 
 
@@ -45,25 +45,25 @@ def port(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         yield service.settings.port
 
 
-def send(port: int, visits: Iterable[tuple[str, str, Form]]) -> Counter[int]:
-    """Send forms as a script does: (path, network, form) each; returns how often each status came."""
-    waiting = list(visits)
+def send(port: int, requests: Iterable[tuple[str, str, Form]]) -> Counter[int]:
+    """Send forms as a script does: (path, network, form) each; returns the number of each status."""
+    all_requests = list(requests)
 
-    def robot(mine: list[tuple[str, str, Form]]) -> Counter[int]:
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    def robot(assigned: list[tuple[str, str, Form]]) -> Counter[int]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         statuses: Counter[int] = Counter()
-        for path, network, form in mine:
-            told = {"Content-Type": "application/x-www-form-urlencoded", "X-Forwarded-For": network}
-            line.request("POST", path, urlencode(form), told)
-            answer = line.getresponse()
+        for path, network, form in assigned:
+            headers = {"Content-Type": "application/x-www-form-urlencoded", "X-Forwarded-For": network}
+            connection.request("POST", path, urlencode(form), headers)
+            answer = connection.getresponse()
             answer.read()
             statuses[answer.status] += 1
-        line.close()
+        connection.close()
         return statuses
 
     with ThreadPoolExecutor(ROBOTS) as robots:
-        parts = [waiting[number::ROBOTS] for number in range(ROBOTS)]
-        return sum(robots.map(robot, parts), start=Counter())
+        batches = [all_requests[number::ROBOTS] for number in range(ROBOTS)]
+        return sum(robots.map(robot, batches), start=Counter())
 
 
 def network(number: int) -> str:

@@ -1,4 +1,4 @@
-"""What the running service writes into its log, and shows in the process list, names nobody and no secret."""
+"""The log of the running service, and the process list, contain no name, address or secret."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ def environ(home: Path, *, smtp_port: int, port: int) -> dict[str, str]:
 
 
 class Town:
-    """People at their browsers; `said` is whatever must never be written down."""
+    """People at their browsers."""
 
     def __init__(self, port: int) -> None:
         self.base = f"http://127.0.0.1:{port}"
@@ -52,8 +52,8 @@ class Town:
             try:
                 with urlopen(request, timeout=20) as answer:
                     return str(answer.read().decode())
-            except OSError as refused:
-                return str(refused)
+            except OSError as error:
+                return str(error)
 
         return await asyncio.to_thread(get)
 
@@ -91,34 +91,34 @@ async def test_a_join_a_confirmation_a_refusal_and_an_outage_leave_nobodys_trace
             )
         town = Town(port)
         try:
-            await _lives(town, peer, log)
-            listed = processes()
-            assert " mailer work" in listed
+            await _run_scene(town, peer, log)
+            process_list = processes()
+            assert " mailer work" in process_list
         finally:
             serving.send_signal(signal.SIGTERM)
             await asyncio.wait_for(serving.wait(), 60)
-    written = log.read_text()
-    events = [json.loads(line) for line in written.splitlines()]
+    log_text = log.read_text()
+    events = [json.loads(line) for line in log_text.splitlines()]
     assert {"relay unreachable"} <= {event["event"] for event in events}
-    link = next(found.group(1) for found in [_link(peer)] if found)
+    link = next(match.group(1) for match in [_link(peer)] if match)
     keys = [(tmp_path / "secrets" / name).read_text().strip() for name in ("pepper", "links")]
     for secret in (ANA, BEN, CLEO, "ana+stmark", "poison", *NAMES, PASSWORD, TOKEN, link, *keys, "Hello"):
-        assert secret not in written, secret
-        assert secret not in listed, secret
+        assert secret not in log_text, secret
+        assert secret not in process_list, secret
 
 
-async def _lives(town: Town, peer: Polite, log: Path) -> None:
+async def _run_scene(town: Town, peer: Polite, log: Path) -> None:
     await town.until(lambda: (log.parent / "port").exists(), "the start")
-    await town.until(lambda: _answers(town.base), "the pages")
-    await town.until(lambda: _well(town.base), "health")
+    await town.until(lambda: _is_listening(town.base), "the pages")
+    await town.until(lambda: _is_healthy(town.base), "health")
     for email, name in [(ANA, NAMES[0]), (BEN, NAMES[1]), (CLEO, "Cleo"), (f"{BEN}\r\nBcc: x@y.example", "")]:
         await town.ask("/join", {"email": email, "name": name, "zip": "10027", "language": "en"})
     await town.until(lambda: len(peer.letters) >= 2, "the confirmations")
-    found = _link(peer)
-    assert found
-    assert "HTTP Error" not in await town.ask(f"/confirm/{found.group(1)}", {})
-    await town.ask(f"/confirm/{found.group(1)}x", {})
-    await town.ask(f"/unsubscribe/{found.group(1)}?{urlencode({'email': ANA})}")
+    match = _link(peer)
+    assert match
+    assert "HTTP Error" not in await town.ask(f"/confirm/{match.group(1)}", {})
+    await town.ask(f"/confirm/{match.group(1)}x", {})
+    await town.ask(f"/unsubscribe/{match.group(1)}?{urlencode({'email': ANA})}")
     assert "mailer_messages" in await town.ask("/metrics", Authorization=f"Bearer {TOKEN}")
     peer.at_mail = f"421 4.3.2 closing for {CLEO}"
     await town.ask("/organize", {"email": CLEO, "name": "Cleo", "organization": "x", "zip": "10027"})
@@ -131,12 +131,12 @@ def _link(peer: Polite) -> re.Match[str] | None:
     return re.search(r"/confirm/([A-Za-z0-9._~-]+)", texts[0]) if texts else None
 
 
-def _answers(base: str) -> bool:
+def _is_listening(base: str) -> bool:
     with socket.socket() as line:
         return line.connect_ex(("127.0.0.1", int(base.rpartition(":")[2]))) == 0
 
 
-def _well(base: str) -> bool:
+def _is_healthy(base: str) -> bool:
     try:
         with urlopen(f"{base}/health", timeout=5) as answer:
             return bool(json.loads(answer.read())["status"] == "ok")

@@ -1,4 +1,4 @@
-"""The welcome of three people in three zones, across a change of the clock, as a wall calendar says it."""
+"""The welcome of three people in three zones, across a change of the clock, by local time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ ZONES = {"10027": "America/New_York", "85003": "America/Phoenix", "90012": "Amer
 
 @dataclass
 class Story:
-    """What happens to people on the wall calendar, one moment after another."""
+    """Actions of people at local times, one after another."""
 
     service: Service
     world: World
@@ -50,19 +50,19 @@ class Story:
             )
 
     def mails(self, person: Person, *, state: str = "sent") -> list[tuple[str, str]]:
-        """Return the step and the local time of each mail that was sent, and check that it really left."""
+        """Return the step and the local time of each mail that was sent, and check that it really arrived."""
         with self.service.database.read() as session:
             zone = session.scalar(select(Contact.zone).where(Contact.id == person.id)) or "America/New_York"
-            found = session.execute(
+            rows = session.execute(
                 select(Edition.name, OutboxRow.sent_at)
                 .join(OutboxRow, OutboxRow.edition_id == Edition.id)
                 .where(OutboxRow.contact_id == person.id, OutboxRow.state == state)
                 .order_by(OutboxRow.sent_at)
             ).all()
-        assert self.world.arrived.count(person.email) == len(found)
+        assert self.world.arrived.count(person.email) == len(rows)
         return [
             (name, sent_at.astimezone(ZoneInfo(zone)).strftime("%a %m-%d %H:%M"))
-            for name, sent_at in found
+            for name, sent_at in rows
             if sent_at is not None
         ]
 
@@ -71,10 +71,10 @@ class Story:
 
     def journey(self, person: Person) -> tuple[str, str] | None:
         with self.service.database.read() as session:
-            found = session.execute(
+            row = session.execute(
                 select(Journey.state, Journey.step).where(Journey.contact_id == person.id)
             ).one_or_none()
-        return None if found is None else (found.state, found.step)
+        return None if row is None else (row.state, row.step)
 
     def act(self, what: Callable[..., object], person: Person, **how: object) -> None:
         """Do something with one person's subscription, now."""
@@ -201,8 +201,12 @@ def test_whoever_becomes_an_organizer_gets_no_more_welcome_but_the_organizers_le
     nora = story.joins("Nora", "10027")
     story.until("2027-03-09 00:00")
     with story.service.database.write() as session:
-        asked = subscriptions.ask(session, contact_id=nora.id, list="organizers", now=story.clock.now())
-        subscriptions.confirm(session, subscription_id=asked.id, round=asked.round, now=story.clock.now())
+        subscription = subscriptions.ask(
+            session, contact_id=nora.id, list="organizers", now=story.clock.now()
+        )
+        subscriptions.confirm(
+            session, subscription_id=subscription.id, round=subscription.round, now=story.clock.now()
+        )
     story.until("2027-06-01 00:00")
     assert [name for name, _ in story.mails(nora)] == [
         "welcome/toolkit",

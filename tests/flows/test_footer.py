@@ -1,6 +1,6 @@
-"""A mail that was passed on: what its footer opens is language, a break and leaving, and nothing else.
+"""A forwarded mail: its footer gives access to language, a pause and leaving, and nothing else.
 
-Every route of the application is tried with every button of every page, so a new one is tried by itself.
+Every route of the application is requested with every button of every page, so a new one is included.
 """
 
 import re
@@ -21,7 +21,9 @@ from tests.people import Person
 from tests.relays import World, deliver
 
 Rows = dict[str, dict[object, dict[str, object]]]
-DONE = re.compile(r'name="(\w+)" value="([a-z][a-z0-9-]*)"')  # the buttons and ticks that pages offer
+BUTTON_PATTERN = re.compile(
+    r'name="(\w+)" value="([a-z][a-z0-9-]*)"'
+)  # the buttons and ticks that pages offer
 LISTS = ("leave-interest", "leave-organizers", "leave-all")
 EVERYTHING = {
     "name": "Mallory",
@@ -34,7 +36,7 @@ EVERYTHING = {
     "language": "en",
     "List-Unsubscribe": "One-Click",
 }
-# Where a footer may write, and which columns of rows that are there already.
+# The tables that a footer may change, and the columns of existing rows.
 MAY_CHANGE = {
     "contacts": {"language", "version"},
     "subscriptions": {"state", "round", "left_at", "paused_until"},
@@ -48,7 +50,7 @@ def database_url(sqlite_url: str) -> str:
 
 
 def rows(service: Service) -> Rows:
-    """Everything in the database."""
+    """Return every row of the database."""
     with service.database.read() as session:
         return {
             table.name: {
@@ -60,7 +62,7 @@ def rows(service: Service) -> Rows:
 
 
 def changes(before: Rows, after: Rows) -> Iterator[str]:
-    """What is another than before: "contacts.name", "consents, more", "contacts, gone"."""
+    """Yield the differences: "contacts.name", "consents, more", "contacts, gone"."""
     for name, old in before.items():
         new = after[name]
         if new.keys() - old.keys():
@@ -72,20 +74,22 @@ def changes(before: Rows, after: Rows) -> Iterator[str]:
 
 
 def allowed() -> set[str]:
-    told = {f"{name}.{column}" for name, columns in MAY_CHANGE.items() for column in columns}
-    return told | {f"{name}, more" for name in MAY_ADD}
+    columns_by_table = {f"{name}.{column}" for name, columns in MAY_CHANGE.items() for column in columns}
+    return columns_by_table | {f"{name}, more" for name in MAY_ADD}
 
 
 def buttons() -> list[dict[str, str]]:
-    """Every form worth sending: each button and tick of every page, with all the fields there are."""
-    found = {pair for path in TEMPLATES.glob("*.html") for pair in DONE.findall(path.read_text("utf-8"))}
-    found |= {("do", wish) for wish in (*LISTS, "topics", "discreet", "name", "zip", "export")}
-    leaving_last = sorted(found, key=lambda pair: (pair[1].startswith("leave"), pair))
+    """Return every form worth sending: each button and tick of every page, with all known fields."""
+    pairs = {
+        pair for path in TEMPLATES.glob("*.html") for pair in BUTTON_PATTERN.findall(path.read_text("utf-8"))
+    }
+    pairs |= {("do", value) for value in (*LISTS, "topics", "discreet", "name", "zip", "export")}
+    leaving_last = sorted(pairs, key=lambda pair: (pair[1].startswith("leave"), pair))
     return [{}, EVERYTHING, *({**EVERYTHING, name: value} for name, value in leaving_last)]
 
 
-def visits(service: Service, token: str) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Every route, with every form, with this token wherever one can be."""
+def list_requests(service: Service, token: str) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield every route, with every form, with this token wherever one can be."""
     for route in app.build(service).routes:
         path = re.sub(r"\{\w+(:\w+)?\}", token, route.path)
         for method in sorted(route.methods - {"HEAD"}):
@@ -95,7 +99,7 @@ def visits(service: Service, token: str) -> Iterator[tuple[str, str, dict[str, s
                 yield method, f"{path}?{urlencode({**EVERYTHING, 'token': token})}", {}
 
 
-def visit(visitor: Visitor, method: str, path: str, form: dict[str, str]) -> Response:
+def send_request(visitor: Visitor, method: str, path: str, form: dict[str, str]) -> Response:
     return visitor.ask(method, path, [urlencode(form).encode()], {"content-type": FORM})
 
 
@@ -106,9 +110,9 @@ def footer(service: Service, world: World, ben: Person, cleo: Person) -> dict[st
     deliver(service, world)
     assert world.arrived == [ben.email]  # and Cleo, who left, got nothing
     text = world.letters[-1].decode().replace("=\r\n", "")
-    found = dict(re.findall(r"https?://[^/\s]+/(\w+)/([0-9a-z_]+(?:\.[0-9a-z_]+)+)", text))
-    assert set(found) == {"preferences", "unsubscribe"}
-    return found
+    tokens = dict(re.findall(r"https?://[^/\s]+/(\w+)/([0-9a-z_]+(?:\.[0-9a-z_]+)+)", text))
+    assert set(tokens) == {"preferences", "unsubscribe"}
+    return tokens
 
 
 @pytest.mark.parametrize("verb", ["preferences", "unsubscribe"])
@@ -116,35 +120,35 @@ def test_a_footer_changes_language_pause_and_leaving_and_shows_nobody(
     service: Service, clock: StoppedClock, footer: dict[str, str], ben: Person, verb: str
 ) -> None:
     visitor = Visitor(service, clock)
-    before, seen = rows(service), set()
-    for method, path, form in visits(service, footer[verb]):
+    before, observed = rows(service), set()
+    for method, path, form in list_requests(service, footer[verb]):
         if path.startswith("/postoffice"):
             continue  # there only in a try-out, and only for this machine
-        answer = visit(visitor, method, path, form)
+        answer = send_request(visitor, method, path, form)
         changed = set(changes(before, rows(service)))
         assert changed <= allowed(), f"{method} {path} {form}"
-        seen |= changed
+        observed |= changed
         assert ben.email not in answer.text, path
         assert "Phoenix" not in answer.text, path
         assert "/mine/" not in answer.text or path.startswith("/mine/"), path
-    added = rows(service)["outbox"].keys() - before["outbox"].keys()
+    new_keys = rows(service)["outbox"].keys() - before["outbox"].keys()
     after = rows(service)
-    assert {after["outbox"][key]["kind"] for key in added} <= {"access"}
-    assert {"subscriptions.state", "consents, more"} <= seen
+    assert {after["outbox"][key]["kind"] for key in new_keys} <= {"access"}
+    assert {"subscriptions.state", "consents, more"} <= observed
     if verb == "preferences":
-        assert {"contacts.language", "subscriptions.paused_until", "outbox, more"} <= seen
-    said = {str(row["action"]) for key, row in after["consents"].items() if key not in before["consents"]}
-    assert said <= {"left", "paused", "resumed", "language"}
+        assert {"contacts.language", "subscriptions.paused_until", "outbox, more"} <= observed
+    actions = {str(row["action"]) for key, row in after["consents"].items() if key not in before["consents"]}
+    assert actions <= {"left", "paused", "resumed", "language"}
 
 
 def test_a_look_alone_changes_nothing(service: Service, clock: StoppedClock, footer: dict[str, str]) -> None:
     visitor = Visitor(service, clock)
     before = rows(service)
     for token in footer.values():
-        for method, path, form in visits(service, token):
+        for method, path, form in list_requests(service, token):
             if method == "GET" and not path.startswith("/postoffice"):
-                visit(visitor, method, path, form)
-                visit(visitor, "HEAD", path, form)
+                send_request(visitor, method, path, form)
+                send_request(visitor, "HEAD", path, form)
     assert set(changes(before, rows(service))) == set()
 
 
@@ -155,12 +159,12 @@ def test_after_its_hour_the_one_hour_link_opens_nothing_anywhere(
     clock.advance(seconds=ACCESS_LIFETIME.total_seconds())
     visitor = Visitor(service, clock)
     before = rows(service)
-    tried = 0
-    for method, path, form in visits(service, token):
+    request_count = 0
+    for method, path, form in list_requests(service, token):
         if f"/{token}" in path and not path.startswith("/postoffice"):
-            answer = visit(visitor, method, path, form)
+            answer = send_request(visitor, method, path, form)
             assert answer.status_code == 404, path
             assert ben.email not in answer.text
-            tried += path.startswith("/mine/")
-    assert tried > len(buttons())
+            request_count += path.startswith("/mine/")
+    assert request_count > len(buttons())
     assert set(changes(before, rows(service))) == set()

@@ -1,4 +1,4 @@
-"""After somebody is forgotten, nothing in the data folder or the log knows them but a keyed hash."""
+"""After an erasure, the data folder and the log contain nothing of the person but a keyed hash."""
 
 import json
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -18,7 +18,7 @@ from tests import commands, people
 from tests.clocks import StoppedClock
 from tests.mailer.web.visitor import Visitor
 from tests.people import Person
-from tests.readdressing import here, token
+from tests.readdressing import get_contact, token
 
 WORDS = ("quetzal", "zenobia", "ketchikan", "99950", "marimba")
 
@@ -35,15 +35,15 @@ def logged() -> Iterator[Sequence[MutableMapping[str, Any]]]:
 
 
 def traces(folder: Path, words: Sequence[str]) -> dict[str, list[str]]:
-    """Look for words in every octet of every file: name of the file → words found."""
-    found: dict[str, list[str]] = {}
+    """Search every octet of every file for words: name of the file → words in it."""
+    words_by_file: dict[str, list[str]] = {}
     for path in folder.rglob("*"):
         if path.is_file():
             octets = path.read_bytes().lower()
-            here = [word for word in words if word.encode() in octets]
-            if here:
-                found[path.relative_to(folder).as_posix()] = here
-    return found
+            matching = [word for word in words if word.encode() in octets]
+            if matching:
+                words_by_file[path.relative_to(folder).as_posix()] = matching
+    return words_by_file
 
 
 @pytest.fixture
@@ -67,19 +67,19 @@ def test_nothing_in_the_data_folder_knows_who_was_forgotten(
     for _ in range(9):
         assert mailer("deliver").status == 0
         clock.advance(days=1)
-    before = traces(tmp_path, WORDS)
-    assert {word for words in before.values() for word in words} == set(WORDS)
-    ran = mailer("contact", "forget", zenobia.email, "--yes")
-    assert ran.status == 0
+    traces_before = traces(tmp_path, WORDS)
+    assert {word for words in traces_before.values() for word in words} == set(WORDS)
+    result = mailer("contact", "forget", zenobia.email, "--yes")
+    assert result.status == 0
     assert traces(tmp_path, WORDS) == {}
-    assert traces(tmp_path, [ana.email])  # the search finds who is there
+    assert traces(tmp_path, [ana.email])  # the search finds a person who is not erased
     digest = zenobia.address.digest
     assert [path.name for path in tmp_path.rglob("*") if path.is_file() and digest in path.read_bytes()] == [
         "mailer.db"
     ]
     assert digest.hex() in (tmp_path / "departures").read_text()
-    said = json.dumps(list(logged), default=str).lower()
-    assert not [word for word in WORDS if word in said]
+    log_text = json.dumps(list(logged), default=str).lower()
+    assert not [word for word in WORDS if word in log_text]
 
 
 def test_all_that_is_known_is_told_to_who_asks(
@@ -88,12 +88,12 @@ def test_all_that_is_known_is_told_to_who_asks(
     mailer = commands.mailer(service)
     clock.advance(hours=4)  # it is morning in Alaska, too
     mailer("deliver")
-    told = mailer("contact", "export", zenobia.email).json
-    assert told["contact"]["name"] == "Zenobia Quetzal"
-    assert told["applications"][0]["offer"] == "Marimba"
-    assert (told["declines"], told["contact"]["discreet"]) == ([], False)
-    assert [row["to"] for row in told["posted"]] == [zenobia.email]
-    assert told["messages"][0]["attempts"][0]["code"] == 250
+    export = mailer("contact", "export", zenobia.email).json
+    assert export["contact"]["name"] == "Zenobia Quetzal"
+    assert export["applications"][0]["offer"] == "Marimba"
+    assert (export["declines"], export["contact"]["discreet"]) == ([], False)
+    assert [row["to"] for row in export["posted"]] == [zenobia.email]
+    assert export["messages"][0]["attempts"][0]["code"] == 250
     assert mailer("contact", "export", "nobody@example.org").status == 2
 
 
@@ -107,7 +107,7 @@ def test_who_asks_to_be_forgotten_leaves_no_mail_to_any_address_they_ever_had(
     mailer("deliver")
     visitor.post(token(service, "zenobia@new.example.org"))
     until = clock.now() + timedelta(hours=1)
-    link = service.tokens.profile(here(service, "zenobia@new.example.org").id, until=until)
+    link = service.tokens.profile(get_contact(service, "zenobia@new.example.org").id, until=until)
     with service.database.read() as session:
         assert set(session.scalars(select(CapturedMessage.to))) == {
             zenobia.email, "zenobia@new.example.org", ana.email,

@@ -1,4 +1,4 @@
-"""A slot is empty, a letter is held, staff are told once and fill it, the letter leaves. And Cleo?"""
+"""A slot is empty, a message is held, staff are notified once and fill it, the message is sent. And Cleo?"""
 
 import asyncio
 import quopri
@@ -28,21 +28,21 @@ STAFF = "office@example.org"
 @pytest.fixture
 def installation(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[Service]:
     """The service for real mail, with empty slots and an address of staff."""
-    built = composition.build(earnest(settings, staff_address=STAFF), clock=clock)
-    yield built
-    built.close()
+    instance = composition.build(earnest(settings, staff_address=STAFF), clock=clock)
+    yield instance
+    instance.close()
 
 
 def update(service: Service) -> None:
-    """Put an update into the outbox that leads to the toolkit."""
+    """Queue an update that leads to the toolkit."""
     now = service.clock.now()
     template = Template(name="update", sources=templates.parse_update(WITH_LINK, path="update.md"))
     with service.database.write() as session:
         edition = service.editions.freeze(session, template, "broadcast", now=now)
-        sent = broadcasts.create(
+        broadcast = broadcasts.create(
             session, subject="Toolkit", audience="interest", edition_id=edition.id, now=now, actor="staff"
         )
-        service.broadcasts.fill_batch(session, sent, now=now, limit=10)
+        service.broadcasts.fill_batch(session, broadcast, now=now, limit=10)
 
 
 def states(service: Service) -> dict[tuple[str, str], int]:

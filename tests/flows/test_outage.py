@@ -1,4 +1,4 @@
-"""The relay, the database, the disk are gone for a while: nobody is lost, nobody is mailed twice."""
+"""The relay, the database, the disk fail for a while: nothing is lost, and nothing is sent twice."""
 
 import asyncio
 import sqlite3
@@ -38,7 +38,7 @@ def test_a_relay_down_for_48_hours_costs_no_attempt_and_everything_leaves_afterw
 ) -> None:
     monkeypatch.setattr(
         relay_pool, "BACKOFF_LONGEST", 600.0
-    )  # as it is, a minute, but ten times as many looks
+    )  # as it is, a minute, but ten times as many attempts
     monkeypatch.setattr(delivery, "RENEW_SECONDS", 30.0)
     monkeypatch.setattr(delivery, "POLL_SECONDS", 5.0)
     crowd(embedded, 30)
@@ -48,18 +48,18 @@ def test_a_relay_down_for_48_hours_costs_no_attempt_and_everything_leaves_afterw
     up_at = world.clock.now() + timedelta(hours=48)
     world.seconds = 0.05
     world.answer = lambda recipient: SENT if world.clock.now() >= up_at else DOWN
-    made = worker(embedded, world, connections=3)
+    pool_worker = worker(embedded, world, connections=3)
 
     async def days() -> None:
-        asyncio.get_running_loop().call_later(48 * 3600 + 700, made.stop)
-        await made.run()
+        asyncio.get_running_loop().call_later(48 * 3600 + 700, pool_worker.stop)
+        await pool_worker.run()
 
     run(world.clock, days())
     assert states(embedded) == {"sent": 30}
     assert sorted(Counter(world.arrived).values()) == [1] * 30
     assert cleo.email not in world.arrived
     assert {row.tries for row in rows(embedded)} == {1}
-    assert len(world.begun) < 30 + 48 * 6 * 4  # one look at a time, by each connection
+    assert len(world.begun) < 30 + 48 * 6 * 4  # one attempt at a time, by each connection
     assert max(row.sent_at for row in rows(embedded) if row.sent_at) < up_at + timedelta(seconds=610)
 
 
@@ -68,7 +68,7 @@ def test_a_relay_down_for_48_hours_costs_no_attempt_and_everything_leaves_afterw
 
 @contextmanager
 def other_program(service: Service) -> Iterator[sqlite3.Connection]:
-    """Another program that has the same database file open."""
+    """Open the same database file as another program."""
     path = service.settings.database_url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
         yield connection
@@ -81,7 +81,7 @@ def test_a_database_locked_for_a_while_loses_nothing_and_nothing_is_sent_twice(
     crowd(embedded, 300)
     broadcast(embedded)
     world.seconds = 0.2
-    made = worker(embedded, world)
+    pool_worker = worker(embedded, world)
 
     async def locked_for_a_while(other: sqlite3.Connection) -> None:
         loop = asyncio.get_running_loop()
@@ -91,10 +91,10 @@ def test_a_database_locked_for_a_while_loses_nothing_and_nothing_is_sent_twice(
             other.execute("ROLLBACK")
             embedded.jobs.get(
                 "rescue"
-            ).run()  # the scheduler of the other process is the first to get at the database
+            ).run()  # the scheduler of the other process is the first to use the database
 
         loop.call_later(1.0 + seconds, free)
-        await made.run(until_empty=True)
+        await pool_worker.run(until_empty=True)
 
     with other_program(embedded) as other:
         run(world.clock, locked_for_a_while(other))
@@ -110,25 +110,25 @@ def test_a_full_disk_loses_nothing_and_nothing_is_sent_twice(embedded: Service, 
     crowd(embedded, 300)
     broadcast(embedded)
     world.seconds = 0.2
-    made = worker(embedded, world)
-    full = True
+    pool_worker = worker(embedded, world)
+    is_full = True
 
     def limit(connection: sqlite3.Connection, *_: object) -> None:
-        pages = connection.execute("PRAGMA page_count").fetchone()[0] if full else 1_000_000
+        pages = connection.execute("PRAGMA page_count").fetchone()[0] if is_full else 1_000_000
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
     event.listen(embedded.database.engine, "checkout", limit)
 
     async def full_for_a_while() -> None:
-        nonlocal full
+        nonlocal is_full
         loop = asyncio.get_running_loop()
 
-        def room() -> None:
-            nonlocal full
-            full = False
+        def release_space() -> None:
+            nonlocal is_full
+            is_full = False
 
-        loop.call_later(60.0, room)
-        await made.run(until_empty=True)
+        loop.call_later(60.0, release_space)
+        await pool_worker.run(until_empty=True)
 
     run(world.clock, full_for_a_while())
     assert states(embedded) == {"sent": 300}
@@ -141,13 +141,13 @@ def test_a_worker_told_to_stop_while_the_database_is_locked_ends_and_says_why(
     crowd(embedded, 30)
     broadcast(embedded)
     world.seconds = 0.2
-    made = worker(embedded, world)
+    pool_worker = worker(embedded, world)
 
     async def locked_for_good(other: sqlite3.Connection) -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(0.3, other.execute, "BEGIN IMMEDIATE")
-        loop.call_later(2.0, made.stop)
-        await made.run()
+        loop.call_later(2.0, pool_worker.stop)
+        await pool_worker.run()
 
     began = world.clock.monotonic()
     with other_program(embedded) as other, pytest.raises((StorageError, ExceptionGroup)):
@@ -163,8 +163,8 @@ def test_the_real_connection_and_the_real_post_office_carry_every_message_once(
 ) -> None:
     crowd(service, 120)
     broadcast(service)
-    made = service.deliver_until_empty()
-    assert made.sent == 121 and made.trouble == ""
+    delivery_result = service.deliver_until_empty()
+    assert delivery_result.sent == 121 and delivery_result.trouble == ""
     with service.database.read() as session:
         to = [posted.to for posted in postoffice.list_messages(session, limit=1000)]
     assert len(to) == len(set(to)) == 121
@@ -175,9 +175,9 @@ def test_the_real_connection_and_the_real_post_office_carry_every_message_once(
 def test_the_real_connection_finds_nobody_at_home_and_later_somebody(service: Service, ben: Person) -> None:
     broadcast(service)
     nowhere = Relay(host="127.0.0.1", port=1, tls="none")
-    with service.delivery([nowhere]) as made:
-        asyncio.run(made.run(until_empty=True))
-    assert made.trouble
+    with service.delivery([nowhere]) as failing_delivery:
+        asyncio.run(failing_delivery.run(until_empty=True))
+    assert failing_delivery.trouble
     (row,) = rows(service)
     assert (row.state, row.tries, row.why) == ("queued", 0, "the relay cannot be reached")
     service.clock.advance(minutes=1)  # type: ignore[attr-defined]

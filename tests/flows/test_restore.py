@@ -1,6 +1,6 @@
-"""A backup older than one send, one leave and one forgetting, put back on an empty second machine.
+"""A backup older than one send, one leave and one erasure, restored on an empty second machine.
 
-Nobody is written to twice, who left and who was forgotten stay so, and an old link to leave works.
+Nothing is sent twice, people who left or were erased stay so, and an old link to leave works.
 """
 
 import shutil
@@ -48,7 +48,7 @@ The county board has set a date.
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """An empty second machine: its folder, and what its environment says."""
+    """An empty second machine: its folder, and its environment."""
 
     home: Path
     environ: dict[str, str]
@@ -96,10 +96,10 @@ def put_broadcast(service: Service) -> None:
 
 def arrived(service: Service, *, after: int = 0) -> set[tuple[str, str]]:
     with service.database.read() as session:
-        found = session.execute(
+        rows = session.execute(
             select(CapturedMessage.to, CapturedMessage.subject).where(CapturedMessage.id > after)
         ).all()
-    pairs = [(row.to, row.subject) for row in found]
+    pairs = [(row.to, row.subject) for row in rows]
     assert len(pairs) == len(set(pairs)), "somebody got the same twice"
     return set(pairs)
 
@@ -121,7 +121,7 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
     service: Service, clock: StoppedClock, back_up: Callable[[], Path], second: Machine,
     ana: Person, ben: Person, cleo: Person, tmp_path: Path,
 ) -> None:  # fmt: skip
-    old = commands.mailer(service)
+    old_mailer = commands.mailer(service)
     with service.database.write() as session:
         eva, finn = (
             people.add(
@@ -130,42 +130,44 @@ def test_nobody_is_written_to_twice_and_who_left_or_was_forgotten_stays_so(
             )
             for name in ("Eva", "Finn")
         )  # fmt: skip
-    assert old("deliver").status == 0
+    assert old_mailer("deliver").status == 0
     put_broadcast(service)
     service.jobs.tick()
     file = back_up()
     before = newest(service)
-    assert finn.email in {who for who, _ in arrived(service)}
+    assert finn.email in {address for address, _ in arrived(service)}
 
-    days(service, clock, 6)  # the update and the next letters leave
+    days(service, clock, 6)  # the update and the next emails are sent
     with service.database.write() as session:
         subscriptions.leave(session, contact_id=eva.id, now=clock.now())
-    old("contact", "forget", finn.email, "--yes")
+    old_mailer("contact", "forget", finn.email, "--yes")
     service.jobs.tick()
-    copied = Path(shutil.copy(tmp_path / departures_file.FILE, tmp_path / "copied"))
-    lost = arrived(service, after=before)
-    assert {who for who, _ in lost} >= {ben.email, eva.email}
+    departures_copy = Path(shutil.copy(tmp_path / departures_file.FILE, tmp_path / "copied"))
+    sent_in_gap = arrived(service, after=before)
+    assert {address for address, _ in sent_in_gap} >= {ben.email, eva.email}
     clock.advance(hours=1)
 
     restored = put_back(second, file, clock)
-    new = commands.mailer(restored)
-    assert "Nothing is sent: the backup of" in new("deliver").refusal
-    (found,) = [
+    new_mailer = commands.mailer(restored)
+    assert "Nothing is sent: the backup of" in new_mailer("deliver").refusal
+    (finding,) = [
         each for each in run_checks(restored.database, clock, home=second.home) if each.name == "restore"
     ]
-    assert found.level == "trouble"
-    assert new("db", "status", "--json").json["held"] is True
+    assert finding.level == "trouble"
+    assert new_mailer("db", "status", "--json").json["held"] is True
     restored.jobs.tick()
     assert newest(restored) == before
 
-    assert new("db", "merge", copied, "--json").json["gap_settled"] is True
-    assert new("deliver").out.startswith("0 messages are sent.")
-    kept = newest(restored)  # Finn's mails are gone from the post office, and their numbers free
+    assert new_mailer("db", "merge", departures_copy, "--json").json["gap_settled"] is True
+    assert new_mailer("deliver").out.startswith("0 messages are sent.")
+    newest_kept = newest(
+        restored
+    )  # Finn's mails are deleted from the post office, and their numbers are free
     days(restored, clock, 30)
-    now_sent = arrived(restored, after=kept)
-    assert now_sent, "later letters leave"
-    assert now_sent & lost == set(), "somebody is written to twice"
-    assert {who for who, _ in now_sent} <= {ana.email, ben.email}  # not Cleo, not Eva, not Finn
+    now_sent = arrived(restored, after=newest_kept)
+    assert now_sent, "later emails are sent"
+    assert now_sent & sent_in_gap == set(), "somebody is written to twice"
+    assert {address for address, _ in now_sent} <= {ana.email, ben.email}  # not Cleo, not Eva, not Finn
     with restored.database.read() as session:
         assert contacts.find(session, finn.address) is None
         assert suppressions.find_reason(session, finn.address.digest) == "forgotten"
@@ -178,20 +180,20 @@ def test_a_backup_older_than_a_new_address_writes_to_the_old_one_no_more(
     service: Service, clock: StoppedClock, back_up: Callable[[], Path], second: Machine, ben: Person,
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    old = commands.mailer(service)
-    assert old("deliver").status == 0
+    old_mailer = commands.mailer(service)
+    assert old_mailer("deliver").status == 0
     file, before = back_up(), newest(service)
     clock.advance(days=1)
-    assert old("contact", "readdress", ben.email, "ben@nuevo.example.org", "--yes").status == 0
+    assert old_mailer("contact", "readdress", ben.email, "ben@nuevo.example.org", "--yes").status == 0
     days(service, clock, 2)
-    assert {who for who, _ in arrived(service, after=before)} == {"ben@nuevo.example.org"}
+    assert {address for address, _ in arrived(service, after=before)} == {"ben@nuevo.example.org"}
     service.jobs.tick()
-    copied = Path(shutil.copy(tmp_path / departures_file.FILE, tmp_path / "copied"))
+    departures_copy = Path(shutil.copy(tmp_path / departures_file.FILE, tmp_path / "copied"))
     clock.advance(hours=1)
 
     restored = put_back(second, file, clock)
-    new = commands.mailer(restored)
-    assert new("db", "merge", copied, "--json").json["gap_settled"] is True
+    new_mailer = commands.mailer(restored)
+    assert new_mailer("db", "merge", departures_copy, "--json").json["gap_settled"] is True
     put_broadcast(restored)
     restored.jobs.tick()
     days(restored, clock, 30)
@@ -208,8 +210,8 @@ def test_an_old_link_to_leave_works_on_the_second_machine(
     restored = put_back(second, back_up(), clock)
     assert Visitor(restored, clock).post(path, {}).status_code == 200
     with restored.database.read() as session:
-        standing = subscriptions.find(session, contact_id=ben.id, list="interest")
-        assert standing is not None and standing.state == "left"
+        subscription = subscriptions.find(session, contact_id=ben.id, list="interest")
+        assert subscription is not None and subscription.state == "left"
     restored.close()
 
 
@@ -224,21 +226,23 @@ def test_the_journals_of_the_lost_machine_say_what_left(
     service.jobs.tick()  # Ben's toolkit and Ana's hello wait
     file = back_up()
     with service.database.write() as session:
-        other = select(OutboxRow).where(OutboxRow.contact_id == ana.id)
-        session.delete(session.scalars(other).one())  # the lost machine never got to Ana's
+        statement = select(OutboxRow).where(OutboxRow.contact_id == ana.id)
+        session.delete(session.scalars(statement).one())  # the lost machine did not send Ana's
     service.deliver_until_empty()
     restored = put_back(second, file, clock)
     with restored.database.write() as session:
-        held = send_hold.find_unsettled(session)
-        assert held is not None
-        assert restore_gap.apply_journals(session, journal.read_all(service.rescue.folder), restore=held) == 1
+        restore = send_hold.find_unsettled(session)
+        assert restore is not None
+        assert (
+            restore_gap.apply_journals(session, journal.read_all(service.rescue.folder), restore=restore) == 1
+        )
         states = {row.contact_id: row.state for row in session.scalars(select(OutboxRow))}
     assert states == {ben.id: "sent", ana.id: "unknown"}
     mailer = commands.mailer(restored)
     assert mailer("db", "accept-gap", "--yes").status == 0
     assert "1 messages" in mailer("outbox", "resolve", "--restored", "--resend").out
     assert mailer("deliver").out.startswith("1 message is sent.")
-    assert {who for who, _ in arrived(restored)} == {ana.email}
+    assert {address for address, _ in arrived(restored)} == {ana.email}
     restored.close()
 
 
@@ -263,11 +267,11 @@ def test_a_register_that_ends_before_the_backup_does_not_settle_the_gap(
     tmp_path: Path,
 ) -> None:
     service.jobs.tick()
-    copied = Path(shutil.copy(tmp_path / departures_file.FILE, tmp_path / "copied"))
+    departures_copy = Path(shutil.copy(tmp_path / departures_file.FILE, tmp_path / "copied"))
     clock.advance(minutes=1)
     restored = put_back(second, back_up(), clock)
     mailer = commands.mailer(restored)
-    assert "ends before the backup was made" in mailer("db", "merge", copied).out
+    assert "ends before the backup was made" in mailer("db", "merge", departures_copy).out
     assert "will be written to again" in mailer("db", "accept-gap", typed="n\n").out
     assert mailer("deliver").status == 2
     assert mailer("db", "accept-gap", "--yes").status == 0
@@ -280,22 +284,26 @@ def test_a_damaged_backup_puts_nothing_back(
     service: Service, clock: StoppedClock, back_up: Callable[[], Path], second: Machine, ben: Person
 ) -> None:
     file = back_up()
-    whole = file.read_bytes()
-    for broken in (whole[:-1], whole[:1000], whole[:-5] + b"xxxxx", b"Dear diary"):
+    complete = file.read_bytes()
+    for broken in (complete[:-1], complete[:1000], complete[:-5] + b"xxxxx", b"Dear diary"):
         file.write_bytes(broken)
         with pytest.raises(BadInput):
             put_back(second, file, clock)
         assert not [path for path in second.home.rglob("*") if path.is_file()]
     with pytest.raises(BadInput, match="passphrase"):
         restoring.restore(
-            back(file, whole), b"another passphrase", environ=second.environ, clock=clock, progress=print
+            write_backup(file, complete),
+            b"another passphrase",
+            environ=second.environ,
+            clock=clock,
+            progress=print,
         )
     put_back(second, file, clock).close()
     with pytest.raises(Conflict, match="is not empty"):
         put_back(second, file, clock)
 
 
-def back(file: Path, whole: bytes) -> Path:
+def write_backup(file: Path, whole: bytes) -> Path:
     file.write_bytes(whole)
     return file
 
@@ -307,7 +315,7 @@ def test_a_restore_by_command_merges_and_says_what_waits(
     words = tmp_path / "words"
     words.touch(mode=0o600)
     words.write_bytes(PASSPHRASE)
-    said = [
+    arguments = [
         "db",
         "restore",
         back_up(),
@@ -316,12 +324,12 @@ def test_a_restore_by_command_merges_and_says_what_waits(
         "--departures",
         tmp_path / departures_file.FILE,
     ]
-    ran = CliRunner().invoke(
+    result = CliRunner().invoke(
         cli.root,
-        [str(word) for word in said],
+        [str(word) for word in arguments],
         env=second.environ,
         standalone_mode=False,
         catch_exceptions=False,
     )
-    assert "1 messages may have left since" in ran.output
-    assert "Mail leaves again" in ran.output
+    assert "1 messages may have left since" in result.output
+    assert "Mail leaves again" in result.output

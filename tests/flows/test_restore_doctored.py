@@ -1,4 +1,4 @@
-"""A backup that somebody with the passphrase made by hand writes nowhere but into its places."""
+"""A manipulated backup, made with the passphrase, writes only into its places."""
 
 import contextlib
 import gzip
@@ -53,9 +53,9 @@ def test_a_doctored_backup_with_a_huge_declared_size_is_refused(folder: Folder) 
             tar.addfile(members[0][0], io.BytesIO(members[0][1]))
         raw = buffer.getvalue()[: 512 + -(-members[0][0].size // 512) * 512] + head.tobuf() + b"\0" * 1024
         with folder.backup.open("wb") as file:
-            sealer = Encryptor(file, PASSPHRASE, hardness=FAST)
-            sealer.write(gzip.compress(raw))
-            sealer.close()
+            encryptor = Encryptor(file, PASSPHRASE, hardness=FAST)
+            encryptor.write(gzip.compress(raw))
+            encryptor.close()
     folder.refused(BadInput, match="damaged")
 
 

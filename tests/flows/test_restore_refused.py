@@ -32,15 +32,15 @@ def test_a_wrong_passphrase_touches_nothing_and_the_right_one_then_restores(fold
 
 @sqlite
 def test_a_file_that_is_cut_short_or_garbage_touches_nothing(folder: Folder) -> None:
-    whole = folder.backup.read_bytes()
+    complete = folder.backup.read_bytes()
     for broken in (
         b"",
         b"Dear diary",
-        whole[:20],
-        whole[:1000],
-        whole[:-1],
-        whole[:-5] + b"xxxxx",
-        whole + b"x",
+        complete[:20],
+        complete[:1000],
+        complete[:-1],
+        complete[:-5] + b"xxxxx",
+        complete + b"x",
     ):
         folder.backup.write_bytes(broken)
         folder.refused(BadInput, match="damaged|not a backup|cut short")
@@ -52,9 +52,13 @@ def test_a_file_that_is_cut_short_or_garbage_touches_nothing(folder: Folder) -> 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_cut_or_flipped_touches_nothing(folder: Folder, data: st.DataObject) -> None:
-    whole = seal(folder.backup, folder.parts).read_bytes()
-    at = data.draw(st.integers(0, len(whole) - 1))
-    broken = whole[:at] if data.draw(st.booleans()) else whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+    complete = seal(folder.backup, folder.parts).read_bytes()
+    position = data.draw(st.integers(0, len(complete) - 1))
+    broken = (
+        complete[:position]
+        if data.draw(st.booleans())
+        else complete[:position] + bytes([complete[position] ^ 1]) + complete[position + 1 :]
+    )
     folder.backup.write_bytes(broken)
     folder.refused(BadInput, match=r"\.")
 
@@ -122,17 +126,17 @@ def test_a_home_that_is_a_file_or_lies_below_one_is_told(folder: Folder) -> None
 
 def fail_at(number: int, trouble: BaseException) -> Callable[..., None]:
     """Return a place() that fails at the nth file, after half of it."""
-    left = [number]
+    remaining = [number]
     place = RestoreRun.place
 
-    def failing(self: RestoreRun, name: str, data: BinaryIO) -> None:
-        left[0] -= 1
-        if left[0] == 0:
+    def fail(self: RestoreRun, name: str, data: BinaryIO) -> None:
+        remaining[0] -= 1
+        if remaining[0] == 0:
             self.hidden_path(self.home / name).write_bytes(data.read(3))
             raise trouble
         place(self, name, data)
 
-    return failing
+    return fail
 
 
 @pytest.mark.parametrize(
@@ -145,11 +149,11 @@ def test_a_full_disk_or_a_stop_by_hand_takes_away_only_what_was_placed(
     for number in range(1, sum(name.startswith("files/") for name in folder.parts) + 1):
         with monkeypatch.context() as patch:
             patch.setattr(RestoreRun, "place", fail_at(number, trouble))
-            with pytest.raises((StorageError, KeyboardInterrupt, MemoryError)) as told:
+            with pytest.raises((StorageError, KeyboardInterrupt, MemoryError)) as raised:
                 folder.restore()
         assert content(folder.home) == before
     if isinstance(trouble, OSError):
-        assert "No space left on device" in str(told.value)
+        assert "No space left on device" in str(raised.value)
     assert folder.restore().rows
 
 
@@ -190,8 +194,8 @@ def test_settings_that_the_backup_brings_and_that_are_wrong_are_told_and_nothing
 
 @sqlite
 def test_a_marker_that_no_restore_wrote_is_not_believed(folder: Folder) -> None:
-    for told in (b"hello\n", b"[]\n", b'{"places": 1, "whatever": 2}\n'):
-        (folder.home / data_folder.RESTORE_MARKER).write_bytes(told)
+    for marker in (b"hello\n", b"[]\n", b'{"places": 1, "whatever": 2}\n'):
+        (folder.home / data_folder.RESTORE_MARKER).write_bytes(marker)
         folder.refused(Conflict, match="was written by no restore")
 
 

@@ -1,4 +1,4 @@
-"""Mail that really leaves arrives signed, whatever its source; and the same row leaves as the same bytes."""
+"""Sent mail arrives signed, whatever its source; and the same row is sent as the same bytes."""
 
 import asyncio
 import re
@@ -27,16 +27,16 @@ DOMAIN = "lists.example"
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """One kind of database is enough: signing never sees it."""
+    """One kind of database suffices: signing does not use it."""
     return sqlite_url
 
 
 @pytest.fixture
 def signing(settings: Settings, clock: StoppedClock) -> Service:
-    """A service in earnest with an rsa and an ed25519 key; its relay is handed to `run`."""
-    where = dkim_keys.folder(settings.home)
+    """A service for real mail with an rsa and an ed25519 key; its relay is passed to `run`."""
+    key_folder = dkim_keys.folder(settings.home)
     for kind in dkim_keys.KINDS:
-        dkim_keys.generate(where, domain=DOMAIN, name=f"{kind}-1", kind=kind)
+        dkim_keys.generate(key_folder, domain=DOMAIN, name=f"{kind}-1", kind=kind)
     changes = {
         "from_address": f"campaign@{DOMAIN}",
         "reply_to": f"office@{DOMAIN}",
@@ -51,7 +51,7 @@ async def run(service: Service, peer: Polite) -> None:
 
 
 def plan(service: Service, database: Database, clock: StoppedClock) -> None:
-    """Put an update for the interest list and a call for the organizers into the outbox."""
+    """Queue an update for the interest list and a call for the organizers."""
     broadcast(service, paragraphs=1)
     with database.write() as session:
         call = events.create(
@@ -73,10 +73,13 @@ async def test_an_update_and_an_invitation_arrive_signed_and_cleo_gets_neither(
     assert ana.email in arrived and ben.email in arrived and cleo.email not in arrived
     assert any(b"text/calendar" in octets for to, octets in peer.letters if to == ana.email)
     assert any(b"List-Unsubscribe-Post:" in octets for to, octets in peer.letters if to == ben.email)
-    ask = dns(signing.composer.signer.keys)
+    resolver = dns(signing.composer.signer.keys)
     for _, octets in peer.letters:
-        assert verified(octets, ask) == [True, True]
-        assert verified(octets.replace(b"\r\nList-", b"\r\nX-List-"), ask) == [b"\r\nList-" not in octets] * 2
+        assert verified(octets, resolver) == [True, True]
+        assert (
+            verified(octets.replace(b"\r\nList-", b"\r\nX-List-"), resolver)
+            == [b"\r\nList-" not in octets] * 2
+        )
     signing.close()
 
 
@@ -98,8 +101,8 @@ async def test_the_same_row_leaves_as_the_same_bytes_after_a_refusal_for_now(
         clock.advance(hours=1)
         await run(signing, peer)
     message_id = re.search(rb"\r\nMessage-ID:\s+(\S+)", first[0])
-    again = [octets for _, octets in peer.letters if message_id and message_id[1] in octets]
-    assert again == first
+    repeated = [octets for _, octets in peer.letters if message_id and message_id[1] in octets]
+    assert repeated == first
     signing.close()
 
 
@@ -121,7 +124,7 @@ def test_what_cannot_be_signed_is_kept_and_told(
     signing: Service, database: Database, clock: StoppedClock, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan(signing, database, clock)
-    monkeypatch.setattr("mailer.compose.mime.encode", lambda letter: b"From: x\n\nno CRLF")
+    monkeypatch.setattr("mailer.compose.mime.encode", lambda message: b"From: x\n\nno CRLF")
     with database.write() as session:
         rows = outbox.claim(session, worker="w", limit=5, now=clock.now(), lease_until=clock.now())
     with database.read() as session:
@@ -144,7 +147,7 @@ def test_messages_signed_in_parts_keep_their_order(
         return [sign(part) for part in several]
 
     with database.read() as session:
-        letters = replace(signing.composer, parallel_map=spread).compose(session, rows, now=clock.now())
-    assert [letter.entry.id for letter in letters] == [row.id for row in rows]
+        results = replace(signing.composer, parallel_map=spread).compose(session, rows, now=clock.now())
+    assert [result.entry.id for result in results] == [row.id for row in rows]
     assert len(parts) == 2 and sum(parts) == len(rows) > 1
     signing.close()

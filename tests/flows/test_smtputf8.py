@@ -1,4 +1,4 @@
-"""An address beyond ASCII and mail servers that cannot, or can, send to it (RFC 6531): nobody is blamed."""
+"""An address beyond ASCII and relays that cannot, or can, send to it (RFC 6531): no address is suppressed."""
 
 import asyncio
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def begoña(service: Service) -> Person:
         )
 
 
-async def delivered(service: Service, *peers: Polite, weights: Sequence[int] = (1, 1)) -> Delivery:
+async def deliver(service: Service, *peers: Polite, weights: Sequence[int] = (1, 1)) -> Delivery:
     """Deliver what is due by these servers."""
     relays = [
         Relay(host="127.0.0.1", port=peer.port, tls="none", weight=weight)
@@ -46,9 +46,9 @@ async def delivered(service: Service, *peers: Polite, weights: Sequence[int] = (
     return delivery
 
 
-def waiting(service: Service) -> list[str]:
+def list_waiting(service: Service) -> list[str]:
     with service.database.read() as session:
-        return [notice.name for notice in staff_digest.list_items(session, now=service.clock.now())]
+        return [item.name for item in staff_digest.list_items(session, now=service.clock.now())]
 
 
 async def test_nobody_is_blamed_where_our_server_cannot_and_it_leaves_once_it_can(
@@ -57,20 +57,20 @@ async def test_nobody_is_blamed_where_our_server_cannot_and_it_leaves_once_it_ca
     begoña(service)
     broadcast(service)
     async with polite() as peer:
-        await delivered(service, peer)
+        await deliver(service, peer)
         assert states(service) == {"sent": 1, "held": 1}
-        (kept,) = [row for row in rows(service) if row.state == "held"]
-        assert (kept.why, kept.tries) == (NO_SMTPUTF8, 0)
-        assert waiting(service) == ["servers"]
+        (held_row,) = [row for row in rows(service) if row.state == "held"]
+        assert (held_row.why, held_row.tries) == (NO_SMTPUTF8, 0)
+        assert list_waiting(service) == ["servers"]
         release = service.jobs.get("release-held")
-        assert release.run() == 0  # it was asked a moment ago
+        assert release.run() == 0  # the server answered a moment ago
         peer.smtputf8 = True
         clock.advance(minutes=16)
-        assert release.run() == 1  # one asks whether it can by now
-        await delivered(service, peer)
+        assert release.run() == 1  # one message tests whether it can by now
+        await deliver(service, peer)
     assert states(service) == {"sent": 2}
     assert sorted(recipient for recipient, _ in peer.letters) == sorted([ben.email, BEGOÑA])
-    assert waiting(service) == []
+    assert list_waiting(service) == []
 
 
 async def test_all_that_waited_leaves_with_the_first_answer_that_says_so(
@@ -80,14 +80,14 @@ async def test_all_that_waited_leaves_with_the_first_answer_that_says_so(
     broadcast(service)
     broadcast(service)
     async with polite() as peer:
-        await delivered(service, peer)
+        await deliver(service, peer)
         clock.advance(minutes=1)  # one at a time to each: the second may have waited for the first
-        await delivered(service, peer)
+        await deliver(service, peer)
         assert states(service) == {"sent": 2, "held": 2}
         peer.smtputf8 = True
         broadcast(service)  # Ben's makes a new connection
-        await delivered(service, peer)
-        await delivered(service, peer)
+        await deliver(service, peer)
+        await deliver(service, peer)
     assert states(service) == {"sent": 6}
 
 
@@ -98,7 +98,7 @@ async def test_of_two_servers_the_one_that_can_gets_it_though_it_only_stands_by(
     for _ in range(5):
         broadcast(service)
     async with polite() as unable, polite(smtputf8=True) as able:
-        await delivered(service, unable, able, weights=(1, 0))
+        await deliver(service, unable, able, weights=(1, 0))
     assert states(service) == {"sent": 10}
     assert {recipient for recipient, _ in able.letters} == {BEGOÑA}
     assert {recipient for recipient, _ in unable.letters} == {ben.email}
@@ -109,15 +109,15 @@ async def test_a_message_larger_than_a_server_takes_waits_for_another(
 ) -> None:
     broadcast(service)
     async with polite(size=500) as small, polite() as large:
-        await delivered(service, small)
-        (kept,) = rows(service)
-        assert (kept.state, kept.why) == (
+        await deliver(service, small)
+        (held_row,) = rows(service)
+        assert (held_row.state, held_row.why) == (
             "held",
             "our mail server: it takes no message of more than 500 octets",
         )
         clock.advance(minutes=16)
         assert service.jobs.get("release-held").run() == 1
-        await delivered(service, small, large)
+        await deliver(service, small, large)
     assert [(row.state, row.why) for row in rows(service)] == [("sent", "")]
     assert small.letters == []
 
@@ -127,21 +127,21 @@ async def test_what_a_server_refuses_as_too_large_is_nobody_s_refusal(
 ) -> None:
     broadcast(service)
     async with polite(Polite(at_dot={ben.email: "552 5.3.4 message too big"})) as peer:
-        await delivered(service, peer)
-    (kept,) = rows(service)
-    assert (kept.state, kept.why) == ("held", "our mail server: 552 5.3.4 message too big")
+        await deliver(service, peer)
+    (held_row,) = rows(service)
+    assert (held_row.state, held_row.why) == ("held", "our mail server: 552 5.3.4 message too big")
 
 
 async def test_who_left_meanwhile_gets_nothing(service: Service, clock: StoppedClock) -> None:
     person = begoña(service)
     broadcast(service)
     async with polite() as peer:
-        await delivered(service, peer)
+        await deliver(service, peer)
         with service.database.write() as session:
             subscriptions.leave(session, contact_id=person.id, now=clock.now())
         service.jobs.get("release-held").run()
         peer.smtputf8 = True
-        await delivered(service, peer)
+        await deliver(service, peer)
     assert states(service) == {"cancelled": 1}
     assert peer.letters == []
 

@@ -1,4 +1,4 @@
-"""The whole walk through a real Postfix: verified STARTTLS, a login, every kind of mail read back."""
+"""The whole flow through a real Postfix: verified STARTTLS, a login, every kind of mail read back."""
 
 import email
 import email.policy
@@ -35,12 +35,12 @@ def server() -> Iterator[Postfix]:
 
 @pytest.fixture
 def installation(server: Postfix, database_url: str, tmp_path: Path) -> Iterator[Service]:
-    """A service in earnest: its mail server is that Postfix, and its links lead to a public address."""
+    """A service for real mail: its relay is that Postfix, and its links lead to a public address."""
     links = {
         f"MAILER_RESOURCES__{name}__EN": "https://example.org/" + name for name in ("TOOLKIT", "WEBINAR")
     }
     keys.load(tmp_path / "secrets")
-    built = composition.build(
+    instance = composition.build(
         loading.load(
             {
                 "MAILER_HOME": str(tmp_path),
@@ -54,42 +54,42 @@ def installation(server: Postfix, database_url: str, tmp_path: Path) -> Iterator
             }
         )
     )
-    migrations.upgrade(built.database)
-    yield built
-    built.close()
+    migrations.upgrade(instance.database)
+    yield instance
+    instance.close()
 
 
-def ask(
-    installation: Service, who: str, *, list: str, language: str, application: Application | None = None
+def sign_up(
+    installation: Service, address: str, *, list: str, language: str, application: Application | None = None
 ) -> None:
-    asked = SignupRequest(
-        address=addresses.parse(who, pepper=installation.keys.pepper),
+    signup = SignupRequest(
+        address=addresses.parse(address, pepper=installation.keys.pepper),
         list=list,
         language=language,
         wording="Yes, write to me.",
         page="/join",
-        name=who.partition("@")[0].title(),
+        name=address.partition("@")[0].title(),
     )
     with installation.database.write() as session:
         installation.confirmations.record_signup(
-            session, asked, now=installation.clock.now(), application=application
+            session, signup, now=installation.clock.now(), application=application
         )
 
 
-def confirm(installation: Service, who: str, *, list: str) -> int:
+def confirm(installation: Service, address: str, *, list: str) -> int:
     with installation.database.write() as session:
-        found = contacts.find(session, addresses.parse(who, pepper=installation.keys.pepper))
-        assert found is not None
-        standing = subscriptions.find(session, contact_id=found.id, list=list)
-        assert standing is not None
+        contact = contacts.find(session, addresses.parse(address, pepper=installation.keys.pepper))
+        assert contact is not None
+        subscription = subscriptions.find(session, contact_id=contact.id, list=list)
+        assert subscription is not None
         installation.confirmations.confirm(
             session,
-            subscription_id=standing.id,
-            round=standing.round,
+            subscription_id=subscription.id,
+            round=subscription.round,
             page="/confirm",
             now=installation.clock.now(),
         )
-        return found.id
+        return contact.id
 
 
 def deliver(installation: Service) -> None:
@@ -98,15 +98,15 @@ def deliver(installation: Service) -> None:
     assert worker.trouble == ""
 
 
-def letters(server: Postfix, who: str, *subjects: str) -> dict[str, EmailMessage]:
-    """Wait until letters with these subjects lie in the mailbox; returns all of it by subject."""
+def wait_for_messages(server: Postfix, address: str, *subjects: str) -> dict[str, EmailMessage]:
+    """Wait until messages with these subjects are in the mailbox; returns all of it by subject."""
     number = 1
     while True:
-        raw = server.wait_for(who, messages=number)
-        read = [email.message_from_bytes(each, policy=email.policy.default) for each in raw]
-        found = {str(letter["Subject"]): letter for letter in read}
-        if set(subjects) <= set(found):
-            return found
+        raw = server.wait_for(address, messages=number)
+        parsed = [email.message_from_bytes(each, policy=email.policy.default) for each in raw]
+        by_subject = {str(message["Subject"]): message for message in parsed}
+        if set(subjects) <= set(by_subject):
+            return by_subject
         number = len(raw) + 1
 
 
@@ -114,9 +114,9 @@ def test_every_kind_of_mail_reaches_its_mailbox_and_cleo_s_stays_as_it_was(
     server: Postfix, installation: Service
 ) -> None:
     before = len(server.mailbox(CLEO))
-    ask(installation, BEN, list="interest", language="es")
-    ask(installation, CLEO, list="interest", language="en")
-    ask(
+    sign_up(installation, BEN, list="interest", language="es")
+    sign_up(installation, CLEO, list="interest", language="en")
+    sign_up(
         installation,
         ANA,
         list="organizers",
@@ -141,15 +141,15 @@ def test_every_kind_of_mail_reaches_its_mailbox_and_cleo_s_stays_as_it_was(
             session, subject="A date", audience="interest", edition_id=edition.id, now=now, actor="test"
         )
     deliver(installation)
-    ben = letters(server, BEN, "Por favor, confirme su dirección de correo", "A date")
-    ana = letters(server, ANA, "Please confirm your sign-up", "Invitation: Winter call")
+    ben = wait_for_messages(server, BEN, "Por favor, confirme su dirección de correo", "A date")
+    ana = wait_for_messages(server, ANA, "Please confirm your sign-up", "Invitation: Winter call")
     assert ben["A date"]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert ben["A date"]["List-Unsubscribe"].startswith("<https://campaign.example/unsubscribe/")
     invitation = ana["Invitation: Winter call"]
     kinds = [part.get_content_type() for part in invitation.walk()]
     assert kinds.count("text/calendar") == 1
     assert "application/ics" in kinds
-    assert len(server.mailbox(CLEO)) == before + 1  # the question whether she wants to join, no more
+    assert len(server.mailbox(CLEO)) == before + 1  # the confirmation of her sign-up, no more
 
 
 def _call(installation: Service, session: Session) -> events.Event:

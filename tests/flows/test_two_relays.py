@@ -1,4 +1,4 @@
-"""A relay that breaks every rule beside one that keeps them: the other takes over, nobody is mailed twice."""
+"""A relay that breaks every rule beside a correct one: the other takes over, nothing is sent twice."""
 
 import asyncio
 from collections import Counter
@@ -30,15 +30,15 @@ BROKEN = {
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """SQLite: the sockets are what this is about."""
+    """SQLite: this tests the sockets."""
     return sqlite_url
 
 
 @pytest.mark.parametrize("way", BROKEN)
 async def test_the_other_relay_takes_over_from_one_that(
-    way: str, service: Service, ben: Person, cleo: Person
+    fault: str, service: Service, ben: Person, cleo: Person
 ) -> None:
-    moments, tls = BROKEN[way]
+    moments, tls = BROKEN[fault]
     crowd(service, 40)
     broadcast(service)
     async with rude(moments) as broken, polite() as good:
@@ -53,7 +53,7 @@ async def test_the_other_relay_takes_over_from_one_that(
     assert states(service) == {"sent": 41}
     assert set(arrived.values()) == {1} and len(arrived) == 41
     assert broken.letters == [] and cleo.email not in arrived
-    assert {row.tries for row in rows(service)} == {1}  # none of it cost anybody an attempt
+    assert {row.tries for row in rows(service)} == {1}  # none of it cost an attempt
     assert delivery.pools[0].trouble and not delivery.trouble
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the golden installation can ask for; see tests/golden.py."""
+"""Fixtures of the tests of the golden installation; see tests/golden.py."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.golden import Installation
 
 @pytest.fixture(scope="session")
 def golden_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The golden installation's SQLite file, brought up to date."""
+    """The golden installation's SQLite file, migrated to the present version."""
     home = tmp_path_factory.mktemp("golden")
     golden.furnish(home, "sqlite")
     url = f"sqlite:///{home}/mailer.db"
@@ -25,7 +25,7 @@ def golden_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def golden_database(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of the golden installation's PostgreSQL database, brought up to date."""
+    """The URL of the golden installation's PostgreSQL database, migrated to the present version."""
     home = tmp_path_factory.mktemp("golden")
     golden.furnish(home, "postgresql")
     url = postgres_server.empty()
@@ -56,9 +56,9 @@ def golden_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Ite
 
 @pytest.fixture
 def installation(kind: str, golden_url: str, tmp_path: Path) -> Iterator[Installation]:
-    """The golden installation at work, its machine started anew since."""
+    """The golden installation, running, after a restart of its machine."""
     golden.furnish(tmp_path, kind)
     with capture_logs():
-        opened = golden.opened(tmp_path, golden_url)
-        yield opened
-        opened.service.close()
+        running = golden.opened(tmp_path, golden_url)
+        yield running
+        running.service.close()

@@ -1,4 +1,4 @@
-"""The project's own files, as the guards read them."""
+"""Source: the project's own files, as the guards read them."""
 
 import ast
 import subprocess
@@ -11,21 +11,21 @@ ROOT = Path(__file__).parent.parent.parent
 
 @cache
 def files() -> tuple[Path, ...]:
-    """Every file that is or will be part of the project, except deleted and ignored ones."""
+    """Return every file of the project, also new ones, except deleted and ignored ones."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
-    return tuple(ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file())
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    return tuple(ROOT / name for name in output.split("\0") if name and (ROOT / name).is_file())
 
 
 def python(*folders: str) -> Iterator[tuple[str, ast.Module]]:
-    """The Python files under these folders: name from the top of the project, and syntax tree."""
+    """Yield the Python files under these folders: name from the top of the project, and syntax tree."""
     for path in files():
         name = path.relative_to(ROOT).as_posix()
         if path.suffix == ".py" and name.startswith(tuple(f"{folder}/" for folder in folders)):
-            yield name, parsed(path)
+            yield name, parse_file(path)
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    """The syntax tree of one file."""
+def parse_file(path: Path) -> ast.Module:
+    """Return the syntax tree of one file."""
     return ast.parse(path.read_text("utf-8"), filename=str(path))

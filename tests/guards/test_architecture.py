@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md, the contracts and the folders say the same about the wings."""
+"""Architecture: ARCHITECTURE.md, the contracts and the folders agree about the wings."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ import tomllib
 
 from tests.guards import source
 
-MOST_FILES = 25
+MAX_FILES = 25
 ROW = re.compile(r"\| (\d+) \| `(\w+)` \| ")
 
 
@@ -33,15 +33,15 @@ def test_the_table_of_wings_is_that_of_the_contracts() -> None:
     assert [table[level] for level in sorted(table, reverse=True)] == [*filter(None, levels), {"lists"}]
 
 
-def test_each_wing_says_what_it_is_for_and_imports_nothing() -> None:
+def test_each_wing_has_a_docstring_and_imports_nothing() -> None:
     for wing in _wings():
         body = ast.parse((source.ROOT / wing / "__init__.py").read_text("utf-8")).body
         assert ast.get_docstring(ast.Module(body=body, type_ignores=[])), wing
-        if wing not in ("mailer/cli", "mailer/migrations"):  # they hold the command itself, and `upgrade`
+        if wing not in ("mailer/cli", "mailer/migrations"):  # these contain the command itself, and `upgrade`
             assert len(body) == 1, wing
 
 
 def test_no_wing_has_more_files_than_a_reader_can_keep_apart() -> None:
     for wing in _wings():
         files = [path for path in (source.ROOT / wing).glob("*.py") if path.name != "__init__.py"]
-        assert len(files) <= MOST_FILES, wing
+        assert len(files) <= MAX_FILES, wing

@@ -1,4 +1,4 @@
-"""Every command the front door names is there, explains itself, and answers scripts."""
+"""Commands: every command of the table exists, has help texts, and prints JSON for scripts."""
 
 import importlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from mailer.cli import COMMANDS, LazyGroup
 
-THERE = LazyGroup().list_commands(click.Context(LazyGroup()))
+NAMES = LazyGroup().list_commands(click.Context(LazyGroup()))
 FACTS = ("list", "show", "stats", "status")
 
 
@@ -23,38 +23,38 @@ def _leaves(path: str, command: click.Command) -> Iterator[tuple[str, click.Comm
 def _all() -> list[tuple[str, click.Command]]:
     return [
         leaf
-        for name in THERE
+        for name in NAMES
         for leaf in _leaves(name, importlib.import_module(f"mailer.cli.{COMMANDS[name][0]}").command)
     ]
 
 
-def test_every_command_the_front_door_names_is_there() -> None:
-    assert list(COMMANDS) == THERE
+def test_every_command_of_the_table_exists() -> None:
+    assert list(COMMANDS) == NAMES
 
 
-@pytest.mark.parametrize("name", THERE)
-def test_the_front_door_says_what_the_command_says(name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_has_a_short_line_in_the_table_and_a_help_text(name: str) -> None:
     module, line = COMMANDS[name]
     command = importlib.import_module(f"mailer.cli.{module}").command
     assert len(line) <= 65  # one line of help on the narrowest terminal
     assert command.help
 
 
-def test_every_command_and_every_option_explains_itself() -> None:
-    silent = [
+def test_every_command_and_every_option_has_a_help_text() -> None:
+    options_without_help = [
         f"{name} {parameter.opts[0]}"
         for name, command in _all()
         for parameter in command.params
         if isinstance(parameter, click.Option) and not parameter.help
     ]
-    assert not silent
+    assert not options_without_help
     assert not [name for name, command in _all() if not command.help]
 
 
-def test_every_command_that_tells_facts_answers_scripts() -> None:
-    mute = [
+def test_every_command_that_prints_facts_prints_json() -> None:
+    commands_without_json = [
         name
         for name, command in _all()
         if name.split()[-1] in FACTS and "as_json" not in {parameter.name for parameter in command.params}
     ]
-    assert not mute
+    assert not commands_without_json

@@ -1,4 +1,4 @@
-"""Every door of the web declares who may enter, and no route is made around the table of doors."""
+"""Routes: every route of the web declares its access, and the table of routes is complete."""
 
 import re
 
@@ -10,7 +10,7 @@ from mailer.web.access import ACCESS
 from mailer.web.app import build, list_routes
 from mailer.web.postoffice import PostOfficePages
 
-DOORS = list_routes(PostOfficePages(lambda: None))
+ROUTES = list_routes(PostOfficePages(lambda: None))
 
 
 @pytest.fixture
@@ -18,35 +18,35 @@ def database_url(sqlite_url: str) -> str:
     return sqlite_url
 
 
-def test_every_door_declares_who_may_enter() -> None:
-    assert not [door for door in DOORS if door.access not in ACCESS]
+def test_every_route_declares_its_access() -> None:
+    assert not [route for route in ROUTES if route.access not in ACCESS]
 
 
-def test_a_door_with_a_token_in_its_address_is_a_token_door() -> None:
-    for door in DOORS:
-        assert ("{token}" in door.path) == (door.access == "token"), door.path
+def test_a_route_with_a_token_in_its_path_has_token_access() -> None:
+    for route in ROUTES:
+        assert ("{token}" in route.path) == (route.access == "token"), route.path
 
 
 def test_the_post_office_is_for_this_machine_only() -> None:
-    for door in DOORS:
-        assert door.path.startswith("/postoffice") == (door.access == "loopback"), door.path
+    for route in ROUTES:
+        assert route.path.startswith("/postoffice") == (route.access == "loopback"), route.path
 
 
-def test_every_route_is_a_door(service: Service) -> None:
-    routes = {(route.path, method) for route in build(service).routes for method in route.methods}
-    assert {(path, method) for path, method in routes if method != "HEAD"} == {
-        (door.path, door.method) for door in DOORS
+def test_every_route_is_in_the_table(service: Service) -> None:
+    served = {(route.path, method) for route in build(service).routes for method in route.methods}
+    assert {(path, method) for path, method in served if method != "HEAD"} == {
+        (route.path, route.method) for route in ROUTES
     }
 
 
-def test_addresses_are_plain_words() -> None:
-    for door in DOORS:
-        assert door.method in {"GET", "POST"}
-        assert re.fullmatch(r"/|(/[a-z0-9.{}_]+)+", door.path), door.path
+def test_paths_are_plain_words() -> None:
+    for route in ROUTES:
+        assert route.method in {"GET", "POST"}
+        assert re.fullmatch(r"/|(/[a-z0-9.{}_]+)+", route.path), route.path
 
 
-def test_no_log_ever_holds_what_opens_a_door() -> None:
-    for door in DOORS:
-        if door.access == "token":
-            told = scrub("https://mail.test" + door.path.replace("{token}", "41.1792512000.ea0eac815bc8"))
-            assert "ea0eac815bc8" not in told, door.path
+def test_no_log_line_contains_a_token() -> None:
+    for route in ROUTES:
+        if route.access == "token":
+            line = scrub("https://mail.test" + route.path.replace("{token}", "41.1792512000.ea0eac815bc8"))
+            assert "ea0eac815bc8" not in line, route.path

@@ -1,4 +1,4 @@
-"""The installation of eb00ebd goes on for a week: everybody gets what they should, once; nobody else does."""
+"""Golden week: after the upgrade each person of eb00ebd gets the due messages, once, and no others."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import pytest
 from tests import golden
 from tests.golden import Installation, address_of, row_of, uid_of
 
-# Who gets nothing of a list, whatever is sent to it, and why.
+# Addresses that get no list mail, and why.
 NEVER = {
     "cleo@left.example.org": "left",
     "hugh@neighbors.example.org": "left by one click",
@@ -37,18 +37,18 @@ NEVER = {
     "broadcast-held-1@matrix.example.org": "has not confirmed the new address",
     "broadcast-held-4@matrix.example.org": "comes with an import that is not finished",
 }
-# To whom nothing of what waited may go, though later mail may.
+# Addresses that get none of the queued messages; later mail may be sent to them.
 NOT_AGAIN = {
-    "mara@neighbors.example.org": "her server refused a letter",
+    "mara@neighbors.example.org": "her server refused a message",
     "broadcast-sending-begun@matrix.example.org": "may have it already",
     "broadcast-unknown-2@matrix.example.org": "may have it already",
 }
-DECLINED = "tom@neighbors.example.org"  # gets letters and calls, and wants no updates
+DECLINED = "tom@neighbors.example.org"  # gets the sequence and calls, and wants no updates
 
 
 @pytest.fixture
-def lived(installation: Installation, kind: str) -> Installation:
-    """The week is over; nobody's server refuses anything in it."""
+def week_later(installation: Installation, kind: str) -> Installation:
+    """The week is over; no server refused a message in it."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     for path in (installation.home / "journals").iterdir():
         path.write_bytes(path.read_bytes().replace(golden.BOOT, boot))
@@ -56,50 +56,50 @@ def lived(installation: Installation, kind: str) -> Installation:
     return installation
 
 
-def told(installation: Installation, newest: int) -> list[dict[str, object]]:
-    """Say of each letter what the golden file says of it."""
-    rows, keys, found = installation.messages(), golden.keys(installation.url), []
-    for letter in installation.letters():
-        row = rows[row_of(letter)]
-        found.append(
+def describe_messages(installation: Installation, newest: int) -> list[dict[str, object]]:
+    """Return for each message what the golden file records of it."""
+    rows, keys, descriptions = installation.messages(), golden.keys(installation.url), []
+    for message in installation.letters():
+        row = rows[row_of(message)]
+        descriptions.append(
             {
-                "to": address_of(letter),
-                "template": str(letter["Subject"]) if row["kind"] == "broadcast" else row["template"],
-                "key": keys[row_of(letter)],
-                "list_id": str(letter["List-Id"] or "").partition("<")[2].rstrip(">"),
-                "unsubscribe": str(letter["List-Unsubscribe"] or "").strip("<>"),
-                "uid": uid_of(letter),
-                "signed": "d=campaign.example.org" in str(letter["DKIM-Signature"] or ""),
-                "message_id": str(letter["Message-ID"]) if row_of(letter) <= newest else "",
+                "to": address_of(message),
+                "template": str(message["Subject"]) if row["kind"] == "broadcast" else row["template"],
+                "key": keys[row_of(message)],
+                "list_id": str(message["List-Id"] or "").partition("<")[2].rstrip(">"),
+                "unsubscribe": str(message["List-Unsubscribe"] or "").strip("<>"),
+                "uid": uid_of(message),
+                "signed": "d=campaign.example.org" in str(message["DKIM-Signature"] or ""),
+                "message_id": str(message["Message-ID"]) if row_of(message) <= newest else "",
             }
         )
-    return found
+    return descriptions
 
 
-def counted(rows: Sequence[dict[str, object]]) -> Counter[str]:
+def count_rows(rows: Sequence[dict[str, object]]) -> Counter[str]:
     return Counter(repr(sorted(row.items())) for row in rows)
 
 
-def test_in_the_week_after_the_upgrade_everybody_gets_what_they_should(
-    lived: Installation, kind: str
+def test_in_the_week_after_the_upgrade_each_person_gets_the_due_messages(
+    week_later: Installation, kind: str
 ) -> None:
-    arrived = told(lived, golden.told("present.json")["newest"])
+    messages = describe_messages(week_later, golden.told("present.json")["newest"])
     due = golden.told(f"{kind}/week.json")
-    assert not counted(due) - counted(arrived), "these are missing"
-    assert not counted(arrived) - counted(due), "these should not be there"
-    got = {str(each["to"]) for each in arrived}
-    assert not {address: why for address, why in {**NEVER, **NOT_AGAIN}.items() if address in got}
-    assert len({(each["to"], each["key"]) for each in arrived}) == len(arrived), (
-        "somebody got something twice"
+    assert not count_rows(due) - count_rows(messages), "these are missing"
+    assert not count_rows(messages) - count_rows(due), "these should not be there"
+    recipients = {str(message["to"]) for message in messages}
+    assert not {address: why for address, why in {**NEVER, **NOT_AGAIN}.items() if address in recipients}
+    assert len({(message["to"], message["key"]) for message in messages}) == len(messages), (
+        "a message was sent twice"
     )
 
 
-def test_an_update_to_every_list_reaches_its_readers_and_nobody_else(installation: Installation) -> None:
-    reached = installation.readers()
-    assert reached == golden.told("readers.json")
-    everybody = {address for addresses in reached.values() for address in addresses}
-    assert not {address: why for address, why in NEVER.items() if address in everybody}
-    assert DECLINED not in everybody
+def test_an_update_to_every_list_is_sent_to_its_recipients_only(installation: Installation) -> None:
+    recipients_by_list = installation.readers()
+    assert recipients_by_list == golden.told("readers.json")
+    all_recipients = {address for addresses in recipients_by_list.values() for address in addresses}
+    assert not {address: why for address, why in NEVER.items() if address in all_recipients}
+    assert DECLINED not in all_recipients
 
 
 def pairs() -> list[tuple[str, str, str]]:
@@ -107,43 +107,47 @@ def pairs() -> list[tuple[str, str, str]]:
     return [("new", keep, other) for keep in states for other in states]
 
 
-def test_two_who_become_one_after_the_upgrade_get_nothing_twice(installation: Installation) -> None:
-    """Of two addresses, what either got, or may have, is not sent again; what both wait for is sent once."""
+def test_contacts_merged_after_the_upgrade_get_nothing_twice(installation: Installation) -> None:
+    """A message that either address may have got is not sent again; one that both wait for is sent once."""
     for group, keep, other in pairs():
-        one, two = (f"{group}-{keep}-{other}-{side}@twins.example.org" for side in ("keep", "goes"))
-        installation.run("contact", "merge", one, two, "--yes")
+        keep_address, other_address = (
+            f"{group}-{keep}-{other}-{side}@twins.example.org" for side in ("keep", "goes")
+        )
+        installation.run("contact", "merge", keep_address, other_address, "--yes")
     installation.live(golden.FIRST_HOURS)
-    got = Counter(address_of(letter) for letter in installation.letters())
-    twins = {address: number for address, number in got.items() if address.endswith("@twins.example.org")}
+    counts = Counter(address_of(message) for message in installation.letters())
+    twins = {address: number for address, number in counts.items() if address.endswith("@twins.example.org")}
     assert twins == {"old-waits-waits-keep@twins.example.org": 1, "new-waits-waits-keep@twins.example.org": 1}
 
 
-def resent(installation: Installation) -> dict[str, tuple[str, str]]:
-    """Have sent once more whatever is unknown; returns each Message-ID then and now, by address."""
-    left = golden.told(f"{installation.service.database.dialect}/left.json")
+def resend_unknown(installation: Installation) -> dict[str, tuple[str, str]]:
+    """Resend every unknown message; returns the old and the new Message-ID, by address."""
+    old_ids = golden.told(f"{installation.service.database.dialect}/left.json")
     for number, row in installation.messages().items():
-        if row["state"] == "unknown" and str(number) in left:
+        if row["state"] == "unknown" and str(number) in old_ids:
             installation.run("outbox", "resolve", number, "--resend")
     installation.deliver()
     return {
-        address_of(letter): (left[str(row_of(letter))], str(letter["Message-ID"]))
-        for letter in installation.letters()
-        if str(row_of(letter)) in left
+        address_of(message): (old_ids[str(row_of(message))], str(message["Message-ID"]))
+        for message in installation.letters()
+        if str(row_of(message)) in old_ids
     }
 
 
-def merged(address: str) -> bool:
+def is_merged(address: str) -> bool:
     return address.startswith("old-") and address.endswith("@twins.example.org")
 
 
-def test_what_is_sent_once_more_has_the_message_id_it_left_with(installation: Installation) -> None:
-    known = {address: pair for address, pair in resent(installation).items() if not merged(address)}
-    assert len(known) >= 6
-    assert not {address: pair for address, pair in known.items() if pair[0] != pair[1]}
+def test_a_message_that_is_sent_again_has_its_old_message_id(installation: Installation) -> None:
+    ids = {address: pair for address, pair in resend_unknown(installation).items() if not is_merged(address)}
+    assert len(ids) >= 6
+    assert not {address: pair for address, pair in ids.items() if pair[0] != pair[1]}
 
 
 @pytest.mark.xfail(strict=True, reason="a merge changes the key that the Message-ID is made of; issue 12")
-def test_so_has_what_was_sent_before_two_became_one(installation: Installation) -> None:
-    known = {address: pair for address, pair in resent(installation).items() if merged(address)}
-    assert known
-    assert not {address: pair for address, pair in known.items() if pair[0] != pair[1]}
+def test_a_message_that_is_sent_again_after_a_merge_has_its_old_message_id(
+    installation: Installation,
+) -> None:
+    ids = {address: pair for address, pair in resend_unknown(installation).items() if is_merged(address)}
+    assert ids
+    assert not {address: pair for address, pair in ids.items() if pair[0] != pair[1]}

@@ -1,4 +1,4 @@
-"""Imports go downward only, and each foreign library has one door into the installation."""
+"""Imports: imports go downward only, and each third-party library is imported in few files."""
 
 import ast
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.guards import source
 
-DOORS = {
+IMPORTERS = {
     "aiosmtpd": ("mailer/tryout/postoffice.py",),
     "aiosmtplib": ("mailer/smtp/connection.py",),
     "alembic": ("mailer/migrations/",),
@@ -33,23 +33,23 @@ DOORS = {
 
 def test_imports_go_downward_only() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
-    checked = subprocess.run(
+    result = subprocess.run(
         [linter, "--no-logo", "--no-cache"], cwd=source.ROOT, capture_output=True, text=True, check=False
     )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_each_library_has_one_door() -> None:
-    strays = [
-        f"{name} imports {library}, which only {DOORS[library]} may"
+def test_each_library_is_imported_only_where_it_may_be() -> None:
+    violations = [
+        f"{name} imports {library}, which only {IMPORTERS[library]} may"
         for name, tree in source.python("lists", "mailer")
-        for library in sorted(_imported(tree) & set(DOORS))
-        if not any(name.startswith(door) for door in DOORS[library])
+        for library in sorted(_list_imports(tree) & set(IMPORTERS))
+        if not any(name.startswith(importer) for importer in IMPORTERS[library])
     ]
-    assert not strays
+    assert not violations
 
 
-def _imported(tree: ast.Module) -> set[str]:
+def _list_imports(tree: ast.Module) -> set[str]:
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

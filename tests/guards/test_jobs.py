@@ -1,4 +1,4 @@
-"""Whatever happens by itself can be looked at and done by hand."""
+"""Jobs: every job can be listed and run by a command."""
 
 import json
 
@@ -25,12 +25,12 @@ def test_every_job_runs_from_the_command_line(service: Service) -> None:
         assert answer.exit_code == 0, job.name
 
 
-def test_every_job_says_what_it_does_and_how_often(service: Service) -> None:
+def test_every_job_has_a_description_and_an_interval(service: Service) -> None:
     for job in service.jobs.all():
         assert job.about
         assert job.every.total_seconds() > 0
 
 
 def test_every_source_is_filled_by_a_job(service: Service) -> None:
-    filled = {job.name.removeprefix("fill-") for job in service.jobs.all() if job.name.startswith("fill-")}
-    assert filled == {source.kinds[0] for source in service.sources.values()}
+    kinds = {job.name.removeprefix("fill-") for job in service.jobs.all() if job.name.startswith("fill-")}
+    assert kinds == {source.kinds[0] for source in service.sources.values()}

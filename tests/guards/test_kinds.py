@@ -1,4 +1,4 @@
-"""Every kind of message is whole: a policy, a source, its templates, and a sample to look at."""
+"""Kinds: every kind of message has a policy, a source, templates, and a sample."""
 
 from pathlib import Path
 
@@ -26,8 +26,8 @@ def test_every_kind_has_a_policy_and_a_source(service: Service) -> None:
 
 def test_every_kind_has_a_template(service: Service) -> None:
     assert {*TEMPLATE_KINDS.values(), "sequence"} == set(POLICY) - WRITTEN_BY_STAFF
-    shipped = {path.parent.relative_to(ROOT / "templates" / "email").as_posix() for path in _letters()}
-    assert set(service.editions.templates) == shipped
+    names = {path.parent.relative_to(ROOT / "templates" / "email").as_posix() for path in _list_templates()}
+    assert set(service.editions.templates) == names
 
 
 def test_every_template_has_a_sample_in_both_languages(service: Service, database: Database) -> None:
@@ -37,18 +37,18 @@ def test_every_template_has_a_sample_in_both_languages(service: Service, databas
         with database.write() as session:
             edition = service.editions.freeze(session, template, kind, now=service.clock.now())
         for language in texts.LANGUAGES:
-            shown = service.editions.preview(edition, language, sample=_sample(kind, language))
-            assert shown.subject
+            preview = service.editions.preview(edition, language, sample=_sample(kind, language))
+            assert preview.subject
             assert not {"{{", "{%", "[["} & {
-                shown.text[place : place + 2] for place in range(len(shown.text))
+                preview.text[start : start + 2] for start in range(len(preview.text))
             }
 
 
 def _sample(kind: str, language: str) -> dict[str, str]:
-    """What a made-up reader's mail says: the samples of the texts, and a link wherever one belongs."""
+    """Return the fields of a sample message: those of the texts, and a link for each URL."""
     links = {field: f"https://example.org/{field}" for field in POLICY[kind].fields if field.endswith("_url")}
     return dict.fromkeys(POLICY[kind].fields, "") | links | texts.SAMPLE[language]
 
 
-def _letters() -> list[Path]:
+def _list_templates() -> list[Path]:
     return [path for path in (ROOT / "templates" / "email").rglob("*.md") if path.stem in texts.LANGUAGES]

@@ -1,4 +1,4 @@
-"""What is kept of a person is told to them in words: a new table, column or state needs its words, too."""
+"""Data page: all data of a person is shown to them in words; a new table, column or state needs its words."""
 
 import pytest
 from sqlalchemy import Table
@@ -18,9 +18,9 @@ from mailer.web import words
 from mailer.web.public import data_page
 from mailer.web.visit import TEMPLATES
 
-ELSEWHERE = {
-    "subscription_changes": "for a few seconds, what “subscriptions” tells as well",
-    "search_words": "the words of “contact” once more, each by itself",
+NOT_SHOWN = {
+    "subscription_changes": "for a few seconds, the same as “subscriptions”",
+    "search_words": "the words of “contact” again, one by one",
 }
 SUBSCRIPTION_STATES = ("pending", "confirmed", "left")
 LISTING_STATES = ("asked", "waiting", "approved", "rejected", "withdrawn")
@@ -37,34 +37,44 @@ VALUES = {
 }
 
 
-def name_of(table: Table) -> str:
+def get_name(table: Table) -> str:
     return "messages" if table is OutboxRow.__table__ else EXPORT_NAMES.get(table.name, table.name)
 
 
-def test_every_table_that_holds_something_of_a_person_is_on_their_page() -> None:
-    kept = {name_of(table) for table in data_export.list_tables()} - set(ELSEWHERE)
-    assert kept - set(data_page.COLUMNS_BY_KIND) == set(), (
+def test_every_table_with_personal_data_is_on_the_data_page() -> None:
+    names = {get_name(table) for table in data_export.list_tables()} - set(NOT_SHOWN)
+    assert names - set(data_page.COLUMNS_BY_KIND) == set(), (
         "give it columns in mailer/web/public/data_page.py, and its words"
     )
-    assert set(data_page.COLUMNS_BY_KIND) - kept == {"contact", "posted"}
+    assert set(data_page.COLUMNS_BY_KIND) - names == {"contact", "posted"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_each_kind_says_why_it_is_kept_and_when_it_goes(language: str) -> None:
-    told = words.load(TEMPLATES, language).known
+def test_each_kind_of_data_has_a_reason_and_a_period(language: str) -> None:
+    texts = words.load(TEMPLATES, language).known
     for name, columns in data_page.COLUMNS_BY_KIND.items():
-        assert all(told[name][key] for key in ("title", "why", "goes"))
-        assert all(told.label[data_page.LABELS_BY_COLUMN.get((name, column), column)] for column in columns)
-    assert all(told.barred[reason] for reason in REASONS)
+        assert all(texts[name][key] for key in ("title", "why", "goes"))
+        assert all(texts.label[data_page.LABELS_BY_COLUMN.get((name, column), column)] for column in columns)
+    assert all(texts.barred[reason] for reason in REASONS)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("column", VALUES)
 def test_each_state_has_words(language: str, column: str) -> None:
-    told = words.load(TEMPLATES, language).known.value
-    assert [value for value in VALUES[column] if told.get(f"{column}_{value}") is None] == []
+    texts = words.load(TEMPLATES, language).known.value
+    assert [value for value in VALUES[column] if texts.get(f"{column}_{value}") is None] == []
 
 
-def test_of_the_contact_only_marks_for_machines_are_left_to_the_file() -> None:
-    unsaid = {column.name for column in Contact.__table__.columns} - set(data_page.COLUMNS_BY_KIND["contact"])
-    assert unsaid == {"id", "email_key", "email_digest", "latitude", "longitude", "version", "searchable"}
+def test_only_technical_columns_of_the_contact_are_not_on_the_page() -> None:
+    hidden_columns = {column.name for column in Contact.__table__.columns} - set(
+        data_page.COLUMNS_BY_KIND["contact"]
+    )
+    assert hidden_columns == {
+        "id",
+        "email_key",
+        "email_digest",
+        "latitude",
+        "longitude",
+        "version",
+        "searchable",
+    }

@@ -1,4 +1,4 @@
-"""Nothing that people read is left in one language: words, letters, templates, and what the code says."""
+"""Languages: every text that people read exists in both languages: words, emails, templates, and the code."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from tests.guards.test_texts import FIELD, TAG, TEMPLATES, read
 PAGES = source.ROOT / "templates" / "web"
 WEB = source.ROOT / "mailer" / "web"
 LANGUAGES = ("en", "es")
-# The words that are the same in both languages, and why.
-SAME = {
-    "form.english": "a language is named in itself, so that whoever reads it finds it",
-    "form.spanish": "a language is named in itself, so that whoever reads it finds it",
+# The phrases that are the same in both languages, and why.
+SAME_IN_BOTH = {
+    "form.english": "a language is named in itself, so that its readers find it",
+    "form.spanish": "a language is named in itself, so that its readers find it",
     "known.value.no": "the word is the same",
     "known.value.answer_no": "the word is the same",
     "office.octets": "a unit",
     "resources.kinds.pdf": "the name of a format",
 }
-# What stands in a template itself, and why.
+# Literal texts in templates, and why.
 LITERAL = {
     "sheet.html": {"English": "a language is named in itself", "Español": "a language is named in itself"},
 }
-# Texts with blanks in the code of the pages that no page shows in its own words, and why.
+# Texts with spaces in the code of the pages that no page shows, and why.
 NO_SENTENCE = {
     "a page could not be made": "the log",
-    "the person": "who did it, in the audit",
+    "the person": "the actor of an audit entry",
     "name of the congregation": "refusals of a command",
-    "Wrote it on the paper sheet of ": "evidence of consent, as staff wrote it down",
-    ", which says: “": "evidence of consent, as staff wrote it down",
+    "Wrote it on the paper sheet of ": "evidence of consent, as staff recorded it",
+    ", which says: “": "evidence of consent, as staff recorded it",
 }
 READ_ALOUD = ("alt", "title", "placeholder", "aria-label", "content")
-LETTERS = re.compile(r"[^\W\d_]{2,}")
+WORD = re.compile(r"[^\W\d_]{2,}")
 JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 ATTRIBUTE = re.compile(r'[\w-]+="[^"]*"')
 MARKUP = re.compile(r"<[^>]*>|^default-src .*")
@@ -51,27 +51,27 @@ def flat(content: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key}.")
         elif isinstance(value, list):
-            yield from ((f"{prefix}{key}.{number}", str(each)) for number, each in enumerate(value))
+            yield from ((f"{prefix}{key}.{number}", str(item)) for number, item in enumerate(value))
         else:
             yield f"{prefix}{key}", str(value)
 
 
-def words(folder: Path, language: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+def read_words(folder: Path, language: str) -> dict[str, str]:
+    phrases: dict[str, str] = {}
     for file in folder.glob(f"*.{language}.toml"):
-        found |= dict(flat(tomllib.loads(file.read_text("utf-8"))))
-    return found
+        phrases |= dict(flat(tomllib.loads(file.read_text("utf-8"))))
+    return phrases
 
 
-def test_every_phrase_of_a_page_is_there_in_both_languages() -> None:
-    english, spanish = words(PAGES, "en"), words(PAGES, "es")
+def test_every_phrase_of_a_page_exists_in_both_languages() -> None:
+    english, spanish = read_words(PAGES, "en"), read_words(PAGES, "es")
     assert set(english) ^ set(spanish) == set()
-    same = {key for key in english if english[key] == spanish[key]}
-    assert same - set(SAME) == set(), "translate it, or say in SAME why it is the same"
-    assert set(SAME) <= same, "SAME names what is translated by now"
+    same_keys = {key for key in english if english[key] == spanish[key]}
+    assert same_keys - set(SAME_IN_BOTH) == set(), "translate it, or add the reason to SAME_IN_BOTH"
+    assert set(SAME_IN_BOTH) <= same_keys, "SAME_IN_BOTH contains a translated phrase"
 
 
-def test_every_file_of_words_has_its_twin() -> None:
+def test_every_file_of_words_exists_in_both_languages() -> None:
     for language, other in (LANGUAGES, LANGUAGES[::-1]):
         for folder in (PAGES, source.ROOT / "templates" / "email" / "_layout"):
             for file in folder.glob(f"*.{language}.toml"):
@@ -79,25 +79,25 @@ def test_every_file_of_words_has_its_twin() -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_both_editions_of_a_letter_say_the_same_with_the_same_fields(name: str) -> None:
+def test_both_languages_of_an_email_use_the_same_fields(name: str) -> None:
     english, spanish = read(name, "en"), read(name, "es")
     for part in ("subject", "preview", "body"):
-        one, other = getattr(english, part), getattr(spanish, part)
-        assert one != other
-        assert sorted(FIELD.findall(one)) == sorted(FIELD.findall(other)), f"{name}, {part}"
-        assert sorted(TAG.findall(one)) == sorted(TAG.findall(other)), f"{name}, {part}"
+        english_part, spanish_part = getattr(english, part), getattr(spanish, part)
+        assert english_part != spanish_part
+        assert sorted(FIELD.findall(english_part)) == sorted(FIELD.findall(spanish_part)), f"{name}, {part}"
+        assert sorted(TAG.findall(english_part)) == sorted(TAG.findall(spanish_part)), f"{name}, {part}"
     assert len(english.paragraphs) == len(spanish.paragraphs), name
     shared = set(english.paragraphs) & set(spanish.paragraphs)
-    assert shared <= {"{{ greeting }}"} | own(english.paragraphs), name
+    assert shared <= {"{{ greeting }}"} | list_wordless(english.paragraphs), name
 
 
-def own(paragraphs: list[str]) -> set[str]:
-    """Paragraphs that hold fields alone and not one word."""
-    return {part for part in paragraphs if not LETTERS.search(TAG.sub("", FIELD.sub("", part)))}
+def list_wordless(paragraphs: list[str]) -> set[str]:
+    """Return the paragraphs that contain only fields and no word."""
+    return {part for part in paragraphs if not WORD.search(TAG.sub("", FIELD.sub("", part)))}
 
 
 class Visible(HTMLParser):
-    """Collects what a reader of a template sees or hears that does not come from the words."""
+    """Collects the texts in a template that a reader sees or hears and that are not from a file of words."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,23 +106,23 @@ class Visible(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._unseen += tag in ("style", "script")
-        told = dict(attrs)
+        attributes = dict(attrs)
         if tag != "meta":
-            self.found += [value for key in READ_ALOUD if LETTERS.search(value := told.get(key) or "")]
+            self.found += [value for key in READ_ALOUD if WORD.search(value := attributes.get(key) or "")]
 
     def handle_endtag(self, tag: str) -> None:
         self._unseen -= tag in ("style", "script")
 
     def handle_data(self, data: str) -> None:
-        told = ATTRIBUTE.sub("", data)  # a macro may make some, which stand outside a tag here
-        if not self._unseen and LETTERS.search(told):
-            self.found.append(told.strip())
+        text = ATTRIBUTE.sub("", data)  # a macro may make attributes, which are outside of a tag here
+        if not self._unseen and WORD.search(text):
+            self.found.append(text.strip())
 
 
 def literals(template: str) -> list[str]:
-    seen = Visible()
-    seen.feed(JINJA.sub("", template))
-    return seen.found
+    parser = Visible()
+    parser.feed(JINJA.sub("", template))
+    return parser.found
 
 
 def test_a_literal_in_a_template_is_found() -> None:
@@ -134,13 +134,13 @@ def test_a_literal_in_a_template_is_found() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(PAGES.glob("*.html")), ids=lambda path: path.name)
-def test_no_template_speaks_by_itself(path: Path) -> None:
-    left = set(literals(path.read_text("utf-8")))
-    assert left - set(LITERAL.get(path.name, ())) == set(), "put it into the words of both languages"
+def test_no_template_contains_a_literal_text(path: Path) -> None:
+    texts = set(literals(path.read_text("utf-8")))
+    assert texts - set(LITERAL.get(path.name, ())) == set(), "put it into the words of both languages"
 
 
-def said(tree: ast.Module) -> Iterator[str]:
-    """Texts with blanks in a module that are no docstring and no refusal, which the doors never show."""
+def list_texts(tree: ast.Module) -> Iterator[str]:
+    """Yield the texts of a module that are neither a docstring nor a refusal, which the pages never show."""
     hidden: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Raise):
@@ -153,7 +153,7 @@ def said(tree: ast.Module) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", sorted(WEB.rglob("*.py")), ids=lambda path: path.name)
-def test_no_page_is_told_a_sentence_by_the_code(path: Path) -> None:
-    texts = set(said(ast.parse(path.read_text("utf-8"))))
+def test_the_code_contains_no_sentence_of_a_page(path: Path) -> None:
+    texts = set(list_texts(ast.parse(path.read_text("utf-8"))))
     sentences = {text for text in texts if SENTENCE.search(MARKUP.sub("", text))}
     assert sentences - set(NO_SENTENCE) == set(), "put it into the words of both languages"

@@ -1,4 +1,4 @@
-"""Every event that may stand in the log is a plain sentence, and operators are told what to do about it."""
+"""Logs: every log event is a plain sentence, and docs/operating.md says what to do about it."""
 
 import ast
 import re
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from tests.guards import source
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
-SPEAKS_AS_A_LIBRARY = {"mailer/tryout/postoffice.py"}
+LOGS_AS_A_LIBRARY = {"mailer/tryout/postoffice.py"}
 PRINTING = ("print", "sys.stderr.write", "sys.stdout.write")
-TOLD = set(
+DOCUMENTED = set(
     re.findall(r"^\| `([^`]+)` \|", (source.ROOT / "docs" / "operating.md").read_text("utf-8"), re.MULTILINE)
 )
 
@@ -26,28 +26,28 @@ def _calls() -> Iterator[tuple[str, ast.Call]]:
                 yield name, node
 
 
-def test_every_event_is_a_constant_sentence_with_its_facts_beside_it() -> None:
-    loose = [
+def test_every_event_is_a_constant_sentence_and_its_facts_are_keywords() -> None:
+    violations = [
         f"{name}, line {call.lineno}"
         for name, call in _calls()
-        if name not in SPEAKS_AS_A_LIBRARY
+        if name not in LOGS_AS_A_LIBRARY
         and not (len(call.args) == 1 and isinstance(call.args[0], ast.Constant))
     ]
-    assert not loose
+    assert not violations
 
 
-def test_every_event_is_explained_to_operators() -> None:
+def test_every_event_is_documented_for_operators() -> None:
     events = {
         str(call.args[0].value)
         for name, call in _calls()
-        if name not in SPEAKS_AS_A_LIBRARY and isinstance(call.args[0], ast.Constant)
+        if name not in LOGS_AS_A_LIBRARY and isinstance(call.args[0], ast.Constant)
     }
     assert events
-    assert events - TOLD == set(), "docs/operating.md, “The log”, says what to do about each"
+    assert events - DOCUMENTED == set(), "docs/operating.md, “The log”, says what to do about each"
 
 
-def test_nothing_is_printed_around_the_log() -> None:
-    printed = [
+def test_nothing_is_printed_instead_of_logged() -> None:
+    calls = [
         f"{name}, line {node.lineno}"
         for name, tree in source.python("lists", "mailer")
         if not name.startswith(("mailer/cli/", "mailer/migrations/"))
@@ -55,4 +55,4 @@ def test_nothing_is_printed_around_the_log() -> None:
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in ("print", "sys.stderr.write", "sys.stdout.write")
     ]
-    assert not printed
+    assert not calls

@@ -1,4 +1,4 @@
-"""The migrations lead from nothing to exactly the tables the code describes, on both databases."""
+"""Migrations: they create exactly the tables of the code, on both databases."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +13,7 @@ from mailer import migrations
 from mailer.outbox.held_messages import NO_SMTPUTF8
 
 
-def test_migrations_make_exactly_what_the_code_describes(empty_database: Database) -> None:
+def test_migrations_create_exactly_the_tables_of_the_code(empty_database: Database) -> None:
     assert migrations.upgrade(empty_database)
     assert migrations.list_differences(empty_database) == []
 
@@ -31,19 +31,19 @@ def test_the_newest_step_is_the_one_with_the_highest_number() -> None:
         assert Path(step.path).name.startswith(f"{step.revision}_")
 
 
-def test_an_empty_database_is_told_with_what_to_do(empty_database: Database) -> None:
+def test_an_empty_database_is_refused_with_what_to_do(empty_database: Database) -> None:
     with pytest.raises(Conflict, match="mailer db create"):
         migrations.require_up_to_date(empty_database)
 
 
 def test_two_processes_that_start_at_once_migrate_once(empty_database: Database) -> None:
     with ThreadPoolExecutor(2) as threads:
-        steps = [step for taken in threads.map(migrations.upgrade, [empty_database] * 2) for step in taken]
+        steps = [step for result in threads.map(migrations.upgrade, [empty_database] * 2) for step in result]
     assert len(steps) == len(set(steps))
     assert migrations.list_differences(empty_database) == []
 
 
-def test_what_failed_by_a_fault_of_ours_is_named_so_and_stays_for_staff(empty_database: Database) -> None:
+def test_messages_that_failed_by_a_fault_of_ours_are_marked_for_staff(empty_database: Database) -> None:
     migrations.upgrade(empty_database, to="0020")
     reasons = {
         1: ("cannot be written: The subject is too long.", ""),
@@ -71,12 +71,12 @@ def test_what_failed_by_a_fault_of_ours_is_named_so_and_stays_for_staff(empty_da
             session.execute(
                 insert(tables["outbox"]).values(id=number, contact_id=number, edition_id=1, **row)
             )
-            tried = {"attempt": 1, "at": EPOCH, "address": "", "outcome": "refused", "reply": reply}
-            session.execute(insert(tables["attempts"]).values(outbox_id=number, **tried))
+            attempt = {"attempt": 1, "at": EPOCH, "address": "", "outcome": "refused", "reply": reply}
+            session.execute(insert(tables["attempts"]).values(outbox_id=number, **attempt))
     migrations.upgrade(empty_database)
     with empty_database.read() as session:
-        found = session.execute(text("SELECT state, why FROM outbox ORDER BY id")).all()
-    assert [tuple(row) for row in found] == [
+        rows = session.execute(text("SELECT state, why FROM outbox ORDER BY id")).all()
+    assert [tuple(row) for row in rows] == [
         ("failed", "a fault of ours: it cannot be written: The subject is too long."),
         ("failed", NO_SMTPUTF8),
         ("failed", "their server refused it"),

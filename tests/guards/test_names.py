@@ -1,4 +1,4 @@
-"""The project names no machine it was written on and no place its parts are taken from."""
+"""Names: no file names the machine it was written on or a package registry, and files have good names."""
 
 import re
 
@@ -13,28 +13,28 @@ MACHINE = re.compile(
 FOLDERS = re.compile(r"(^|/)(utils|common|" + "hel" + r"pers?|models|managers?|misc)(\.py|/|$)")
 
 
-def _found(pattern: re.Pattern[str]) -> list[str]:
-    found = []
+def _find_lines(pattern: re.Pattern[str]) -> list[str]:
+    matches = []
     for path in source.files():
         try:
             lines = path.read_text("utf-8").splitlines()
         except UnicodeDecodeError:
             continue
         name = path.relative_to(source.ROOT).as_posix()
-        found += [
+        matches += [
             f"{name}, line {number}: {line.strip()[:80]}"
             for number, line in enumerate(lines, 1)
             if pattern.search(line)
         ]
-    return found
+    return matches
 
 
 def test_no_package_registry_is_named() -> None:
-    assert not _found(HOSTS)
+    assert not _find_lines(HOSTS)
 
 
 def test_no_folder_of_a_machine_is_named() -> None:
-    assert not _found(MACHINE)
+    assert not _find_lines(MACHINE)
 
 
 def test_every_file_is_called_after_one_noun() -> None:

@@ -1,4 +1,4 @@
-"""The first command on a fresh machine: it works, or it gives one line to type."""
+"""Setup: the first command on a new machine succeeds, or prints one line to type."""
 
 import os
 import subprocess
@@ -17,15 +17,15 @@ NOT_CHOSEN = "#!/bin/sh\necho 'python3.13: command not found'; exit 127\n"
 
 
 def run(folder: Path, **pythons: str) -> subprocess.CompletedProcess[str]:
-    """Run scripts/setup where these are the only Pythons; `python3_12` stands for python3.12."""
+    """Run scripts/setup with only these Pythons on the path; `python3_12` stands for python3.12."""
     (folder / "bin").mkdir()
     for name, text in pythons.items():
         program = folder / "bin" / name.replace("_", ".")
         program.write_text(text)
         program.chmod(0o755)
     for tool in ("bash", "mkdir", "flock", "dirname", "id"):
-        found = next(Path(place) / tool for place in ("/usr/bin", "/bin") if (Path(place) / tool).exists())
-        (folder / "bin" / tool).symlink_to(found)
+        path = next(Path(parent) / tool for parent in ("/usr/bin", "/bin") if (Path(parent) / tool).exists())
+        (folder / "bin" / tool).symlink_to(path)
     (folder / "scripts").mkdir()
     copy = folder / "scripts" / "setup"
     copy.write_text((ROOT / "scripts" / "setup").read_text().replace("/usr/bin/python3", "/nowhere/python3"))
@@ -51,13 +51,13 @@ def test_the_line_names_the_python_that_is_new_enough(tmp_path: Path) -> None:
     assert answer.stdout + answer.stderr == line("python3.12-venv")
 
 
-def test_a_machine_without_a_new_enough_python_is_told_so(tmp_path: Path) -> None:
+def test_a_machine_without_a_new_enough_python_gets_an_error(tmp_path: Path) -> None:
     answer = run(tmp_path, python3=TOO_OLD)
     assert answer.returncode == 1
     assert answer.stdout + answer.stderr == "Python 3.11 or newer is needed, and none was found.\n"
 
 
-def test_every_dependency_is_pinned_and_no_address_is_written() -> None:
+def test_every_dependency_is_pinned_and_no_address_is_in_the_file() -> None:
     pins = (ROOT / "constraints.txt").read_text().splitlines()[1:]
     assert pins == sorted(pins)
     assert all(pin.count("==") == 1 and "/" not in pin for pin in pins)

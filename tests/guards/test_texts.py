@@ -1,7 +1,7 @@
-"""The letters people get keep the campaign's rules about words: short, plain, honest, in both languages.
+"""Texts: emails follow the campaign's rules about words: short, plain, honest, in both languages.
 
-This guard reads the files themselves with plain patterns and needs no other part of the project.
-`scripts/reading-ease` shows the figures of every letter and page.
+This guard reads the files with plain patterns and uses no other part of the project. `scripts/reading-ease`
+shows the figures of every email and page.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ TEMPLATES = [
 TEMPLATES += [f"{sequence}/{step}" for sequence, steps in SEQUENCES.items() for step in steps]
 LETTERS = [(name, language) for name in TEMPLATES for language in LANGUAGES]
 
-LONGEST_SUBJECT = 70
-LARGEST_STYLE = 15_000
+MAX_SUBJECT = 70
+MAX_STYLE = 15_000
 
-# A letter without a button says in its text what to do instead.
+# An email without a button says in its text what to do instead.
 NO_BUTTON = {
     "received": {"en": "nothing you need to do now", "es": "no tiene que hacer nada"},
     "notice": {"en": "type “mailer status”", "es": "escriba “mailer status”"},
     "organizer/first-call": {"en": "reply to this email", "es": "Responda a este correo"},
 }
-# Letters are read on phones that others see, so the lines a lock screen shows name nothing that endangers.
+# Emails are read on phones that others see, so the lines on a lock screen contain nothing that endangers.
 NOT_ON_A_LOCK_SCREEN = re.compile(r"\bICE\b|migra|detain|detenc|status|papers|papeles", re.IGNORECASE)
 
 EVERYONE = {"name", "greeting", "campaign", "motto", "postal_address", "sender_name", "reply_to"}
@@ -77,7 +77,7 @@ SAMPLE = {
         "greeting": "Hello Ana,",
         "sender_name": "Ana",
         "list_title": "Circle of clergy",
-        "list_about": "One letter a month, and an invitation to meet twice a year.",
+        "list_about": "One email a month, and an invitation to meet twice a year.",
         "event_title": "Monthly call for organizers",
         "event_minutes": "60",
         "event_when": "Tuesday, December 8, 8:00 pm Eastern, 6:00 pm your time in Phoenix",
@@ -104,7 +104,7 @@ LONE_LINK = re.compile(r"\[[^\]]*\]\([^)]*\)")
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """One letter in one language, as it stands in its file."""
+    """One email in one language, as it is in its file."""
 
     name: str
     language: str
@@ -114,7 +114,7 @@ class Text:
 
     @property
     def whole(self) -> str:
-        """Everything of it that a person can come to read."""
+        """Everything in it that a person may read."""
         return f"{self.subject}\n{self.preview}\n{self.body}"
 
     @property
@@ -124,51 +124,53 @@ class Text:
 
     @property
     def buttons(self) -> list[str]:
-        """The paragraphs that hold one link and nothing else."""
+        """The paragraphs that contain one link and nothing else."""
         return [part for part in self.paragraphs if LONE_LINK.fullmatch(part)]
 
 
 def read(name: str, language: str) -> Text:
-    """A letter from its file."""
+    """Return an email from its file."""
     content = (EMAIL / name / f"{language}.md").read_text(encoding="utf-8")
-    found = re.fullmatch(r"---\n(.*?)\n---\n(.*)", content, re.DOTALL)
-    assert found, f"{name}/{language}.md does not begin with front matter between two lines of ---"
-    front = dict(re.findall(r"^(\w+):[ \t]*(.*?)[ \t]*$", found[1], re.MULTILINE))
-    assert set(front) == {"subject", "preview"}, f"{name}/{language}.md has {sorted(front)}"
-    values = {key: re.sub(r'^"(.*)"$', r"\1", value) for key, value in front.items()}
-    return Text(name=name, language=language, body=found[2], **values)
+    match = re.fullmatch(r"---\n(.*?)\n---\n(.*)", content, re.DOTALL)
+    assert match, f"{name}/{language}.md does not begin with front matter between two lines of ---"
+    front_matter = dict(re.findall(r"^(\w+):[ \t]*(.*?)[ \t]*$", match[1], re.MULTILINE))
+    assert set(front_matter) == {"subject", "preview"}, f"{name}/{language}.md has {sorted(front_matter)}"
+    values = {key: re.sub(r'^"(.*)"$', r"\1", value) for key, value in front_matter.items()}
+    return Text(name=name, language=language, body=match[2], **values)
 
 
-def words_of(language: str) -> dict[str, str]:
-    """The frame's words in one language."""
+def read_frame_words(language: str) -> dict[str, str]:
+    """Return the frame's words in one language."""
     return tomllib.loads((EMAIL / "_layout" / f"words.{language}.toml").read_text(encoding="utf-8"))
 
 
-def spoken(part: str, language: str) -> str:
-    """A piece of a letter as it is read: links as their label, fields with Ana's and Ben's values."""
+def make_readable(part: str, language: str) -> str:
+    """Return a part of an email as it is read: links as their label, fields with Ana's and Ben's values."""
     part = LINK.sub(r"\1", part).replace("**", "").replace("\\\n", "\n")
     return FIELD.sub(lambda field: SAMPLE[language].get(field[1], ""), part)
 
 
-def prose(text: Text) -> list[str]:
-    """What is read of a letter as sentences, without greeting, button, signature and the data of a call."""
-    told: list[str] = []
+def list_sentences(text: Text) -> list[str]:
+    """Return the sentences of an email, without greeting, button, signature and the data of a call."""
+    sentences: list[str] = []
     for part in text.paragraphs:
         if part in text.buttons or FIELD.fullmatch(part.strip("*")) or "{{ sender_name }}" in part:
             continue
-        told += re.split(r"^- ", spoken(part, text.language), flags=re.MULTILINE)
-    return told
+        sentences += re.split(r"^- ", make_readable(part, text.language), flags=re.MULTILINE)
+    return sentences
 
 
 def figures(text: Text) -> Figures:
-    """The measures of a letter; the words are all that the person gets to read, the frame's foot included."""
-    seen = "\n".join(spoken(part, text.language) for part in (*text.paragraphs, *foot(text)))
-    return readability.figures(prose(text), language=text.language, words=len(WORD.findall(seen)))
+    """Return the measures of an email; the words are all that a person reads, with the frame's foot."""
+    readable = "\n".join(make_readable(part, text.language) for part in (*text.paragraphs, *foot(text)))
+    return readability.figures(
+        list_sentences(text), language=text.language, words=len(WORD.findall(readable))
+    )
 
 
 def foot(text: Text) -> list[str]:
-    """The lines that the frame adds below a letter."""
-    words = words_of(text.language)
+    """Return the lines that the frame adds below an email."""
+    words = read_frame_words(text.language)
     if EXTRA[text.name.partition("/")[0]] >= LIST_MAIL:
         return [words[key] for key in ("why_list", "leave", "preferences", "privacy")]
     return [words[key] for key in ("why_service", "privacy")]
@@ -179,14 +181,14 @@ def text(request: pytest.FixtureRequest) -> Text:
     return read(*request.param)
 
 
-def test_every_letter_exists_in_both_languages_and_no_stray_one_is_shipped() -> None:
-    shipped = {str(path.relative_to(EMAIL)) for path in EMAIL.rglob("*.md")}
-    assert shipped == {f"{name}/{language}.md" for name, language in LETTERS}
+def test_every_email_exists_in_both_languages_and_no_other_file_is_shipped() -> None:
+    files = {str(path.relative_to(EMAIL)) for path in EMAIL.rglob("*.md")}
+    assert files == {f"{name}/{language}.md" for name, language in LETTERS}
 
 
-def test_subject_and_preview_are_there_and_short(text: Text) -> None:
-    subject, preview = spoken(text.subject, text.language), spoken(text.preview, text.language)
-    assert 0 < len(subject) <= LONGEST_SUBJECT
+def test_subject_and_preview_are_present_and_short(text: Text) -> None:
+    subject, preview = make_readable(text.subject, text.language), make_readable(text.preview, text.language)
+    assert 0 < len(subject) <= MAX_SUBJECT
     assert 0 < len(preview) <= 120
     assert subject != preview
 
@@ -195,45 +197,45 @@ def test_subject_and_preview_are_discreet(text: Text) -> None:
     assert not NOT_ON_A_LOCK_SCREEN.search(text.subject + " " + text.preview)
 
 
-def test_a_letter_opens_with_the_greeting_and_is_signed(text: Text) -> None:
+def test_an_email_begins_with_the_greeting_and_is_signed(text: Text) -> None:
     assert text.paragraphs[0] == "{{ greeting }}"
     assert text.paragraphs[-1].endswith("{{ sender_name }}")
 
 
-def test_a_letter_is_short_enough_to_read_while_standing(text: Text) -> None:
+def test_an_email_is_short(text: Text) -> None:
     words = figures(text).words
     assert words <= MOST_WORDS, f"{text.name} in {text.language}: {words} words"
 
 
-def test_a_letter_is_easy_to_read(text: Text) -> None:
-    measured = figures(text)
-    assert measured.easy, f"{text.name} in {text.language}: {measured.scale} {measured.ease:.1f}"
+def test_an_email_is_easy_to_read(text: Text) -> None:
+    measures = figures(text)
+    assert measures.easy, f"{text.name} in {text.language}: {measures.scale} {measures.ease:.1f}"
 
 
-def test_a_letter_asks_one_thing(text: Text) -> None:
-    instead = NO_BUTTON.get(text.name)
-    if instead is None:
+def test_an_email_asks_one_thing(text: Text) -> None:
+    sentences = NO_BUTTON.get(text.name)
+    if sentences is None:
         assert len(text.buttons) == 1
     else:
         assert text.buttons == []
-        assert instead[text.language] in text.body
+        assert sentences[text.language] in text.body
 
 
 def test_nothing_shouts(text: Text) -> None:
-    words = " ".join(words_of(text.language).values())
+    words = " ".join(read_frame_words(text.language).values())
     assert not re.search(r"[!¡]|\b[A-ZÁÉÍÓÚÑ]{4,}\b", text.whole + words)
 
 
-def test_a_letter_uses_only_the_fields_it_is_given(text: Text) -> None:
-    allowed = EVERYONE | RESOURCES | EXTRA[text.name.partition("/")[0]]
-    used = set(FIELD.findall(text.whole)) | {name for name in TAG.findall(text.whole) if name}
-    assert used <= allowed
-    left = TAG.sub("", FIELD.sub("", text.whole))
-    assert not re.search(r"\{\{|\}\}|\{%|%\}|\{#", left), "only plain fields and conditions on one field"
+def test_an_email_uses_only_the_fields_of_its_kind(text: Text) -> None:
+    known_fields = EVERYONE | RESOURCES | EXTRA[text.name.partition("/")[0]]
+    used_fields = set(FIELD.findall(text.whole)) | {name for name in TAG.findall(text.whole) if name}
+    assert used_fields <= known_fields
+    rest = TAG.sub("", FIELD.sub("", text.whole))
+    assert not re.search(r"\{\{|\}\}|\{%|%\}|\{#", rest), "only plain fields and conditions on one field"
     assert text.whole.count("{% if") == text.whole.count("{% endif")
 
 
-def test_a_link_leads_to_one_known_field_never_to_what_a_person_typed(text: Text) -> None:
+def test_a_link_is_one_field_or_a_constant_and_never_typed_text(text: Text) -> None:
     for label, target in LINK.findall(text.body):
         assert label.strip()
         assert re.fullmatch(r"\{\{ \w+_url \}\}|https://\S+|mailto:\S+", target)
@@ -249,16 +251,16 @@ def test_each_resource_says_in_which_language_it_is(text: Text) -> None:
 
 def test_history_has_a_date_and_the_term_is_explained_once_with_its_caution() -> None:
     for name, language in LETTERS:
-        letter = read(name, language).body
-        told = re.search(r"Santa Clara|Cook County|condado de Cook|had won over|habían convencido", letter)
-        assert not told or "2012" in letter
+        body = read(name, language).body
+        mention = re.search(r"Santa Clara|Cook County|condado de Cook|had won over|habían convencido", body)
+        assert not mention or "2012" in body
         explains = name == "welcome/detainers"
-        assert bool(re.search(r"hold request|detainer|solicitud de retención", letter)) == explains
-        cautions = re.search(r"general information, not legal advice|general, no asesoría legal", letter)
+        assert bool(re.search(r"hold request|detainer|solicitud de retención", body)) == explains
+        cautions = re.search(r"general information, not legal advice|general, no asesoría legal", body)
         assert bool(cautions) == explains
 
 
-def test_whoever_confirms_is_told_what_happens_and_what_is_never_asked() -> None:
+def test_a_request_to_confirm_says_what_happens_and_what_is_never_asked() -> None:
     for name in ("confirm/interest", "confirm/organizers", "confirm/added", "already"):
         for language, phrases in {
             "en": ("If it was not you", "never ask about your immigration status"),
@@ -267,8 +269,8 @@ def test_whoever_confirms_is_told_what_happens_and_what_is_never_asked() -> None
             assert all(phrase in read(name, language).body for phrase in phrases)
 
 
-def test_the_words_of_the_frame_exist_in_both_languages_and_are_all_there() -> None:
-    english, spanish = words_of("en"), words_of("es")
+def test_the_words_of_the_frame_are_complete_in_both_languages() -> None:
+    english, spanish = read_frame_words("en"), read_frame_words("es")
     assert list(english) == list(spanish)
     assert all(value.strip() for value in (*english.values(), *spanish.values()))
     for frame in ("frame.html", "frame.txt"):
@@ -279,13 +281,13 @@ def test_the_words_of_the_frame_exist_in_both_languages_and_are_all_there() -> N
 
 def test_a_name_is_only_ever_greeted() -> None:
     for language in LANGUAGES:
-        named = {key for key, value in words_of(language).items() if "name" in FIELD.findall(value)}
-        assert named == {"greeting_named"}
-        assert FIELD.sub("Ana", words_of(language)["greeting_named"]) in ("Hello Ana,", "Hola, Ana:")
-    assert all("name" not in FIELD.findall(read(*letter).whole) for letter in LETTERS)
+        keys = {key for key, value in read_frame_words(language).items() if "name" in FIELD.findall(value)}
+        assert keys == {"greeting_named"}
+        assert FIELD.sub("Ana", read_frame_words(language)["greeting_named"]) in ("Hello Ana,", "Hola, Ana:")
+    assert all("name" not in FIELD.findall(read(*email).whole) for email in LETTERS)
 
 
-def test_cleo_finds_the_way_out_of_every_list_letter() -> None:
+def test_cleo_finds_the_link_to_leave_in_every_list_email() -> None:
     for frame in ("frame.html", "frame.txt"):
         content = (EMAIL / "_layout" / frame).read_text(encoding="utf-8")
         assert set(FIELD.findall(content)) <= EVERYONE | LIST_MAIL
@@ -301,7 +303,7 @@ def test_the_frame_fetches_nothing_and_stays_light() -> None:
     style = (EMAIL / "_layout" / "mail.css").read_text(encoding="utf-8")
     assert not re.search(r"<img|<svg|<script|<link|https?://", page)
     assert not re.search(r"url\(|@import|@font-face|var\(", style)
-    assert len(style.encode()) < LARGEST_STYLE
+    assert len(style.encode()) < MAX_STYLE
 
 
 @pytest.mark.parametrize(
@@ -311,7 +313,7 @@ def test_the_frame_fetches_nothing_and_stays_light() -> None:
     eef0f4/15181f eef0f4/1e232d a9b2c3/15181f f0a878/15181f f0a878/1e232d 15181f/f0a878
     """.split(),  # noqa: SIM905
 )
-def test_letters_can_be_read_by_day_and_by_night(pair: str) -> None:
+def test_emails_have_enough_contrast_in_both_color_schemes(pair: str) -> None:
     style = (EMAIL / "_layout" / "mail.css").read_text(encoding="utf-8")
     assert all(f"#{color}" in style for color in pair.split("/"))
     darker, lighter = sorted(map(luminance, pair.split("/")))
@@ -319,8 +321,8 @@ def test_letters_can_be_read_by_day_and_by_night(pair: str) -> None:
 
 
 def luminance(color: str) -> float:
-    """Relative luminance of an sRGB color as WCAG 2.2 defines it."""
-    parts = [int(color[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    """Return the relative luminance of an sRGB color as WCAG 2.2 defines it."""
+    parts = [int(color[index : index + 2], 16) / 255 for index in (0, 2, 4)]
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     )
@@ -328,7 +330,7 @@ def luminance(color: str) -> float:
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES)
-def test_a_sequence_sends_its_letters_in_hours_that_are_kind(sequence: str) -> None:
+def test_a_sequence_sends_its_emails_in_daytime_hours(sequence: str) -> None:
     plan = tomllib.loads((EMAIL / sequence / "sequence.toml").read_text(encoding="utf-8"))
     assert tuple(step["name"] for step in plan["step"]) == SEQUENCES[sequence]
     first, *later = plan["step"]

@@ -1,11 +1,11 @@
-"""Only lists/clock.py asks the machine the time; everybody else is told."""
+"""Time: only lists/clock.py asks the machine for the time."""
 
 import ast
 
 from tests.guards import source
 
 CLOCK = "lists/clock.py"
-ASKING = {
+TIME_FUNCTIONS = {
     "datetime.now",
     "datetime.utcnow",
     "datetime.today",
@@ -17,19 +17,19 @@ ASKING = {
 }
 
 
-def test_only_the_clock_asks_the_time() -> None:
-    asked = [
+def test_only_the_clock_reads_the_time() -> None:
+    calls = [
         f"{name}, line {node.lineno}: {ast.unparse(node)}"
         for name, tree in source.python("lists", "mailer")
         if name != CLOCK
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ".".join(ast.unparse(node).split(".")[-2:]) in ASKING
+        if isinstance(node, ast.Attribute) and ".".join(ast.unparse(node).split(".")[-2:]) in TIME_FUNCTIONS
     ]
-    assert not asked
+    assert not calls
 
 
-def test_nobody_imports_a_way_around_the_clock() -> None:
-    around = [
+def test_no_module_imports_another_clock() -> None:
+    imports = [
         f"{name}, line {node.lineno}: {ast.unparse(node)}"
         for name, tree in source.python("lists", "mailer")
         if name != CLOCK
@@ -38,11 +38,11 @@ def test_nobody_imports_a_way_around_the_clock() -> None:
         and node.module == "time"
         and {alias.name for alias in node.names} - {"sleep"}
     ]
-    assert not around
+    assert not imports
 
 
-def test_no_moment_is_made_without_a_zone() -> None:
-    naive = [
+def test_no_datetime_is_made_without_a_zone() -> None:
+    calls = [
         f"{name}, line {node.lineno}: {ast.unparse(node)}"
         for name, tree in source.python("lists", "mailer")
         for node in ast.walk(tree)
@@ -51,4 +51,4 @@ def test_no_moment_is_made_without_a_zone() -> None:
         and len(node.args) < 8
         and not any(keyword.arg in ("tzinfo", None) for keyword in node.keywords)
     ]
-    assert not naive
+    assert not calls

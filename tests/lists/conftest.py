@@ -1,4 +1,4 @@
-"""What the tests of the lists can ask for beside what every test can."""
+"""Fixtures of the tests of lists/, in addition to those of every test."""
 
 from collections.abc import Sequence
 
@@ -9,25 +9,25 @@ from lists.db import Database
 from lists.tables import importing
 from lists.tables.rows import RowResult
 from tests.clocks import StoppedClock
-from tests.importing import Import, begun, staged
+from tests.importing import Import, begin_import, stage_file
 
 
 @pytest.fixture
-def bring_in(database: Database, clock: StoppedClock) -> Import:
-    """Import a text as a CSV file, from its first row to its end."""
+def import_text(database: Database, clock: StoppedClock) -> Import:
+    """A function that imports a text as a CSV file, from its first row to its end."""
 
     def run(text: str, *, list: str = "interest", confirmed: bool = True) -> Sequence[RowResult]:
-        said = {"evidence": "the sheet of October 4", "confirmed": confirmed, "now": clock.now()}
-        with staged(text.encode()) as stage:
-            arrival = begun(database, stage, list=list, now=clock.now())
-            for batch in stage.batches("added"):
+        options = {"evidence": "the sheet of October 4", "confirmed": confirmed, "now": clock.now()}
+        with stage_file(text.encode()) as staging:
+            list_import = begin_import(database, staging, list=list, now=clock.now())
+            for batch in staging.batches("added"):
                 with database.write() as session:
-                    stage.decide(importing.import_batch(session, batch, list_import=arrival, **said))
+                    staging.decide(importing.import_batch(session, batch, list_import=list_import, **options))
             with database.write() as session:
                 importing.finish(
-                    session, arrival, people=1, confirmed=confirmed, now=clock.now(), actor="test"
+                    session, list_import, people=1, confirmed=confirmed, now=clock.now(), actor="test"
                 )
-                subscriptions.queue_changes(session, import_id=arrival.id, after=0, limit=10_000)
-            return [*stage.read_results()]
+                subscriptions.queue_changes(session, import_id=list_import.id, after=0, limit=10_000)
+            return [*staging.read_results()]
 
     return run

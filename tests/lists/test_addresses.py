@@ -1,4 +1,4 @@
-"""An address is one bare mailbox; what could leave the envelope or deceive an eye gets a sentence."""
+"""Addresses: an address is one bare mailbox; a text that could inject or deceive gets a sentence."""
 
 import re
 import subprocess
@@ -17,12 +17,12 @@ PEPPER = b"a pepper of this test"
 
 
 def refusal(text: str, language: str = "en") -> str:
-    with pytest.raises(BadAddress) as refused:
+    with pytest.raises(BadAddress) as error:
         parse(text, pepper=PEPPER, language=language)
-    return str(refused.value)
+    return str(error.value)
 
 
-def test_ana_and_ben_are_read_as_they_wrote() -> None:
+def test_addresses_keep_the_typed_local_part() -> None:
     ana = parse("Ana@Example.org", pepper=PEPPER)
     assert (ana.email, ana.key) == ("Ana@example.org", "ana@example.org")
     assert len(ana.digest) == 16
@@ -91,18 +91,18 @@ def test_a_refusal_says_what_to_do(text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "evil", ["\r", "\n", "\0", "\r\nRCPT TO:<x@evil.example>", "\t", "\x7f", "\x85", "\u2028", "\ud800",
+    "insertion", ["\r", "\n", "\0", "\r\nRCPT TO:<x@evil.example>", "\t", "\x7f", "\x85", "\u2028", "\ud800",
              "\u202e", "\u2066", "\u200b", "\ufeff", "<", ">", "\u00a0", "\u3000"]
 )  # fmt: skip
 @pytest.mark.parametrize(
     "place", ["{}ana@example.org", "an{}a@example.org", "ana@exam{}ple.org", "ana@example.org{}"]
 )
-def test_nothing_that_could_leave_the_envelope_gets_in(place: str, evil: str) -> None:
-    sentence = refusal(place.format(evil))
-    assert all(letter.isprintable() for letter in sentence)
+def test_no_character_that_could_break_the_envelope_is_accepted(place: str, insertion: str) -> None:
+    sentence = refusal(place.format(insertion))
+    assert all(character.isprintable() for character in sentence)
 
 
-def test_a_reader_of_spanish_is_told_in_spanish() -> None:
+def test_a_refusal_is_in_spanish_for_a_reader_of_spanish() -> None:
     assert refusal("ana@", "es") == (
         "«ana@» no está completa: escriba la parte después de la @, como ana@example.org."
     )
@@ -113,7 +113,7 @@ def test_a_long_refused_text_is_shown_in_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("typed", "intended"),
     [
         ("gmial.com", "gmail.com"), ("gmail.con", "gmail.com"), ("gmail.cmo", "gmail.com"),
         ("gmail.comm", "gmail.com"), ("gmail.co", "gmail.com"), ("gmail", "gmail.com"),
@@ -125,8 +125,8 @@ def test_a_long_refused_text_is_shown_in_part() -> None:
         ("aol.con", "aol.com"), ("church.ogr", "church.org"), ("sbcgobal.net", "sbcglobal.net"),
     ],
 )  # fmt: skip
-def test_a_likely_slip_is_mended(typed: str, meant: str) -> None:
-    assert suggest_correction(f"ana@{typed}") == f"ana@{meant}"
+def test_a_likely_typo_is_corrected(typed: str, intended: str) -> None:
+    assert suggest_correction(f"ana@{typed}") == f"ana@{intended}"
 
 
 REAL = """gmail.com GMAIL.COM yahoo.com mail.com ymail.com email.com fmail.com hotmail.es hotmail.fr
@@ -136,7 +136,7 @@ REAL = """gmail.com GMAIL.COM yahoo.com mail.com ymail.com email.com fmail.com h
 
 
 @pytest.mark.parametrize("domain", REAL.split())
-def test_a_real_domain_is_left_alone(domain: str) -> None:
+def test_a_real_domain_is_not_corrected(domain: str) -> None:
     assert suggest_correction(f"ana@{domain}") is None
 
 
@@ -153,8 +153,8 @@ def test_any_text_is_an_address_or_a_sentence(text: str) -> None:
     suggest_correction(text)
     try:
         address = parse(text, pepper=PEPPER)
-    except BadAddress as refused:
-        assert str(refused).endswith(".")
+    except BadAddress as error:
+        assert str(error).endswith(".")
         return
     local, _, domain = address.email.rpartition("@")
     assert not re.search(r"[\s<>@\x00-\x20\x7f]", local)
@@ -176,11 +176,11 @@ DOMAINS = ["example.org", "EXAMPLE.org", "exämple.org", "-x.org", "a_b.org", "1
 
 
 @given(st.emails(), st.sampled_from(DOMAINS))
-def test_what_is_remembered_of_a_domain_is_what_the_library_says(text: str, domain: str) -> None:
-    for each in (text, f"{text.partition('@')[0]}@{domain}"):
-        assert addresses._validate(each) == addresses._validate_with_library(each)
+def test_a_cached_domain_is_what_the_library_returns(text: str, domain: str) -> None:
+    for address in (text, f"{text.partition('@')[0]}@{domain}"):
+        assert addresses._validate(address) == addresses._validate_with_library(address)
 
 
 def test_importing_this_file_does_not_load_the_slow_library() -> None:
-    asked = "import sys, lists.addresses; sys.exit('email_validator' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
+    program = "import sys, lists.addresses; sys.exit('email_validator' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

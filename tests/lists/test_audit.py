@@ -1,4 +1,4 @@
-"""Audit: who did what to what, in field names and numbers, never in values."""
+"""Audit: entries record who did what to what, with names of fields and numbers, never with values."""
 
 from sqlalchemy import select
 
@@ -10,7 +10,9 @@ from tests.clocks import StoppedClock
 from tests.people import Person
 
 
-def test_an_act_is_written_down_with_who_what_and_when(database: Database, clock: StoppedClock) -> None:
+def test_an_action_is_recorded_with_its_actor_its_subject_and_its_time(
+    database: Database, clock: StoppedClock
+) -> None:
     with database.write() as session:
         audit.record(session, actor="staff", action="listing approved", subject="listing 7", now=clock.now())
     with database.read() as session:
@@ -42,5 +44,5 @@ def test_no_entry_names_a_person(database: Database, clock: StoppedClock, ana: P
         directory.approve(session, listing.id, now=clock.now(), actor="staff")
         erasure.erase_person(session, cleo.address, now=clock.now(), actor="staff")
     with database.read() as session:
-        told = [f"{entry.action} {entry.subject}" for entry in session.scalars(select(AuditEntry))]
-        assert told == [f"listing approved listing {listing.id}", "forget "]
+        entries = [f"{entry.action} {entry.subject}" for entry in session.scalars(select(AuditEntry))]
+        assert entries == [f"listing approved listing {listing.id}", "forget "]

@@ -1,4 +1,4 @@
-"""Lists that staff add: their words in both languages, who may join them, and what is refused."""
+"""Catalog: lists that staff add have texts in both languages, and can be closed and opened."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.clocks import START
 
 CLERGY: dict[str, Any] = {
     "title": {"en": "Clergy circle", "es": "Círculo del clero"},
-    "about": {"en": "One letter a month.", "es": "Una carta al mes."},
+    "about": {"en": "One email a month.", "es": "Una carta al mes."},
     "confirmation_message": {},
 }
 
@@ -21,7 +21,7 @@ def add(database: Database, name: str = "clergy", **changed: Any) -> None:
         catalog.add(session, name, **(CLERGY | changed), now=START, actor="staff")
 
 
-def test_a_list_is_added_beside_those_of_the_house(database: Database) -> None:
+def test_a_list_is_added_to_the_built_in_lists(database: Database) -> None:
     add(database, "youth-2026")
     add(database)
     with database.read() as session:
@@ -37,7 +37,7 @@ def test_a_name_that_is_no_address_is_refused(database: Database, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["interest", "organizers", "all", "added", "clergy"])
-def test_a_name_is_given_once(database: Database, name: str) -> None:
+def test_a_name_is_used_once(database: Database, name: str) -> None:
     add(database)
     with pytest.raises(Conflict, match="is taken"):
         add(database, name)
@@ -52,31 +52,34 @@ def test_a_name_is_given_once(database: Database, name: str) -> None:
         ({"about": {"en": "x" * 401, "es": "Una carta."}}, "longer than 400"),
     ],
 )
-def test_words_that_cannot_be_kept_are_refused(
-    database: Database, changed: dict[str, Any], sentence: str
-) -> None:
+def test_invalid_texts_are_refused(database: Database, changed: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         add(database, **changed)
     with database.read() as session:
         assert list(catalog.list_names(session)) == ["interest", "organizers"]
 
 
-def test_what_is_not_given_stays_when_a_list_gets_new_words(database: Database) -> None:
+def test_a_text_that_is_not_given_is_not_changed(database: Database) -> None:
     add(database, confirmation_message={"en": {"subject": "s", "preview": "p", "body": "b"}})
     with database.write() as session:
-        told: dict[str, Any] = {"now": START, "actor": "staff"}
-        changed = catalog.reword(
-            session, "clergy", title={"en": "Clergy", "es": ""}, about={}, confirmation_message=None, **told
+        options: dict[str, Any] = {"now": START, "actor": "staff"}
+        mailing_list = catalog.reword(
+            session,
+            "clergy",
+            title={"en": "Clergy", "es": ""},
+            about={},
+            confirmation_message=None,
+            **options,
         )
-        assert changed.title == {"en": "Clergy", "es": "Círculo del clero"}
-        assert changed.about == CLERGY["about"] and "en" in changed.letter
+        assert mailing_list.title == {"en": "Clergy", "es": "Círculo del clero"}
+        assert mailing_list.about == CLERGY["about"] and "en" in mailing_list.letter
         assert (
-            catalog.reword(session, "clergy", title={}, about={}, confirmation_message={}, **told).letter
+            catalog.reword(session, "clergy", title={}, about={}, confirmation_message={}, **options).letter
             == {}
         )
 
 
-def test_a_closed_list_is_there_and_takes_nobody(database: Database) -> None:
+def test_a_closed_list_exists_and_cannot_be_joined(database: Database) -> None:
     add(database)
     with database.write() as session:
         catalog.check_open(session, "clergy")
@@ -92,14 +95,14 @@ def test_a_closed_list_is_there_and_takes_nobody(database: Database) -> None:
             catalog.reopen(session, "clergy", now=START, actor="staff")
 
 
-def test_the_lists_of_the_house_have_words_of_their_own(database: Database) -> None:
-    with database.write() as session, pytest.raises(BadInput, match="part of the house"):
+def test_the_texts_of_built_in_lists_cannot_be_changed(database: Database) -> None:
+    with database.write() as session, pytest.raises(BadInput, match="built in"):
         catalog.close(session, "interest", now=START, actor="staff")
     with database.read() as session, pytest.raises(NotFound, match="The lists are: interest, organizers"):
         catalog.check_name(session, "friends")
 
 
-def test_there_is_an_end_to_lists(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_lists_is_limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "MAX_LISTS", 1)
     add(database)
     with pytest.raises(Conflict, match="no more can be added"):

@@ -1,4 +1,4 @@
-"""Consents: every yes and no with its exact wording, added and never changed."""
+"""Consents: every yes and no is recorded with its exact wording, and never changed."""
 
 from inspect import isfunction
 
@@ -27,36 +27,36 @@ def test_the_evidence_says_what_was_shown_where_and_when(
             now=clock.now(),
         )
     with database.read() as session:
-        told = consents.list_for_contact(session, ben.id)[-1]
-        assert (told.wording, told.page, told.language) == (wording, "/join", "es")
-        assert told.at == clock.now()
+        consent = consents.list_for_contact(session, ben.id)[-1]
+        assert (consent.wording, consent.page, consent.language) == (wording, "/join", "es")
+        assert consent.at == clock.now()
 
 
-def test_the_history_is_told_oldest_first_and_of_one_person_only(
+def test_the_history_is_listed_oldest_first_and_of_one_person_only(
     database: Database, ana: Person, cleo: Person
 ) -> None:
     with database.read() as session:
-        assert [told.action for told in consents.list_for_contact(session, cleo.id)] == [
+        assert [consent.action for consent in consents.list_for_contact(session, cleo.id)] == [
             "asked",
             "confirmed",
             "left",
         ]
-        assert {told.contact_id for told in consents.list_for_contact(session, ana.id)} == {ana.id}
+        assert {consent.contact_id for consent in consents.list_for_contact(session, ana.id)} == {ana.id}
 
 
-def test_a_kind_of_evidence_that_nobody_knows_is_our_own_fault(
+def test_an_unknown_kind_of_evidence_is_our_own_fault(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with pytest.raises(AssertionError), database.write() as session:
         consents.add(session, contact_id=ben.id, list="interest", action="guessed", now=clock.now())
 
 
-def test_every_kind_of_evidence_can_be_kept(database: Database, clock: StoppedClock, ben: Person) -> None:
+def test_every_kind_of_evidence_can_be_recorded(database: Database, clock: StoppedClock, ben: Person) -> None:
     with database.write() as session:
         for action in ACTIONS:
             consents.add(session, contact_id=ben.id, list="interest", action=action, now=clock.now())
     with database.read() as session:
-        assert set(ACTIONS) <= {told.action for told in consents.list_for_contact(session, ben.id)}
+        assert set(ACTIONS) <= {consent.action for consent in consents.list_for_contact(session, ben.id)}
 
 
 def test_the_evidence_goes_with_the_person(database: Database, cleo: Person) -> None:
@@ -67,5 +67,5 @@ def test_the_evidence_goes_with_the_person(database: Database, cleo: Person) -> 
 
 
 def test_nothing_in_this_file_changes_or_deletes_evidence() -> None:
-    public = {name for name, thing in vars(consents).items() if isfunction(thing) and name[0] != "_"}
-    assert public - {"select", "mapped_column"} == {"add", "of_contact"}
+    public = {name for name, value in vars(consents).items() if isfunction(value) and name[0] != "_"}
+    assert public - {"select", "mapped_column"} == {"add", "list_for_contact"}

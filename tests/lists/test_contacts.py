@@ -1,4 +1,4 @@
-"""Contacts: one row per person, which nobody changes by knowing an address."""
+"""Contacts: one row per person, which knowing an address is not enough to change."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ def _address(text: str = "dora@example.org") -> Address:
     return addresses.parse(text, pepper=PEPPER)
 
 
-def test_an_address_is_all_that_must_be_known(database: Database, clock: StoppedClock) -> None:
+def test_only_the_address_is_required(database: Database, clock: StoppedClock) -> None:
     with database.write() as session:
         contacts.find_or_add(session, _address(), now=clock.now())
     with database.read() as session:
@@ -37,13 +37,13 @@ def test_a_zip_code_fills_the_place_coarsely(database: Database, ben: Person) ->
         assert contact.latitude == round(contact.latitude or 0, 1)
 
 
-def test_a_form_with_a_known_address_changes_nothing_that_is_known(
+def test_a_form_with_an_existing_address_changes_nothing(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.read() as session:
         before = _columns(contacts.get(session, ben.id))
     with database.write() as session:
-        again = contacts.find_or_add(
+        contact = contacts.find_or_add(
             session,
             _address("BEN@Vecinos.example.ORG"),
             now=clock.advance(days=1),
@@ -51,7 +51,7 @@ def test_a_form_with_a_known_address_changes_nothing_that_is_known(
             name="Mallory",
             place=geography.find("10027"),
         )
-        assert again.id == ben.id
+        assert contact.id == ben.id
     with database.read() as session:
         assert _columns(contacts.get(session, ben.id)) == before
 
@@ -67,7 +67,7 @@ def test_two_forms_sent_at_once_by_one_person_find_one_contact(
         assert session.scalar(select(func.count(Contact.id))) == 1
 
 
-def test_a_contact_that_is_gone_stays_gone(database: Database, ben: Person, cleo: Person) -> None:
+def test_an_erased_contact_stays_erased(database: Database, ben: Person, cleo: Person) -> None:
     with database.write() as session:
         contacts.erase(session, cleo.id)
         contacts.amend(session, cleo.id, name="Cleo")
@@ -77,7 +77,7 @@ def test_a_contact_that_is_gone_stays_gone(database: Database, ben: Person, cleo
         assert contacts.get(session, ben.id).name == "Ben"
 
 
-def test_the_number_of_somebody_forgotten_is_never_given_to_another(
+def test_the_number_of_an_erased_contact_is_never_used_again(
     database: Database, clock: StoppedClock, cleo: Person
 ) -> None:
     with database.write() as session:
@@ -100,16 +100,16 @@ def test_two_changes_at_once_are_both_kept(database: Database, ben: Person) -> N
 
 
 @pytest.mark.parametrize("hidden", ["\r", "\n", "\r\nBcc: all@example.org", "\x00", "\u202e", "\ud800", "\t"])
-def test_a_detail_that_could_smuggle_something_is_refused(hidden: str) -> None:
+def test_a_detail_that_could_inject_a_header_is_refused(hidden: str) -> None:
     with pytest.raises(BadInput, match=r"The name holds .* Please type it again\."):
         contacts.clean(f"Ana{hidden}", label="name")
 
 
-def test_spaces_around_and_doubled_inside_a_detail_are_taken_out() -> None:
+def test_surrounding_and_double_spaces_of_a_detail_are_removed() -> None:
     assert contacts.clean("  Ana   María ", label="name") == "Ana María"
 
 
-def test_a_space_that_a_word_processor_put_in_is_a_space() -> None:
+def test_a_no_break_space_is_a_space() -> None:
     assert contacts.clean("Ana\N{NO-BREAK SPACE}María", label="name") == "Ana María"
 
 
@@ -121,15 +121,15 @@ def test_a_detail_may_be_as_long_as_its_column_and_no_longer(limit: int) -> None
 
 
 @given(st.text(max_size=200))
-def test_whatever_is_kept_is_one_printable_line(text: str) -> None:
+def test_a_cleaned_text_is_one_printable_line(text: str) -> None:
     try:
-        kept = contacts.clean(text, label="name")
+        cleaned = contacts.clean(text, label="name")
     except BadInput:
         return
-    assert kept.isprintable()
-    assert kept == kept.strip()
-    assert contacts.clean(kept, label="name") == kept
-    assert "  " not in kept
+    assert cleaned.isprintable()
+    assert cleaned == cleaned.strip()
+    assert contacts.clean(cleaned, label="name") == cleaned
+    assert "  " not in cleaned
 
 
 def _columns(contact: Contact) -> dict[str, object]:

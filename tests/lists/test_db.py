@@ -1,4 +1,4 @@
-"""The database: transactions that all happen or not at all, moments that mean one thing, honest trouble."""
+"""Database: transactions are atomic, stored moments are unambiguous, and errors are clear."""
 
 import sqlite3
 import time
@@ -58,23 +58,21 @@ def test_a_transaction_that_writes_sees_what_others_have_committed(database: Dat
         assert first.scalar(name) == "Benjamín"
 
 
-def test_whoever_finds_the_database_locked_is_told_so_and_nothing_has_changed(
+def test_a_locked_database_raises_an_error_and_nothing_has_changed(
     database: Database, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(db, "LOCK_WAIT_SECONDS", 0.1)
-    hurried = Database(database.engine.url.render_as_string(hide_password=False))
+    impatient = Database(database.engine.url.render_as_string(hide_password=False))
     with database.write() as first:
         contacts.amend(first, ben.id, name="Benjamín")
-        with pytest.raises(StorageError, match="busy"), hurried.write() as second:
+        with pytest.raises(StorageError, match="busy"), impatient.write() as second:
             contacts.amend(second, ben.id, name="Nobody")
-    hurried.dispose()
+    impatient.dispose()
     with database.read() as session:
         assert contacts.get(session, ben.id).name == "Benjamín"
 
 
-def test_whoever_finds_every_connection_taken_is_told_so(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_connection_pool_raises_an_error(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db, "POOL_SIZE", 1)
     monkeypatch.setattr(db, "LOCK_WAIT_SECONDS", 0.1)
     small = Database(database.engine.url.render_as_string(hide_password=False))
@@ -102,7 +100,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "sentence"),
+    ("error", "sentence"),
     [
         (sqlite3.OperationalError("database is locked"), "busy"),
         (sqlite3.OperationalError("database or disk is full"), "disk is full"),
@@ -114,29 +112,29 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path) -> None:
         (psycopg.errors.AdminShutdown("terminating connection due to administrator command"), "not answer"),
     ],
 )
-def test_each_trouble_of_the_storage_has_its_sentence(trouble: Exception, sentence: str) -> None:
-    assert sentence in str(db._translate_error(OperationalError("SELECT 1", {}, trouble)))
+def test_each_error_of_the_storage_has_its_sentence(error: Exception, sentence: str) -> None:
+    assert sentence in str(db._translate_error(OperationalError("SELECT 1", {}, error)))
 
 
 @on_postgresql
-def test_who_asks_nothing_in_an_open_transaction_loses_it_and_the_locks_with_it(
+def test_an_idle_transaction_is_ended_and_loses_its_locks(
     database: Database, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a machine that was cut off does; whoever waits for its locks goes on."""
+    """This happens to a machine without a network; transactions that wait for its locks continue."""
     monkeypatch.setattr(db, "IDLE_TRANSACTION_SECONDS", 1)
-    cut_off = Database(database.url)
-    with pytest.raises(StorageError, match="does not answer"), cut_off.write() as first:
+    idle = Database(database.url)
+    with pytest.raises(StorageError, match="does not answer"), idle.write() as first:
         contacts.amend(first, ben.id, name="Nobody")
         with database.write() as second:
             contacts.amend(second, ben.id, name="Benjamín")
         first.scalar(select(1))
-    with cut_off.read() as session:
+    with idle.read() as session:
         assert contacts.get(session, ben.id).name == "Benjamín", "its next transaction finds a new connection"
-    cut_off.dispose()
+    idle.dispose()
 
 
 @on_postgresql
-def test_a_long_transaction_may_rest_between_two_statements(
+def test_a_long_transaction_may_be_idle_between_two_statements(
     database: Database, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(db, "IDLE_TRANSACTION_SECONDS", 1)
@@ -148,45 +146,45 @@ def test_a_long_transaction_may_rest_between_two_statements(
         time.sleep(1.5)
         contacts.amend(session, ben.id, name="Benjamín")
     with slow.read() as session:
-        resting = session.scalar(text("SHOW idle_in_transaction_session_timeout"))
-        assert (contacts.get(session, ben.id).name, resting) == ("Benjamín", "1s")
+        timeout = session.scalar(text("SHOW idle_in_transaction_session_timeout"))
+        assert (contacts.get(session, ben.id).name, timeout) == ("Benjamín", "1s")
     slow.dispose()
 
 
 @on_postgresql
-def test_what_the_address_of_the_database_says_about_timeouts_counts(database: Database) -> None:
-    asked = "&connect_timeout=77&options=-c%20lock_timeout%3D3s%20-c%20statement_timeout%3D1min"
-    own = Database(database.url + asked)
+def test_timeouts_in_the_url_of_the_database_take_precedence(database: Database) -> None:
+    parameters = "&connect_timeout=77&options=-c%20lock_timeout%3D3s%20-c%20statement_timeout%3D1min"
+    custom = Database(database.url + parameters)
 
     def show(name: str) -> str:
-        with own.read() as session:
+        with custom.read() as session:
             return str(session.scalar(text(f"SHOW {name}")))
 
     names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
     assert [show(name) for name in names] == ["3s", "1min", "15s"]
-    with own.read() as session:
+    with custom.read() as session:
         driver = session.connection().connection.driver_connection
         assert driver is not None
-        said = driver.info.get_parameters()
-    assert (said["connect_timeout"], said["tcp_user_timeout"]) == ("77", "15000")
-    own.dispose()
+        driver_parameters = driver.info.get_parameters()
+    assert (driver_parameters["connect_timeout"], driver_parameters["tcp_user_timeout"]) == ("77", "15000")
+    custom.dispose()
 
 
-def test_a_fault_of_ours_is_not_taken_for_trouble_because_of_a_word_in_somebodys_address(
+def test_a_fault_of_ours_is_no_storage_error_because_of_a_word_in_an_address(
     database: Database, clock: StoppedClock
 ) -> None:
     address = addresses.parse("busybee@locked-connection.example.org", pepper=PEPPER)
     with database.write() as session:
-        known = contacts.find_or_add(session, address, now=clock.now())
-    same = {column.key: getattr(known, column.key) for column in Contact.__table__.columns}
+        contact = contacts.find_or_add(session, address, now=clock.now())
+    columns = {column.key: getattr(contact, column.key) for column in Contact.__table__.columns}
     with pytest.raises(IntegrityError), database.write() as session:
-        session.execute(insert(Contact), [{**same, "id": known.id + 1}])
+        session.execute(insert(Contact), [{**columns, "id": contact.id + 1}])
 
 
 @given(
     st.datetimes(min_value=NAIVE.replace(year=2), max_value=NAIVE.replace(year=9998)), st.integers(-14, 14)
 )
-def test_a_moment_comes_back_as_it_went_in_to_the_microsecond(naive: datetime, hours: int) -> None:
+def test_a_moment_is_stored_to_the_microsecond(naive: datetime, hours: int) -> None:
     moment = naive.replace(tzinfo=timezone(timedelta(hours=hours)))
     stored = UtcDateTime().process_bind_param(moment, None)  # type: ignore[arg-type]
     assert UtcDateTime().process_result_value(stored, None) == moment  # type: ignore[arg-type]
@@ -208,9 +206,7 @@ def test_a_moment_without_a_zone_is_refused(database: Database) -> None:
         session.scalar(select(literal(NAIVE, UtcDateTime)))
 
 
-def test_rows_that_are_there_already_are_passed_over_and_the_new_ones_counted(
-    database: Database, clock: StoppedClock
-) -> None:
+def test_existing_rows_are_skipped_and_new_ones_counted(database: Database, clock: StoppedClock) -> None:
     def row(digest: bytes) -> dict[str, object]:
         return {"email_digest": digest * 16, "reason": "staff", "at": clock.now()}
 
@@ -230,8 +226,10 @@ def test_a_limit_inside_another_statement_is_kept(database: Database, clock: Sto
     with database.write() as session:
         insert_or_nothing(session, Suppression, rows)
         oldest = select(Suppression.id).order_by(Suppression.id).limit(2).with_for_update(skip_locked=True)
-        gone = delete(Suppression).where(Suppression.id.in_(materialize(oldest))).returning(Suppression.id)
-        assert len(session.scalars(gone).all()) == 2
+        deletion = (
+            delete(Suppression).where(Suppression.id.in_(materialize(oldest))).returning(Suppression.id)
+        )
+        assert len(session.scalars(deletion).all()) == 2
         assert len(session.scalars(select(Suppression.id)).all()) == 10
 
 
@@ -242,15 +240,17 @@ def test_no_error_repeats_what_is_known_about_a_person(database: Database, ben: 
 
 
 @on_postgresql
-def test_whoever_writes_about_somebody_just_forgotten_is_told_to_try_again(
+def test_a_write_about_a_person_who_was_just_erased_is_to_be_tried_again(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
-    gone = meanwhile(database, before="INSERT INTO declines", do=lambda other: contacts.erase(other, ben.id))
-    with pytest.raises(StorageError, match="try again"), gone, database.write() as session:
+    erasure = meanwhile(
+        database, before="INSERT INTO declines", do=lambda other: contacts.erase(other, ben.id)
+    )
+    with pytest.raises(StorageError, match="try again"), erasure, database.write() as session:
         topic_optouts.set_optouts(session, contact_id=ben.id, topics={"calls"}, now=clock.now())
 
 
-def test_a_row_that_points_at_nobody_is_a_fault_of_ours_where_nobody_can_have_gone(
+def test_a_row_that_references_no_contact_is_a_fault_of_ours_without_a_concurrent_erasure(
     sqlite_url: str, clock: StoppedClock
 ) -> None:
     database = Database(sqlite_url)
@@ -259,32 +259,32 @@ def test_a_row_that_points_at_nobody_is_a_fault_of_ours_where_nobody_can_have_go
     database.dispose()
 
 
-def test_writers_of_one_process_wait_for_each_other_without_asking_sqlite(
+def test_writers_of_one_process_wait_for_each_other_without_polling_sqlite(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    inside: list[object] = []
+    writers_inside: list[int] = []
+    open_sessions: list[object] = []
     begin = db._begin_sqlite
 
-    def asking(connection: Connection) -> None:
-        asked.append(len(inside))
+    def record_begin(connection: Connection) -> None:
+        writers_inside.append(len(open_sessions))
         begin(connection)
 
-    monkeypatch.setattr(db, "_begin_sqlite", asking)
+    monkeypatch.setattr(db, "_begin_sqlite", record_begin)
     database = Database(sqlite_url)
 
     def write() -> None:
         for _ in range(5):
             with database.write() as session:
                 session.execute(text("SELECT 1"))
-                inside.append(session)
+                open_sessions.append(session)
                 time.sleep(0.002)
-                inside.remove(session)
+                open_sessions.remove(session)
 
     with ThreadPoolExecutor(6) as threads:
-        for done in [threads.submit(write) for _ in range(6)]:
-            done.result()
-    assert asked == [0] * 30  # nobody asked for the lock while another one had it
+        for future in [threads.submit(write) for _ in range(6)]:
+            future.result()
+    assert writers_inside == [0] * 30  # no thread tried to begin while another one had the lock
     monkeypatch.setattr("lists.db.LOCK_WAIT_SECONDS", 0.05)
     with (
         database.write(),

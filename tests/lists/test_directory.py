@@ -1,4 +1,4 @@
-"""The directory: an application waits for its address, then for staff, and is lost in no corner."""
+"""Directory: an application waits for the confirmation of its address, then for staff, and is never lost."""
 
 import pytest
 from sqlalchemy.orm import Session
@@ -28,7 +28,7 @@ def _apply(
     directory.add_application(session, application.clean(), contact_id=person.id, now=clock.now())
 
 
-def _waiting(session: Session, person: Person, *, clock: StoppedClock) -> Listing:
+def _add_waiting(session: Session, person: Person, *, clock: StoppedClock) -> Listing:
     _apply(session, person, clock=clock)
     assert directory.mark_address_confirmed(session, contact_id=person.id)
     return directory.list_applications(session, state="waiting")[-1]
@@ -51,17 +51,17 @@ def test_an_application_waits_for_its_address_first_and_for_staff_then(
     assert _states(database) == ["waiting"]
 
 
-def test_filling_in_the_form_changes_nothing_that_is_known_about_the_person(
+def test_filling_in_the_form_does_not_change_the_contact(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.write() as session:
-        _waiting(session, ben, clock=clock)
+        _add_waiting(session, ben, clock=clock)
     with database.read() as session:
         contact = contacts.get(session, ben.id)
         assert (contact.name, contact.organization, contact.zip) == ("Ben", "", "85003")
 
 
-def test_a_second_application_takes_the_place_of_the_first(
+def test_a_second_application_replaces_the_first(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.write() as session:
@@ -74,8 +74,8 @@ def test_a_second_application_takes_the_place_of_the_first(
         assert [listing.state for listing in directory.list_applications(session)] == ["waiting", "asked"]
         assert directory.mark_address_confirmed(session, contact_id=ben.id)
     with database.read() as session:
-        only = directory.list_applications(session)
-        assert [(listing.organization, listing.state) for listing in only] == [("St. John", "waiting")]
+        listings = directory.list_applications(session)
+        assert [(listing.organization, listing.state) for listing in listings] == [("St. John", "waiting")]
 
 
 def test_two_applications_sent_at_once_are_one_and_can_be_confirmed(
@@ -92,38 +92,41 @@ def test_two_applications_sent_at_once_are_one_and_can_be_confirmed(
 
 
 @on_postgresql
-def test_the_button_pressed_twice_at_once_loses_no_application(
+def test_two_concurrent_confirmations_lose_no_application(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.write() as session:
         _apply(session, ben, clock=clock)
 
-    def press(session: Session) -> bool:
+    def confirm(session: Session) -> bool:
         return directory.mark_address_confirmed(session, contact_id=ben.id)
 
-    with meanwhile(database, before="UPDATE listings", do=press), database.write() as session:
-        assert not press(session)
+    with meanwhile(database, before="UPDATE listings", do=confirm), database.write() as session:
+        assert not confirm(session)
     assert _states(database) == ["waiting"]
 
 
-def test_what_staff_approve_becomes_known_and_the_list_is_joined(
+def test_an_approval_changes_the_contact_and_joins_the_list(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.write() as session:
-        listing = _waiting(session, ben, clock=clock)
+        listing = _add_waiting(session, ben, clock=clock)
         directory.approve(session, listing.id, now=clock.advance(days=1), actor="staff")
     with database.read() as session:
         contact = contacts.get(session, ben.id)
         assert (contact.name, contact.organization, contact.role) == ("Ana María", "St. Mark", "deacon")
         assert (contact.zip, contact.zone, contact.tradition) == ("10027", "America/New_York", "Episcopal")
-        joined = subscriptions.find(session, contact_id=ben.id, list="organizers")
-        assert joined is not None and (joined.state, joined.confirmed_at) == ("confirmed", clock.now())
-        told = consents.list_for_contact(session, ben.id)[-1]
-        assert (told.list, told.action, told.page) == ("organizers", "approved", "staff")
+        subscription = subscriptions.find(session, contact_id=ben.id, list="organizers")
+        assert subscription is not None and (subscription.state, subscription.confirmed_at) == (
+            "confirmed",
+            clock.now(),
+        )
+        consent = consents.list_for_contact(session, ben.id)[-1]
+        assert (consent.list, consent.action, consent.page) == ("organizers", "approved", "staff")
         assert directory.list_applications(session)[0].decided_at == clock.now()
 
 
-def test_what_an_application_leaves_empty_stays_as_it_is_known(
+def test_an_empty_field_of_an_application_does_not_change_the_contact(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.write() as session:
@@ -140,42 +143,42 @@ def test_a_rejected_application_changes_nothing_else_and_they_may_apply_again(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.write() as session:
-        listing = _waiting(session, ben, clock=clock)
+        listing = _add_waiting(session, ben, clock=clock)
         directory.reject(session, listing.id, now=clock.now(), actor="staff")
-        pending = subscriptions.find(session, contact_id=ben.id, list="organizers")
-        assert pending is not None and pending.state == "pending"
+        subscription = subscriptions.find(session, contact_id=ben.id, list="organizers")
+        assert subscription is not None and subscription.state == "pending"
         assert contacts.get(session, ben.id).organization == ""
-        again = _waiting(session, ben, clock=clock)
-        directory.approve(session, again.id, now=clock.now(), actor="staff")
+        second_listing = _add_waiting(session, ben, clock=clock)
+        directory.approve(session, second_listing.id, now=clock.now(), actor="staff")
     assert _states(database) == ["rejected", "approved"]
 
 
 @pytest.mark.parametrize("decide", [directory.approve, directory.reject])
-def test_only_what_waits_can_be_decided_and_the_sentence_says_why_not(
+def test_only_a_waiting_application_can_be_decided_and_the_sentence_says_why(
     database: Database, clock: StoppedClock, ben: Person, decide: object
 ) -> None:
-    def refused(number: int) -> str:
+    def find_refusal(number: int) -> str:
         with pytest.raises((Conflict, NotFound)) as caught, database.write() as session:
             decide(session, number, now=clock.now(), actor="staff")  # type: ignore[operator]
         return str(caught.value)
 
-    assert "no application number 1" in refused(1)
+    assert "no application number 1" in find_refusal(1)
     with database.write() as session:
         _apply(session, ben, clock=clock)
-    assert "has not confirmed the address yet" in refused(1)
+    assert "has not confirmed the address yet" in find_refusal(1)
     with database.write() as session:
         directory.mark_address_confirmed(session, contact_id=ben.id)
         directory.reject(session, 1, now=clock.now(), actor="staff")
-    assert "already rejected" in refused(1)
+    assert "already rejected" in find_refusal(1)
     assert _states(database) == ["rejected"]
 
 
 @on_postgresql
-def test_two_of_staff_who_decide_at_once_cannot_both_be_right(
+def test_of_two_concurrent_decisions_one_is_refused(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.write() as session:
-        listing = _waiting(session, ben, clock=clock)
+        listing = _add_waiting(session, ben, clock=clock)
 
     def reject(session: Session) -> None:
         directory.reject(session, listing.id, now=clock.now(), actor="second")
@@ -191,11 +194,9 @@ def test_two_of_staff_who_decide_at_once_cannot_both_be_right(
         assert contacts.get(session, ben.id).organization == ""
 
 
-def test_who_leaves_takes_the_open_application_back(
-    database: Database, clock: StoppedClock, ben: Person
-) -> None:
+def test_leaving_withdraws_the_open_application(database: Database, clock: StoppedClock, ben: Person) -> None:
     with database.write() as session:
-        listing = _waiting(session, ben, clock=clock)
+        listing = _add_waiting(session, ben, clock=clock)
         _apply(session, ben, clock=clock)
         directory.withdraw(session, contact_id=ben.id)
     assert _states(database) == ["withdrawn", "withdrawn"]
@@ -205,11 +206,11 @@ def test_who_leaves_takes_the_open_application_back(
         assert not directory.mark_address_confirmed(session, contact_id=ben.id)
 
 
-def test_nobody_who_left_the_list_is_approved_back_onto_it(
+def test_an_approval_does_not_restore_a_subscription_that_was_left(
     database: Database, clock: StoppedClock, cleo: Person
 ) -> None:
     with database.write() as session:
-        listing = _waiting(session, cleo, clock=clock)
+        listing = _add_waiting(session, cleo, clock=clock)
         subscriptions.leave(session, contact_id=cleo.id, now=clock.now())
     with pytest.raises(Conflict, match="left the organizer list"), database.write() as session:
         directory.approve(session, listing.id, now=clock.now(), actor="staff")
@@ -219,11 +220,11 @@ def test_nobody_who_left_the_list_is_approved_back_onto_it(
 
 
 @on_postgresql
-def test_nobody_is_approved_who_leaves_in_that_very_moment(
+def test_an_approval_fails_when_the_person_leaves_at_the_same_moment(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.write() as session:
-        listing = _waiting(session, ben, clock=clock)
+        listing = _add_waiting(session, ben, clock=clock)
 
     def leave(session: Session) -> None:
         subscriptions.leave(session, contact_id=ben.id, now=clock.now(), list="organizers")
@@ -237,16 +238,18 @@ def test_nobody_is_approved_who_leaves_in_that_very_moment(
     assert _states(database) == ["waiting"]
 
 
-def test_who_left_and_applies_again_waits_again(database: Database, clock: StoppedClock, ana: Person) -> None:
+def test_a_person_who_left_and_applies_again_waits_again(
+    database: Database, clock: StoppedClock, ana: Person
+) -> None:
     with database.write() as session:
-        listing = _waiting(session, ana, clock=clock)
+        listing = _add_waiting(session, ana, clock=clock)
         directory.approve(session, listing.id, now=clock.now(), actor="staff")
         subscriptions.leave(session, contact_id=ana.id, now=clock.now())
         directory.withdraw(session, contact_id=ana.id)
-        again = _waiting(session, ana, clock=clock)
-        directory.approve(session, again.id, now=clock.now(), actor="staff")
-        joined = subscriptions.find(session, contact_id=ana.id, list="organizers")
-        assert joined is not None and (joined.state, joined.round) == ("confirmed", 1)
+        second_listing = _add_waiting(session, ana, clock=clock)
+        directory.approve(session, second_listing.id, now=clock.now(), actor="staff")
+        subscription = subscriptions.find(session, contact_id=ana.id, list="organizers")
+        assert subscription is not None and (subscription.state, subscription.round) == ("confirmed", 1)
 
 
 @pytest.mark.parametrize(
@@ -261,22 +264,22 @@ def test_who_left_and_applies_again_waits_again(database: Database, clock: Stopp
         (Application(organization="St. Mark", role="\u202epastor"), "hidden character"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_with_what_to_do(application: Application, sentence: str) -> None:
+def test_an_invalid_application_is_refused_with_what_to_do(application: Application, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         application.clean()
 
 
-def test_an_offer_may_have_lines_and_comes_as_any_browser_sends_it() -> None:
+def test_an_offer_may_have_several_lines_with_any_line_ending() -> None:
     application = Application(organization="St. Mark", offer=" A hall,\r\ncoffee. ")
     assert application.clean().offer == "A hall,\ncoffee."
 
 
-def test_a_zip_code_is_kept_in_five_digits_and_refused_at_the_door() -> None:
+def test_a_zip_code_is_stored_in_five_digits_and_checked_in_the_form() -> None:
     assert Application(organization="St. Mark", zip=" 10027-1234 ").clean().zip == "10027"
     with pytest.raises(BadZip):
         Application(organization="St. Mark", zip="Harlem").clean()
 
 
-def test_a_zip_code_that_nobody_has_is_kept_as_it_was_said() -> None:
+def test_an_unknown_zip_code_is_stored_as_it_was_typed() -> None:
     assert geography.find("00000") is None
     assert Application(organization="St. Mark", zip="00000").clean().zip == "00000"

@@ -1,4 +1,4 @@
-"""Fields that staff define: each value is of its type, and says how it is written when it is not."""
+"""Fields: each value is of its field's type, and an invalid one is refused with how it is written."""
 
 from datetime import date
 
@@ -14,8 +14,8 @@ from tests.clocks import START, StoppedClock
 from tests.people import Person
 
 FIELDS = {
-    each: Field(name="x", title="Title", type=each, choices=["North", "Sur"], created_at=START)
-    for each in TYPES
+    type_name: Field(name="x", title="Title", type=type_name, choices=["North", "Sur"], created_at=START)
+    for type_name in TYPES
 }
 
 
@@ -52,18 +52,18 @@ def test_a_value_is_kept_as_its_type_writes_it(type: str, text: str, value: str)
         ("choice", "East", "These are: North, Sur"),
     ],
 )
-def test_what_is_no_value_of_its_type_says_how_one_is_written(type: str, text: str, why: str) -> None:
+def test_an_invalid_value_is_refused_with_how_it_is_written(type: str, text: str, why: str) -> None:
     with pytest.raises(BadInput, match=why):
         fields.parse(FIELDS[type], text)
 
 
 @given(st.sampled_from(TYPES), st.text(max_size=60))
-def test_whatever_is_written_is_kept_or_refused_and_what_is_kept_stays_the_same(type: str, text: str) -> None:
+def test_any_text_is_parsed_or_refused_and_a_parsed_value_stays_the_same(type: str, text: str) -> None:
     try:
-        kept = fields.parse(FIELDS[type], text)
+        value = fields.parse(FIELDS[type], text)
     except MailerError:
         return
-    assert fields.parse(FIELDS[type], kept) == kept
+    assert fields.parse(FIELDS[type], value) == value
 
 
 @given(st.dates())
@@ -87,37 +87,37 @@ def test_every_day_is_a_date(day: date) -> None:
         ("size", {"type": "colour"}, "no type"),
     ],
 )
-def test_what_cannot_be_a_field_says_why(
+def test_an_invalid_field_is_refused_with_the_reason(
     database: Database, clock: StoppedClock, name: str, more: dict[str, object], why: str
 ) -> None:
-    said = {"title": "Size", "type": "text", "choices": [], "now": clock.now(), "actor": "staff", **more}
+    options = {"title": "Size", "type": "text", "choices": [], "now": clock.now(), "actor": "staff", **more}
     with database.write() as session, pytest.raises(MailerError, match=why):
-        fields.add(session, name, **said)  # type: ignore[arg-type]
+        fields.add(session, name, **options)  # type: ignore[arg-type]
 
 
 def test_a_retired_field_takes_no_values_and_keeps_its_name(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
-    said = {"title": "Size", "type": "text", "choices": [], "now": clock.now(), "actor": "staff"}
+    options = {"title": "Size", "type": "text", "choices": [], "now": clock.now(), "actor": "staff"}
     with database.write() as session:
-        fields.add(session, "size", **said)  # type: ignore[arg-type]
+        fields.add(session, "size", **options)  # type: ignore[arg-type]
         fields.set_values(session, ben.id, {"size": "M"})
         fields.retire(session, "size", now=clock.now(), actor="staff")
         assert not fields.list_active(session)
         assert fields.find_values(session, ben.id) == {"size": "M"}
-        for again in (Conflict, NotFound):
-            with pytest.raises(again):
+        for error in (Conflict, NotFound):
+            with pytest.raises(error):
                 fields.retire(
-                    session, "size" if again is Conflict else "none", now=clock.now(), actor="staff"
+                    session, "size" if error is Conflict else "none", now=clock.now(), actor="staff"
                 )
         with pytest.raises(Conflict, match="already"):
-            fields.add(session, "size", **said)  # type: ignore[arg-type]
+            fields.add(session, "size", **options)  # type: ignore[arg-type]
 
 
-def test_there_is_a_most_of_fields(database: Database, clock: StoppedClock) -> None:
-    said = {"title": "Size", "type": "text", "choices": [], "now": clock.now(), "actor": "staff"}
+def test_the_number_of_fields_is_limited(database: Database, clock: StoppedClock) -> None:
+    options = {"title": "Size", "type": "text", "choices": [], "now": clock.now(), "actor": "staff"}
     with database.write() as session:
         for number in range(MAX_FIELDS):
-            fields.add(session, f"f{number}", **said)  # type: ignore[arg-type]
+            fields.add(session, f"f{number}", **options)  # type: ignore[arg-type]
         with pytest.raises(Conflict, match="the most"):
-            fields.add(session, "one_more", **said)  # type: ignore[arg-type]
+            fields.add(session, "one_more", **options)  # type: ignore[arg-type]

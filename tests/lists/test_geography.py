@@ -1,4 +1,4 @@
-"""A ZIP code gives a coarse place; what is not known is left empty and never guessed."""
+"""Geography: a ZIP code gives a coarse place; an unknown value is empty and never guessed."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def test_zip_plus_four_and_outer_spaces_mean_the_same_place(text: str) -> None:
     assert find(text) == find("85003")
 
 
-def test_a_code_that_nobody_has_is_no_place() -> None:
+def test_an_unused_code_has_no_place() -> None:
     assert find("00000") is None
 
 
@@ -55,7 +55,7 @@ def test_a_malformed_code_is_refused_with_a_sentence(text: str) -> None:
         find(text)
 
 
-def test_a_reader_of_spanish_is_told_in_spanish() -> None:
+def test_a_refusal_is_in_spanish_for_a_reader_of_spanish() -> None:
     with pytest.raises(BadZip, match="no es un código postal"):
         find("123", language="es")
 
@@ -76,16 +76,16 @@ def test_any_text_is_a_place_or_none_or_a_sentence(text: str) -> None:
 
 
 def test_many_threads_get_the_same_answer() -> None:
-    asked = (
+    program = (
         "from concurrent.futures import ThreadPoolExecutor; from lists.geography import find\n"
         "with ThreadPoolExecutor(8) as pool:\n"
         "    assert {place.city for place in pool.map(find, ['85003'] * 40)} == {'Phoenix'}\n"
     )
-    subprocess.run([sys.executable, "-c", asked], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True)
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(find, ["10001", "85003", "90001"] * 20))) == 3
 
 
 def test_importing_this_file_does_not_load_the_slow_table() -> None:
-    asked = "import sys, lists.geography; sys.exit('zipcodes' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
+    program = "import sys, lists.geography; sys.exit('zipcodes' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

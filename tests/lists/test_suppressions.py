@@ -1,4 +1,4 @@
-"""Suppressions: an address that is never written to, known only by its keyed hash."""
+"""Suppressions: an address that is never written to is stored only as its keyed hash."""
 
 import pytest
 from sqlalchemy import func, select
@@ -23,18 +23,18 @@ def test_an_address_is_suppressed_with_the_first_reason_there_was(
         assert suppressions.find_reason(session, ben.address.digest) is None
 
 
-def test_many_addresses_are_asked_in_one_question(
+def test_many_addresses_are_checked_in_one_query(
     database: Database, clock: StoppedClock, ana: Person, ben: Person, cleo: Person
 ) -> None:
     with database.write() as session:
         suppressions.add(session, cleo.address.digest, reason="bounce", now=clock.now())
     with database.read() as session:
-        everybody = [person.address.digest for person in (ana, ben, cleo)]
-        assert suppressions.find_reasons(session, everybody) == {cleo.address.digest: "bounce"}
+        digests = [person.address.digest for person in (ana, ben, cleo)]
+        assert suppressions.find_reasons(session, digests) == {cleo.address.digest: "bounce"}
         assert suppressions.find_reasons(session, []) == {}
 
 
-def test_many_addresses_with_two_reasons_are_told_the_first_of_each(
+def test_the_first_of_two_reasons_is_returned_for_many_addresses(
     database: Database, clock: StoppedClock, cleo: Person
 ) -> None:
     with database.write() as session:
@@ -55,9 +55,7 @@ def test_the_same_reason_twice_and_at_once_is_one_row(
         assert session.scalar(select(func.count(Suppression.id))) == 1
 
 
-def test_a_reason_that_nobody_knows_is_our_own_fault(
-    database: Database, clock: StoppedClock, cleo: Person
-) -> None:
+def test_an_unknown_reason_is_our_own_fault(database: Database, clock: StoppedClock, cleo: Person) -> None:
     with pytest.raises(AssertionError), database.write() as session:
         suppressions.add(session, cleo.address.digest, reason="dislike", now=clock.now())
 
@@ -68,8 +66,8 @@ def test_every_reason_makes_the_contact_suppressed(
     for reason in REASONS:
         with database.write() as session:
             suppressions.add(session, ben.address.digest, reason=reason, now=clock.now())
-            asked = select(Contact.id).where(suppressions.is_suppressed())
-            assert session.scalars(asked).all() == [ben.id]
+            query = select(Contact.id).where(suppressions.is_suppressed())
+            assert session.scalars(query).all() == [ben.id]
 
 
 def test_a_suppression_keeps_no_address() -> None:

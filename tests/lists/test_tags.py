@@ -1,4 +1,4 @@
-"""Tags: one spelling each, and on nobody twice."""
+"""Tags: a tag has one spelling, and a contact has it at most once."""
 
 import pytest
 from hypothesis import given
@@ -19,13 +19,13 @@ def test_a_tag_has_one_spelling(text: str, tag: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "=cmd", "-a", "a,b", "a\x00b", "x" * 41, "<b>"])
-def test_what_cannot_be_a_tag_says_what_can(text: str) -> None:
+def test_a_text_that_is_no_tag_is_refused_with_the_rule(text: str) -> None:
     with pytest.raises(BadInput, match="cannot be a tag"):
         tags.parse(text)
 
 
 @given(st.text(max_size=50))
-def test_a_tag_that_is_kept_stays_the_same(text: str) -> None:
+def test_a_parsed_tag_stays_the_same(text: str) -> None:
     try:
         tag = tags.parse(text)
     except BadInput:
@@ -39,14 +39,14 @@ def test_a_cell_may_hold_several() -> None:
         tags.parse_all(",".join(f"t{number}" for number in range(51)))
 
 
-def test_tags_are_put_taken_and_found(
+def test_tags_are_added_removed_and_listed(
     database: Database, clock: StoppedClock, ana: Person, ben: Person
 ) -> None:
     with database.write() as session:
-        both = [(ana.id, ["choir"]), (ben.id, ["choir", "host"])]
+        tags_by_contact = [(ana.id, ["choir"]), (ben.id, ["choir", "host"])]
         assert (
-            tags.add_all(session, both, now=clock.now()),
-            tags.add_all(session, both, now=clock.now()),
+            tags.add_all(session, tags_by_contact, now=clock.now()),
+            tags.add_all(session, tags_by_contact, now=clock.now()),
         ) == (3, 0)
         assert [contact.id for contact in tags.list_contacts(session, "choir", limit=9)] == [ana.id, ben.id]
         assert (tags.remove(session, ben.id, "host"), tags.remove(session, ben.id, "host")) == (True, False)

@@ -1,4 +1,4 @@
-"""Everything that happens by itself may run twice, late or not at all, and heals."""
+"""Jobs: each may run twice, late or not at all, and a later run completes its work."""
 
 import dataclasses
 from datetime import timedelta
@@ -22,8 +22,8 @@ def run(service: Service, name: str) -> int:
     return service.jobs.get(name).run()
 
 
-def to_be_filled(service: Service, number: int) -> None:
-    """Leave an update to this many readers as it is before the first of them is in the outbox."""
+def create_unfilled_update(service: Service, number: int) -> None:
+    """Create an update to this many readers, of which none is in the outbox yet."""
     crowd(service, number)
     broadcast(service)
     with service.database.write() as session:
@@ -47,26 +47,26 @@ def test_a_job_that_is_not_there_is_told_with_what_to_do(service: Service) -> No
 
 
 def test_every_job_may_run_again_and_again(service: Service, ana: Person, ben: Person, cleo: Person) -> None:
-    assert service.jobs.tick() == 6  # Ana's hello, Ben's toolkit, that Cleo left; and all three can be found
+    assert service.jobs.tick() == 6  # Ana's hello, Ben's toolkit, Cleo's departure, three search entries
     assert [job.run() for job in service.jobs.all()] == [0] * len(service.jobs.all())
     assert service.jobs.tick() == 0
 
 
 def test_a_tick_with_nothing_to_do_is_a_few_dozen_look_ups(service: Service, ben: Person) -> None:
     service.jobs.tick()
-    with recorded(service.database) as sent:
+    with recorded(service.database) as statements:
         service.jobs.tick()
-    assert len(sent) < 80
+    assert len(statements) < 80
 
 
 def test_a_fill_goes_on_in_batches_until_everybody_has_theirs(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "BATCH", 40)
-    to_be_filled(service, 130)
-    slept = service.clock.monotonic()
+    create_unfilled_update(service, 130)
+    start = service.clock.monotonic()
     assert run(service, "fill-broadcast") == 130
-    assert service.clock.monotonic() - slept == pytest.approx(3 * jobs.PAUSE_SECONDS)
+    assert service.clock.monotonic() - start == pytest.approx(3 * jobs.PAUSE_SECONDS)
     run(service, "fill-broadcast")
     assert states(service) == {"queued": 130}
 
@@ -75,10 +75,10 @@ def test_a_service_that_stops_waits_for_one_batch_and_the_next_start_goes_on(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "BATCH", 40)
-    to_be_filled(service, 130)
+    create_unfilled_update(service, 130)
     stopping = dataclasses.replace(service.jobs)
     stopping.stop()
-    assert stopping.named("fill-broadcast").run() == 40
+    assert stopping.get("fill-broadcast").run() == 40
     assert run(service, "fill-broadcast") == 90
     assert states(service) == {"queued": 130}
 

@@ -1,4 +1,4 @@
-"""The table of policies: every kind of message has every answer, and the answers fit together."""
+"""Policy: every kind of message has a policy, and the policies are consistent."""
 
 from datetime import timedelta
 

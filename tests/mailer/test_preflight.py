@@ -1,4 +1,4 @@
-"""What a door takes can be written for everybody; what it refuses is told in a sentence with its place."""
+"""Preflight: every accepted text can be sent to every reader; a refusal has a sentence and a position."""
 
 import email
 import email.policy
@@ -39,7 +39,7 @@ ODD = ["\x00", "\x07", "\x1b", "\x7f", "\u202e", "\u2066", "\u2028", "\x85"]
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """SQLite: what is tried is text."""
+    """SQLite: these tests check texts, not the database."""
     return sqlite_url
 
 
@@ -48,7 +48,7 @@ def mailer(service: Service) -> Mailer:
     return commands.mailer(service)
 
 
-def written(tmp_path: Path, text: str) -> Path:
+def write_text(tmp_path: Path, text: str) -> Path:
     file = tmp_path / "text.md"
     file.write_text(text, encoding="utf-8", newline="")
     return file
@@ -59,17 +59,17 @@ def update(subject: str, body: str = "We meet.") -> str:
 
 
 def send(mailer: Mailer, tmp_path: Path, text: str) -> commands.Ran:
-    file = written(tmp_path, text)
-    return mailer("broadcast", "send", "--file", file, "--audience", "interest", "--yes")
+    path = write_text(tmp_path, text)
+    return mailer("broadcast", "send", "--file", path, "--audience", "interest", "--yes")
 
 
 def test_a_subject_of_three_thousand_characters_is_refused_where_it_stands(
     mailer: Mailer, service: Service, tmp_path: Path, ben: Person
 ) -> None:
-    refused = send(mailer, tmp_path, update("x" * 3000))
-    assert refused.status == 2
-    said = "text.md, line 2: The subject has 3,000 characters; at most 900 fit. Shorten it."
-    assert refused.refusal.endswith(said)
+    run = send(mailer, tmp_path, update("x" * 3000))
+    assert run.status == 2
+    sentence = "text.md, line 2: The subject has 3,000 characters; at most 900 fit. Shorten it."
+    assert run.refusal.endswith(sentence)
     assert states(service) == {}
 
 
@@ -81,9 +81,9 @@ def test_a_character_that_no_mail_can_carry_is_refused_with_its_place(
         (update(f"News of Sun{odd}day"), "line 2: The subject holds"),
         (update("News", f"One\n\nOn Sunday{odd}."), "line 6: This line holds"),
     ]:
-        refused = send(mailer, tmp_path, text)
-        assert refused.status == 2 and (place in refused.refusal or "not UTF-8" in refused.refusal)
-        assert odd == "\0" or f"(U+{ord(odd):04X}) at place" in refused.refusal
+        run = send(mailer, tmp_path, text)
+        assert run.status == 2 and (place in run.refusal or "not UTF-8" in run.refusal)
+        assert odd == "\0" or f"(U+{ord(odd):04X}) at place" in run.refusal
     assert states(service) == {}
 
 
@@ -98,19 +98,19 @@ def test_a_character_that_no_mail_can_carry_is_refused_with_its_place(
     ],
 )
 def test_a_subject_that_fails_for_some_readers_is_refused_before_anybody_is_written_to(
-    mailer: Mailer, service: Service, tmp_path: Path, ben: Person, subject: str, said: str
+    mailer: Mailer, service: Service, tmp_path: Path, ben: Person, subject: str, sentence: str
 ) -> None:
-    refused = send(mailer, tmp_path, update(subject))
-    assert refused.status == 2 and said in refused.refusal
+    run = send(mailer, tmp_path, update(subject))
+    assert run.status == 2 and sentence in run.refusal
     assert states(service) == {}
 
 
 def test_a_text_far_too_long_for_one_message_is_refused(mailer: Mailer, tmp_path: Path, ben: Person) -> None:
-    refused = send(mailer, tmp_path, update("News", "- a\n" * 12_000))
-    assert refused.status == 2 and "Shorten it." in refused.refusal
+    run = send(mailer, tmp_path, update("News", "- a\n" * 12_000))
+    assert run.status == 2 and "Shorten it." in run.refusal
 
 
-LETTER = """---
+CONFIRMATION_TEXT = """---
 subject:
   en: {subject}
   es: Confirme
@@ -130,9 +130,9 @@ LIST = ("--title", "Clergy", "--title-es", "Clero", "--about", "A letter.", "--a
 def test_a_letter_of_a_list_that_could_reach_nobody_is_refused_with_its_list(
     mailer: Mailer, service: Service, tmp_path: Path, subject: str, body: str
 ) -> None:
-    file = written(tmp_path, LETTER.format(subject=subject, body=body))
-    refused = mailer("list", "add", "clergy", *LIST, "--letter", file)
-    assert refused.status == 2 and "subject" in refused.refusal + "subject" * ("This line" in refused.refusal)
+    file = write_text(tmp_path, CONFIRMATION_TEXT.format(subject=subject, body=body))
+    run = mailer("list", "add", "clergy", *LIST, "--letter", file)
+    assert run.status == 2 and "subject" in run.refusal + "subject" * ("This line" in run.refusal)
     assert "clergy" not in mailer("list").out
     assert mailer("list", "add", "clergy", *LIST).status == 0
     assert mailer("list", "reword", "clergy", "--letter", file).status == 2
@@ -143,8 +143,8 @@ CALL = ("--starts", "2026-12-08 20:00", "--zone", "America/New_York", "--audienc
 
 @pytest.mark.parametrize("url", ["https://example.org/o'neil", "https://example.org/a'b"])
 def test_a_call_whose_invitations_could_not_be_written_is_not_planned(mailer: Mailer, url: str) -> None:
-    refused = mailer("event", "create", "--title", "Call", "--join-url", url, *CALL)
-    assert refused.status == 2 and "join_url" in refused.refusal
+    run = mailer("event", "create", "--title", "Call", "--join-url", url, *CALL)
+    assert run.status == 2 and "join_url" in run.refusal
     assert mailer("event", "list", "--json").json == []
 
 
@@ -169,12 +169,12 @@ def test_a_call_of_the_longest_words_reaches_everybody(
 def test_a_start_with_settings_of_which_no_mail_can_be_made_is_refused(
     service: Service, settings: Settings, wrong: Mapping[str, str]
 ) -> None:
-    built = composition.build(settings.model_copy(update=wrong))
+    changed_service = composition.build(settings.model_copy(update=wrong))
     try:
-        with pytest.raises(BadInput, match=r"The letter .* cannot be sent"):
-            serve.serve(built, environ={}, host="127.0.0.1", ready=lambda: None)
+        with pytest.raises(BadInput, match=r"The email .* cannot be sent"):
+            serve.serve(changed_service, environ={}, host="127.0.0.1", ready=lambda: None)
     finally:
-        built.close()
+        changed_service.close()
 
 
 def test_a_letter_that_an_earlier_version_took_strands_nobody(
@@ -182,21 +182,21 @@ def test_a_letter_that_an_earlier_version_took_strands_nobody(
 ) -> None:
     mailer("list", "add", "clergy", *LIST)
     with service.database.write() as session:
-        found = session.get_one(MailingList, "clergy")
+        mailing_list = session.get_one(MailingList, "clergy")
         part = {"subject": "Confirm\x07", "preview": "", "body": "[Yes]({{ confirm_url }})"}
-        found.letter = {"en": part, "es": part}
-    asked = SignupRequest(
+        mailing_list.letter = {"en": part, "es": part}
+    signup = SignupRequest(
         address=ben.address, list="clergy", language="es", wording="Yes", page="/join/clergy"
     )
     with service.database.write() as session:
-        service.confirmations.record_signup(session, asked, now=service.clock.now())
+        service.confirmations.record_signup(session, signup, now=service.clock.now())
     deliver(service, world)
     assert [(row.kind, row.state) for row in rows(service) if row.list == "clergy"] == [
         ("confirmation", "sent")
     ]
 
 
-# Every text that a door takes, for every reader that a door takes
+# Every text that is accepted, for every reader that is accepted
 
 TAGS = st.sampled_from(
     """{{ name }}
@@ -212,15 +212,15 @@ TAGS = st.sampled_from(
     {% if name == "Ana" %}{% else %}x{% endif %}
     {% if discreet %}x{% endif %}""".split("\n    ")  # noqa: SIM905 (a column of quotes reads worse)
 )
-LETTERS = st.one_of(
+CHARACTERS = st.one_of(
     st.characters(), st.sampled_from([*ODD, "=?utf-8?q?x?=", "\r\nBcc: x@y.example", ":", "'", '"'])
 )
 PLAIN = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf", "Zl", "Zp"], exclude_characters="{}"))
-TAKEN = st.lists(st.one_of(TAGS, PLAIN), min_size=1, max_size=8).map(
+ACCEPTED = st.lists(st.one_of(TAGS, PLAIN), min_size=1, max_size=8).map(
     lambda parts: "x" + "".join(parts)
-)  # mostly
-ODDER = st.lists(st.one_of(TAGS, LETTERS, st.sampled_from(["{% if name %}", "{% endif %}"])), max_size=8)
-TEXTS = st.one_of(TAKEN, TAKEN, TAKEN, ODDER.map("".join))
+)  # nearly always accepted
+ODDER = st.lists(st.one_of(TAGS, CHARACTERS, st.sampled_from(["{% if name %}", "{% endif %}"])), max_size=8)
+TEXTS = st.one_of(ACCEPTED, ACCEPTED, ACCEPTED, ODDER.map("".join))
 SUBJECTS = st.tuples(st.sampled_from(["Hi ", "Hi ", ""]), TEXTS, st.sampled_from([1, 1, 1, 20])).map(
     lambda of: of[0] + of[1] * of[2]
 )
@@ -272,28 +272,28 @@ def test_whatever_is_taken_can_be_written_for_whoever_is_taken(
     try:
         edition = freeze(service, update(subject, body))
         service.preflight.check_update(edition, list="interest", now=now)
-    except BadInput as refusal:
-        assert SENTENCE.fullmatch(str(refusal)), str(refusal)
-        event("refused: " + re.sub("[0-9,]+|“.*?”", "…", str(refusal))[:70])
+    except BadInput as error:
+        assert SENTENCE.fullmatch(str(error)), str(error)
+        event("refused: " + re.sub("[0-9,]+|“.*?”", "…", str(error))[:70])
         return
     try:
-        shown = contacts.clean(name, label="name", limit=contacts.NAME_LENGTH)
+        clean_name = contacts.clean(name, label="name", limit=contacts.NAME_LENGTH)
         mailbox = addresses.parse(address, pepper=PEPPER).email
     except BadInput:
         return
-    reader = Recipient(7, mailbox, shown, language, "America/Phoenix", "Phoenix", discreet, None)
+    recipient = Recipient(7, mailbox, clean_name, language, "America/Phoenix", "Phoenix", discreet, None)
     entry = sample_entry("broadcast", "k", now)
-    event("written")  # about a quarter of them; --hypothesis-show-statistics tells
-    letter = service.composer.build_mime(entry, reader, MessageContent(), edition)
-    message = mime.encode(letter)
+    event("written")  # about a quarter of them; see --hypothesis-show-statistics
+    mime_message = service.composer.build_mime(entry, recipient, MessageContent(), edition)
+    message = mime.encode(mime_message)
     assert max(map(len, message.split(b"\r\n"))) <= 998 and b"\0" not in message
-    read = email.message_from_bytes(message, policy=email.policy.default)
-    assert letter.subject.strip() and str(read["Subject"]).split() == letter.subject.split()
-    assert read["Bcc"] is None and len(read.get_all("To")) == len(read.get_all("Subject")) == 1
+    parsed = email.message_from_bytes(message, policy=email.policy.default)
+    assert mime_message.subject.strip() and str(parsed["Subject"]).split() == mime_message.subject.split()
+    assert parsed["Bcc"] is None and len(parsed.get_all("To")) == len(parsed.get_all("Subject")) == 1
     assert len(message) <= preflight.MOST_OCTETS + 50_000
 
 
-TITLES = st.one_of(st.text(max_size=130), st.lists(LETTERS, max_size=130).map("".join))
+TITLES = st.one_of(st.text(max_size=130), st.lists(CHARACTERS, max_size=130).map("".join))
 URLS = st.one_of(st.text(max_size=30), st.sampled_from(["", "o'neil", 'a"b', "é", "{{ name }}", "x" * 980]))
 
 
@@ -321,23 +321,23 @@ def test_whatever_call_is_taken_invites_whoever_is_taken(
                 actor="staff",
             )
             service.preflight.check_invitations(edition, call, now=now)
-            shown = contacts.clean(name, label="name", limit=contacts.NAME_LENGTH)
-        except BadInput as refusal:
-            assert SENTENCE.fullmatch(str(refusal)), str(refusal)
+            clean_name = contacts.clean(name, label="name", limit=contacts.NAME_LENGTH)
+        except BadInput as error:
+            assert SENTENCE.fullmatch(str(error)), str(error)
             session.rollback()
             return
-        for language, wanted in (("en", title), ("es", spanish)):
-            reader = Recipient(
-                7, "ben@b.example", shown, language, "America/Phoenix", "Phoenix", discreet, None
+        for language, expected in (("en", title), ("es", spanish)):
+            recipient = Recipient(
+                7, "ben@b.example", clean_name, language, "America/Phoenix", "Phoenix", discreet, None
             )
             entry = sample_entry("invitation", service.invitations.build_key(call, 7), now)
             content = service.invitations.build_content(
-                call, AddressedMessage(entry=entry, recipient=reader), now=now
+                call, AddressedMessage(entry=entry, recipient=recipient), now=now
             )
             assert isinstance(content, MessageContent) and content.calendar is not None
-            letter = service.composer.build_mime(entry, reader, content, edition)
-            read = email.message_from_bytes(mime.encode(letter), policy=email.policy.default)
-            assert str(read["Subject"]).split() == letter.subject.split()
-            if wanted and not discreet:
-                assert " ".join(wanted.split()) in letter.subject
+            mime_message = service.composer.build_mime(entry, recipient, content, edition)
+            parsed = email.message_from_bytes(mime.encode(mime_message), policy=email.policy.default)
+            assert str(parsed["Subject"]).split() == mime_message.subject.split()
+            if expected and not discreet:
+                assert " ".join(expected.split()) in mime_message.subject
         session.rollback()

@@ -1,4 +1,4 @@
-"""What one process builds, and the one relay it may speak to."""
+"""Service: the parts that one process builds, and the relays that it may connect to."""
 
 import re
 import shutil
@@ -27,7 +27,7 @@ both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirec
 
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """SQLite, and PostgreSQL too where a test says `both`: the ledger's own tests run on each."""
+    """SQLite, and PostgreSQL too where a test is marked `both`: the outbox's own tests run on each."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
@@ -61,11 +61,11 @@ def test_two_processes_on_one_machine_have_two_names(service: Service, settings:
 def test_a_try_out_delivers_to_the_post_office_that_runs_or_to_one_of_its_own(
     service: Service, ben: Person
 ) -> None:
-    office = PostOffice(service.database, service.clock, home=service.settings.home)
-    port = office.start()
+    post_office = PostOffice(service.database, service.clock, home=service.settings.home)
+    port = post_office.start()
     with service.relays() as (relay,):
         assert (relay.host, relay.port, relay.tls) == ("127.0.0.1", port, "none")
-    office.stop()
+    post_office.stop()
     with service.relays() as (relay,):
         assert relay.host == "127.0.0.1"
     assert not (service.settings.home / "postoffice.json").exists()
@@ -74,11 +74,11 @@ def test_a_try_out_delivers_to_the_post_office_that_runs_or_to_one_of_its_own(
 def test_a_real_mail_server_is_the_one_in_the_settings(
     settings: Settings, database: Database, clock: StoppedClock
 ) -> None:
-    built = composition.build(earnest(settings), clock=clock)
-    with built.relays() as (relay,):
+    service = composition.build(earnest(settings), clock=clock)
+    with service.relays() as (relay,):
         assert (relay.host, relay.port, relay.tls) == ("relay.example.org", 2525, "verified")
-    assert "secret-word" not in repr(built)
-    built.close()
+    assert "secret-word" not in repr(service)
+    service.close()
 
 
 def test_no_real_mail_leaves_from_a_database_whose_clock_was_moved(
@@ -96,8 +96,8 @@ def test_no_real_mail_leaves_from_a_database_whose_clock_was_moved(
 @both
 def test_delivering_by_hand_says_how_many_left(service: Service, ben: Person, cleo: Person) -> None:
     broadcast(service)
-    done = service.deliver_until_empty()
-    assert (done.sent, done.trouble) == (1, "")
+    delivery = service.deliver_until_empty()
+    assert (delivery.sent, delivery.trouble) == (1, "")
     assert service.deliver_until_empty().sent == 0
 
 
@@ -106,8 +106,8 @@ def test_who_serves_is_told_of_a_broken_template_and_nothing_begins(
 ) -> None:
     folder = tmp_path / "templates" / "email"
     shutil.copytree(composition.EMAIL_TEMPLATES, folder)
-    letter = folder / "welcome" / "toolkit" / "es.md"
-    letter.write_text(letter.read_text("utf-8") + "\n{{ secret.__class__ }}\n", "utf-8")
+    template_path = folder / "welcome" / "toolkit" / "es.md"
+    template_path.write_text(template_path.read_text("utf-8") + "\n{{ secret.__class__ }}\n", "utf-8")
     monkeypatch.setattr(composition, "EMAIL_TEMPLATES", folder)
     monkeypatch.setenv("MAILER_HOME", str(tmp_path / "data"))
     refusal = commands.mailer(service)("serve").refusal

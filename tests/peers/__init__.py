@@ -1,1 +1,1 @@
-"""Real parts to test against: SMTP servers that behave, that misbehave, and Postfix itself."""
+"""Peers to test against: SMTP servers that follow the protocol, that violate it, and Postfix itself."""

@@ -1,4 +1,4 @@
-"""A certificate authority of our own, made with openssl in a temporary folder."""
+"""Certificates: a certificate authority for tests, created with openssl in a temporary folder."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ def openssl(*words: str) -> None:
 
 
 class Authority:
-    """Signs certificates for test servers; `certificate` is the file clients are told to trust."""
+    """Signs certificates for test servers; `certificate` is the file that clients must trust."""
 
     def __init__(self, folder: Path, *, name: str = "Test Authority") -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ class Authority:
         )
 
     def issue(self, host: str = "localhost") -> tuple[Path, Path]:
-        """A server's (certificate, key) for this host name."""
+        """Return a server's (certificate, key) for this host name."""
         request, key = self.folder / f"{host}.csr", self.folder / f"{host}.key"
         certificate, extension = self.folder / f"{host}.pem", self.folder / f"{host}.ext"
         extension.write_text(f"subjectAltName=DNS:{host}\n")

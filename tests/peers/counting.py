@@ -1,4 +1,4 @@
-"""A fast SMTP server in a thread of its own that only counts: which recipient took how many messages."""
+"""Counting peer: a fast SMTP server in a separate thread that counts the messages of each recipient."""
 
 import asyncio
 import threading
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Counting:
-    """`taken` counts the messages that were answered with 250 after the final dot, by recipient.
+    """`taken` counts the messages with a reply 250 after the final dot, by recipient.
 
-    `begun` and `at` hold when the last one to each recipient was begun and taken (`time.monotonic`).
+    `begun` and `at` hold when the last message to each recipient began and was accepted (`time.monotonic`).
     """
 
     taken: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class Counting:
 
 @contextmanager
 def counting(peer: Counting | None = None) -> Iterator[Counting]:
-    """A running server on a free port of 127.0.0.1."""
+    """Run a server on a free port of 127.0.0.1."""
     peer = peer or Counting()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)

@@ -1,7 +1,8 @@
-"""A forwarder between a worker and PostgreSQL that can go silent, as a network does when a cable is pulled.
+"""Forwarder: a proxy between a worker and PostgreSQL that can be silenced, like a network without a cable.
 
-Nothing is closed while it is silent: what is sent waits, and nobody is told. It goes silent by itself once a
-number of messages with certain words in them were passed on to the server, so in the middle of a transaction.
+While it is silent no connection is closed: data waits, and neither side is notified. It becomes silent by
+itself after it forwarded a number of messages with certain words to the server, so in the middle of a
+transaction.
 """
 
 import socket
@@ -14,7 +15,7 @@ CHUNK = 65_536
 
 
 class Forwarder:
-    """Listens on `port` of this machine and passes everything on to a server's socket file."""
+    """Listens on `port` of this machine and forwards everything to a server's socket file."""
 
     def __init__(self, server: Path) -> None:
         self._server = server
@@ -27,21 +28,21 @@ class Forwarder:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def silence_after(self, words: bytes, *, times: int) -> None:
-        """Go silent once the client said these words so many times."""
+        """Become silent once the client sent these words so many times."""
         self._words, self._left = words, times
 
     def silence(self) -> None:
-        """Pass nothing on from now on."""
+        """Forward nothing from now on."""
         self.silent_since = time.monotonic()
         self._speaks.clear()
 
     def heal(self) -> None:
-        """Pass on what waits, and everything from now on."""
+        """Forward the data that waits, and everything from now on."""
         self._words = b""
         self._speaks.set()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self.heal()
         self._listening.close()
 
@@ -54,12 +55,12 @@ class Forwarder:
                 for pair in ((client, server, True), (server, client, False)):
                     threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, asked: bool) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, from_client: bool) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK):
                 self._speaks.wait()
                 target.sendall(data)
-                if asked and self._words and self._words in data:
+                if from_client and self._words and self._words in data:
                     self._left -= 1
                     if self._left == 0:
                         self.silence()

@@ -1,4 +1,4 @@
-"""An SMTP server that keeps the rules (aiosmtpd): takes mail, or answers as it was told to."""
+"""Polite peer: an SMTP server that follows the protocol (aiosmtpd), with configurable replies."""
 
 import asyncio
 import ssl
@@ -13,10 +13,10 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 @dataclass
 class Polite:
-    """Takes mail into `letters` as (recipient, octets); `answers` holds other replies by recipient.
+    """Stores messages in `letters` as (recipient, octets); `answers` are other replies to RCPT by recipient.
 
-    `at_dot` are replies by recipient to the final dot, `at_mail` one reply to every MAIL; `smtputf8` tells
-    whether the next EHLO is answered with SMTPUTF8.
+    `at_dot` are replies by recipient to the final dot, `at_mail` one reply to every MAIL; with `smtputf8` the
+    reply to the next EHLO has SMTPUTF8.
     """
 
     answers: Mapping[str, str] = field(default_factory=dict)
@@ -80,9 +80,9 @@ async def polite(
     size: int = 33_554_432,
     only: str = "",
 ) -> AsyncIterator[Polite]:
-    """A running server on a free port of 127.0.0.1; with a certificate it offers STARTTLS, or TLS at once.
+    """Run a server on a free port of 127.0.0.1; with a certificate it offers STARTTLS, or TLS at once.
 
-    `only` is the one login it offers.
+    `only` is the one login method that it offers.
     """
     peer = peer or Polite()
     peer.smtputf8 = smtputf8 or peer.smtputf8

@@ -1,7 +1,7 @@
-"""A real Postfix of our own, in a temporary folder, on free ports; nothing of the system's is touched.
+"""Postfix peer: a real Postfix in a temporary folder, on free ports, without changes to the system.
 
-It takes mail only over TLS and after a login (Cyrus SASL with a database of its own), delivers to a Maildir
-for each known person, refuses everybody else, and sends nothing anywhere.
+It accepts mail only over TLS and after a login (Cyrus SASL with a separate database), delivers to a Maildir
+for each configured person, refuses all other recipients, and sends no mail elsewhere.
 """
 
 import os
@@ -61,7 +61,7 @@ smtpd_relay_restrictions = permit_sasl_authenticated, reject
 smtpd_recipient_restrictions = permit_sasl_authenticated, reject
 """
 
-# Debian's Postfix looks for it in the folder "sasl" beside main.cf, whatever cyrus_sasl_config_path says.
+# Debian's Postfix reads it from the folder "sasl" beside main.cf and ignores cyrus_sasl_config_path.
 SASL = """
 pwcheck_method: auxprop
 auxprop_plugin: sasldb
@@ -91,7 +91,7 @@ postlog unix-dgram n - n - 1 postlogd
 
 @dataclass(frozen=True, kw_only=True)
 class Postfix:
-    """A running Postfix: `port` speaks STARTTLS, `implicit` TLS at once; `authority` vouches for both."""
+    """A running Postfix: `port` is for STARTTLS, `implicit` for TLS at once; `authority` signs for both."""
 
     root: Path
     port: int
@@ -99,33 +99,33 @@ class Postfix:
     authority: Authority
 
     def url(self, *, password: str = "open%20sesame%2F%26%3F%23", scheme: str = "smtp") -> str:
-        """The relay's address for our settings; the certificate is verified."""
+        """Return the relay's address for the settings; the certificate is verified."""
         port = self.implicit if scheme == "smtps" else self.port
         login = LOGIN.replace("@", "%40")
         return f"{scheme}://{login}:{password}@localhost:{port}?ca_file={self.authority.certificate}"
 
     def mailbox(self, address: str) -> list[bytes]:
-        """Every message delivered to this person, oldest first, as Postfix wrote it (LF at line ends)."""
+        """Return every message delivered to this person, oldest first, as Postfix wrote it (LF line ends)."""
         new = self.root / "mail" / address / "new"
         return [path.read_bytes() for path in sorted(new.glob("*"), key=lambda path: path.stat().st_mtime_ns)]
 
     def wait_for(self, address: str, *, messages: int = 1) -> list[bytes]:
-        """The mailbox, once it holds so many messages."""
+        """Return the mailbox once it holds so many messages."""
         end = time.monotonic() + SECONDS
-        while len(found := self.mailbox(address)) < messages:
+        while len(messages_read := self.mailbox(address)) < messages:
             if time.monotonic() > end:
-                raise AssertionError(f"{address} has {len(found)} messages\n{self.log()}")
+                raise AssertionError(f"{address} has {len(messages_read)} messages\n{self.log()}")
             time.sleep(0.02)
-        return found
+        return messages_read
 
     def log(self) -> str:
-        """What Postfix wrote down, for the message of a failed test."""
+        """Return the log of Postfix, for the message of a failed test."""
         log = self.root / "log" / "mail.log"
         return log.read_text(errors="replace") if log.exists() else ""
 
 
 def as_sent(stored: bytes) -> bytes:
-    """A delivered message without the headers that Postfix put before it, with CRLF again."""
+    """Return a delivered message without the headers that Postfix added before it, with CRLF again."""
     lines = stored.split(b"\n")
     while lines[0][:1] in (b" ", b"\t") or lines[0].partition(b":")[0].decode().lower() in ADDED:
         del lines[0]
@@ -133,7 +133,7 @@ def as_sent(stored: bytes) -> bytes:
 
 
 def require() -> None:
-    """Skip with one line where there is no Postfix to start; fail where nothing may be skipped."""
+    """Skip where Postfix cannot be started; fail where no test may be skipped."""
     missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
     reason = f"apt install {' '.join(missing)}" if missing else "run as root" if os.geteuid() else ""
     if reason:
@@ -143,16 +143,16 @@ def require() -> None:
 
 @contextmanager
 def postfix(*people: str) -> Iterator[Postfix]:
-    """A running Postfix with a mailbox for each of these people."""
+    """Run a Postfix with a mailbox for each of these people."""
     require()
     root = Path(tempfile.mkdtemp(prefix="postfix-"))
     try:
         root.chmod(0o755)
-        found = _lay_out(root, people)
+        server = _lay_out(root, people)
         _postfix(root, "start")
         try:
-            _wait_until_it_answers(found)
-            yield found
+            _wait_until_it_answers(server)
+            yield server
         finally:
             _postfix(root, "stop")
     finally:
@@ -193,10 +193,10 @@ def _lay_out(root: Path, people: tuple[str, ...]) -> Postfix:
 
 
 def _postfix(root: Path, verb: str) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         ["postfix", "-c", str(root / "etc"), verb], capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
 def _wait_until_it_answers(postfix: Postfix) -> None:

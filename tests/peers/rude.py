@@ -1,4 +1,4 @@
-"""An SMTP server that breaks the rules at a chosen moment: hangs, drops, garbles, answers twice."""
+"""Rude peer: an SMTP server that violates the protocol at a chosen moment: hangs, drops, replies twice."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -27,10 +27,10 @@ USUAL = {
 
 @dataclass
 class Rude:
-    """`moments` overrides what is usually said; `first` only what the first connection hears, and `then`
-    what it hears once it has handed over a letter.
+    """`moments` overrides the usual replies; `first` only those to the first connection, and `then` those
+    to the first connection after it has sent a message.
 
-    A moment is a reply, HANG (never answers), DROP (closes), RESET (closes with a TCP reset). At "body"
+    A moment is a reply, HANG (never replies), DROP (closes), RESET (closes with a TCP reset). At "body"
     the server reads a little of the text and then does so. `heard` lists the commands, `letters` the texts.
     """
 
@@ -46,16 +46,16 @@ class Rude:
         self.connections += 1
         script = {**USUAL, **self.moments, **(self.first if self.connections == 1 else {})}
         try:
-            goes_on = await self._say(script["greeting"], writer)
-            while goes_on:
+            is_open = await self._say(script["greeting"], writer)
+            while is_open:
                 line = (await reader.readline()).decode("utf-8", "replace").strip()
                 verb = line.partition(" ")[0].upper()
                 if not verb:
                     break
                 self.heard.append(line)
-                goes_on = await self._say(script.get(verb, "500 5.5.2 what?"), writer) and verb != "QUIT"
-                if verb == "DATA" and goes_on and script["DATA"].startswith("354"):
-                    goes_on = await self._take(script, reader, writer)
+                is_open = await self._say(script.get(verb, "500 5.5.2 what?"), writer) and verb != "QUIT"
+                if verb == "DATA" and is_open and script["DATA"].startswith("354"):
+                    is_open = await self._take(script, reader, writer)
                     script.update(self.then if self.connections == 1 else {})
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
@@ -68,10 +68,10 @@ class Rude:
         if script["body"]:
             await reader.read(100)
             return await self._say(script["body"], writer)
-        letter = await reader.readline()
-        if letter != b".\r\n":
-            letter += await reader.readuntil(b"\r\n.\r\n")
-        self.letters.append(letter)
+        message = await reader.readline()
+        if message != b".\r\n":
+            message += await reader.readuntil(b"\r\n.\r\n")
+        self.letters.append(message)
         return await self._say(script["dot"], writer)
 
     async def _say(self, what: str, writer: asyncio.StreamWriter) -> bool:
@@ -93,7 +93,7 @@ async def rude(
     first: Mapping[str, str] | None = None,
     then: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Rude]:
-    """A running rude server on a free port of 127.0.0.1."""
+    """Run a rude server on a free port of 127.0.0.1."""
     peer = Rude(moments=moments or {}, first=first or {}, then=then or {})
     tasks: set[asyncio.Task[None]] = set()
 

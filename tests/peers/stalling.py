@@ -1,6 +1,6 @@
-"""A synchronous relay in a thread of its own, which treats each recipient as it was told to.
+"""Stalling peer: a relay in a separate thread that stalls for configured recipients.
 
-It answers the others at once, takes pipelined commands, and counts as tests/peers/counting.py does.
+It replies at once for all others, accepts pipelined commands, and counts as tests/peers/counting.py does.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ Moment = Literal["RCPT", "DATA", "dot"]
 
 @dataclass
 class Stalling(Counting):
-    """`stalls` says at which command about a recipient the answer never comes; `answers` are other replies
-    to RCPT, by recipient. `open` counts the connections, `most_open` is the highest that this was.
+    """`stalls` holds the command of a recipient that never gets a reply; `answers` are other replies to RCPT,
+    by recipient. `open` counts the open connections, `most_open` is the maximum of this count.
     """
 
     stalls: Mapping[str, Moment] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Stalling(Counting):
 def stalling(
     stalls: Mapping[str, Moment] | None = None, answers: Mapping[str, str] | None = None
 ) -> Iterator[Stalling]:
-    """A running relay on a free port of 127.0.0.1."""
+    """Run a relay on a free port of 127.0.0.1."""
     peer = Stalling(stalls=stalls or {}, answers=answers or {})
     with counting(peer):
         yield peer

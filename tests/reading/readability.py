@@ -1,4 +1,4 @@
-"""How long and how easy a text is, by the two formulas that are usual for English and for Spanish.
+"""Readability: how long and how easy a text is, by the usual formulas for English and for Spanish.
 
 English: the grade of Flesch and Kincaid, 0.39 words/sentence + 11.8 syllables/word - 15.59 (Kincaid and
 others, 1975). Spanish: the ease of Fernández Huerta, 206.84 - 60 syllables/word - 1.02 words/sentence
@@ -33,24 +33,24 @@ class Figures:
 
     @property
     def scale(self) -> str:
-        """What `ease` is measured in."""
+        """The scale of `ease`."""
         return SCALES[self.language]
 
     @property
     def easy(self) -> bool:
-        """Whether it is as easy as the installation wants it."""
+        """Whether it is easy enough for this installation."""
         if self.language == "en":
             return self.ease <= HIGHEST_GRADE
         return self.ease >= LOWEST_FERNANDEZ_HUERTA
 
 
-# English counts groups of vowels; these words sound otherwise than they are written.
+# English counts groups of vowels; these words are pronounced irregularly.
 ENGLISH = {"every": 2, "being": 2, "else’s": 2, "something": 2, "themselves": 2, "area": 3, "anyone": 3}
 ENGLISH |= {"anyone’s": 3, "official": 3, "officials": 3, "synagogue": 3, "california": 4, "ice": 3, "dc": 2}
 
 
 def english_syllables(word: str) -> int:
-    """Syllables of an English word, by its vowel groups and its silent endings."""
+    """Return the syllables of an English word, by its vowel groups and its silent endings."""
     word = word.lower()
     if word.isdigit():
         return len(word)
@@ -63,7 +63,7 @@ def english_syllables(word: str) -> int:
 
 
 def spanish_syllables(word: str) -> int:
-    """Syllables of a Spanish word: each strong or accented vowel is one, weak ones alone make one."""
+    """Return the syllables of a Spanish word: each strong or accented vowel is one, weak ones make one."""
     word = re.sub(r"(?<=q)u|(?<=g)u(?=[eiéí])", "", word.lower())
     if word.isdigit():
         return len(word)
@@ -73,19 +73,19 @@ def spanish_syllables(word: str) -> int:
 
 
 def sentences(parts: Iterable[str]) -> list[list[str]]:
-    """The words of each sentence; a part ends the sentence that is open at its end."""
-    whole = [re.sub(r"D\. ?C\.", "DC", part) for part in parts]
-    found = [WORD.findall(sentence) for part in whole for sentence in END.split(part)]
-    return [sentence for sentence in found if sentence]
+    """Return the words of each sentence; a part ends the sentence that is open at its end."""
+    normalized = [re.sub(r"D\. ?C\.", "DC", part) for part in parts]
+    word_lists = [WORD.findall(sentence) for part in normalized for sentence in END.split(part)]
+    return [sentence for sentence in word_lists if sentence]
 
 
 def figures(parts: Iterable[str], *, language: str, words: int) -> Figures:
-    """The measures of a text; `words` is how many a reader sees, labels and names included."""
-    found = sentences(parts)
-    count = sum(map(len, found))
+    """Return the measures of a text; `words` is how many a reader sees, labels and names included."""
+    word_lists = sentences(parts)
+    count = sum(map(len, word_lists))
     syllables = {"en": english_syllables, "es": spanish_syllables}[language]
-    per_word = sum(syllables(word) for sentence in found for word in sentence) / count
-    per_sentence = count / len(found)
+    per_word = sum(syllables(word) for sentence in word_lists for word in sentence) / count
+    per_sentence = count / len(word_lists)
     if language == "en":
         ease = 0.39 * per_sentence + 11.8 * per_word - 15.59
     else:

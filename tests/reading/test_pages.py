@@ -1,4 +1,4 @@
-"""The pages keep the installation's rules about words, as the letters do (tests/guards/test_texts.py)."""
+"""The pages keep the installation's rules about words, as the emails do (tests/guards/test_texts.py)."""
 
 import pytest
 
@@ -46,14 +46,14 @@ def test_every_page_is_short_and_easy_and_asks_one_thing(walked: tuple[str, dict
 def test_no_page_is_left_unmeasured(
     service: Service, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    met: set[str] = set()
-    press = PageRenderer.render
+    rendered: set[str] = set()
+    render = PageRenderer.render
 
-    def noted(self: PageRenderer, page: PageResponse, *, access: str) -> str:
-        met.add(page.template)
-        return press(self, page, access=access)
+    def record(self: PageRenderer, page: PageResponse, *, access: str) -> str:
+        rendered.add(page.template)
+        return render(self, page, access=access)
 
-    monkeypatch.setattr(PageRenderer, "render", noted)
+    monkeypatch.setattr(PageRenderer, "render", record)
     pages.walk(Visitor(service, clock), language="en")
     shipped = {path.name for path in TEMPLATES.glob("*.html") if not path.name.startswith("_")}
-    assert shipped - met == FOR_STAFF | ON_PAPER
+    assert shipped - rendered == FOR_STAFF | ON_PAPER

@@ -1,4 +1,4 @@
-"""The clocks of a simulated world, in whole microseconds that only the world moves."""
+"""Clocks: those of a simulated world, in whole microseconds that only the world moves."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ SECOND = 1_000_000
 
 
 class WorldClock(Clock):
-    """The world's own time; the wall clock can be set back or leap ahead, `ticks` only ever grow."""
+    """The world's own time; the wall clock can be set back or jump ahead, `ticks` only ever grow."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ticks = 0
         self.shift = timedelta(0)
-        self.asleep = timedelta(0)  # how long the whole machine was suspended, which `ticks` do not count
+        self.asleep = timedelta(0)  # suspensions of the whole machine, which `ticks` do not count
 
     def real(self) -> datetime:
         """Return what the wall clock shows."""
@@ -47,7 +47,7 @@ class WorldClock(Clock):
 
 
 class ProcessClock(Clock):
-    """The clock of one process: while only its machine is suspended, its monotonic time stands still."""
+    """The clock of one process: its monotonic time stops while only its machine is suspended."""
 
     def __init__(self, world: WorldClock, process: "Process") -> None:
         super().__init__()

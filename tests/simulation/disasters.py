@@ -1,4 +1,4 @@
-"""Disasters: what befalls a world at a moment: outages, full disks, reboots, processes that stand still."""
+"""Disasters: faults of a world at single moments: outages, full disks, reboots, stopped processes."""
 
 import os
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 STANDS = (2.0, 50.0, 70.0, 120.0)  # seconds; a lease has 45
-SOON = 60  # steps from the moment of a disaster to the step at which a process stands still
+SOON = 60  # steps from the moment of a disaster to the step at which a process stops for a while
 SUSPENDED = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1))
 LONG_OUTAGE, LONG_OUTAGE_SEEN, SEEN_SECONDS = 48 * 3600.0, 4, 8.0
 
 
 class Disasters:
-    """Lets happen what the plan of a world has in store."""
+    """Causes the disasters in the plan of a world."""
 
     def __init__(self, world: "World", chance: Random) -> None:
         self.world, self._chance = world, chance
         self.rage = False
 
     def begin(self) -> None:
-        """Let relays be bad from now on, and each disaster come at some moment."""
+        """Let relays fail from now on, and schedule each disaster at a random moment."""
         world, plan, chance = self.world, self.world.plan, self._chance
         self.rage = True
         for relay in world.relays:
@@ -52,14 +52,14 @@ class Disasters:
                 world.after(chance.uniform(0.0, plan.seconds - plan.calm), disaster)
 
     def stall_recipients(self) -> None:
-        """Let relays never answer about some readers, from the beginning and until everything is healed."""
+        """Let relays never answer for some readers, from the beginning and until the world is healed."""
         world = self.world
-        numbers = self._chance.sample(world.neighbors.known, min(world.plan.stalled, world.plan.people))
+        numbers = self._chance.sample(world.neighbors.numbers, min(world.plan.stalled, world.plan.people))
         for relay in world.relays:
             relay.stalled = frozenset(address_of(number).email for number in numbers)
 
     def outage(self) -> None:
-        """Let nobody connect to some relays, or all, for a while."""
+        """Let no client connect to some relays, or all, for a while."""
         if self.rage:
             how = self._chance.choice(["refused", "silent"])
             for relay in self._chance.sample(
@@ -67,14 +67,14 @@ class Disasters:
             ):
                 relay.down = how
                 self.world.tell(relay.name, f"down: {how}")
-                self.world.after(self._chance.choice([3.0, 30.0, 90.0]), self._back, relay)
+                self.world.after(self._chance.choice([3.0, 30.0, 90.0]), self._reconnect, relay)
 
-    def _back(self, relay: Relay) -> None:
+    def _reconnect(self, relay: Relay) -> None:
         relay.down = ""
         self.world.tell(relay.name, "back")
 
     def long_outage(self) -> None:
-        """Let two days pass without a relay, of which the service sees a few seconds now and then."""
+        """Let two days pass without a relay; the service runs for a few seconds now and then."""
         world = self.world
         for relay in world.relays:
             relay.down = "refused"
@@ -86,12 +86,12 @@ class Disasters:
             world.go_on(until=world.clock.ticks + int(SEEN_SECONDS * SECOND))
 
     def full_disk(self) -> None:
-        """Let nothing be committed for a while."""
+        """Let every commit fail for a while."""
         if self.rage:
             self.world.faults.fill_disk(self._chance.choice([0.3, 3.0, 30.0]))
 
     def stall(self) -> None:
-        """Let a process stand still, as one that was stopped or swapped out."""
+        """Stop a process for a while, as if it were swapped out."""
         living: list[Process] = self.world.living()
         if living and self.rage:
             process = self._chance.choice(living)
@@ -102,12 +102,12 @@ class Disasters:
             self.world.tell(process.name, f"stands still for {seconds:.0f} s")
 
     def freeze(self) -> None:
-        """Let a process stand still in the middle of what it does, as by SIGSTOP."""
+        """Stop a process for a while in the middle of a step, as by SIGSTOP."""
         self._stand_still(self.world.living(), self._chance.choice(STANDS), paused=False)
 
     def pause_machine(self) -> None:
-        """Let the virtual machine of one worker be paused: its monotonic time does not go on meanwhile."""
-        self._stand_still([each for each in self.world.works if not each.dead], 0.0, paused=True)
+        """Pause the virtual machine of one worker: its monotonic time stops meanwhile."""
+        self._stand_still([process for process in self.world.works if not process.dead], 0.0, paused=True)
 
     def _stand_still(self, living: Sequence[Process], seconds: float, *, paused: bool) -> None:
         world, chance = self.world, self._chance
@@ -126,10 +126,10 @@ class Disasters:
         process.stands_at, process.stands_still = process.steps + chance.randint(1, SOON), now
 
     def suspend(self) -> None:
-        """Let the whole machine be suspended: only the wall clock and CLOCK_BOOTTIME go on.
+        """Suspend the whole machine: only the wall clock and CLOCK_BOOTTIME continue.
 
-        Relays give up the connections meanwhile; their reset arrives at waking, or was lost. One process,
-        in the middle of something, wakes later than the others.
+        Relays close the connections meanwhile; their reset arrives at waking, or is lost. One process, in the
+        middle of a step, wakes later than the others.
         """
         world, chance = self.world, self._chance
         living = world.living()
@@ -142,15 +142,15 @@ class Disasters:
             world.stalled = True
             world.clock.shift += length
             world.clock.asleep += length
-            for each in world.living():
-                for wire in each.wires:
+            for member in world.living():
+                for wire in member.wires:
                     wire.give_up(lost=chance.random() < 0.3)
             process.stand_still(later)
 
         process.stands_at, process.stands_still = process.steps + chance.randint(1, SOON), now
 
     def set_back(self) -> None:
-        """Let the wall clock be set back."""
+        """Set the wall clock back."""
         if self.rage:
             minutes = self._chance.choice([0.05, 2.0, 61.0])
             self.world.clock.shift -= timedelta(minutes=minutes)
@@ -158,7 +158,7 @@ class Disasters:
             self.world.tell("world", f"the clock is set back by {minutes} minutes")
 
     def reboot(self) -> None:
-        """Let the machine stop at once and come back: what journals held since the last flush may be gone."""
+        """Stop the machine at once and start it again: journal lines since the last flush may be lost."""
         world = self.world
         if not self.rage:
             return
@@ -172,11 +172,11 @@ class Disasters:
                 self._lose_the_end_of(path)
 
     def _lose_the_end_of(self, path: Path) -> None:
-        fate = self._chance.random()
-        if fate < 0.1:
+        draw = self._chance.random()
+        if draw < 0.1:
             path.unlink()
-        elif fate < 0.7:
-            kept = self._chance.choice([0, 64, 128, 160, 512])
+        elif draw < 0.7:
+            size_left = self._chance.choice([0, 64, 128, 160, 512])
             size = path.stat().st_size
-            os.truncate(path, min(kept, size))
+            os.truncate(path, min(size_left, size))
             os.truncate(path, size)

@@ -1,7 +1,7 @@
-"""Doubts: which rows may end `unknown`, judged from the lines that the journals were given.
+"""Doubts: check which rows may end `unknown`, from the lines written to the journals.
 
-A row is *stranded* when it ends unknown though somebody knows better: its final dot was never written, or its
-worker wrote the answer down. Only a reboot, which may lose lines of a journal, excuses that.
+A row is *stranded* when it ends unknown without reason: its final dot was never written, or its worker
+recorded the answer. Only a reboot, which may lose lines of a journal, excuses that.
 """
 
 from collections.abc import Iterator
@@ -17,30 +17,30 @@ WHERE outbox.state = 'unknown' AND attempts.outcome = 'unknown'
 
 
 class Journals:
-    """What all journals of one world were given, by row and attempt."""
+    """The lines written to all journals of one world, by row and attempt."""
 
     def __init__(self) -> None:
-        self._begun: dict[int, set[int]] = {}
+        self._dots: dict[int, set[int]] = {}
         self._answers: dict[tuple[int, int], str] = {}
 
     def begin(self, row: int, attempt: int) -> None:
-        """See the line that stands before a final dot."""
-        self._begun.setdefault(row, set()).add(attempt)
+        """Note the line that is written before a final dot."""
+        self._dots.setdefault(row, set()).add(attempt)
 
     def answer(self, row: int, attempt: int, state: str) -> None:
-        """See the line that says what a relay answered."""
+        """Note the line with a relay's answer."""
         self._answers[row, attempt] = state
 
-    def stranded(self, witness: "Witness") -> Iterator[str]:
-        """Say which rows are unknown at the end though no doubt is left, or never was."""
+    def list_stranded(self, witness: "Witness") -> Iterator[str]:
+        """Yield a sentence on each row that is unknown at the end without a doubt."""
         if witness.world.rebooted:
             return
         doubted: dict[int, set[int]] = {}
         for row, attempt in witness.ask(UNKNOWN):
             doubted.setdefault(row, set()).add(attempt)
         for row, attempts in doubted.items():
-            begun = attempts & self._begun.get(row, set())
-            if not begun:
+            dots = attempts & self._dots.get(row, set())
+            if not dots:
                 yield f"row {row} is unknown, though its final dot was never written"
-            elif all(self._answers.get((row, attempt), "unknown") != "unknown" for attempt in begun):
+            elif all(self._answers.get((row, attempt), "unknown") != "unknown" for attempt in dots):
                 yield f"row {row} is unknown, though its worker wrote the answer into its journal"

@@ -1,10 +1,10 @@
-"""The two duties a process can have: to serve, which is to run the jobs and answer people, and to work.
+"""Duties: the two kinds of process: one runs the jobs and answers requests, one delivers.
 
 ```
-serve   runs the jobs, and does what neighbors and staff ask for
+serve   runs the jobs, and the actions of neighbors and staff
 work    delivers, through the real mailer/smtp/connection.py, over a simulated network, to simulated relays
 ```
-Both are built and begun as in earnest; what ends them is a kill, trouble with the database, or being told to.
+Both are built and started as in production; a kill, an error of the database, or a stop ends them.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from tests.simulation.process import Killed, Process
 from tests.simulation.stage import journals_of
 
 NEXT_TICK = 1.0  # seconds
-HEAVY, HEAVY_LATER = ("fill-sequence",), 4  # what takes longest to find nothing is done less often
+HEAVY, HEAVY_LATER = ("fill-sequence",), 4  # the jobs with the slowest empty runs, run less often
 HELD = "SELECT id FROM outbox WHERE state = 'sending' AND worker = ?"
 
 
 class Serve(Process):
-    """The process that runs the jobs and answers people."""
+    """The process that runs the jobs and answers requests."""
 
     def begin(self) -> None:
-        """Start, and tick from now on."""
+        """Start the process; it ticks from now on."""
         try:
             self.service = self.world.stage.build(self)
         except StorageError:
@@ -50,7 +50,7 @@ class Serve(Process):
         self.world.after(NEXT_TICK, self.tick)
 
     def run(self, job: Callable[[], int]) -> None:
-        """Run one job; what fails is tried again by the next tick."""
+        """Run one job; the next tick runs a failed job again."""
         with suppress(StorageError, Killed):
             job()
 
@@ -59,7 +59,7 @@ class Work(Process):
     """A process that delivers."""
 
     def begin(self, *, until_empty: bool = False) -> None:
-        """Start: settle what the dead left, begin a journal, deliver."""
+        """Start: settle claims of ended workers, open a journal, deliver."""
         self.ended = False
         self._open = ExitStack()
         try:
@@ -78,7 +78,7 @@ class Work(Process):
             await self.delivery.run(until_empty=until_empty)
 
     def turn(self) -> None:
-        """Do everything there is to do now; notice the end."""
+        """Run everything that is ready now, and detect the end of the task."""
         self.loop.turn()
         if not self.dead and self._task.done():
             self._ends(self._task.exception())
@@ -92,17 +92,17 @@ class Work(Process):
                 self._open.close()
             else:
                 self._open.__exit__(type(fault), fault, None)
-        except (StorageError, Killed) as more:
-            fault = more
-        except BaseException as same:
-            fault = same
+        except (StorageError, Killed) as error:
+            fault = error
+        except BaseException as error_of_exit:
+            fault = error_of_exit
         if self.dead:
             return
         if fault is None:
-            held = [row for (row,) in world.witness.ask(HELD, self.name)]
-            if held:
-                world.breaks(f"{self.name} ended as it should, but still holds rows {held}")
-        elif not all(isinstance(each, StorageError) for each in _leaves(fault)):
+            rows = [row for (row,) in world.witness.ask(HELD, self.name)]
+            if rows:
+                world.breaks(f"{self.name} ended as it should, but still holds rows {rows}")
+        elif not all(isinstance(leaf, StorageError) for leaf in _leaves(fault)):
             world.breaks(f"{self.name} ended by {fault!r}")
         world.tell(self.name, "ended" if fault is None else f"ended by {type(fault).__name__}")
         self.ended = True
@@ -112,5 +112,5 @@ class Work(Process):
 
 def _leaves(fault: BaseException) -> list[BaseException]:
     if isinstance(fault, BaseExceptionGroup):
-        return [leaf for each in fault.exceptions for leaf in _leaves(each)]
+        return [leaf for member in fault.exceptions for leaf in _leaves(member)]
     return [fault]

@@ -1,7 +1,7 @@
-"""Faults: what goes wrong in a world besides its relays, drawn from its seed.
+"""Faults: errors of the disk, the database and the journal in a world, drawn from its seed.
 
-Each world suffers some kinds and is spared others, so that none hides behind the rest; when it is healed,
-nothing goes wrong any more.
+Each world has only some kinds, so that no kind hides behind the others; after a world is healed, there are no
+more faults.
 """
 
 from random import Random
@@ -15,7 +15,7 @@ from tests.simulation.storage import FULL, LOCKED, LOST
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-RENEWED_BEFORE = LEASE.total_seconds() - RENEW_SECONDS  # what is left of a lease when it should be renewed
+RENEWED_BEFORE = LEASE.total_seconds() - RENEW_SECONDS  # the rest of a lease when it should be renewed
 
 
 class Faults:
@@ -26,14 +26,14 @@ class Faults:
         self.heal()
 
     def begin(self) -> None:
-        """Let go wrong from now on what the plan says."""
+        """Begin the faults of the plan."""
         plan = self._world.plan
         self._locked = plan.locked
         self._lost_answers = plan.lost_answers
         self._refusals = plan.journal_refusals
 
     def fill_disk(self, seconds: float) -> None:
-        """Let no commit succeed for a while; for long enough, and no worker can keep what it holds."""
+        """Let every commit fail for a while; after long enough no worker can keep its claims."""
         self._world.tell("disk", f"full for {seconds:.1f} s")
         now = self._world.clock.ticks
         self._full_since = now if now >= self._full_until else self._full_since
@@ -42,28 +42,28 @@ class Faults:
             self._world.stalled = True
 
     def heal(self) -> None:
-        """Let nothing go wrong from now on."""
+        """End all faults."""
         self._locked = self._lost_answers = self._refusals = 0.0
         self._full_until = self._full_since = 0
 
     def begin_trouble(self) -> str:
-        """Return why a transaction cannot begin, or nothing."""
+        """Return the error that prevents a transaction from beginning, or ""."""
         return LOCKED if self._happens(self._locked) else ""
 
     def read_trouble(self) -> str:
-        """Return why nothing can be read, or nothing."""
+        """Return the error of a read, or ""."""
         return LOST if self._happens(self._locked / 8) else ""
 
     def commit_trouble(self) -> str:
-        """Return why a commit fails without effect, or nothing."""
+        """Return the error of a commit that fails without effect, or ""."""
         return FULL if self._world.clock.ticks < self._full_until else ""
 
     def loses_commit_answer(self) -> bool:
-        """Tell whether a commit that took effect is not known to have."""
+        """Return whether the answer to a successful commit is lost."""
         return self._happens(self._lost_answers)
 
     def refuses_journal(self) -> bool:
-        """Tell whether a line of the journal cannot be written."""
+        """Return whether a line of the journal cannot be written."""
         return self._happens(self._refusals)
 
     def _happens(self, often: float) -> bool:

@@ -1,4 +1,4 @@
-"""The real journal of a simulated worker, with the steps at which it may die or be refused."""
+"""Journal: the real journal of a simulated worker, with steps at which it may be killed or refused."""
 
 import errno
 from pathlib import Path
@@ -8,7 +8,7 @@ from tests.simulation.process import Process
 
 
 class SimulatedJournal(Journal):
-    """Writes what a real one writes; each line is a step, and may be refused as by a full disk."""
+    """Writes the lines of a real one; each line is a step, and may be refused as by a full disk."""
 
     def __init__(self, folder: Path, *, process: Process) -> None:
         self.process = process
@@ -18,7 +18,7 @@ class SimulatedJournal(Journal):
         self._open = True
 
     def record_dot(self, row: int, attempt: int) -> None:
-        self.process.world.witness.dot(self.process, row, attempt)
+        self.process.world.witness.check_dot(self.process, row, attempt)
         self.process.step("journal: before the line")
         if self.process.world.faults.refuses_journal():
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -35,11 +35,11 @@ class SimulatedJournal(Journal):
         self.process.step("answer: after its line")
 
     def close(self, *, settled: bool) -> None:
-        """Let go of the file, once: its number may be another file's a moment later."""
+        """Close the file, once: another file may have its descriptor a moment later."""
         if self._open:
             self._open = False
             super().close(settled=settled)
 
-    def let_go(self) -> None:
-        """Close the file as the kernel does when its process ends: what was written stays, the lock goes."""
+    def release_file(self) -> None:
+        """Close the file as the kernel does when its process ends: written lines stay, the lock is freed."""
         self.close(settled=False)

@@ -1,4 +1,4 @@
-"""Neighbors: the people of a world, and staff, who join, confirm, leave, pause, complain and write meanwhile.
+"""Neighbors: the people and staff of a world, who join, confirm, leave, pause, complain and write.
 
 They act as pages and commands do, in the process that serves them; when it does not answer they try again.
 """
@@ -54,17 +54,17 @@ def _update() -> templates.Template:
 
 
 class Neighbors:
-    """Everybody of one world; `numbers` are theirs, `Contact.id` is only the database's."""
+    """The people of one world; `numbers` identify them, `Contact.id` is only the database's."""
 
     def __init__(self, world: "World", chance: Random) -> None:
         self.world, self._chance = world, chance
-        self.known: list[int] = []
+        self.numbers: list[int] = []
         self.broadcasts: list[int] = []
         self.acting = True
-        self.asked: set[str] = set()
+        self.signup_emails: set[str] = set()
 
-    def settle_in(self, service: Service) -> None:
-        """Let most of them be on a list before the world begins."""
+    def subscribe_people(self, service: Service) -> None:
+        """Subscribe the people before the world begins."""
         now = self.world.clock.now()
         with service.database.write() as session:
             for number in range(self.world.plan.people):
@@ -72,14 +72,14 @@ class Neighbors:
                 contacts.find_or_add(
                     session, address_of(number), now=now, language=language, name=f"N{number}"
                 )
-                self.known.append(number)
+                self.numbers.append(number)
             ids = list(session.scalars(select(Contact.id).order_by(Contact.id)))
             organizers = ids[:: self._chance.randint(2, 5)]
             subscriptions.add_all(session, ids, list="interest", now=now, confirmed=True)
             subscriptions.add_all(session, organizers, list="organizers", now=now, confirmed=True)
 
-    def make_plans(self) -> None:
-        """Decide who will do what, and when."""
+    def schedule_actions(self) -> None:
+        """Schedule the actions at random moments."""
         world, chance = self.world, self._chance
         world.after(chance.uniform(0.2, 2.0), self.write_to_all)
         for act, most in (
@@ -88,7 +88,7 @@ class Neighbors:
             (self.pause, 4),
             (self.complain, 3),
             (self.forget, 2),
-            (self.come_back, 3),
+            (self.sign_up_again, 3),
             (self.write_to_all, 1),
             (self.recall, 1),
             (self.call, 1),
@@ -97,168 +97,172 @@ class Neighbors:
                 world.after(chance.uniform(0.5, world.plan.seconds), act)
 
     def join(self) -> None:
-        """Somebody new signs up."""
-        number = 1000 + len(self.known)
-        self.known.append(number)
+        """Let a new person sign up."""
+        number = 1000 + len(self.numbers)
+        self.numbers.append(number)
         self._ask(number)
 
-    def come_back(self) -> None:
-        """Somebody, who may have left, signs up again."""
-        self._ask(self._chance.choice(self.known))
+    def sign_up_again(self) -> None:
+        """Let a person, who may have left, sign up again."""
+        self._ask(self._chance.choice(self.numbers))
 
     def _ask(self, number: int) -> None:
         address = address_of(number)
         name = self._chance.choice(SEQUENCES)
 
         def work(session: Session, service: Service) -> Callable[[], None]:
-            asked = SignupRequest(
+            signup = SignupRequest(
                 address=address, list=name, language="en", wording="Write to me.", page="/join"
             )
-            service.confirmations.record_signup(session, asked, now=service.clock.now())
+            service.confirmations.record_signup(session, signup, now=service.clock.now())
             contact = contacts.find(session, address)
-            new = contact is not None and self._was_put(session, contact.id)
-            return lambda: self._asked(None if contact is None else contact.id, address.email, name, new=new)
+            new = contact is not None and self._was_queued(session, contact.id)
+            return lambda: self._note_signup(
+                None if contact is None else contact.id, address.email, name, new=new
+            )
 
         self.do(f"asks for {name}", number, work)
 
-    def _was_put(self, session: Session, contact_id: int) -> bool:
-        fresh = select(OutboxRow.id).where(
+    def _was_queued(self, session: Session, contact_id: int) -> bool:
+        query = select(OutboxRow.id).where(
             OutboxRow.contact_id == contact_id,
             OutboxRow.kind == "confirmation",
             OutboxRow.state == "queued",
             OutboxRow.queued_at == self.world.clock.now(),
         )
-        return session.scalar(fresh.limit(1)) is not None
+        return session.scalar(query.limit(1)) is not None
 
-    def _asked(self, contact: int | None, email: str, name: str, *, new: bool) -> None:
+    def _note_signup(self, contact: int | None, email: str, name: str, *, new: bool) -> None:
         if contact is None:
             return
         self.world.witness.resume(contact, ASKING, list=name)
         if new:
-            self.asked.add(email)
+            self.signup_emails.add(email)
             within = WITHIN_A_STALL if self.world.plan.stalled else WITHIN
-            self.world.after(within, self._overtook, email, self.world.clock.ticks, within)
+            self.world.after(within, self._check_confirmation_sent, email, self.world.clock.ticks, within)
 
-    def _overtook(self, email: str, since: int, within: float) -> None:
-        """Check that a confirmation left so soon, in a world where nothing went wrong meanwhile."""
+    def _check_confirmation_sent(self, email: str, since: int, within: float) -> None:
+        """Check that a confirmation was sent in time, in a world without faults meanwhile."""
         if any(email in relay.stalled for relay in self.world.relays):
             return
-        begun = self.world.witness.named_at.get(email, -1) >= since
-        if not begun and self.world.is_calm and not self.world.witness.is_stopped(email):
+        has_begun = self.world.witness.recipient_moments.get(email, -1) >= since
+        if not has_begun and self.world.is_calm and not self.world.witness.is_stopped(email):
             self.world.breaks(f"the confirmation of {email} had not left {within:.0f} s after it was put")
 
-    def received(self, row: int, recipient: str, text: bytes) -> None:
-        """Somebody finds a mail; most press the button of a confirmation after a while."""
-        letter = self.world.witness.letters[row]
-        if letter.kind != "confirmation" or not self.acting or self._chance.random() < 0.2:
+    def read_mail(self, row: int, recipient: str, text: bytes) -> None:
+        """Let a person read a mail; most press the button of a confirmation after a while."""
+        message = self.world.witness.messages[row]
+        if message.kind != "confirmation" or not self.acting or self._chance.random() < 0.2:
             return
-        found = _LINK.search(text.replace(b"=\r\n", b"").replace(b"=3D", b"="))
-        if found is None:
+        match = _LINK.search(text.replace(b"=\r\n", b"").replace(b"=3D", b"="))
+        if match is None:
             self.world.breaks(f"row {row} asks to confirm, but has no link")
             return
-        self.world.after(self._chance.uniform(0.1, 20.0), self._confirm, letter, found.group(1).decode())
+        self.world.after(self._chance.uniform(0.1, 20.0), self._confirm, message, match.group(1).decode())
 
-    def _confirm(self, letter: "object", token: str) -> None:
+    def _confirm(self, message: "object", token: str) -> None:
         def work(session: Session, service: Service) -> Callable[[], None] | None:
-            told = service.tokens.read_confirm(token)
-            assert told is not None, "a link of ours that we cannot read"
-            done = service.confirmations.confirm(
-                session, subscription_id=told[0], round=told[1], page="/confirm", now=service.clock.now()
+            parts = service.tokens.read_confirm(token)
+            assert parts is not None, "a link of this service that it cannot read"
+            confirmation = service.confirmations.confirm(
+                session, subscription_id=parts[0], round=parts[1], page="/confirm", now=service.clock.now()
             )
-            if done is None or done.list == "organizers":
+            if confirmation is None or confirmation.list == "organizers":
                 return None
-            return lambda: self.world.witness.resume(done.contact_id, LIST_MAIL, list=done.list)
+            return lambda: self.world.witness.resume(
+                confirmation.contact_id, LIST_MAIL, list=confirmation.list
+            )
 
         self.do("confirms", 0, work)
 
     def leave(self) -> None:
-        """Somebody leaves one list or all."""
+        """Let a person leave one list or all."""
         names = self._chance.choice([("interest",), ("organizers",), ("interest", "organizers")])
 
-        def left(session: Session, service: Service, contact: int) -> list[Stop]:
+        def stop_leaver(session: Session, service: Service, contact: int) -> list[Stop]:
             now = service.clock.now()
-            gone = leaving.leave(
+            names_left = leaving.leave(
                 session, contact_id=contact, page="/u", now=now, list=names[0] if len(names) == 1 else None
             )
             return [
                 Stop(kinds=kinds, since=0, why=f"leaving {name}", list=name)
-                for name in gone
+                for name in names_left
                 for kinds in (LIST_MAIL, ASKING)
             ]
 
-        self._stop("leaves", left)
+        self._stop("leaves", stop_leaver)
 
     def pause(self) -> None:
-        """Somebody wants nothing for a long while."""
+        """Let a person pause for a year."""
 
-        def paused(session: Session, service: Service, contact: int) -> list[Stop]:
+        def stop_pauser(session: Session, service: Service, contact: int) -> list[Stop]:
             now = service.clock.now()
-            standing = [
-                each.list
-                for each in subscriptions.list_for_contact(session, contact)
-                if each.state == "confirmed"
+            names = [
+                subscription.list
+                for subscription in subscriptions.list_for_contact(session, contact)
+                if subscription.state == "confirmed"
             ]
             subscriptions.pause(session, contact_id=contact, until=now.replace(year=now.year + 1))
-            return [Stop(kinds=LIST_MAIL, since=0, why="a pause", list=name) for name in standing]
+            return [Stop(kinds=LIST_MAIL, since=0, why="a pause", list=name) for name in names]
 
-        self._stop("pauses", paused)
+        self._stop("pauses", stop_pauser)
 
     def complain(self) -> None:
-        """Somebody calls our mail spam."""
+        """Let a person complain of spam."""
 
-        def complained(session: Session, service: Service, contact: int) -> list[Stop]:
-            found = session.get_one(Contact, contact)
-            suppressions.add(session, found.email_digest, reason="complaint", now=service.clock.now())
+        def stop_complainer(session: Session, service: Service, contact: int) -> list[Stop]:
+            stored = session.get_one(Contact, contact)
+            suppressions.add(session, stored.email_digest, reason="complaint", now=service.clock.now())
             return [Stop(kinds=EVERYTHING, since=0, why="a complaint", list="")]
 
-        self._stop("complains", complained)
+        self._stop("complains", stop_complainer)
 
     def forget(self) -> None:
-        """Somebody wants to be forgotten."""
-        number = self._chance.choice(self.known)
+        """Let a person be erased."""
+        number = self._chance.choice(self.numbers)
 
-        def forgotten(session: Session, service: Service, contact: int) -> list[Stop]:
+        def stop_erased(session: Session, service: Service, contact: int) -> list[Stop]:
             erasure.erase_person(session, address_of(number), now=service.clock.now(), actor="staff")
             return [Stop(kinds=EVERYTHING, since=0, why="being forgotten", list="")]
 
-        self._stop("is forgotten", forgotten, number=number)
+        self._stop("is forgotten", stop_erased, number=number)
 
     def _stop(
         self, what: str, act: Callable[[Session, Service, int], list[Stop]], *, number: int | None = None
     ) -> None:
-        who = self._chance.choice(self.known) if number is None else number
+        person = self._chance.choice(self.numbers) if number is None else number
 
         def work(session: Session, service: Service) -> Callable[[], None] | None:
-            contact = contacts.find(session, address_of(who))
+            contact = contacts.find(session, address_of(person))
             if contact is None:
                 return None
             contact_id, stops = contact.id, act(session, service, contact.id)
 
-            def noted() -> None:
+            def note_stops() -> None:
                 for stop in stops:
                     stop.since = self.world.clock.ticks
                     self.world.witness.stop(contact_id, stop)
 
-            return noted
+            return note_stops
 
-        self.do(what, who, work)
+        self.do(what, person, work)
 
     def write_to_all(self) -> None:
-        """Staff send an update."""
+        """Let staff send an update."""
         audience = self._chance.choice(SEQUENCES)
 
         def work(session: Session, service: Service) -> Callable[[], None]:
             now = service.clock.now()
             edition = service.editions.freeze(session, _update(), "broadcast", now=now)
-            made = broadcasts.create(
+            broadcast = broadcasts.create(
                 session, subject="News", audience=audience, edition_id=edition.id, now=now, actor="staff"
             )
-            return lambda: self.broadcasts.append(made.id)
+            return lambda: self.broadcasts.append(broadcast.id)
 
         self.do(f"staff write to {audience}", 0, work)
 
     def recall(self) -> None:
-        """Staff stop an update; the job clears up."""
+        """Let staff recall an update; the job cancels what waits."""
         if not self.broadcasts:
             return
         number = self._chance.choice(self.broadcasts)
@@ -270,7 +274,7 @@ class Neighbors:
         self.do(f"staff recall {number}", 0, work)
 
     def call(self) -> None:
-        """Staff plan a call and invite to it."""
+        """Let staff create a call and invite to it."""
 
         def work(session: Session, service: Service) -> None:
             now = service.clock.now()
@@ -289,23 +293,23 @@ class Neighbors:
 
         self.do("staff invite", 0, work)
 
-    def do(self, what: str, who: int, work: Work, tries: int = 0) -> None:
-        """Do something in the process that serves; try again while it does not answer."""
+    def do(self, what: str, person: int, work: Work, tries: int = 0) -> None:
+        """Run an action in the process that serves; try again while it does not answer."""
         world, serve = self.world, self.world.serve
         if not self.acting or tries > MOST_TRIES:
             return
-        done: list[bool] = []
+        commits: list[bool] = []
         if not serve.dead and serve.stands_until <= world.clock.ticks:
             database = serve.service.database
             try:
                 with database.write() as session:
-                    noted = work(session, serve.service)
-                    database.upon_commit(lambda: done.append(True))  # type: ignore[attr-defined]
-                    if noted is not None:
-                        database.upon_commit(noted)  # type: ignore[attr-defined]
+                    on_commit = work(session, serve.service)
+                    database.upon_commit(lambda: commits.append(True))  # type: ignore[attr-defined]
+                    if on_commit is not None:
+                        database.upon_commit(on_commit)  # type: ignore[attr-defined]
             except (Killed, StorageError):
                 pass
-        if done:
-            world.tell(f"neighbor {who}", what)
+        if commits:
+            world.tell(f"neighbor {person}", what)
         else:
-            world.after(TRY_AGAIN, self.do, what, who, work, tries + 1)
+            world.after(TRY_AGAIN, self.do, what, person, work, tries + 1)

@@ -1,8 +1,8 @@
-"""A simulated relay: speaks SMTP as it should, until the seed says otherwise.
+"""Peer: a simulated relay, which speaks SMTP correctly except for the mishaps drawn from the seed.
 
-What can go wrong is a table: the kind of mishap, the moment, and what the relay says or does then. Whether it
-took a message is decided when the final dot arrives, and written down by the witness, from which alone is
-judged what arrived.
+The mishaps are a table: the kind, the moment, and the relay's reply or action. Whether a relay accepts a
+message is decided when the final dot arrives, and recorded by the witness, which is the only source for the
+checks.
 """
 
 import re
@@ -32,11 +32,11 @@ USUAL: Mapping[str, str] = {
     "NOOP": "250 2.0.0 ok",
     "QUIT": "221 2.0.0 bye",
 }
-ASKED = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "dot", "RSET", "NOOP")
-EVERYWHERE = (*ASKED, "text")
+REPLY_MOMENTS = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "dot", "RSET", "NOOP")
+EVERYWHERE = (*REPLY_MOMENTS, "text")
 NOISE = ("hello", "25", "\xff\xfe\x00", "999 what", "250", "-", "354 go on", "220 again", "600 600 600")
 
-# What can go wrong: kind → moment → what is said instead, or one of the words above for what is done.
+# The mishaps: kind → moment → the reply instead of the usual one, or one of the actions above.
 MISHAPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "deferred": {
         "greeting": ("421 4.3.2 too busy",),
@@ -58,9 +58,9 @@ MISHAPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "closing": dict.fromkeys(EVERYWHERE, (CLOSING,)),
     "silent": dict.fromkeys(EVERYWHERE, (SILENT,)),
-    "late": dict.fromkeys(ASKED, (LATE,)),
+    "late": dict.fromkeys(REPLY_MOMENTS, (LATE,)),
     "dropped": dict.fromkeys(EVERYWHERE, (DROP, RESET)),
-    "garbled": {**dict.fromkeys(ASKED, NOISE), "text": ("hello", "\xff\xfe\x00", "354 go on")},
+    "garbled": {**dict.fromkeys(REPLY_MOMENTS, NOISE), "text": ("hello", "\xff\xfe\x00", "354 go on")},
     "endless": dict.fromkeys(EVERYWHERE, ("250-" + "x" * 1_000_000,)),
     "half tls": {
         "EHLO": ("250-relay.example\r\n250 STARTTLS",),
@@ -73,7 +73,7 @@ _RECIPIENT = re.compile(rb"TO:\s*<([^>]*)>", re.IGNORECASE)
 
 
 class Relay:
-    """One relay of a world: how far away it is, what goes wrong with it how often, whom it does not know."""
+    """One relay of a world: its latency, the kinds and frequency of its mishaps, its unknown recipients."""
 
     def __init__(
         self,
@@ -88,23 +88,23 @@ class Relay:
         self.world, self.name, self.latency, self.kinds = world, name, latency, kinds
         self.pipelining = pipelining
         self.often = 0.0  # how likely a mishap is at each moment
-        self.down = ""  # "refused" or "silent" while nobody can connect
-        self.stalled: frozenset[str] = frozenset()  # those about whom it never answers
-        self.strangers: frozenset[str] = frozenset()
+        self.down = ""  # "refused" or "silent" while no client can connect
+        self.stalled: frozenset[str] = frozenset()  # recipients for whom it never answers
+        self.unknown_recipients: frozenset[str] = frozenset()
         self._chance = chance
 
-    def door(self) -> str:
-        """Return what becomes of somebody who connects now: "open", "refused" or "silent"."""
+    def connection_state(self) -> str:
+        """Return the outcome of a connection now: "open", "refused" or "silent"."""
         return self.down or "open"
 
     def accept(self, wire: "Wire") -> "Session":
-        """Begin to talk to somebody who connected."""
+        """Begin a session with a client that connected."""
         session = Session(self, wire, chance=self._chance)
         session.say("greeting")
         return session
 
     def mishap(self, moment: str) -> str:
-        """Return what goes wrong at this moment, or nothing."""
+        """Return the mishap at this moment, or ""."""
         if self.often <= 0 or self._chance.random() >= self.often:
             return ""
         kind = MISHAPS[self._chance.choice(self.kinds)]
@@ -112,115 +112,115 @@ class Relay:
 
 
 class Session:
-    """One conversation, from the relay's side."""
+    """One SMTP session, from the relay's side."""
 
     def __init__(self, relay: Relay, wire: "Wire", *, chance: Random) -> None:
         self.relay, self.wire, self._chance = relay, wire, chance
-        self._heard = bytearray()
+        self._received = bytearray()
         self._reads_text = False
         self._over = False
-        self._mailed = self._accepted = False  # whether MAIL was, and RCPT
+        self._mailed = self._accepted = False  # whether MAIL was accepted, and RCPT
         self._began = 0  # when the client wrote MAIL, in ticks
         self._recipient = ""
 
-    def receive(self, data: bytes, written: int) -> None:
-        """Hear octets that the client wrote at `written`."""
+    def receive(self, data: bytes, sent_at: int) -> None:
+        """Process octets that the client wrote at `sent_at`, in ticks."""
         if self._over:
             return
-        self._heard += data
-        while not self._over and (self._text() if self._reads_text else self._command(written)):
+        self._received += data
+        while not self._over and (self._text() if self._reads_text else self._command(sent_at)):
             pass
 
-    def hung_up(self) -> None:
-        """Hear that the client is gone."""
+    def note_close(self) -> None:
+        """Note that the client closed the connection."""
         self._over = True
 
-    def _command(self, written: int) -> bool:
-        end = self._heard.find(b"\r\n")
+    def _command(self, sent_at: int) -> bool:
+        end = self._received.find(b"\r\n")
         if end < 0:
             return False
-        line = bytes(self._heard[:end])
-        del self._heard[: end + 2]
+        line = bytes(self._received[:end])
+        del self._received[: end + 2]
         verb = line[:4].upper().decode("ascii", "replace")
         if verb == "MAIL":
-            self._began = written
+            self._began = sent_at
             self._accepted = False
-            self._mailed = self._agreed(self.say("MAIL"))
+            self._mailed = self._is_positive(self.say("MAIL"))
         elif verb == "RCPT":
-            self._accepted = self._mailed and self._knows(line)
+            self._accepted = self._mailed and self._accepts_recipient(line)
         elif verb == "DATA":
-            self._reads_text = self._wants_text()
+            self._reads_text = self._accepts_data()
         else:
             self.say("STARTTLS" if verb == "STAR" else verb)
             if verb == "QUIT":
                 self._end(reset=False)
         return True
 
-    def _knows(self, line: bytes) -> bool:
-        found = _RECIPIENT.search(line)
-        self._recipient = found.group(1).decode("utf-8", "replace") if found else ""
-        self.relay.world.witness.named(self._recipient, self._began)
+    def _accepts_recipient(self, line: bytes) -> bool:
+        match = _RECIPIENT.search(line)
+        self._recipient = match.group(1).decode("utf-8", "replace") if match else ""
+        self.relay.world.witness.record_recipient(self._recipient, self._began)
         if self._stalls("RCPT"):
             return False
-        if self._recipient in self.relay.strangers:
+        if self._recipient in self.relay.unknown_recipients:
             self._reply("550 5.1.1 nobody here by that name")
             return False
-        return self._agreed(self.say("RCPT"))
+        return self._is_positive(self.say("RCPT"))
 
-    def _wants_text(self) -> bool:
-        """Answer DATA; without a recipient some servers want the text all the same (RFC 2920, 3.1)."""
+    def _accepts_data(self) -> bool:
+        """Answer DATA; without a recipient some servers accept the text all the same (RFC 2920, 3.1)."""
         if not self._mailed:
             self._reply("503 5.5.1 MAIL first")
             return False
         if not self._accepted:
-            wants = self._chance.random() < 0.5
-            self._reply(USUAL["DATA"] if wants else "554 5.5.1 no valid recipients")
-            return wants
+            accepts = self._chance.random() < 0.5
+            self._reply(USUAL["DATA"] if accepts else "554 5.5.1 no valid recipients")
+            return accepts
         if self._stalls("DATA"):
             return False
         return self.say("DATA").startswith("354")
 
     def _stalls(self, moment: str) -> bool:
-        """Say nothing any more where the server behind this relay does not either."""
+        """Stop answering where the server behind this relay has stalled; returns whether it has."""
         stalls = self._recipient in self.relay.stalled and self.relay.world.plan.stalled_at == moment
         self._over = self._over or stalls
         return stalls
 
     @staticmethod
-    def _agreed(said: str) -> bool:
-        return _YES.match(said) is not None
+    def _is_positive(reply: str) -> bool:
+        return _YES.match(reply) is not None
 
     def _text(self) -> bool:
-        mishap = self.relay.mishap("text") if self._heard else ""
+        mishap = self.relay.mishap("text") if self._received else ""
         if mishap:
             self._answer(mishap, usual="text")
             return not self._over
-        end = 0 if self._heard.startswith(b".\r\n") else self._heard.find(b"\r\n.\r\n") + 2
+        end = 0 if self._received.startswith(b".\r\n") else self._received.find(b"\r\n.\r\n") + 2
         if end == 1:
             return False
-        text = bytes(self._heard[:end])
-        del self._heard[: end + 3]
+        text = bytes(self._received[:end])
+        del self._received[: end + 3]
         self._reads_text = False
         if not self._accepted:
             self._reply("554 5.5.1 no valid recipients")
             return True
         self._mailed = self._accepted = False
-        found = _NUMBER.search(text)
-        number = int(found.group(1)) if found else 0
+        match = _NUMBER.search(text)
+        number = int(match.group(1)) if match else 0
         witness = self.relay.world.witness
-        witness.heard(number, self._recipient, relay=self.relay.name, began=self._began)
+        witness.record_arrival(number, self._recipient, relay=self.relay.name, began=self._began)
         if self._stalls("dot"):
             if self._chance.random() < 0.5:
-                witness.taken(number, self._recipient, text)
+                witness.record_acceptance(number, self._recipient, text)
             return False
         mishap = self.relay.mishap("dot")
-        if self._takes(mishap):
-            witness.taken(number, self._recipient, text)
+        if self._accepts_message(mishap):
+            witness.record_acceptance(number, self._recipient, text)
         self._answer(mishap, usual=USUAL["dot"])
         return True
 
-    def _takes(self, mishap: str) -> bool:
-        """Decide whether a message was taken: as the answer says, and where it says nothing, by chance."""
+    def _accepts_message(self, mishap: str) -> bool:
+        """Decide whether a message is accepted: as the answer states, and at random where there is none."""
         if mishap in ("", LATE) or _YES.match(mishap):
             return True
         if mishap == CLOSING or _NO.match(mishap):
@@ -228,7 +228,7 @@ class Session:
         return self._chance.random() < 0.5
 
     def say(self, moment: str) -> str:
-        """Answer at this moment as usual, or as badly as it happens; returns what is usual or was said."""
+        """Answer at this moment as usual, or with a mishap; returns the reply."""
         mishap = self.relay.mishap(moment)
         usual = "EHLO pipelining" if moment == "EHLO" and self.relay.pipelining else moment
         return self._answer(mishap, usual=USUAL.get(usual, "500 5.5.2 what?"))

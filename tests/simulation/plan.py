@@ -1,4 +1,4 @@
-"""Plan: what the seed decides about a world before it begins; each world suffers another mix."""
+"""Plan: the properties of a world, drawn from its seed before it begins; each world has another mix."""
 
 from dataclasses import dataclass, replace
 from random import Random
@@ -11,9 +11,10 @@ STALLED_SECONDS = 40.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How large a world is, how long it lasts, and how often what goes wrong.
+    """The size of a world, its length, and the frequency of each fault.
 
-    Seconds are virtual; what is "often" is how likely at each chance it has; zero: this world is spared it.
+    Seconds are virtual; "often" is the probability at each occasion; zero: this world does not have the
+    fault.
     """
 
     people: int
@@ -22,13 +23,13 @@ class Plan:
     pipelining: bool
     rate: str  # of each relay, "" for none
     domain_rate: str  # of each recipient's domain
-    seconds: float  # until everything is healed
-    lateness: float  # how many times longer than it should each job waits
-    calm: float  # seconds at the beginning in which nothing goes wrong
+    seconds: float  # until the world is healed
+    lateness: float  # the factor by which each job's interval is longer than it should be
+    calm: float  # seconds at the beginning without faults
     latency: float
     mishaps: tuple[str, ...]
     mishap_often: float
-    kill_within: int  # a process dies at some step up to this one
+    kill_within: int  # a process is killed at some step up to this one
     kill_often: float
     reboots: int
     stalls: int
@@ -44,11 +45,11 @@ class Plan:
     suspensions: int  # of the whole machine
     machine_pauses: int  # of one worker's virtual machine
     stalled: int  # readers whose mail server never answers
-    stalled_at: str  # at this moment of the conversation
+    stalled_at: str  # at this moment of the SMTP session
     connections: int  # of each worker to each relay
-    shared: bool  # these are all that the relay allows to all workers
+    shared: bool  # the relay allows all workers together no more than these
     apart: bool  # the second worker has a machine, and a folder, of its own
-    restore: bool  # in the end, and killed
+    restore: bool  # a restore at the end, which is killed
 
     @classmethod
     def of(cls, chance: Random) -> "Plan":
@@ -59,7 +60,7 @@ class Plan:
 
         calm = chance.random() < 0.4
         kinds = sorted(chance.sample(sorted(MISHAPS), chance.randint(1, len(MISHAPS))))
-        drawn = cls(
+        plan = cls(
             people=chance.randint(6, 24),
             workers=2 if chance.random() < 0.35 else 1,
             weights=chance.choice([(1,), (1,), (1, 1), (3, 1), (1, 0), (1, 1, 0)]),
@@ -94,15 +95,15 @@ class Plan:
             apart=chance.random() < 0.5,
             restore=chance.random() < 0.01,
         )
-        return drawn.stalling(chance) if drawn.stalled else drawn
+        return plan.stalling(chance) if plan.stalled else plan
 
     def stalling(self, chance: Random) -> "Plan":
-        """Return the plan of a world in which at first nothing goes wrong but that some never answer."""
+        """Return the plan of a world whose only faults at first are servers that never answer."""
         seconds = max(self.seconds, 60.0)
         return replace(
             self,
             calm=STALLED_SECONDS,
             seconds=seconds,
             connections=chance.choice([CONNECTIONS, 4, 10]),
-            shared=False,  # else nobody could promise anything about the others
+            shared=False,  # else there is no guarantee for the other messages
         )

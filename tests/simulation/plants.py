@@ -1,7 +1,7 @@
-"""Plants: known faults, put into the product for a test, so that the simulation is proved to see.
+"""Plants: known faults, put into the product for a test, to prove that the simulation detects them.
 
 Each is a change of the product's own source. Where the source has changed so much that the change no longer
-fits, planting fails, and somebody has to plant the fault anew.
+fits, planting fails, and the plant must be adapted.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from mailer.sources import broadcasts
 
 @dataclass(frozen=True, kw_only=True)
 class Plant:
-    """One fault: in which function (of `owner`) what is written, and what is written instead.
+    """One fault: the function (of `owner`), a part of its source, and the replacement of that part.
 
     `found_by` are words of the promises it breaks; worlds of the plan `provoked` find it sooner than others.
     """
@@ -31,25 +31,25 @@ class Plant:
     module: ModuleType
     owner: Any
     function: str
-    written: str
-    instead: str
+    before: str
+    after: str
     found_by: tuple[str, ...]
     provoked: Mapping[str, Any]
 
-    def grown(self) -> Any:
+    def build_faulty_function(self) -> Any:
         """Return the function with the fault in it."""
         source = textwrap.dedent(inspect.getsource(getattr(self.owner, self.function)))
-        assert source.count(self.written) == 1, f"{self.function} no longer says {self.written!r}"
+        assert source.count(self.before) == 1, f"{self.function} no longer says {self.before!r}"
         names: dict[str, Any] = {}
-        exec(source.replace(self.written, self.instead), vars(self.module), names)
+        exec(source.replace(self.before, self.after), vars(self.module), names)
         return names[self.function]
 
 
-BUFFERED = """kept = self.__dict__.setdefault("kept", [])
-    kept.append(_pack(mark, row, attempt))
-    if len(kept) == 64:
-        self._file.write(b"".join(kept))
-        kept.clear()"""
+BUFFERED = """lines = self.__dict__.setdefault("buffered_lines", [])
+    lines.append(_pack(mark, row, attempt))
+    if len(lines) == 64:
+        self._file.write(b"".join(lines))
+        lines.clear()"""
 
 PLANTS: Mapping[str, Plant] = {
     "buffered": Plant(
@@ -57,8 +57,8 @@ PLANTS: Mapping[str, Plant] = {
         module=journal,
         owner=journal.Journal,
         function="_line",
-        written="self._file.write(_pack(mark, row, attempt))",
-        instead=BUFFERED,
+        before="self._file.write(_pack(mark, row, attempt))",
+        after=BUFFERED,
         found_by=("never was unknown",),
         provoked={"kill_often": 1.0, "kill_within": 150, "calm": 0.0, "people": 30, "locked": 0.0},
     ),
@@ -67,8 +67,8 @@ PLANTS: Mapping[str, Plant] = {
         module=outbox,
         owner=outbox,
         function="record",
-        written=".where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt)",
-        instead=".where(OutboxRow.id.in_(list(group)))",
+        before=".where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt)",
+        after=".where(OutboxRow.id.in_(list(group)))",
         found_by=("ended the claim of", "never was unknown", "holds no more"),
         provoked={
             "workers": 2,  # a second worker takes the row while the first tries to write it down again
@@ -84,8 +84,8 @@ PLANTS: Mapping[str, Plant] = {
         module=outbox,
         owner=outbox,
         function="record",
-        written="else _IS_CLAIMED | _IS_LOST)",
-        instead="else _IS_CLAIMED)",
+        before="else _IS_CLAIMED | _IS_LOST)",
+        after="else _IS_CLAIMED)",
         found_by=("its final dot was never written",),
         provoked={
             "workers": 2,
@@ -104,8 +104,8 @@ PLANTS: Mapping[str, Plant] = {
         module=worker_lease,
         owner=worker_lease.WorkerLease,
         function="find_dot_deadline",
-        written="self.clock.elapsed()",
-        instead="self.clock.monotonic()",
+        before="self.clock.elapsed()",
+        after="self.clock.monotonic()",
         found_by=("which it holds no more", "after its lease is over"),
         provoked={
             "workers": 2,
@@ -123,8 +123,8 @@ PLANTS: Mapping[str, Plant] = {
         module=relay_pool,
         owner=relay_pool.RelayPool,
         function="has_room",
-        written="self.busy + self.resting - self.stalled < usually + (self.reserve if urgent else 0)",
-        instead="self.busy + self.resting < usually",
+        before="self.busy + self.backing_off - self.stalled < usual_count + (self.reserve if urgent else 0)",
+        after="self.busy + self.backing_off < usual_count",
         found_by=("had not left 2 s after",),
         provoked={
             "stalled": 10,
@@ -142,8 +142,8 @@ PLANTS: Mapping[str, Plant] = {
         module=placements,
         owner=placements,
         function="_append",
-        written='file.write(json.dumps(line).encode() + b"\\n")',
-        instead="pass",
+        before='file.write(json.dumps(line).encode() + b"\\n")',
+        after="pass",
         found_by=("takes half of it for whole", "the same command again fails"),
         provoked={"restore": True, "people": 6, "seconds": 12.0, "kill_often": 0.0, "stalled": 0},
     ),
@@ -152,8 +152,8 @@ PLANTS: Mapping[str, Plant] = {
         module=composer,
         owner=composer.Composer,
         function="compose",
-        written="elif reader is None or why is not None:",
-        instead="elif reader is None:",
+        before="elif recipient is None or reason is not None:",
+        after="elif recipient is None:",
         found_by=("was begun",),
         provoked={"mishap_often": 0.1, "kill_often": 0.0},
     ),
@@ -162,8 +162,8 @@ PLANTS: Mapping[str, Plant] = {
         module=recorder,
         owner=recorder.Recorder,
         function="give_back_paused",
-        written="results.give_back(letter.entry) if waits(letter) else letter",
-        instead="letter",
+        before="results.give_back(message.entry) if waits(message) else message",
+        after="message",
         found_by=("after a pause of",),
         provoked={
             "people": 24,
@@ -185,8 +185,8 @@ PLANTS: Mapping[str, Plant] = {
         module=broadcasts,
         owner=broadcasts.Broadcasts,
         function="compose",
-        written="gone if letter.entry.ref in recalled else text",
-        instead="text",
+        before="refusal if message.entry.ref in recalled else content",
+        after="content",
         found_by=("after its recall",),
         provoked={
             "people": 24,
@@ -201,10 +201,10 @@ PLANTS: Mapping[str, Plant] = {
 
 @contextmanager
 def planted(fault: str) -> Iterator[None]:
-    """Let one fault be in the product for the block; none for ""."""
+    """Put one fault into the product for the block; none for ""."""
     if not fault:
         yield
         return
     plant = PLANTS[fault]
-    with patch.object(plant.owner, plant.function, plant.grown()):
+    with patch.object(plant.owner, plant.function, plant.build_faulty_function()):
         yield

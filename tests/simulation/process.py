@@ -1,12 +1,12 @@
-"""A process of a simulated world: it can be killed at any of its steps, and then nothing of it goes on.
+"""Process: a process of a simulated world, which can be killed at any of its steps and then has no effect.
 
 A step is a moment at which a kill matters: before and after each commit, each line of the journal and each
-write to the network. At such a step it may also stand still: then the world goes on inside that step, until
+write to the network. At such a step it may also stop for a while: then the world runs inside that step, until
 it wakes.
 
 A kill is an exception that nothing in the product catches; while it unwinds the stack, and ever after, every
-way out of the process (database, journal, network) refuses to do anything, so that no `finally` has an effect
-that a real death would not have had. What was written to the network still arrives, and the kernel lets go of
+output of the process (database, journal, network) refuses to do anything, so that no `finally` has an effect
+that it would not have after a real kill. Octets written to the network still arrive, and the kernel releases
 the journal's lock.
 """
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NEVER = 1 << 62
-LOCKS_THE_DATABASE = "commit: before"  # SQLite would let nobody else write while a process stands here
+LOCKS_THE_DATABASE = "commit: before"  # SQLite would block every other writer while a process stops here
 
 
 class Killed(BaseException):
-    """This process is no more."""
+    """This process has been killed."""
 
 
 class Process:
@@ -43,8 +43,8 @@ class Process:
         self.home = world.stage.folder
         self.steps = 0
         self.dead = False
-        self.stands_until = 0  # ticks; a process that stands still is not stepped meanwhile
-        self.stands_at = 0  # the first step from which on `stands_still` is called, once; 0 for none
+        self.stands_until = 0  # ticks; a stopped process is not stepped meanwhile
+        self.stands_at = 0  # the first step at which `stands_still` is called, once; 0 for none
         self.stands_still: Callable[[], None] = lambda: None
         self.slept = 0  # ticks for which only its machine was suspended
         self.clock = ProcessClock(world.clock, self)
@@ -54,7 +54,7 @@ class Process:
         self.loop = SteppedLoop(self)
 
     def step(self, what: str) -> None:
-        """Come to a moment at which this process may die, and die if it is the one."""
+        """Mark a moment at which this process may be killed, and end it if it is the one."""
         if self.dead:
             raise Killed
         self.steps += 1
@@ -64,13 +64,13 @@ class Process:
         if 0 < self.stands_at <= self.steps and what != LOCKS_THE_DATABASE:
             self.stands_at = 0
             self.stands_still()
-            if self.dead:  # somebody killed it meanwhile
+            if self.dead:  # it was killed meanwhile
                 raise Killed
 
     def stand_still(self, seconds: float) -> None:
-        """Let the world go on for so long in the middle of whatever this process does."""
+        """Run the world for this long in the middle of a step of this process."""
         running = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)  # other processes of the world turn their own meanwhile
+        asyncio._set_running_loop(None)  # other processes of the world run their own meanwhile
         self.stands_until = NEVER
         try:
             until = self.world.clock.ticks + int(seconds * SECOND)
@@ -88,22 +88,22 @@ class Process:
         self.world.died(self)
 
     def release(self) -> None:
-        """Let go of what the kernel lets go of when a process ends, however it ends."""
+        """Release what the kernel releases when a process ends, however it ends."""
         self.dead = True
         self.connected = sum(not wire.is_closing() for wire in self.wires)
         if self.journal is not None:
-            self.journal.let_go()
+            self.journal.release_file()
         for wire in self.wires:
             wire.owner_died()
 
     @property
     def wakes(self) -> int:
-        """Return when it next has something to do, in ticks."""
+        """Return when it next has work, in ticks."""
         return NEVER if self.dead else max(self.loop.wakes, self.stands_until)
 
 
 class _Selector(selectors.DefaultSelector):
-    """Has no files to watch: where a loop would wait, it gives control back to the world."""
+    """Watches no files: where a loop would wait, it returns control to the world."""
 
     loop: "SteppedLoop"
 
@@ -114,7 +114,7 @@ class _Selector(selectors.DefaultSelector):
 
 
 class SteppedLoop(asyncio.SelectorEventLoop):
-    """An event loop that runs until it has nothing to do now, and then says when it will have."""
+    """An event loop that runs until it has no ready work; `wakes` is when it will have, in ticks."""
 
     def __init__(self, process: Process) -> None:
         selector = _Selector()
@@ -133,11 +133,11 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         self.stop()
 
     def turn(self) -> None:
-        """Do everything there is to do now."""
+        """Run everything that is ready now."""
         self.run_forever()
 
     def wake(self) -> None:
-        """Have something to do now."""
+        """Make the loop run at the present moment."""
         self.wakes = min(self.wakes, self._clock.ticks)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":  # type: ignore[override]
@@ -154,7 +154,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         return await self.process.world.network.connect(self.process, protocol_factory, f"{host}:{port}")
 
     async def start_tls(self, *args: Any, **_: Any) -> Any:
-        """No simulated relay ever finishes this: they offer it and then drop the connection."""
+        """Raise ConnectionResetError: simulated relays offer TLS and then drop the connection."""
         await asyncio.sleep(0.01)
         raise ConnectionResetError(104, "Connection reset by peer")
 

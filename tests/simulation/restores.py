@@ -1,8 +1,8 @@
-"""A kill inside a restore: the world is backed up, and put back by a process that dies at some step.
+"""Restores: the world is backed up, and restored by a process that is killed at some step.
 
-Here a step is anything done to a file below the new data folder, and each commit. The process is a real one,
-forked and killed by SIGKILL. Afterwards commands must refuse the folder unless everything is back, and the
-same command again must put everything back.
+Here a step is any operation on a file below the new data folder, and each commit. The process is a real one,
+forked and killed by SIGKILL. Afterwards commands must refuse the folder unless the restore is complete, and
+the same command again must complete it.
 """
 
 import os
@@ -32,12 +32,12 @@ MOST_STEPS = 60  # a little more than a whole restore has
 TOUCHES = frozenset(
     {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.chmod", "os.truncate"}
 )
-COUNTED = ("contacts", "subscriptions", "outbox", "attempts", "journeys")
-FAULT = 3  # the status of a process that ended by an exception
+TABLES = ("contacts", "subscriptions", "outbox", "attempts", "journeys")
+FAULT = 3  # the exit status after an exception
 
 
 def try_one(world: "World", chance: Random) -> None:
-    """Back up the world as it is, kill a restore of it, and see that the next one is whole."""
+    """Back up the world as it is, kill a restore of it, and check that the next one is complete."""
     stage = world.stage
     file, home = stage.folder / "world.backup", stage.folder / "restored"
     environ = {"MAILER_HOME": str(home)}
@@ -54,13 +54,13 @@ def try_one(world: "World", chance: Random) -> None:
         restoring.restore(file, PASSPHRASE, environ=environ, clock=Clock(), progress=_nothing)
 
     try:
-        killed = _in_a_process(restore, home, dies_at=step) == -signal.SIGKILL
-        world.tell("restore", f"killed at step {step}" if killed else "not killed")
-        refused = _in_a_process(lambda: _check(environ), home) != 0
-        whole = _rows(home / "mailer.db") == expected
-        if not refused and not whole:
+        was_killed = _in_a_process(restore, home, dies_at=step) == -signal.SIGKILL
+        world.tell("restore", f"killed at step {step}" if was_killed else "not killed")
+        is_refused = _in_a_process(lambda: _check(environ), home) != 0
+        is_complete = _rows(home / "mailer.db") == expected
+        if not is_refused and not is_complete:
             world.breaks(f"a restore was killed at step {step}, and a command takes half of it for whole")
-        elif refused and _in_a_process(restore, home) != 0:
+        elif is_refused and _in_a_process(restore, home) != 0:
             world.breaks(f"a restore was killed at step {step}, and the same command again fails")
         elif _in_a_process(lambda: _check(environ), home) != 0 or _rows(home / "mailer.db") != expected:
             world.breaks(f"a restore was killed at step {step}, and the next one is not whole")
@@ -71,16 +71,18 @@ def try_one(world: "World", chance: Random) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy the database of the world without what the witness keeps in it."""
-    with sqlite3.connect(source) as reading, sqlite3.connect(target) as writing:
-        reading.backup(writing)
-        writing.executescript("DROP TRIGGER put; DROP TRIGGER moved; DROP TRIGGER erased; DROP TABLE moves;")
-    reading.close()
-    writing.close()
+    """Copy the database of the world without the triggers and the table of the witness."""
+    with sqlite3.connect(source) as source_connection, sqlite3.connect(target) as target_connection:
+        source_connection.backup(target_connection)
+        target_connection.executescript(
+            "DROP TRIGGER put; DROP TRIGGER moved; DROP TRIGGER erased; DROP TABLE moves;"
+        )
+    source_connection.close()
+    target_connection.close()
 
 
 def _in_a_process(act: Callable[[], object], home: Path, *, dies_at: int = 0) -> int:
-    """Do this in a process of its own, which may die at a step; returns how it ended."""
+    """Run this in a process of its own, which may be killed at a step; returns its exit code."""
     child = os.fork()
     if child == 0:
         status = FAULT
@@ -98,19 +100,19 @@ def _in_a_process(act: Callable[[], object], home: Path, *, dies_at: int = 0) ->
 
 
 def _count_steps(home: str, dies_at: int) -> None:
-    done = 0
+    count = 0
 
     def step(*_: object) -> None:
-        nonlocal done
-        done += 1
-        if done == dies_at:
+        nonlocal count
+        count += 1
+        if count == dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def touched(name: str, values: tuple[Any, ...]) -> None:
+    def on_audit_event(name: str, values: tuple[Any, ...]) -> None:
         if name in TOUCHES and any(str(value).startswith(home) for value in values[:2]):
             step()
 
-    sys.addaudithook(touched)
+    sys.addaudithook(on_audit_event)
     event.listen(Engine, "commit", step)
 
 
@@ -122,13 +124,13 @@ def _check(environ: dict[str, str]) -> None:
 def _rows(path: Path) -> dict[str, int]:
     if not path.exists():
         return {}
-    reading = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        return {table: reading.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in COUNTED}
+        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES}
     except sqlite3.OperationalError:
         return {}
     finally:
-        reading.close()
+        connection.close()
 
 
 def _nothing(_: int) -> None:

@@ -1,4 +1,4 @@
-"""Staff: who let mail to a relay or a domain wait for a while, and go again."""
+"""Staff: suspend mail to a relay or a domain for a while, and resume it."""
 
 from collections.abc import Callable
 from random import Random
@@ -23,14 +23,14 @@ class Staff:
     def __init__(self, world: "World", chance: Random) -> None:
         self.world, self._chance = world, chance
 
-    def make_plans(self) -> None:
-        """Decide when to pause what; not while nothing goes wrong, when confirmations must be quick."""
+    def schedule_actions(self) -> None:
+        """Schedule the pauses; not in the calm, when confirmations must be quick."""
         plan = self.world.plan
         for _ in range(plan.pauses):
             self.world.after(self._chance.uniform(plan.calm, plan.seconds), self.pause)
 
     def pause(self) -> None:
-        """Let mail to a relay, or to a domain of recipients, wait."""
+        """Suspend mail to a relay, or to a domain of recipients."""
         scopes = [f"{RELAY_SCOPE}{relay.name}:25" for relay in self.world.relays]
         scope = self._chance.choice([*scopes, *(f"{DOMAIN_SCOPE}{domain}" for domain in DOMAINS)])
         length = self._chance.uniform(0.5, LONGEST)
@@ -43,11 +43,11 @@ class Staff:
         self.world.after(length, self.resume, scope)
 
     def resume(self, scope: str) -> None:
-        """Let it go again."""
+        """Resume mail to this relay or domain."""
         self.world.neighbors.do(f"staff resume {scope}", 0, lambda session, _: self._resumed(session, scope))
 
     def resume_all(self) -> None:
-        """Let everything go again, in a world that is healed."""
+        """Resume all mail, in a world that is healed."""
         with self.world.serve.service.database.write() as session:
             for scope in list(self.world.witness.pauses):
                 self._resumed(session, scope)()

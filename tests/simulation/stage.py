@@ -1,8 +1,8 @@
-"""Stage: what every world of one run shares, and what the product would ask the machine for.
+"""Stage: the resources that the worlds of one run share, and the machine's values for the product.
 
-The service of each process is built by `service.build`, as in earnest. Only what is the same each time is
-kept: templates read and tried, SQLAlchemy's compiled statements. Names and the boot id are the world's, so
-that the same seed always goes the same way.
+The service of each process is built by `service.build`, as in production. Only results that are the same each
+time are cached: templates read and compiled, SQLAlchemy's compiled statements. Names and the boot id are the
+world's, so that the same seed always runs the same way.
 """
 
 import gc
@@ -59,26 +59,26 @@ class Stage:
 
     folder: Path
     world: "World | None" = None
-    _shelves: dict[str, Editions] = field(default_factory=dict)
+    _editions: dict[str, Editions] = field(default_factory=dict)
     _worlds: int = 0
     _compiled: dict[tuple[int, int], tuple[Any, ...]] = field(default_factory=dict)
     _idle: tuple[int, datetime] = (-1, EPOCH)  # no row is due while commits are so many, until this moment
 
     @property
     def file(self) -> Path:
-        """The database of the present world."""
+        """Return the database file of the present world."""
         return self.folder / "mailer.db"
 
     def clear(self) -> None:
-        """Put the empty database back, and forget every journal and whoever was killed.
+        """Restore the empty database, and remove every journal and the killed processes.
 
-        Here the frames of killed processes come to their end; none of it has an effect any more.
+        The frames of killed processes are freed here; they have no effect any more.
         """
         self._worlds += 1
         if self._worlds % MANY == 0 or self._worlds == 2:
             gc.collect()
         if self._worlds == 2:
-            gc.freeze()  # what every world needs is looked through no more
+            gc.freeze()  # objects that every world needs are scanned no more
         self._idle = (-1, EPOCH)
         db._engine(f"sqlite:///{self.file}").dispose()
         for name in ("mailer.db-wal", "mailer.db-shm"):
@@ -91,44 +91,44 @@ class Stage:
         """Build the service as a process of that name does."""
         home = process.home
         with patch.object(composition, "Database", partial(SimulatedDatabase, process=process)):
-            built = composition.build(self.settings(home), clock=process.clock)
-        return replace(built, name=process.name)
+            service = composition.build(self.settings(home), clock=process.clock)
+        return replace(service, name=process.name)
 
     @property
     def homes(self) -> tuple[Path, Path]:
-        """The data folders of the two machines; the database of all is below the first."""
+        """Return the data folders of the two machines; the database of both is below the first."""
         return self.folder, self.folder / "elsewhere"
 
     def settings(self, home: Path) -> Settings:
-        """The settings of a campaign that sends in earnest, on the machine with this data folder."""
+        """Return the settings of a campaign with real relays, on the machine with this data folder."""
         assert self.world is not None
         plan = self.world.plan
         return _settings(
             home, self.file, plan.weights, plan.rate, plan.domain_rate, plan.connections, plan.shared
         )
 
-    def load(self, *args: Any, **named: Any) -> Editions:
-        """Return the templates, read and tried once."""
-        if "all" not in self._shelves:
-            self._shelves["all"] = _load(*args, **named)
-        return self._shelves["all"]
+    def load(self, *args: Any, **options: Any) -> Editions:
+        """Return the templates, read and compiled once."""
+        if "all" not in self._editions:
+            self._editions["all"] = _load(*args, **options)
+        return self._editions["all"]
 
     def compile(self, source: TemplateSource, *, frame: Frame, fields: frozenset[str]) -> CompiledTemplate:
         """Compile a text of a template once."""
-        known = self._compiled.get((id(source), id(frame)))
-        if known is None or known[1] is not source:
-            known = (_compile(source, frame=frame, fields=fields), source, frame)
-            self._compiled[id(source), id(frame)] = known
-        compiled: CompiledTemplate = known[0]
+        entry = self._compiled.get((id(source), id(frame)))
+        if entry is None or entry[1] is not source:
+            entry = (_compile(source, frame=frame, fields=fields), source, frame)
+            self._compiled[id(source), id(frame)] = entry
+        compiled: CompiledTemplate = entry[0]
         return compiled
 
-    def anything_due(self, session: Session, *, now: datetime, least: int = outbox.LEAST_URGENT) -> bool:
-        """Look whether a row is due, but not again before the database or the hour has changed."""
+    def is_anything_due(self, session: Session, *, now: datetime, least: int = outbox.LEAST_URGENT) -> bool:
+        """Return whether a row is due; queries again only after a commit or the next due moment."""
         assert self.world is not None
         if least != outbox.LEAST_URGENT:
             return _anything_due(session, now=now, least=least)
-        known, until = self._idle
-        if known == self.world.witness.commits and now < until:
+        commits, until = self._idle
+        if commits == self.world.witness.commits and now < until:
             return False
         if _anything_due(session, now=now):
             return True
@@ -136,7 +136,7 @@ class Stage:
         return False
 
     def listen(self, _: object, method: str, event: MutableMapping[str, Any]) -> str:
-        """Hear what the product logs: a fault of its own is a broken promise."""
+        """Receive the product's log: an error of its own is a broken promise."""
         if self.world is not None:
             self.world.logged(event)
         raise structlog.DropEvent
@@ -181,49 +181,49 @@ def _settings(
 
 @contextmanager
 def stage() -> Iterator[Stage]:
-    """Set the stage for as many worlds as wanted, one after the other."""
+    """Prepare a stage for any number of worlds, one after the other."""
     memory = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="simulation-", dir=memory) as name:
-        made = Stage(Path(name))
-        for home in made.homes:
+        prepared = Stage(Path(name))
+        for home in prepared.homes:
             secrets = home / "secrets"
             secrets.mkdir(mode=0o700, parents=True)
             for key, value in (("pepper", PEPPER), ("links", b"links key of the tests, 32 bytes")):
                 (secrets / key).touch(mode=0o600)
                 (secrets / key).write_text(value.hex())
-        _make_template(made.folder / "template.db")
+        _make_template(prepared.folder / "template.db")
         engines = cache(db._engine)
 
         def token_hex(size: int = 32) -> str:
-            assert made.world is not None
-            return made.world.name_chance.randbytes(size).hex()
+            assert prepared.world is not None
+            return prepared.world.name_chance.randbytes(size).hex()
 
-        def boot_id() -> str:
-            assert made.world is not None
-            return made.world.boot
+        def read_boot_id() -> str:
+            assert prepared.world is not None
+            return prepared.world.boot
 
         def inline(*_: object, **__: object) -> Inline:
             return Inline()
 
         before = structlog.get_config()
-        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None  # the last words of killed processes
-        structlog.configure(processors=[made.listen], cache_logger_on_first_use=False)
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None  # errors of killed processes
+        structlog.configure(processors=[prepared.listen], cache_logger_on_first_use=False)
         try:
             with (
                 warnings.catch_warnings(),
                 patch.object(db, "_engine", engines),
                 patch.object(composition, "ThreadPoolExecutor", inline),
-                patch.object(outbox, "anything_due", made.anything_due),
-                patch.object(editions, "load", made.load),
-                patch.object(rendering, "compile_template", made.compile),
+                patch.object(outbox, "is_anything_due", prepared.is_anything_due),
+                patch.object(editions, "load", prepared.load),
+                patch.object(rendering, "compile_template", prepared.compile),
                 patch.object(templates, "load_frame", cache(templates.load_frame)),
                 patch.object(schedule, "load_all", cache(schedule.load_all)),
-                patch.object(journal, "boot_id", boot_id),
+                patch.object(journal, "read_boot_id", read_boot_id),
                 patch("secrets.token_hex", token_hex),
             ):
                 gc.disable()
-                warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that never came to run
-                yield made
+                warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that never ran
+                yield prepared
         finally:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)
@@ -231,19 +231,19 @@ def stage() -> Iterator[Stage]:
             gc.unfreeze()
             gc.enable()
             structlog.configure(**before)
-            engines(f"sqlite:///{made.file}").dispose()
+            engines(f"sqlite:///{prepared.file}").dispose()
             sys.unraisablehook = hook
 
 
 @contextmanager
 def journals_of(process: "Process") -> Iterator[None]:
-    """Let the journal that is begun in this block be this process's."""
+    """Make the journal that is opened in this block a simulated one of this process."""
 
-    def begun(folder: Path, *, worker: str) -> SimulatedJournal:
+    def open_journal(folder: Path, *, worker: str) -> SimulatedJournal:
         process.journal = SimulatedJournal(folder, process=process)
         return process.journal
 
-    with patch.object(journal, "Journal", begun):
+    with patch.object(journal, "Journal", open_journal):
         yield
 
 

@@ -1,4 +1,4 @@
-"""The real database of a simulated process, with the steps at which it may die, and a disk's troubles."""
+"""Storage: the real database of a simulated process, steps at which it may be killed, and disk errors."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ FULL, LOCKED, LOST = "database or disk is full", "database is locked", "disk I/O
 
 
 class SimulatedDatabase(Database):
-    """One process's face of the database: SQLAlchemy and SQLite are real, their troubles are the world's.
+    """One process's access to the database: SQLAlchemy and SQLite are real, their errors are the world's.
 
     A commit may fail without effect, as on a full disk, or after it took effect, as when the connection to
     a database server breaks before its answer.
@@ -27,7 +27,7 @@ class SimulatedDatabase(Database):
         self._upon: list[Callable[[], None]] = []
 
     def upon_commit(self, act: Callable[[], None]) -> None:
-        """Do this when the present transaction has been committed, and only then."""
+        """Call this when the present transaction has been committed, and only then."""
         self._upon.append(act)
 
     @contextmanager
@@ -40,7 +40,7 @@ class SimulatedDatabase(Database):
             yield session
             process.step("commit: before")
             _raise(faults.commit_trouble())
-        process.world.witness.committed(process)
+        process.world.witness.check_commit(process)
         for act in self._upon:
             act()
         process.step("commit: after")

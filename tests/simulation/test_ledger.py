@@ -1,6 +1,6 @@
-"""The ledger in any order of events: two workers, a clock that goes both ways, people who are forgotten.
+"""Outbox in any order of events: two workers, a clock that moves both ways, people who are erased.
 
-A plain dictionary says what each row must be; after every step the database must say the same.
+A plain dictionary holds the expected state of each row; after every step the database must hold the same.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ STEPS = st.sampled_from(
 
 @dataclass(kw_only=True)
 class Row:
-    """What a row must be."""
+    """The expected state of a row."""
 
     key: str
     contact_id: int
@@ -53,17 +53,17 @@ class Row:
     lost: bool = False
 
     def free(self, state: str) -> None:
-        """Move to a state in which no worker holds it."""
+        """Change to a state in which no worker holds the row."""
         self.state, self.worker, self.lease_until, self.lost = state, None, None, False
 
     def give_up(self) -> None:
-        """Be unknown, as its worker is lost; its name is kept, for it may be heard again."""
+        """Change to unknown, as the worker is lost; its name stays, as it may still report a result."""
         self.state, self.lease_until, self.lost = "unknown", None, True
         self.tries += 1
 
 
 class Ledger(RuleBasedStateMachine):
-    """Everything that may happen to the outbox, in any order."""
+    """All operations on the outbox, in any order."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
@@ -85,13 +85,13 @@ class Ledger(RuleBasedStateMachine):
         queued = self._in("queued")
         return ((number, row) for number, row in queued if row.due_at <= self.now < row.expires_at)
 
-    @rule(length=STEPS, back=st.booleans())
-    def let_time_pass_or_set_the_clock_back(self, length: timedelta, back: bool) -> None:
-        self.now += -length if back else length
-        self.real += -length if back else length
+    @rule(length=STEPS, is_backward=st.booleans())
+    def let_time_pass_or_set_the_clock_back(self, length: timedelta, is_backward: bool) -> None:
+        self.now += -length if is_backward else length
+        self.real += -length if is_backward else length
 
     @rule(kind=KINDS, who=st.integers(0, 2), name=st.sampled_from("abcd"))
-    def put(self, kind: str, who: int, name: str) -> None:
+    def insert(self, kind: str, who: int, name: str) -> None:
         contact_id, key = self.people[who], f"{kind}/{name}/contact/{self.people[who]}"
         if contact_id in self.forgotten:
             return
@@ -122,28 +122,36 @@ class Ledger(RuleBasedStateMachine):
         expected = [number for _, _, number in sorted(due)[:limit]]
         until = self.real + LEASE
         with self.database.write() as session:
-            taken = outbox.claim(session, worker=worker, limit=limit, now=self.now, lease_until=until)
-        assert [entry.id for entry in taken] == expected
-        for entry in taken:
+            entries = outbox.claim(session, worker=worker, limit=limit, now=self.now, lease_until=until)
+        assert [entry.id for entry in entries] == expected
+        for entry in entries:
             row = self.rows[entry.id]
             row.state, row.worker, row.lease_until = "sending", worker, until
             row.attempt += 1
             assert (entry.attempt, entry.key, entry.tries) == (row.attempt, row.key, row.tries)
-        self.claims += taken
+        self.claims += entries
 
     @rule(data=st.data(), outcome=OUTCOMES, tried=st.booleans(), later=STEPS)
     def record(self, data: st.DataObject, outcome: str, tried: bool, later: timedelta) -> None:
-        """Report what became of some claims, of which any may have been lost long ago."""
+        """Record the results of some claims, of which any may have been lost long ago."""
         if not self.claims:
             return
-        some = data.draw(st.lists(st.sampled_from(self.claims), max_size=4, unique_by=lambda entry: entry.id))
+        entries = data.draw(
+            st.lists(st.sampled_from(self.claims), max_size=4, unique_by=lambda entry: entry.id)
+        )
         due_at = self.now + later if outcome == "queued" else None
-        results = [Result(entry=entry, state=outcome, costs_attempt=tried, due_at=due_at) for entry in some]
+        results = [
+            Result(entry=entry, state=outcome, costs_attempt=tried, due_at=due_at) for entry in entries
+        ]
         with self.database.write() as session:
-            kept = outbox.record(session, results, now=self.now)
-        mine = {entry.id for entry in some if self._is_mine(entry, tried and outcome in ("sent", "failed"))}
-        assert {result.entry.id for result in kept} == mine
-        for number in mine:
+            recorded = outbox.record(session, results, now=self.now)
+        expected = {
+            entry.id
+            for entry in entries
+            if self._is_recordable(entry, tried and outcome in ("sent", "failed"))
+        }
+        assert {result.entry.id for result in recorded} == expected
+        for number in expected:
             row = self.rows[number]
             row.tries += tried - row.lost
             row.free(outcome)
@@ -151,11 +159,11 @@ class Ledger(RuleBasedStateMachine):
             row.deliveries += outcome == "sent"
             assert row.deliveries <= 1
 
-    def _is_mine(self, entry: Entry, final: bool) -> bool:
+    def _is_recordable(self, entry: Entry, final: bool) -> bool:
         row = self.rows.get(entry.id)
         open_states = ("sending", "queued", "unknown") if final else ("sending",)
-        same = row is not None and row.attempt == entry.attempt
-        return same and (row.lost or row.state in open_states)
+        is_same_attempt = row is not None and row.attempt == entry.attempt
+        return is_same_attempt and (row.lost or row.state in open_states)
 
     @rule(worker=WORKERS)
     def renew(self, worker: str) -> None:
@@ -179,16 +187,16 @@ class Ledger(RuleBasedStateMachine):
     def give_up_for_lost(self, worker: str) -> None:
         dead = [row for _, row in self._in("sending") if row.worker == worker and row.lease_until < self.real]
         with self.database.write() as session:
-            gone = outbox.list_overdue(session, real=self.real, limit=1_000, workers=[worker])
-            lost = {"state": "unknown", "why": doubt.LOST, "outcome": "unknown", "tried": True}
-            outbox.record(session, [Result(entry=entry, **lost) for entry in gone], now=self.now)
-        assert len(gone) == len(dead)
+            overdue = outbox.list_overdue(session, real=self.real, limit=1_000, workers=[worker])
+            values = {"state": "unknown", "why": doubt.LOST, "outcome": "unknown", "costs_attempt": True}
+            outbox.record(session, [Result(entry=entry, **values) for entry in overdue], now=self.now)
+        assert len(overdue) == len(dead)
         for row in dead:
             row.give_up()
 
     @rule(data=st.data(), decision=st.sampled_from(["sent", "resend"]))
     def decide(self, data: st.DataObject, decision: Resolution) -> None:
-        """Staff decide about a row of which nobody can say whether it arrived."""
+        """Let staff decide about a row in doubt."""
         doubtful = sorted(number for number, _ in self._in("unknown"))
         if not doubtful:
             return
@@ -213,10 +221,10 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
-        some = data.draw(st.lists(st.sampled_from(self.claims), max_size=4)) if self.claims else []
+        entries = data.draw(st.lists(st.sampled_from(self.claims), max_size=4)) if self.claims else []
         with self.database.write() as session:
-            outbox.give_back(session, some)
-        for entry in some:
+            outbox.give_back(session, entries)
+        for entry in entries:
             row = self.rows.get(entry.id)
             if row is not None and row.attempt == entry.attempt and (row.state == "sending" or row.lost):
                 row.tries -= row.lost
@@ -226,18 +234,18 @@ class Ledger(RuleBasedStateMachine):
     def expire(self, limit: int) -> None:
         late = [number for number, row in self._in("queued", "held") if row.expires_at <= self.now]
         with self.database.write() as session:
-            closed = outbox.expire(session, now=self.now, limit=limit)
-        assert len(closed) == min(limit, len(late))
-        for result in closed:
+            results = outbox.expire(session, now=self.now, limit=limit)
+        assert len(results) == min(limit, len(late))
+        for result in results:
             assert result.entry.id in late
             self.rows[result.entry.id].state = "expired"
 
     @rule(who=st.integers(0, 2))
     def cancel(self, who: int) -> None:
         with self.database.write() as session:
-            gone = outbox.cancel(session, OutboxRow.contact_id == self.people[who], why="recalled")
+            results = outbox.cancel(session, OutboxRow.contact_id == self.people[who], why="recalled")
         waiting = {number for number, row in self._in("queued", "held") if row.contact_id == self.people[who]}
-        assert {result.entry.id for result in gone} == waiting
+        assert {result.entry.id for result in results} == waiting
         for number in waiting:
             self.rows[number].state = "cancelled"
 
@@ -260,15 +268,15 @@ class Ledger(RuleBasedStateMachine):
     def every_row_is_there_in_exactly_the_state_it_must_be_in(self) -> None:
         columns = ("key", "contact_id", "state", "attempt", "tries", "worker", "lease_until", "due_at")
         with self.database.read() as session:
-            found = {row.id: row for row in session.scalars(select(OutboxRow))}
+            rows = {row.id: row for row in session.scalars(select(OutboxRow))}
             sums = stats.count_by_kind_and_state(session)
             due = outbox.is_anything_due(session, now=self.now)
-        for row in found.values():
+        for row in rows.values():
             assert row.state in STATES
             assert (row.state == "sending") == (row.lease_until is not None)
             assert (row.worker is not None) == (row.state == "sending" or row.why == doubt.LOST)
             assert (row.sent_at is not None) == (row.state == "sent")
-        assert {number: [getattr(row, name) for name in columns] for number, row in found.items()} == {
+        assert {number: [getattr(row, name) for name in columns] for number, row in rows.items()} == {
             number: [getattr(row, name) for name in columns] for number, row in self.rows.items()
         }
         assert sum(sums.values()) == len(self.rows)

@@ -1,7 +1,7 @@
-"""The network of a simulated world: a transport for asyncio whose other end is a simulated relay.
+"""Wire: the network of a simulated world: an asyncio transport whose other end is a simulated relay.
 
-A write goes to the kernel at once, or partly, and then the rest a little later. What the kernel has taken
-arrives, whatever becomes of the process; what it has not taken dies with the process, or with an abort.
+A write reaches the kernel at once, or partly, and then the rest a little later. Octets that the kernel has
+accepted arrive, even if the process ends; other octets are lost with the process, or with an abort.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
-SLOW_KERNEL = 0.003  # seconds until the kernel takes the rest of a write
-PART = 0.05  # how often it does not take all at once
+SLOW_KERNEL = 0.003  # seconds until the kernel accepts the rest of a write
+PART = 0.05  # the probability that it accepts only a part at once
 
 
 class Network:
@@ -30,11 +30,11 @@ class Network:
         """Open a connection, as an event loop does."""
         process.step("connect")
         relay = self.relays[address]
-        door = relay.door()
+        state = relay.connection_state()
         await asyncio.sleep(relay.latency)
-        if door == "refused":
+        if state == "refused":
             raise ConnectionRefusedError(111, "Connection refused")
-        if door == "silent":
+        if state == "silent":
             await asyncio.get_running_loop().create_future()
         protocol = factory()
         wire = Wire(process, relay, protocol)
@@ -44,65 +44,65 @@ class Network:
 
 
 class Wire(asyncio.Transport):
-    """One connection: what the client's event loop calls a transport, and both directions of the network."""
+    """One connection: the transport of the client's event loop, and both directions of the network."""
 
     def __init__(self, process: "Process", relay: "Relay", protocol: asyncio.Protocol) -> None:
         super().__init__()
         self.process, self.world, self._protocol = process, process.world, protocol
         self._chance = self.world.network.chance
         self._latency = relay.latency
-        self._held = bytearray()  # written, but not taken by the kernel yet
-        self._closing = False  # the client is done with it
-        self._gone = False  # the client was told that it is lost
-        self._there = self._back = 0  # when the last octet on its way arrives, in ticks
+        self._unsent = bytearray()  # written, but not accepted by the kernel yet
+        self._closing = False  # the client has closed it
+        self._is_lost = False  # connection_lost has been called
+        self._relay_arrival = self._client_arrival = 0  # when the last octet in transit arrives, in ticks
         self.session = relay.accept(self)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Hand octets to the kernel; a step of the process before and after."""
-        decided = self.world.clock.ticks  # a process that stands still in the step decided before
+        """Pass octets to the kernel; a step of the process before and after."""
+        decided = self.world.clock.ticks  # a process that stops in the step decided before
         self.process.step("network: before a write")
         if not self._closing:
-            self._held += data
-            taken = len(self._held)
+            self._unsent += data
+            size = len(self._unsent)
             if self._chance.random() < PART:
-                taken = self._chance.randrange(taken + 1)
+                size = self._chance.randrange(size + 1)
                 self.world.after(SLOW_KERNEL, self._flush)
-            self._take(taken, decided)
+            self._take(size, decided)
         self.process.step("network: after a write")
 
     def _flush(self) -> None:
         if not self.process.dead:
-            self._take(len(self._held), self.world.clock.ticks)
+            self._take(len(self._unsent), self.world.clock.ticks)
 
     def _take(self, size: int, decided: int) -> None:
         if size:
-            data = bytes(self._held[:size])
-            del self._held[:size]
-            self._there = self._arrival(self._there)
-            self.world.at(self._there, self.session.receive, data, decided)
+            data = bytes(self._unsent[:size])
+            del self._unsent[:size]
+            self._relay_arrival = self._arrival(self._relay_arrival)
+            self.world.at(self._relay_arrival, self.session.receive, data, decided)
 
     def _arrival(self, last: int) -> int:
-        """Return when what leaves now arrives: after what left before."""
+        """Return when octets sent now arrive: after those sent before."""
         travel = self._latency * (0.5 + self._chance.random())
         return max(last + 1, self.world.clock.ticks + int(travel * SECOND))
 
     def close(self) -> None:
-        """Close once everything written has left."""
+        """Close once all written octets are sent."""
         if not self._closing and not self.process.dead:
-            self._take(len(self._held), self.world.clock.ticks)
+            self._take(len(self._unsent), self.world.clock.ticks)
             self._end()
 
     def abort(self) -> None:
-        """Close at once; what the kernel has not taken is never sent."""
+        """Close at once; octets that the kernel has not accepted are never sent."""
         if not self._closing and not self.process.dead:
-            self._held.clear()
+            self._unsent.clear()
             self._end()
 
     def owner_died(self) -> None:
-        """Do what the kernel does when the process is gone."""
+        """Close the connection as the kernel does when the process ends."""
         if not self._closing:
             self._closing = True
-            self._held.clear()
+            self._unsent.clear()
             self._hang_up()
 
     def _end(self) -> None:
@@ -111,37 +111,37 @@ class Wire(asyncio.Transport):
         self._lose(None)
 
     def _hang_up(self) -> None:
-        self._there = self._arrival(self._there)
-        self.world.at(self._there, self.session.hung_up)
+        self._relay_arrival = self._arrival(self._relay_arrival)
+        self.world.at(self._relay_arrival, self.session.note_close)
 
     def _lose(self, trouble: Exception | None) -> None:
-        if not self._gone:
-            self._gone = True
+        if not self._is_lost:
+            self._is_lost = True
             self.process.loop.call_soon(self._protocol.connection_lost, trouble)
             self.process.loop.wake()
 
     def answer(self, data: bytes, *, delay: float = 0.0) -> None:
         """Send octets from the relay to the client."""
-        self._back = self._arrival(self._back) + int(delay * SECOND)
-        self.world.at(self._back, self._hear, data)
+        self._client_arrival = self._arrival(self._client_arrival) + int(delay * SECOND)
+        self.world.at(self._client_arrival, self._deliver_to_client, data)
 
     def drop(self, *, reset: bool, delay: float = 0.0) -> None:
         """End the connection from the relay's side, gracefully or by a reset."""
-        self._back = self._arrival(self._back) + int(delay * SECOND)
-        self.world.at(self._back, self._dropped, reset)
+        self._client_arrival = self._arrival(self._client_arrival) + int(delay * SECOND)
+        self.world.at(self._client_arrival, self._end_by_relay, reset)
 
     def give_up(self, *, lost: bool) -> None:
-        """Let the relay end a connection on which it heard nothing for long; its reset may be lost."""
-        self.session.hung_up()
+        """Let the relay end an idle connection; its reset may be lost."""
+        self.session.note_close()
         if not lost:
             self.drop(reset=True)
 
-    def _hear(self, data: bytes) -> None:
+    def _deliver_to_client(self, data: bytes) -> None:
         if not (self._closing or self.process.dead):
             self.process.loop.call_soon(self._protocol.data_received, data)
             self.process.loop.wake()
 
-    def _dropped(self, reset: bool) -> None:
+    def _end_by_relay(self, reset: bool) -> None:
         if self._closing or self.process.dead:
             return
         self._closing = True
@@ -155,7 +155,7 @@ class Wire(asyncio.Transport):
         return self._closing
 
     def get_write_buffer_size(self) -> int:
-        return len(self._held)
+        return len(self._unsent)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default

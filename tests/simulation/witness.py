@@ -1,7 +1,8 @@
-"""Witness: writes down what really happened in a world, beside the product's own tables, and judges it.
+"""Witness: records the events of a world, beside the product's own tables, and checks the promises.
 
-It sees each change of the ledger by a trigger in the database, in the very transaction that makes it; each
-message a relay took; and each moment at which somebody left. It says in a sentence which promise was broken.
+It records each change of the outbox by a trigger in the database, in the very transaction that makes it; each
+message that a relay accepted; and each moment at which a contact left. It reports each broken promise in a
+sentence.
 """
 
 import bisect
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
-WITHIN = 1.0  # seconds: how soon an unsubscribe stops what has not started, and a confirmation overtakes
-WITHIN_A_STALL = 2.0  # seconds: how soon a confirmation begins while others' servers never answer
+WITHIN = 1.0  # seconds until an unsubscribe stops unstarted messages, and until a confirmation begins
+WITHIN_A_STALL = 2.0  # seconds until a confirmation begins while servers of other readers never answer
 EVERYTHING = frozenset(POLICY)
 LIST_MAIL = frozenset(kind for kind, policy in POLICY.items() if policy.needs == "confirmed")
 
-# The ledger's moves, as drawn at the top of mailer/outbox/outbox.py. Each other is a broken promise.
+# The state changes, as drawn at the top of mailer/outbox/outbox.py. Any other is a broken promise.
 MOVES = frozenset(
     {
         ("", "queued"),
@@ -66,8 +67,8 @@ END;
 """
 
 
-# Who may be written to and was due, but has no row: (sentence, question). A clock that was set back hides who
-# confirmed before what, so the first is asked only where none was.
+# Queries for contacts without a row who are permitted and due: (contact, sentence). A clock that was set back
+# hides the order of confirmations and updates, so the first runs only where no clock was.
 MISSED_UPDATE = """
 SELECT s.contact_id, 'update ' || b.id FROM subscriptions s JOIN broadcasts b ON b.audience = s.list
 WHERE s.state = 'confirmed' AND s.confirmed_at < b.created_at AND s.paused_until IS NULL
@@ -90,7 +91,7 @@ WHERE s.state = 'confirmed' AND NOT EXISTS (SELECT 1 FROM journeys j WHERE j.con
 
 
 class Move(NamedTuple):
-    """One change of one row of the ledger: state and attempt before and after, and who held it before."""
+    """One change of one row of the outbox: state and attempt before and after, and its worker before."""
 
     number: int
     row: int
@@ -103,8 +104,8 @@ class Move(NamedTuple):
     why: str
 
 
-class Letter(NamedTuple):
-    """What a row of the ledger is."""
+class MessageInfo(NamedTuple):
+    """The fixed properties of a row of the outbox."""
 
     kind: str
     list: str
@@ -114,7 +115,7 @@ class Letter(NamedTuple):
 
 @dataclass(kw_only=True)
 class Stop:
-    """From `since` until `until` (ticks) a contact gets none of these kinds; `list`, `ref`: only of these."""
+    """From `since` until `until` (ticks) a contact gets none of these kinds; `list`, `ref` restrict it."""
 
     kinds: frozenset[str]
     since: int
@@ -123,25 +124,25 @@ class Stop:
     ref: int = 0
     until: int = NEVER
 
-    def covers(self, letter: Letter) -> bool:
-        """Tell whether it stops this letter."""
-        same_list = not self.list or letter.list == self.list
-        return letter.kind in self.kinds and same_list and self.ref in (0, letter.ref)
+    def covers(self, message: MessageInfo) -> bool:
+        """Return whether it stops this message."""
+        same_list = not self.list or message.list == self.list
+        return message.kind in self.kinds and same_list and self.ref in (0, message.ref)
 
 
 class Witness:
-    """What happened in one world."""
+    """The events of one world."""
 
     def __init__(self, world: "World", path: Path) -> None:
         self.world = world
         self._reading = sqlite3.connect(path, isolation_level=None)
         self._last = 0
-        self.letters: dict[int, Letter] = {}
+        self.messages: dict[int, MessageInfo] = {}
         self.copies: dict[int, int] = defaultdict(int)
         self.stops: dict[int, list[Stop]] = defaultdict(list)
-        self.named_at: dict[str, int] = {}
+        self.recipient_moments: dict[str, int] = {}
         self._limits: dict[str, Rate] = {}
-        self._begun: dict[str, list[int]] = defaultdict(list)
+        self._starts: dict[str, list[int]] = defaultdict(list)
         self.pauses: dict[str, list[Stop]] = defaultdict(list)  # by staff, of a relay or a domain
         self.recalls: dict[int, list[Stop]] = defaultdict(list)  # of an update
         self.erased: set[int] = set()
@@ -149,18 +150,18 @@ class Witness:
         self.commits = 0
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connection to the database."""
         self._reading.close()
 
     def ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Ask the database, past the product."""
+        """Query the database, without the product."""
         return self._reading.execute(question, values).fetchall()
 
-    def committed(self, process: "Process") -> None:
-        """Look at what a commit changed in the ledger."""
+    def check_commit(self, process: "Process") -> None:
+        """Check the changes of a commit in the outbox."""
         self.commits += 1
-        for found in self.ask("SELECT * FROM moves WHERE number > ? ORDER BY number", self._last):
-            move = Move(*found)
+        for row in self.ask("SELECT * FROM moves WHERE number > ? ORDER BY number", self._last):
+            move = Move(*row)
             self._last = move.number
             self.world.tell(process.name, f"row {move.row} {move.old}→{move.new} {move.attempt} {move.why}")
             self._judge(process, move)
@@ -176,27 +177,27 @@ class Witness:
                 f"{process.name} ended the claim of {move.worker}, which lives, on row {move.row}"
             )
         if move.old == "":
-            found = self.ask("SELECT kind, list, contact_id, ref FROM outbox WHERE id = ?", move.row)
-            if found:
-                self.letters[move.row] = Letter(*found[0])
+            rows = self.ask("SELECT kind, list, contact_id, ref FROM outbox WHERE id = ?", move.row)
+            if rows:
+                self.messages[move.row] = MessageInfo(*rows[0])
         if move.new == "":
             self.erased.add(move.row)
 
     def _may_end(self, process: "Process", move: Move) -> bool:
-        """Tell whether a claim may be ended: by its worker, after its death or lease, or by forgetting."""
+        """Return whether a claim may be ended: by its worker, after its worker or lease, or by an erasure."""
         lease_over = move.lease is not None and move.lease < (self.world.clock.real() - EPOCH) // MICROSECOND
-        dead = all(each.name != move.worker for each in self.world.living())
-        return move.worker == process.name or dead or lease_over or move.new == ""
+        is_worker_ended = all(running.name != move.worker for running in self.world.living())
+        return move.worker == process.name or is_worker_ended or lease_over or move.new == ""
 
-    def dot(self, process: "Process", row: int, attempt: int) -> None:
-        """See that a worker decides to write the final dot of this attempt: its claim must be its own."""
-        found = self.ask("SELECT state, attempt, worker, lease_until FROM outbox WHERE id = ?", row)
+    def check_dot(self, process: "Process", row: int, attempt: int) -> None:
+        """Check the claim of a worker that decides to write the final dot of this attempt."""
+        rows = self.ask("SELECT state, attempt, worker, lease_until FROM outbox WHERE id = ?", row)
         real = (self.world.clock.real() - EPOCH) // MICROSECOND
-        if found and found[0] != ("sending", attempt, process.name, found[0][3]):
+        if rows and rows[0] != ("sending", attempt, process.name, rows[0][3]):
             self.world.breaks(
-                f"{process.name} writes the dot of row {row}, which it holds no more: {found[0][:3]}"
+                f"{process.name} writes the dot of row {row}, which it holds no more: {rows[0][:3]}"
             )
-        elif found and found[0][3] < real:
+        elif rows and rows[0][3] < real:
             self.world.breaks(f"{process.name} writes the dot of row {row} after its lease is over")
 
     def stop(self, contact: int, stop: Stop) -> None:
@@ -215,7 +216,7 @@ class Witness:
             stop.until = min(stop.until, self.world.clock.ticks)
 
     def recall(self, broadcast: int) -> None:
-        """Note that from now on nobody must be written this update."""
+        """Note that from now on no contact must be sent this update."""
         self.recalls[broadcast].append(
             Stop(kinds=frozenset({"broadcast"}), since=self.world.clock.ticks, why="its recall")
         )
@@ -227,12 +228,12 @@ class Witness:
                 stop.until = min(stop.until, self.world.clock.ticks)
 
     def next_due(self, *, after: datetime) -> datetime:
-        """Return when the next row falls due that is not due yet; for ever if none."""
+        """Return when the next row falls due that is not due yet; datetime.max if none."""
         ((due,),) = self.ask(NEXT_DUE, (after - EPOCH) // MICROSECOND)
         return datetime.max.replace(tzinfo=UTC) if due is None else self.moment(due)
 
     def limit(self, scope: str, rate: str) -> None:
-        """Know that no more messages may begin by this scope than this, such as 20/minute; "" is no limit."""
+        """Set the limit of messages that may begin by this scope, such as 20/minute; "" is no limit."""
         if rate:
             self._limits[scope] = Rate.parse(rate)
 
@@ -240,49 +241,49 @@ class Witness:
         rate = self._limits.get(scope)
         if rate is None:
             return
-        begun = self._begun[scope]
-        place = bisect.bisect(begun, began)
-        begun.insert(place, began)
+        starts = self._starts[scope]
+        index = bisect.bisect(starts, began)
+        starts.insert(index, began)
         period = rate.period.total_seconds() * SECOND
-        for first in range(max(0, place - rate.limit), place + 1):
+        for first in range(max(0, index - rate.limit), index + 1):
             last = first + rate.limit
-            if last < len(begun) and begun[last] - begun[first] < period:
+            if last < len(starts) and starts[last] - starts[first] < period:
                 self.world.breaks(f"{rate.limit + 1} messages began by {scope} in less than a {rate} allows")
 
     def is_stopped(self, email: str) -> bool:
-        """Tell whether the contact of this address is not to be written to at all, or is gone."""
-        found = self.ask("SELECT id FROM contacts WHERE email = ?", email)
-        return not found or any(stop.until == NEVER for stop in self.stops[found[0][0]])
+        """Return whether the contact of this address must get no mail at all, or does not exist."""
+        rows = self.ask("SELECT id FROM contacts WHERE email = ?", email)
+        return not rows or any(stop.until == NEVER for stop in self.stops[rows[0][0]])
 
     @staticmethod
     def moment(stored: int) -> datetime:
-        """Return a moment as the database holds it."""
+        """Return the moment of a stored value."""
         return EPOCH + stored * MICROSECOND
 
     def stored(self, seconds: float) -> int:
-        """Return the moment so many seconds from now, as the database holds it."""
+        """Return the stored value of the moment this many seconds from now."""
         return (self.world.clock.real() - EPOCH) // MICROSECOND + int(seconds * SECOND)
 
-    def named(self, recipient: str, began: int) -> None:
-        """See that a relay was told of a recipient, in a transaction begun (MAIL) at `began`."""
-        self.named_at[recipient] = began
+    def record_recipient(self, recipient: str, began: int) -> None:
+        """Record that a relay received a recipient, in a transaction begun (MAIL) at `began`."""
+        self.recipient_moments[recipient] = began
 
-    def heard(self, row: int, recipient: str, *, relay: str, began: int) -> None:
-        """See that a whole message came to a relay, in a transaction begun (MAIL) at `began`."""
+    def record_arrival(self, row: int, recipient: str, *, relay: str, began: int) -> None:
+        """Check a complete message that reached a relay, in a transaction begun (MAIL) at `began`."""
         self._count(relay, began)
         self._count(recipient.rpartition("@")[2], began)
-        letter = self.letters.get(row)
-        if letter is None:
+        message = self.messages.get(row)
+        if message is None:
             self.world.breaks(f"a relay was given a message to {recipient} that no row is about")
             return
-        places = self.pauses[f"relay/{relay}:25"] + self.pauses[f"domain/{recipient.rpartition('@')[2]}"]
-        for stop in self.stops[letter.contact] + places + self.recalls[letter.ref]:
-            if stop.covers(letter) and stop.since + WITHIN * SECOND < began < stop.until:
+        scope_stops = self.pauses[f"relay/{relay}:25"] + self.pauses[f"domain/{recipient.rpartition('@')[2]}"]
+        for stop in self.stops[message.contact] + scope_stops + self.recalls[message.ref]:
+            if stop.covers(message) and stop.since + WITHIN * SECOND < began < stop.until:
                 late = (began - stop.since) / SECOND
-                self.world.breaks(f"a {letter.kind}, row {row}, was begun {late:.1f} s after {stop.why}")
+                self.world.breaks(f"a {message.kind}, row {row}, was begun {late:.1f} s after {stop.why}")
 
-    def taken(self, row: int, recipient: str, text: bytes) -> None:
-        """See that a relay took a message: once, or once more for each time that nobody could say."""
+    def record_acceptance(self, row: int, recipient: str, text: bytes) -> None:
+        """Check that a relay accepted a message once, or once more for each attempt in doubt."""
         self.copies[row] += 1
         self.world.tell("relay", f"took row {row}, copy {self.copies[row]}")
         if self.copies[row] > 1 and row not in self.erased:
@@ -291,15 +292,15 @@ class Witness:
             )
             if self.copies[row] > 1 + doubts[0][0]:
                 self.world.breaks(f"row {row} was taken {self.copies[row]} times, and never was unknown")
-        self.world.neighbors.received(row, recipient, text)
+        self.world.neighbors.read_mail(row, recipient, text)
 
-    def at_the_end(self) -> Iterator[str]:
-        """Say what is wrong with the rows when everything is healed and has come to rest."""
+    def check_end(self) -> Iterator[str]:
+        """Yield a sentence on each fault of the rows after the world is healed and idle."""
         for row, state, why, tries, attempts in self.ask(
             "SELECT id, state, why, tries, (SELECT group_concat(outcome) FROM attempts"
             " WHERE outbox_id = outbox.id) FROM outbox ORDER BY id"
         ):
-            yield from self._explained(row, state, why, tries, attempts.split(",") if attempts else [])
+            yield from self._check_row(row, state, why, tries, attempts.split(",") if attempts else [])
         killed = self.ask("SELECT count(*) FROM attempts WHERE reply = 'its worker died at the last byte'")[
             0
         ][0]
@@ -311,29 +312,29 @@ class Witness:
         for question in (MISSED_CALL, MISSED_WELCOME, *(() if self.world.set_back else (MISSED_UPDATE,))):
             for contact, what in self.ask(question):
                 yield f"contact {contact} may be written to, but was never to get the {what}"
-        yield from self.journals.stranded(self)
+        yield from self.journals.list_stranded(self)
         for journey, step in self.ask(
             "SELECT id, step FROM journeys WHERE state = 'sending' AND NOT EXISTS (SELECT 1 FROM outbox"
             " WHERE outbox.kind = 'sequence' AND ref = journeys.id AND outbox.state IN ('queued', 'held'))"
         ):
             yield f"journey {journey} waits for a message of step {step} that will never come"
 
-    def _explained(self, row: int, state: str, why: str, tries: int, outcomes: list[str]) -> Iterator[str]:
+    def _check_row(self, row: int, state: str, why: str, tries: int, outcomes: list[str]) -> Iterator[str]:
         copies = self.copies[row]
-        doubted = "unknown" in outcomes
+        was_doubted = "unknown" in outcomes
         if state in ("queued", "sending"):
             yield f"row {row} is still {state} ({why}) though everything is healed"
         if state == "sent" and not copies:
             yield f"row {row} is sent, but no relay took it"
         if state == "sent" and "sent" not in outcomes:
             yield f"row {row} is sent, but none of its attempts says so: {outcomes}"
-        if copies and state != "sent" and not doubted:
+        if copies and state != "sent" and not was_doubted:
             yield f"row {row} is {state} ({why}), but a relay took it"
         if state in ("held", "cancelled", "expired", "failed", "unknown") and not why:
             yield f"row {row} is {state} and does not say why"
         if state == "failed" and "refused" not in outcomes:
             yield f"row {row} failed, but nobody refused it: {why}"
-        if state == "unknown" and not doubted:
+        if state == "unknown" and not was_doubted:
             yield f"row {row} is unknown, but none of its attempts says so: {outcomes}"
         if tries != sum(outcome != "unreachable" for outcome in outcomes):
             yield f"row {row} has cost {tries} tries, but its attempts say {outcomes}"

@@ -1,7 +1,7 @@
-"""A world: the real service, its relays and its neighbors, on one clock and under one seed.
+"""World: the real service, its relays and its neighbors, on one clock and under one seed.
 
-Whatever comes next in virtual time happens next: something on the agenda, or a process that wakes. In the end
-everything is healed, and then each promise must have been kept.
+The next event in virtual time runs next: an item of the agenda, or a process that wakes. In the end the world
+is healed, and then each promise must have been kept.
 """
 
 import heapq
@@ -27,12 +27,10 @@ from tests.simulation.wire import Network
 from tests.simulation.witness import Witness
 
 PATIENCE = 1_200.0  # seconds within which a worker that was told to stop must have stopped
-CLOSING = ("rescue", "release-held", "expire")  # the jobs that let rows come to an end
-ROUNDS = (
-    130  # of delivery after everything is healed; places of a dead worker wait for a clock set back twice
-)
+CLOSING = ("rescue", "release-held", "expire")  # the jobs that bring rows to a final state
+ROUNDS = 130  # of delivery after the healing; claims of an ended worker wait for a clock set back twice
 LEASE_OVER = 61.0  # seconds
-SOON = 30.0  # seconds; what waits for the limit of its domain is due sooner
+SOON = 30.0  # seconds; a row that waits for the limit of its domain is due sooner
 DUE_SOON = """SELECT id FROM outbox WHERE (state = 'sending' AND worker = ?)
               OR (state = 'queued' AND due_at < ?) LIMIT 1"""
 
@@ -42,7 +40,7 @@ class Broken(AssertionError):
 
 
 class World:
-    """Everything of one seed; `run` lets it happen and raises Broken."""
+    """All parts of one seed's world; `run` runs it and raises Broken."""
 
     def __init__(self, seed: int, stage: Stage, **plan: Any) -> None:
         self.seed, self.stage = seed, stage
@@ -88,12 +86,12 @@ class World:
         return relay
 
     def chance(self, what: str) -> Random:
-        """Return a source of chance of its own for a part of the world."""
+        """Return a separate random generator for a part of the world."""
         return Random(f"{self.seed} {what}")
 
     @property
     def is_calm(self) -> bool:
-        """Tell whether nothing has gone wrong so far, and nothing need wait for a limit."""
+        """Return whether there was no fault so far, and no message need wait for a limit."""
         unlimited = not (self.plan.rate or self.plan.domain_rate)
         return unlimited and self.clock.ticks < int(self.plan.calm * SECOND)
 
@@ -102,38 +100,38 @@ class World:
         self.trace.append(f"{self.clock.monotonic():12.6f} {who}: {what}")
 
     def breaks(self, sentence: str) -> None:
-        """Say that a promise was broken; the first that was ends the world."""
+        """Report a broken promise; the first one ends the world."""
         self.broken = self.broken or sentence
         self.tell("BROKEN", sentence)
 
     def logged(self, event: MutableMapping[str, Any]) -> None:
-        """Hear a line of the product's log."""
+        """Receive a line of the product's log."""
         words = str(event["event"])
         if words.startswith(FAULTS_OF_OURS):
             self.breaks(f"the log says: {words}: {event.get('exc_info')!r} {event}")
 
     def after(self, seconds: float, act: Callable[..., None], *args: Any) -> None:
-        """Let something happen after this many seconds."""
+        """Schedule a call after this many seconds."""
         self.at(self.clock.ticks + int(seconds * SECOND), act, *args)
 
     def at(self, ticks: int, act: Callable[..., None], *args: Any) -> None:
-        """Let something happen at this moment."""
+        """Schedule a call at this moment."""
         self._number += 1
         heapq.heappush(self._agenda, (ticks, self._number, act, args))
 
     def living(self) -> list[Process]:
-        """Return every process that lives."""
-        return [each for each in (self.serve, *self.works) if not each.dead]
+        """Return every running process."""
+        return [process for process in (self.serve, *self.works) if not process.dead]
 
     def died(self, process: Process) -> None:
-        """See a process end; in an unhealed world it is soon started anew."""
+        """Note the end of a process; before the healing it is soon started anew."""
         if isinstance(process, Work) and process.journal is not None:
             self.may_be_unknown += process.connected * (not process.ended)
         if not self.healed:
             self.after(self._deaths.choice([0.02, 0.5, 3.0]), self.start_again, process)
 
     def start_again(self, process: Process) -> None:
-        """Start what takes the place of a process that ended."""
+        """Start the replacement of a process that ended."""
         if self.healed:
             return
         if isinstance(process, Work):
@@ -164,18 +162,18 @@ class World:
         return f"{what}.{self._generation}"
 
     def dies_after(self, steps: int) -> int:
-        """Decide at which step after this one a process dies; 0 for none."""
+        """Return the step after this one at which a process is killed; 0 for none."""
         if not self.disasters.rage or self._deaths.random() >= self.plan.kill_often:
             return 0
         return steps + self._deaths.randint(1, self.plan.kill_within)
 
     def run(self) -> None:
-        """Let it all happen; raises Broken with the first promise that was."""
+        """Run the world; raises Broken with the first broken promise."""
         try:
             self._live()
             self._heal()
             self._drain()
-            for sentence in self.witness.at_the_end():
+            for sentence in self.witness.check_end():
                 self.breaks(sentence)
             self._judge()
             if self.plan.restore:
@@ -185,11 +183,11 @@ class World:
             self.close()
 
     def close(self) -> None:
-        """Let go of everything, without a last word of anybody."""
+        """Release everything, without further output of any process."""
         for process in self._everyone:
             process.dead = True
             if process.journal is not None:
-                process.journal.let_go()
+                process.journal.release_file()
             process.loop.close()
         self.witness.close()
         self._everyone.clear()
@@ -200,12 +198,12 @@ class World:
 
     def _live(self) -> None:
         self.start_serve()
-        self.neighbors.settle_in(self.serve.service)
+        self.neighbors.subscribe_people(self.serve.service)
         for number in range(self.plan.workers):
             self.start_work(home=self.stage.homes[number % 2 if self.plan.apart else 0])
-        self.neighbors.make_plans()
+        self.neighbors.schedule_actions()
         self.disasters.stall_recipients()
-        self.staff.make_plans()
+        self.staff.schedule_actions()
         self.at(int(self.plan.calm * SECOND), self.disasters.begin)
         self.go_on(until=self.clock.ticks + int(self.plan.seconds * SECOND))
         if self.plan.long_outage:
@@ -239,7 +237,7 @@ class World:
 
     def _drain(self) -> None:
         jobs = self.serve.service.jobs
-        for home in self.stage.homes if self.plan.apart else ():  # what a journal elsewhere knows
+        for home in self.stage.homes if self.plan.apart else ():  # for outcomes in the journals elsewhere
             self._deliver_what_is_due(home)
         self.serve.run(jobs.tick)
         while self.witness.ask("SELECT id FROM broadcasts WHERE state = 'filling'"):
@@ -258,17 +256,17 @@ class World:
             self._jump(dict(open_rows).get("queued"))
 
     def _deliver_what_is_due(self, home: Path | None = None) -> None:
-        """Let one worker deliver; it ends by itself, or where there are limits when nothing is due soon."""
+        """Run one worker; it ends by itself, or where there are limits when no row is due soon."""
         limited = bool(self.plan.rate or self.plan.domain_rate)
         work = self.start_work(until_empty=not limited, home=home)
         limit = self.clock.ticks + int(PATIENCE * SECOND)
 
-        def ended() -> bool:
+        def has_ended() -> bool:
             return work.dead or (
                 limited and not self.witness.ask(DUE_SOON, work.name, self.witness.stored(SOON))
             )
 
-        self.go_on(until=limit, unless=ended)
+        self.go_on(until=limit, unless=has_ended)
         if self.clock.ticks >= limit:
             self.breaks(f"{work.name} found no end within {PATIENCE:.0f} s")
         if not work.dead:
@@ -277,13 +275,13 @@ class World:
             self.go_on(until=self.clock.ticks + int(PATIENCE * SECOND), unless=lambda: work.dead)
 
     def _jump(self, due: int | None) -> None:
-        """Go on to when the next row is due."""
+        """Run the world until the next row is due."""
         if due is not None:
             late = self.clock.at(self.witness.moment(due))
             self.go_on(until=max(late, self.clock.ticks))
 
     def go_on(self, *, until: int, unless: Callable[[], bool] = lambda: False) -> None:
-        """Let happen what comes next, again and again, until a moment or until `unless` holds."""
+        """Run one event after the other, until a moment or until `unless` holds."""
         while not unless():
             self._judge()
             first = min(self.works, key=lambda work: work.wakes, default=None)

@@ -1,4 +1,4 @@
-"""`mailer contact readdress`: somebody has another address; they must confirm it before we go on there."""
+"""`mailer contact readdress`: changes a person's address; they must confirm it before we write there."""
 
 import click
 
@@ -26,23 +26,23 @@ def readdress(*, old: str, new: str, yes: bool, seen: int | None, as_json: bool)
 
     One email goes to the new address and asks whether it is theirs. Until they press the button in it,
     nothing else is written there, and nothing at all to the old address. Then everything goes on as it was:
-    their lists, letters and calls, and an organizer need not be approved again.
+    their lists, emails and calls, and an organizer need not be approved again.
 
     What they left stays left, and a pause stays. Links in mails to the old address still work for leaving.
     Who does not say yes within 14 days has left; they can join again on the page.
     """
     with opening.open_service() as service:
-        to = addresses.parse(new, pepper=service.keys.pepper)
+        new_address = addresses.parse(new, pepper=service.keys.pepper)
         with service.database.read() as session:
             contact = details.find_contact(service, session, old)
-            looked = address_change.preview(session, contact, to, now=service.clock.now())
+            preview = address_change.preview(session, contact, new_address, now=service.clock.now())
         if yes:
             with service.database.write() as session:
-                looked = address_change.change_address(
+                preview = address_change.change_address(
                     session,
                     contact.id,
-                    to,
-                    version=looked.version if seen is None else seen,
+                    new_address,
+                    version=preview.version if seen is None else seen,
                     source=service.confirmations,
                     now=service.clock.now(),
                     actor=opening.ACTOR,
@@ -50,16 +50,16 @@ def readdress(*, old: str, new: str, yes: bool, seen: int | None, as_json: bool)
             service.jobs.write_departures()
             service.database.truncate_wal()
     if as_json:
-        output.print_json(_build_result(looked, is_applied=yes))
+        output.print_json(_build_result(preview, is_applied=yes))
         return
-    if looked.refusal:
-        raise Conflict(looked.refusal)
-    _print_preview(looked)
+    if preview.refusal:
+        raise Conflict(preview.refusal)
+    _print_preview(preview)
     if yes:
-        output.print_line(f"\nDone. The question whether {looked.new} is theirs is on its way.")
+        output.print_line(f"\nDone. The question whether {preview.new} is theirs is on its way.")
     else:
-        again = f"mailer contact readdress {looked.old} {looked.new} --seen {looked.version} --yes"
-        output.print_line(f"\nNothing was changed. To do it: {again}")
+        command_line = f"mailer contact readdress {preview.old} {preview.new} --seen {preview.version} --yes"
+        output.print_line(f"\nNothing was changed. To do it: {command_line}")
 
 
 def _build_result(preview: AddressChangePreview, *, is_applied: bool) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`mailer contact set`, `tag`, `untag`, `tagged` and `note`: what staff know of a person beside the lists."""
+"""`mailer contact set`, `tag`, `untag`, `tagged` and `note`: what staff store about a person."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -37,8 +37,8 @@ def _build_line_parser(name: str) -> Callable[[str], Mapping[str, Any]]:
     return lambda text: {name: contacts.clean(text, label=name)}
 
 
-# What every contact has and staff may change; what somebody chose for themselves (discreet mail, kinds of
-# mail, the lists) is not among it, nor is the address, which would have to be confirmed again.
+# What every contact has and staff may change; choices of the person's own (discreet mail, kinds of mail, the
+# lists) are not among it, nor is the address, which would have to be confirmed again.
 PARSERS: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
     "name": _parse_name,
     "language": _parse_language,
@@ -60,14 +60,14 @@ def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool)
     """
     with opening.open_service() as service, service.database.write() as session:
         contact = find_contact(service, session, address)
-        own, more = _parse_values(session, _parse_pairs(pairs))
+        columns, custom_values = _parse_values(session, _parse_pairs(pairs))
         now = service.clock.now()
-        contacts.amend(session, contact.id, version=contact.version if seen is None else seen, **own)
-        fields.set_values(session, contact.id, more)
-        if own.get("zone"):
-            journeys.change_zone(session, contact.id, zone=own["zone"])
-        named = ", ".join(name for name, _ in _parse_pairs(pairs).items())
-        subject = f"contact {contact.id}: {named}"
+        contacts.amend(session, contact.id, version=contact.version if seen is None else seen, **columns)
+        fields.set_values(session, contact.id, custom_values)
+        if columns.get("zone"):
+            journeys.change_zone(session, contact.id, zone=columns["zone"])
+        names = ", ".join(name for name, _ in _parse_pairs(pairs).items())
+        subject = f"contact {contact.id}: {names}"
         audit.record(session, actor=opening.ACTOR, action="contact change", subject=subject, now=now)
         session.expire_all()
         version = contact.version
@@ -84,11 +84,11 @@ def tag(*, address: str, words: Sequence[str]) -> None:
     """Put tags on a person: “mailer contact tag ana@example.org speaker choir”."""
     with opening.open_service() as service, service.database.write() as session:
         contact, now = find_contact(service, session, address), service.clock.now()
-        put = [tags.parse(word) for word in words]
-        if len({*put, *tags.list_for_contact(session, contact.id)}) > tags.MAX_TAGS:
+        parsed = [tags.parse(word) for word in words]
+        if len({*parsed, *tags.list_for_contact(session, contact.id)}) > tags.MAX_TAGS:
             raise BadInput(f"A person has at most {tags.MAX_TAGS} tags. Take some off first.")
-        tags.add_all(session, [(contact.id, put)], now=now)
-        subject = f"contact {contact.id}"  # never what stood in it
+        tags.add_all(session, [(contact.id, parsed)], now=now)
+        subject = f"contact {contact.id}"  # never the values
         audit.record(session, actor=opening.ACTOR, action="contact tag", subject=subject, now=now)
     output.print_line("Done.")
 
@@ -115,8 +115,8 @@ def untag(*, address: str, words: Sequence[str]) -> None:
 def tagged(*, word: str, limit: int, as_json: bool) -> None:
     """Name everybody with a tag: “mailer contact tagged speaker”."""
     with opening.open_service() as service, service.database.read() as session:
-        named = tags.list_contacts(session, tags.parse(word), limit=limit)
-        rows = [{key: getattr(contact, key) for key in PERSON_COLUMNS} for contact in named]
+        people = tags.list_contacts(session, tags.parse(word), limit=limit)
+        rows = [{key: getattr(contact, key) for key in PERSON_COLUMNS} for contact in people]
     output.print_rows(rows, columns=PERSON_COLUMNS, as_json=as_json, none="Nobody has this tag.")
 
 
@@ -135,11 +135,11 @@ def note(*, address: str, text: str) -> None:
 
 
 def find_contact(service: Service, session: Session, address: str) -> Contact:
-    """Return the contact of an address as it was typed; raises NotFound, BadAddress."""
-    known = addresses.parse(address, pepper=service.keys.pepper)
-    contact = contacts.find(session, known)
+    """Return the contact of a typed address; raises NotFound, BadAddress."""
+    parsed = addresses.parse(address, pepper=service.keys.pepper)
+    contact = contacts.find(session, parsed)
     if contact is None:
-        raise NotFound(f"{known.email} is not here. Check the spelling.")
+        raise NotFound(f"{parsed.email} is not here. Check the spelling.")
     return contact
 
 
@@ -147,23 +147,23 @@ def _parse_pairs(pairs: Sequence[str]) -> Mapping[str, str]:
     wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
         raise BadInput(f"“{wrong[0][:40]}” says no field and value. Write them like this: name=Ana.")
-    parted = [pair.partition("=") for pair in pairs]
-    return {name.strip(): value.strip() for name, _, value in parted}
+    parts = [pair.partition("=") for pair in pairs]
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 def _parse_values(session: Session, pairs: Mapping[str, str]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-    """Return the columns of the contact that change, and the values of staff's own fields."""
+    """Return the columns of the contact that change, and the values of custom fields."""
     in_use = fields.list_active(session)
-    own: dict[str, Any] = {}
-    more: dict[str, str] = {}
+    columns: dict[str, Any] = {}
+    custom_values: dict[str, str] = {}
     for name, value in pairs.items():
         if name in PARSERS:
-            own |= PARSERS[name](value)
+            columns |= PARSERS[name](value)
         elif name in in_use:
-            more[name] = fields.parse(in_use[name], value)
+            custom_values[name] = fields.parse(in_use[name], value)
         elif name in ("email", "address"):
             raise BadInput("A new address must be confirmed: “mailer contact readdress OLD NEW”.")
         else:
-            known = ", ".join([*PARSERS, *in_use])
-            raise BadInput(f"There is no field called “{name[:40]}” that can be set. These are: {known}.")
-    return own, more
+            names = ", ".join([*PARSERS, *in_use])
+            raise BadInput(f"There is no field called “{name[:40]}” that can be set. These are: {names}.")
+    return columns, custom_values

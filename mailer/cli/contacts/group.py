@@ -1,4 +1,4 @@
-"""`mailer contact`: all that is known of a person and happened; two who are one; a new address; forget."""
+"""`mailer contact`: everything stored about a person; merging, a new address, erasure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -105,22 +105,26 @@ def find(*, words: Sequence[str], limit: int, as_json: bool) -> None:
     the whole address.
     """
     with opening.open_service() as service, service.database.read() as session:
-        found = search.find(session, " ".join(words), limit=limit)
-        standing = subscriptions.list_for_contacts(session, [each.id for each in found.people])
+        result = search.find(session, " ".join(words), limit=limit)
+        subscriptions_by_contact = subscriptions.list_for_contacts(
+            session, [each.id for each in result.people]
+        )
         rows: list[dict[str, object]] = [
             {
                 **{key: getattr(each, key) for key in SEARCH_COLUMNS if key != "lists"},
-                "lists": ", ".join(f"{entry.list}: {entry.state}" for entry in standing.get(each.id, [])),
+                "lists": ", ".join(
+                    f"{entry.list}: {entry.state}" for entry in subscriptions_by_contact.get(each.id, [])
+                ),
             }
-            for each in found.people
+            for each in result.people
         ]
     if as_json:
-        output.print_json({"people": rows, "more": found.has_more})
+        output.print_json({"people": rows, "more": result.has_more})
         return
     output.print_rows(
         rows, columns=SEARCH_COLUMNS, as_json=False, none="Nobody was found. Write fewer letters of a word."
     )
-    if found.has_more:
+    if result.has_more:
         output.print_line("There are more. Write one more word, or more of one.")
 
 
@@ -138,18 +142,18 @@ def show(*, address: str, as_json: bool) -> None:
         contact = _get_contact(session, addresses.parse(address, pepper=service.keys.pepper))
         now = service.clock.now()
         relays = [each.name for each in relay.list_relays(service)]
-        goes = eligibility.check_all(session, contact, schedules=service.schedules, relays=relays, now=now)
-        told = {
+        answers = eligibility.check_all(session, contact, schedules=service.schedules, relays=relays, now=now)
+        facts = {
             **data_export.collect(session, contact, now=now, limit=MAX_MESSAGES),
-            "standing": [asdict(each) for each in goes],
+            "standing": [asdict(each) for each in answers],
             "story": [
                 asdict(each) for each in timeline.list_events(session, contact, now=now, limit=MAX_MESSAGES)
             ],
         }
     if as_json:
-        output.print_json(told)
+        output.print_json(facts)
         return
-    about = told["contact"]
+    about = facts["contact"]
     assert isinstance(about, dict)
     output.print_facts(
         about,
@@ -157,11 +161,11 @@ def show(*, address: str, as_json: bool) -> None:
         as_json=False,
     )
     for key, title, columns, none in SECTIONS:
-        rows = told[key]
+        rows = facts[key]
         assert isinstance(rows, list)
         output.print_line(f"\n{title}")
         output.print_rows(rows, columns=columns, as_json=False, none=none)
-    _print_attempts(told)
+    _print_attempts(facts)
 
 
 @command.command()
@@ -173,9 +177,9 @@ def export(*, address: str) -> None:
     with every message. They can get the same themselves, by the link at the end of each mail.
     """
     with opening.open_service() as service, service.database.read() as session:
-        known = addresses.parse(address, pepper=service.keys.pepper)
-        told = data_export.collect(session, _get_contact(session, known), now=service.clock.now())
-    output.print_json(told)
+        parsed = addresses.parse(address, pepper=service.keys.pepper)
+        facts = data_export.collect(session, _get_contact(session, parsed), now=service.clock.now())
+    output.print_json(facts)
 
 
 @command.command()
@@ -191,22 +195,22 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
     forgets them again by the file of departures.
     """
     with opening.open_service() as service:
-        known = addresses.parse(address, pepper=service.keys.pepper)
+        parsed = addresses.parse(address, pepper=service.keys.pepper)
         with service.database.read() as session:
-            erased = _count_rows(session, known)
+            counts = _count_rows(session, parsed)
         if not as_json:
-            _print_erasure(known, erased)
+            _print_erasure(parsed, counts)
         if not yes:
             if as_json:
                 raise BadInput("With --json nobody is asked, so add --yes to forget them.")
-            click.confirm(f"Forget {known.email} for good?", abort=True, err=True)
+            click.confirm(f"Forget {parsed.email} for good?", abort=True, err=True)
         with service.database.write() as session:
-            erased = _count_rows(session, known)
-            was_known = erasure.erase_person(session, known, now=service.clock.now(), actor=opening.ACTOR)
+            counts = _count_rows(session, parsed)
+            was_known = erasure.erase_person(session, parsed, now=service.clock.now(), actor=opening.ACTOR)
         service.jobs.write_departures()
         service.database.truncate_wal()
     if as_json:
-        output.print_json({"was_known": was_known, "erased": erased})
+        output.print_json({"was_known": was_known, "erased": counts})
     else:
         output.print_line("Done. Nothing is left of them, and this address will not be written to again.")
 
@@ -219,7 +223,7 @@ command.add_command(merging.list_duplicates)
 
 
 def _get_contact(session: Session, address: Address) -> Contact:
-    """Return the contact of this address; raises NotFound, with why it must not be written to."""
+    """Return the contact of this address; raises NotFound, with the reason of its suppression."""
     contact = contacts.find(session, address)
     if contact is not None:
         return contact
@@ -238,32 +242,32 @@ def _list_rows(session: Session, table: type[Listing | Rsvp], contact_id: int) -
 def _print_attempts(facts: Facts) -> None:
     rows = facts["messages"]
     assert isinstance(rows, list)
-    tried = [{"id": row["id"], **attempt} for row in rows for attempt in row["attempts"]]
-    if tried:
+    attempt_rows = [{"id": row["id"], **attempt} for row in rows for attempt in row["attempts"]]
+    if attempt_rows:
         output.print_line("\nEach time a message was handed over")
-        output.print_rows(tried, columns={"id": "Message", **messages.ATTEMPT_COLUMNS}, as_json=False)
+        output.print_rows(attempt_rows, columns={"id": "Message", **messages.ATTEMPT_COLUMNS}, as_json=False)
     if len(rows) == MAX_MESSAGES:
         output.print_line(f"Only the newest {MAX_MESSAGES} messages are shown.")
 
 
 def _count_rows(session: Session, address: Address) -> dict[str, int]:
-    """Count what forgetting would erase."""
+    """Count what an erasure would delete."""
     posted = select(func.count()).select_from(CapturedMessage).where(_is_posted_to(session, address))
     contact = contacts.find(session, address)
-    nothing = dict.fromkeys(ERASURE_LABELS, 0)
+    zeros = dict.fromkeys(ERASURE_LABELS, 0)
     if contact is None:
-        return {**nothing, "posted": session.scalar(posted) or 0}
-    told = {
+        return {**zeros, "posted": session.scalar(posted) or 0}
+    counts = {
         "contact": 1,
         "subscriptions": len(subscriptions.list_for_contact(session, contact.id)),
         "consents": len(consents.list_for_contact(session, contact.id)),
         "applications": len(_list_rows(session, Listing, contact.id)),
         "answers": len(_list_rows(session, Rsvp, contact.id)),
-        "details": sum(len(kept.of_contact(session, contact.id)) for kept in (fields, tags, notes)),
+        "details": sum(len(module.of_contact(session, contact.id)) for module in (fields, tags, notes)),
         "messages": messages.count(session, contact_id=contact.id),
         "posted": session.scalar(posted) or 0,
     }
-    return {**nothing, **told}
+    return {**zeros, **counts}
 
 
 def _is_posted_to(session: Session, address: Address) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""`mailer contact merge` and `duplicates`: two addresses of one person become one, after a look."""
+"""`mailer contact merge` and `duplicates`: merges two addresses of one person, after a preview."""
 
 from dataclasses import asdict
 
@@ -46,30 +46,36 @@ def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None
     """
     with opening.open_service() as service:
         with service.database.read() as session:
-            one, two = (
+            keep_contact, other_contact = (
                 details.find_contact(service, session, keep),
                 details.find_contact(service, session, other),
             )
-            looked = merging.preview(session, one, two, now=service.clock.now())
-        versions = _parse_versions(seen) if seen else looked.plan.versions
+            preview = merging.preview(session, keep_contact, other_contact, now=service.clock.now())
+        versions = _parse_versions(seen) if seen else preview.plan.versions
         if yes:
             with service.database.write() as session:
-                looked = merging.merge(
-                    session, one.id, two.id, versions=versions, now=service.clock.now(), actor=opening.ACTOR
+                preview = merging.merge(
+                    session,
+                    keep_contact.id,
+                    other_contact.id,
+                    versions=versions,
+                    now=service.clock.now(),
+                    actor=opening.ACTOR,
                 )
             service.jobs.write_departures()
             service.database.truncate_wal()
     if as_json:
-        output.print_json(_build_result(looked, is_applied=yes))
+        output.print_json(_build_result(preview, is_applied=yes))
         return
-    _print_preview(looked)
+    _print_preview(preview)
     if yes:
-        output.print_line(f"\nDone. They are one contact now: {one.email}.")
-    elif looked.plan.refusal:
-        raise Conflict(looked.plan.refusal)
+        output.print_line(f"\nDone. They are one contact now: {keep_contact.email}.")
+    elif preview.plan.refusal:
+        raise Conflict(preview.plan.refusal)
     else:
-        again = f"mailer contact merge {one.email} {two.email} --seen {_format_versions(looked)} --yes"
-        output.print_line(f"\nNothing was changed. To do it: {again}")
+        addresses = f"{keep_contact.email} {other_contact.email}"
+        command_line = f"mailer contact merge {addresses} --seen {_format_versions(preview)} --yes"
+        output.print_line(f"\nNothing was changed. To do it: {command_line}")
 
 
 @click.command("duplicates")
@@ -82,8 +88,8 @@ def list_duplicates(*, limit: int, as_json: bool) -> None:
     Two people can share both, so look before you merge: “mailer contact merge ADDRESS OTHER”.
     """
     with opening.open_service() as service, service.database.read() as session:
-        found = duplicates.find_pairs(session, limit=limit)
-    rows = [{"why": each.why, "email": each.email, "other": each.other} for each in found]
+        pairs = duplicates.find_pairs(session, limit=limit)
+    rows = [{"why": each.why, "email": each.email, "other": each.other} for each in pairs]
     output.print_rows(rows, columns=PAIR_COLUMNS, as_json=as_json, none="None that can be seen.")
 
 
@@ -101,8 +107,8 @@ def _parse_versions(text: str) -> tuple[int, int]:
 def _build_result(preview: MergePreview, *, is_applied: bool) -> dict[str, object]:
     plan = preview.plan
     lists = [
-        {"list": name, "keep": mine, "other": theirs, "becomes": becomes}
-        for name, (mine, theirs, becomes) in plan.lists.items()
+        {"list": name, "keep": keep_state, "other": other_state, "becomes": becomes}
+        for name, (keep_state, other_state, becomes) in plan.lists.items()
     ]
     return {
         "merged": is_applied,
@@ -125,9 +131,13 @@ def _print_preview(preview: MergePreview) -> None:
         for each in plan.details
         if each.keep or each.other
     ]
-    for name, (mine, theirs, becomes) in plan.lists.items():
-        how = {"keep": mine or NEVER_JOINED, "other": theirs or NEVER_JOINED, "becomes": becomes}
-        rows.append({"what": f"List {name}", **how})
+    for name, (keep_state, other_state, becomes) in plan.lists.items():
+        states = {
+            "keep": keep_state or NEVER_JOINED,
+            "other": other_state or NEVER_JOINED,
+            "becomes": becomes,
+        }
+        rows.append({"what": f"List {name}", **states})
     columns = {"what": "", "keep": "Stays", "other": "Goes", "becomes": "Will be"}
     output.print_rows(rows, columns=columns, as_json=False)
     output.print_line("")

@@ -1,4 +1,4 @@
-"""`mailer list export`: people, subscriptions or consents in a file for a spreadsheet."""
+"""`mailer list export`: writes people, subscriptions or consents to a file for a spreadsheet."""
 
 from pathlib import Path
 
@@ -30,8 +30,8 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
     The file names people, some of whom are at risk: keep it on an encrypted disk and delete it when you are
     done with it.
     """
-    # Whoever may run this command can read the database itself, so a second factor would protect nothing
-    # here. Once staff have accounts, theirs is asked where a page offers an export, before these same calls.
+    # An account that may run this command can read the database itself, so a second factor would protect
+    # nothing. Once staff have accounts, theirs is required where a page offers an export, before these calls.
     with opening.open_service() as service:
         with service.database.read() as session:
             if list_name is not None:
@@ -43,7 +43,7 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
                 for row in exporting.read_rows(session, what, list=list_name):
                     write(row)
                     number += 1
-            with service.database.write() as session:  # before the file is there under its name
+            with service.database.write() as session:  # before the file gets its name
                 subject = f"{number} {what}{f' of {list_name}' if list_name else ''}"
                 now = service.clock.now()
                 audit.record(session, actor=opening.ACTOR, action="export", subject=subject, now=now)

@@ -1,4 +1,4 @@
-"""`mailer list`: the lists, who is on each and who may not be written to and why; people in and out."""
+"""`mailer list`: the lists, their people, who may not be written to and why; import and export."""
 
 from collections.abc import Mapping
 
@@ -58,26 +58,33 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
     --people to see addresses; “mailer contact show ADDRESS” then tells everything about one of them.
     """
     with opening.open_service() as service, service.database.read() as session:
-        own = lists_catalog.find(session, lists_catalog.check_name(session, name))
-        words = catalog.to_row(service, own) if own else {}
+        added_list = lists_catalog.find(session, lists_catalog.check_name(session, name))
+        words = catalog.to_row(service, added_list) if added_list else {}
         counts = subscriptions.count_by_state(session)
-        head = broadcasts.count_recipients(session, audience=name, now=service.clock.now())
-        listed = _list_people(session, name, limit) if people else []
+        recipient_count = broadcasts.count_recipients(session, audience=name, now=service.clock.now())
+        person_rows = _list_people(session, name, limit) if people else []
     states = {state: counts.get((name, state), 0) for state in STATE_COLUMNS}
     if as_json:
-        told: dict[str, object] = {"list": name, **states, "readers": head.total}
-        told |= {"words": words, "languages": head.languages, "left_out": head.exclusions}
-        output.print_json({**told, "people": listed} if people else told)
+        report: dict[str, object] = {"list": name, **states, "readers": recipient_count.total}
+        report |= {
+            "words": words,
+            "languages": recipient_count.languages,
+            "left_out": recipient_count.exclusions,
+        }
+        output.print_json({**report, "people": person_rows} if people else report)
         return
     if words:
         output.print_facts(words, labels=catalog.COLUMNS, as_json=False)
     output.print_facts(states, labels=STATE_COLUMNS, as_json=False)
-    output.print_line(f"\nAn update sent now would reach {head.total:,}{_format_languages(head.languages)}.")
-    for reason, number in sorted(head.exclusions.items()):
+    output.print_line(
+        f"\nAn update sent now would reach {recipient_count.total:,}"
+        f"{_format_languages(recipient_count.languages)}."
+    )
+    for reason, number in sorted(recipient_count.exclusions.items()):
         output.print_line(f"{number:>7,}  would not get it: {SENTENCES[reason]}")
     if people:
         output.print_line("")
-        output.print_rows(listed, columns=PERSON_COLUMNS, as_json=False, none="Nobody is on this list.")
+        output.print_rows(person_rows, columns=PERSON_COLUMNS, as_json=False, none="Nobody is on this list.")
 
 
 for verb in (catalog.add, catalog.reword, catalog.close, catalog.reopen):
@@ -89,12 +96,12 @@ command.add_command(signup_sheet.command)
 
 
 def _format_languages(languages: Mapping[str, int]) -> str:
-    spoken = [f"{number:,} in {LANGUAGE_NAMES.get(code, code)}" for code, number in sorted(languages.items())]
-    return f": {', '.join(spoken)}" if spoken else ""
+    counts = [f"{number:,} in {LANGUAGE_NAMES.get(code, code)}" for code, number in sorted(languages.items())]
+    return f": {', '.join(counts)}" if counts else ""
 
 
 def _list_people(session: Session, name: str, limit: int) -> list[dict[str, object]]:
-    found = session.execute(
+    result = session.execute(
         select(Contact, Subscription)
         .join(Subscription, Subscription.contact_id == Contact.id)
         .where(Subscription.list == name)
@@ -109,5 +116,5 @@ def _list_people(session: Session, name: str, limit: int) -> list[dict[str, obje
             "state": subscription.state,
             "since": subscription.left_at or subscription.confirmed_at or subscription.asked_at,
         }
-        for contact, subscription in found
+        for contact, subscription in result
     ]

@@ -1,4 +1,4 @@
-"""What `mailer list import` says: how the file was read, what became of each row, what happens next."""
+"""Import report: the output of `mailer list import`: the file's format, each row's result, the next steps."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -32,35 +32,36 @@ NEXT_STEPS = {
 
 
 def list_mapping(mapping: ColumnMapping) -> Sequence[dict[str, object]]:
-    """Return what each column is read as, a row a column."""
+    """Return the field of each column, one row for each column."""
     pairs = zip(mapping.columns, mapping.fields, strict=True)
     return [
         {
             "column": column,
-            "field": mapping.label(field) if field else _describe_unread(place, column, mapping),
+            "field": mapping.label(field) if field else _describe_unread(index, column, mapping),
         }
-        for place, (column, field) in enumerate(pairs)
+        for index, (column, field) in enumerate(pairs)
     ]
 
 
 def _describe_unread(index: int, column: str, mapping: ColumnMapping) -> str:
-    known = index in mapping.waived_indexes or index in mapping.silent_indexes
-    return UNCLEAR_SENTENCE if not known and optout_columns.matches_heading(column) else ""
+    is_explained = index in mapping.waived_indexes or index in mapping.silent_indexes
+    return UNCLEAR_SENTENCE if not is_explained and optout_columns.matches_heading(column) else ""
 
 
 def print_format(table: TableFile, mapping: ColumnMapping) -> None:
-    """Say how the file was read, and which columns are not."""
+    """Print the format of the file, and the columns that are not read."""
     output.print_line(f"Read as {table.encoding.name} ({table.encoding.evidence}), {table.form}.")
     if mapping.tool:
         output.print_line(f"This is an export of {mapping.tool}.")
-    read: dict[str, list[str]] = {}
+    columns_by_field: dict[str, list[str]] = {}
     for name, field in zip(mapping.columns, mapping.fields, strict=True):
         if field:
-            read.setdefault(field, []).append(f"“{rows.make_printable(name)}”")
-    told = [
-        f"{', '.join(named)} {VERB[len(named) > 1]} {mapping.label(field)}" for field, named in read.items()
+            columns_by_field.setdefault(field, []).append(f"“{rows.make_printable(name)}”")
+    phrases = [
+        f"{', '.join(columns)} {VERB[len(columns) > 1]} {mapping.label(field)}"
+        for field, columns in columns_by_field.items()
     ]
-    output.print_line("; ".join(told) + ".")
+    output.print_line("; ".join(phrases) + ".")
     if mapping.file_refusal:
         output.print_line(
             f"The name of the file says who is in it: {mapping.file_refusal}. They are all passed over."
@@ -71,15 +72,15 @@ def print_format(table: TableFile, mapping: ColumnMapping) -> None:
 
 
 def write_refused(path: Path, mapping: ColumnMapping, staging: StagingTable) -> None:
-    """Write the rows that cannot be used, with their reasons, so that they can be corrected and imported."""
+    """Write the rows that cannot be used, with the reasons, so that they can be corrected and imported."""
     if not staging.counts()["wrong"]:
         return
-    own = [place for place, name in enumerate(mapping.columns) if name not in REFUSAL_COLUMNS]
-    named = [*(mapping.columns[place] for place in own), *REFUSAL_COLUMNS]
-    with spreadsheets.open_writer(path, named, byte_order_mark=True) as write:
+    indexes = [index for index, name in enumerate(mapping.columns) if name not in REFUSAL_COLUMNS]
+    headings = [*(mapping.columns[index] for index in indexes), *REFUSAL_COLUMNS]
+    with spreadsheets.open_writer(path, headings, byte_order_mark=True) as write:
         for line, cells, why in staging.read_refused():
             extra = cells[len(mapping.columns) :]
-            write([*(cells[place] if place < len(cells) else "" for place in own), line, why, *extra])
+            write([*(cells[index] if index < len(cells) else "" for index in indexes), line, why, *extra])
 
 
 def print_report(
@@ -91,44 +92,46 @@ def print_report(
     number: int | None,
     as_json: bool,
 ) -> None:
-    """Tell how many rows had each outcome, and of each row that matters why."""
+    """Print how many rows had each outcome, and the rows with a reason."""
     counts = staging.counts()
     if as_json:
-        written = {"encoding": table.encoding.name, "separator": table.separator, "tool": mapping.tool}
+        format_facts = {"encoding": table.encoding.name, "separator": table.separator, "tool": mapping.tool}
         why = [each._asdict() for each in staging.count_skipped()]
-        what = {
+        report = {
             "imported": is_imported,
             "number": number,
             "counts": counts,
             "passed_over": why,
             "unread": mapping.unread_names,
         }
-        output.print_json({**written, **what, "rows": [_to_row(fate) for fate in staging.read_results()]})
+        output.print_json(
+            {**format_facts, **report, "rows": [_to_row(result) for result in staging.read_results()]}
+        )
         return
     for outcome, number in counts.items():
         if number:
             output.print_line(f"{number:>7,}  {OUTCOME_PHRASES[outcome][not is_imported]}")
         if outcome == "declined":
             for each in staging.count_skipped():
-                by = f", by the column “{rows.make_printable(each.column)}”" if each.column else ""
-                output.print_line(f"{each.number:>11,}  {each.why}{by}")
+                source = f", by the column “{rows.make_printable(each.column)}”" if each.column else ""
+                output.print_line(f"{each.number:>11,}  {each.why}{source}")
     if counts["declined"] and not counts["added"] + counts["already"] + counts["wrong"]:
         output.print_line("\nNobody of this file gets mail there, so nobody of it is brought in here.")
-    worth_telling = (fate for fate in staging.read_results() if fate.why and fate.outcome != "already")
-    told = [*islice(worth_telling, MAX_ROWS_SHOWN + 1)]
-    if told:
+    with_reason = (result for result in staging.read_results() if result.why and result.outcome != "already")
+    results = [*islice(with_reason, MAX_ROWS_SHOWN + 1)]
+    if results:
         output.print_line("")
         output.print_rows(
-            [_to_row(fate) for fate in told[:MAX_ROWS_SHOWN]], columns=FILE_COLUMNS, as_json=False
+            [_to_row(result) for result in results[:MAX_ROWS_SHOWN]], columns=FILE_COLUMNS, as_json=False
         )
-    if len(told) > MAX_ROWS_SHOWN:
+    if len(results) > MAX_ROWS_SHOWN:
         output.print_line("… and more rows; --json tells each of them.")
 
 
 def print_next_steps(
     staging: StagingTable, *, confirmed: bool, is_imported: bool, number: int | None
 ) -> None:
-    """Say what happens next, or what to do."""
+    """Print what happens next, or what to do."""
     counts = staging.counts()
     if not is_imported:
         output.print_line("Nothing was changed. Leave out --dry-run to import them.")

@@ -1,4 +1,4 @@
-"""`mailer list import`: people from a file, all of them or none, with the evidence of their consent."""
+"""`mailer list import`: imports people from a file, all or none, with the evidence of their consent."""
 
 import hashlib
 import json
@@ -34,8 +34,8 @@ from mailer.cli.lists import import_report
 from mailer.service import Service
 from mailer.web import signup_sheet
 
-ANNOUNCE_BATCH = 2_000  # people whom the sequences are told of at once
-BATCH_PAUSE_SECONDS = 0.01  # between batches; whoever waits to sign up looks for the free database every 4 ms
+ANNOUNCE_BATCH = 2_000  # people announced to the sequences at once
+BATCH_PAUSE_SECONDS = 0.01  # between batches; a waiting sign-up polls for the free database every 4 ms
 CHUNK_OCTETS = 1 << 18  # octets read at once
 
 
@@ -57,14 +57,14 @@ CHUNK_OCTETS = 1 << 18  # octets read at once
 @click.option("--show-mapping", is_flag=True, help="Only show what each column is read as.")
 @click.option(
     "--map",
-    "said",
+    "corrections",
     multiple=True,
     metavar="COLUMN=FIELD",
     help=f'Say what a column is: "Correo=email". Nothing after “=”: not read. Fields: {", ".join(FIELDS)}.',
 )
 @click.option(
     "--ignore-column",
-    "ignored",
+    "ignored_columns",
     multiple=True,
     metavar="COLUMN",
     help="This column says nothing about who wants mail, whatever it looks like.",
@@ -91,8 +91,8 @@ def command(
     refused: Path | None,
     leave_out_refused: bool,
     show_mapping: bool,
-    said: Sequence[str],
-    ignored: Sequence[str],
+    corrections: Sequence[str],
+    ignored_columns: Sequence[str],
     yes_means: Sequence[str],
     encoding: str,
     separator: str,
@@ -123,44 +123,52 @@ def command(
     consent = importing.check_evidence(consent)
     if leave_out_refused and refused is None:
         raise BadInput("Add --refused FILE, so that the rows that are left out are not lost.")
-    asked, yes = (
+    request, yes_texts = (
         ImportRequest(list=list_name, consent=consent, confirmed=confirmed),
         _parse_yes_texts(yes_means),
     )
-    with opening.open_service() as service, _open_file(file) as opened, StagingTable() as stage:
-        asked.check(service)
-        table = table_file.read(opened, encoding=encoding, separator=separator)
-        own = _list_custom_fields(service)
-        columns = _guess_columns(
-            table, file.name, corrections=_parse_corrections(said), ignored_columns=ignored, custom_fields=own
+    with opening.open_service() as service, _open_file(file) as stream, StagingTable() as staging:
+        request.check(service)
+        table = table_file.read(stream, encoding=encoding, separator=separator)
+        custom_fields = _list_custom_fields(service)
+        mapping = _guess_columns(
+            table,
+            file.name,
+            corrections=_parse_corrections(corrections),
+            ignored_columns=ignored_columns,
+            custom_fields=custom_fields,
         )
         if not as_json:
-            import_report.print_format(table, columns)
+            import_report.print_format(table, mapping)
         if show_mapping:
             output.print_rows(
-                import_report.list_mapping(columns), columns=import_report.MAPPING_COLUMNS, as_json=as_json
+                import_report.list_mapping(mapping), columns=import_report.MAPPING_COLUMNS, as_json=as_json
             )
             return
-        fingerprint = asked.fingerprint(opened, columns, yes)
-        _stage_rows(opened, table, columns, stage, service, own, yes)
-        _plan_rows(stage, asked, fingerprint, service)
+        fingerprint = request.fingerprint(stream, mapping, yes_texts)
+        _stage_rows(stream, table, mapping, staging, service, custom_fields, yes_texts)
+        _plan_rows(staging, request, fingerprint, service)
         if refused is not None:
-            import_report.write_refused(refused, columns, stage)
-        wrong = stage.counts()["wrong"]
-        done = not dry_run and (leave_out_refused or not wrong)
-        number = _import_rows(stage, asked, fingerprint, service) if done else None
-        import_report.print_report(stage, table, columns, is_imported=done, number=number, as_json=as_json)
-        if wrong and not leave_out_refused:
-            many = "One row" if wrong == 1 else f"{wrong:,} rows"
-            raise BadInput(f"{many} cannot be used, so nothing was imported. {import_report.CORRECT_HINT}")
+            import_report.write_refused(refused, mapping, staging)
+        wrong_count = staging.counts()["wrong"]
+        is_imported = not dry_run and (leave_out_refused or not wrong_count)
+        number = _import_rows(staging, request, fingerprint, service) if is_imported else None
+        import_report.print_report(
+            staging, table, mapping, is_imported=is_imported, number=number, as_json=as_json
+        )
+        if wrong_count and not leave_out_refused:
+            phrase = "One row" if wrong_count == 1 else f"{wrong_count:,} rows"
+            raise BadInput(f"{phrase} cannot be used, so nothing was imported. {import_report.CORRECT_HINT}")
         if not as_json:
-            import_report.print_next_steps(stage, confirmed=confirmed, is_imported=done, number=number)
+            import_report.print_next_steps(
+                staging, confirmed=confirmed, is_imported=is_imported, number=number
+            )
 
 
 def _signup_sheet_evidence(
     congregation: str, day: datetime | None, language: str, *, has_other_evidence: bool
 ) -> str:
-    """Return the evidence of a paper sheet, on which nobody has proved that an address is theirs."""
+    """Return the evidence of a paper sheet; it does not prove that an address belongs to the person."""
     if has_other_evidence:
         raise BadInput("A sheet is its own evidence, and each of them is asked: no --consent or --confirmed.")
     if day is None:
@@ -170,14 +178,14 @@ def _signup_sheet_evidence(
 
 @dataclass(frozen=True, kw_only=True)
 class ImportRequest:
-    """What an import was asked to do: the list, the evidence of consent, and whether to vouch for it."""
+    """The parameters of an import: the list, the evidence of consent, and whether staff vouch for it."""
 
     list: str
     consent: str
     confirmed: bool
 
     def check(self, service: Service) -> None:
-        """Raise NotFound for no list of ours, Conflict for a closed one, BadInput where people must apply."""
+        """Raise NotFound for an unknown list, Conflict for a closed one, BadInput where people must apply."""
         with service.database.read() as session:
             catalog.check_open(session, self.list)
         if self.list == "organizers" and not self.confirmed:
@@ -187,28 +195,28 @@ class ImportRequest:
             )
 
     def fingerprint(self, file: BinaryIO, mapping: ColumnMapping, yes_means: frozenset[str]) -> bytes:
-        """Return what is the same only when the same is asked for the same file."""
-        at = file.tell()
+        """Return a digest that is equal only for the same request with the same file."""
+        position = file.tell()
         file.seek(0)
         digest = hashlib.sha256()
-        for piece in iter(partial(file.read, CHUNK_OCTETS), b""):
-            digest.update(piece)
-        file.seek(at)
-        asked = [self.list, self.consent, self.confirmed, [*mapping.fields], mapping.file_refusal]
-        digest.update(json.dumps([*asked, sorted(mapping.waived_indexes), sorted(yes_means)]).encode())
+        for chunk in iter(partial(file.read, CHUNK_OCTETS), b""):
+            digest.update(chunk)
+        file.seek(position)
+        parameters = [self.list, self.consent, self.confirmed, [*mapping.fields], mapping.file_refusal]
+        digest.update(json.dumps([*parameters, sorted(mapping.waived_indexes), sorted(yes_means)]).encode())
         return digest.digest()
 
 
 @contextmanager
 def _open_file(file: Path) -> Iterator[BinaryIO]:
     try:
-        opened = file.open("rb")
+        stream = file.open("rb")
     except FileNotFoundError:
         raise NotFound(f"There is no file {file}.") from None
     except OSError as trouble:
         raise BadInput(f"The file {file} cannot be read: {trouble.strerror}.") from trouble
-    with opened:
-        yield opened
+    with stream:
+        yield stream
 
 
 def _list_custom_fields(service: Service) -> Mapping[str, Field]:
@@ -220,8 +228,8 @@ def _list_custom_fields(service: Service) -> Mapping[str, Field]:
 def _parse_corrections(pairs: Sequence[str]) -> dict[str, str]:
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise BadInput(f"“{wrong[0]}” says no column and field. Write --map like this: --map “Correo=email”.")
-    parted = [pair.rpartition("=") for pair in pairs]
-    return {column.strip(): field.strip() for column, _, field in parted}
+    parts = [pair.rpartition("=") for pair in pairs]
+    return {column.strip(): field.strip() for column, _, field in parts}
 
 
 def _guess_columns(
@@ -232,12 +240,12 @@ def _guess_columns(
     ignored_columns: Sequence[str],
     custom_fields: Mapping[str, Field],
 ) -> ColumnMapping:
-    """Return what each column is.
+    """Return the field of each column.
 
-    Raises BadInput for a file whose name says that its people want no mail, where no column says who does.
+    Raises BadInput when the name of the file says that its people want no mail, and no column says who does.
     """
     titles = {name: field.title for name, field in custom_fields.items()}
-    columns = column_mapping.guess(
+    mapping = column_mapping.guess(
         table.columns,
         file_name=file_name,
         corrections=corrections,
@@ -245,17 +253,17 @@ def _guess_columns(
         custom_fields=titles,
     )
     words = optout_columns.find_in_file_name(file_name)
-    if words and not columns.file_refusal and not columns.mail_status_columns:
+    if words and not mapping.file_refusal and not mapping.mail_status_columns:
         raise BadInput(
             f"The name of the file says “{words}”: people who want no mail, or whose addresses take none."
             " They must not be brought in. If these people did agree to mail from you, give the file"
             " another name."
         )
-    return columns
+    return mapping
 
 
 def _parse_yes_texts(texts: Sequence[str]) -> frozenset[str]:
-    """Return the texts that count as a yes, as cells are compared; raises BadInput for one that is a no."""
+    """Return the normalized texts that count as a yes; raises BadInput for one that is a no."""
     if wrong := [text for text in texts if consent_cells.parse_answer(text) in ("no", "nothing")]:
         raise BadInput(f"“{wrong[0]}” is no yes. After --yes-means stands the whole text that people ticked.")
     return frozenset(headings.normalize(text) for text in texts)
@@ -270,11 +278,11 @@ def _stage_rows(
     custom_fields: Mapping[str, Field],
     yes_means: frozenset[str],
 ) -> None:
-    at = file.tell()
+    position = file.tell()
     file.seek(0)
-    lines = sum(piece.count(b"\n") for piece in iter(partial(file.read, CHUNK_OCTETS), b""))
-    file.seek(at)
-    with progress.show_bar("Reading", total=lines) as told:
+    lines = sum(chunk.count(b"\n") for chunk in iter(partial(file.read, CHUNK_OCTETS), b""))
+    file.seek(position)
+    with progress.show_bar("Reading", total=lines) as report:
         importing.stage_rows(
             table,
             mapping,
@@ -282,53 +290,53 @@ def _stage_rows(
             custom_fields=custom_fields,
             pepper=service.keys.pepper,
             yes_means=yes_means,
-            progress=told,
+            progress=report,
         )
 
 
 def _plan_rows(staging: StagingTable, request: ImportRequest, fingerprint: bytes, service: Service) -> None:
-    """Decide what becomes of each row; an import that was interrupted knows whom it brought already."""
+    """Decide the result of each row; an import that was interrupted keeps the people it imported already."""
     total = staging.count(UNDECIDED)
-    with progress.show_bar("Comparing", total=total) as told, service.database.read() as session:
-        under_way = imports.find_unfinished(session)
-        same = under_way is not None and under_way.fingerprint == fingerprint
-        number = under_way.id if same and under_way is not None else None
-        importing.plan(session, staging, list=request.list, import_id=number, progress=told)
+    with progress.show_bar("Comparing", total=total) as report, service.database.read() as session:
+        unfinished = imports.find_unfinished(session)
+        is_same = unfinished is not None and unfinished.fingerprint == fingerprint
+        number = unfinished.id if is_same and unfinished is not None else None
+        importing.plan(session, staging, list=request.list, import_id=number, progress=report)
 
 
 def _import_rows(
     staging: StagingTable, request: ImportRequest, fingerprint: bytes, service: Service
 ) -> int | None:
-    """Write whom the plan adds, batch by batch, and let all of them count at the end.
+    """Write the people whom the plan adds, batch by batch, and activate all of them at the end.
 
-    Returns the number of the import, None when there was nobody to bring in.
+    Returns the number of the import, None when there are none to import.
     """
     total = staging.counts()["added"]
     if not total:
         return None
     database, clock = service.database, service.clock
     with database.write() as session:
-        arrival = imports.begin(session, list=request.list, fingerprint=fingerprint, now=clock.now())
-    with progress.show_bar("Importing", total=total) as told:
-        done = 0
+        list_import = imports.begin(session, list=request.list, fingerprint=fingerprint, now=clock.now())
+    with progress.show_bar("Importing", total=total) as report:
+        row_count = 0
         for batch in staging.batches("added"):
             with database.write() as session:
-                decided = importing.import_batch(
+                results = importing.import_batch(
                     session,
                     batch,
-                    list_import=arrival,
+                    list_import=list_import,
                     evidence=request.consent,
                     confirmed=request.confirmed,
                     now=clock.now(),
                 )
-            staging.decide(decided)
-            done += len(batch)
-            told(done)
+            staging.decide(results)
+            row_count += len(batch)
+            report(row_count)
             clock.sleep(BATCH_PAUSE_SECONDS)
     with database.write() as session:
         importing.finish(
             session,
-            arrival,
+            list_import,
             people=staging.counts()["added"],
             confirmed=request.confirmed,
             now=clock.now(),
@@ -338,7 +346,7 @@ def _import_rows(
     while after is not None:
         with database.write() as session:
             after = subscriptions.queue_changes(
-                session, import_id=arrival.id, after=after, limit=ANNOUNCE_BATCH
+                session, import_id=list_import.id, after=after, limit=ANNOUNCE_BATCH
             )
         clock.sleep(BATCH_PAUSE_SECONDS)
-    return arrival.id
+    return list_import.id

@@ -1,4 +1,4 @@
-"""`mailer list sheet`: a sign-up sheet to print, for one congregation."""
+"""`mailer list sheet`: makes a sign-up sheet to print, for one congregation."""
 
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def command(*, file: Path, congregation: str, language: str, paper: str) -> None
             service.settings, congregation=congregation, language=language, paper=paper
         )
     try:
-        with file.open("x", encoding="utf-8") as written:
-            written.write(text)
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
     except FileExistsError:
         raise Conflict(f"The file {file} is there already. Choose another name.") from None
     except OSError as trouble:

@@ -1,4 +1,4 @@
-"""`mailer list undo`: take back an import that was wrong, after a look at what it has done."""
+"""`mailer list undo`: undoes a wrong import, after a preview of what it has done."""
 
 import click
 
@@ -8,7 +8,7 @@ from lists.imports import ListImport
 from lists.tables import undoing
 from mailer.batches import PAUSE_SECONDS
 from mailer.cli import opening, output, progress
-from mailer.people import import_undo as mail_undoing
+from mailer.people import import_undo
 from mailer.people.import_undo import ImportUndoPreview
 from mailer.service import Service
 
@@ -39,22 +39,26 @@ def undo(*, number: int | None, yes: bool, show: bool, as_json: bool) -> None:
     Status 0: done, or shown. Status 2: refused, nothing was changed.
     """
     with opening.open_service() as service:
-        arrival = _find_import(service, number)
-        interrupted = arrival.state == "arriving" and arrival.undo_began_at is None
+        list_import = _find_import(service, number)
+        is_interrupted = list_import.state == "arriving" and list_import.undo_began_at is None
         with service.database.read() as session:
-            looked = mail_undoing.preview(session, arrival)
-            named = mail_undoing.list_messages(session, arrival, limit=MAX_PEOPLE_SHOWN) if show else []
-        done = arrival.state != "undone" and (yes or (interrupted and number is None))
-        gone = _undo(service, arrival, looked) if done else 0
+            preview = import_undo.preview(session, list_import)
+            person_rows = (
+                import_undo.list_messages(session, list_import, limit=MAX_PEOPLE_SHOWN) if show else []
+            )
+        is_applied = list_import.state != "undone" and (yes or (is_interrupted and number is None))
+        deleted_count = _undo(service, list_import, preview) if is_applied else 0
     if as_json:
-        told = _build_result(arrival, looked, undone=done or arrival.state == "undone", deleted=gone)
-        output.print_json({**told, "people": named} if show else told)
+        report = _build_result(
+            list_import, preview, undone=is_applied or list_import.state == "undone", deleted=deleted_count
+        )
+        output.print_json({**report, "people": person_rows} if show else report)
         return
-    _print_preview(arrival, looked, is_applied=done, deleted=gone)
+    _print_preview(list_import, preview, is_applied=is_applied, deleted=deleted_count)
     if show:
         output.print_line("")
         output.print_rows(
-            named, columns=PERSON_COLUMNS, as_json=False, none="Nobody has got mail by this import."
+            person_rows, columns=PERSON_COLUMNS, as_json=False, none="Nobody has got mail by this import."
         )
 
 
@@ -62,26 +66,26 @@ def _find_import(service: Service, number: int | None) -> ListImport:
     with service.database.read() as session:
         if number is not None:
             return imports.find(session, number)
-        arrival = imports.find_unfinished(session)
-        if arrival is not None:
-            return arrival
+        list_import = imports.find_unfinished(session)
+        if list_import is not None:
+            return list_import
         newest = imports.list_newest(session, limit=NEWEST_SHOWN)
     sentence = "There is no unfinished import."
     if newest:
-        listed = "; ".join(
+        descriptions = "; ".join(
             f"{each.id}, {each.began_at:%B %-d, %Y at %H:%M} UTC, to {each.list}, {STATE_NAMES[each.state]}"
             for each in newest
         )
         sentence += f" To take back one that was finished, say its number: mailer list undo {newest[0].id}."
-        sentence += f" The newest are: {listed}."
+        sentence += f" The newest are: {descriptions}."
     raise NotFound(sentence)
 
 
 def _undo(service: Service, list_import: ListImport, preview: ImportUndoPreview) -> int:
-    """Take an import back, a small transaction at a time; returns how many contacts are gone."""
+    """Undo an import, a small transaction at a time; returns the number of contacts deleted."""
     database, clock = service.database, service.clock
-    number, finished = list_import.id, list_import.state == "here"
-    after: int | None = 0 if finished else None
+    number, is_finished = list_import.id, list_import.state == "here"
+    after: int | None = 0 if is_finished else None
     while after is not None:
         with database.write() as session:
             after = undoing.release_proven(session, list_import, after=after)
@@ -89,39 +93,39 @@ def _undo(service: Service, list_import: ListImport, preview: ImportUndoPreview)
     with database.write() as session:
         list_import = imports.begin_undo(session, number, now=clock.now())
     sequences = [each.name for each in service.sequences.schedules if each.list == list_import.list]
-    back = gone = 0
+    people_count = deleted_count = 0
     after = 0
-    with progress.show_bar("Taking back", total=preview.counts.people) as told:
+    with progress.show_bar("Taking back", total=preview.counts.people) as report:
         while after is not None:
             with database.write() as session:
-                people, deleted, after = mail_undoing.undo_batch(
+                people, deleted, after = import_undo.undo_batch(
                     session, list_import, sequences=sequences, after=after, now=clock.now()
                 )
-            back, gone = back + people, gone + deleted
-            told(back)
+            people_count, deleted_count = people_count + people, deleted_count + deleted
+            report(people_count)
             clock.sleep(PAUSE_SECONDS)
     with database.write() as session:
         imports.end(session, number, state="undone", now=clock.now())
-        subject = f"import {number}, {back} off {list_import.list}"
+        subject = f"import {number}, {people_count} off {list_import.list}"
         audit.record(
             session, actor=opening.ACTOR, action="import taken back", subject=subject, now=clock.now()
         )
     service.database.truncate_wal()
-    return gone
+    return deleted_count
 
 
 def _build_result(
     list_import: ListImport, preview: ImportUndoPreview, *, undone: bool, deleted: int
 ) -> dict[str, object]:
-    standing = preview.counts
+    counts = preview.counts
     return {
         "import": list_import.id,
         "list": list_import.list,
         "undone": undone,
-        "off_the_list": standing.removed - standing.asked_again,
-        "asked_again": standing.asked_again,
-        "left": standing.left,
-        "stay": standing.proven,
+        "off_the_list": counts.removed - counts.asked_again,
+        "asked_again": counts.asked_again,
+        "left": counts.left,
+        "stay": counts.proven,
         "cancelled": preview.waiting,
         "deleted": deleted,
         "mails": [
@@ -133,7 +137,7 @@ def _build_result(
 def _print_preview(
     list_import: ListImport, preview: ImportUndoPreview, *, is_applied: bool, deleted: int
 ) -> None:
-    standing, number = preview.counts, list_import.id
+    counts, number = preview.counts, list_import.id
     output.print_line(
         f"Import {number} of {list_import.began_at:%B %-d, %Y at %H:%M} UTC,"
         f" to the list {list_import.list}.\n"
@@ -141,17 +145,17 @@ def _print_preview(
     if list_import.state == "undone":
         output.print_line("It was taken back already.")
     else:
-        for many, one in (
-            (standing.removed - standing.asked_again, "taken off the list"),
-            (standing.asked_again, "signed up themselves meanwhile, and are asked to confirm"),
-            (standing.proven, "confirmed or changed something themselves, and stay"),
-            (standing.left, "left meanwhile, and stay so"),
+        for count, phrase in (
+            (counts.removed - counts.asked_again, "taken off the list"),
+            (counts.asked_again, "signed up themselves meanwhile, and are asked to confirm"),
+            (counts.proven, "confirmed or changed something themselves, and stay"),
+            (counts.left, "left meanwhile, and stay so"),
             (preview.waiting, "messages that wait for them, cancelled"),
         ):
-            if many:
-                output.print_line(f"{many:>7,}  {one}")
+            if count:
+                output.print_line(f"{count:>7,}  {phrase}")
     output.print_line("")
-    mails = [{"kind": kind, "state": state, "number": many} for kind, state, many in preview.message_counts]
+    mails = [{"kind": kind, "state": state, "number": count} for kind, state, count in preview.message_counts]
     if mails:
         output.print_line("This mail has left for them already, and nobody can call it back:")
         output.print_rows(mails, columns=MESSAGE_COLUMNS, as_json=False)
@@ -159,8 +163,8 @@ def _print_preview(
     else:
         output.print_line("Nobody whom it brought was written to.")
     if is_applied:
-        known = standing.removed - standing.asked_again - deleted
-        stay = f" {known:,} are still known here, without this list." if known else ""
-        output.print_line(f"\nTaken back. Of {deleted:,} nothing is kept.{stay}")
+        remaining = counts.removed - counts.asked_again - deleted
+        suffix = f" {remaining:,} are still known here, without this list." if remaining else ""
+        output.print_line(f"\nTaken back. Of {deleted:,} nothing is kept.{suffix}")
     elif list_import.state != "undone":
         output.print_line(f"\nNothing was changed. To do it: mailer list undo {number} --yes")

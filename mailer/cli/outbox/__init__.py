@@ -1,1 +1,1 @@
-"""`mailer outbox`: the ledger. `group` is the command; the other modules hold its larger subcommands."""
+"""`mailer outbox`: the outbox. `group` is the command; the other modules hold its larger subcommands."""

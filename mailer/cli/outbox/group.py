@@ -1,4 +1,4 @@
-"""`mailer outbox`: what waits, what left, what failed, and why."""
+"""`mailer outbox`: shows what waits, what was sent, what failed, and why."""
 
 from collections.abc import Mapping, Sequence
 
@@ -59,9 +59,9 @@ def unknown(*, limit: int, as_json: bool) -> None:
 
 def _print_messages(*, limit: int, state: str | None, kind: str | None, as_json: bool, none: str) -> None:
     with opening.open_service() as service, service.database.read() as session:
-        found = messages.list_newest(session, limit=limit, state=state, kind=kind)
-    output.print_rows(found, columns=messages.MESSAGE_COLUMNS, as_json=as_json, none=none)
-    if len(found) == limit and not as_json:
+        rows = messages.list_newest(session, limit=limit, state=state, kind=kind)
+    output.print_rows(rows, columns=messages.MESSAGE_COLUMNS, as_json=as_json, none=none)
+    if len(rows) == limit and not as_json:
         output.print_line(f"Only the newest {limit} are shown; --limit shows more.")
 
 
@@ -72,13 +72,13 @@ def show(*, number: int, as_json: bool) -> None:
     """Show one message, what became of it, and what the server said each time: “mailer outbox show 12”."""
     with opening.open_service() as service, service.database.read() as session:
         message = messages.get(session, number)
-        happened = message_history.list_events(message, now=service.clock.now())
+        history = message_history.list_events(message, now=service.clock.now())
     if as_json:
-        output.print_json({**message, "history": happened})
+        output.print_json({**message, "history": history})
         return
     output.print_facts(message, labels=messages.DETAIL_COLUMNS, as_json=False)
     output.print_line("")
-    output.print_rows(happened, columns=message_history.COLUMNS, as_json=False)
+    output.print_rows(history, columns=message_history.COLUMNS, as_json=False)
     attempts = message["attempts"]
     assert isinstance(attempts, list)
     output.print_line("")
@@ -95,46 +95,50 @@ command.add_command(retrying.command)
 def show_stats(*, as_json: bool) -> None:
     """Count messages by kind and state, and say what waits, why, and when it will have left."""
     with opening.open_service() as service, service.database.read() as session:
-        counted = stats.collect(session, now=service.clock.now())
+        outbox_stats = stats.collect(session, now=service.clock.now())
         reasons = messages.count_by_reason(session)
         relays = _list_relay_rows(attempts.select_relay_totals(counters.read_totals(session)))
-        paused = sorted(suspensions.read_all(session))
+        suspended_scopes = sorted(suspensions.read_all(session))
     kinds = [
-        {"kind": kind, **{state: counted.counts.get((kind, state), 0) for state in STATES}}
-        for kind in sorted({kind for kind, _ in counted.counts})
+        {"kind": kind, **{state: outbox_stats.counts.get((kind, state), 0) for state in STATES}}
+        for kind in sorted({kind for kind, _ in outbox_stats.counts})
     ]
     if as_json:
         waiting = [{"state": state, "why": why, "number": number} for (state, why), number in reasons.items()]
-        more = {"relays": relays, "paused": paused}
-        output.print_json({"kinds": kinds, "waiting": waiting, **more, **_stats_values(counted)})
+        delivery_facts = {"relays": relays, "paused": suspended_scopes}
+        output.print_json(
+            {"kinds": kinds, "waiting": waiting, **delivery_facts, **_stats_values(outbox_stats)}
+        )
         return
-    used = [state for state in STATES if any(row[state] for row in kinds)]
-    columns = {"kind": "Kind", **{state: state.capitalize() for state in used}}
+    used_states = [state for state in STATES if any(row[state] for row in kinds)]
+    columns = {"kind": "Kind", **{state: state.capitalize() for state in used_states}}
     output.print_rows(
-        [*kinds, *_sum_rows(kinds, used)], columns=columns, as_json=False, none="The outbox is empty."
+        [*kinds, *_sum_rows(kinds, used_states)], columns=columns, as_json=False, none="The outbox is empty."
     )
     for (state, why), number in sorted(reasons.items()):
         output.print_line(f"{number:>7,}  {state}: {why}")
-    for scope in paused:
+    for scope in suspended_scopes:
         output.print_line(f"Paused: {scope.partition('/')[2]}. “mailer relay list” says why.")
     if len(relays) > 1:
         output.print_line("")
         output.print_rows(relays, columns=RELAY_COLUMNS, as_json=False)
     if kinds:
         output.print_line("")
-        output.print_facts(_stats_phrases(counted), labels=STATS_LABELS, as_json=False)
+        output.print_facts(_stats_phrases(outbox_stats), labels=STATS_LABELS, as_json=False)
 
 
 def _list_relay_rows(sums: Mapping[tuple[str, str], int]) -> Sequence[Mapping[str, object]]:
-    """Return what each mail server answered, ever."""
+    """Return the number of each outcome for each relay."""
     names = sorted({relay for relay, _ in sums})
     outcomes = attempts.OUTCOMES
     return [{"relay": name, **{each: sums.get((name, each), 0) for each in outcomes}} for name in names]
 
 
-def _sum_rows(kinds: Sequence[Mapping[str, object]], used: Sequence[str]) -> Sequence[Mapping[str, object]]:
-    """Return a row of sums, when there is more than one row to add up."""
-    sums = {state: sum(int(str(row[state])) for row in kinds) for state in used}
+def _sum_rows(
+    kinds: Sequence[Mapping[str, object]], used_states: Sequence[str]
+) -> Sequence[Mapping[str, object]]:
+    """Return a row of sums, when there is more than one row."""
+    sums = {state: sum(int(str(row[state])) for row in kinds) for state in used_states}
     return [{"kind": "all", **sums}] if len(kinds) > 1 else []
 
 
@@ -156,11 +160,13 @@ def _stats_values(outbox_stats: OutboxStats) -> dict[str, object]:
 def _stats_phrases(outbox_stats: OutboxStats) -> dict[str, object]:
     finish = outbox_stats.finish
     if not outbox_stats.waiting:
-        done = "nothing waits"
+        finish_phrase = "nothing waits"
     elif finish is None:
-        done = "unknown, because nothing has left within the last minute"
+        finish_phrase = "unknown, because nothing has left within the last minute"
     else:
-        done = f"{output.format_value(finish)}, in {output.format_duration(finish - outbox_stats.at)}"
+        finish_phrase = (
+            f"{output.format_value(finish)}, in {output.format_duration(finish - outbox_stats.at)}"
+        )
     later = (
         f"{outbox_stats.later:,}"
         if outbox_stats.later < stats.LATER_MOST
@@ -176,5 +182,5 @@ def _stats_phrases(outbox_stats: OutboxStats) -> dict[str, object]:
         else f"due for {output.format_duration(outbox_stats.age)}",
         "left": f"{outbox_stats.last_minute:,} in the last minute,"
         f" {outbox_stats.last_hour:,} in the last hour",
-        "finish": done,
+        "finish": finish_phrase,
     }

@@ -1,4 +1,4 @@
-"""`mailer outbox resolve`: decide what became of messages of which nobody can say it, one or many at once."""
+"""`mailer outbox resolve`: decides the result of messages in doubt, one or many at once."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -57,8 +57,8 @@ def command(
     After a restore, “mailer outbox resolve --restored --sent” decides about all that may have left from the
     lost machine.
     """
-    narrowed = any(each is not None for each in (broadcast, kind, age))
-    if sum((number is not None, restored, everything, narrowed)) != 1:
+    has_filter = any(each is not None for each in (broadcast, kind, age))
+    if sum((number is not None, restored, everything, has_filter)) != 1:
         raise BadInput(
             "Name one message by its number, or many: --all, --restored, or some of --broadcast, --kind and"
             " --older-than."
@@ -70,12 +70,12 @@ def command(
             assert decision is not None
             _resolve_one(service, number, decision)
             return
-        which = Selection(
+        selection = Selection(
             kind=kind, broadcast=broadcast, before=service.clock.now() - _parse_age(age) if age else None
         )
         words = {"broadcast": broadcast, "kind": kind, "older than": age}
         subject = ", ".join(f"{name} {word}" for name, word in words.items() if word is not None)
-        _resolve_many(service, which, decision, subject=subject or "all", yes=yes, as_json=as_json)
+        _resolve_many(service, selection, decision, subject=subject or "all", yes=yes, as_json=as_json)
 
 
 def _resolve_one(service: Service, number: int | None, decision: Resolution) -> None:
@@ -83,15 +83,15 @@ def _resolve_one(service: Service, number: int | None, decision: Resolution) -> 
     with service.database.write() as session:
         now = service.clock.now()
         if number is None:
-            decided, subject = in_doubt.resolve_restored(session, decision, now=now), "restored"
-            told = f"Decided about {decided:,} messages."
+            row_count, subject = in_doubt.resolve_restored(session, decision, now=now), "restored"
+            sentence = f"Decided about {row_count:,} messages."
         else:
             in_doubt.resolve(session, number, decision, now=now)
             subject = f"message {number}"
-            done = "counts as sent" if decision == "sent" else "leaves once more; “mailer serve” sends it"
-            told = f"Message {number} {done}."
+            phrase = "counts as sent" if decision == "sent" else "leaves once more; “mailer serve” sends it"
+            sentence = f"Message {number} {phrase}."
         audit.record(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
-    output.print_line(told)
+    output.print_line(sentence)
 
 
 def _resolve_many(
@@ -110,40 +110,40 @@ def _resolve_many(
     with service.database.read() as session:
         if selection.broadcast is not None:
             broadcasts.get(session, selection.broadcast)
-        counted = in_doubt.count_unresolved(session, selection, now=service.clock.now())
-    total = _sum_rows(counted)
+        counts = in_doubt.count_unresolved(session, selection, now=service.clock.now())
+    total = _sum_rows(counts)
     if not as_json:
         output.print_rows(
-            counted, columns=COUNT_COLUMNS, as_json=False, none="Nothing of this waits for a decision."
+            counts, columns=COUNT_COLUMNS, as_json=False, none="Nothing of this waits for a decision."
         )
-    decided = 0
+    decided_count = 0
     if total and decision is not None:
         if not yes:
             click.confirm(_confirm_question(total, decision), abort=True, err=True)
-        decided = _decide(service, selection, decision, subject=f"{subject}: {total} messages")
+        decided_count = _decide(service, selection, decision, subject=f"{subject}: {total} messages")
     if as_json:
-        output.print_json({"unknown": counted, "decision": decision, "decided": decided})
+        output.print_json({"unknown": counts, "decision": decision, "decided": decided_count})
     elif total and decision is None:
         output.print_line(f"{_format_messages(total)} of this. Nothing was decided. {UNDECIDED_SENTENCE}")
     elif total:
-        done = "count as sent" if decision == "sent" else "leave once more; “mailer serve” sends them"
-        output.print_line(f"Decided about {_format_messages(decided)}: they {done}.")
+        phrase = "count as sent" if decision == "sent" else "leave once more; “mailer serve” sends them"
+        output.print_line(f"Decided about {_format_messages(decided_count)}: they {phrase}.")
 
 
 def _decide(service: Service, selection: Selection, decision: Resolution, *, subject: str) -> int:
-    """Decide about all of them, some at a time; the act is written down with the first."""
-    noted = False
+    """Decide about all of the selection, in batches; the audit entry is written with the first."""
+    is_recorded = False
 
-    def decide(session: Session) -> int:
-        nonlocal noted
+    def resolve_batch(session: Session) -> int:
+        nonlocal is_recorded
         now = service.clock.now()
-        some = in_doubt.resolve_some(session, selection, decision, now=now, limit=BATCH_SIZE)
-        if some and not noted:
+        row_count = in_doubt.resolve_some(session, selection, decision, now=now, limit=BATCH_SIZE)
+        if row_count and not is_recorded:
             audit.record(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
-            noted = True
-        return some
+            is_recorded = True
+        return row_count
 
-    return max(write_in_batches(service.database, service.clock, decide, limit=1))
+    return max(write_in_batches(service.database, service.clock, resolve_batch, limit=1))
 
 
 def _confirm_question(total: int, decision: Resolution) -> str:
@@ -161,7 +161,7 @@ def _sum_rows(rows: Iterable[Mapping[str, object]]) -> int:
 
 
 def _parse_age(text: str) -> timedelta:
-    found = AGE_PATTERN.fullmatch(text.strip().lower())
-    if found is None:
+    match = AGE_PATTERN.fullmatch(text.strip().lower())
+    if match is None:
         raise BadInput(f"{text} is no age that can be read; write hours or days, such as 6h or 2d.")
-    return timedelta(**{UNITS[found.group(2)]: int(found.group(1))})
+    return timedelta(**{UNITS[match.group(2)]: int(match.group(1))})

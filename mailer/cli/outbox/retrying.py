@@ -1,4 +1,4 @@
-"""`mailer outbox retry`: what a fault of ours or a limit of our mail servers keeps back, and what to do."""
+"""`mailer outbox retry`: shows and retries what a fault of ours or a limit of our relays holds back."""
 
 import click
 from sqlalchemy import ColumnElement
@@ -35,28 +35,30 @@ def command(*, number: int | None, broadcast: int | None, every: bool, give_up: 
     starts, and when its text was changed. What “failed” in an earlier version waits for you to decide: try
     it, or give it up with --give-up. Who left meanwhile gets nothing in any case.
     """
-    chosen = [number is not None, broadcast is not None, every]
-    if sum(chosen) > 1:
+    choices = [number is not None, broadcast is not None, every]
+    if sum(choices) > 1:
         raise BadInput("Name one message by its number, one update by --broadcast, or all by --all.")
     with opening.open_service() as service:
-        if not any(chosen):
+        if not any(choices):
             if give_up:
                 raise BadInput("Say what to give up: a number, --broadcast, or --all.")
             _print_held(service, as_json=as_json)
             return
-        which: list[ColumnElement[bool]] = []
+        conditions: list[ColumnElement[bool]] = []
         if number is not None:
-            which = [OutboxRow.id == number]
+            conditions = [OutboxRow.id == number]
         with service.database.write() as session:
             if broadcast is not None:
                 broadcasts.get(session, broadcast)
-                which = [OutboxRow.kind == "broadcast", OutboxRow.ref == broadcast]
-            moved = _give_up(service, session, which) if give_up else _retry(service, session, which)
+                conditions = [OutboxRow.kind == "broadcast", OutboxRow.ref == broadcast]
+            row_count = (
+                _give_up(service, session, conditions) if give_up else _retry(service, session, conditions)
+            )
     if as_json:
-        output.print_json({"given_up" if give_up else "queued": moved})
+        output.print_json({"given_up" if give_up else "queued": row_count})
         return
-    done = "given up" if give_up else "queued again; “mailer serve” sends what can be sent by now"
-    output.print_line(f"{moved:,} {'message is' if moved == 1 else 'messages are'} {done}.")
+    phrase = "given up" if give_up else "queued again; “mailer serve” sends what can be sent by now"
+    output.print_line(f"{row_count:,} {'message is' if row_count == 1 else 'messages are'} {phrase}.")
 
 
 def _print_held(service: Service, *, as_json: bool) -> None:
@@ -67,7 +69,7 @@ def _print_held(service: Service, *, as_json: bool) -> None:
                 "kind": each.kind,
                 "state": each.state,
                 "why": each.why,
-                "advice": next(said for prefix, said in ADVICE.items() if each.why.startswith(prefix)),
+                "advice": next(advice for prefix, advice in ADVICE.items() if each.why.startswith(prefix)),
             }
             for each in held_messages.count_by_reason(session)
         ]
@@ -78,23 +80,25 @@ def _print_held(service: Service, *, as_json: bool) -> None:
 
 
 def _retry(service: Service, session: Session, conditions: list[ColumnElement[bool]]) -> int:
-    """Queue again; letters that had failed go on from where they ended."""
+    """Queue again; sequences that a failure stopped continue from where they ended."""
     now = service.clock.now()
-    moved, failed = held_messages.retry(session, *conditions, now=now)
-    stopped = [entry.ref for entry in failed if entry.kind == "sequence"]
-    journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
-    audit.record(session, actor=opening.ACTOR, action="outbox retry", subject=f"{moved} messages", now=now)
-    return moved
+    row_count, entries = held_messages.retry(session, *conditions, now=now)
+    journey_ids = [entry.ref for entry in entries if entry.kind == "sequence"]
+    journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(journey_ids), to="sending")
+    audit.record(
+        session, actor=opening.ACTOR, action="outbox retry", subject=f"{row_count} messages", now=now
+    )
+    return row_count
 
 
 def _give_up(service: Service, session: Session, conditions: list[ColumnElement[bool]]) -> int:
-    """Give up; letters go on with the next one."""
+    """Give up; sequences continue with the next step."""
     now = service.clock.now()
-    closed = held_messages.give_up(session, *conditions)
-    stopped = [result.entry.ref for result in closed if result.entry.kind == "sequence"]
-    journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(stopped), to="sending")
-    settle_all(session, service.sources, closed, now=now)
+    results = held_messages.give_up(session, *conditions)
+    journey_ids = [result.entry.ref for result in results if result.entry.kind == "sequence"]
+    journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(journey_ids), to="sending")
+    settle_all(session, service.sources, results, now=now)
     audit.record(
-        session, actor=opening.ACTOR, action="outbox give up", subject=f"{len(closed)} messages", now=now
+        session, actor=opening.ACTOR, action="outbox give up", subject=f"{len(results)} messages", now=now
     )
-    return len(closed)
+    return len(results)

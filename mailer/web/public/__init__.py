@@ -1,1 +1,1 @@
-"""One file per public page: parse, call the verb of the floor below, show a page; only these commit."""
+"""Public pages, one file each: parse, call a function of a lower wing, show a page; only these commit."""

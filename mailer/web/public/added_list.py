@@ -1,4 +1,4 @@
-"""The words of a list that staff added, in the language of a visit; a list of the house has its own pages."""
+"""Added list: the words of a list that staff added, in the language of a request."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ SIGN_UP_PATHS = {"interest": "/join", "organizers": "/organize"}
 
 @dataclass(frozen=True, kw_only=True)
 class ListDescription:
-    """What a list is called and what comes, in one language; `closed` when nobody can join any more."""
+    """The title of a list and what it sends, in one language; `closed` when nobody can join any more."""
 
     title: str
     about: str
@@ -21,31 +21,31 @@ class ListDescription:
 
 
 def describe(session: Session, request: PageRequest, name: str) -> ListDescription | None:
-    """Return the words of a list that staff added; None for one of the house."""
-    found = catalog.find(session, name)
-    if found is None:
+    """Return the words of a list that staff added; None for a built-in list."""
+    added_list = catalog.find(session, name)
+    if added_list is None:
         return None
     return ListDescription(
-        title=found.title[request.language],
-        about=found.about[request.language],
-        closed=found.closed_at is not None,
+        title=added_list.title[request.language],
+        about=added_list.about[request.language],
+        closed=added_list.closed_at is not None,
     )
 
 
 def leave_question(session: Session, request: PageRequest, name: str) -> str:
-    """Return the question whether to leave a list, by its name where a backup older than the list is back."""
-    said = request.words.unsubscribe
+    """Return the question whether to leave a list, by its name where a restored backup lacks the list."""
+    words = request.words.unsubscribe
     if name in BUILT_IN_LISTS:
-        return str(said[f"heading_{name}"])
-    return said.heading_added(title=find_title(session, request, name))  # type: ignore[no-any-return]
+        return str(words[f"heading_{name}"])
+    return words.heading_added(title=find_title(session, request, name))  # type: ignore[no-any-return]
 
 
 def find_title(session: Session, request: PageRequest, name: str) -> str:
-    """Return what people call a list."""
+    """Return the title of a list."""
     if name in BUILT_IN_LISTS:
         return str(request.words.preferences[name])
-    found = describe(session, request, name)
-    return found.title if found else name
+    description = describe(session, request, name)
+    return description.title if description else name
 
 
 def sign_up_path(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Confirming by the link in the mail: a GET shows a button and changes nothing, for scanners open links."""
+"""Confirmation: by the link in the mail; a GET shows a button and changes nothing: scanners open links."""
 
 from lists import contacts
 from lists import subscriptions as subs
@@ -7,7 +7,7 @@ from lists.subscriptions import Subscription
 from mailer.web.public import added_list
 from mailer.web.visit import PageRequest, PageResponse
 
-NEW_ADDRESS = "back"  # instead of a list: what is confirmed is a new address, for all lists alike
+NEW_ADDRESS = "back"  # instead of a list: a new address is confirmed, for all lists alike
 RESOURCE_SLOTS = ("toolkit", "webinar", "powerpoint", "guide")
 
 
@@ -19,14 +19,14 @@ def show(request: PageRequest) -> PageResponse:
         if subscription is None:
             raise NotFound("This sign-up is gone.")
         request = request.with_default_language(contacts.get(session, subscription.contact_id).language)
-        good = subs.find_by_token(session, subscription_id=subscription_id, round=in_round) is not None
-        if not good:
+        is_open = subs.find_by_token(session, subscription_id=subscription_id, round=in_round) is not None
+        if not is_open:
             return _ended_page(request, subscription.list)
-        back = subscription.list in request.service.confirmations.list_returning(
+        is_reconfirmation = subscription.list in request.service.confirmations.list_returning(
             session, subscription.contact_id
         )
-        words = None if back else added_list.describe(session, request, subscription.list)
-    values = {"list": NEW_ADDRESS if back else subscription.list, "added": words}
+        description = None if is_reconfirmation else added_list.describe(session, request, subscription.list)
+    values = {"list": NEW_ADDRESS if is_reconfirmation else subscription.list, "added": description}
     return PageResponse(request=request, template="confirm.html", values=values)
 
 
@@ -38,16 +38,20 @@ def post(request: PageRequest) -> PageResponse:
         if subscription is None:
             raise NotFound("This sign-up is gone.")
         request = request.with_default_language(contacts.get(session, subscription.contact_id).language)
-        done = request.service.confirmations.confirm(
+        confirmation = request.service.confirmations.confirm(
             session, subscription_id=subscription_id, round=in_round, page="/confirm", now=request.now
         )
-        if done is None:
+        if confirmation is None:
             return _ended_page(request, subscription.list)
-        words = None if done.is_reconfirmation else added_list.describe(session, request, done.list)
+        description = (
+            None
+            if confirmation.is_reconfirmation
+            else added_list.describe(session, request, confirmation.list)
+        )
     settings = request.service.settings
     values = {
-        "list": NEW_ADDRESS if done.is_reconfirmation else done.list,
-        "added": words,
+        "list": NEW_ADDRESS if confirmation.is_reconfirmation else confirmation.list,
+        "added": description,
         "resources": list_resources(request),
         "sender": f"{settings.from_name} <{settings.from_address}>",
     }
@@ -55,26 +59,26 @@ def post(request: PageRequest) -> PageResponse:
 
 
 def list_resources(request: PageRequest) -> list[dict[str, object]]:
-    """Return what stands on the shelf for a language: name, url ("" while there is none), and its marks."""
-    shelf = request.service.editions.library
+    """Return the resources for a language: name, url ("" for none), language, and whether it is a sample."""
+    library = request.service.editions.library
     with request.service.database.read() as session:
-        offered = shelf.list_for_language(session, request.language)
+        versions = library.list_for_language(session, request.language)
     return [
         {
             "name": name,
-            "url": shelf.build_url(name, request.language) if offered[name] or shelf.tryout else "",
-            "language": offered[name][0].language if offered[name] else request.language,
-            "sample": not offered[name],
+            "url": library.build_url(name, request.language) if versions[name] or library.tryout else "",
+            "language": versions[name][0].language if versions[name] else request.language,
+            "sample": not versions[name],
         }
         for name in RESOURCE_SLOTS
     ]
 
 
 def _read_token(request: PageRequest) -> tuple[int, int]:
-    read = request.service.tokens.read_confirm(request.parameters["token"])
-    if read is None:
+    ids = request.service.tokens.read_confirm(request.parameters["token"])
+    if ids is None:
         raise NotFound("This link is not one of ours.")
-    return read
+    return ids
 
 
 def _ended_page(request: PageRequest, list_name: str) -> PageResponse:

@@ -1,4 +1,4 @@
-"""All that is kept about somebody, behind the link that was just mailed to them: to read, and as a file."""
+"""Data page: all that is stored about a person, behind a link mailed to them; to read, and as a file."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,9 +18,9 @@ from mailer.web.public import added_list, profile
 from mailer.web.visit import PageRequest, PageResponse, RawResponse
 
 TEMPLATE = "known.html"
-CONTENT_DISPOSITION = 'attachment; filename="about-me.json"'  # a name that tells others who see it nothing
+CONTENT_DISPOSITION = 'attachment; filename="about-me.json"'  # the name reveals nothing to others who see it
 MAX_ROWS_SHOWN = 50  # of a kind, the newest; the file has all
-LABELS_BY_COLUMN = {  # a state of the country is another thing than that of a subscription
+LABELS_BY_COLUMN = {  # a state of the country is not the state of a subscription
     (name, "state"): "standing" for name in ("subscriptions", "applications", "journeys", "messages")
 }
 # What the page shows of each kind, in this order; the file has every column.
@@ -48,7 +48,7 @@ COLUMNS_BY_KIND: Mapping[str, Sequence[str]] = {
 
 
 def show(request: PageRequest) -> PageResponse:
-    """Show all that is kept, in words, each kind folded under what it is."""
+    """Show all that is stored, in words, each kind folded under its title."""
     with request.service.database.read() as session:
         contact = profile.find_contact(session, request)
         request = request.with_default_language(contact.language)
@@ -66,7 +66,7 @@ def show(request: PageRequest) -> PageResponse:
 
 
 def download(request: PageRequest) -> RawResponse:
-    """Give all that is kept as JSON, the same that `mailer contact export` prints."""
+    """Return all that is stored as JSON, the same that `mailer contact export` prints."""
     with request.service.database.read() as session:
         facts = data_export.collect(session, profile.find_contact(session, request), now=request.now)
     body = json_values.to_json(facts).encode() + b"\n"
@@ -76,7 +76,7 @@ def download(request: PageRequest) -> RawResponse:
 
 
 def _collect_facts(session: Session, request: PageRequest, contact: Contact) -> Facts:
-    """Return what is kept, with the titles of calls, lists and fields, and the position in one."""
+    """Return what is stored, with the titles of calls, lists and fields, and the position as one value."""
     facts = data_export.collect(session, contact, now=request.now, limit=MAX_ROWS_SHOWN + 1)
     for row in _list_rows(facts, "answers"):
         number = row["event_id"]
@@ -87,35 +87,35 @@ def _collect_facts(session: Session, request: PageRequest, contact: Contact) -> 
         for row in _list_rows(facts, name):
             if row["list"] not in BUILT_IN_LISTS:
                 row["list"] = added_list.find_title(session, request, str(row["list"]))
-    own = {field.name: field for field in fields.list_all(session)}
+    fields_by_name = {field.name: field for field in fields.list_all(session)}
     for row in _list_rows(facts, "field_values"):
-        field = own[str(row["field"])]
+        field = fields_by_name[str(row["field"])]
         row["field"] = field.title
         row["value"] = row["value"] == "yes" if field.type == "yes/no" else row["value"]
     (about,) = _list_rows(facts, "contact")
-    here = about["latitude"] is not None
-    about["position"] = f"{about['latitude']}, {about['longitude']}" if here else ""
+    has_position = about["latitude"] is not None
+    about["position"] = f"{about['latitude']}, {about['longitude']}" if has_position else ""
     return facts
 
 
 def _list_rows(facts: Facts, name: str) -> list[Facts]:
-    found = facts[name]
-    if isinstance(found, dict):
-        return [found]
-    assert isinstance(found, list)
-    return found
+    value = facts[name]
+    if isinstance(value, dict):
+        return [value]
+    assert isinstance(value, list)
+    return value
 
 
 def _build_kind(request: PageRequest, name: str, rows: Sequence[Facts], zone: ZoneInfo) -> Facts:
     """Return one kind as the page shows it: its words, its newest rows as pairs of label and value."""
     newest = rows[:MAX_ROWS_SHOWN] if name == "messages" else rows[::-1][:MAX_ROWS_SHOWN]
-    told = [
+    pairs = [
         [_label_and_value(request, name, column, row[column], zone) for column in COLUMNS_BY_KIND[name]]
         for row in newest
     ]
     return {
         "words": request.words.known[name],
-        "rows": [[(label, value) for label, value in row if value] for row in told],
+        "rows": [[(label, value) for label, value in row if value] for row in pairs],
         "cut": len(rows) > MAX_ROWS_SHOWN,
     }
 
@@ -123,12 +123,12 @@ def _build_kind(request: PageRequest, name: str, rows: Sequence[Facts], zone: Zo
 def _label_and_value(
     request: PageRequest, name: str, column: str, value: object, zone: ZoneInfo
 ) -> tuple[str, str]:
-    """Return a column's label, and its value as people say it; what staff named stays as they wrote it."""
+    """Return a column's label, and its value in words; names given by staff stay as they were written."""
     words = request.words.known
     label = words.label[LABELS_BY_COLUMN.get((name, column), column)]
     if isinstance(value, datetime):
         return label, local_time.format_full_date(value.astimezone(zone), language=request.language)
     if isinstance(value, bool):
         return label, words.value["yes" if value else "no"]
-    named = words.value.get(f"{name}_{column}_{value}") or words.value.get(f"{column}_{value}")
-    return label, named or str(value or "")
+    phrase = words.value.get(f"{name}_{column}_{value}") or words.value.get(f"{column}_{value}")
+    return label, phrase or str(value or "")

@@ -1,4 +1,4 @@
-"""The first page: why, the motto, the two sign-ups, the next call."""
+"""Home: the first page, with the reason, the motto, the two sign-ups and the next call."""
 
 from lists.catalog import BUILT_IN_LISTS
 from mailer.events import events
@@ -7,10 +7,10 @@ from mailer.web.visit import PageRequest, PageResponse
 
 
 def show(request: PageRequest) -> PageResponse:
-    """Show the first page, with the next call that is planned; one of a list that staff added is not told."""
+    """Show the first page, with the next planned call of a built-in list."""
     with request.service.database.read() as session:
-        planned = events.list_upcoming(session, now=request.now)
-        event = next((each for each in planned if each.audience in BUILT_IN_LISTS), None)
+        upcoming = events.list_upcoming(session, now=request.now)
+        event = next((each for each in upcoming if each.audience in BUILT_IN_LISTS), None)
     call = None
     if event is not None:
         when = local_time.format_for_reader(event.starts_at, zone=event.zone, language=request.language)

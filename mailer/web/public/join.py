@@ -1,6 +1,6 @@
-"""Joining the interest list, or one that staff added: a form with one needed field.
+"""Join: sign-up to the interest list, or one that staff added: a form with one required field.
 
-The answer tells nobody who is known.
+The response does not reveal which addresses are stored.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ FIELDS = ("email", "name", "zip", "language", "discreet", "via")
 
 @dataclass(frozen=True, kw_only=True)
 class ListOffer:
-    """A list as its page offers it; `consent` is the wording that is kept as evidence."""
+    """A list as its page offers it; `consent` is the wording that is stored as evidence."""
 
     list: str
     title: str
@@ -31,35 +31,35 @@ class ListOffer:
 def show(request: PageRequest) -> PageResponse:
     """Show the empty form."""
     offer = _find_offer(request)
-    page = FormInput(request=request, names=FIELDS)
-    page.values["language"] = request.language
-    page.values["via"] = signup_sheet.parse_tag(request.query.get("via", ""))
+    form = FormInput(request=request, names=FIELDS)
+    form.values["language"] = request.language
+    form.values["via"] = signup_sheet.parse_tag(request.query.get("via", ""))
     if offer.closed:
         return _closed_page(request, offer)
-    return signups.show_form(page, TEMPLATE, seen_before=False, page_values={"offer": offer})
+    return signups.show_form(form, TEMPLATE, seen_before=False, page_values={"offer": offer})
 
 
 def post(request: PageRequest) -> PageResponse:
-    """Read the form; put the mail that answers it into the outbox."""
+    """Read the form; queue the mail that answers it."""
     offer = _find_offer(request)
     if offer.closed:
         return _closed_page(request, offer)
-    reading = FormInput(request=request, names=FIELDS)
+    form = FormInput(request=request, names=FIELDS)
     if "mend" in request.form:
-        return signups.show_corrected(reading, TEMPLATE, page_values={"offer": offer})
+        return signups.show_corrected(form, TEMPLATE, page_values={"offer": offer})
     address, place, language = (
-        reading.read_address(),
-        reading.read_place(needed=False),
-        reading.read_language(),
+        form.read_address(),
+        form.read_place(needed=False),
+        form.read_language(),
     )
-    name, via = reading.read_line("name"), signup_sheet.parse_tag(reading.values["via"])
-    if address is None or reading.mistakes:
-        return signups.show_form(reading, TEMPLATE, status=422, page_values={"offer": offer})
+    name, via = form.read_line("name"), signup_sheet.parse_tag(form.values["via"])
+    if address is None or form.mistakes:
+        return signups.show_form(form, TEMPLATE, status=422, page_values={"offer": offer})
     if request.is_automated:
-        return signups.show_sent(reading)
+        return signups.show_sent(form)
     if request.is_expired:
-        return signups.show_form(reading, TEMPLATE, again=True, page_values={"offer": offer})
-    asked = SignupRequest(
+        return signups.show_form(form, TEMPLATE, again=True, page_values={"offer": offer})
+    signup = SignupRequest(
         address=address,
         list=offer.list,
         language=language,
@@ -67,34 +67,38 @@ def post(request: PageRequest) -> PageResponse:
         page=f"{request.path}?via={via}" if via else request.path,
         name=name,
         place=place,
-        discreet=bool(reading.values["discreet"]),
+        discreet=bool(form.values["discreet"]),
         mailbox=signups.hash_mailbox(request, address),
     )
     with request.service.database.write() as session:
         if signups.is_throttled(session, request):
             return signups.show_throttled(request)
-        request.service.confirmations.record_signup(session, asked, now=request.now)
-    return signups.show_sent(reading)
+        request.service.confirmations.record_signup(session, signup, now=request.now)
+    return signups.show_sent(form)
 
 
 def _find_offer(request: PageRequest) -> ListOffer:
-    """Return what the page of this address offers; raises NotFound where there is no such list."""
-    said, name = request.words.join, request.parameters.get("list")
+    """Return the list that the page of this address offers; raises NotFound where there is no such list."""
+    join_words, name = request.words.join, request.parameters.get("list")
     if name is None:
         return ListOffer(
-            list="interest", title=said.title, heading=said.heading, lead=said.lead, consent=str(said.consent)
+            list="interest",
+            title=join_words.title,
+            heading=join_words.heading,
+            lead=join_words.lead,
+            consent=str(join_words.consent),
         )
     with request.service.database.read() as session:
-        words = added_list.describe(session, request, name)
-    if words is None:
+        description = added_list.describe(session, request, name)
+    if description is None:
         raise NotFound("There is no such list.")
     return ListOffer(
         list=name,
-        title=words.title,
-        heading=words.title,
-        lead=words.about,
-        consent=f"{said.consent_added.format(title=words.title)} {words.about}",
-        closed=words.closed,
+        title=description.title,
+        heading=description.title,
+        lead=description.about,
+        consent=f"{join_words.consent_added.format(title=description.title)} {description.about}",
+        closed=description.closed,
     )
 
 

@@ -1,4 +1,4 @@
-"""Signing up as an organizer: the address is confirmed by mail first, then staff look."""
+"""Organize: sign-up as an organizer; the address is confirmed by mail first, then staff review it."""
 
 from lists.contacts import DETAIL_LENGTH
 from lists.directory import OFFER_LENGTH, Application
@@ -13,40 +13,40 @@ FIELDS = ("email", "name", "organization", "tradition", "role", "zip", "offer", 
 
 def show(request: PageRequest) -> PageResponse:
     """Show the empty form."""
-    page = FormInput(request=request, names=FIELDS)
-    page.values["language"] = request.language
-    return signups.show_form(page, TEMPLATE, seen_before=False)
+    form = FormInput(request=request, names=FIELDS)
+    form.values["language"] = request.language
+    return signups.show_form(form, TEMPLATE, seen_before=False)
 
 
 def post(request: PageRequest) -> PageResponse:
-    """Read the form; put the mail that answers it into the outbox and keep the application until then."""
-    reading = FormInput(request=request, names=FIELDS)
+    """Read the form; queue the mail that answers it and store the application until then."""
+    form = FormInput(request=request, names=FIELDS)
     if "mend" in request.form:
-        return signups.show_corrected(reading, TEMPLATE)
-    address = reading.read_address()
-    application = _read_application(reading)
-    language = reading.read_language()
-    if address is None or application is None or reading.mistakes:
-        return signups.show_form(reading, TEMPLATE, status=422)
+        return signups.show_corrected(form, TEMPLATE)
+    address = form.read_address()
+    application = _read_application(form)
+    language = form.read_language()
+    if address is None or application is None or form.mistakes:
+        return signups.show_form(form, TEMPLATE, status=422)
     if request.is_automated:
-        return signups.show_sent(reading)
+        return signups.show_sent(form)
     if request.is_expired:
-        return signups.show_form(reading, TEMPLATE, again=True)
-    asked = SignupRequest(
+        return signups.show_form(form, TEMPLATE, again=True)
+    signup = SignupRequest(
         address=address,
         list="organizers",
         language=language,
         wording=str(request.words.organize.consent),
         page=request.path,
         name=application.name,
-        discreet=bool(reading.values["discreet"]),
+        discreet=bool(form.values["discreet"]),
         mailbox=signups.hash_mailbox(request, address),
     )
     with request.service.database.write() as session:
         if signups.is_throttled(session, request):
             return signups.show_throttled(request)
-        request.service.confirmations.record_signup(session, asked, now=request.now, application=application)
-    return signups.show_sent(reading)
+        request.service.confirmations.record_signup(session, signup, now=request.now, application=application)
+    return signups.show_sent(form)
 
 
 def _read_application(form: FormInput) -> Application | None:

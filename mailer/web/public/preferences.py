@@ -1,4 +1,4 @@
-"""How somebody is written to: language, a pause, leaving. Mails get forwarded, so no name, no address."""
+"""Preferences: language, a pause, leaving. Mails get forwarded, so the page shows no name and no address."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -20,41 +20,41 @@ PAUSE_LENGTHS = {"pause-30": timedelta(days=30), "pause-90": timedelta(days=90)}
 
 
 def show(request: PageRequest) -> PageResponse:
-    """Show what can be chosen."""
+    """Show the choices."""
     with request.service.database.read() as session:
         contact = _find_contact(session, request)
         return _page(session, request.with_default_language(contact.language), contact)
 
 
 def post(request: PageRequest) -> PageResponse:
-    """Do the one thing whose button was pressed, and say so."""
-    wish = request.form.get("do", "")
+    """Carry out the action of the button that was pressed, and report it."""
+    action = request.form.get("do", "")
     with request.service.database.write() as session:
         contact = _find_contact(session, request)
-        if wish == "language":
+        if action == "language":
             request = _change_language(session, request, contact)
-        elif wish in PAUSE_LENGTHS or wish == "resume":
+        elif action in PAUSE_LENGTHS or action == "resume":
             _pause(
                 session,
                 request,
                 contact,
-                until=request.now + PAUSE_LENGTHS[wish] if wish in PAUSE_LENGTHS else None,
+                until=request.now + PAUSE_LENGTHS[action] if action in PAUSE_LENGTHS else None,
             )
-        elif wish == "mine":
+        elif action == "mine":
             if contact.readdressed_at is not None:
-                wish = "mine-later"
+                action = "mine-later"
             elif not request.service.confirmations.send_access_link(session, contact.id, now=request.now):
-                wish = "mine-enough"
-        elif wish == "leave-all":
+                action = "mine-enough"
+        elif action == "leave-all":
             leaving.leave(session, contact_id=contact.id, page=PAGE, now=request.now)
-        elif wish.removeprefix("leave-") in catalog.list_names(session):
-            name = wish.removeprefix("leave-")
+        elif action.removeprefix("leave-") in catalog.list_names(session):
+            name = action.removeprefix("leave-")
             leaving.leave(session, contact_id=contact.id, list=name, page=PAGE, now=request.now)
         else:
             raise BadInput("That is not one of the buttons.")
         session.flush()
         session.expire_all()
-        return _page(session, request.with_default_language(contact.language), contact, action=wish)
+        return _page(session, request.with_default_language(contact.language), contact, action=action)
 
 
 def _find_contact(session: Session, request: PageRequest) -> Contact:
@@ -66,7 +66,7 @@ def _find_contact(session: Session, request: PageRequest) -> Contact:
 
 
 def _change_language(session: Session, request: PageRequest, contact: Contact) -> PageRequest:
-    """Keep the language that was chosen, and go on in it."""
+    """Store the chosen language, and continue in it."""
     language = request.form.get("language", "")
     if language not in LANGUAGES:
         raise BadInput("That is not one of the languages.")
@@ -100,18 +100,18 @@ def _list_active_subscriptions(session: Session, contact: Contact) -> Sequence[S
 
 
 def _page(session: Session, request: PageRequest, contact: Contact, *, action: str = "") -> PageResponse:
-    standing = _list_active_subscriptions(session, contact)
+    entries = _list_active_subscriptions(session, contact)
     ends = [
-        entry.paused_until for entry in standing if entry.paused_until and entry.paused_until > request.now
+        entry.paused_until for entry in entries if entry.paused_until and entry.paused_until > request.now
     ]
     zone = find_zone(contact.zone) or find_zone(request.service.settings.default_zone)
     until = local_time.format_day(max(ends).astimezone(zone), language=request.language) if ends else ""
-    said = request.words.preferences
+    words = request.words.preferences
     did = ""
     if action in PAUSE_LENGTHS:
-        did = said.did_pause(date=until)
+        did = words.did_pause(date=until)
     elif action:
-        did = said.get(f"did_{action.replace('-', '_')}") or said.did_leave_added(
+        did = words.get(f"did_{action.replace('-', '_')}") or words.did_leave_added(
             title=added_list.find_title(session, request, action.removeprefix("leave-"))
         )
     values = {
@@ -122,9 +122,9 @@ def _page(session: Session, request: PageRequest, contact: Contact, *, action: s
                 "title": added_list.find_title(session, request, entry.list),
                 "pending": entry.state == "pending",
             }
-            for entry in standing
+            for entry in entries
         ],
-        "can_pause": any(entry.state == "confirmed" for entry in standing),
+        "can_pause": any(entry.state == "confirmed" for entry in entries),
         "paused_until": until,
         "did": did,
     }

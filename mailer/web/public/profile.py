@@ -1,4 +1,4 @@
-"""What is known of somebody and may be changed, behind a link that was just mailed to their address."""
+"""Profile: a person's data that they may change, behind a link that was just mailed to their address."""
 
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,7 @@ FIELDS = ("name", "zip", "language", "discreet", "version")
 
 
 def find_contact(session: Session, request: PageRequest) -> Contact:
-    """Return whom the link of this visit was mailed to; raises NotFound once its hour is over."""
+    """Return the contact that the link of this request was mailed to; raises NotFound once it has expired."""
     contact_id = request.service.tokens.read_profile(request.parameters["token"], now=request.now)
     contact = None if contact_id is None else session.get(Contact, contact_id)
     if contact is None:
@@ -26,23 +26,23 @@ def find_contact(session: Session, request: PageRequest) -> Contact:
 
 
 def show(request: PageRequest) -> PageResponse:
-    """Show what is known, with what can be changed."""
+    """Show the data, with the form to change it."""
     with request.service.database.read() as session:
         contact = find_contact(session, request)
         return _page(session, request.with_default_language(contact.language), contact)
 
 
 def post(request: PageRequest) -> PageResponse:
-    """Save the form, or forget this person; forgetting is asked about once more."""
-    wish = request.form.get("do", "")
+    """Save the form, or erase this person; erasing needs a second confirmation."""
+    action = request.form.get("do", "")
     with request.service.database.write() as session:
         contact = find_contact(session, request)
         request = request.with_default_language(contact.language)
-        if wish == "save":
+        if action == "save":
             return _save(session, request, contact)
-        if wish == "forget":
+        if action == "forget":
             return PageResponse(request=request, template="forget.html", values={"email": contact.email})
-        if wish == "forget-surely":
+        if action == "forget-surely":
             address = addresses.parse(contact.email, pepper=request.service.keys.pepper)
             erasure.erase_person(session, address, now=request.now, actor="the person")
             return PageResponse(request=request, template="forgotten.html")
@@ -50,39 +50,41 @@ def post(request: PageRequest) -> PageResponse:
 
 
 def _save(session: Session, request: PageRequest, contact: Contact) -> PageResponse:
-    reading = FormInput(request=request, names=FIELDS)
+    form = FormInput(request=request, names=FIELDS)
     name, place, language = (
-        reading.read_line("name"),
-        reading.read_place(needed=False),
-        reading.read_language(),
+        form.read_line("name"),
+        form.read_place(needed=False),
+        form.read_language(),
     )
-    version, spoken = reading.values["version"], contact.language
-    if reading.mistakes or not version.isdecimal():
-        return _page(session, request, contact, form=reading)
+    version, previous_language = form.values["version"], contact.language
+    if form.mistakes or not version.isdecimal():
+        return _page(session, request, contact, form=form)
     contacts.amend(
         session,
         contact.id,
         version=int(version),
         name=name,
         language=language,
-        discreet=bool(reading.values["discreet"]),
+        discreet=bool(form.values["discreet"]),
         **contacts.place_columns(place),
     )
     if place is not None and place.zone:
         journeys.change_zone(session, contact.id, zone=place.zone)
     _save_topics(session, request, contact)
     session.expire_all()
-    shown = request if language == spoken else request.with_language(language)
-    return _page(session, shown, contact, did=True)
+    page_request = request if language == previous_language else request.with_language(language)
+    return _page(session, page_request, contact, did=True)
 
 
 def _save_topics(session: Session, request: PageRequest, contact: Contact) -> None:
-    """Keep which kinds of mail are wanted; what is wanted again goes on where it stopped."""
+    """Store which kinds of mail are declined; kinds that are accepted again continue where they stopped."""
     declined = {topic for topic in TOPICS if not request.form.get(f"topic-{topic}")}
     if declined == topic_optouts.list_for_contact(session, contact.id):
         return
-    wanted_again = topic_optouts.set_optouts(session, contact_id=contact.id, topics=declined, now=request.now)
-    if wanted_again:
+    resumed_topics = topic_optouts.set_optouts(
+        session, contact_id=contact.id, topics=declined, now=request.now
+    )
+    if resumed_topics:
         subs.queue_contact(session, contact_id=contact.id)
     for entry in subs.list_for_contact(session, contact.id):
         if entry.state != "left":
@@ -105,18 +107,18 @@ def _page(
     form: FormInput | None = None,
     did: bool = False,
 ) -> PageResponse:
-    """Show the form as it stands, or as it was just written with what must be mended."""
-    known = {"name": contact.name, "zip": contact.zip, "language": contact.language}
-    known |= {"discreet": "yes" if contact.discreet else "", "version": str(contact.version)}
+    """Show the form with the stored values, or as it was just sent with the mistakes to correct."""
+    stored_values = {"name": contact.name, "zip": contact.zip, "language": contact.language}
+    stored_values |= {"discreet": "yes" if contact.discreet else "", "version": str(contact.version)}
     declined = topic_optouts.list_for_contact(session, contact.id)
-    wanted = [topic for topic in TOPICS if topic not in declined]
+    chosen_topics = [topic for topic in TOPICS if topic not in declined]
     if form is not None:
-        wanted = [topic for topic in TOPICS if request.form.get(f"topic-{topic}")]
+        chosen_topics = [topic for topic in TOPICS if request.form.get(f"topic-{topic}")]
     values = {
         "email": contact.email,
-        "written": form.values if form else known,
+        "written": form.values if form else stored_values,
         "mistakes": form.mistakes if form else {},
-        "topics": [{"name": topic, "wanted": topic in wanted} for topic in TOPICS],
+        "topics": [{"name": topic, "wanted": topic in chosen_topics} for topic in TOPICS],
         "did": did,
     }
     return PageResponse(request=request, template=TEMPLATE, values=values, status=422 if form else 200)

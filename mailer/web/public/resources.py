@@ -1,6 +1,6 @@
-"""Resources: their page, and the address in mails that leads to what stands in a slot today.
+"""Resources: their page, and the address in mails that leads to the current version of a slot.
 
-Nobody notes who comes by.
+No request is logged or counted.
 """
 
 from collections.abc import Sequence
@@ -27,22 +27,22 @@ SIZE_UNITS = ((1024 * 1024, "MB"), (1024, "kB"))
 
 
 def show(request: PageRequest) -> PageResponse:
-    """Show what stands in every slot, and the links of allies."""
-    shelf = request.service.editions.library
+    """Show the current version of every slot, and the links of allies."""
+    library = request.service.editions.library
     with request.service.database.read() as session:
-        standing = shelf.list_current(session)
-        offered = shelf.list_for_language(session, request.language)
+        current = library.list_current(session)
+        versions = library.list_for_language(session, request.language)
         cards = law_cards.list_valid(session, now=request.now)
-    languages = {(version.slot, version.language) for version in standing}
+    languages = {(version.slot, version.language) for version in current}
     other = "es" if request.language == "en" else "en"
     items = [
         {
             "slot": slot,
-            "url": _build_path(slot, request.language) if offered[slot] or shelf.tryout else "",
+            "url": _build_path(slot, request.language) if versions[slot] or library.tryout else "",
             "other": _build_path(slot, other)
             if {(slot, request.language), (slot, other)} <= languages
             else "",
-            "version": _describe(request, offered[slot][0]) if offered[slot] else None,
+            "version": _describe(request, versions[slot][0]) if versions[slot] else None,
         }
         for slot in RESOURCES
         if slot not in MULTIPLE_SLOTS
@@ -50,7 +50,7 @@ def show(request: PageRequest) -> PageResponse:
     allies = [
         {**_describe(request, version), "url": version.link}
         for slot in sorted(MULTIPLE_SLOTS)
-        for version in offered[slot]
+        for version in versions[slot]
     ]
     return PageResponse(
         request=request,
@@ -60,22 +60,22 @@ def show(request: PageRequest) -> PageResponse:
 
 
 def open_resource(request: PageRequest) -> HandlerResponse:
-    """Lead to a slot's link or file, in the visitor's language where there is one.
+    """Redirect to a slot's link or send its file, in the request's language where there is one.
 
     An empty slot has a page marked SAMPLE in a try-out; else the page of resources says that it is coming.
-    The word in the address only chooses a row; what is looked for on the disk is the hash in it.
+    The slot in the address only selects a row; the file on the disk is found by the hash in it.
     """
     slot = request.parameters["slot"]
     if slot not in RESOURCES:
         raise NotFound("There is no such resource.")
-    shelf = request.service.editions.library
+    library = request.service.editions.library
     with request.service.database.read() as session:
-        offered = shelf.list_for_language(session, request.language)[slot]
-    if not offered and shelf.tryout:
+        versions = library.list_for_language(session, request.language)[slot]
+    if not versions and library.tryout:
         return PageResponse(request=request, template="sample.html", values={"name": slot})
-    if not offered or slot in MULTIPLE_SLOTS:
+    if not versions or slot in MULTIPLE_SLOTS:
         return PageRedirect(path="/resources", query={"lang": request.language}, fragment=slot)
-    version = offered[0]
+    version = versions[0]
     if version.link:
         return ExternalRedirect(link=version.link)
     path = file_store.require_path(version.file, home=request.service.settings.home)
@@ -89,7 +89,7 @@ def _build_path(slot: str, language: str) -> str:
 
 
 def _describe(request: PageRequest, version: CurrentVersion) -> dict[str, object]:
-    """Return what is said of a version: what it is, how large, and from when, as far as that is known."""
+    """Return the description of a version: what it is, its size and its date, as far as they are stored."""
     words = request.words.resources
     parts = [words.kinds[version.kind], _format_size(version.size)] if version.file else []
     if version.link:
@@ -108,9 +108,9 @@ def _describe(request: PageRequest, version: CurrentVersion) -> dict[str, object
 
 
 def _list_law_cards(request: PageRequest, cards: Sequence[LawCard]) -> list[dict[str, object]]:
-    """Return the cards by state, each with its text, its source, and who checked it when."""
-    told: list[dict[str, object]] = []
-    for state, same in groupby(cards, key=lambda card: card.state):
+    """Return the cards by state, each with its text, its source, and by whom it was checked when."""
+    sections: list[dict[str, object]] = []
+    for state, group in groupby(cards, key=lambda card: card.state):
         rows: list[dict[str, object]] = [
             {
                 "text": card.text[request.language],
@@ -121,13 +121,13 @@ def _list_law_cards(request: PageRequest, cards: Sequence[LawCard]) -> list[dict
                 ),
                 "by": card.checked_by,
             }
-            for card in same
+            for card in group
         ]
-        told.append({"name": us_states.get_name(state, language=request.language), "cards": rows})
-    return told
+        sections.append({"name": us_states.get_name(state, language=request.language), "cards": rows})
+    return sections
 
 
 def _format_size(octets: int) -> str:
-    """Say a size as people know it: “2.1 MB”."""
+    """Return a size in words: “2.1 MB”."""
     unit, name = next(((unit, name) for unit, name in SIZE_UNITS if octets >= unit), SIZE_UNITS[-1])
     return f"{max(octets / unit, 0.1):.1f} {name}"

@@ -1,4 +1,4 @@
-"""Answering an invitation: the link in the mail only chooses an answer; the button sends it."""
+"""RSVP: the answer to an invitation; the link in the mail only selects an answer, the button sends it."""
 
 from sqlalchemy.orm import Session
 
@@ -13,17 +13,17 @@ from mailer.web.visit import PageRequest, PageResponse
 
 
 def show(request: PageRequest) -> PageResponse:
-    """Show the call and the three answers, with one chosen: the link's, else the one given before."""
+    """Show the call and the three answers, with one selected: the link's, else the one given before."""
     with request.service.database.read() as session:
         event, contact = _find_invitation(session, request)
-        before = invitations.get_answer(session, event_id=event.id, contact_id=contact.id) or ""
-    asked = request.query.get("answer", "")
-    chosen = asked if asked in invitations.ANSWERS else before
+        previous = invitations.get_answer(session, event_id=event.id, contact_id=contact.id) or ""
+    parameter = request.query.get("answer", "")
+    chosen = parameter if parameter in invitations.ANSWERS else previous
     return _page(request.with_default_language(contact.language), event, contact, answer=chosen)
 
 
 def post(request: PageRequest) -> PageResponse:
-    """Keep the answer and say so; without an answer ask for one."""
+    """Store the answer and show it; without an answer ask for one."""
     chosen = request.form.get("answer", "")
     with request.service.database.write() as session:
         event, contact = _find_invitation(session, request)
@@ -39,10 +39,10 @@ def post(request: PageRequest) -> PageResponse:
 
 
 def _find_invitation(session: Session, request: PageRequest) -> tuple[Event, Contact]:
-    read = request.service.tokens.read_rsvp(request.parameters["token"])
-    if read is None:
+    ids = request.service.tokens.read_rsvp(request.parameters["token"])
+    if ids is None:
         raise NotFound("This link is not one of ours.")
-    event, contact = events.find(session, read[0]), merge_redirects.find_contact(session, read[1])
+    event, contact = events.find(session, ids[0]), merge_redirects.find_contact(session, ids[1])
     if event is None or contact is None:
         raise NotFound("This invitation is gone.")
     return event, contact
@@ -58,7 +58,7 @@ def _page(
     mistake: str = "",
     status: int = 200,
 ) -> PageResponse:
-    """The time is told in the invited person's zone but without naming their city: mails get forwarded."""
+    """Show the time in the invited person's zone but without naming their city: mails get forwarded."""
     when = local_time.format_for_reader(
         event.starts_at, zone=event.zone, language=request.language, reader_zone=contact.zone
     )

@@ -1,6 +1,6 @@
-"""What the two sign-up forms have in common: reading the fields, the brakes, the answer that tells nothing.
+"""Sign-ups: the common part of both forms: reading fields, the throttle, a response that reveals nothing.
 
-Known, unknown and left addresses, machines and people get the same page; the door pads the time it takes.
+Stored, new and left addresses, programs and people get the same page; the route pads the time it takes.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from mailer.coordination import signup_throttle
 from mailer.smtp import capabilities
 from mailer.web.visit import PageRequest, PageResponse
 
-MAX_CHARACTERS_SHOWN = 4_000  # characters of a field that are shown again
+MAX_CHARACTERS_SHOWN = 4_000  # characters of a field that the page shows again
 
 
 @dataclass(kw_only=True)
 class FormInput:
-    """A sign-up form being read: what was written, and the sentence for each field that must be mended."""
+    """A sign-up form while it is read: its values, and the sentence for each field to correct."""
 
     request: PageRequest
     names: tuple[str, ...]
@@ -54,13 +54,13 @@ class FormInput:
         return address
 
     def _has_smtputf8_relay(self) -> bool:
-        """Tell whether a mail server of ours may take addresses with letters beyond ASCII before the @."""
+        """Tell whether a relay of ours may accept addresses with letters beyond ASCII before the @."""
         service = self.request.service
         with service.database.read() as session:
             return capabilities.can_carry_smtputf8(session, service.relay_names)
 
     def read_place(self, *, needed: bool) -> Place | None:
-        """Read the ZIP code; one that is not needed may be empty."""
+        """Read the ZIP code; one that is not `needed` may be empty."""
         words, text = self.request.words.form, self.values["zip"]
         if not text:
             if needed:
@@ -85,10 +85,10 @@ class FormInput:
     def read_line(self, name: str, *, limit: int = NAME_LENGTH, several: bool = False) -> str:
         """Read a text of at most `limit` characters, on one line unless it may have `several`."""
         words, text = self.request.words.form, self.values[name]
-        plain = text.replace("\r", "").replace("\n", "") if several else text
+        line = text.replace("\r", "").replace("\n", "") if several else text
         if len(text) > limit:
             self.mistakes[name] = words.too_long(limit=limit)
-        elif not plain.isprintable():
+        elif not line.isprintable():
             self.mistakes[name] = words.odd_signs
         return text
 
@@ -102,7 +102,7 @@ def show_form(
     seen_before: bool = True,
     page_values: Mapping[str, object] | None = None,
 ) -> PageResponse:
-    """Show the form with what was written so far, and what must be mended; `own` is the page's own."""
+    """Show the form with its values so far, and the mistakes; `page_values` are the page's own."""
     values = {
         **(page_values or {}),
         "written": form.values,
@@ -127,26 +127,26 @@ def is_throttled(session: Session, request: PageRequest) -> bool:
 
 
 def hash_mailbox(request: PageRequest, address: Address) -> bytes:
-    """Return 16 bytes that stand for the mailbox that an address probably leads to, and tell it to nobody."""
-    written = f"mailbox/{addresses.guess_mailbox(address.key)}".encode()
-    return hmac.digest(request.service.keys.pepper, written, hashlib.sha256)[:16]
+    """Return 16 bytes that stand for the mailbox that an address probably leads to, without revealing it."""
+    message = f"mailbox/{addresses.guess_mailbox(address.key)}".encode()
+    return hmac.digest(request.service.keys.pepper, message, hashlib.sha256)[:16]
 
 
 def show_sent(form: FormInput) -> PageResponse:
-    """Say where to look for the mail; the same for everybody."""
-    visit, settings = form.request, form.request.service.settings
-    shown = settings.from_name
+    """Show where to look for the mail; the same for every address."""
+    request, settings = form.request, form.request.service.settings
+    sender = settings.from_name
     if form.values["discreet"]:
-        shown = visit.service.composer.sender.discreet_wordings[form.read_language()].sender
+        sender = request.service.composer.sender.discreet_wordings[form.read_language()].sender
     values: Mapping[str, object] = {
         "written": form.values,
-        "opened": visit.form_timestamp(),
+        "opened": request.form_timestamp(),
         "mend": addresses.suggest_correction(form.values["email"]),
-        "sender": f"{shown} <{settings.from_address}>",
+        "sender": f"{sender} <{settings.from_address}>",
     }
-    return PageResponse(request=visit, template="sent.html", values=values)
+    return PageResponse(request=request, template="sent.html", values=values)
 
 
 def show_throttled(request: PageRequest) -> PageResponse:
-    """Say that sign-ups are limited for now."""
+    """Show that sign-ups are limited for now."""
     return PageResponse(request=request, template="error.html", values={"status": 429}, status=429)

@@ -1,4 +1,4 @@
-"""Leaving one list by the link in a mail: a button for people, RFC 8058's POST for mail programs."""
+"""Unsubscribe: leaving one list by the link in a mail: a button for people, RFC 8058's POST for programs."""
 
 from lists import merge_redirects
 from lists.errors import NotFound
@@ -26,7 +26,7 @@ def show(request: PageRequest) -> PageResponse:
 
 
 def post(request: PageRequest) -> PageResponse:
-    """Leave the list the link names; the same answer whether one was on it or not."""
+    """Leave the list that the link names; the response is the same whether the person was on it or not."""
     contact_id, list_name = _read_token(request)
     with request.service.database.write() as session:
         contact = merge_redirects.find_contact(session, contact_id)
@@ -40,7 +40,7 @@ def post(request: PageRequest) -> PageResponse:
 
 
 def _read_token(request: PageRequest) -> tuple[int, str]:
-    read = request.service.tokens.read_unsubscribe(request.parameters["token"])
-    if read is None:
+    payload = request.service.tokens.read_unsubscribe(request.parameters["token"])
+    if payload is None:
         raise NotFound("This link is not one of ours.")
-    return read
+    return payload

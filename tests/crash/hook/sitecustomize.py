@@ -1,10 +1,10 @@
 """Changes of the product for a proof, made in its processes before they begin: this folder is on PYTHONPATH.
 
     PROOF_LEASE=3      a lease of so many seconds, so that the test run need not wait for a whole one
-    PROOF_LINGER=FILE  when this file exists, the next claim removes it, makes FILE.inside and stands there
+    PROOF_LINGER=FILE  when this file exists, the next claim removes it, makes FILE.inside and waits there
                        for a moment with its transaction open
 
-Nothing in the product knows of this.
+The product does not depend on it.
 """
 
 import functools
@@ -31,14 +31,14 @@ def _shorten(module: ModuleType) -> None:
 
 
 def _linger(module: ModuleType) -> None:
-    asked = Path(os.environ["PROOF_LINGER"])
+    request_file = Path(os.environ["PROOF_LINGER"])
     claim: Callable[..., Any] = module.claim
 
     @functools.wraps(claim)
-    def lingering(*args: Any, **named: Any) -> Any:
-        claimed = claim(*args, **named)
-        if claimed and asked.exists():
-            asked.rename(asked.with_suffix(".inside"))
+    def lingering(*args: Any, **keywords: Any) -> Any:
+        claimed = claim(*args, **keywords)
+        if claimed and request_file.exists():
+            request_file.rename(request_file.with_suffix(".inside"))
             time.sleep(LINGER_SECONDS)
         return claimed
 
@@ -59,7 +59,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules that are changed, and changes them once they are read."""
+    """Finds the modules to change, and changes them once they are loaded."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""What a column is, is guessed from its name, known for other tools' exports, and can be corrected."""
+"""Column mapping: the field of a column is guessed from its name or the tool's, and can be corrected."""
 
 import pytest
 from hypothesis import given
@@ -21,27 +21,27 @@ from lists.tables.tools import TOOLS
 @pytest.mark.parametrize(
     "name", ["email", "E-mail", "EMAIL ADDRESS", "Correo electrónico:", "correo_electronico"]
 )
-def test_the_address_is_known_by_its_names_in_both_languages(name: str) -> None:
+def test_the_address_is_recognized_by_its_names_in_both_languages(name: str) -> None:
     assert column_mapping.guess([name]).fields == ["email"]
 
 
-def test_a_last_name_is_read_only_when_somebody_says_so() -> None:
+def test_a_last_name_is_read_only_with_a_correction() -> None:
     columns = ["Email", "First Name", "Last Name"]
     assert column_mapping.guess(columns).unread_names == ["Last Name"]
-    said = column_mapping.guess(columns, corrections={"last name": "last_name"})
-    assert said.fields == ["email", "first_name", "last_name"]
+    mapping = column_mapping.guess(columns, corrections={"last name": "last_name"})
+    assert mapping.fields == ["email", "first_name", "last_name"]
 
 
-def test_what_is_said_takes_the_place_of_what_was_guessed() -> None:
+def test_a_correction_replaces_the_guess() -> None:
     columns = ["Email", "Contact e-mail", "Status"]
     with pytest.raises(BadInput, match="none is known"):
         column_mapping.guess(["Contact e-mail"])
-    found = column_mapping.guess(columns, corrections={"Contact e-mail": "email", "Status": ""})
-    assert found.fields == ["", "email", ""]
+    mapping = column_mapping.guess(columns, corrections={"Contact e-mail": "email", "Status": ""})
+    assert mapping.fields == ["", "email", ""]
 
 
 @pytest.mark.parametrize(
-    ("columns", "said", "sentence"),
+    ("columns", "corrections", "sentence"),
     [
         (["Email", "Correo"], {}, "“Email”, “Correo” would each be the address. Keep one of them: --map"),
         (["Email"], {"Mail": "email"}, "no column “Mail”. It has “Email”"),
@@ -50,21 +50,21 @@ def test_what_is_said_takes_the_place_of_what_was_guessed() -> None:
         ([], {}, "It has no names"),
     ],
 )
-def test_what_cannot_be_is_told_with_what_to_do(
-    columns: list[str], said: dict[str, str], sentence: str
+def test_an_invalid_mapping_is_refused_with_what_to_do(
+    columns: list[str], corrections: dict[str, str], sentence: str
 ) -> None:
-    with pytest.raises(BadInput) as refused:
-        column_mapping.guess(columns, corrections=said)
-    assert sentence in str(refused.value)
+    with pytest.raises(BadInput) as error:
+        column_mapping.guess(columns, corrections=corrections)
+    assert sentence in str(error.value)
 
 
-def test_states_are_known_by_their_words() -> None:
+def test_states_are_recognized_by_their_words() -> None:
     assert statuses.classify("Subscribed") == statuses.classify("") == WANTS_MAIL
     assert statuses.classify("spam_complaint") == "complained about mail there"
     assert statuses.classify("married") is None
 
 
-def test_the_tables_speak_of_nothing_that_is_not_there() -> None:
+def test_the_tables_are_consistent() -> None:
     for tool in TOOLS:
         assert set(tool.fields.values()) <= {*FIELDS, ""}
         assert tool.source and 0 <= tool.min_signs <= len(tool.signs)
@@ -79,7 +79,7 @@ def test_the_tables_speak_of_nothing_that_is_not_there() -> None:
 @given(st.lists(st.text(max_size=12), max_size=6), st.text(max_size=20))
 def test_any_names_are_mapped_or_refused(columns: list[str], file_name: str) -> None:
     try:
-        found = column_mapping.guess(columns, file_name=file_name)
+        mapping = column_mapping.guess(columns, file_name=file_name)
     except BadInput:
         return
-    assert len(found.fields) == len(columns) and found.find_index("email") is not None
+    assert len(mapping.fields) == len(columns) and mapping.find_index("email") is not None

@@ -1,4 +1,4 @@
-"""Only a known yes is a yes: what people type, tick and draw into a column in which they agree."""
+"""Consent cells: only a known yes is a yes among the texts and signs that people write in such a column."""
 
 import pytest
 from hypothesis import example, given
@@ -110,15 +110,15 @@ UNKNOWNS = [
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "answer"),
     [
-        (text, said)
-        for said, texts in [("yes", YESES), ("no", NOS), ("nothing", NOTHINGS), ("unknown", UNKNOWNS)]
+        (text, answer)
+        for answer, texts in [("yes", YESES), ("no", NOS), ("nothing", NOTHINGS), ("unknown", UNKNOWNS)]
         for text in texts
     ],
 )
-def test_a_cell_says_yes_no_or_nothing_that_is_known(text: str, said: str) -> None:
-    assert consent_cells.parse_answer(text) == said
+def test_a_cell_is_a_yes_a_no_empty_or_unknown(text: str, answer: str) -> None:
+    assert consent_cells.parse_answer(text) == answer
 
 
 def test_the_lists_do_not_contradict_each_other() -> None:
@@ -130,14 +130,14 @@ def test_the_lists_do_not_contradict_each_other() -> None:
 @example("ye\u0301s")
 @example("①")
 def test_every_text_is_one_of_four_and_only_a_listed_one_is_a_yes(text: str) -> None:
-    said = consent_cells.parse_answer(text)
-    assert said in ("yes", "no", "nothing", "unknown")
-    if said == "yes" and headings.normalize(text):
+    answer = consent_cells.parse_answer(text)
+    assert answer in ("yes", "no", "nothing", "unknown")
+    if answer == "yes" and headings.normalize(text):
         words = headings.normalize(text)
-        listed = words in YES or consent_cells.AGREEMENT.match(
+        is_listed = words in YES or consent_cells.AGREEMENT.match(
             " ".join(text.split()).lstrip(consent_cells.SURROUNDING_SIGNS)
         )
-        assert listed or text.casefold().strip() in consent_cells.BOXES
+        assert is_listed or text.casefold().strip() in consent_cells.BOXES
 
 
 @given(
@@ -178,14 +178,14 @@ def test_no_text_with_a_negation_is_a_yes(begins: str, word: str, before: str, a
         assert consent_cells.parse_answer(text.upper()) != "yes"
 
 
-def test_what_staff_say_means_yes_is_a_yes() -> None:
+def test_a_text_that_staff_declare_a_yes_is_a_yes() -> None:
     means = {headings.normalize("I want the monthly letter; no calls!")}
     assert consent_cells.parse_answer("i want the MONTHLY letter; no calls!", yes_means=means) == "yes"
     assert consent_cells.parse_answer("I want the monthly letter", yes_means=means) == "unknown"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "answer"),
     [
         ("No", "no"),
         ("0", "no"),
@@ -200,5 +200,5 @@ def test_what_staff_say_means_yes_is_a_yes() -> None:
         ("never", "unknown"),
     ],
 )
-def test_where_a_yes_is_a_refusal_a_no_must_be_plain(text: str, said: str) -> None:
-    assert consent_cells.parse_boolean(text) == said
+def test_where_a_yes_is_a_refusal_a_no_must_be_plain(text: str, answer: str) -> None:
+    assert consent_cells.parse_boolean(text) == answer

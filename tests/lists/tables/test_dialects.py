@@ -1,4 +1,4 @@
-"""A dialect is told by the first records, and records come one at a time with the line where they begin."""
+"""Dialects: the first records decide the dialect, and each record is read with the line where it begins."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ TABLE = [
 ]
 
 
-def told(data: bytes) -> CsvDialect:
+def detect_dialect(data: bytes) -> CsvDialect:
     file = io.BytesIO(data)
     return dialects.detect(file, encodings.detect(file))
 
@@ -31,11 +31,15 @@ def records(data: bytes) -> list[Record]:
     return [*dialects.read_records(file, encoding, dialects.detect(file, encoding))]
 
 
-def written(separator: str, quoting: str, ending: str, *, always: bool) -> str:
+def write_table(separator: str, quoting: str, ending: str, *, quote_all: bool) -> str:
     text = io.StringIO(newline="")
-    every = csv.QUOTE_ALL if always else csv.QUOTE_MINIMAL
+    quoting_style = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
     csv.writer(
-        text, delimiter=SEPARATORS[separator], lineterminator=ending, quoting=every, **QUOTING[quoting]
+        text,
+        delimiter=SEPARATORS[separator],
+        lineterminator=ending,
+        quoting=quoting_style,
+        **QUOTING[quoting],
     ).writerows(TABLE)
     return text.getvalue()
 
@@ -44,11 +48,11 @@ def written(separator: str, quoting: str, ending: str, *, always: bool) -> str:
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("separator", SEPARATORS)
 def test_every_separator_ending_and_encoding_is_read(separator: str, ending: str, codec: str) -> None:
-    for quoting, always in itertools.product(QUOTING, [True, False]):
-        if not always and (quoting == "single quotes" or ending == "\r"):
-            continue  # nothing to tell it by; and Python writes LF unquoted where CR ends a line
-        data = written(separator, quoting, ending, always=always).encode(codec)
-        assert [cells for _, cells in records(data)] == TABLE, (quoting, always)
+    for quoting, quote_all in itertools.product(QUOTING, [True, False]):
+        if not quote_all and (quoting == "single quotes" or ending == "\r"):
+            continue  # no evidence; and Python writes LF unquoted where CR ends a line
+        data = write_table(separator, quoting, ending, quote_all=quote_all).encode(codec)
+        assert [cells for _, cells in records(data)] == TABLE, (quoting, quote_all)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +68,10 @@ def test_every_separator_ending_and_encoding_is_read(separator: str, ending: str
     ],
 )
 def test_the_separator_is_the_one_the_rows_agree_on(text: str, separator: str) -> None:
-    assert told(text.encode()).separator == separator
+    assert detect_dialect(text.encode()).separator == separator
 
 
-def test_excels_word_for_its_separator_is_no_record() -> None:
+def test_excels_separator_line_is_no_record() -> None:
     assert records(b"sep=;\r\nemail;name\r\na@b.org;Ana\r\n") == [
         (2, ["email", "name"]),
         (3, ["a@b.org", "Ana"]),
@@ -78,7 +82,7 @@ def test_an_apostrophe_at_the_beginning_of_a_name_quotes_nothing() -> None:
     assert records(b"name,email\n't Hooft,a@b.org\n'n Bosch,b@b.org")[1][1] == ["'t Hooft", "a@b.org"]
 
 
-def test_what_is_said_is_believed() -> None:
+def test_a_given_separator_is_used() -> None:
     file = io.BytesIO(b"email,a;b\nx,1;2")
     encoding = encodings.detect(file)
     assert dialects.detect(file, encoding, separator_name="semicolon").separator == "semicolon"
@@ -98,10 +102,10 @@ def test_what_is_said_is_believed() -> None:
         (b"email\n" + b"x" * 2_000_000, "Line 2 is longer than a million characters"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_line(data: bytes, sentence: str) -> None:
-    with pytest.raises(BadInput) as refused:
+def test_an_unreadable_file_is_refused_with_the_line(data: bytes, sentence: str) -> None:
+    with pytest.raises(BadInput) as error:
         records(data)
-    assert sentence in str(refused.value)
+    assert sentence in str(error.value)
 
 
 def test_records_are_read_one_at_a_time_and_the_file_stays_open() -> None:
@@ -121,7 +125,7 @@ cell = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=1
 @given(
     st.lists(st.lists(cell, min_size=3, max_size=3), min_size=3, max_size=8), st.sampled_from([*SEPARATORS])
 )
-def test_any_quoted_table_comes_back_cell_by_cell(table: list[list[str]], separator: str) -> None:
+def test_any_quoted_table_is_read_cell_by_cell(table: list[list[str]], separator: str) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=SEPARATORS[separator], quoting=csv.QUOTE_ALL).writerows(
         [["email", "name", "zip"], *table]

@@ -1,4 +1,4 @@
-"""An encoding is told by marks and letters, with its evidence, and can be said instead."""
+"""Encodings: the encoding is detected from marks and letters, with evidence, or given."""
 
 import io
 
@@ -15,11 +15,11 @@ PEOPLE = (
 )
 
 
-def text(data: bytes, *, said: str = "") -> str:
+def text(data: bytes, *, encoding_name: str = "") -> str:
     file = io.BytesIO(data)
-    found = encodings.detect(file, encoding_name=said)
+    encoding = encodings.detect(file, encoding_name=encoding_name)
     assert file.tell() == 0
-    return data[found.mark :].decode(found.codec)
+    return data[encoding.mark_length :].decode(encoding.codec)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def text(data: bytes, *, said: str = "") -> str:
         ("cp850", "cp850"),
     ],
 )
-def test_the_encodings_of_spreadsheets_are_told_apart(codec: str, name: str) -> None:
+def test_the_encodings_of_spreadsheets_are_distinguished(codec: str, name: str) -> None:
     data = PEOPLE.encode(codec)
     assert encodings.detect(io.BytesIO(data)).name == name
     assert text(data) == PEOPLE
@@ -50,20 +50,20 @@ MAC = ["José", "François", "Müller", "Ñandú", "¿Quién?", "Núñez"]  # �
 
 
 @pytest.mark.parametrize(
-    ("letters", "codec"),
+    ("name", "codec"),
     [*((each, "cp1252") for each in WINDOWS), *((each, "mac_roman") for each in MAC)],
 )
-def test_a_single_name_is_enough(letters: str, codec: str) -> None:
-    data = f"email,name\nana@example.org,{letters}\n".encode(codec)
-    assert letters in text(data)
+def test_a_single_name_is_enough(name: str, codec: str) -> None:
+    data = f"email,name\nana@example.org,{name}\n".encode(codec)
+    assert name in text(data)
 
 
-def test_the_evidence_shows_the_letters_so_that_somebody_can_judge() -> None:
-    found = encodings.detect(io.BytesIO("name\nDoña\n".encode("cp1252")))
-    assert found.evidence == "not UTF-8; it makes these letters of the file: ñ"
+def test_the_evidence_shows_the_letters() -> None:
+    encoding = encodings.detect(io.BytesIO("name\nDoña\n".encode("cp1252")))
+    assert encoding.evidence == "not UTF-8; it makes these letters of the file: ñ"
 
 
-def test_a_letter_far_down_is_not_overlooked() -> None:
+def test_a_letter_far_down_counts() -> None:
     plain = b"email\n" + b"ana@example.org\n" * 60_000
     assert encodings.detect(io.BytesIO(plain)).name == "utf-8"
     assert encodings.detect(io.BytesIO(plain + b"Do\xf1a")).name == "windows-1252"
@@ -71,19 +71,19 @@ def test_a_letter_far_down_is_not_overlooked() -> None:
 
 
 def test_octets_that_no_spreadsheet_writes_are_read_as_latin_1() -> None:
-    every = bytes(range(128, 256))
-    assert len(text(b"name\n" + every)) == 5 + 128
+    octets = bytes(range(128, 256))
+    assert len(text(b"name\n" + octets)) == 5 + 128
 
 
-def test_what_is_said_is_believed_where_it_can_be() -> None:
-    assert text(PEOPLE.encode("cp437"), said="cp437") == PEOPLE
-    assert text(PEOPLE.encode("utf-8-sig"), said="utf-8") == PEOPLE
-    assert text(PEOPLE.encode("utf-16"), said="utf-16") == PEOPLE
-    assert text("\ufeff".encode("utf-16-be") + PEOPLE.encode("utf-16-be"), said="utf-16") == PEOPLE
+def test_a_given_encoding_is_used_where_it_is_possible() -> None:
+    assert text(PEOPLE.encode("cp437"), encoding_name="cp437") == PEOPLE
+    assert text(PEOPLE.encode("utf-8-sig"), encoding_name="utf-8") == PEOPLE
+    assert text(PEOPLE.encode("utf-16"), encoding_name="utf-16") == PEOPLE
+    assert text("\ufeff".encode("utf-16-be") + PEOPLE.encode("utf-16-be"), encoding_name="utf-16") == PEOPLE
 
 
 @pytest.mark.parametrize(
-    ("data", "said", "sentence"),
+    ("data", "encoding_name", "sentence"),
     [
         (b"email\nx\nDo\xf1a", "utf-8", "Line 3 is not text in utf-8"),
         (b"email\rx\rDo\xf1a", "utf-8", "Line 3 is not text in utf-8"),
@@ -94,19 +94,23 @@ def test_what_is_said_is_believed_where_it_can_be() -> None:
         (b"PK\3\4\0\0\0\0", "", "Line 1 holds a NUL"),
     ],
 )
-def test_what_is_no_text_is_refused_with_its_line(data: bytes, said: str, sentence: str) -> None:
-    with pytest.raises(BadInput) as refused:
-        encodings.detect(io.BytesIO(data), encoding_name=said)
-    assert sentence in str(refused.value)
+def test_a_file_that_is_no_text_is_refused_with_the_line(
+    data: bytes, encoding_name: str, sentence: str
+) -> None:
+    with pytest.raises(BadInput) as error:
+        encodings.detect(io.BytesIO(data), encoding_name=encoding_name)
+    assert sentence in str(error.value)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=100), st.sampled_from(["", *encodings.CODECS]))
-def test_any_bytes_have_an_encoding_in_which_they_are_text_or_are_refused(data: bytes, said: str) -> None:
+def test_any_bytes_have_an_encoding_in_which_they_are_text_or_are_refused(
+    data: bytes, encoding_name: str
+) -> None:
     try:
-        found = encodings.detect(io.BytesIO(data), encoding_name=said)
+        encoding = encodings.detect(io.BytesIO(data), encoding_name=encoding_name)
     except BadInput:
         return
-    told = data[found.mark :].decode(found.codec)
-    assert said or "\0" not in told  # what is said is believed
-    assert told.encode(found.codec) == data[found.mark :]  # no octet is lost or made up
+    decoded = data[encoding.mark_length :].decode(encoding.codec)
+    assert encoding_name or "\0" not in decoded  # a given encoding is used
+    assert decoded.encode(encoding.codec) == data[encoding.mark_length :]  # no octet is lost or added

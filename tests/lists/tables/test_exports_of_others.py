@@ -1,7 +1,7 @@
-"""What other tools export is read by its own columns, and nobody who left there comes in here.
+"""Exports of other tools are read by the tool's own columns, and people who left there are skipped.
 
-The files in exports/ are made up, each in the form its tool writes (lists/tables/column_mapping.py and
-rosters.py say where that is written down).
+The files in exports/ are made up, each in the form that its tool writes (lists/tables/tools.py and rosters.py
+name the sources).
 """
 
 import io
@@ -25,18 +25,18 @@ ANA, BEN, DORA = "ana@stmark.example.org", "ben@vecinos.example.org", "dora@exam
 class Reading:
     table: TableFile
     columns: ColumnMapping
-    stage: StagingTable
+    staging: StagingTable
 
     @property
     def rows(self) -> list[ImportRow]:
-        return [row for batch in self.stage.batches(UNDECIDED) for _, row in batch]
+        return [row for batch in self.staging.batches(UNDECIDED) for _, row in batch]
 
 
 def read_bytes(data: bytes, name: str) -> Reading:
-    table, stage = table_file.read(io.BytesIO(data)), StagingTable()
+    table, staging = table_file.read(io.BytesIO(data)), StagingTable()
     columns = column_mapping.guess(table.columns, file_name=name)
-    importing.stage_rows(table, columns, stage, pepper=PEPPER)
-    return Reading(table=table, columns=columns, stage=stage)
+    importing.stage_rows(table, columns, staging, pepper=PEPPER)
+    return Reading(table=table, columns=columns, staging=staging)
 
 
 def read(name: str) -> Reading:
@@ -44,18 +44,20 @@ def read(name: str) -> Reading:
 
 
 def people(reading: Reading) -> dict[str, tuple[str, str, str]]:
-    assert not reading.stage.count("wrong")
+    assert not reading.staging.count("wrong")
     return {
         row.address.email: (row.name, row.language, row.place.zip if row.place else "")
         for row in reading.rows
     }
 
 
-def passed_over(reading: Reading) -> dict[str, str]:
-    return {fate.email: fate.why for fate in reading.stage.read_results() if fate.outcome == "declined"}
+def list_skipped(reading: Reading) -> dict[str, str]:
+    return {
+        result.email: result.why for result in reading.staging.read_results() if result.outcome == "declined"
+    }
 
 
-def test_mailchimps_subscribed_members_come_with_their_opt_in() -> None:
+def test_mailchimps_subscribed_members_are_read_with_their_opt_in() -> None:
     reading = read("subscribed_email_audience_export_0a1b2c3d4e.csv")
     assert reading.columns.tool == "Mailchimp"
     assert people(reading) == {
@@ -68,35 +70,35 @@ def test_mailchimps_subscribed_members_come_with_their_opt_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "who", "why"),
+    ("kind", "email", "why"),
     [
         ("unsubscribed", "cleo@left.example.org", "left there"),
         ("cleaned", "eli@gone.example.org", "their address takes no mail there"),
         ("nonsubscribed", "fay@example.org", "never asked for mail there"),
     ],
 )
-def test_mailchimps_other_members_stay_out(kind: str, who: str, why: str) -> None:
+def test_mailchimps_other_members_are_skipped(kind: str, email: str, why: str) -> None:
     reading = read(f"{kind}_email_audience_export_0a1b2c3d4e.csv")
-    assert (people(reading), passed_over(reading)) == ({}, {who: why})
+    assert (people(reading), list_skipped(reading)) == ({}, {email: why})
 
 
-def test_who_left_in_mailchimp_stays_out_whatever_the_file_is_called() -> None:
+def test_members_who_left_mailchimp_are_skipped_for_any_name_of_the_file() -> None:
     data = (EXPORTS / "unsubscribed_email_audience_export_0a1b2c3d4e.csv").read_bytes()
-    assert passed_over(read_bytes(data, "people.csv")) == {"cleo@left.example.org": "left there"}
+    assert list_skipped(read_bytes(data, "people.csv")) == {"cleo@left.example.org": "left there"}
 
 
-def test_listmonks_enabled_subscribers_come_and_the_blocked_stay_out() -> None:
+def test_listmonks_enabled_subscribers_are_read_and_blocked_ones_skipped() -> None:
     reading = read("listmonk.csv")
     assert reading.columns.tool == "listmonk"
     assert people(reading) == {ANA: ("Ana Núñez", "en", ""), BEN: ("Benjamín Ibáñez", "en", "")}
-    assert set(passed_over(reading).values()) == {"blocked there"}
+    assert set(list_skipped(reading).values()) == {"blocked there"}
 
 
-def test_action_networks_subscribed_activists_come_and_cleo_does_not() -> None:
+def test_action_networks_subscribed_activists_are_read_and_cleo_is_skipped() -> None:
     reading = read("action_network.csv")
     assert reading.columns.tool == "Action Network"
     assert people(reading) == {ANA: ("Ana", "en", "10027"), BEN: ("Benjamín", "en", "85003")}
-    assert passed_over(reading) == {
+    assert list_skipped(reading) == {
         "cleo@left.example.org": "left there",
         "eli@gone.example.org": "their address takes no mail there",
         "fay@example.org": "complained about mail there",
@@ -132,11 +134,11 @@ def test_mailmans_rosters_are_read_line_by_line(name: str, names: list[str]) -> 
         ([], False),
     ],
 )
-def test_a_roster_is_told_by_an_address_in_every_line(lines: list[str], roster: bool) -> None:
+def test_a_roster_is_recognized_by_an_address_in_every_line(lines: list[str], roster: bool) -> None:
     assert rosters.is_roster(lines) is roster
 
 
-def test_a_line_further_down_that_is_no_address_is_told() -> None:
+def test_a_later_line_that_is_no_address_is_reported() -> None:
     text = "ana@b.org\n" * 1 + "".join(f"p{number}@b.org\n" for number in range(30)) + "and some words\n"
-    (wrong,) = read_bytes(text.encode(), "roster.txt").stage.read_refused()
+    (wrong,) = read_bytes(text.encode(), "roster.txt").staging.read_refused()
     assert (wrong.line, wrong.cells) == (32, ["and some words", ""])

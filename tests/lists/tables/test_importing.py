@@ -1,4 +1,4 @@
-"""A CSV file brings people in, all of them or none, and brings nobody back."""
+"""Importing: a CSV file subscribes its people, all of them or none, and restores nobody who left."""
 
 import csv
 import io
@@ -18,32 +18,32 @@ from lists.tables import importing
 from lists.tables.rows import ImportRow, RowResult
 from lists.tables.staging import UNDECIDED
 from tests.clocks import StoppedClock
-from tests.importing import Import, staged, state
+from tests.importing import Import, stage_file, state
 from tests.people import PEPPER, Person
 
 
 def rows(text: str) -> Sequence[ImportRow]:
-    stage = staged(text.encode())
-    assert not stage.count("wrong")
-    return [row for batch in stage.batches(UNDECIDED) for _, row in batch]
+    staging = stage_file(text.encode())
+    assert not staging.count("wrong")
+    return [row for batch in staging.batches(UNDECIDED) for _, row in batch]
 
 
-def wrong(text: str) -> list[tuple[int, str]]:
-    return [(each.line, each.why) for each in staged(text.encode()).refused()]
+def list_refusals(text: str) -> list[tuple[int, str]]:
+    return [(row.line, row.why) for row in stage_file(text.encode()).read_refused()]
 
 
-def outcomes(fates: Sequence[RowResult]) -> dict[str, str]:
-    return {fate.email: fate.outcome for fate in fates}
+def outcomes(results: Sequence[RowResult]) -> dict[str, str]:
+    return {result.email: result.outcome for result in results}
 
 
 # reading
 
 
 def test_columns_come_in_any_order_and_only_the_address_is_needed() -> None:
-    one, two = rows("ZIP,Name, EMAIL ,Language\n85003,Dora,dora@example.org,es\n,,eli@example.org,\n")
-    assert (one.address.email, one.name, one.language) == ("dora@example.org", "Dora", "es")
-    assert one.place is not None and one.place.city == "Phoenix"
-    assert (two.name, two.language, two.place, two.line) == ("", "en", None, 3)
+    first, second = rows("ZIP,Name, EMAIL ,Language\n85003,Dora,dora@example.org,es\n,,eli@example.org,\n")
+    assert (first.address.email, first.name, first.language) == ("dora@example.org", "Dora", "es")
+    assert first.place is not None and first.place.city == "Phoenix"
+    assert (second.name, second.language, second.place, second.line) == ("", "en", None, 3)
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -57,11 +57,11 @@ def test_files_of_all_spreadsheets_are_read(separator: str, ending: str, mark: s
 
 
 @pytest.mark.parametrize("word", ["es", "ES", "es-MX", "es_US", "Spanish", "Español"])
-def test_a_language_is_known_by_its_names(word: str) -> None:
+def test_a_language_is_recognized_by_its_names(word: str) -> None:
     assert rows(f"email,language\ndora@example.org,{word}")[0].language == "es"
 
 
-def test_zeros_that_a_spreadsheet_dropped_come_back() -> None:
+def test_zeros_that_a_spreadsheet_dropped_are_restored() -> None:
     place = rows("email,zip\ndora@example.org,2139")[0].place
     assert place is not None and (place.zip, place.city) == ("02139", "Cambridge")
 
@@ -87,15 +87,15 @@ def test_an_unknown_zip_and_a_likely_typo_are_noted() -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_with_a_sentence(data: bytes, sentence: str) -> None:
-    with pytest.raises(BadInput) as refused:
-        staged(data)
-    assert sentence in str(refused.value)
+    with pytest.raises(BadInput) as error:
+        stage_file(data)
+    assert sentence in str(error.value)
 
 
 def test_more_rows_than_a_file_may_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lists.tables.rows.MAX_ROWS", 3)
     with pytest.raises(BadInput, match="more than 3 rows"):
-        staged(b"email\n" + b"a@example.org\n" * 5)
+        stage_file(b"email\n" + b"a@example.org\n" * 5)
 
 
 @pytest.mark.parametrize(
@@ -111,29 +111,29 @@ def test_more_rows_than_a_file_may_have_are_refused(monkeypatch: pytest.MonkeyPa
         ("dora@example.org,,en,more", "4 cells"),
     ],
 )
-def test_a_wrong_row_is_told_with_its_line(row: str, why: str) -> None:
-    ((line, told),) = wrong(f"email,name,language\nana@example.org,,\n{row}\n")
+def test_a_wrong_row_is_reported_with_its_line(row: str, why: str) -> None:
+    ((line, sentence),) = list_refusals(f"email,name,language\nana@example.org,,\n{row}\n")
     assert line == 3
-    assert why in told
+    assert why in sentence
 
 
-def test_a_bad_zip_is_told() -> None:
-    assert "is not a ZIP code" in wrong("email,zip\ndora@example.org,85x03")[0][1]
+def test_a_bad_zip_is_reported() -> None:
+    assert "is not a ZIP code" in list_refusals("email,zip\ndora@example.org,85x03")[0][1]
 
 
 def test_the_same_address_twice_names_the_first_line() -> None:
-    ((line, told),) = wrong('email,name\n"dora@example.org","D"\n\nDORA@Example.org,Dora\n')
+    ((line, sentence),) = list_refusals('email,name\n"dora@example.org","D"\n\nDORA@Example.org,Dora\n')
     assert line == 4
-    assert "line 2" in told
+    assert "line 2" in sentence
 
 
 def test_lines_are_counted_across_quoted_line_breaks() -> None:
-    assert [line for line, _ in wrong('email,name\na@b.org,"x\ny\nz"\nnone,\n')] == [2, 5]
+    assert [line for line, _ in list_refusals('email,name\na@b.org,"x\ny\nz"\nnone,\n')] == [2, 5]
 
 
-def test_what_a_cell_shows_cannot_steer_a_terminal() -> None:
-    (refused,) = staged(b'email,"\x1b[2Jx"\n"a\x1b[31m",\n').read_results()
-    assert "\x1b" not in refused.email + refused.why
+def test_a_displayed_cell_cannot_control_a_terminal() -> None:
+    (result,) = stage_file(b'email,"\x1b[2Jx"\n"a\x1b[31m",\n').read_results()
+    assert "\x1b" not in result.email + result.why
 
 
 cell = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
@@ -143,13 +143,13 @@ cell = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3
 @given(st.lists(st.lists(cell, max_size=5), max_size=6))
 @example([["a@example.org", "x" * 20, "en", "85003"]])
 def test_any_table_is_read_row_by_row(table: list[list[str]]) -> None:
-    written = io.StringIO(newline="")
-    csv.writer(written).writerows([["email", "name", "language", "zip"], *table])
-    something = [cells for cells in table if any(text.strip() for text in cells)]
-    with staged(written.getvalue().encode()) as stage:
-        good = [row for batch in stage.batches(UNDECIDED) for _, row in batch]
-        assert len(good) + stage.count("wrong") == len(something)
-    for row in good:
+    output = io.StringIO(newline="")
+    csv.writer(output).writerows([["email", "name", "language", "zip"], *table])
+    filled_rows = [cells for cells in table if any(text.strip() for text in cells)]
+    with stage_file(output.getvalue().encode()) as staging:
+        good_rows = [row for batch in staging.batches(UNDECIDED) for _, row in batch]
+        assert len(good_rows) + staging.count("wrong") == len(filled_rows)
+    for row in good_rows:
         assert row.name.isprintable() and "\n" not in row.address.email
 
 
@@ -158,21 +158,21 @@ def test_any_table_is_read_row_by_row(table: list[list[str]]) -> None:
 @example(b'email\n"')
 @example(b"email,\xff")
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    for whole in (data, b"email,name\n" + data):
+    for file in (data, b"email,name\n" + data):
         try:
-            staged(whole)
-        except BadInput as refused:
-            assert str(refused)
+            stage_file(file)
+        except BadInput as error:
+            assert str(error)
 
 
 # importing
 
 
-def test_new_people_join_with_their_evidence(
-    database: Database, clock: StoppedClock, bring_in: Import
+def test_new_people_are_subscribed_with_their_evidence(
+    database: Database, clock: StoppedClock, import_text: Import
 ) -> None:
-    fates = bring_in("email,name,language,zip\ndora@example.org,Dora,es,85003\neli@example.org,,,")
-    assert outcomes(fates) == {"dora@example.org": "added", "eli@example.org": "added"}
+    results = import_text("email,name,language,zip\ndora@example.org,Dora,es,85003\neli@example.org,,,")
+    assert outcomes(results) == {"dora@example.org": "added", "eli@example.org": "added"}
     assert state(database, "dora@example.org") == "confirmed"
     with database.read() as session:
         dora = contacts.find(session, addresses.parse("dora@example.org", pepper=PEPPER))
@@ -183,56 +183,58 @@ def test_new_people_join_with_their_evidence(
         assert session.scalar(select(func.count(SubscriptionChange.id))) == 2
 
 
-def test_without_vouching_people_are_only_asked(database: Database, bring_in: Import) -> None:
-    bring_in("email\ndora@example.org", confirmed=False)
+def test_unconfirmed_people_are_only_asked(database: Database, import_text: Import) -> None:
+    import_text("email\ndora@example.org", confirmed=False)
     assert state(database, "dora@example.org") == "pending"
     with database.read() as session:
         assert session.scalar(select(func.count(SubscriptionChange.id))) == 0
 
 
 @pytest.mark.parametrize("list_name", ["interest", "organizers"])
-def test_cleo_left_and_is_brought_back_to_no_list(
-    database: Database, cleo: Person, bring_in: Import, list_name: str
+def test_cleo_left_and_is_imported_to_no_list(
+    database: Database, cleo: Person, import_text: Import, list_name: str
 ) -> None:
-    (fate,) = bring_in(f"email\n{cleo.email.upper()}", list=list_name)
-    assert (fate.outcome, "left the list interest" in fate.why) == ("left", True)
+    (result,) = import_text(f"email\n{cleo.email.upper()}", list=list_name)
+    assert (result.outcome, "left the list interest" in result.why) == ("left", True)
     assert state(database, cleo.email) == "left"
     assert state(database, cleo.email, "organizers") is None
 
 
-def test_the_forgotten_stay_forgotten(
-    database: Database, clock: StoppedClock, ben: Person, bring_in: Import
+def test_erased_people_stay_erased(
+    database: Database, clock: StoppedClock, ben: Person, import_text: Import
 ) -> None:
     with database.write() as session:
         erasure.erase_person(session, ben.address, now=clock.now(), actor="test")
-    (fate,) = bring_in(f"email\n{ben.email}")
-    assert (fate.outcome, fate.why) == ("suppressed", "asked to be forgotten")
+    (result,) = import_text(f"email\n{ben.email}")
+    assert (result.outcome, result.why) == ("suppressed", "asked to be forgotten")
     assert state(database, ben.email) is None
 
 
-def test_who_is_here_already_stays_as_they_are(database: Database, ben: Person, bring_in: Import) -> None:
+def test_an_existing_contact_is_not_changed(database: Database, ben: Person, import_text: Import) -> None:
     text = f"email,name,language,zip\n{ben.email},Somebody Else,en,10027"
-    assert outcomes(bring_in(text)) == {ben.email: "already"}
-    (fate,) = bring_in(text, list="organizers")
-    assert (fate.outcome, "is known here already" in fate.why) == ("added", True)
+    assert outcomes(import_text(text)) == {ben.email: "already"}
+    (result,) = import_text(text, list="organizers")
+    assert (result.outcome, "is known here already" in result.why) == ("added", True)
     with database.read() as session:
-        kept = contacts.get(session, ben.id)
-        assert (kept.name, kept.language, kept.zip, kept.version) == ("Ben", "es", "85003", 1)
+        contact = contacts.get(session, ben.id)
+        assert (contact.name, contact.language, contact.zip, contact.version) == ("Ben", "es", "85003", 1)
 
 
-def test_who_has_not_confirmed_is_not_confirmed_by_a_file(database: Database, bring_in: Import) -> None:
-    bring_in("email\ndora@example.org", confirmed=False)
-    assert outcomes(bring_in("email\ndora@example.org")) == {"dora@example.org": "already"}
+def test_a_pending_subscription_is_not_confirmed_by_a_file(database: Database, import_text: Import) -> None:
+    import_text("email\ndora@example.org", confirmed=False)
+    assert outcomes(import_text("email\ndora@example.org")) == {"dora@example.org": "already"}
     assert state(database, "dora@example.org") == "pending"
 
 
-def test_a_plan_tells_the_same_and_changes_nothing(database: Database, ben: Person, cleo: Person) -> None:
-    stage = staged(f"email\ndora@example.org\n{ben.email}\n{cleo.email}".encode())
+def test_a_plan_has_the_same_results_and_changes_nothing(
+    database: Database, ben: Person, cleo: Person
+) -> None:
+    staging = stage_file(f"email\ndora@example.org\n{ben.email}\n{cleo.email}".encode())
     with database.read() as session:
-        importing.plan(session, stage, list="interest")
+        importing.plan(session, staging, list="interest")
         assert session.scalar(select(func.count(Contact.id))) == 2
-    assert [fate.outcome for fate in stage.read_results()] == ["added", "already", "left"]
-    assert [*stage.counts().values()] == [1, 1, 1, 0, 0, 0]
+    assert [result.outcome for result in staging.read_results()] == ["added", "already", "left"]
+    assert [*staging.counts().values()] == [1, 1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("evidence", ["", "   ", "x" * 1001, "a\nb"])
@@ -241,20 +243,20 @@ def test_evidence_that_shows_nothing_is_refused(evidence: str) -> None:
         importing.check_evidence(evidence)
 
 
-def test_an_import_asks_per_batch_and_never_per_row(database: Database, bring_in: Import) -> None:
-    asked: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+def test_an_import_queries_per_batch_and_never_per_row(database: Database, import_text: Import) -> None:
+    statements: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
     text = "email\n" + "\n".join(f"person{number}@example.org" for number in range(2_500))
-    assert sum(fate.outcome == "added" for fate in bring_in(text)) == 2_500
-    assert len(asked) < 140
+    assert sum(result.outcome == "added" for result in import_text(text)) == 2_500
+    assert len(statements) < 140
     with database.read() as session:
-        confirmed = select(func.count(Subscription.id)).where(Subscription.state == "confirmed")
-        assert session.scalar(confirmed) == 2_500
+        query = select(func.count(Subscription.id)).where(Subscription.state == "confirmed")
+        assert session.scalar(query) == 2_500
 
 
-def test_an_organizer_who_was_approved_is_there_already(
-    database: Database, ana: Person, bring_in: Import
+def test_an_approved_organizer_is_on_the_list_already(
+    database: Database, ana: Person, import_text: Import
 ) -> None:
-    assert outcomes(bring_in(f"email\n{ana.email}", list="organizers")) == {ana.email: "already"}
+    assert outcomes(import_text(f"email\n{ana.email}", list="organizers")) == {ana.email: "already"}
     with database.read() as session:
         assert directory.list_applications(session) == []

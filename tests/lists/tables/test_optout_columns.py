@@ -1,4 +1,4 @@
-"""A heading or a cell that may say who wants no mail is noticed, in several languages, and little else is."""
+"""Opt-out columns: a heading or a cell that may say who wants no mail is recognized in several languages."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lists.tables import headings, optout_columns
 
-SMELLS = """unsub|Unsubscribed|Opt-out|opted out|HasOptedOutOfEmail|Do not|Don't email|No bulk|blacklist
+REFUSING = """unsub|Unsubscribed|Opt-out|opted out|HasOptedOutOfEmail|Do not|Don't email|No bulk|blacklist
 Blocklist|Bounce count|On hold|hold|Suppressed|subscribed|Consent|Permission|GDPR|Status|Active
 Complaint|spam|Baja|Desuscrito|No contactar|Rebotado|Cancelado|Désabonné|Abgemeldet
 Descadastrado|email_disabled|isOptOut|E-mail status|Newsletter
@@ -24,18 +24,18 @@ Baja California|Facebook|City|Role|Age|Attended|Nationality|Annotation|Notary|Co
 Last active|Sun subtotal|Estado civil|Congregation|Denomination|Website|Lead Status|Stopwatch"""
 
 
-def listed(text: str) -> list[str]:
+def split_names(text: str) -> list[str]:
     return [name for line in text.splitlines() for name in line.split("|")]
 
 
-@pytest.mark.parametrize("name", listed(SMELLS))
-def test_a_heading_that_smells_of_refusal_is_noticed_however_it_is_written(name: str) -> None:
-    for spelled in (name, name.upper(), name.lower(), name.replace(" ", "_"), f" {name}: "):
-        assert optout_columns.matches_heading(spelled), spelled
+@pytest.mark.parametrize("name", split_names(REFUSING))
+def test_a_heading_that_may_refuse_mail_is_recognized_in_any_spelling(name: str) -> None:
+    for spelling in (name, name.upper(), name.lower(), name.replace(" ", "_"), f" {name}: "):
+        assert optout_columns.matches_heading(spelling), spelling
 
 
-@pytest.mark.parametrize("name", listed(HARMLESS))
-def test_a_heading_that_only_looks_alike_is_not(name: str) -> None:
+@pytest.mark.parametrize("name", split_names(HARMLESS))
+def test_a_harmless_heading_is_not(name: str) -> None:
     assert not optout_columns.matches_heading(name)
 
 
@@ -60,7 +60,7 @@ def test_a_heading_that_only_looks_alike_is_not(name: str) -> None:
         ("the house was cleaned", False, False),
     ],
 )
-def test_a_cell_says_it(text: str, anywhere: bool, in_a_group: bool) -> None:
+def test_a_cell_that_refuses_mail_is_recognized(text: str, anywhere: bool, in_a_group: bool) -> None:
     assert optout_columns.matches_cell(text, group=False) is anywhere
     assert optout_columns.matches_cell(text, group=True) is in_a_group
 
@@ -78,12 +78,12 @@ def test_a_cell_says_it(text: str, anywhere: bool, in_a_group: bool) -> None:
         ("Baja California.csv", ""),
     ],
 )
-def test_the_name_of_a_file_says_it(name: str, words: str) -> None:
+def test_the_name_of_a_file_of_refusals_is_recognized(name: str, words: str) -> None:
     assert optout_columns.find_in_file_name(name) == words
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_plain_and_stays_so(text: str) -> None:
+def test_a_normalized_text_stays_the_same(text: str) -> None:
     words = headings.normalize(text)
     assert headings.normalize(words) == words
     for group in (False, True):

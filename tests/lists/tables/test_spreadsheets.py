@@ -1,4 +1,4 @@
-"""A file for a spreadsheet runs nothing, is for one account, and is there whole or not at all."""
+"""Spreadsheet files: no cell is run, one account may read them, and they are complete or not there."""
 
 import csv
 from pathlib import Path
@@ -12,23 +12,23 @@ from lists.tables import spreadsheets
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_a_formula_is_shielded_and_comes_back(cell: str) -> None:
+def test_a_formula_is_escaped_and_restored(cell: str) -> None:
     assert spreadsheets.escape_formula(cell) == f"'{cell}"
     assert spreadsheets.unescape_formula(f"'{cell}") == cell
 
 
 @pytest.mark.parametrize("cell", ["", "Ana", "'t Hooft", "a=b", "3"])
-def test_what_is_no_formula_stays_as_it_is(cell: str) -> None:
+def test_other_cells_are_not_changed(cell: str) -> None:
     assert spreadsheets.escape_formula(cell) == spreadsheets.unescape_formula(cell) == cell
 
 
 @given(st.text(max_size=10))
-def test_no_shielded_cell_begins_like_a_formula(cell: str) -> None:
+def test_no_escaped_cell_begins_like_a_formula(cell: str) -> None:
     assert not spreadsheets.escape_formula(cell).startswith(spreadsheets.FORMULA_STARTS)
     assert cell.startswith("'") or spreadsheets.unescape_formula(spreadsheets.escape_formula(cell)) == cell
 
 
-def test_a_file_is_for_one_account_and_never_written_over(tmp_path: Path) -> None:
+def test_a_file_is_for_one_account_and_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     with spreadsheets.open_writer(path, ["email", "=name"], byte_order_mark=True) as write:
         write(["ana@example.org", None])
@@ -45,7 +45,7 @@ def test_a_file_is_for_one_account_and_never_written_over(tmp_path: Path) -> Non
         pass
 
 
-def test_what_ends_badly_leaves_no_file(tmp_path: Path) -> None:
+def test_an_error_leaves_no_file(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError),
         spreadsheets.open_writer(tmp_path / "people.csv", ["email"], byte_order_mark=False) as write,

@@ -1,4 +1,4 @@
-"""A backup holds everything, shows nothing, and nobody waits for it."""
+"""A backup holds everything, reveals nothing, and makes no other process wait."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.people import Person
 PASSPHRASE = b"five plain words in a row"
 
 
-def made(service: Service, target: Path) -> backup.BackupSummary:
+def make_backup(service: Service, target: Path) -> backup.BackupSummary:
     return backup.make(
         target,
         PASSPHRASE,
@@ -28,12 +28,12 @@ def made(service: Service, target: Path) -> backup.BackupSummary:
 
 def parts(target: Path) -> dict[str, bytes]:
     with target.open("rb") as file, backup.open_archive(file, PASSPHRASE) as tar:
-        found = {}
+        contents = {}
         for member in tar:
             data = tar.extractfile(member)
             assert data is not None
-            found[member.name] = data.read()
-        return found
+            contents[member.name] = data.read()
+        return contents
 
 
 def test_a_backup_holds_the_rows_the_keys_the_settings_and_the_journals(
@@ -44,24 +44,24 @@ def test_a_backup_holds_the_rows_the_keys_the_settings_and_the_journals(
     (tmp_path / "secrets" / "database_url").write_text("postgresql://another.example.org/mailer")
     (tmp_path / "resources").mkdir()
     (tmp_path / "resources" / "guide.pdf").write_bytes(b"%PDF")
-    told = made(service, tmp_path / "monday")
-    found = parts(tmp_path / "monday")
-    contacts = json.loads(found["tables/contacts/000000"])
+    summary = make_backup(service, tmp_path / "monday")
+    contents = parts(tmp_path / "monday")
+    contacts = json.loads(contents["tables/contacts/000000"])
     assert [row[1] for row in contacts] == [ana.email, ben.email, cleo.email]
     for name in ("secrets/pepper", "secrets/links", "mailer.toml", "departures", "resources/guide.pdf"):
-        assert found[f"files/{name}"] == (tmp_path / name).read_bytes()
-    assert any(name.startswith("files/journals/") for name in found)
+        assert contents[f"files/{name}"] == (tmp_path / name).read_bytes()
+    assert any(name.startswith("files/journals/") for name in contents)
     assert (
-        "files/secrets/database_url" not in found
-    )  # or a restored installation would write into the old one
-    end = json.loads(found["end.json"])
-    assert (end["contacts"], sum(end.values())) == (3, told.rows)
-    assert told.octets == (tmp_path / "monday").stat().st_size
+        "files/secrets/database_url" not in contents
+    )  # else a restored installation would use the old database
+    end = json.loads(contents["end.json"])
+    assert (end["contacts"], sum(end.values())) == (3, summary.rows)
+    assert summary.octets == (tmp_path / "monday").stat().st_size
 
 
 def test_nobody_else_can_read_it(service: Service, ben: Person, tmp_path: Path) -> None:
     target = tmp_path / "monday"
-    made(service, target)
+    make_backup(service, target)
     assert target.stat().st_mode & 0o777 == 0o600
     assert b"vecinos" not in target.read_bytes()
     assert not [path for path in tmp_path.iterdir() if path.suffix == backup.UNFINISHED]
@@ -70,7 +70,7 @@ def test_nobody_else_can_read_it(service: Service, ben: Person, tmp_path: Path) 
 def test_a_backup_never_overwrites_anything(service: Service, tmp_path: Path) -> None:
     (tmp_path / "monday").write_text("precious")
     with pytest.raises(Conflict, match="is there already"):
-        made(service, tmp_path / "monday")
+        make_backup(service, tmp_path / "monday")
     assert (tmp_path / "monday").read_text() == "precious"
 
 
@@ -87,7 +87,7 @@ def test_what_fails_in_the_middle_leaves_nothing_behind(
         )  # fmt: skip
     assert not [path.name for path in tmp_path.iterdir() if "monday" in path.name]
     with pytest.raises(StorageError, match="cannot be written"):
-        made(service, tmp_path / "no folder" / "monday")
+        make_backup(service, tmp_path / "no folder" / "monday")
 
 
 def test_people_write_while_a_backup_reads_and_it_shows_one_moment(
@@ -97,11 +97,11 @@ def test_people_write_while_a_backup_reads_and_it_shows_one_moment(
         with service.database.write() as session:
             session.execute(Base.metadata.tables["subscriptions"].delete())
 
-    told = backup.make(
+    summary = backup.make(
         tmp_path / "monday", PASSPHRASE, database=service.database, home=tmp_path,
         now=service.clock.now(), progress=write,
     )  # fmt: skip
-    assert told.rows
+    assert summary.rows
     assert json.loads(parts(tmp_path / "monday")["end.json"])["subscriptions"] == 2
 
 

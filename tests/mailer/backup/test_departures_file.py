@@ -1,4 +1,4 @@
-"""The file of departures: nobody who left is missing from it, and merging it does all of it again."""
+"""The departures file is complete, and merging it applies all departures again."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -36,8 +36,8 @@ def read(file: Path) -> Read:
     return lambda: departures_file.read(file, fingerprint=PEPPER)
 
 
-def happened(read: departures_file.DeparturesFile) -> list[tuple[str, str, bytes]]:
-    return [(each.what, each.list, each.digest) for each in read.records]
+def happened(file: departures_file.DeparturesFile) -> list[tuple[str, str, bytes]]:
+    return [(each.what, each.list, each.digest) for each in file.records]
 
 
 def test_who_leaves_complains_or_is_forgotten_is_in_the_file_and_no_address_is(
@@ -104,9 +104,9 @@ def test_a_line_that_a_crash_cut_short_is_passed_over_and_the_next_is_whole(
     with database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
     write()
-    whole = file.read_bytes()
+    complete = file.read_bytes()
     for cut in range(1, 30):
-        file.write_bytes(whole[:-cut])
+        file.write_bytes(complete[:-cut])
         with database.write() as session:
             suppressions.add(session, bytes([cut]) * 16, reason="staff", now=clock.now())
         write()
@@ -130,7 +130,7 @@ def test_the_file_says_until_when_it_holds_everything(
     clock.advance(minutes=59)
     size = file.stat().st_size
     write()
-    assert file.stat().st_size == size  # it grows once an hour, not with each look
+    assert file.stat().st_size == size  # it grows once an hour, not with each call
     clock.advance(minutes=1)
     write()
     assert read().until == clock.now()
@@ -155,21 +155,21 @@ def _append(path: Path, first: int) -> None:
 
 def test_processes_that_append_at_once_lose_no_line(file: Path, read: Read) -> None:
     context = multiprocessing.get_context("spawn")
-    started = [context.Process(target=_append, args=(file, number * 50)) for number in range(4)]
-    for process in started:
+    processes = [context.Process(target=_append, args=(file, number * 50)) for number in range(4)]
+    for process in processes:
         process.start()
-    for process in started:
+    for process in processes:
         process.join()
-    found = read()
-    assert found.damaged == 0
-    assert sorted(int.from_bytes(each.digest, "big") for each in found.records) == list(range(200))
+    departures = read()
+    assert departures.damaged == 0
+    assert sorted(int.from_bytes(each.digest, "big") for each in departures.records) == list(range(200))
 
 
 def test_merging_does_again_what_an_older_database_does_not_know(
     database: Database, clock: StoppedClock, ana: Person, ben: Person, cleo: Person
 ) -> None:
     later = clock.advance(days=1)
-    departed = [
+    records = [
         DepartureRecord(what="left", list="interest", digest=ben.address.digest, at=later),
         DepartureRecord(what="forgotten", list="", digest=ana.address.digest, at=later),
         DepartureRecord(what="left", list="interest", digest=cleo.address.digest, at=later),
@@ -177,15 +177,15 @@ def test_merging_does_again_what_an_older_database_does_not_know(
     ]
     for expected in [(1, 2, 1), (0, 0, 0)]:
         with database.write() as session:
-            done = erasure.reapply_departures(
-                session, departed, erase=contacts.erase, now=clock.now(), actor="test"
+            result = erasure.reapply_departures(
+                session, records, erase=contacts.erase, now=clock.now(), actor="test"
             )
-        assert (done.left, done.barred, done.erased) == expected
+        assert (result.left, result.barred, result.erased) == expected
     with database.read() as session:
         assert contacts.find(session, ana.address) is None
         assert suppressions.find_reason(session, ana.address.digest) == "forgotten"
-        standing = subscriptions.find(session, contact_id=ben.id, list="interest")
-        assert standing is not None and (standing.state, standing.left_at) == ("left", later)
+        subscription = subscriptions.find(session, contact_id=ben.id, list="interest")
+        assert subscription is not None and (subscription.state, subscription.left_at) == ("left", later)
         readers = permission.find_recipients(
             session, [ben.id, cleo.id], purpose=Purpose(needs="confirmed", list="interest"), now=clock.now()
         )
@@ -193,20 +193,20 @@ def test_merging_does_again_what_an_older_database_does_not_know(
 
 
 def test_who_joined_again_after_leaving_stays(database: Database, clock: StoppedClock, ben: Person) -> None:
-    left = clock.advance(days=1)
+    left_at = clock.advance(days=1)
     with database.write() as session:
-        subscriptions.leave(session, contact_id=ben.id, now=left)
-        asked = subscriptions.ask(session, contact_id=ben.id, list="interest", now=clock.advance(seconds=1))
-        subscriptions.confirm(session, subscription_id=asked.id, round=asked.round, now=clock.now())
-        departed = [DepartureRecord(what="left", list="interest", digest=ben.address.digest, at=left)]
+        subscriptions.leave(session, contact_id=ben.id, now=left_at)
+        pending = subscriptions.ask(session, contact_id=ben.id, list="interest", now=clock.advance(seconds=1))
+        subscriptions.confirm(session, subscription_id=pending.id, round=pending.round, now=clock.now())
+        records = [DepartureRecord(what="left", list="interest", digest=ben.address.digest, at=left_at)]
         assert (
             erasure.reapply_departures(
-                session, departed, erase=contacts.erase, now=clock.now(), actor="test"
+                session, records, erase=contacts.erase, now=clock.now(), actor="test"
             ).left
             == 0
         )
-        standing = subscriptions.find(session, contact_id=ben.id, list="interest")
-        assert standing is not None and standing.state == "confirmed"
+        subscription = subscriptions.find(session, contact_id=ben.id, list="interest")
+        assert subscription is not None and subscription.state == "confirmed"
 
 
 def test_merging_by_command_says_what_it_did(service: Service, file: Path, ben: Person) -> None:
@@ -215,6 +215,6 @@ def test_merging_by_command_says_what_it_did(service: Service, file: Path, ben: 
     assert ben.address.digest.hex() in file.read_text()  # at once, not with the next tick
     copy = file.with_name("copied")
     copy.write_bytes(file.read_bytes() + b"cut sho")
-    told = mailer("db", "merge", copy, "--json").json
-    assert (told["read"], told["damaged"], told["erased"]) == (1, 1, 0)
+    report = mailer("db", "merge", copy, "--json").json
+    assert (report["read"], report["damaged"], report["erased"]) == (1, 1, 0)
     assert "1 departures were read" in mailer("db", "merge", copy).out

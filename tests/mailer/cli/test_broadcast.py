@@ -1,4 +1,4 @@
-"""An update is looked at, counted, and sent once to everyone who may get it."""
+"""An update is previewed, counted, and sent once to everyone who may get it."""
 
 import re
 from pathlib import Path
@@ -69,8 +69,8 @@ def send(file: Path, *more: str) -> list[str]:
 
 def updates(service: Service) -> list[str]:
     with service.database.read() as session:
-        found = postoffice.list_messages(session, limit=50)
-        return [message.to for message in found if "onda" in message.subject or "ount" in message.subject]
+        messages = postoffice.list_messages(session, limit=50)
+        return [message.to for message in messages if "onda" in message.subject or "ount" in message.subject]
 
 
 def rows(service: Service) -> int:
@@ -81,8 +81,8 @@ def rows(service: Service) -> int:
 def test_a_look_shows_who_gets_it_and_who_does_not_and_changes_nothing(
     service: Service, mailer: Mailer, file: Path, dora: Person
 ) -> None:
-    ran = mailer(*send(file, "--dry-run"))
-    assert ran.status == 0
+    result = mailer(*send(file, "--dry-run"))
+    assert result.status == 0
     for part in (
         "Subject: A county decided",
         "Hello Alex,",
@@ -94,7 +94,7 @@ def test_a_look_shows_who_gets_it_and_who_does_not_and_changes_nothing(
         "1  do not get it: This contact left the list.",
         "Nothing was sent.",
     ):
-        assert part in ran.out
+        assert part in result.out
     with service.database.read() as session:
         assert session.scalar(select(func.count(Edition.id)).where(Edition.name == "broadcast")) == 0
         assert session.scalar(select(func.count(Broadcast.id))) == 0
@@ -103,39 +103,41 @@ def test_a_look_shows_who_gets_it_and_who_does_not_and_changes_nothing(
 def test_ben_and_dora_get_it_in_their_languages_and_cleo_does_not(
     service: Service, mailer: Mailer, file: Path, dora: Person, ben: Person, cleo: Person
 ) -> None:
-    ran = mailer(*send(file, "--yes"))
-    assert "Update 1 is in the outbox for 2 people." in ran.out
+    result = mailer(*send(file, "--yes"))
+    assert "Update 1 is in the outbox for 2 people." in result.out
     assert mailer("deliver").status == 0
     assert sorted(updates(service)) == sorted([ben.email, dora.email])
     mails = mailer("postoffice", "list", "--json").json
     subjects = {mail["to"]: mail["subject"] for mail in mails if "onda" in mail["subject"]}
     assert subjects == {ben.email: "Un condado decidió"}
-    told = mailer("broadcast", "status", 1, "--json").json
-    assert (told["state"], told["counts"]) == ("filled", {"sent": 2})
+    status = mailer("broadcast", "status", 1, "--json").json
+    assert (status["state"], status["counts"]) == ("filled", {"sent": 2})
     assert "2  sent" in mailer("broadcast", "status", 1).out
-    (listed,) = mailer("broadcast", "list", "--json").json
-    assert (listed["subject"], listed["sent"], listed["waiting"]) == ("A county decided", 2, 0)
+    (row,) = mailer("broadcast", "list", "--json").json
+    assert (row["subject"], row["sent"], row["waiting"]) == ("A county decided", 2, 0)
 
 
 def test_what_was_previewed_is_what_leaves(
     service: Service, mailer: Mailer, file: Path, dora: Person
 ) -> None:
-    looked = mailer(*send(file, "--dry-run", "--json")).json["previews"]["en"]
+    preview = mailer(*send(file, "--dry-run", "--json")).json["previews"]["en"]
     mailer(*send(file, "--yes"))
     mailer("deliver")
     with service.database.read() as session:
-        (hers,) = [each for each in postoffice.list_messages(session, limit=50) if "county" in each.subject]
-        text = postoffice.parse_message(postoffice.get_message(session, hers.id).raw).text
+        (dora_message,) = [
+            each for each in postoffice.list_messages(session, limit=50) if "county" in each.subject
+        ]
+        text = postoffice.parse_message(postoffice.get_message(session, dora_message.id).raw).text
 
     def words(shown: str) -> list[str]:
         return re.sub(r"https?://\S+", "LINK", shown).replace("Dora", "Alex").split()
 
-    assert words(text) == words(looked["text"])
+    assert words(text) == words(preview["text"])
 
 
 def test_staff_are_asked_and_may_say_no(service: Service, mailer: Mailer, file: Path) -> None:
-    ran = mailer(*send(file), typed="n\n")
-    assert (ran.refusal, rows(service)) == ("Stopped.", 0)
+    result = mailer(*send(file), typed="n\n")
+    assert (result.refusal, rows(service)) == ("Stopped.", 0)
     assert mailer(*send(file), typed="y\n").status == 0
     assert rows(service) == 1
     assert "add --yes" in mailer(*send(file, "--json")).refusal
@@ -143,14 +145,14 @@ def test_staff_are_asked_and_may_say_no(service: Service, mailer: Mailer, file: 
 
 def test_readers_without_a_text_of_their_own_are_told_of(mailer: Mailer, file: Path) -> None:
     file.write_text(ENGLISH, "utf-8")
-    said = mailer(*send(file, "--dry-run")).out
-    assert "one person reads Spanish, and this update has no Spanish text: they get it in English." in said
+    printed = mailer(*send(file, "--dry-run")).out
+    assert "one person reads Spanish, and this update has no Spanish text: they get it in English." in printed
 
 
 def test_the_same_text_is_not_sent_twice_by_mistake(service: Service, mailer: Mailer, file: Path) -> None:
     mailer(*send(file, "--yes"))
-    ran = mailer(*send(file, "--yes"))
-    assert (ran.status, "on October 20, 2026, as update 1" in ran.refusal) == (2, True)
+    result = mailer(*send(file, "--yes"))
+    assert (result.status, "on October 20, 2026, as update 1" in result.refusal) == (2, True)
     assert rows(service) == 1
     assert mailer(*send(file, "--yes", "--again", "--json")).json["broadcast"] == 2
     assert rows(service) == 2
@@ -159,15 +161,15 @@ def test_the_same_text_is_not_sent_twice_by_mistake(service: Service, mailer: Ma
 def test_an_update_to_nobody_is_refused(service: Service, mailer: Mailer, file: Path, ben: Person) -> None:
     with service.database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=service.clock.now())
-    ran = mailer(*send(file, "--yes"))
-    assert (ran.status, "Nobody on the list interest" in ran.refusal) == (2, True)
+    result = mailer(*send(file, "--yes"))
+    assert (result.status, "Nobody on the list interest" in result.refusal) == (2, True)
     assert mailer("broadcast", "list").out == "No update was ever sent.\n"
 
 
 def test_a_broken_file_is_refused_with_its_line(service: Service, mailer: Mailer, file: Path) -> None:
     file.write_text(ENGLISH.replace("county will", "{{ ''.__class__ }}"), "utf-8")
-    ran = mailer(*send(file, "--yes"))
-    assert (ran.status, ran.refusal.startswith("update.md, line 6:")) == (2, True)
+    result = mailer(*send(file, "--yes"))
+    assert (result.status, result.refusal.startswith("update.md, line 6:")) == (2, True)
     assert "There is no file" in mailer(*send(file.with_name("none.md"))).refusal
     assert rows(service) == 0
 
@@ -189,12 +191,12 @@ def test_many_are_filled_in_batches_and_a_stop_is_gone_on_with(
     monkeypatch.setattr(jobs, "BATCH", 3)
     pauses: list[float] = []
 
-    def stopped(seconds: float) -> None:
+    def stop(seconds: float) -> None:
         pauses.append(seconds)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(service.clock, "sleep", stopped)
+        patched.setattr(service.clock, "sleep", stop)
         assert mailer(*send(file, "--yes")).refusal == "Stopped."
     assert (rows(service), pauses) == (3, [jobs.PAUSE_SECONDS])
     assert mailer("broadcast", "status", 1, "--json").json["state"] == "filling"
@@ -203,8 +205,8 @@ def test_many_are_filled_in_batches_and_a_stop_is_gone_on_with(
 
 
 def test_an_unknown_update_is_told(mailer: Mailer) -> None:
-    ran = mailer("broadcast", "status", 9)
-    assert (ran.status, "no broadcast number 9" in ran.refusal) == (2, True)
+    result = mailer("broadcast", "status", 9)
+    assert (result.status, "no broadcast number 9" in result.refusal) == (2, True)
 
 
 def test_a_recall_stops_whatever_waits_and_tells_who_got_it(
@@ -216,21 +218,21 @@ def test_a_recall_stops_whatever_waits_and_tells_who_got_it(
         session.execute(
             update(OutboxRow).where(OutboxRow.contact_id == dora.id).values(state="queued", sent_at=None)
         )
-    asked = mailer("broadcast", "recall", 1, typed="n\n")
-    assert (asked.refusal, states(service)) == ("Stopped.", {"sent": 1, "queued": 1})
-    ran = mailer("broadcast", "recall", 1, typed="y\n")
+    refused = mailer("broadcast", "recall", 1, typed="n\n")
+    assert (refused.refusal, states(service)) == ("Stopped.", {"sent": 1, "queued": 1})
+    result = mailer("broadcast", "recall", 1, typed="y\n")
     assert (
-        ran.out.splitlines()[-1]
+        result.out.splitlines()[-1]
         == "Update 1 is recalled: one person had it already, one person will not get it."
     )
     assert states(service) == {"sent": 1, "cancelled": 1}
     assert service.deliver_until_empty().sent == 0
-    told = mailer("broadcast", "status", 1, "--json").json
-    assert (told["state"], told["recalled_at"] is not None) == ("recalled", True)
-    (listed,) = mailer("broadcast", "list", "--json").json
-    assert (listed["state"], listed["others"]) == ("recalled", 1)
-    again = mailer("broadcast", "recall", 1, "--yes", "--json").json
-    assert again == {"broadcast": 1, "counts": {"sent": 1, "cancelled": 1}}
+    status = mailer("broadcast", "status", 1, "--json").json
+    assert (status["state"], status["recalled_at"] is not None) == ("recalled", True)
+    (row,) = mailer("broadcast", "list", "--json").json
+    assert (row["state"], row["others"]) == ("recalled", 1)
+    repeated = mailer("broadcast", "recall", 1, "--yes", "--json").json
+    assert repeated == {"broadcast": 1, "counts": {"sent": 1, "cancelled": 1}}
 
 
 def test_a_recall_that_was_stopped_is_gone_on_with_by_the_service(
@@ -239,11 +241,11 @@ def test_a_recall_that_was_stopped_is_gone_on_with_by_the_service(
     mailer(*send(file, "--yes"))
     monkeypatch.setattr(broadcasts, "WITHDRAW_BATCH", 1)
 
-    def stopped(_: float) -> None:
+    def stop(_: float) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(service.clock, "sleep", stopped)
+        patched.setattr(service.clock, "sleep", stop)
         assert mailer("broadcast", "recall", 1, "--yes").refusal == "Stopped."
     assert states(service) == {"queued": 1, "cancelled": 1}
     service.jobs.get("withdraw").run()
@@ -255,12 +257,12 @@ def test_an_update_that_is_recalled_while_it_is_put_into_the_outbox_goes_no_furt
 ) -> None:
     monkeypatch.setattr(jobs, "BATCH", 1)
 
-    def recalled(_: float) -> None:
+    def recall(_: float) -> None:
         with service.database.write() as session:
             broadcasts.recall(session, 1, now=service.clock.now(), actor="staff")
 
     with monkeypatch.context() as patched:
-        patched.setattr(service.clock, "sleep", recalled)
+        patched.setattr(service.clock, "sleep", recall)
         assert "Update 1 was recalled meanwhile." in mailer(*send(file, "--yes")).refusal
     assert rows(service) == 1
     assert service.jobs.get("fill-broadcast").run() == 0
@@ -272,6 +274,6 @@ def test_what_cannot_be_recalled_is_told_so(service: Service, mailer: Mailer, fi
     mailer(*send(file, "--yes"))
     assert "add --yes" in mailer("broadcast", "recall", 1, "--json").refusal
     service.deliver_until_empty()
-    ran = mailer("broadcast", "recall", 1, "--yes")
-    assert (ran.status, "nothing to recall" in ran.refusal) == (2, True)
+    result = mailer("broadcast", "recall", 1, "--yes")
+    assert (result.status, "nothing to recall" in result.refusal) == (2, True)
     assert "no broadcast number 9" in mailer("broadcast", "recall", 9, "--yes").refusal

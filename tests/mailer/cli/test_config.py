@@ -1,4 +1,4 @@
-"""`mailer config` tells the truth about the settings and nothing of the secrets."""
+"""`mailer config` prints the settings correctly and no secrets."""
 
 import json
 from pathlib import Path
@@ -25,9 +25,9 @@ def run(*arguments: str) -> int:
 
 def test_good_settings_are_said_to_be_good(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("check") == 0
-    said = capsys.readouterr().out
-    assert "The settings are good. Pages are at http://127.0.0.1:8000" in said
-    assert "try-out" in said
+    printed = capsys.readouterr().out
+    assert "The settings are good. Pages are at http://127.0.0.1:8000" in printed
+    assert "try-out" in printed
 
 
 def test_every_mistake_is_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

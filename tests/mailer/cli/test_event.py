@@ -1,4 +1,4 @@
-"""A call is planned, looked at, and its list invited once, by hand."""
+"""A call is planned, previewed, and its list invited once, by hand."""
 
 import pytest
 
@@ -31,14 +31,17 @@ def mailer(service: Service, ana: Person, ben: Person, cleo: Person) -> Mailer:
 
 
 def test_a_call_is_planned_and_nobody_is_invited_yet(service: Service, mailer: Mailer) -> None:
-    said = mailer(*create()).out
-    assert "Call 1 is planned: Tuesday, December 8, 8:00 pm Eastern (2026)." in said
-    assert "Spanish title" not in said
+    printed = mailer(*create()).out
+    assert "Call 1 is planned: Tuesday, December 8, 8:00 pm Eastern (2026)." in printed
+    assert "Spanish title" not in printed
     assert mailer("event", "list", "--json").json[0]["invited"] == 0
     shown = mailer("event", "show", 1)
     assert "Llamada de diciembre" in shown.out and "Nobody is invited yet." in shown.out
-    told = mailer("event", "show", 1, "--json").json
-    assert (told["starts_at"], told["local"]) == ("2026-12-09T01:00:00+00:00", "2026-12-08T20:00:00-05:00")
+    report = mailer("event", "show", 1, "--json").json
+    assert (report["starts_at"], report["local"]) == (
+        "2026-12-09T01:00:00+00:00",
+        "2026-12-08T20:00:00-05:00",
+    )
     service.jobs.tick()
     with service.database.read() as session:
         assert stats.count_by_kind_and_state(session, kind="invitation") == {}
@@ -46,7 +49,7 @@ def test_a_call_is_planned_and_nobody_is_invited_yet(service: Service, mailer: M
 
 def test_a_look_shows_the_words_and_the_count_and_changes_nothing(service: Service, mailer: Mailer) -> None:
     mailer(*create())
-    said = mailer("event", "invite", 1, "--dry-run").out
+    printed = mailer("event", "invite", 1, "--dry-run").out
     for part in (
         "Invitation: December call",
         "Llamada de diciembre",
@@ -56,9 +59,9 @@ def test_a_look_shows_the_words_and_the_count_and_changes_nothing(service: Servi
         "1  not: This contact left the list.",
         "Nothing was sent.",
     ):
-        assert part in said
-    told = mailer("event", "invite", 1, "--dry-run", "--json").json
-    assert (told["languages"], told["left_out"]) == ({"es": 1}, {"left": 1})
+        assert part in printed
+    report = mailer("event", "invite", 1, "--dry-run", "--json").json
+    assert (report["languages"], report["left_out"]) == ({"es": 1}, {"left": 1})
     assert mailer("event", "show", 1, "--json").json["invited_at"] is None
 
 
@@ -66,8 +69,8 @@ def test_ben_is_invited_once_and_cleo_never(
     service: Service, mailer: Mailer, ben: Person, cleo: Person
 ) -> None:
     mailer(*create())
-    said = mailer("event", "invite", 1).out
-    assert "1 person is invited by now." in said
+    printed = mailer("event", "invite", 1).out
+    assert "1 person is invited by now." in printed
     assert mailer("event", "invite", 1, "--json").json["invited"] == 1
     mailer("deliver")
     mails = mailer("postoffice", "list", "--json").json
@@ -114,9 +117,9 @@ def test_who_joins_later_is_invited_too(service: Service, mailer: Mailer) -> Non
     ],
 )
 def test_what_cannot_be_meant_is_refused(mailer: Mailer, changed: dict[str, str], sentence: str) -> None:
-    ran = mailer(*create(**changed))
-    assert ran.status == 2
-    assert sentence in ran.refusal
+    result = mailer(*create(**changed))
+    assert result.status == 2
+    assert sentence in result.refusal
     assert mailer("event", "list").out == "No call is planned.\n"
 
 
@@ -129,5 +132,5 @@ def test_nobody_is_invited_to_a_call_that_is_over_or_not_there(mailer: Mailer) -
     mailer(*create(starts="2026-10-20 12:00"))
     mailer("postoffice", "advance", "--days", 1)
     for more in ([], ["--dry-run"]):
-        ran = mailer("event", "invite", 1, *more)
-        assert (ran.status, "over" in ran.refusal) == (2, True)
+        result = mailer("event", "invite", 1, *more)
+        assert (result.status, "over" in result.refusal) == (2, True)

@@ -18,18 +18,18 @@ def mailer(service: Service) -> Mailer:
 
 
 def test_every_job_is_listed_and_runs_by_hand(service: Service, mailer: Mailer) -> None:
-    told = mailer("jobs", "list", "--json").json
-    assert [job["name"] for job in told] == [job.name for job in service.jobs.all()]
+    report = mailer("jobs", "list", "--json").json
+    assert [job["name"] for job in report] == [job.name for job in service.jobs.all()]
     assert "every day" in mailer("jobs", "list").out
-    for job in told:
+    for job in report:
         assert mailer("jobs", "run", job["name"]).status == 0
 
 
 def test_filling_by_hand_reaches_ben_and_not_cleo(
     service: Service, mailer: Mailer, ben: Person, cleo: Person
 ) -> None:
-    ran = mailer("jobs", "run", "fill-sequence", "--json")
-    assert ran.json == {"name": "fill-sequence", "moved": 1, "held": ""}
+    result = mailer("jobs", "run", "fill-sequence", "--json")
+    assert result.json == {"name": "fill-sequence", "moved": 1, "held": ""}
     assert mailer("jobs", "run", "fill-sequence").out == "Done: there was nothing to do.\n"
     with service.database.read() as session:
         assert stats.count_by_kind_and_state(session) == {("sequence", "queued"): 1}
@@ -41,16 +41,16 @@ def test_after_a_restore_a_job_says_why_nothing_is_sent(
     now = service.clock.now()
     with service.database.write() as session:
         send_hold.begin(session, backup_at=now - timedelta(days=1), run="a", now=now)
-    ran = mailer("jobs", "run", "fill-sequence")
-    assert ran.status == 0
-    assert ran.out.startswith("Nothing is sent: the backup of ")
-    assert "mailer db accept-gap" in ran.out
-    told = mailer("jobs", "run", "fill-sequence", "--json").json
-    assert (told["moved"], told["held"]) == (0, ran.out.strip())
+    result = mailer("jobs", "run", "fill-sequence")
+    assert result.status == 0
+    assert result.out.startswith("Nothing is sent: the backup of ")
+    assert "mailer db accept-gap" in result.out
+    report = mailer("jobs", "run", "fill-sequence", "--json").json
+    assert (report["moved"], report["held"]) == (0, result.out.strip())
     with service.database.read() as session:
         assert stats.count_by_kind_and_state(session) == {}
 
 
 def test_an_unknown_job_is_told(mailer: Mailer) -> None:
-    ran = mailer("jobs", "run", "sweep")
-    assert (ran.status, "no job called “sweep”" in ran.refusal) == (2, True)
+    result = mailer("jobs", "run", "sweep")
+    assert (result.status, "no job called “sweep”" in result.refusal) == (2, True)

@@ -1,4 +1,4 @@
-"""Commands as processes of their own: on the right database, and on the output nothing but the answer."""
+"""Commands as processes of their own: on the right database, and on the output only the result."""
 
 import json
 import os
@@ -33,11 +33,11 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def earnest() -> Iterator[dict[str, str]]:
-    """The settings of real mail, with a server that nobody answers for."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+    """The settings of real mail, with a relay that does not answer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
         yield {
-            "MAILER_SMTP_URL": f"smtp://127.0.0.1:{taken.getsockname()[1]}?tls=none",
+            "MAILER_SMTP_URL": f"smtp://127.0.0.1:{listener.getsockname()[1]}?tls=none",
             "MAILER_POSTAL_ADDRESS": "1 Example Street, Anytown, NY",
             "MAILER_FROM_ADDRESS": "news@example.org",
             "MAILER_SENDING_DOMAINS": "example.org",
@@ -45,9 +45,9 @@ def earnest() -> Iterator[dict[str, str]]:
 
 
 def test_a_database_that_is_not_there_yet_is_told_with_what_to_do(run: Run, tmp_path: Path) -> None:
-    ran = run("list")
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert f"{tmp_path} holds no data" in ran.stderr and "mailer db create" in ran.stderr
+    result = run("list")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"{tmp_path} holds no data" in result.stderr and "mailer db create" in result.stderr
 
 
 def test_scripts_read_the_answer_and_nothing_else(run: Run, earnest: dict[str, str], tmp_path: Path) -> None:
@@ -56,10 +56,10 @@ def test_scripts_read_the_answer_and_nothing_else(run: Run, earnest: dict[str, s
     assert run("db", "create").returncode == 0
     words = ("list", "import", str(file), "--list", "interest", "--consent", "sheet of October 4", "--json")
     assert json.loads(run(*words, **earnest).stdout)["imported"] is True
-    ran = run("deliver", "--until-empty", "--json", **earnest)
-    assert ran.returncode == 75
-    assert json.loads(ran.stdout)["waiting"] == 1
-    assert "relay unreachable" in ran.stderr and "dora" not in ran.stderr
+    result = run("deliver", "--until-empty", "--json", **earnest)
+    assert result.returncode == 75
+    assert json.loads(result.stdout)["waiting"] == 1
+    assert "relay unreachable" in result.stderr and "dora" not in result.stderr
 
 
 def test_a_tryouts_future_is_no_place_for_real_mail(
@@ -69,5 +69,5 @@ def test_a_tryouts_future_is_no_place_for_real_mail(
         key_check.note(session, service.keys, secret_folder(service.settings))
         later = service.clock.now().replace(year=2027)
         time_machine.move_clock_to(session, later, real=service.clock.real())
-    ran = run("list", MAILER_DATABASE_URL=service.settings.database_url, **earnest)
-    assert (ran.returncode, "used in a try-out" in ran.stderr) == (2, True)
+    result = run("list", MAILER_DATABASE_URL=service.settings.database_url, **earnest)
+    assert (result.returncode, "used in a try-out" in result.stderr) == (2, True)

@@ -1,4 +1,4 @@
-"""Staff see who applied, and approve or reject them by number."""
+"""Staff list the applications, and approve or reject them by number."""
 
 import pytest
 
@@ -19,12 +19,12 @@ def mailer(service: Service) -> Mailer:
 
 def apply(service: Service, person: Person, *, confirm: bool = True) -> int:
     now = service.clock.now()
-    asked = SignupRequest(
+    signup = SignupRequest(
         address=person.address, list="organizers", language="en", wording="", page="/organize"
     )
     with service.database.write() as session:
         application = Application(organization="St. Mark", role="pastor", zip="90012", offer="A hall")
-        service.confirmations.record_signup(session, asked, now=now, application=application)
+        service.confirmations.record_signup(session, signup, now=now, application=application)
         subscription = subscriptions.find(session, contact_id=person.id, list="organizers")
         assert subscription is not None
         if confirm:
@@ -39,8 +39,8 @@ def test_ben_applies_is_approved_and_is_an_organizer(service: Service, mailer: M
     (waiting,) = mailer("organizer", "list", "--json").json
     assert (waiting["id"], waiting["organization"], waiting["email"]) == (number, "St. Mark", ben.email)
     assert "St. Mark" in mailer("organizer", "list").out
-    ran = mailer("organizer", "approve", number)
-    assert ran.out == f"St. Mark is approved, and {ben.email} is on the organizer list now.\n"
+    result = mailer("organizer", "approve", number)
+    assert result.out == f"St. Mark is approved, and {ben.email} is on the organizer list now.\n"
     assert mailer("organizer", "list").out == "Nobody waits for a decision.\n"
     with service.database.read() as session:
         assert subscriptions.count_by_state(session)["organizers", "confirmed"] == 1
@@ -62,8 +62,8 @@ def test_cleo_who_left_since_is_not_approved(service: Service, mailer: Mailer, c
     number = apply(service, cleo)
     with service.database.write() as session:
         subscriptions.leave(session, contact_id=cleo.id, now=service.clock.now())
-    ran = mailer("organizer", "approve", number)
-    assert (ran.status, "left the organizer list" in ran.refusal) == (2, True)
+    result = mailer("organizer", "approve", number)
+    assert (result.status, "left the organizer list" in result.refusal) == (2, True)
     assert mailer("organizer", "list", "--json").json[0]["state"] == "waiting"
 
 

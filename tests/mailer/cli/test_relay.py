@@ -1,4 +1,4 @@
-"""`mailer relay`: what staff see of the mail servers, and how they pause and resume them."""
+"""`mailer relay`: the relays as staff see them, and how staff pause and resume them."""
 
 from collections.abc import Iterator
 
@@ -25,9 +25,9 @@ def database_url(sqlite_url: str) -> str:
 @pytest.fixture
 def earnest(settings: Settings, service: Service, clock: Clock) -> Iterator[Service]:
     """The same service with two mail servers."""
-    built = build(settings.model_copy(update={"smtp_url": SecretStr(URL)}), clock=clock)
-    yield built
-    built.close()
+    instance = build(settings.model_copy(update={"smtp_url": SecretStr(URL)}), clock=clock)
+    yield instance
+    instance.close()
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def test_staff_pause_a_mail_server_or_a_domain_and_resume_it(service: Service, m
         assert "staff paused it" in mailer("relay", "list").out
         assert "Paused: " in mailer("outbox", "stats").out
         assert mailer("relay", "resume", name).status == 0
-        ran = mailer("relay", "resume", name)
-        assert (ran.status, "is not paused" in ran.refusal) == (2, True)
-    ran = mailer("relay", "pause", "c.example.org:25")
-    assert (ran.status, "no mail server called" in ran.refusal) == (2, True)
+        result = mailer("relay", "resume", name)
+        assert (result.status, "is not paused" in result.refusal) == (2, True)
+    result = mailer("relay", "pause", "c.example.org:25")
+    assert (result.status, "no mail server called" in result.refusal) == (2, True)
 
 
 def test_stats_tell_what_each_mail_server_answered(
@@ -68,5 +68,5 @@ def test_stats_tell_what_each_mail_server_answered(
     broadcast(service)
     world.answer = lambda recipient: REFUSED
     deliver(service, world, pools=[make_pool(world, name="a.example.org:2525")])
-    (told,) = mailer("outbox", "stats", "--json").json["relays"]
-    assert (told["relay"], told["sent"], told["refused"]) == ("a.example.org:2525", 0, 1)
+    (row,) = mailer("outbox", "stats", "--json").json["relays"]
+    assert (row["relay"], row["sent"], row["refused"]) == ("a.example.org:2525", 0, 1)

@@ -1,4 +1,4 @@
-"""Staff fill the slots by hand, see what stands there and who waits for it, and take things out again."""
+"""Staff fill the slots by commands, list their versions and waiting messages, and retire versions."""
 
 import os
 from pathlib import Path
@@ -27,13 +27,13 @@ def pdf(tmp_path: Path) -> Path:
 
 def test_a_link_stands_at_once_and_is_shown(service: Service, mailer: Mailer) -> None:
     words = ("--language", "en", "--link", KIT, "--note", "Third edition")
-    said = mailer("resource", "add", "toolkit", *words).out
-    assert f"Version 1 stands in toolkit now, in English: {service.links.home}/r/toolkit?lang=en" in said
-    assert "broadcast" not in said
-    told = {row["slot"]: row for row in mailer("resource", "list", "--json").json["versions"]}
-    assert list(told) == list(RESOURCES)
-    assert (told["toolkit"]["state"], told["toolkit"]["leads_to"]) == ("current", KIT)
-    assert told["guide"] == {"slot": "guide", "state": "empty"}
+    printed = mailer("resource", "add", "toolkit", *words).out
+    assert f"Version 1 stands in toolkit now, in English: {service.links.home}/r/toolkit?lang=en" in printed
+    assert "broadcast" not in printed
+    by_slot = {row["slot"]: row for row in mailer("resource", "list", "--json").json["versions"]}
+    assert list(by_slot) == list(RESOURCES)
+    assert (by_slot["toolkit"]["state"], by_slot["toolkit"]["leads_to"]) == ("current", KIT)
+    assert by_slot["guide"] == {"slot": "guide", "state": "empty"}
     shown = mailer("resource", "show", 1)
     assert "Third edition" in shown.out and KIT in shown.out
 
@@ -41,9 +41,9 @@ def test_a_link_stands_at_once_and_is_shown(service: Service, mailer: Mailer) ->
 def test_a_newer_version_says_how_to_tell_people_about_it(mailer: Mailer, pdf: Path) -> None:
     add = ("resource", "add", "toolkit", "--language")
     mailer(*add, "en", "--link", KIT)
-    said = mailer(*add, "en", "--file", pdf).out
-    assert "mailer broadcast send --file news.md --audience interest --dry-run" in said
-    assert "{{ toolkit_url }}" in said
+    printed = mailer(*add, "en", "--file", pdf).out
+    assert "mailer broadcast send --file news.md --audience interest --dry-run" in printed
+    assert "{{ toolkit_url }}" in printed
     versions = mailer("resource", "list", "--all", "--json").json["versions"]
     assert [(row["number"], row["state"]) for row in versions if row["slot"] == "toolkit"] == [
         (2, "current"),
@@ -52,10 +52,10 @@ def test_a_newer_version_says_how_to_tell_people_about_it(mailer: Mailer, pdf: P
 
 
 def test_a_file_is_kept_and_its_name_is_not(service: Service, mailer: Mailer, pdf: Path) -> None:
-    told = mailer("resource", "add", "guide", "--language", "es", "--file", pdf, "--json").json
-    assert (told["kind"], told["size"], told["leads_to"]) == ("pdf", 9, "a file of 9 octets")
-    assert "draft" not in str(told)
-    (service.settings.home / "resources" / told["file"]).unlink()
+    row = mailer("resource", "add", "guide", "--language", "es", "--file", pdf, "--json").json
+    assert (row["kind"], row["size"], row["leads_to"]) == ("pdf", 9, "a file of 9 octets")
+    assert "draft" not in str(row)
+    (service.settings.home / "resources" / row["file"]).unlink()
     assert "a file that is missing" in mailer("resource", "show", 1).out
 
 
@@ -64,16 +64,16 @@ def test_retiring_says_what_stands_there_then(mailer: Mailer) -> None:
         mailer("resource", "add", "pledge", "--language", "en", "--link", f"{KIT}/{number}")
     assert "In pledge stands, in English: version 1." in mailer("resource", "retire", 2).out
     assert "pledge is empty now" in mailer("resource", "retire", 1).out
-    again = mailer("resource", "retire", 1)
-    assert (again.status, "was retired on" in again.refusal) == (2, True)
+    repeated = mailer("resource", "retire", 1)
+    assert (repeated.status, "was retired on" in repeated.refusal) == (2, True)
     assert mailer("resource", "retire", 9).refusal.startswith("There is no version 9.")
 
 
 def test_a_retired_file_is_deleted_by_its_job_and_a_needed_one_is_not(
     service: Service, mailer: Mailer, pdf: Path
 ) -> None:
-    kept = mailer("resource", "add", "guide", "--language", "en", "--file", pdf, "--json").json["file"]
-    path = service.settings.home / "resources" / kept
+    file_name = mailer("resource", "add", "guide", "--language", "en", "--file", pdf, "--json").json["file"]
+    path = service.settings.home / "resources" / file_name
     os.utime(path, (0, 0))
     mailer("jobs", "run", "clear-resources")
     assert path.exists()
@@ -98,8 +98,8 @@ def test_a_retired_file_is_deleted_by_its_job_and_a_needed_one_is_not(
     ids=str,
 )
 def test_bad_words_change_nothing_and_say_what_to_do(mailer: Mailer, wrong: tuple[str, ...]) -> None:
-    refused = mailer("resource", "add", *wrong)
-    assert refused.status == 2
-    assert refused.refusal
+    result = mailer("resource", "add", *wrong)
+    assert result.status == 2
+    assert result.refusal
     versions = mailer("resource", "list", "--all", "--json").json["versions"]
     assert {row["state"] for row in versions} == {"empty"}

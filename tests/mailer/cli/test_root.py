@@ -1,4 +1,4 @@
-"""The command's front door: quick, helpful, and never a traceback."""
+"""The root command: quick, with help, and never a traceback."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`mailer sequence` tells what leaves when, and where people stand."""
+"""`mailer sequence` prints when each step is sent, and how many people are at each."""
 
 import pytest
 
@@ -16,22 +16,22 @@ def mailer(service: Service, ana: Person, ben: Person, cleo: Person) -> Mailer:
 
 
 def test_each_sequence_counts_those_underway(mailer: Mailer) -> None:
-    told = {row["name"]: row for row in mailer("sequence", "list", "--json").json}
-    assert (told["welcome"]["list"], told["welcome"]["underway"]) == ("interest", 1)
-    assert (told["organizer"]["list"], told["organizer"]["underway"]) == ("organizers", 1)
+    report = {row["name"]: row for row in mailer("sequence", "list", "--json").json}
+    assert (report["welcome"]["list"], report["welcome"]["underway"]) == ("interest", 1)
+    assert (report["organizer"]["list"], report["organizer"]["underway"]) == ("organizers", 1)
     assert "welcome" in mailer("sequence", "list").out
 
 
 def test_a_sequence_shows_its_steps_and_where_ben_stands(service: Service, mailer: Mailer) -> None:
-    told = mailer("sequence", "show", "welcome", "--json").json
-    steps = told["steps"]
+    report = mailer("sequence", "show", "welcome", "--json").json
+    steps = report["steps"]
     assert [step["name"] for step in steps] == ["toolkit", "powerpoint", "detainers", "partners", "map"]
     assert steps[0]["sending"] + steps[0]["waiting"] == 1
     service.deliver_until_empty()
     steps = mailer("sequence", "show", "welcome", "--json").json["steps"]
     assert sum(step["waiting"] for step in steps) == 1
-    said = mailer("sequence", "show", "welcome").out
-    assert steps[0]["subject"] in said and "at once" in said and "08:00 to 20:00" in said
+    printed = mailer("sequence", "show", "welcome").out
+    assert steps[0]["subject"] in printed and "at once" in printed and "08:00 to 20:00" in printed
 
 
 def test_cleo_is_nowhere_and_ben_who_leaves_is_counted_as_left(
@@ -46,5 +46,5 @@ def test_cleo_is_nowhere_and_ben_who_leaves_is_counted_as_left(
 
 
 def test_an_unknown_sequence_is_told_with_the_known_ones(mailer: Mailer) -> None:
-    ran = mailer("sequence", "show", "farewell")
-    assert (ran.status, "organizer, welcome" in ran.refusal) == (2, True)
+    result = mailer("sequence", "show", "farewell")
+    assert (result.status, "organizer, welcome" in result.refusal) == (2, True)

@@ -1,4 +1,4 @@
-"""`mailer status`: a person in a hurry sees what waits, and what to type."""
+"""`mailer status`: shows at a glance what waits, and what to type."""
 
 import pytest
 
@@ -45,20 +45,20 @@ def test_it_says_whether_the_list_is_mailed(
     service: Service, settings: Settings, clock: StoppedClock
 ) -> None:
     assert "mailed to nobody: “staff_address” is not set." in commands.mailer(service)("status").out
-    told = composition.build(settings.model_copy(update={"staff_address": "a@example.org"}), clock=clock)
+    instance = composition.build(settings.model_copy(update={"staff_address": "a@example.org"}), clock=clock)
     try:
-        mailer = commands.mailer(told)
+        mailer = commands.mailer(instance)
         assert "mailed to a@example.org, at most once a day." in mailer("status").out
-        assert told.staff_digest.staff is not None
-        with told.database.write() as session:
-            suppressions.add(session, told.staff_digest.staff.digest, reason="bounce", now=clock.now())
+        assert instance.staff_digest.staff is not None
+        with instance.database.write() as session:
+            suppressions.add(session, instance.staff_digest.staff.digest, reason="bounce", now=clock.now())
         assert "a@example.org must not be written to." in mailer("status").out
     finally:
-        told.close()
+        instance.close()
 
 
 @pytest.mark.parametrize("typed", sorted({matter.command for matter in CHECKS}))
 def test_what_is_to_be_typed_can_be_typed_as_it_stands(service: Service, typed: str) -> None:
     program, *words = typed.split()
-    ran = commands.mailer(service)(*words)
-    assert (program, ran.status, ran.refusal) == ("mailer", 0, "")
+    result = commands.mailer(service)(*words)
+    assert (program, result.status, result.refusal) == ("mailer", 0, "")

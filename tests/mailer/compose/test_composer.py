@@ -1,4 +1,4 @@
-"""The composer: the last question before a message leaves, and every message whole, named and addressed."""
+"""Composer: the last check of permission before a message is sent, and complete, addressed messages."""
 
 from datetime import timedelta
 from email.message import Message
@@ -21,8 +21,8 @@ from tests.people import Person
 from tests.statements import recorded
 
 
-def _text(letter: Message, kind: str = "text/plain") -> str:
-    part = next(part for part in letter.walk() if part.get_content_type() == kind)
+def _text(message: Message, kind: str = "text/plain") -> str:
+    part = next(part for part in message.walk() if part.get_content_type() == kind)
     payload = part.get_payload(decode=True)
     assert isinstance(payload, bytes)
     return payload.decode()
@@ -98,17 +98,17 @@ def test_what_is_too_late_does_not_leave_though_nobody_has_tidied_up_yet(
 def test_a_letter_with_a_link_that_nobody_has_given_is_held_and_says_which(
     desk: Desk, clock: StoppedClock, ben: Person
 ) -> None:
-    both = WITH_LINK.replace("subject: The toolkit", "subject:\n  en: The toolkit\n  es: La guía")
-    both = both.replace("[Read it]", "<!-- en -->\n[Read it]")
-    both += "\n<!-- es -->\n[Léala]({{ toolkit_url }})\n"
+    source = WITH_LINK.replace("subject: The toolkit", "subject:\n  en: The toolkit\n  es: La guía")
+    source = source.replace("[Read it]", "<!-- en -->\n[Read it]")
+    source += "\n<!-- es -->\n[Léala]({{ toolkit_url }})\n"
     with desk.database.write() as session:
-        crowd.add(session, 1, list="interest", now=clock.now())  # somebody who reads English
-    desk.update(both, toolkit="")
+        crowd.add(session, 1, list="interest", now=clock.now())  # a reader of English
+    desk.update(source, toolkit="")
     spanish, english = desk.compose(desk.claim())
     assert isinstance(spanish, Result)
     assert (spanish.state, spanish.why) == ("held", "missing link: toolkit_url")
     assert isinstance(english, ReadyMessage)
-    desk.update(both, toolkit="https://example.org/guia")
+    desk.update(source, toolkit="https://example.org/guia")
     assert "https://example.org/guia" in _text(desk.letters()[0])
 
 
@@ -117,12 +117,12 @@ def test_a_name_that_no_header_can_hold_stops_only_its_own_message(
 ) -> None:
     with desk.database.write() as session:
         crowd.add(session, 2, list="interest", now=clock.now())
-        smuggled = {"name": "Ben\r\nBcc: everybody@example.org"}
-        session.execute(update(Contact).where(Contact.id == ben.id).values(**smuggled))
+        values = {"name": "Ben\r\nBcc: everybody@example.org"}
+        session.execute(update(Contact).where(Contact.id == ben.id).values(**values))
     desk.update()
-    kept, *others = desk.compose(desk.claim())
-    assert isinstance(kept, Result)
-    assert kept.state == "held" and kept.why.startswith("a fault of ours: it cannot be written: ")
+    result, *others = desk.compose(desk.claim())
+    assert isinstance(result, Result)
+    assert result.state == "held" and result.why.startswith("a fault of ours: it cannot be written: ")
     assert [isinstance(other, ReadyMessage) for other in others] == [True, True]
 
 
@@ -147,9 +147,9 @@ def test_every_row_has_a_message_id_of_its_own(desk: Desk, clock: StoppedClock, 
         crowd.add(session, 20, list="interest", now=clock.now())
     desk.update()
     desk.update()
-    ids = [letter["Message-ID"] for letter in desk.letters()]
+    ids = [message["Message-ID"] for message in desk.letters()]
     assert len(ids) == len(set(ids)) == 42
-    assert all(name.startswith("<") and name.endswith(f"@{_domain(desk)}>") for name in ids)
+    assert all(message_id.startswith("<") and message_id.endswith(f"@{_domain(desk)}>") for message_id in ids)
 
 
 def _domain(desk: Desk) -> str:
@@ -168,31 +168,31 @@ LIST_HEADERS = (
 
 def test_list_mail_says_how_to_leave_in_its_headers(desk: Desk, ben: Person) -> None:
     desk.update()
-    (letter,) = desk.letters()
-    settings, leave = desk.service.settings, desk.service.links.unsubscribe(ben.id, "interest")
-    assert letter["List-Unsubscribe"].replace("\r\n ", "") == f"<{leave}>"
-    assert letter["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    assert letter["List-Id"].endswith(f"<interest.{_domain(desk)}>")
-    assert letter["List-Help"] == f"<{desk.service.links.home}>"
-    assert letter["List-Owner"] == f"<mailto:{settings.reply_to}>"
-    assert letter["List-Post"] == "NO"
-    assert letter["Auto-Submitted"] is None  # a person pressed “send”
-    assert (letter["Reply-To"], letter["To"]) == (settings.reply_to, f"Ben <{ben.email}>")
-    assert settings.from_address in letter["From"]
-    assert leave in _text(letter) and leave in _text(letter, "text/html")
+    (message,) = desk.letters()
+    settings, leave_url = desk.service.settings, desk.service.links.unsubscribe(ben.id, "interest")
+    assert message["List-Unsubscribe"].replace("\r\n ", "") == f"<{leave_url}>"
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert message["List-Id"].endswith(f"<interest.{_domain(desk)}>")
+    assert message["List-Help"] == f"<{desk.service.links.home}>"
+    assert message["List-Owner"] == f"<mailto:{settings.reply_to}>"
+    assert message["List-Post"] == "NO"
+    assert message["Auto-Submitted"] is None  # a person pressed “send”
+    assert (message["Reply-To"], message["To"]) == (settings.reply_to, f"Ben <{ben.email}>")
+    assert settings.from_address in message["From"]
+    assert leave_url in _text(message) and leave_url in _text(message, "text/html")
     for name in ("From", "To", "Subject", "Date", "Message-ID", *LIST_HEADERS):
-        assert len(letter.get_all(name) or []) == 1
+        assert len(message.get_all(name) or []) == 1
 
 
 def test_service_mail_is_no_list_mail(desk: Desk, clock: StoppedClock, cleo: Person) -> None:
-    asked = SignupRequest(address=cleo.address, list="interest", language="en", wording="Yes", page="/join")
+    signup = SignupRequest(address=cleo.address, list="interest", language="en", wording="Yes", page="/join")
     with desk.database.write() as session:
-        desk.service.confirmations.record_signup(session, asked, now=clock.now())
-    (letter,) = desk.letters()
-    assert [name for name in letter.keys() if name.lower().startswith("list-")] == []  # noqa: SIM118
-    assert letter["Auto-Submitted"] == "auto-generated"
-    assert desk.service.links.confirm(cleo.subscription_id, 1) in _text(letter)
-    assert "/unsubscribe/" not in _text(letter)
+        desk.service.confirmations.record_signup(session, signup, now=clock.now())
+    (message,) = desk.letters()
+    assert [name for name in message.keys() if name.lower().startswith("list-")] == []  # noqa: SIM118
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert desk.service.links.confirm(cleo.subscription_id, 1) in _text(message)
+    assert "/unsubscribe/" not in _text(message)
 
 
 @pytest.mark.parametrize(
@@ -211,16 +211,16 @@ def test_everybody_is_greeted_in_their_language_with_or_without_a_name(
     with desk.database.write() as session:
         contacts.amend(session, ben.id, language=language, name=name)
     desk.update()
-    (letter,) = desk.letters()
-    assert _text(letter).startswith(greeting)
+    (message,) = desk.letters()
+    assert _text(message).startswith(greeting)
     html = greeting.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    assert html in _text(letter, "text/html")
+    assert html in _text(message, "text/html")
 
 
 def test_an_update_in_one_language_reaches_everybody_in_it(desk: Desk, ben: Person) -> None:
     desk.update(WITH_LINK)
-    (letter,) = desk.letters()
-    assert "Read it" in _text(letter)
+    (message,) = desk.letters()
+    assert "Read it" in _text(message)
 
 
 def test_what_is_personal_is_read_at_the_last_moment_and_the_wording_is_not(desk: Desk, ben: Person) -> None:
@@ -238,11 +238,11 @@ def test_messages_of_many_kinds_come_back_in_the_order_they_were_given(
 ) -> None:
     desk.update()
     desk.update(audience="organizers")
-    asked = SignupRequest(address=cleo.address, list="interest", language="en", wording="Yes", page="/join")
+    signup = SignupRequest(address=cleo.address, list="interest", language="en", wording="Yes", page="/join")
     with desk.database.write() as session:
-        desk.service.confirmations.record_signup(session, asked, now=clock.now())
+        desk.service.confirmations.record_signup(session, signup, now=clock.now())
     entries = list(reversed(desk.claim()))
-    assert [each.entry for each in desk.compose(entries)] == entries
+    assert [message.entry for message in desk.compose(entries)] == entries
     assert desk.compose([]) == []
 
 
@@ -251,13 +251,13 @@ def test_fifty_messages_take_as_many_statements_as_one(desk: Desk, clock: Stoppe
         crowd.add(session, 50, list="interest", now=clock.now())
     desk.update()
     entries = desk.claim()
-    desk.compose(entries[:1])  # the edition is remembered from now on
-    counted = []
-    for some in (entries[:1], entries):
-        with recorded(desk.database) as sent:
-            desk.compose(some)
-        counted.append(len(sent))
-    assert counted == [2, 2]  # may we write to them, and was it recalled
+    desk.compose(entries[:1])  # the edition is cached from now on
+    counts = []
+    for batch in (entries[:1], entries):
+        with recorded(desk.database) as statements:
+            desk.compose(batch)
+        counts.append(len(statements))
+    assert counts == [2, 2]  # one for the permission rule, one for the recall
 
 
 def test_a_long_queue_of_editions_is_not_kept_in_memory_for_ever(
@@ -268,5 +268,5 @@ def test_a_long_queue_of_editions_is_not_kept_in_memory_for_ever(
         desk.update(UPDATE.replace("Sunday", f"Sunday {number}").replace("domingo", f"domingo {number}"))
     texts = []
     for entry in desk.claim():
-        texts += [_text(read(each)) for each in desk.compose([entry])]
+        texts += [_text(read(message)) for message in desk.compose([entry])]
     assert [text.partition("domingo ")[2][0] for text in texts] == list("01234")

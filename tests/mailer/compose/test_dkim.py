@@ -1,4 +1,4 @@
-"""Signatures hold for whoever follows the standard, and for no message that was altered."""
+"""DKIM signatures verify for receivers that follow the standard, and for no message that was altered."""
 
 import re
 from base64 import b64decode, b64encode
@@ -32,13 +32,13 @@ CALENDAR = b"BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nEND:VCALENDAR\r\n"
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[DkimKey, ...]:
-    where = tmp_path_factory.mktemp("home") / "dkim"
-    dkim_keys.generate(where, domain=DOMAIN, name="e1", kind="ed25519")
-    dkim_keys.generate(where, domain=DOMAIN, name="r1", kind="rsa")
-    return dkim_keys.load(where, domains=[DOMAIN])
+    directory = tmp_path_factory.mktemp("home") / "dkim"
+    dkim_keys.generate(directory, domain=DOMAIN, name="e1", kind="ed25519")
+    dkim_keys.generate(directory, domain=DOMAIN, name="r1", kind="rsa")
+    return dkim_keys.load(directory, domains=[DOMAIN])
 
 
-def letter(**changes) -> MimeMessage:
+def build_message(**changes) -> MimeMessage:
     values = {
         "message_id": f"<1.abc@{DOMAIN}>",
         "date": AT,
@@ -56,33 +56,37 @@ def letter(**changes) -> MimeMessage:
     return MimeMessage(**{**values, **changes})
 
 
-def covered(message: bytes) -> list[str]:
+def list_signed_names(message: bytes) -> list[str]:
     """Return the names in h= of the first signature."""
     tag = re.search(rb"h=([^;]*);", message.replace(b"\r\n ", b""))
     return tag[1].decode().split(":")
 
 
 def test_both_signatures_of_every_kind_of_letter_are_accepted(pair) -> None:
-    for made in (letter(), letter(calendar=CALENDAR), letter(list_id=None, unsubscribe_url=None)):
-        signed = Signer(keys=pair).sign(mime.encode(made), at=AT)
+    for message in (
+        build_message(),
+        build_message(calendar=CALENDAR),
+        build_message(list_id=None, unsubscribe_url=None),
+    ):
+        signed = Signer(keys=pair).sign(mime.encode(message), at=AT)
         assert verified(signed, dns(pair)) == [True, True]
 
 
 def test_a_receiver_sees_dkim_and_dmarc_pass_for_the_domain_in_from(pair) -> None:
-    ask = dns(pair, **{f"_dmarc__{DOMAIN.replace('.', '__')}": "v=DMARC1; p=reject; adkim=s"})
-    signed = Signer(keys=pair).sign(mime.encode(letter()), at=AT)
-    told = results(signed, ask)
-    assert "dkim=pass" in told and f"header.d={DOMAIN}" in told and "dmarc=pass" in told
-    altered = results(signed.replace(b"Estimado Ben", b"Estimada Ben", 1), ask)
+    resolver = dns(pair, **{f"_dmarc__{DOMAIN.replace('.', '__')}": "v=DMARC1; p=reject; adkim=s"})
+    signed = Signer(keys=pair).sign(mime.encode(build_message()), at=AT)
+    header = results(signed, resolver)
+    assert "dkim=pass" in header and f"header.d={DOMAIN}" in header and "dmarc=pass" in header
+    altered = results(signed.replace(b"Estimado Ben", b"Estimada Ben", 1), resolver)
     assert "dkim=fail" in altered and "dmarc=fail" in altered
 
 
 def test_what_people_see_is_signed_and_cannot_be_added_to(pair) -> None:
-    message = mime.encode(letter())
+    message = mime.encode(build_message())
     signed = Signer(keys=pair).sign(message, at=AT)
-    names = covered(signed)
-    there = [name.decode() for name in canonicalize_headers(message.partition(b"\r\n\r\n")[0])]
-    assert set(there) <= set(names)
+    names = list_signed_names(signed)
+    present = [name.decode() for name in canonicalize_headers(message.partition(b"\r\n\r\n")[0])]
+    assert set(present) <= set(names)
     assert {"list-unsubscribe", "list-unsubscribe-post", "mime-version", "content-type"} <= set(names)
     assert "l=" not in signed.split(b"From:")[0].decode().replace("rel", "")
     for name in ("From", "To", "Cc", "Subject", "Reply-To", "List-Unsubscribe", "Content-Type", "Date"):
@@ -91,7 +95,7 @@ def test_what_people_see_is_signed_and_cannot_be_added_to(pair) -> None:
 
 
 def test_the_same_row_gives_the_same_bytes_and_says_its_own_moment(pair) -> None:
-    message = mime.encode(letter())
+    message = mime.encode(build_message())
     first, again = (Signer(keys=pair).sign(message, at=AT) for _ in range(2))
     assert first == again and first.endswith(message)
     assert first.count(f"\r\n t={int(AT.timestamp())};\r\n".encode()) == 2
@@ -99,50 +103,50 @@ def test_the_same_row_gives_the_same_bytes_and_says_its_own_moment(pair) -> None
 
 
 def test_no_line_of_a_signature_is_longer_than_78(pair) -> None:
-    signed = Signer(keys=pair).sign(mime.encode(letter()), at=AT)
-    above = signed[: signed.index(b"\r\nFrom:")]
-    assert max(map(len, above.split(b"\r\n"))) <= 78
-    assert above.isascii() and b"\n" not in above.replace(b"\r\n", b"")
+    signed = Signer(keys=pair).sign(mime.encode(build_message()), at=AT)
+    signatures = signed[: signed.index(b"\r\nFrom:")]
+    assert max(map(len, signatures.split(b"\r\n"))) <= 78
+    assert signatures.isascii() and b"\n" not in signatures.replace(b"\r\n", b"")
 
 
 def test_rsa_comes_first_because_more_receivers_read_it(pair) -> None:
-    signed = Signer(keys=pair).sign(mime.encode(letter()), at=AT)
+    signed = Signer(keys=pair).sign(mime.encode(build_message()), at=AT)
     assert re.findall(rb"a=([a-z0-9-]+);", signed) == [b"rsa-sha256", b"ed25519-sha256"]
 
 
 def test_without_a_key_for_its_domain_a_message_stays_as_it_is(pair) -> None:
-    message = mime.encode(letter(sender=("Somebody", "x@other.example")))
+    message = mime.encode(build_message(sender=("Somebody", "x@other.example")))
     assert Signer(keys=pair).sign(message, at=AT) is message
     assert Signer().sign(message, at=AT) is message
-    lookalike = mime.encode(letter(sender=(f"news@{DOMAIN}", f"x@sub.{DOMAIN}")))
+    lookalike = mime.encode(build_message(sender=(f"news@{DOMAIN}", f"x@sub.{DOMAIN}")))
     assert Signer(keys=pair).sign(lookalike, at=AT) is lookalike
 
 
 def test_each_domain_signs_with_its_own_keys(pair, tmp_path: Path) -> None:
     dkim_keys.generate(tmp_path, domain="other.example", name="o1", kind="ed25519")
-    every = [*pair, *dkim_keys.load(tmp_path, domains=["other.example"])]
-    message = mime.encode(letter(sender=("Somebody", "x@OTHER.example")))
-    signed = Signer(keys=every).sign(message, at=AT)
+    keys = [*pair, *dkim_keys.load(tmp_path, domains=["other.example"])]
+    message = mime.encode(build_message(sender=("Somebody", "x@OTHER.example")))
+    signed = Signer(keys=keys).sign(message, at=AT)
     assert signed.count(b"DKIM-Signature:") == 1 and b" d=other.example;" in signed
-    assert verified(signed, dns(every)) == [True]
+    assert verified(signed, dns(keys)) == [True]
 
 
 def test_while_a_key_is_replaced_old_and_new_sign_and_either_record_is_enough(pair, tmp_path: Path) -> None:
     dkim_keys.generate(tmp_path, domain=DOMAIN, name="r2", kind="rsa")
     new = dkim_keys.load(tmp_path, domains=[DOMAIN])
-    signed = Signer(keys=[pair[0], *new]).sign(mime.encode(letter()), at=AT)
+    signed = Signer(keys=[pair[0], *new]).sign(mime.encode(build_message()), at=AT)
     assert verified(signed, dns(pair)) == [True, False]
     assert verified(signed, dns(new)) == [False, True]
 
 
 def test_a_message_without_crlf_is_refused(pair) -> None:
     with pytest.raises(BadInput, match="CRLF"):
-        Signer(keys=pair).sign(mime.encode(letter()).replace(b"\r\n", b"\n"), at=AT)
+        Signer(keys=pair).sign(mime.encode(build_message()).replace(b"\r\n", b"\n"), at=AT)
 
 
 def test_what_we_write_never_holds_a_bare_line_break() -> None:
     text = "one\rtwo\r\nthree\n\r four \r\r\n\n"
-    message = mime.encode(letter(text=text, html=text, calendar=CALENDAR))
+    message = mime.encode(build_message(text=text, html=text, calendar=CALENDAR))
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", message)
 
 
@@ -175,10 +179,10 @@ def test_bodies_are_relaxed_as_another_library_does_it(body: bytes) -> None:
 @given(st.lists(st.tuples(names, values), min_size=1))
 def test_headers_are_relaxed_as_another_library_does_it(fields: list[tuple[bytes, bytes]]) -> None:
     head = b"\r\n".join(name + b":" + value for name, value in fields)
-    theirs: dict[bytes, list[bytes]] = {}
+    expected: dict[bytes, list[bytes]] = {}
     for name, value in Relaxed.canonicalize_headers(rfc822_parse(head + b"\r\n\r\n")[0]):
-        theirs.setdefault(name, []).append(value.removesuffix(b"\r\n"))
-    assert canonicalize_headers(head) == theirs
+        expected.setdefault(name, []).append(value.removesuffix(b"\r\n"))
+    assert canonicalize_headers(head) == expected
 
 
 @given(st.lists(st.tuples(names, values), max_size=6), bodies)
@@ -192,7 +196,7 @@ def test_any_head_and_body_is_accepted_by_another_library(
     assert verified(signed + ends, dns(pair)) == [True, True]
 
 
-MESSAGE = mime.encode(letter())
+MESSAGE = mime.encode(build_message())
 PLACES = [at for at, octet in enumerate(MESSAGE) if octet not in b" \t\r\n"]
 
 
@@ -221,14 +225,14 @@ RSA_RECORD = (
 )
 
 
-def published(kind: str) -> tuple[bytes, bytes, bytes]:
-    """Return of a signature of RFC 8463, appendix A: what it signs, the signature, and its body hash."""
+def parse_vector(kind: str) -> tuple[bytes, bytes, bytes]:
+    """Return, of a signature of RFC 8463, appendix A: the signed octets, the signature, and the body."""
     head, _, body = VECTOR.partition(b"\r\n\r\n")
-    header = next(each for each in re.split(rb"\r\n(?=\S)", head) if f"a={kind}".encode() in each)
+    header = next(line for line in re.split(rb"\r\n(?=\S)", head) if f"a={kind}".encode() in line)
     value = b"".join(header.split())
     fields = canonicalize_headers(head)
-    listed = re.search(rb"h=([^;]*);", value)[1].split(b":")
-    signed = b"".join(name + b":" + fields[name].pop() + b"\r\n" for name in listed if fields.get(name))
+    signed_names = re.search(rb"h=([^;]*);", value)[1].split(b":")
+    signed = b"".join(name + b":" + fields[name].pop() + b"\r\n" for name in signed_names if fields.get(name))
     [(name, [unsigned])] = canonicalize_headers(re.sub(rb"(\sb=)[^;]*$", rb"\1", header)).items()
     signed += name + b":" + unsigned
     assert b64encode(sha256(canonicalize_body(body)).digest()) == re.search(rb"bh=([^;]*);", value)[1]
@@ -236,16 +240,16 @@ def published(kind: str) -> tuple[bytes, bytes, bytes]:
 
 
 def test_the_published_example_of_ed25519_comes_out_to_the_byte() -> None:
-    signed, signature, _ = published("ed25519-sha256")
+    signed, signature, _ = parse_vector("ed25519-sha256")
     key = Ed25519PrivateKey.from_private_bytes(b64decode(SEED))
-    made = DkimKey(
+    dkim_key = DkimKey(
         domain="football.example.com", name="brisbane", kind="ed25519", bits=256, public_key="", key=key
     )
-    assert made.sign(sha256(signed).digest()) == signature
+    assert dkim_key.sign(sha256(signed).digest()) == signature
 
 
 def test_the_published_example_of_rsa_is_accepted_over_our_octets() -> None:
-    signed, signature, _ = published("rsa-sha256")
+    signed, signature, _ = parse_vector("rsa-sha256")
     key = load_der_public_key(b64decode(RSA_RECORD))
     assert isinstance(key, RSAPublicKey)
     key.verify(signature, signed, PKCS1v15(), SHA256())

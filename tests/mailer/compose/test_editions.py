@@ -1,4 +1,4 @@
-"""Editions: checked by whoever serves, frozen when first used; what staff previewed is what leaves."""
+"""Editions: checked when the service starts, frozen at their first use, and sent as staff previewed them."""
 
 import shutil
 from dataclasses import replace
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from lists.db import Database
 from lists.errors import BadInput, BrokenTemplate, NotFound
-from mailer.compose import editions as shelf
+from mailer.compose import editions as editions_module
 from mailer.compose.editions import Editions, add_greeting
 from mailer.service import EMAIL_TEMPLATES
 from mailer.templates.templates import Edition
@@ -28,15 +28,15 @@ def editions() -> Editions:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the shipped templates, to spoil."""
-    copied = tmp_path / "templates" / "email"
-    shutil.copytree(EMAIL_TEMPLATES, copied)
-    return copied
+    """A copy of the shipped templates, for tests that damage it."""
+    copy = tmp_path / "templates" / "email"
+    shutil.copytree(EMAIL_TEMPLATES, copy)
+    return copy
 
 
 def _load(folder: Path, editions: Editions) -> Editions:
-    kept = {"frames": editions.frames, "shared": editions.shared, "library": editions.library}
-    return shelf.load(folder, kinds={NAME: KIND}, **kept)
+    values = {"frames": editions.frames, "shared": editions.shared, "library": editions.library}
+    return editions_module.load(folder, kinds={NAME: KIND}, **values)
 
 
 def _count(session: Session) -> int:
@@ -67,20 +67,20 @@ def test_anything_a_reader_could_see_makes_a_new_edition_and_leaves_the_old_one(
 ) -> None:
     with database.write() as session:
         old = editions.get_current_id(session, NAME, KIND, now=clock.now())
-        kept = session.get_one(Edition, old).content
+        content = session.get_one(Edition, old).content
     if changed == "wording":
         page = folder / NAME / "es.md"
         page.write_text(page.read_text("utf-8") + "\nMuchas gracias.\n", "utf-8")
         newer = _load(folder, editions)
     elif changed == "shared value":
-        moved = {**editions.shared["en"], "postal_address": "2 New Street"}
-        newer = replace(editions, shared={**editions.shared, "en": moved})
+        shared = {**editions.shared["en"], "postal_address": "2 New Street"}
+        newer = replace(editions, shared={**editions.shared, "en": shared})
     else:
         frame = replace(editions.frames["en"], text=editions.frames["en"].text + "\nPeace\n")
         newer = replace(editions, frames={**editions.frames, "en": frame})
     with database.write() as session:
         assert newer.get_current_id(session, NAME, KIND, now=clock.now()) != old
-        assert session.get_one(Edition, old).content == kept
+        assert session.get_one(Edition, old).content == content
         assert _count(session) == 2
 
 
@@ -91,10 +91,12 @@ def test_a_preview_reads_as_the_letter_will(
         edition = editions.freeze(session, editions.templates[NAME], KIND, now=clock.now())
         sample = {"name": "Ana", "confirm_url": "https://example.org/confirm/x", "leave_url": ""}
         for language, greeting in (("en", "Hello Ana,"), ("es", "Hola, Ana:")):
-            seen = editions.preview(edition, language, sample={**sample, "preferences_url": "https://x.org"})
-            assert seen.text.startswith(greeting)
-            assert "https://example.org/confirm/x" in seen.text
-            assert editions.shared[language]["postal_address"] in seen.text
+            preview = editions.preview(
+                edition, language, sample={**sample, "preferences_url": "https://x.org"}
+            )
+            assert preview.text.startswith(greeting)
+            assert "https://example.org/confirm/x" in preview.text
+            assert editions.shared[language]["postal_address"] in preview.text
 
 
 def test_a_greeting_takes_a_name_as_it_is(

@@ -1,4 +1,4 @@
-"""Every message is read back by parsers that are not ours, and nothing typed becomes a header."""
+"""MIME: independent parsers read every message, and no value becomes a header of its own."""
 
 import email
 import email.policy
@@ -32,9 +32,9 @@ GREETINGS = [
 ]  # fmt: skip
 
 
-def letter(**changes: object) -> MimeMessage:
-    """A letter to Ana."""
-    plain = {
+def build_message(**changes: object) -> MimeMessage:
+    """Return a message to Ana."""
+    values = {
         "message_id": "<17.1@campaign.example.org>",
         "date": NOON,
         "sender": ("Restoring Trust", "campaign@example.org"),
@@ -43,42 +43,42 @@ def letter(**changes: object) -> MimeMessage:
         "text": "Hello Ana\n",
         "html": "<p>Hello Ana</p>\n",
     }
-    return MimeMessage(**{**plain, **changes})
+    return MimeMessage(**{**values, **changes})
 
 
-def list_letter(**changes: object) -> MimeMessage:
-    """A letter to a list."""
-    about = {
+def build_list_message(**changes: object) -> MimeMessage:
+    """Return a message to a list."""
+    values = {
         "list_id": ("Interest list", "interest.example.org"),
         "unsubscribe_url": LEAVE,
         "help_url": "https://campaign.example.org/privacy",
         "owner": "people@example.org",
     }
-    return letter(**{**about, **changes})
+    return build_message(**{**values, **changes})
 
 
-def legacy(data: bytes) -> Message:
+def parse_legacy(data: bytes) -> Message:
     """Read a message with the older of the two parsers."""
     return email.message_from_bytes(data, policy=email.policy.compat32)
 
 
-def modern(data: bytes) -> Message:
+def parse_modern(data: bytes) -> Message:
     """Read a message with the newer of the two parsers."""
     return email.message_from_bytes(data, policy=email.policy.default)
 
 
-def decoded(header: str) -> str:
-    """Return a raw header as a person reads it."""
+def decode(header: str) -> str:
+    """Return a raw header, decoded."""
     return str(make_header(decode_header(re.sub(r"\r?\n", "", header))))
 
 
-def content(part: Message) -> str:
-    """Return a text part as it was given."""
+def read_content(part: Message) -> str:
+    """Return the decoded content of a text part."""
     return part.get_payload(decode=True).decode().replace("\r\n", "\n")
 
 
 def check_bytes(data: bytes) -> None:
-    """Check what must be true of every message."""
+    """Check the properties of every message."""
     head, _, body = data.partition(b"\r\n\r\n")
     assert not re.search(rb"(?<!\r)\n|\r(?!\n)|\x00", data)
     assert data.endswith(b"--\r\n")
@@ -95,9 +95,9 @@ def check_bytes(data: bytes) -> None:
 
 
 def test_a_letter_is_a_text_and_a_page():
-    data = mime.encode(letter(reply_to="people@example.org"))
+    data = mime.encode(build_message(reply_to="people@example.org"))
     check_bytes(data)
-    message = modern(data)
+    message = parse_modern(data)
     assert message["From"] == "Restoring Trust <campaign@example.org>"
     assert message["To"] == "Ana <ana@stmark.example.org>"
     assert message["Reply-To"] == "people@example.org"
@@ -109,27 +109,30 @@ def test_a_letter_is_a_text_and_a_page():
     kinds = ["multipart/alternative", "text/plain", "text/html"]
     assert [part.get_content_type() for part in message.walk()] == kinds
     text, page = message.iter_parts()
-    assert content(text) == "Hello Ana\n"
-    assert content(page) == "<p>Hello Ana</p>\n"
+    assert read_content(text) == "Hello Ana\n"
+    assert read_content(page) == "<p>Hello Ana</p>\n"
     assert not message.defects
 
 
 def test_the_same_letter_is_the_same_bytes_and_another_has_other_boundaries():
-    assert mime.encode(letter()) == mime.encode(letter())
-    one, two = (modern(mime.encode(letter(message_id=f"<{n}@example.org>"))).get_boundary() for n in (1, 2))
+    assert mime.encode(build_message()) == mime.encode(build_message())
+    one, two = (
+        parse_modern(mime.encode(build_message(message_id=f"<{n}@example.org>"))).get_boundary()
+        for n in (1, 2)
+    )
     assert one != two
 
 
 def test_service_mail_has_no_list_headers():
-    data = mime.encode(letter(help_url="https://x.example", owner="a@x.example", automatic=False))
+    data = mime.encode(build_message(help_url="https://x.example", owner="a@x.example", automatic=False))
     assert b"List-" not in data
     assert b"Auto-Submitted" not in data
 
 
 def test_list_mail_says_how_to_leave_in_one_unbroken_address():
-    data = mime.encode(list_letter())
+    data = mime.encode(build_list_message())
     check_bytes(data)
-    message = legacy(data)
+    message = parse_legacy(data)
     assert message["List-Id"] == "Interest list <interest.example.org>"
     assert message["List-Unsubscribe"].strip() == f"<{LEAVE}>"
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
@@ -137,18 +140,18 @@ def test_list_mail_says_how_to_leave_in_one_unbroken_address():
     assert message["List-Owner"] == "<mailto:people@example.org>"
     assert message["List-Post"] == "NO"
     long = "https://e.example/" + "u" * 800
-    message = legacy(mime.encode(list_letter(unsubscribe_url=long)))
+    message = parse_legacy(mime.encode(build_list_message(unsubscribe_url=long)))
     assert message["List-Unsubscribe"] == f"<{long}>"
-    spanish = legacy(mime.encode(list_letter(list_id=("Lista de interés", "interest.example.org"))))[
-        "List-Id"
-    ]
-    assert decoded(spanish) == "Lista de interés <interest.example.org>"
+    spanish = parse_legacy(
+        mime.encode(build_list_message(list_id=("Lista de interés", "interest.example.org")))
+    )["List-Id"]
+    assert decode(spanish) == "Lista de interés <interest.example.org>"
 
 
 def test_an_invitation_carries_the_calendar_inside_and_attached():
-    data = mime.encode(letter(calendar=CALENDAR))
+    data = mime.encode(build_message(calendar=CALENDAR))
     check_bytes(data)
-    message = modern(data)
+    message = parse_modern(data)
     assert [part.get_content_type() for part in message.walk()] == [
         "multipart/mixed",
         "multipart/alternative",
@@ -164,7 +167,7 @@ def test_an_invitation_carries_the_calendar_inside_and_attached():
     assert "Content-Disposition" not in inline
     assert attached.get_filename() == "invite.ics"
     assert inline.get_payload(decode=True) == attached.get_payload(decode=True) == CALENDAR
-    assert content(parts[2]) == "Hello Ana\n"
+    assert read_content(parts[2]) == "Hello Ana\n"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +180,7 @@ def test_an_invitation_carries_the_calendar_inside_and_attached():
 )
 def test_a_calendar_part_that_contradicts_its_method_is_refused(changes):
     with pytest.raises(BadInput, match=r"METHOD|method"):
-        mime.encode(letter(**changes))
+        mime.encode(build_message(**changes))
 
 
 @pytest.mark.parametrize("words", GREETINGS)
@@ -185,17 +188,17 @@ def test_every_script_arrives_as_it_was_written(words):
     long = f"{words} " * 9 + words
     for phrase in (words, long[:250].strip()):
         data = mime.encode(
-            letter(subject=long, text=phrase, html=f"<p>{long}</p>", to=(phrase, "ana@example.org"))
+            build_message(subject=long, text=phrase, html=f"<p>{long}</p>", to=(phrase, "ana@example.org"))
         )
         check_bytes(data)
-        old, new = legacy(data), modern(data)
-        assert decoded(old["Subject"]) == new["Subject"] == long
+        old, new = parse_legacy(data), parse_modern(data)
+        assert decode(old["Subject"]) == new["Subject"] == long
         name, address = getaddresses([re.sub(r"\r\n", "", old["To"])])[0]
-        assert " ".join(decoded(name).split()) == " ".join(phrase.split())
+        assert " ".join(decode(name).split()) == " ".join(phrase.split())
         assert address == new["To"].addresses[0].addr_spec == "ana@example.org"
         text, page = old.get_payload()
-        assert content(text) == phrase
-        assert content(page) == f"<p>{long}</p>"
+        assert read_content(text) == phrase
+        assert read_content(page) == f"<p>{long}</p>"
 
 
 def test_there_are_fifty_scripts_and_emoji():
@@ -218,20 +221,20 @@ def test_there_are_fifty_scripts_and_emoji():
 )
 def test_a_name_is_never_a_second_address(name):
     for header in ("to", "sender"):
-        data = mime.encode(letter(**{header: (name, "ana@example.org")}))
+        data = mime.encode(build_message(**{header: (name, "ana@example.org")}))
         check_bytes(data)
-        raw = legacy(data)["To" if header == "to" else "From"].replace("\r\n", "")
-        [(shown, address)] = getaddresses([raw])
+        raw = parse_legacy(data)["To" if header == "to" else "From"].replace("\r\n", "")
+        [(display_name, address)] = getaddresses([raw])
         assert address == "ana@example.org"
-        assert decoded(shown) == name.strip() or "=?" in name
-        addresses = modern(data)["To" if header == "to" else "From"].addresses
-        assert [one.addr_spec for one in addresses] == ["ana@example.org"]
+        assert decode(display_name) == name.strip() or "=?" in name
+        addresses = parse_modern(data)["To" if header == "to" else "From"].addresses
+        assert [mailbox.addr_spec for mailbox in addresses] == ["ana@example.org"]
         assert all(len(line) <= 78 for line in data.partition(b"\r\n\r\n")[0].split(b"\r\n"))
 
 
 def test_marks_that_turn_the_writing_do_not_reach_the_name():
     assert (
-        modern(mime.encode(letter(to=("Ana\u202egnp \u2066x", "ana@example.org"))))["To"]
+        parse_modern(mime.encode(build_message(to=("Ana\u202egnp \u2066x", "ana@example.org"))))["To"]
         .addresses[0]
         .display_name
         == "Anagnp x"
@@ -267,7 +270,7 @@ def test_a_control_sign_in_a_header_is_refused(sign, place):
         "owner": {"owner": f"a{sign}@example.org"},
     }
     with pytest.raises(BadInput):
-        mime.encode(list_letter(**changes[place]))
+        mime.encode(build_list_message(**changes[place]))
 
 
 @pytest.mark.parametrize(
@@ -296,13 +299,15 @@ def test_a_control_sign_in_a_header_is_refused(sign, place):
 )
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(BadInput):
-        mime.encode(letter(to=("Ana", address)))
+        mime.encode(build_message(to=("Ana", address)))
 
 
 def test_an_address_in_other_letters_goes_as_utf8_with_its_domain_in_plain_letters():
-    data = mime.encode(letter(to=("", "josé@bücher.example")))
+    data = mime.encode(build_message(to=("", "josé@bücher.example")))
     assert "\r\nTo: josé@xn--bcher-kva.example\r\n".encode() in data
-    assert b'To: "o\'neil, x"@example.org\r\n' in mime.encode(letter(to=("", '"o\'neil, x"@example.org')))
+    assert b'To: "o\'neil, x"@example.org\r\n' in mime.encode(
+        build_message(to=("", '"o\'neil, x"@example.org'))
+    )
 
 
 @pytest.mark.parametrize(
@@ -311,30 +316,30 @@ def test_an_address_in_other_letters_goes_as_utf8_with_its_domain_in_plain_lette
 )
 def test_a_bad_address_for_leaving_is_refused(url):
     with pytest.raises(BadInput, match="List-Unsubscribe"):
-        mime.encode(list_letter(unsubscribe_url=url))
+        mime.encode(build_list_message(unsubscribe_url=url))
 
 
 def test_a_subject_beyond_measure_is_refused_and_a_line_beyond_measure_is_encoded():
     with pytest.raises(BadInput, match="The subject has 100,000 characters"):
-        mime.encode(letter(subject="x" * 100_000))
+        mime.encode(build_message(subject="x" * 100_000))
     with pytest.raises(BadInput, match="name"):
-        mime.encode(letter(to=("x" * 10_000, "ana@example.org")))
+        mime.encode(build_message(to=("x" * 10_000, "ana@example.org")))
     line = "é" * 500_000 + "." * 500_000
-    data = mime.encode(letter(text=line))
+    data = mime.encode(build_message(text=line))
     check_bytes(data)
-    assert content(legacy(data).get_payload()[0]) == line
+    assert read_content(parse_legacy(data).get_payload()[0]) == line
     with pytest.raises(BadInput, match="half a character"):
-        mime.encode(letter(text="a\ud800b"))
+        mime.encode(build_message(text="a\ud800b"))
     with pytest.raises(BadInput, match="longer than"):
-        mime.encode(letter(html="x" * 5_000_001))
+        mime.encode(build_message(html="x" * 5_000_001))
 
 
 def test_no_form_of_the_final_dot_leaves_the_body():
     text = ".\n..\n.\r.\r\n.\r\r\n.\n\n.\r\n" + "x" * 75 + ".\n" + "=" * 25 + ".\n"
-    data = mime.encode(letter(text=text, html=text))
+    data = mime.encode(build_message(text=text, html=text))
     check_bytes(data)
     assert not re.search(rb"(?:\r\n|\r|\n)\.(?:\r\n|\r|\n)", data)
-    assert content(legacy(data).get_payload()[0]) == text.replace("\r\n", "\n").replace("\r", "\n")
+    assert read_content(parse_legacy(data).get_payload()[0]) == text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @settings(max_examples=300, deadline=None)
@@ -344,11 +349,11 @@ def test_no_form_of_the_final_dot_leaves_the_body():
 @example("\x00\x0b\x0c\x1c\x85\u2028", True)
 def test_any_body_arrives_as_it_was_written(text, widen):
     text = text * 3 if widen else text
-    data = mime.encode(letter(text=text, html=text))
+    data = mime.encode(build_message(text=text, html=text))
     check_bytes(data)
-    for message in (legacy(data), modern(data)):
+    for message in (parse_legacy(data), parse_modern(data)):
         for part in message.get_payload():
-            assert content(part) == text.replace("\r\n", "\n").replace("\r", "\n")
+            assert read_content(part) == text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @settings(max_examples=300, deadline=None)
@@ -359,29 +364,29 @@ def test_any_body_arrives_as_it_was_written(text, widen):
 @example("w " * 200)
 @example("\u00a0x")
 def test_any_subject_arrives_as_it_was_written(subject):
-    data = mime.encode(letter(subject=subject))
+    data = mime.encode(build_message(subject=subject))
     check_bytes(data)
     assert all(len(line) <= 78 for line in data.partition(b"\r\n\r\n")[0].split(b"\r\n"))
-    assert decoded(legacy(data)["Subject"]) == subject.strip()
+    assert decode(parse_legacy(data)["Subject"]) == subject.strip()
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=260), st.sampled_from(["to", "sender"]))
 def test_any_name_is_refused_or_is_one_address(name, place):
     try:
-        data = mime.encode(letter(**{place: (name, "ana@example.org")}))
+        data = mime.encode(build_message(**{place: (name, "ana@example.org")}))
     except BadInput:
         return
     check_bytes(data)
-    header = legacy(data)["To" if place == "to" else "From"].replace("\r\n", "")
-    [(shown, address)] = getaddresses([header])
+    header = parse_legacy(data)["To" if place == "to" else "From"].replace("\r\n", "")
+    [(display_name, address)] = getaddresses([header])
     assert address == "ana@example.org"
     if "=?" not in name:
-        assert decoded(shown).split() == re.sub("[\u202a-\u202e\u2066-\u2069]", "", name).split()
+        assert decode(display_name).split() == re.sub("[\u202a-\u202e\u2066-\u2069]", "", name).split()
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 4_000_000_000))
 def test_any_moment_is_read_back(seconds):
     moment = datetime.fromtimestamp(seconds, UTC)
-    assert parsedate_to_datetime(legacy(mime.encode(letter(date=moment)))["Date"]) == moment
+    assert parsedate_to_datetime(parse_legacy(mime.encode(build_message(date=moment)))["Date"]) == moment

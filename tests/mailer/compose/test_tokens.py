@@ -1,4 +1,4 @@
-"""Links that nobody else can make."""
+"""Tokens: links that only the owner of the key can make."""
 
 import string
 from datetime import timedelta
@@ -44,7 +44,11 @@ def test_a_link_that_would_not_be_read_is_never_made(contact: int, name: str) ->
 
 @pytest.mark.parametrize("number", [-1, 10**18])
 def test_a_number_that_would_not_be_read_is_never_signed(number: int) -> None:
-    for sign in (TOKENS.preferences, lambda at: TOKENS.confirm(at, 0), lambda at: TOKENS.rsvp(1, at)):
+    for sign in (
+        TOKENS.preferences,
+        lambda number: TOKENS.confirm(number, 0),
+        lambda number: TOKENS.rsvp(1, number),
+    ):
         with pytest.raises(InvalidLink):
             sign(number)
 
@@ -80,7 +84,7 @@ def test_one_verb_does_not_open_another() -> None:
     assert TOKENS.read_preferences(TOKENS.unsubscribe(BEN, "interest")) is None
 
 
-def test_another_house_signs_differently() -> None:
+def test_another_installation_signs_differently() -> None:
     assert Tokens(b"j" * 32).read_confirm(TOKENS.confirm(ANA, 1)) is None
 
 

@@ -1,4 +1,4 @@
-"""All go by the database's clock, however wrong that of a machine is."""
+"""Clock skew: every process follows the database's clock, however wrong its machine's clock is."""
 
 import time
 from collections.abc import MutableMapping
@@ -14,21 +14,21 @@ from mailer.coordination import clock_skew, heartbeat
 from mailer.outbox import outbox
 from tests.races import on_postgresql
 
-NEARLY = timedelta(seconds=1)
+TOLERANCE = timedelta(seconds=1)
 
 
 class WrongClock(Clock):
-    """The clock of a machine that nobody keeps right."""
+    """The clock of a machine that is not synchronized."""
 
-    def __init__(self, wrong: timedelta) -> None:
+    def __init__(self, offset: timedelta) -> None:
         super().__init__()
-        self.wrong = wrong
+        self.offset = offset
 
     def machine(self) -> datetime:
-        return super().machine() + self.wrong
+        return super().machine() + self.offset
 
 
-def told(logs: list[MutableMapping[str, Any]]) -> list[Any]:
+def list_seconds(logs: list[MutableMapping[str, Any]]) -> list[Any]:
     return [line["seconds"] for line in logs]
 
 
@@ -39,10 +39,10 @@ def test_a_wrong_clock_is_corrected_and_told_once(database: Database, minutes: i
     with capture_logs() as logs:
         for _ in range(3):
             clock_skew.correct_clock(database, clock)
-    assert abs(clock.real() - Clock().real()) < NEARLY
-    assert abs(clock.now() - Clock().now()) < NEARLY
-    assert told(logs) == [pytest.approx(-60 * minutes, abs=1)]
-    clock.wrong = timedelta(0)
+    assert abs(clock.real() - Clock().real()) < TOLERANCE
+    assert abs(clock.now() - Clock().now()) < TOLERANCE
+    assert list_seconds(logs) == [pytest.approx(-60 * minutes, abs=1)]
+    clock.offset = timedelta(0)
     clock_skew.correct_clock(database, clock)
     assert clock.correction == timedelta(0), "it was set right"
 
@@ -54,11 +54,11 @@ def test_a_clock_that_is_set_while_the_process_runs_is_noticed(
     monkeypatch.setattr(clock_skew, "COMPARE_SECONDS", 0.05)
     clock = WrongClock(timedelta(0))
     with capture_logs(), clock_skew.follow_database_clock(database, clock):
-        clock.wrong = timedelta(hours=-1)
+        clock.offset = timedelta(hours=-1)
         end = time.monotonic() + 10
-        while abs(clock.real() - Clock().real()) > NEARLY and time.monotonic() < end:
+        while abs(clock.real() - Clock().real()) > TOLERANCE and time.monotonic() < end:
             time.sleep(0.02)
-        assert abs(clock.real() - Clock().real()) < NEARLY
+        assert abs(clock.real() - Clock().real()) < TOLERANCE
 
 
 @on_postgresql
@@ -69,13 +69,13 @@ def test_a_clock_that_is_right_stays_as_it_is(database: Database) -> None:
 
 
 def test_a_beat_says_how_wrong_the_clock_is(database: Database, clock: Clock) -> None:
-    for by in (timedelta(minutes=-10), timedelta(0)):
+    for skew in (timedelta(minutes=-10), timedelta(0)):
         with database.write() as session:
-            heartbeat.beat(session, "worker", real=clock.real(), skew=by)
+            heartbeat.beat(session, "worker", real=clock.real(), skew=skew)
         with database.read() as session:
-            found = session.get(heartbeat.Heartbeat, "worker")
-            assert found is not None
-            assert timedelta(microseconds=found.skew) == by
+            row = session.get(heartbeat.Heartbeat, "worker")
+            assert row is not None
+            assert timedelta(microseconds=row.skew) == skew
             assert heartbeat.read_last_beats(session) == {"worker": clock.real()}
             assert outbox.list_holders(session) == {}
 

@@ -1,4 +1,4 @@
-"""Whoever works leaves signs in the database: workers beat, the scheduler writes down each run."""
+"""Heartbeats, job runs and counters: workers and the scheduler record their activity in the database."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.clocks import StoppedClock
 
 
 class OneJob:
-    """A table of jobs with one job that does as it is told."""
+    """A table of jobs with one job that runs the given function."""
 
     def __init__(self, work: Callable[[], int]) -> None:
         self.job = Job(name="expire", about="a job", every=timedelta(seconds=5), run=work)
@@ -27,21 +27,21 @@ class OneJob:
         return [self.job]
 
     def stop(self) -> None:
-        """It is too short to be ended."""
+        """Do nothing: the job is too short to be stopped."""
 
 
-def scheduler(service: Service, work: Callable[[], int]) -> tuple[Scheduler, Job]:
+def build_scheduler(service: Service, work: Callable[[], int]) -> tuple[Scheduler, Job]:
     jobs = OneJob(work)
-    made = Scheduler(
+    scheduler = Scheduler(
         jobs,  # type: ignore[arg-type]
         database=service.database,
         clock=service.clock,
         owner="us",
     )
-    return made, jobs.job
+    return scheduler, jobs.job
 
 
-def noted(service: Service) -> list[tuple[str, int, str]]:
+def list_runs(service: Service) -> list[tuple[str, int, str]]:
     with service.database.read() as session:
         return [(run.job, run.moved, run.fault) for run in job_runs.list_latest(session)]
 
@@ -51,7 +51,7 @@ async def test_a_worker_beats_while_it_lives_and_is_gone_when_it_ends(
 ) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
 
-    def alive() -> int:
+    def count_workers() -> int:
         with database.read() as session:
             return heartbeat.count_alive(session, real=clock.real())
 
@@ -60,29 +60,29 @@ async def test_a_worker_beats_while_it_lives_and_is_gone_when_it_ends(
         heartbeat.keep_beating(database, clock, worker="two"),
     ):
         for _ in range(200):
-            if alive() == 2:
+            if count_workers() == 2:
                 break
             await asyncio.sleep(0.01)
-        assert alive() == 2
-    assert alive() == 0
+        assert count_workers() == 2
+    assert count_workers() == 0
 
 
 async def test_a_database_that_is_locked_stops_no_worker(
     database: Database, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried = []
+    tries = []
 
-    def locked(*_: object, **__: object) -> None:
-        tried.append("in vain")
+    def fail(*_: object, **__: object) -> None:
+        tries.append("in vain")
         raise StorageError("busy")
 
-    monkeypatch.setattr(heartbeat, "beat", locked)
-    monkeypatch.setattr(heartbeat, "end", locked)
+    monkeypatch.setattr(heartbeat, "beat", fail)
+    monkeypatch.setattr(heartbeat, "end", fail)
     async with heartbeat.keep_beating(database, clock, worker="one"):
         await asyncio.sleep(0.05)
-        worked = bool(tried)
-    assert worked
-    assert len(tried) >= 2, "the beat and the end were both tried"
+        has_tried = bool(tries)
+    assert has_tried
+    assert len(tries) >= 2, "the beat and the end were both tried"
 
 
 def test_a_run_is_written_down_with_the_next_look_at_the_duty(service: Service, clock: StoppedClock) -> None:
@@ -90,11 +90,11 @@ def test_a_run_is_written_down_with_the_next_look_at_the_duty(service: Service, 
         clock.advance(seconds=2)
         return 7
 
-    metronome, job = scheduler(service, work)
-    metronome._tick(job)
-    assert noted(service) == []  # a commit for each run would double the writes of an idle installation
-    metronome._tick(job)
-    assert noted(service) == [("expire", 7, "")]
+    scheduler, job = build_scheduler(service, work)
+    scheduler._tick(job)
+    assert list_runs(service) == []  # a commit for each run would double the writes of an idle service
+    scheduler._tick(job)
+    assert list_runs(service) == [("expire", 7, "")]
     with service.database.read() as session:
         (run,) = job_runs.list_latest(session)
         assert (run.at, run.seconds) == (clock.real() - timedelta(seconds=4), 2.0)
@@ -104,42 +104,44 @@ def test_a_run_that_failed_is_written_down_by_the_kind_of_its_error(service: Ser
     def work() -> int:
         raise KeyError("ana@stmark.example.org")
 
-    metronome, job = scheduler(service, work)
-    metronome._tick(job)
-    metronome._tick(replace(job, run=lambda: 0))
-    assert noted(service) == [("expire", 0, "KeyError")]
-    metronome._tick(job)
-    assert noted(service) == [("expire", 0, "")]
+    scheduler, job = build_scheduler(service, work)
+    scheduler._tick(job)
+    scheduler._tick(replace(job, run=lambda: 0))
+    assert list_runs(service) == [("expire", 0, "KeyError")]
+    scheduler._tick(job)
+    assert list_runs(service) == [("expire", 0, "")]
 
 
 def test_what_ran_last_is_written_down_at_the_stop(service: Service) -> None:
-    metronome, job = scheduler(service, lambda: 3)
-    metronome._ticker.start(paused=True)
-    metronome._tick(job)
-    metronome.stop()
-    assert noted(service) == [("expire", 3, "")]
+    scheduler, job = build_scheduler(service, lambda: 3)
+    scheduler._ticker.start(paused=True)
+    scheduler._tick(job)
+    scheduler.stop()
+    assert list_runs(service) == [("expire", 3, "")]
 
 
 def test_a_job_that_was_put_off_says_nothing_about_its_last_run(service: Service) -> None:
-    def busy() -> int:
+    def fail() -> int:
         raise StorageError("busy")
 
-    metronome, job = scheduler(service, busy)
-    metronome._tick(job)
-    metronome._tick(job)
-    assert noted(service) == []
+    scheduler, job = build_scheduler(service, fail)
+    scheduler._tick(job)
+    scheduler._tick(job)
+    assert list_runs(service) == []
 
 
 def test_many_runs_are_one_row_a_job(service: Service, clock: StoppedClock) -> None:
-    for moved in range(3):
+    for row_count in range(3):
         with service.database.write() as session:
-            done = [FinishedRun(job=name, at=clock.real(), seconds=0.0, moved=moved) for name in ("b", "a")]
-            job_runs.record(session, done)
-    assert noted(service) == [("a", 2, ""), ("b", 2, "")]
+            runs = [
+                FinishedRun(job=name, at=clock.real(), seconds=0.0, moved=row_count) for name in ("b", "a")
+            ]
+            job_runs.record(session, runs)
+    assert list_runs(service) == [("a", 2, ""), ("b", 2, "")]
     assert JobRun.__tablename__ == "runs"
 
 
-def test_tallies_add_up_over_slots_and_steps(database: Database, clock: StoppedClock) -> None:
+def test_counters_add_up_over_slots_and_steps(database: Database, clock: StoppedClock) -> None:
     for slot in range(20):
         with database.write() as session:
             counters.add(session, {"sent": 2, "refused": 1}, slot=slot, now=clock.now())

@@ -1,4 +1,4 @@
-"""A limit is never exceeded, in any stretch of time, by any number of workers, over kills and restarts."""
+"""Rate limits: never exceeded, in any window, by any number of workers, over kills and restarts."""
 
 import asyncio
 from collections import Counter
@@ -25,10 +25,10 @@ from tests.relays import (
     World,
     broadcast,
     confirmation,
+    count_most,
     crowd,
-    elsewhere,
     make_pool,
-    most,
+    move_to_domain,
     rows,
     states,
     worker,
@@ -39,7 +39,7 @@ RATES = ["1/second", "5/second", "7/minute", "100/minute", "600/hour", "50000/da
 
 @pytest.fixture
 def other(world: World) -> World:
-    """The same relay as another worker sees it, on the same clock."""
+    """The same relay for another worker, on the same clock."""
     return World(world.clock, logs=world.logs)
 
 
@@ -48,13 +48,13 @@ def test_slots_are_so_far_apart_that_no_stretch_of_time_holds_too_many(text: str
     rate = Rate.parse(text)
     assert str(rate) == text
     assert rate.limit * rate.spacing >= rate.period + rate.grace
-    assert rate.limit * rate.spacing < rate.period * 1.101  # and at most a tenth is lost by that
+    assert rate.limit * rate.spacing < rate.period * 1.101  # and at most a tenth of the rate is lost
 
 
 Step = st.tuples(
-    st.integers(0, 3_000_000) | st.integers(0, 90_000_000),  # microseconds until a worker asks
-    st.integers(1, 20),  # how many slots it asks for
-    st.sampled_from(["first", "last", "some", "killed"]),  # when in its grace it begins, or that it dies
+    st.integers(0, 3_000_000) | st.integers(0, 90_000_000),  # microseconds until a worker takes slots
+    st.integers(1, 20),  # how many slots it takes
+    st.sampled_from(["first", "last", "some", "killed"]),  # when in its grace it begins, or that it is killed
 )
 
 
@@ -64,24 +64,24 @@ def test_whatever_workers_do_and_whenever_they_die_the_limit_holds(
     database: Database, text: str, steps: list[tuple[int, int, str]], seed: object
 ) -> None:
     rate, now = Rate.parse(text), START
-    begun: list[datetime] = []
+    start_times: list[datetime] = []
     with database.write() as session:
         session.query(RateLimit).delete()
-    for wait, number, way in steps:
+    for wait, number, behavior in steps:
         now += timedelta(microseconds=wait)
         with database.write() as session:
             slots = rate_limits.take_slots(session, "relay/x:25", rate=rate, number=number, real=now)
         assert all(now <= slot <= now + LOOKAHEAD for slot in slots) and len(slots) <= number
-        late = {"first": timedelta(0), "last": rate.grace, "some": rate.grace * seed.random()}  # type: ignore[attr-defined]
-        begun += [slot + late[way] for slot in slots if way != "killed"]
-    if begun:
-        moments = [(moment - START) / timedelta(microseconds=1) for moment in begun]
-        assert most(moments, rate.period / timedelta(microseconds=1)) <= rate.limit
+        delays = {"first": timedelta(0), "last": rate.grace, "some": rate.grace * seed.random()}  # type: ignore[attr-defined]
+        start_times += [slot + delays[behavior] for slot in slots if behavior != "killed"]
+    if start_times:
+        moments = [(moment - START) / timedelta(microseconds=1) for moment in start_times]
+        assert count_most(moments, rate.period / timedelta(microseconds=1)) <= rate.limit
 
 
 def test_all_who_ask_at_once_get_different_slots(database: Database, clock: StoppedClock) -> None:
     rate = Rate.parse("50/second")
-    taken = at_once(
+    slots_by_worker = at_once(
         database,
         *[
             lambda session: rate_limits.take_slots(
@@ -90,9 +90,9 @@ def test_all_who_ask_at_once_get_different_slots(database: Database, clock: Stop
         ]
         * 4,
     )
-    every = sorted(slot for slots in taken for slot in slots)
-    assert len(every) == 16
-    assert all(later - earlier >= rate.spacing for earlier, later in pairwise(every))
+    all_slots = sorted(slot for slots in slots_by_worker for slot in slots)
+    assert len(all_slots) == 16
+    assert all(later - earlier >= rate.spacing for earlier, later in pairwise(all_slots))
 
 
 def test_a_clock_that_was_set_back_by_an_hour_stops_nothing_for_longer_than_a_moment(
@@ -101,10 +101,10 @@ def test_a_clock_that_was_set_back_by_an_hour_stops_nothing_for_longer_than_a_mo
     rate = Rate.parse("60/minute")
     with database.write() as session:
         assert rate_limits.take_slots(session, "relay/x:25", rate=rate, number=9, real=START)
-        back = START - timedelta(hours=1)
-        assert not rate_limits.take_slots(session, "relay/x:25", rate=rate, number=9, real=back)
+        earlier = START - timedelta(hours=1)
+        assert not rate_limits.take_slots(session, "relay/x:25", rate=rate, number=9, real=earlier)
         assert rate_limits.take_slots(
-            session, "relay/x:25", rate=rate, number=9, real=back + 2 * rate.spacing
+            session, "relay/x:25", rate=rate, number=9, real=earlier + 2 * rate.spacing
         )
 
 
@@ -131,21 +131,21 @@ def test_two_workers_together_keep_the_limit_of_a_relay_over_a_restart(
     broadcast(service)
     world.seconds = other.seconds = 0.05
 
-    async def both(names: str, seconds: float) -> None:
-        made = [
+    async def run_both(names: str, seconds: float) -> None:
+        deliveries = [
             worker(service, each, name=name, pools=[make_pool(each, rate="5/second")])
             for name, each in zip(names, (world, other), strict=True)
         ]
-        for each in made:
+        for each in deliveries:
             asyncio.get_running_loop().call_later(seconds, each.stop)
-        await asyncio.gather(*(each.run() for each in made))
+        await asyncio.gather(*(each.run() for each in deliveries))
 
     for names in ("ab", "cd", "ef"):
-        run(world.clock, both(names, 8.3))
+        run(world.clock, run_both(names, 8.3))
         world.clock.advance(seconds=0.07)
-    begun = [at for _, at in world.begun + other.begun]
-    assert 95 <= len(begun) <= 3 * 8.3 * 5
-    assert most(begun, 1.0) <= 5
+    start_times = [at for _, at in world.begun + other.begun]
+    assert 95 <= len(start_times) <= 3 * 8.3 * 5
+    assert count_most(start_times, 1.0) <= 5
     assert len(world.begun) > 10 and len(other.begun) > 10
     arrived = world.arrived + other.arrived
     assert max(Counter(arrived).values()) == 1 and cleo.email not in arrived
@@ -156,24 +156,24 @@ def test_a_confirmation_takes_the_next_slot_of_a_limited_relay(
 ) -> None:
     crowd(service, 300)
     broadcast(service)
-    made = worker(service, world, pools=[make_pool(world, rate="60/minute")])
-    put: list[float] = []
+    delivery = worker(service, world, pools=[make_pool(world, rate="60/minute")])
+    queued_at: list[float] = []
 
-    async def asking() -> None:
+    async def run_while_ben_asks() -> None:
         loop = asyncio.get_running_loop()
 
         def ask() -> None:
             confirmation(service, ben)
-            put.append(loop.time())
+            queued_at.append(loop.time())
 
         loop.call_later(4.3, ask)
-        loop.call_later(8.0, made.stop)
-        await made.run()
+        loop.call_later(8.0, delivery.stop)
+        await delivery.run()
 
-    run(world.clock, asking())
-    (at,) = [at for recipient, at in world.begun if recipient == ben.email and at >= put[0]]
-    assert at - put[0] < 60 / 60 + 1
-    assert most([at for _, at in world.begun], 60.0) <= 60
+    run(world.clock, run_while_ben_asks())
+    (at,) = [at for recipient, at in world.begun if recipient == ben.email and at >= queued_at[0]]
+    assert at - queued_at[0] < 60 / 60 + 1
+    assert count_most([at for _, at in world.begun], 60.0) <= 60
 
 
 def test_a_limited_relay_beside_another_takes_what_it_may_and_the_other_the_rest(
@@ -182,13 +182,13 @@ def test_a_limited_relay_beside_another_takes_what_it_may_and_the_other_the_rest
     crowd(service, 1_000)
     broadcast(service)
     world.seconds = other.seconds = 0.05
-    lanes = [make_pool(world, rate="60/minute"), make_pool(other, name="other.example:25")]
-    made = worker(service, world, pools=lanes)
-    began = world.clock.now()
-    run(world.clock, made.run(until_empty=True))
+    pools = [make_pool(world, rate="60/minute"), make_pool(other, name="other.example:25")]
+    delivery = worker(service, world, pools=pools)
+    start = world.clock.now()
+    run(world.clock, delivery.run(until_empty=True))
     assert states(service) == {"sent": 1_000}
     assert 4 <= len(world.arrived) <= 8
-    assert world.clock.now() - began < timedelta(seconds=7)
+    assert world.clock.now() - start < timedelta(seconds=7)
 
 
 def test_a_slot_that_was_missed_while_all_connections_were_busy_stops_nothing(
@@ -197,8 +197,8 @@ def test_a_slot_that_was_missed_while_all_connections_were_busy_stops_nothing(
     crowd(service, 30)
     broadcast(service)
     world.seconds = 4.0
-    made = worker(service, world, pools=[make_pool(world, rate="5/second", connections=2)])
-    run(world.clock, made.run(until_empty=True))
+    delivery = worker(service, world, pools=[make_pool(world, rate="5/second", connections=2)])
+    run(world.clock, delivery.run(until_empty=True))
     assert states(service) == {"sent": 30}
     assert {row.tries for row in rows(service)} == {1}
 
@@ -212,26 +212,26 @@ def test_all_workers_together_open_no_more_connections_than_a_relay_allows(
     crowd(service, 200)
     broadcast(service)
     world.seconds = 0.1
-    made = [
+    deliveries = [
         worker(service, world, name=name, pools=[make_pool(world, shared=6, connections=4)]) for name in "abc"
     ]
 
-    async def all_three() -> None:
-        asyncio.get_running_loop().call_later(10.0, made[0].stop)
-        asyncio.get_running_loop().call_later(10.0, made[1].stop)
-        asyncio.get_running_loop().call_later(25.0, made[2].stop)
-        await asyncio.gather(*(each.run() for each in made))
+    async def run_all_three() -> None:
+        asyncio.get_running_loop().call_later(10.0, deliveries[0].stop)
+        asyncio.get_running_loop().call_later(10.0, deliveries[1].stop)
+        asyncio.get_running_loop().call_later(25.0, deliveries[2].stop)
+        await asyncio.gather(*(delivery.run() for delivery in deliveries))
 
-    run(world.clock, all_three())
+    run(world.clock, run_all_three())
     assert states(service) == {"sent": 200}
-    assert 4 <= world.most_at_once <= 6  # a quarter of what a worker has is kept for urgent mail
-    assert [lane.places for each in made for lane in each.pools] == [4, 2, 4]  # one waited
+    assert 4 <= world.most_at_once <= 6  # a quarter of a worker's places is reserved for urgent mail
+    assert [pool.places for delivery in deliveries for pool in delivery.pools] == [4, 2, 4]  # one waited
 
 
 def test_the_connections_of_a_dead_worker_are_free_when_its_lease_is_over(
     database: Database, clock: StoppedClock
 ) -> None:
-    def places(owner: str) -> int:
+    def acquire_places(owner: str) -> int:
         with database.write() as session:
             return leases.acquire_places(
                 session,
@@ -243,11 +243,16 @@ def test_the_connections_of_a_dead_worker_are_free_when_its_lease_is_over(
                 length=timedelta(seconds=45),
             )
 
-    assert [places("dead"), places("alive"), places("alive"), places("dead")] == [4, 1, 1, 4]
+    assert [
+        acquire_places("dead"),
+        acquire_places("alive"),
+        acquire_places("alive"),
+        acquire_places("dead"),
+    ] == [4, 1, 1, 4]
     clock.advance(seconds=40)
-    assert places("alive") == 1
+    assert acquire_places("alive") == 1
     clock.advance(seconds=6)
-    assert [places("alive"), places("dead")] == [4, 1]
+    assert [acquire_places("alive"), acquire_places("dead")] == [4, 1]
 
 
 def test_a_worker_that_gets_no_connection_says_so_and_claims_nothing(service: Service, world: World) -> None:
@@ -257,40 +262,40 @@ def test_a_worker_that_gets_no_connection_says_so_and_claims_nothing(service: Se
         real, hour = world.clock.real(), timedelta(hours=1)
         name = "connection/relay.example:25"
         leases.acquire_places(session, name, places=1, most=1, owner="other", real=real, length=hour)
-    made = worker(service, world, pools=[make_pool(world, shared=1, connections=1)])
-    run(world.clock, made.run(until_empty=True))
-    assert "Other workers have all the connections" in made.trouble
+    delivery = worker(service, world, pools=[make_pool(world, shared=1, connections=1)])
+    run(world.clock, delivery.run(until_empty=True))
+    assert "Other workers have all the connections" in delivery.trouble
     assert {(row.state, row.attempt) for row in rows(service)} == {("queued", 0)}
 
 
 # Domains
 
 
-def at(world: World, domain: str) -> list[float]:
+def list_begin_times(world: World, domain: str) -> list[float]:
     return [moment for recipient, moment in world.begun if recipient.endswith(f"@{domain}")]
 
 
 def test_the_limit_of_a_domain_holds_and_holds_up_nobody_else(service: Service, world: World) -> None:
     ids = crowd(service, 600)
-    elsewhere(service, ids[:300], "busy.example")
+    move_to_domain(service, ids[:300], "busy.example")
     broadcast(service)
-    made = worker(service, world, domains=["busy.example=60/minute"])
+    delivery = worker(service, world, domains=["busy.example=60/minute"])
 
-    async def minutes() -> None:
-        asyncio.get_running_loop().call_later(70.0, made.stop)
-        await made.run()
+    async def run_for_70_seconds() -> None:
+        asyncio.get_running_loop().call_later(70.0, delivery.stop)
+        await delivery.run()
 
-    began = world.clock.monotonic()
-    run(world.clock, minutes())
-    assert max(at(world, "crowd.example")) - began < 5
-    busy = at(world, "busy.example")
-    assert 65 <= len(busy) <= 70
-    assert most(busy, 60.0) <= 60
-    parked = [row for row in rows(service) if row.state == "queued"]
-    assert {row.why for row in parked} == {"waits for the limit of busy.example"}
-    assert {row.tries for row in parked} == {0}
-    looked_at = [row.attempt for row in rows(service) if row.contact_id in ids[:300]]
-    assert sum(looked_at) < 300 + 70 + 30  # each is parked about once
+    start = world.clock.monotonic()
+    run(world.clock, run_for_70_seconds())
+    assert max(list_begin_times(world, "crowd.example")) - start < 5
+    busy_times = list_begin_times(world, "busy.example")
+    assert 65 <= len(busy_times) <= 70
+    assert count_most(busy_times, 60.0) <= 60
+    parked_rows = [row for row in rows(service) if row.state == "queued"]
+    assert {row.why for row in parked_rows} == {"waits for the limit of busy.example"}
+    assert {row.tries for row in parked_rows} == {0}
+    attempts = [row.attempt for row in rows(service) if row.contact_id in ids[:300]]
+    assert sum(attempts) < 300 + 70 + 30  # each is parked about once
 
 
 def test_every_other_domain_has_a_limit_of_its_own_where_a_star_says_so(
@@ -298,35 +303,35 @@ def test_every_other_domain_has_a_limit_of_its_own_where_a_star_says_so(
 ) -> None:
     ids = crowd(service, 90)
     for first, domain in ((0, "one.example"), (30, "two.example"), (60, "free.example")):
-        elsewhere(service, ids[first : first + 30], domain)
+        move_to_domain(service, ids[first : first + 30], domain)
     broadcast(service)
-    made = worker(service, world, domains=["*=10/minute", "free.example=50/second"])
+    delivery = worker(service, world, domains=["*=10/minute", "free.example=50/second"])
 
-    async def seconds() -> None:
-        asyncio.get_running_loop().call_later(50.0, made.stop)
-        await made.run()
+    async def run_for_50_seconds() -> None:
+        asyncio.get_running_loop().call_later(50.0, delivery.stop)
+        await delivery.run()
 
-    run(world.clock, seconds())
-    assert len(at(world, "free.example")) == 30
+    run(world.clock, run_for_50_seconds())
+    assert len(list_begin_times(world, "free.example")) == 30
     for domain in ("one.example", "two.example"):
-        assert 8 <= len(at(world, domain)) <= 10
+        assert 8 <= len(list_begin_times(world, domain)) <= 10
 
 
 def test_a_confirmation_to_a_limited_domain_does_not_stand_behind_a_broadcast(
     service: Service, world: World, ben: Person
 ) -> None:
     ids = crowd(service, 400)
-    elsewhere(service, [*ids, ben.id], "busy.example")
+    move_to_domain(service, [*ids, ben.id], "busy.example")
     broadcast(service)
-    made = worker(service, world, domains=["busy.example=60/minute"])
+    delivery = worker(service, world, domains=["busy.example=60/minute"])
 
-    async def asking() -> None:
+    async def run_while_ben_asks() -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(20.2, confirmation, service, ben)
-        loop.call_later(30.0, made.stop)
-        await made.run()
+        loop.call_later(30.0, delivery.stop)
+        await delivery.run()
 
-    run(world.clock, asking())
+    run(world.clock, run_while_ben_asks())
     row = next(row for row in rows(service) if row.kind == "confirmation")
     assert row.sent_at is not None
     assert (row.sent_at - row.queued_at).total_seconds() < 2.1
@@ -336,28 +341,28 @@ def test_after_a_recall_of_all_that_was_parked_the_next_broadcast_starts_at_once
     service: Service, world: World
 ) -> None:
     ids = crowd(service, 500)
-    elsewhere(service, ids, "busy.example")
+    move_to_domain(service, ids, "busy.example")
     broadcast(service)
-    made = worker(service, world, domains=["busy.example=60/minute"])
+    delivery = worker(service, world, domains=["busy.example=60/minute"])
 
-    async def first() -> None:
-        asyncio.get_running_loop().call_later(10.0, made.stop)
-        await made.run()
+    async def run_for_10_seconds() -> None:
+        asyncio.get_running_loop().call_later(10.0, delivery.stop)
+        await delivery.run()
 
-    run(world.clock, first())
+    run(world.clock, run_for_10_seconds())
     with service.database.write() as session:
         outbox.cancel(session, OutboxRow.kind == "broadcast", why="recalled")
-    before = len(world.begun)
+    count_before = len(world.begun)
     broadcast(service)
-    made = worker(service, world, domains=["busy.example=60/minute"], name="second")
+    delivery = worker(service, world, domains=["busy.example=60/minute"], name="second")
 
-    async def second() -> None:
-        asyncio.get_running_loop().call_later(30.0, made.stop)
-        await made.run()
+    async def run_for_30_seconds() -> None:
+        asyncio.get_running_loop().call_later(30.0, delivery.stop)
+        await delivery.run()
 
-    run(world.clock, second())
-    assert len(world.begun) - before >= 28
-    assert most([moment for _, moment in world.begun], 60.0) <= 60
+    run(world.clock, run_for_30_seconds())
+    assert len(world.begun) - count_before >= 28
+    assert count_most([moment for _, moment in world.begun], 60.0) <= 60
 
 
 def test_who_gets_another_address_meanwhile_is_counted_where_the_message_goes(
@@ -365,17 +370,17 @@ def test_who_gets_another_address_meanwhile_is_counted_where_the_message_goes(
 ) -> None:
     ids = crowd(service, 40)
     broadcast(service)
-    made = worker(service, world, domains=["busy.example=6/minute"], connections=1)
+    delivery = worker(service, world, domains=["busy.example=6/minute"], connections=1)
     world.seconds = 0.2
 
-    async def moving() -> None:
+    async def run_while_they_move() -> None:
         loop = asyncio.get_running_loop()
-        loop.call_later(1.05, elsewhere, service, ids, "busy.example")
-        loop.call_later(40.0, made.stop)
-        await made.run()
+        loop.call_later(1.05, move_to_domain, service, ids, "busy.example")
+        loop.call_later(40.0, delivery.stop)
+        await delivery.run()
 
-    run(world.clock, moving())
-    assert most(at(world, "busy.example"), 60.0) <= 6
+    run(world.clock, run_while_they_move())
+    assert count_most(list_begin_times(world, "busy.example"), 60.0) <= 6
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Delivery to a real relay under both event loops that people run it with: asyncio's and uvloop's."""
+"""Delivery to a real relay under both event loops in use: asyncio's and uvloop's."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from tests.peers.counting import counting
 from tests.peers.stalling import Moment, stalling
 from tests.people import Person
 from tests.real_delivery import deliver_all, deliver_while, real_worker, until
-from tests.relays import World, broadcast, confirmation, crowd, elsewhere, rows, states
+from tests.relays import World, broadcast, confirmation, crowd, move_to_domain, rows, states
 
 pytestmark = [
     pytest.mark.parametrize("loop", LOOPS),
@@ -26,46 +26,46 @@ def test_everybody_gets_it_once_with_and_without_limits(
     service: Service, world: World, ben: Person, cleo: Person, loop: str, rate: str | None, domains: list[str]
 ) -> None:
     ids = crowd(service, 100)
-    elsewhere(service, ids[::2], "elsewhere.example")
+    move_to_domain(service, ids[::2], "elsewhere.example")
     broadcast(service)
     confirmation(service, ben)
     with counting() as peer:
-        made = real_worker(service, peer.port, rate=rate, domains=domains)
-        faults = deliver_all(made, loop)
+        delivery = real_worker(service, peer.port, rate=rate, domains=domains)
+        faults = deliver_all(delivery, loop)
     assert faults == []
     assert states(service) == {"sent": 102}
     assert Counter(peer.taken.values()) == {1: 100, 2: 1} and peer.taken[cleo.email] == 0
-    assert not [each for each in world.logs if each["log_level"] == "error"]
+    assert not [line for line in world.logs if line["log_level"] == "error"]
 
 
 def test_a_domain_that_is_a_little_slower_than_its_relay_goes_on(
     service: Service, world: World, loop: str, cleo: Person
 ) -> None:
-    """Each claim parked two thousand rows one by one, and meanwhile its own slots passed."""
+    """Each claim parked two thousand rows one by one, and meanwhile its own slots became void."""
     crowd(service, 2_100)
     broadcast(service)
     with counting() as peer:
-        made = real_worker(service, peer.port, rate="400/second", domains=["*=350/second"])
+        delivery = real_worker(service, peer.port, rate="400/second", domains=["*=350/second"])
 
         async def work() -> None:
-            running = asyncio.create_task(made.run())
+            running = asyncio.create_task(delivery.run())
             await until(lambda: peer.total >= 60)
-            made.stop()
+            delivery.stop()
             await running
 
-        assert deliver_while(made, loop, work) == []
+        assert deliver_while(delivery, loop, work) == []
     assert peer.taken[cleo.email] == 0 and set(peer.taken.values()) == {1}
 
 
 def test_a_look_at_a_moment_that_is_over_ends_no_worker(
     service: Service, world: World, loop: str, cleo: Person
 ) -> None:
-    """uvloop's handle of a moment in the past cannot tell which one it was."""
+    """uvloop's handle of a moment in the past does not hold this moment."""
     crowd(service, 60)
     broadcast(service)
     with counting() as peer:
-        made = real_worker(service, peer.port, rate="100/second", connections=3)
-        assert deliver_all(made, loop) == []
+        delivery = real_worker(service, peer.port, rate="100/second", connections=3)
+        assert deliver_all(delivery, loop) == []
     assert states(service) == {"sent": 60} and peer.taken[cleo.email] == 0
 
 
@@ -82,27 +82,27 @@ def test_while_ten_stall_at_a_real_relay_a_confirmation_and_the_broadcast_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mailer.delivery.delivery.DRAIN_SECONDS", 0.2)
-    number = 10 if shared is None else 6  # a relay with ten connections has two of them for what is urgent
+    number = 10 if shared is None else 6  # of ten connections two are reserved for urgent mail
     ids = crowd(service, 100 + number)
-    for each in range(number):
-        elsewhere(service, [ids[each]], f"stall{each}.example")
+    for index in range(number):
+        move_to_domain(service, [ids[index]], f"stall{index}.example")
     broadcast(service)
-    stalls: dict[str, Moment] = {f"n{ids[each]}@stall{each}.example": moment for each in range(number)}
-    asked: list[float] = []
+    stalls: dict[str, Moment] = {f"n{ids[index]}@stall{index}.example": moment for index in range(number)}
+    asked_at: list[float] = []
     with stalling(stalls) as peer:
-        made = real_worker(service, peer.port, shared=shared)
+        delivery = real_worker(service, peer.port, shared=shared)
 
         async def work() -> None:
-            running = asyncio.create_task(made.run())
+            running = asyncio.create_task(delivery.run())
             await until(lambda: len(peer.stalled) >= 6)
-            asked.append(time.monotonic())
+            asked_at.append(time.monotonic())
             await asyncio.to_thread(confirmation, service, ben)
             await until(lambda: peer.total >= 102)
-            made.stop()
+            delivery.stop()
             await running
 
-        assert deliver_while(made, loop, work) == []
-    assert peer.at[ben.email] - asked[0] <= 2.0
+        assert deliver_while(delivery, loop, work) == []
+    assert peer.at[ben.email] - asked_at[0] <= 2.0
     assert peer.taken[cleo.email] == 0 and not set(peer.taken) & set(stalls)
 
 
@@ -112,20 +112,22 @@ def test_what_is_given_up_before_the_dot_is_deferred_and_its_connection_is_gone(
     monkeypatch.setattr("mailer.delivery.delivery.DRAIN_SECONDS", 0.2)
     monkeypatch.setattr("mailer.delivery.concurrency.SILENCE_SECONDS", 1.5)
     ids = crowd(service, 8)
-    for each in ids[:4]:
-        elsewhere(service, [each], f"stall{each}.example")
+    for contact_id in ids[:4]:
+        move_to_domain(service, [contact_id], f"stall{contact_id}.example")
     broadcast(service)
-    stalls: dict[str, Moment] = {f"n{each}@stall{each}.example": "RCPT" for each in ids[:4]}
+    stalls: dict[str, Moment] = {f"n{contact_id}@stall{contact_id}.example": "RCPT" for contact_id in ids[:4]}
     with stalling(stalls) as peer:
-        made = real_worker(service, peer.port, shared=2, connections=2)
+        delivery = real_worker(service, peer.port, shared=2, connections=2)
 
         async def work() -> None:
-            running = asyncio.create_task(made.run())
+            running = asyncio.create_task(delivery.run())
             await until(lambda: peer.total >= 4)
-            made.stop()
+            delivery.stop()
             await running
 
-        assert deliver_while(made, loop, work) == []
-    given_up = [row for row in rows(service) if row.tries and row.state == "queued"]
-    assert given_up and {row.why for row in given_up} == {"their server did not answer in time; tried again"}
+        assert deliver_while(delivery, loop, work) == []
+    deferred_rows = [row for row in rows(service) if row.tries and row.state == "queued"]
+    assert deferred_rows and {row.why for row in deferred_rows} == {
+        "their server did not answer in time; tried again"
+    }
     assert "unknown" not in states(service) and peer.most_open <= 3 and peer.taken[cleo.email] == 0

@@ -1,4 +1,4 @@
-"""Nobody is lost and nobody is mailed twice, whatever the relay or a fault of ours does; and Cleo?"""
+"""Delivery: each person gets a message once, whatever fault the relay or the program has; Cleo gets none."""
 
 import asyncio
 from collections import Counter
@@ -28,7 +28,7 @@ from tests.relays import (
     confirmation,
     crowd,
     deliver,
-    elsewhere,
+    move_to_domain,
     rows,
     states,
     worker,
@@ -39,21 +39,21 @@ both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirec
 
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """SQLite, and PostgreSQL too where a test says `both`: the ledger's own tests run on each."""
+    """SQLite, and PostgreSQL too where a test is marked `both`: the outbox's own tests run on each."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
 
-# What the relay says
+# The relay's replies
 
 
 def test_ben_gets_the_update_in_his_language_and_cleo_gets_nothing(
     service: Service, world: World, ben: Person, cleo: Person
 ) -> None:
     broadcast(service)
-    made = deliver(service, world)
+    delivery = deliver(service, world)
     assert world.arrived == [ben.email]
-    assert made.sent == 1
+    assert delivery.sent == 1
     assert states(service) == {"sent": 1}
     row = rows(service)[0]
     assert row.sent_at == world.clock.now()
@@ -91,9 +91,9 @@ def test_4xx_is_tried_again_after_5_10_20_40_and_then_every_66_minutes_until_it_
     crowd(embedded, 1)
     broadcast(embedded)
     world.answer = lambda recipient: LATER
-    began = world.clock.now()
+    start = world.clock.now()
     gaps = []
-    while world.clock.now() < began + timedelta(days=6):
+    while world.clock.now() < start + timedelta(days=6):
         deliver(embedded, world)
         (row,) = rows(embedded)
         gap = row.due_at - world.clock.now()
@@ -154,9 +154,9 @@ def test_a_relay_that_is_down_ends_until_empty_and_says_so(
     crowd(service, 300)
     broadcast(service)
     world.answer = lambda recipient: DOWN
-    made = deliver(service, world)
-    assert made.trouble == "connection refused"
-    assert made.sent == 0
+    delivery = deliver(service, world)
+    assert delivery.trouble == "connection refused"
+    assert delivery.sent == 0
     assert states(service) == {"queued": 301}
     assert len(world.begun) <= 20
     assert {row.tries for row in rows(service)} == {0}
@@ -167,32 +167,32 @@ def test_a_relay_that_takes_fewer_connections_than_we_have_slows_but_stops_nobod
 ) -> None:
     crowd(service, 400)
     broadcast(service)
-    busy = 0
+    busy_count = 0
 
     class Narrow(Scripted):
-        async def send(self, **letter: Any) -> Outcome | None:
-            nonlocal busy
-            if busy >= 4:
+        async def send(self, **message: Any) -> Outcome | None:
+            nonlocal busy_count
+            if busy_count >= 4:
                 return DOWN
-            busy += 1
+            busy_count += 1
             try:
-                return await super().send(**letter)
+                return await super().send(**message)
             finally:
-                busy -= 1
+                busy_count -= 1
 
     world.seconds = 0.05
-    narrow = RelayPool(name="narrow.example:25", connect=lambda: Narrow(world), connections=10)
-    made = replace(worker(service, world), pools=[narrow])
-    began = world.clock.now()
+    narrow_pool = RelayPool(name="narrow.example:25", connect=lambda: Narrow(world), connections=10)
+    delivery = replace(worker(service, world), pools=[narrow_pool])
+    start = world.clock.now()
 
-    async def hour() -> None:
-        asyncio.get_running_loop().call_later(120, made.stop)
-        await made.run()
+    async def run_for_two_minutes() -> None:
+        asyncio.get_running_loop().call_later(120, delivery.stop)
+        await delivery.run()
 
-    run(world.clock, hour())
+    run(world.clock, run_for_two_minutes())
     assert states(service) == {"sent": 401}
     assert {row.tries for row in rows(service)} == {1}
-    assert max(row.sent_at for row in rows(service) if row.sent_at) < began + timedelta(seconds=60)
+    assert max(row.sent_at for row in rows(service) if row.sent_at) < start + timedelta(seconds=60)
 
 
 # A relay that is slow
@@ -216,17 +216,17 @@ def test_who_leaves_while_a_connection_is_being_opened_gets_nothing(
     crowd(service, 20)
     broadcast(service)
     world.seconds, world.opening = 0.1, 3.0
-    made = worker(service, world)
+    delivery = worker(service, world)
 
     def leave() -> None:
         with service.database.write() as session:
             subscriptions.leave(session, contact_id=ben.id, now=world.clock.now())
 
-    async def leaving() -> None:
+    async def run_while_ben_leaves() -> None:
         asyncio.get_running_loop().call_later(1.5, leave)
-        await made.run(until_empty=True)
+        await delivery.run(until_empty=True)
 
-    run(world.clock, leaving())
+    run(world.clock, run_while_ben_leaves())
     assert states(service) == {"sent": 20, "cancelled": 1}
     assert ben.email not in {recipient for recipient, _ in world.begun}
     assert {row.tries for row in rows(service) if row.state == "sent"} == {1}
@@ -242,21 +242,21 @@ def test_stop_in_the_middle_gives_back_what_was_not_begun_and_records_what_was(
     crowd(service, 200)
     broadcast(service)
     world.seconds = 0.3
-    made = worker(service, world)
+    delivery = worker(service, world)
 
-    async def stopped() -> float:
+    async def run_until_stopped() -> float:
         loop = asyncio.get_running_loop()
-        loop.call_later(1.0, made.stop)
-        await made.run()
+        loop.call_later(1.0, delivery.stop)
+        await delivery.run()
         return loop.time()
 
-    began = world.clock.monotonic()
-    ended = run(world.clock, stopped())
-    assert ended - began < 1.5
-    found = states(service)
-    assert found["sent"] == len(world.arrived) == made.sent
-    assert found["queued"] == 201 - found["sent"]
-    assert set(found) == {"sent", "queued"}
+    start = world.clock.monotonic()
+    end = run(world.clock, run_until_stopped())
+    assert end - start < 1.5
+    counts = states(service)
+    assert counts["sent"] == len(world.arrived) == delivery.sent
+    assert counts["queued"] == 201 - counts["sent"]
+    assert set(counts) == {"sent", "queued"}
     world.seconds = 0.0
     deliver(service, world)
     assert sorted(Counter(world.arrived).values()) == [1] * 201
@@ -268,50 +268,50 @@ def test_a_server_that_never_answers_holds_the_end_up_for_half_a_minute_and_no_l
     crowd(service, 50)
     broadcast(service)
     world.seconds, world.dotted_after = 600.0, 500.0
-    made = worker(service, world)
+    delivery = worker(service, world)
 
-    async def stopped() -> float:
-        asyncio.get_running_loop().call_later(1.0, made.stop)
-        await made.run()
+    async def run_until_stopped() -> float:
+        asyncio.get_running_loop().call_later(1.0, delivery.stop)
+        await delivery.run()
         return asyncio.get_running_loop().time()
 
-    began = world.clock.monotonic()
-    assert run(world.clock, stopped()) - began < 32
+    start = world.clock.monotonic()
+    assert run(world.clock, run_until_stopped()) - start < 32
     assert states(service) == {"queued": 51}
 
 
 def test_what_was_cut_off_after_the_final_dot_is_unknown_and_never_sent_again_blindly(
     service: Service, world: World, ben: Person
 ) -> None:
-    elsewhere(service, crowd(service, 50)[::2], "elsewhere.example")
+    move_to_domain(service, crowd(service, 50)[::2], "elsewhere.example")
     broadcast(service)
     world.seconds = 600.0
-    made = worker(service, world)
+    delivery = worker(service, world)
 
-    async def stopped() -> None:
-        asyncio.get_running_loop().call_later(0.9, made.stop)
-        await made.run()
+    async def run_until_stopped() -> None:
+        asyncio.get_running_loop().call_later(0.9, delivery.stop)
+        await delivery.run()
 
-    run(world.clock, stopped())
+    run(world.clock, run_until_stopped())
     assert states(service) == {"unknown": 10, "queued": 41}
-    cut_off = {recipient for recipient, _ in world.begun}
+    interrupted_recipients = {recipient for recipient, _ in world.begun}
     world.seconds = 0.0
     deliver(service, world)
-    assert cut_off.isdisjoint(world.arrived)
+    assert interrupted_recipients.isdisjoint(world.arrived)
 
 
 def test_a_stop_while_the_relay_rests_is_at_once(service: Service, world: World, ben: Person) -> None:
     broadcast(service)
     world.answer = lambda recipient: DOWN
-    made = worker(service, world)
+    delivery = worker(service, world)
 
-    async def stopped() -> float:
-        asyncio.get_running_loop().call_later(300.0, made.stop)
-        await made.run()
+    async def run_until_stopped() -> float:
+        asyncio.get_running_loop().call_later(300.0, delivery.stop)
+        await delivery.run()
         return asyncio.get_running_loop().time()
 
-    began = world.clock.monotonic()
-    assert run(world.clock, stopped()) - began < 301
+    start = world.clock.monotonic()
+    assert run(world.clock, run_until_stopped()) - start < 301
     assert states(service) == {"queued": 1}
 
 
@@ -323,22 +323,22 @@ def test_a_fault_in_one_message_s_composing_does_not_stop_the_others(
 ) -> None:
     ids = crowd(service, 80)
     broadcast(service)
-    kind = service.sources["broadcast"]
-    usual = type(kind).compose
+    source = service.sources["broadcast"]
+    original = type(source).compose
 
-    class Faulty(type(kind)):  # type: ignore[misc]
-        def compose(self, session: Any, letters: Any, *, now: Any) -> Any:
-            if any(letter.entry.contact_id == ids[40] for letter in letters):
+    class Faulty(type(source)):  # type: ignore[misc]
+        def compose(self, session: Any, messages: Any, *, now: Any) -> Any:
+            if any(message.entry.contact_id == ids[40] for message in messages):
                 raise ZeroDivisionError
-            return usual(self, session, letters, now=now)
+            return original(self, session, messages, now=now)
 
-    broken = replace(service.composer, sources={**service.sources, "broadcast": Faulty()})
-    made = replace(worker(service, world), composer=broken)
-    run(world.clock, made.run(until_empty=True))
+    composer = replace(service.composer, sources={**service.sources, "broadcast": Faulty()})
+    delivery = replace(worker(service, world), composer=composer)
+    run(world.clock, delivery.run(until_empty=True))
     assert states(service) == {"sent": 80, "held": 1}
-    (kept,) = [row for row in rows(service) if row.state == "held"]
-    assert kept.contact_id == ids[40]
-    assert kept.why == "a fault of ours: the program failed at it: ZeroDivisionError"
+    (held_row,) = [row for row in rows(service) if row.state == "held"]
+    assert held_row.contact_id == ids[40]
+    assert held_row.why == "a fault of ours: the program failed at it: ZeroDivisionError"
 
 
 @both
@@ -347,20 +347,20 @@ def test_a_database_that_fails_while_composing_is_no_fault_of_any_message(
 ) -> None:
     crowd(service, 20)
     broadcast(service)
-    kind = service.sources["broadcast"]
-    failures = 5
+    source = service.sources["broadcast"]
+    failures_left = 5
 
-    class Unlucky(type(kind)):  # type: ignore[misc]
-        def compose(self, session: Any, letters: Any, *, now: Any) -> Any:
-            nonlocal failures
-            failures -= 1
-            if failures >= 0:
+    class Unlucky(type(source)):  # type: ignore[misc]
+        def compose(self, session: Any, messages: Any, *, now: Any) -> Any:
+            nonlocal failures_left
+            failures_left -= 1
+            if failures_left >= 0:
                 raise OperationalError("SELECT", {}, Exception("server closed the connection unexpectedly"))
-            return super().compose(session, letters, now=now)
+            return super().compose(session, messages, now=now)
 
     composer = replace(service.composer, sources={**service.sources, "broadcast": Unlucky()})
-    made = replace(worker(service, world), composer=composer)
-    run(world.clock, made.run(until_empty=True))
+    delivery = replace(worker(service, world), composer=composer)
+    run(world.clock, delivery.run(until_empty=True))
     assert states(service) == {"sent": 21}
 
 
@@ -369,16 +369,16 @@ def test_a_source_that_fails_to_hear_of_one_outcome_leads_to_no_second_mail(
 ) -> None:
     ids = crowd(service, 30)
     broadcast(service)
-    kind = service.sources["broadcast"]
+    source = service.sources["broadcast"]
 
-    class Deaf(type(kind)):  # type: ignore[misc]
+    class Deaf(type(source)):  # type: ignore[misc]
         def settle(self, session: Any, results: Any, *, now: Any) -> None:
             if any(result.entry.contact_id == ids[3] for result in results):
                 raise KeyError("deaf")
 
     composer = replace(service.composer, sources={**service.sources, "broadcast": Deaf()})
-    made = replace(worker(service, world), composer=composer)
-    run(world.clock, made.run(until_empty=True))
+    delivery = replace(worker(service, world), composer=composer)
+    run(world.clock, delivery.run(until_empty=True))
     assert states(service) == {"sent": 31}
     assert sorted(Counter(world.arrived).values()) == [1] * 31
 

@@ -1,4 +1,4 @@
-"""Who is to blame for a refusal: the person's mailbox, or what their server thinks of us."""
+"""Results of refusals: about the person's mailbox, or about the sender."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.people import Person
 from tests.relays import SENT, World, broadcast, deliver, rows, states
 
 SPAM = Outcome(state="refused", code=550, reply="5.7.1 your mail looks like spam")
-GONE = Outcome(state="refused", code=550, reply="5.1.1 no such mailbox")
+NO_MAILBOX = Outcome(state="refused", code=550, reply="5.1.1 no such mailbox")
 
 
 def test_a_refusal_of_what_we_are_punishes_no_recipient(
@@ -32,7 +32,7 @@ def test_a_mailbox_that_is_gone_is_given_up_at_once(
     service: Service, world: World, ben: Person, cleo: Person
 ) -> None:
     broadcast(service)
-    world.answer = lambda recipient: GONE
+    world.answer = lambda recipient: NO_MAILBOX
     deliver(service, world)
     assert states(service) == {"failed": 1}
 

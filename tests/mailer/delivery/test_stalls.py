@@ -1,4 +1,4 @@
-"""Recipients whose server never answers: their messages wait, and nobody else's."""
+"""Recipients whose server never replies: only their messages wait."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,41 +10,51 @@ from lists.contacts import Contact
 from mailer.service import Service
 from tests.loops import run
 from tests.people import Person
-from tests.relays import World, broadcast, confirmation, crowd, elsewhere, make_pool, rows, states, worker
+from tests.relays import (
+    World,
+    broadcast,
+    confirmation,
+    crowd,
+    make_pool,
+    move_to_domain,
+    rows,
+    states,
+    worker,
+)
 
 MOMENTS = ["RCPT", "dot"]
 
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """SQLite: which message begins when is decided in memory."""
+    """SQLite: when a message begins is decided in memory."""
     return sqlite_url
 
 
 def at_domains(service: Service, ids: Sequence[int], domains: int) -> list[str]:
     """Let these people have their mailboxes at so many domains; returns their addresses."""
-    for each in range(domains):
-        elsewhere(service, ids[each::domains], f"stall{each}.example")
+    for index in range(domains):
+        move_to_domain(service, ids[index::domains], f"stall{index}.example")
     with service.database.read() as session:
         return list(session.scalars(select(Contact.email).where(Contact.id.in_(ids))))
 
 
 def deliver_for(
-    service: Service, world: World, seconds: float, *acts: tuple[float, object], **more: object
+    service: Service, world: World, seconds: float, *acts: tuple[float, object], **options: object
 ) -> None:
     """Deliver for so many seconds, and do each act at its second."""
-    made = worker(service, world, **more)  # type: ignore[arg-type]
+    delivery = worker(service, world, **options)  # type: ignore[arg-type]
 
     async def work() -> None:
         for second, act in acts:
             asyncio.get_running_loop().call_later(second, act)  # type: ignore[arg-type]
-        asyncio.get_running_loop().call_later(seconds, made.stop)
-        await made.run()
+        asyncio.get_running_loop().call_later(seconds, delivery.stop)
+        await delivery.run()
 
     run(world.clock, work())
 
 
-def moments(world: World) -> dict[str, float]:
+def begin_times(world: World) -> dict[str, float]:
     return dict(world.begun)
 
 
@@ -58,18 +68,18 @@ def test_while_people_stall_a_confirmation_leaves_in_two_seconds_and_the_broadca
     stalled = at_domains(service, ids[:number], domains)
     broadcast(service)
     world.seconds, world.stalls = 0.02, dict.fromkeys(stalled, moment)
-    asked: list[float] = []
+    asked_at: list[float] = []
 
     def ask() -> None:
-        asked.append(asyncio.get_running_loop().time())
+        asked_at.append(asyncio.get_running_loop().time())
         confirmation(service, ben)
 
     deliver_for(service, world, 60.0, (5.0, ask))
-    confirmed = [at for recipient, at in world.begun if recipient == ben.email and at >= asked[0]]
-    assert min(confirmed) - asked[0] <= 2.0
-    others = [at for recipient, at in world.begun if recipient not in world.stalls]
+    confirmation_times = [at for recipient, at in world.begun if recipient == ben.email and at >= asked_at[0]]
+    assert min(confirmation_times) - asked_at[0] <= 2.0
+    other_times = [at for recipient, at in world.begun if recipient not in world.stalls]
     assert len(world.arrived) == 502  # the crowd, and Ben twice
-    assert max(others) - min(others) <= 40.0 and cleo.email not in moments(world)
+    assert max(other_times) - min(other_times) <= 40.0 and cleo.email not in begin_times(world)
     assert not set(stalled) & set(world.arrived)
 
 
@@ -80,17 +90,17 @@ def test_confirmations_that_stall_do_not_keep_another_waiting(
     ids = crowd(service, 50)
     stalled = at_domains(service, ids, 50)
     world.seconds, world.stalls = 0.02, dict.fromkeys(stalled, moment)
-    for each in ids:
-        confirmation(service, Person(**{**vars(ben), "id": each}))
-    asked: list[float] = []
+    for contact_id in ids:
+        confirmation(service, Person(**{**vars(ben), "id": contact_id}))
+    asked_at: list[float] = []
 
     def ask() -> None:
-        asked.append(asyncio.get_running_loop().time())
+        asked_at.append(asyncio.get_running_loop().time())
         confirmation(service, ben)
 
     deliver_for(service, world, 40.0, (20.0, ask))
-    assert moments(world)[ben.email] - asked[0] <= 2.0
-    assert cleo.email not in moments(world)
+    assert begin_times(world)[ben.email] - asked_at[0] <= 2.0
+    assert cleo.email not in begin_times(world)
 
 
 def test_who_stalled_is_tried_later_and_alone(service: Service, world: World, cleo: Person) -> None:
@@ -99,17 +109,17 @@ def test_who_stalled_is_tried_later_and_alone(service: Service, world: World, cl
     broadcast(service)
     world.seconds, world.stalls = 0.02, dict.fromkeys(stalled, "RCPT")
     deliver_for(service, world, 1_200.0)
-    again = [
-        at for place, (recipient, at) in enumerate(world.begun) if recipient in dict(world.begun[:place])
+    retry_times = [
+        at for index, (recipient, at) in enumerate(world.begun) if recipient in dict(world.begun[:index])
     ]
-    assert len(again) >= 5
-    assert all(sum(each <= at < each + 299 for each in again) <= 5 for at in again)
+    assert len(retry_times) >= 5
+    assert all(sum(moment <= at < moment + 299 for moment in retry_times) <= 5 for at in retry_times)
     assert {row.why for row in rows(service)} <= {
         "their server did not answer in time; tried again",
         "their server lets others wait; tried in a while",
         "",
     }
-    assert cleo.email not in moments(world)
+    assert cleo.email not in begin_times(world)
 
 
 def test_a_recipient_that_answers_again_is_like_everybody(
@@ -119,13 +129,13 @@ def test_a_recipient_that_answers_again_is_like_everybody(
     stalled = at_domains(service, ids, 20)
     broadcast(service)
     world.seconds, world.stalls = 0.02, dict.fromkeys(stalled, "RCPT")
-    made = worker(service, world)
+    delivery = worker(service, world)
 
     async def work() -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(200.0, lambda: setattr(world, "stalls", {}))
-        loop.call_later(2_000.0, made.stop)
-        await made.run()
+        loop.call_later(2_000.0, delivery.stop)
+        await delivery.run()
 
     run(world.clock, work())
     assert states(service) == {"sent": 20}
@@ -139,20 +149,20 @@ def test_where_a_relay_allows_no_more_connections_who_stalls_is_given_up_for_tho
     stalled = at_domains(service, ids[:20], 20)
     broadcast(service)
     world.seconds, world.stalls = 0.02, dict.fromkeys(stalled, "RCPT")
-    asked: list[float] = []
+    asked_at: list[float] = []
 
     def ask() -> None:
-        asked.append(asyncio.get_running_loop().time())
+        asked_at.append(asyncio.get_running_loop().time())
         confirmation(service, ben)
 
     deliver_for(
         service, world, 240.0, (5.0, ask), pools=[make_pool(world, shared=shared, connections=connections)]
     )
     assert world.most_at_once <= shared
-    confirmed = [at for recipient, at in world.begun if recipient == ben.email and at >= asked[0]]
-    assert min(confirmed) - asked[0] <= 2.0
+    confirmation_times = [at for recipient, at in world.begun if recipient == ben.email and at >= asked_at[0]]
+    assert min(confirmation_times) - asked_at[0] <= 2.0
     assert len(world.arrived) == 132
-    assert cleo.email not in moments(world)
+    assert cleo.email not in begin_times(world)
 
 
 def test_after_the_final_dot_nobody_is_given_up(service: Service, world: World, cleo: Person) -> None:
@@ -160,12 +170,12 @@ def test_after_the_final_dot_nobody_is_given_up(service: Service, world: World, 
     stalled = at_domains(service, ids[:20], 20)
     broadcast(service)
     world.seconds, world.stalls = 0.02, dict.fromkeys(stalled, "dot")
-    seen: list[dict[str, int]] = []
-    look = (590.0, lambda: seen.append(states(service)))
-    deliver_for(service, world, 591.0, look, pools=[make_pool(world, shared=4)])
-    assert seen[0].get("unknown", 0) == 0
-    assert len(set(moments(world)) & set(stalled)) == 3  # and one connection is for what is urgent
-    assert cleo.email not in moments(world)
+    counts: list[dict[str, int]] = []
+    observe = (590.0, lambda: counts.append(states(service)))
+    deliver_for(service, world, 591.0, observe, pools=[make_pool(world, shared=4)])
+    assert counts[0].get("unknown", 0) == 0
+    assert len(set(begin_times(world)) & set(stalled)) == 3  # and one connection is reserved for urgent mail
+    assert cleo.email not in begin_times(world)
 
 
 def test_a_relay_that_is_slow_for_everybody_gets_no_more_connections_than_it_should(
@@ -176,7 +186,7 @@ def test_a_relay_that_is_slow_for_everybody_gets_no_more_connections_than_it_sho
     world.seconds = 3.0
     deliver_for(service, world, 60.0)
     assert world.most_at_once <= 24 and len(world.begun) >= 150
-    assert cleo.email not in moments(world)
+    assert cleo.email not in begin_times(world)
 
 
 def test_a_domain_that_stalls_gets_only_a_part_of_the_connections(
@@ -187,5 +197,5 @@ def test_a_domain_that_stalls_gets_only_a_part_of_the_connections(
     broadcast(service)
     world.seconds, world.stalls = 0.02, dict.fromkeys(stalled, "dot")
     deliver_for(service, world, 120.0)
-    assert len(set(moments(world)) & set(stalled)) <= 20
-    assert len(world.arrived) == 100 and cleo.email not in moments(world)
+    assert len(set(begin_times(world)) & set(stalled)) <= 20
+    assert len(world.arrived) == 100 and cleo.email not in begin_times(world)

@@ -1,4 +1,4 @@
-"""A call is planned with a time that exists, in a zone that exists, for a list that exists."""
+"""Events: a call is created with a time, a zone and a list that exist."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,36 +28,41 @@ DECEMBER: dict[str, Any] = {
 }
 
 
-def planned(database: Database, clock: StoppedClock, **changes: Any) -> Event:
+def create_event(database: Database, clock: StoppedClock, **changes: Any) -> Event:
     with database.write() as session:
         return events.create(session, **{**DECEMBER, **changes}, now=clock.now())
 
 
 def test_a_call_at_eight_eastern_is_kept_as_a_moment(database: Database, clock: StoppedClock) -> None:
-    event = planned(database, clock)
+    event = create_event(database, clock)
     with database.read() as session:
-        kept = events.get(session, event.id)
-    assert kept.starts_at == datetime(2026, 12, 9, 1, 0, tzinfo=UTC)
-    assert kept.ends_at == datetime(2026, 12, 9, 2, 0, tzinfo=UTC)
-    assert (kept.sequence, kept.status, kept.invited_at, kept.created_at) == (0, "planned", None, clock.now())
-    assert (kept.title_in("es"), kept.title_in("fr"), kept.description_in("en")) == (
+        stored = events.get(session, event.id)
+    assert stored.starts_at == datetime(2026, 12, 9, 1, 0, tzinfo=UTC)
+    assert stored.ends_at == datetime(2026, 12, 9, 2, 0, tzinfo=UTC)
+    assert (stored.sequence, stored.status, stored.invited_at, stored.created_at) == (
+        0,
+        "planned",
+        None,
+        clock.now(),
+    )
+    assert (stored.title_in("es"), stored.title_in("fr"), stored.description_in("en")) == (
         "Llamada de diciembre", "December call", "",
     )  # fmt: skip
 
 
 def test_a_title_in_one_language_serves_both(database: Database, clock: StoppedClock) -> None:
-    event = planned(database, clock, title={"es": "Llamada"}, description={"en": "With an attorney."})
+    event = create_event(database, clock, title={"es": "Llamada"}, description={"en": "With an attorney."})
     assert (event.title_in("en"), event.description_in("es")) == ("Llamada", "With an attorney.")
 
 
 def test_planning_and_inviting_are_written_down(database: Database, clock: StoppedClock) -> None:
-    event = planned(database, clock)
+    event = create_event(database, clock)
     with database.write() as session:
         for _ in range(2):
             events.open_invitations(session, event.id, domain="example.org", now=clock.now(), actor="staff")
     with database.read() as session:
-        acts = session.execute(select(AuditEntry.action, AuditEntry.subject)).all()
-    assert [tuple(act) for act in acts] == [
+        entries = session.execute(select(AuditEntry.action, AuditEntry.subject)).all()
+    assert [tuple(entry) for entry in entries] == [
         ("event create", f"event {event.id}"),
         ("event invite", f"event {event.id}"),
     ]
@@ -102,7 +107,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(
 ) -> None:
     database = Database(sqlite_url)
     with pytest.raises((BadInput, NotFound), match=words):
-        planned(database, clock, **change)
+        create_event(database, clock, **change)
     with database.read() as session:
         assert events.list_all(session) == []
     database.dispose()
@@ -141,20 +146,20 @@ def test_every_minute_is_one_moment_or_a_sentence(local: datetime, zone: str) ->
 def test_any_text_is_a_moment_or_a_sentence(local: str, zone: str) -> None:
     try:
         parse_start(local, zone=zone)
-    except MailerError as refused:
-        assert str(refused).endswith((".", "?"))
+    except MailerError as error:
+        assert str(error).endswith((".", "?"))
 
 
 def test_the_next_call_comes_first_and_one_that_is_over_does_not(
     database: Database, clock: StoppedClock
 ) -> None:
-    later = planned(database, clock)
-    sooner = planned(database, clock, starts="2026-11-10 20:00", audience="interest")
+    later = create_event(database, clock)
+    sooner = create_event(database, clock, starts="2026-11-10 20:00", audience="interest")
     clock.set(sooner.starts_at + timedelta(minutes=30))
     with database.read() as session:
         assert [event.id for event in events.list_upcoming(session, now=clock.now())] == [sooner.id, later.id]
-        mine = events.list_upcoming(session, now=clock.now(), audience="organizers")
-        assert [event.id for event in mine] == [later.id]
+        organizer_events = events.list_upcoming(session, now=clock.now(), audience="organizers")
+        assert [event.id for event in organizer_events] == [later.id]
         assert [event.id for event in events.list_all(session)] == [later.id, sooner.id]
     clock.set(sooner.ends_at)
     with database.read() as session:
@@ -164,7 +169,7 @@ def test_the_next_call_comes_first_and_one_that_is_over_does_not(
 def test_nobody_is_invited_to_a_call_that_is_over_cancelled_or_unknown(
     database: Database, clock: StoppedClock
 ) -> None:
-    event = planned(database, clock)
+    event = create_event(database, clock)
     with database.write() as session, pytest.raises(NotFound):
         events.open_invitations(session, 999, domain="example.org", now=clock.now(), actor="staff")
     with database.write() as session:

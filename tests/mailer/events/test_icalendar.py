@@ -1,6 +1,6 @@
-"""An invitation is read alike by the library and by a strict reader that shares no line with the writer.
+"""iCalendar: the library and an independent strict parser read an invitation the same.
 
-The strict reader below follows RFC 5545 to the letter: line breaks, folding, grammar, escapes.
+The strict parser below follows RFC 5545 exactly: line breaks, folding, grammar, escapes.
 """
 
 import re
@@ -41,7 +41,7 @@ class Line(NamedTuple):
 
 
 def read(data: bytes) -> list[Line]:
-    """Read strictly: CRLF only, no line over 75 octets, whole characters in each line, known grammar."""
+    """Parse strictly: CRLF only, no line over 75 octets, whole characters in each line, known grammar."""
     assert data.endswith(b"\r\n")
     raw = data.split(b"\r\n")[:-1]
     assert all(b"\n" not in line and b"\r" not in line for line in raw)
@@ -61,21 +61,21 @@ PARAM = r';([A-Z0-9-]+)=("[^"\x00-\x08\x0a-\x1f\x7f]*"|[^";:,\x00-\x08\x0a-\x1f\
 
 
 def _line(text: str) -> Line:
-    shape = re.fullmatch(rf"([A-Z0-9-]+)((?:{PARAM})*):(.*)", text)
-    assert shape is not None, text
-    params = {name: value.strip('"') for name, value in re.findall(PARAM, shape[2])}
-    return Line(shape[1], params, shape[5])
+    match = re.fullmatch(rf"([A-Z0-9-]+)((?:{PARAM})*):(.*)", text)
+    assert match is not None, text
+    params = {name: value.strip('"') for name, value in re.findall(PARAM, match[2])}
+    return Line(match[1], params, match[5])
 
 
-def unescaped(value: str) -> str:
-    """Undo the escapes of RFC 5545 3.3.11 and refuse anything that is none."""
+def unescape(value: str) -> str:
+    """Decode the escapes of RFC 5545 3.3.11; fails on any other."""
     assert not re.search(r"(?<!\\)(?:\\\\)*(?:[;,]|\\[^\\;,nN])", value), value
-    return re.sub(r"\\(.)", lambda found: "\n" if found[1] in "nN" else found[1], value)
+    return re.sub(r"\\(.)", lambda match: "\n" if match[1] in "nN" else match[1], value)
 
 
-def only(lines: list[Line], name: str) -> Line:
-    (found,) = [line for line in lines if line.name == name]
-    return found
+def get_line(lines: list[Line], name: str) -> Line:
+    (line,) = [line for line in lines if line.name == name]
+    return line
 
 
 def test_the_strict_reader_finds_every_property_that_calendars_need() -> None:
@@ -93,8 +93,8 @@ def test_the_strict_reader_finds_every_property_that_calendars_need() -> None:
     assert values["LAST-MODIFIED"] == "20261119T090000Z"
     assert values["DTSTART"] == "20261209T010000Z"
     assert values["DTEND"] == "20261209T020000Z"
-    assert unescaped(values["SUMMARY"]) == CALL.title
-    assert unescaped(values["DESCRIPTION"]) == CALL.description
+    assert unescape(values["SUMMARY"]) == CALL.title
+    assert unescape(values["DESCRIPTION"]) == CALL.description
     assert values["URL"] == CALL.url
     assert values["X-MICROSOFT-DISALLOW-COUNTER"] == "TRUE"
     names = [line.name for line in lines]
@@ -103,7 +103,7 @@ def test_the_strict_reader_finds_every_property_that_calendars_need() -> None:
 
 def test_exactly_one_attendee_is_asked_and_the_organizer_is_another() -> None:
     lines = read(build_request(CALL))
-    attendee, organizer = only(lines, "ATTENDEE"), only(lines, "ORGANIZER")
+    attendee, organizer = get_line(lines, "ATTENDEE"), get_line(lines, "ORGANIZER")
     assert attendee.value == "mailto:ana@example.org"
     assert attendee.params == {
         "CUTYPE": "INDIVIDUAL",
@@ -129,9 +129,9 @@ def test_the_library_reads_the_same() -> None:
 
 def test_times_of_any_zone_are_written_in_utc_and_never_float() -> None:
     eastern = timezone(timedelta(hours=-5))
-    moved = replace(CALL, starts=CALL.starts.astimezone(eastern), ends=CALL.ends.astimezone(eastern))
-    assert build_request(moved) == build_request(CALL)
-    assert b"TZID" not in build_request(moved)
+    invitation = replace(CALL, starts=CALL.starts.astimezone(eastern), ends=CALL.ends.astimezone(eastern))
+    assert build_request(invitation) == build_request(CALL)
+    assert b"TZID" not in build_request(invitation)
     with pytest.raises(AssertionError):
         build_request(replace(CALL, stamp=datetime(2026, 11, 20)))  # noqa: DTZ001
 
@@ -142,7 +142,7 @@ def test_the_same_invitation_is_the_same_bytes() -> None:
 
 def test_a_person_without_a_name_is_shown_by_address() -> None:
     lines = read(build_request(replace(CALL, attendee=("", "ben@example.com"))))
-    assert only(lines, "ATTENDEE").params["CN"] == "ben@example.com"
+    assert get_line(lines, "ATTENDEE").params["CN"] == "ben@example.com"
 
 
 def test_a_call_without_a_link_has_no_url() -> None:
@@ -151,13 +151,13 @@ def test_a_call_without_a_link_has_no_url() -> None:
 
 def test_a_backslash_before_an_n_stays_one() -> None:
     lines = read(build_request(replace(CALL, title=r"The folder C:\New, \new; and \\N")))
-    assert unescaped(only(lines, "SUMMARY").value) == r"The folder C:\New, \new; and \\N"
+    assert unescape(get_line(lines, "SUMMARY").value) == r"The folder C:\New, \new; and \\N"
 
 
 def test_a_name_cannot_add_a_property() -> None:
     name = 'Ben"\r\nATTENDEE:mailto:all@example.org\n;X="'
     lines = read(build_request(replace(CALL, attendee=(name, "ben@example.com"))))
-    assert only(lines, "ATTENDEE").value == "mailto:ben@example.com"
+    assert get_line(lines, "ATTENDEE").value == "mailto:ben@example.com"
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_a_call_ends_after_it_starts() -> None:
 
 
 def test_a_uid_names_one_event_and_one_invitee_for_ever() -> None:
-    same = {build_uid(7, 41, secret=SECRET, domain="example.org") for _ in range(3)}
-    assert same == {CALL.uid}
+    uids = {build_uid(7, 41, secret=SECRET, domain="example.org") for _ in range(3)}
+    assert uids == {CALL.uid}
     assert re.fullmatch(r"7-[0-9a-f]{32}@example\.org", CALL.uid)
     others = {
         build_uid(7, 42, secret=SECRET, domain="example.org"),
@@ -203,11 +203,11 @@ def test_a_uid_names_one_event_and_one_invitee_for_ever() -> None:
         build_uid(7, 41, secret=b"another", domain="example.org"),
         build_uid(74, 1, secret=SECRET, domain="example.org"),
     }
-    assert len(others | same) == 5
+    assert len(others | uids) == 5
 
 
-def shown(text: str) -> str:
-    """Say what a calendar may show of a text: line breaks made one, control characters gone."""
+def strip_controls(text: str) -> str:
+    """Return a text as a calendar may show it: uniform line breaks, no control characters."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", text)
 
@@ -226,9 +226,9 @@ def test_any_text_survives_folding_and_escaping(title: str, description: str, na
         replace(CALL, title=title, description=description, attendee=(name, "ben@example.com"))
     )
     lines = read(data)
-    assert unescaped(only(lines, "SUMMARY").value) == " ".join(shown(title).split())
-    assert unescaped(only(lines, "DESCRIPTION").value) == shown(description)
-    assert only(lines, "ATTENDEE").value == "mailto:ben@example.com"
+    assert unescape(get_line(lines, "SUMMARY").value) == " ".join(strip_controls(title).split())
+    assert unescape(get_line(lines, "DESCRIPTION").value) == strip_controls(description)
+    assert get_line(lines, "ATTENDEE").value == "mailto:ben@example.com"
     (event,) = icalendar.Calendar.from_ical(data).walk("VEVENT")
     assert event["UID"] == CALL.uid
 
@@ -236,6 +236,6 @@ def test_any_text_survives_folding_and_escaping(title: str, description: str, na
 @given(st.emails())
 def test_any_address_comes_back_from_its_uri(address: str) -> None:
     lines = read(build_request(replace(CALL, attendee=("", address))))
-    value = only(lines, "ATTENDEE").value
+    value = get_line(lines, "ATTENDEE").value
     assert re.fullmatch(r"mailto:[!-~]+", value)
     assert unquote(value.removeprefix("mailto:")) == address

@@ -1,4 +1,4 @@
-"""What the law says is shown for 90 days after somebody checked it, and staff hear of it before it goes."""
+"""Law cards: shown for 90 days after a check, with a warning to staff before they expire."""
 
 from typing import Any
 
@@ -29,17 +29,17 @@ def add(service: Service, **changed: Any) -> int:
 
 
 def check(service: Service, number: int, **changed: Any) -> None:
-    wanted = {"checked_on": "", "checked_by": "the tests"} | changed
+    values = {"checked_on": "", "checked_by": "the tests"} | changed
     with service.database.write() as session:
-        law_cards.record_check(session, number, **wanted, now=service.clock.now(), actor="staff")
+        law_cards.record_check(session, number, **values, now=service.clock.now(), actor="staff")
 
 
-def shown(service: Service) -> list[int]:
+def list_shown(service: Service) -> list[int]:
     with service.database.read() as session:
         return [card.id for card in law_cards.list_valid(session, now=service.clock.now())]
 
 
-def told(service: Service) -> list[tuple[object, object]]:
+def list_warnings(service: Service) -> list[tuple[object, object]]:
     with capture_logs() as logs:
         service.jobs.get("watch-facts").run()
     assert {entry["event"] for entry in logs} <= {"a card on present law must be checked"}
@@ -47,8 +47,8 @@ def told(service: Service) -> list[tuple[object, object]]:
 
 
 def level(service: Service) -> str:
-    found = health.run_checks(service.database, service.clock, home=service.settings.home)
-    return next(finding.level for finding in found if finding.name == "facts")
+    findings = health.run_checks(service.database, service.clock, home=service.settings.home)
+    return next(finding.level for finding in findings if finding.name == "facts")
 
 
 def test_a_card_is_shown_for_90_days_and_then_left_out_by_itself(
@@ -56,11 +56,11 @@ def test_a_card_is_shown_for_90_days_and_then_left_out_by_itself(
 ) -> None:
     number = add(service)
     clock.advance(days=90)
-    assert (shown(service), level(service)) == ([number], "ok")
+    assert (list_shown(service), level(service)) == ([number], "ok")
     clock.advance(days=1)
-    assert (shown(service), level(service)) == ([], "notice")
+    assert (list_shown(service), level(service)) == ([], "notice")
     check(service, number)
-    assert (shown(service), level(service)) == ([number], "ok")
+    assert (list_shown(service), level(service)) == ([number], "ok")
 
 
 def test_staff_are_told_two_weeks_before_each_day_and_until_it_is_checked_or_retired(
@@ -68,22 +68,22 @@ def test_staff_are_told_two_weeks_before_each_day_and_until_it_is_checked_or_ret
 ) -> None:
     first, second = add(service), add(service, state="federal")
     clock.advance(days=75)
-    assert told(service) == []
+    assert list_warnings(service) == []
     check(service, second)
     clock.advance(days=1)
-    assert told(service) == [(first, 14)]
+    assert list_warnings(service) == [(first, 14)]
     clock.advance(days=20)
-    assert told(service) == [(first, -6)]
+    assert list_warnings(service) == [(first, -6)]
     with service.database.write() as session:
         law_cards.retire(session, first, now=clock.now(), actor="staff")
-    assert (told(service), level(service), shown(service)) == ([], "ok", [second])
+    assert (list_warnings(service), level(service), list_shown(service)) == ([], "ok", [second])
 
 
 def test_federal_law_comes_first_and_the_days_count_from_the_check(
     service: Service, clock: StoppedClock
 ) -> None:
     first, second = add(service, state="ny"), add(service, state="Federal", checked_on="2026-07-23")
-    assert shown(service) == [second, first]
+    assert list_shown(service) == [second, first]
     with service.database.read() as session:
         assert [card.days_remaining(clock.now()) for card in law_cards.list_cards(session)] == [1, 90]
 
@@ -111,7 +111,7 @@ def test_federal_law_comes_first_and_the_days_count_from_the_check(
 def test_a_card_that_nobody_could_trust_is_refused(service: Service, wrong: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=r"[.]$"):
         add(service, **wrong)
-    assert shown(service) == []
+    assert list_shown(service) == []
 
 
 def test_a_check_mends_what_has_changed_and_never_goes_back(service: Service, clock: StoppedClock) -> None:
@@ -168,5 +168,5 @@ def test_cards_are_kept_by_hand(mailer: Mailer, clock: StoppedClock) -> None:
     assert "today only" in mailer("fact", "check", 1, "--by", "legal team", *ninety).out
     assert "nobody sees it" in mailer("fact", "retire", 1).out
     assert mailer("fact", "list").out.strip() == "There is no card."
-    refused = mailer("fact", "add", "Mars", *card, "--by", "legal team")
-    assert (refused.status, "is no state" in refused.refusal) == (2, True)
+    run = mailer("fact", "add", "Mars", *card, "--by", "legal team")
+    assert (run.status, "is no state" in run.refusal) == (2, True)

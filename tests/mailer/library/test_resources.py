@@ -1,4 +1,4 @@
-"""What stands in a slot: the newest version of a language, else the link in the settings, else nothing."""
+"""Resources: a slot has the newest version of a language, else the link in the settings, else nothing."""
 
 import quopri
 from collections.abc import Iterator
@@ -33,11 +33,11 @@ KIT = "https://example.org/kit.pdf"
 
 @pytest.fixture
 def real(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[Service]:
-    """The service for real mail, with one English link to the guide in its settings, and no other."""
+    """A service for real mail, with one English link to the guide in its settings, and no other."""
     guide = {"en": "https://example.org/guide", "es": ""}
-    built = composition.build(earnest(settings, resources={"guide": guide}), clock=clock)
-    yield built
-    built.close()
+    service = composition.build(earnest(settings, resources={"guide": guide}), clock=clock)
+    yield service
+    service.close()
 
 
 def add(service: Service, slot: str = "toolkit", link: str = KIT, language: str = "en", **more: str) -> int:
@@ -52,25 +52,25 @@ def retire(service: Service, number: int) -> None:
         resources.retire(session, number, now=service.clock.now(), actor="staff")
 
 
-def offered(service: Service, slot: str, language: str) -> list[tuple[str, str]]:
+def list_offered(service: Service, slot: str, language: str) -> list[tuple[str, str]]:
     with service.database.read() as session:
-        found = service.editions.library.list_for_language(session, language)[slot]
-    return [(version.link, version.language) for version in found]
+        versions = service.editions.library.list_for_language(session, language)[slot]
+    return [(version.link, version.language) for version in versions]
 
 
-def absent(service: Service) -> frozenset[str]:
+def list_empty_fields(service: Service) -> frozenset[str]:
     with service.database.read() as session:
         return service.editions.library.list_empty_fields(session)
 
 
-def note(service: Service, slot: str, language: str) -> str:
+def get_note(service: Service, slot: str, language: str) -> str:
     with service.database.read() as session:
         in_other = {"en": " (en inglés)", "es": " (in Spanish)"}
-        noted = service.editions.library.build_language_notes(session, in_other={language: in_other})
-        return noted[language][f"{slot}_note"]
+        notes = service.editions.library.build_language_notes(session, in_other={language: in_other})
+        return notes[language][f"{slot}_note"]
 
 
-def held(service: Service) -> dict[str, int]:
+def count_held(service: Service) -> dict[str, int]:
     with service.database.read() as session:
         return stats.count_held_for(session, "missing link: ")
 
@@ -88,22 +88,22 @@ def tick(service: Service, *names: str) -> None:
 def test_in_a_try_out_no_slot_is_absent_and_in_earnest_what_nobody_gave_is(
     service: Service, real: Service
 ) -> None:
-    assert absent(service) == frozenset()
-    assert absent(real) == {f"{name}_url" for name in RESOURCES if name != "guide"}
+    assert list_empty_fields(service) == frozenset()
+    assert list_empty_fields(real) == {f"{name}_url" for name in RESOURCES if name != "guide"}
     add(real)
-    assert "toolkit_url" not in absent(real)
+    assert "toolkit_url" not in list_empty_fields(real)
 
 
 def test_the_newest_version_of_a_language_stands_and_the_one_before_returns_when_it_is_retired(
     real: Service,
 ) -> None:
-    assert offered(real, "guide", "en") == [("https://example.org/guide", "en")]
+    assert list_offered(real, "guide", "en") == [("https://example.org/guide", "en")]
     first, second = (add(real, "guide", f"https://example.org/{number}") for number in (1, 2))
-    assert offered(real, "guide", "en") == [("https://example.org/2", "en")]
+    assert list_offered(real, "guide", "en") == [("https://example.org/2", "en")]
     retire(real, second)
-    assert offered(real, "guide", "en") == [("https://example.org/1", "en")]
+    assert list_offered(real, "guide", "en") == [("https://example.org/1", "en")]
     retire(real, first)
-    assert offered(real, "guide", "en") == [("https://example.org/guide", "en")]
+    assert list_offered(real, "guide", "en") == [("https://example.org/guide", "en")]
     with pytest.raises(Conflict, match="was retired on"):
         retire(real, first)
     with pytest.raises(NotFound, match="There is no version 99"):
@@ -114,13 +114,13 @@ def test_a_reader_gets_the_own_language_where_there_is_one_and_is_told_where_the
     real: Service,
 ) -> None:
     add(real)
-    assert offered(real, "toolkit", "es") == [(KIT, "en")]
-    assert note(real, "toolkit", "es") == " (en inglés)"
-    assert note(real, "toolkit", "en") == note(real, "webinar", "es") == ""
+    assert list_offered(real, "toolkit", "es") == [(KIT, "en")]
+    assert get_note(real, "toolkit", "es") == " (en inglés)"
+    assert get_note(real, "toolkit", "en") == get_note(real, "webinar", "es") == ""
     add(real, link="https://example.org/materiales.pdf", language="es")
-    assert offered(real, "toolkit", "es") == [("https://example.org/materiales.pdf", "es")]
-    assert offered(real, "toolkit", "en") == [(KIT, "en")]
-    assert note(real, "toolkit", "es") == ""
+    assert list_offered(real, "toolkit", "es") == [("https://example.org/materiales.pdf", "es")]
+    assert list_offered(real, "toolkit", "en") == [(KIT, "en")]
+    assert get_note(real, "toolkit", "es") == ""
 
 
 def test_allies_stand_beside_each_other_by_their_titles(real: Service) -> None:
@@ -129,9 +129,9 @@ def test_allies_stand_beside_each_other_by_their_titles(real: Service) -> None:
     add(real, "allies", "https://one.example.org/new", title="One")
     add(real, "allies", "https://one.example.org/es", language="es", title="One")
     both = [("https://one.example.org/new", "en"), ("https://two.example.org/", "en")]
-    assert sorted(offered(real, "allies", "en")) == both
-    assert sorted(offered(real, "allies", "es")) == [("https://one.example.org/es", "es"), both[1]]
-    assert note(real, "allies", "es") == ""  # the page says it of each
+    assert sorted(list_offered(real, "allies", "en")) == both
+    assert sorted(list_offered(real, "allies", "es")) == [("https://one.example.org/es", "es"), both[1]]
+    assert get_note(real, "allies", "es") == ""  # the page has a note for each
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_version_says_when_it_is_from_and_who_gave_it_stands_in_the_audit(
             slot="toolkit", language="en", link=KIT, dated=clock.now().date().isoformat(), number=today
         )
         assert resources.list_versions(session, "toolkit")[1].dated == "2026-05-01"
-        assert [(each.action, each.subject) for each in session.scalars(select(AuditEntry))] == [
+        assert [(entry.action, entry.subject) for entry in session.scalars(select(AuditEntry))] == [
             ("resource add", f"resource {number}"),
             ("resource add", f"resource {today}"),
         ]
@@ -202,84 +202,84 @@ def test_a_version_says_when_it_is_from_and_who_gave_it_stands_in_the_audit(
 # What mails do
 
 
-def _put_update(service: Service, text: str = WITH_LINK) -> None:
-    """Send an update with a link to the toolkit to the interest list."""
+def _queue_update(service: Service, text: str = WITH_LINK) -> None:
+    """Queue an update with a link to the toolkit for the interest list."""
     template = Template(name="broadcast", sources=templates.parse_update(text, path="update.md"))
     with service.database.write() as session:
         now = service.clock.now()
         edition = service.editions.freeze(session, template, "broadcast", now=now)
-        made = broadcasts.create(
+        broadcast = broadcasts.create(
             session, subject="x", audience="interest", edition_id=edition.id, now=now, actor="staff"
         )
-        service.broadcasts.fill_batch(session, made, now=now, limit=100)
+        service.broadcasts.fill_batch(session, broadcast, now=now, limit=100)
 
 
 def test_a_mail_leads_to_the_address_that_never_changes(
     real: Service, world: World, ben: Person, cleo: Person
 ) -> None:
     add(real)
-    _put_update(real)
+    _queue_update(real)
     deliver(real, world)
     assert world.arrived == [ben.email]
-    letter = world.letters[0].replace(b"=\r\n", b"").replace(b"=3D", b"=")
-    assert b"https://mail.example.org/r/toolkit?lang=en" in letter
-    assert b"example.org/kit.pdf" not in letter
+    message = world.letters[0].replace(b"=\r\n", b"").replace(b"=3D", b"=")
+    assert b"https://mail.example.org/r/toolkit?lang=en" in message
+    assert b"example.org/kit.pdf" not in message
 
 
 def test_what_leads_to_an_empty_slot_is_held_whatever_sends_it_and_leaves_once_it_is_filled(
     real: Service, world: World, clock: StoppedClock, ben: Person, cleo: Person
 ) -> None:
-    _put_update(real)
+    _queue_update(real)
     tick(real, "fill-sequence")
     deliver(real, world)
     assert world.begun == []
-    assert held(real) == {"toolkit_url": 1, "toolkit_url, webinar_url": 1}
+    assert count_held(real) == {"toolkit_url": 1, "toolkit_url, webinar_url": 1}
     tick(real, "release-held")
     add(real)
     tick(real, "release-held")
-    assert held(real) == {"toolkit_url, webinar_url": 1}
+    assert count_held(real) == {"toolkit_url, webinar_url": 1}
     add(real, "webinar", "https://example.org/film")
     tick(real, "release-held")
-    assert held(real) == {}
+    assert count_held(real) == {}
     deliver(real, world)
     assert sorted(world.arrived) == [ben.email, ben.email]
-    assert any("(en inglés)".encode() in quopri.decodestring(letter) for letter in world.letters)
+    assert any("(en inglés)".encode() in quopri.decodestring(message) for message in world.letters)
 
 
 def test_what_was_put_before_its_slot_was_emptied_is_held_at_the_last_moment(
     real: Service, world: World, ben: Person, cleo: Person
 ) -> None:
     number = add(real)
-    _put_update(real)
+    _queue_update(real)
     retire(real, number)
     deliver(real, world)
-    assert (world.begun, held(real)) == ([], {"toolkit_url": 1})
-    again = add(real)
+    assert (world.begun, count_held(real)) == ([], {"toolkit_url": 1})
+    newer = add(real)
     tick(real, "release-held")
     deliver(real, world)
     assert world.arrived == [ben.email]
-    assert again != number
+    assert newer != number
 
 
 def test_staff_are_told_when_mails_wait_for_a_resource(
     real: Service, world: World, ben: Person, cleo: Person
 ) -> None:
-    def looked() -> str:
-        found = health.run_checks(real.database, real.clock, home=real.settings.home)
-        return next(finding.level for finding in found if finding.name == "resources")
+    def read_level() -> str:
+        findings = health.run_checks(real.database, real.clock, home=real.settings.home)
+        return next(finding.level for finding in findings if finding.name == "resources")
 
-    _put_update(real)
-    assert looked() == "ok"
+    _queue_update(real)
+    assert read_level() == "ok"
     deliver(real, world)
-    assert looked() == "trouble"
+    assert read_level() == "trouble"
     with capture_logs() as logs:
         tick(real, "watch-resources")
-    (told,) = logs
-    assert told["event"] == "mails wait for a resource that nobody has given"
-    assert (told["fields"], told["messages"]) == ("toolkit_url", 1)
+    (entry,) = logs
+    assert entry["event"] == "mails wait for a resource that nobody has given"
+    assert (entry["fields"], entry["messages"]) == ("toolkit_url", 1)
     add(real)
     tick(real, "release-held")
-    assert looked() == "ok"
+    assert read_level() == "ok"
     assert states(real) == {("broadcast", "queued"): 1}
 
 

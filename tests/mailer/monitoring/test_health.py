@@ -1,4 +1,4 @@
-"""/health tells in sentences whether everything goes on by itself, and nothing about anybody."""
+"""Health: /health reports in sentences whether everything automatic works, without personal data."""
 
 import json
 import shutil
@@ -29,38 +29,38 @@ from tests.statements import recorded
 USAGE = namedtuple("USAGE", "total used free")
 
 
-def at_work(service: Service) -> None:
-    """Say what the running processes say: a worker lives, and somebody keeps the schedule."""
+def record_processes(service: Service) -> None:
+    """Record what running processes record: a worker's heartbeat, and the scheduler's lease."""
     real = service.clock.real()
     with service.database.write() as session:
         heartbeat.beat(session, "worker", real=real)
         leases.acquire(session, leases.SCHEDULER, owner="us", real=real, length=timedelta(seconds=30))
 
 
-def asked(visitor: Visitor) -> tuple[int, dict[str, Any]]:
+def read_health(visitor: Visitor) -> tuple[int, dict[str, Any]]:
     answer = visitor.get("/health")
     assert answer.headers["content-type"] == "application/json"
-    told: dict[str, Any] = json.loads(answer.content)
-    assert (told["status"] == "ok") == (answer.status_code == 200)
-    return answer.status_code, told["checks"]
+    body: dict[str, Any] = json.loads(answer.content)
+    assert (body["status"] == "ok") == (answer.status_code == 200)
+    return answer.status_code, body["checks"]
 
 
-def troubles(visitor: Visitor) -> dict[str, str]:
-    status, checks = asked(visitor)
-    found = {name: check["sentence"] for name, check in checks.items() if check["status"] == "trouble"}
-    assert status == (503 if found else 200)
-    return found
+def list_troubles(visitor: Visitor) -> dict[str, str]:
+    status, checks = read_health(visitor)
+    sentences = {name: check["sentence"] for name, check in checks.items() if check["status"] == "trouble"}
+    assert status == (503 if sentences else 200)
+    return sentences
 
 
-def notices(visitor: Visitor) -> list[str]:
-    return [name for name, check in asked(visitor)[1].items() if check["status"] == "notice"]
+def list_notices(visitor: Visitor) -> list[str]:
+    return [name for name, check in read_health(visitor)[1].items() if check["status"] == "notice"]
 
 
 def test_all_is_well_where_a_worker_beats_and_the_schedule_is_kept(
     service: Service, visitor: Visitor, ana: Person, ben: Person, cleo: Person
 ) -> None:
-    at_work(service)
-    assert (troubles(visitor), notices(visitor)) == ({}, [])
+    record_processes(service)
+    assert (list_troubles(visitor), list_notices(visitor)) == ({}, [])
     assert visitor.ask("HEAD", "/health").status_code == 200
 
 
@@ -69,58 +69,60 @@ def test_it_tells_no_numbers_no_addresses_and_no_versions(
 ) -> None:
     confirmation(service, ben)
     for _ in range(2):
-        said = visitor.get("/health").text
-        assert not any(sign.isdigit() for sign in said)
-        assert "@" not in said
-        at_work(service)
+        body = visitor.get("/health").text
+        assert not any(character.isdigit() for character in body)
+        assert "@" not in body
+        record_processes(service)
 
 
-def test_a_new_house_says_that_nobody_works_in_it_yet(visitor: Visitor) -> None:
-    assert set(troubles(visitor)) == {"delivery", "schedule"}
+def test_a_new_installation_says_that_nobody_works_in_it_yet(visitor: Visitor) -> None:
+    assert set(list_troubles(visitor)) == {"delivery", "schedule"}
 
 
-def due(service: Service, clock: StoppedClock, *, for_seconds: float) -> None:
-    """Let messages be due for so long; whoever works says so at the end."""
+def queue_for(service: Service, clock: StoppedClock, *, for_seconds: float) -> None:
+    """Let messages be due for so long; then record the running processes."""
     broadcast(service)
     clock.advance(seconds=for_seconds)
-    at_work(service)
+    record_processes(service)
 
 
 def test_nothing_moves_though_a_worker_beats(
     service: Service, visitor: Visitor, clock: StoppedClock, world: World, ben: Person, cleo: Person
 ) -> None:
-    due(service, clock, for_seconds=80)
-    assert troubles(visitor) == {}
-    due(service, clock, for_seconds=11)
-    assert troubles(visitor) == {"delivery": "Messages are due, delivery is running, and yet nothing moves."}
+    queue_for(service, clock, for_seconds=80)
+    assert list_troubles(visitor) == {}
+    queue_for(service, clock, for_seconds=11)
+    assert list_troubles(visitor) == {
+        "delivery": "Messages are due, delivery is running, and yet nothing moves."
+    }
     deliver(service, world)
-    assert troubles(visitor) == {}
+    assert list_troubles(visitor) == {}
 
 
 def test_what_is_being_sent_or_was_a_moment_ago_moves(
     service: Service, visitor: Visitor, clock: StoppedClock, ben: Person
 ) -> None:
-    due(service, clock, for_seconds=91)
+    queue_for(service, clock, for_seconds=91)
     with service.database.write() as session:
         counters.add(session, {"refused": 1}, slot=1, now=clock.now() - timedelta(seconds=30))
-    assert troubles(visitor) == {}
+    assert list_troubles(visitor) == {}
     clock.advance(seconds=91)
-    at_work(service)
-    assert "delivery" in troubles(visitor)
+    record_processes(service)
+    assert "delivery" in list_troubles(visitor)
     with service.database.write() as session:
         until = clock.real() + LEASE
         assert outbox.claim(session, worker="worker", limit=1, now=clock.now(), lease_until=until)
     broadcast(service)
     clock.advance(seconds=29)
-    at_work(service)
-    assert troubles(visitor) == {}, "a slow server is waited for"
+    record_processes(service)
+    assert list_troubles(visitor) == {}, "a slow server is waited for"
 
 
 @pytest.mark.parametrize("why", ["a slow rate", "a pause", "a restore"])
 def test_what_waits_for_a_reason_of_its_own_does_not_stand_still(
     service: Service, visitor: Visitor, clock: StoppedClock, ben: Person, why: str
 ) -> None:
-    due(service, clock, for_seconds=3_600)
+    queue_for(service, clock, for_seconds=3_600)
     with service.database.write() as session:
         if why == "a slow rate":
             session.add(
@@ -130,57 +132,57 @@ def test_what_waits_for_a_reason_of_its_own_does_not_stand_still(
             suspensions.begin_by_staff(session, "relay/relay.example:25", real=clock.real())
         else:
             send_hold.begin(session, backup_at=clock.now(), run="a", now=clock.now())
-    assert "delivery" not in troubles(visitor)
+    assert "delivery" not in list_troubles(visitor)
 
 
 @pytest.mark.parametrize(("minutes", "sentence"), [(10, "behind"), (-10, "ahead of"), (1, ""), (-1, "")])
 def test_a_clock_that_is_wrong_is_told_whichever_way(
     service: Service, visitor: Visitor, clock: StoppedClock, minutes: int, sentence: str
 ) -> None:
-    at_work(service)
+    record_processes(service)
     with service.database.write() as session:
         heartbeat.beat(session, "far away", real=clock.real(), skew=timedelta(minutes=minutes))
-    _, checks = asked(visitor)
+    _, checks = read_health(visitor)
     assert checks["clock"]["status"] == ("notice" if sentence else "ok")
     assert f"minutes {sentence}" in checks["clock"]["sentence"] or not sentence
     with service.database.write() as session:
         heartbeat.beat(session, "far away", real=clock.real())
-    assert notices(visitor) == [], "it was set right"
+    assert list_notices(visitor) == [], "it was set right"
 
 
 def test_a_worker_that_is_silent_is_dead(service: Service, visitor: Visitor, clock: StoppedClock) -> None:
-    at_work(service)
+    record_processes(service)
     clock.advance(seconds=36)
-    assert troubles(visitor)["delivery"] == "No delivery process is running."
-    at_work(service)
-    assert troubles(visitor) == {}
+    assert list_troubles(visitor)["delivery"] == "No delivery process is running."
+    record_processes(service)
+    assert list_troubles(visitor) == {}
     with service.database.write() as session:
         heartbeat.end(session, "worker")
-    assert "delivery" in troubles(visitor)
+    assert "delivery" in list_troubles(visitor)
 
 
 def test_a_schedule_that_nobody_keeps_is_told_except_while_the_time_machine_moves(
     service: Service, visitor: Visitor, clock: StoppedClock
 ) -> None:
-    at_work(service)
+    record_processes(service)
     with service.database.write() as session:
         leases.release(session, leases.SCHEDULER, owner="us", real=clock.real() - timedelta(seconds=1))
-    assert set(troubles(visitor)) == {"schedule"}
+    assert set(list_troubles(visitor)) == {"schedule"}
     with service.database.write() as session:
         leases.acquire(
             session, time_machine.LEASE_NAME, owner="machine", real=clock.real(), length=timedelta(minutes=10)
         )
-    assert troubles(visitor) == {}
+    assert list_troubles(visitor) == {}
 
 
 def test_a_job_that_failed_is_told_until_it_runs_well(
     service: Service, visitor: Visitor, clock: StoppedClock
 ) -> None:
-    at_work(service)
+    record_processes(service)
     for fault, names in [("KeyError", {"schedule"}), ("", set())]:
         with service.database.write() as session:
             job_runs.record(session, [FinishedRun(job="expire", at=clock.real(), seconds=0.1, fault=fault)])
-        assert set(troubles(visitor)) == names
+        assert set(list_troubles(visitor)) == names
 
 
 def test_a_confirmation_that_waits_for_a_minute_is_told(
@@ -188,14 +190,14 @@ def test_a_confirmation_that_waits_for_a_minute_is_told(
 ) -> None:
     confirmation(service, ben)
     clock.advance(seconds=59)
-    at_work(service)
-    assert troubles(visitor) == {}
+    record_processes(service)
+    assert list_troubles(visitor) == {}
     clock.advance(seconds=2)
-    at_work(service)
-    assert set(troubles(visitor)) == {"confirmations"}
+    record_processes(service)
+    assert set(list_troubles(visitor)) == {"confirmations"}
     clock.advance(days=3)  # it is too late to send, and the job that gives it up has not run
-    at_work(service)
-    assert troubles(visitor) == {}
+    record_processes(service)
+    assert list_troubles(visitor) == {}
 
 
 def test_a_confirmation_that_no_server_answers_for_a_minute_is_told(
@@ -205,20 +207,20 @@ def test_a_confirmation_that_no_server_answers_for_a_minute_is_told(
     lease = clock.real() + timedelta(minutes=9)
     with service.database.write() as session:
         outbox.claim(session, worker="worker", limit=1, now=clock.now(), lease_until=lease)
-    for seconds, told in ((59, False), (2, True)):
+    for seconds, is_reported in ((59, False), (2, True)):
         clock.advance(seconds=seconds)
-        at_work(service)
-        assert ("does not answer" in troubles(visitor).get("confirmations", "")) == told
+        record_processes(service)
+        assert ("does not answer" in list_troubles(visitor).get("confirmations", "")) == is_reported
 
 
 def test_a_worker_whose_connections_all_wait_for_answers_is_told(
     service: Service, visitor: Visitor, clock: StoppedClock
 ) -> None:
-    at_work(service)
+    record_processes(service)
     for stalled in (True, False):
         with service.database.write() as session:
             heartbeat.beat(session, "worker", real=clock.real(), stalled=stalled)
-        assert ("all connections wait" in troubles(visitor).get("mail server", "")) == stalled
+        assert ("all connections wait" in list_troubles(visitor).get("mail server", "")) == stalled
 
 
 def test_a_server_that_asks_to_wait_is_no_trouble_and_one_that_is_down_is(
@@ -228,13 +230,13 @@ def test_a_server_that_asks_to_wait_is_no_trouble_and_one_that_is_down_is(
     world.answer = lambda _: LATER
     deliver(service, world)
     clock.advance(minutes=2)
-    at_work(service)
-    assert troubles(visitor) == {}
+    record_processes(service)
+    assert list_troubles(visitor) == {}
     clock.advance(minutes=3, seconds=30)  # due again for half a minute
     world.answer = lambda _: DOWN
     deliver(service, world)
-    at_work(service)
-    assert set(troubles(visitor)) == {"mail server"}
+    record_processes(service)
+    assert set(list_troubles(visitor)) == {"mail server"}
 
 
 def test_a_confirmation_that_never_reaches_a_server_waits_though_it_is_due_anew_each_time(
@@ -244,8 +246,8 @@ def test_a_confirmation_that_never_reaches_a_server_waits_though_it_is_due_anew_
     clock.advance(seconds=61)
     world.answer = lambda _: DOWN
     deliver(service, world)
-    at_work(service)
-    assert set(troubles(visitor)) == {"mail server", "confirmations"}
+    record_processes(service)
+    assert set(list_troubles(visitor)) == {"mail server", "confirmations"}
 
 
 def test_what_a_dead_worker_claimed_and_nobody_put_back_is_told(
@@ -257,49 +259,49 @@ def test_what_a_dead_worker_claimed_and_nobody_put_back_is_told(
         session.execute(
             text("UPDATE outbox SET state = 'sending', lease_until = :past"), {"past": _micros(past)}
         )
-    at_work(service)
-    assert "dead worker" in troubles(visitor)["delivery"]
+    record_processes(service)
+    assert "dead worker" in list_troubles(visitor)["delivery"]
 
 
 def test_a_clock_that_was_set_back_is_told(service: Service, visitor: Visitor, clock: StoppedClock) -> None:
-    at_work(service)
+    record_processes(service)
     clock.set(clock.real() - timedelta(hours=1))
-    assert set(troubles(visitor)) == {"clock"}
+    assert set(list_troubles(visitor)) == {"clock"}
 
 
 def test_a_disk_that_is_almost_full_is_told(
     service: Service, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_work(service)
+    record_processes(service)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: USAGE(10**12, 10**12, 10**6))
-    assert set(troubles(visitor)) == {"disk"}
+    assert set(list_troubles(visitor)) == {"disk"}
 
-    def gone(_: object) -> None:
+    def fail(_: object) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr(shutil, "disk_usage", gone)
-    assert "cannot be reached" in troubles(visitor)["disk"]
+    monkeypatch.setattr(shutil, "disk_usage", fail)
+    assert "cannot be reached" in list_troubles(visitor)["disk"]
 
 
 def test_a_database_that_is_away_or_not_ours_is_told(
     service: Service, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_work(service)
+    record_processes(service)
     with service.database.write() as session:
         session.execute(text("ALTER TABLE pulses RENAME TO elsewhere"))
-    assert set(troubles(visitor)) == {"database"}
+    assert set(list_troubles(visitor)) == {"database"}
 
-    def away(_self: Database) -> None:
+    def fail(_self: Database) -> None:
         raise StorageError("away")
 
-    monkeypatch.setattr(Database, "read", away)
-    assert set(troubles(visitor)) == {"database"}
+    monkeypatch.setattr(Database, "read", fail)
+    assert set(list_troubles(visitor)) == {"database"}
 
 
 def test_it_costs_one_question_whatever_there_is(
     service: Service, visitor: Visitor, ana: Person, ben: Person
 ) -> None:
-    at_work(service)
+    record_processes(service)
     confirmation(service, ben)
     with recorded(service.database) as statements:
         health.run_checks(service.database, StoppedClock(), home=service.settings.home)
@@ -331,18 +333,18 @@ def test_a_network_that_is_turned_away_is_told_of_and_all_who_are_turned_away_ar
         with service.database.write() as session:
             signup_throttle.admit_signup(session, bytes([network] * 16), now=clock.now())
 
-    at_work(service)
-    assert asked(visitor)[1]["sign-ups"]["sentence"] == "Nobody who signs up is turned away."
+    record_processes(service)
+    assert read_health(visitor)[1]["sign-ups"]["sentence"] == "Nobody who signs up is turned away."
     for _ in range(3):
         sign_up(1)
-    assert (troubles(visitor), notices(visitor)) == ({}, ["sign-ups"])
-    assert "from one network" in asked(visitor)[1]["sign-ups"]["sentence"]
+    assert (list_troubles(visitor), list_notices(visitor)) == ({}, ["sign-ups"])
+    assert "from one network" in read_health(visitor)[1]["sign-ups"]["sentence"]
     for network in (2, 3, 4):
         sign_up(network)
-    assert list(troubles(visitor)) == ["sign-ups"]
+    assert list(list_troubles(visitor)) == ["sign-ups"]
     clock.advance(hours=1)
-    at_work(service)
-    assert troubles(visitor) == {}
+    record_processes(service)
+    assert list_troubles(visitor) == {}
 
 
 def test_a_card_that_expired_is_a_notice_because_the_service_works(
@@ -360,6 +362,6 @@ def test_a_card_that_expired_is_a_notice_because_the_service_works(
             actor="staff",
         )
     clock.advance(days=91)
-    at_work(service)
-    assert (troubles(visitor), notices(visitor)) == ({}, ["facts"])
+    record_processes(service)
+    assert (list_troubles(visitor), list_notices(visitor)) == ({}, ["facts"])
     assert 'mailer_check_ok{check="facts"} 1.0' in visitor.get("/metrics").text

@@ -1,4 +1,4 @@
-"""Log lines tell what happened and where, never who, and never a secret; libraries speak the same way."""
+"""Logs: lines name events and places, never people and secrets; libraries log in the same form."""
 
 import json
 import subprocess
@@ -23,8 +23,8 @@ log = structlog.get_logger()
 """
 
 
-def written(program: str) -> list[dict[str, Any]]:
-    """What a program writes to standard error after `logs.configure()`."""
+def read_log(program: str) -> list[dict[str, Any]]:
+    """Return the lines that a program logs to standard error after `logs.configure()`."""
     ran = subprocess.run([sys.executable, "-c", PROGRAM.format(program)], capture_output=True, text=True)
     assert not ran.stdout
     return [json.loads(line) for line in ran.stderr.splitlines()]
@@ -33,10 +33,10 @@ def written(program: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("address", [ANA, BEN, CLEO, "ana%40stmark.example.org", "ana@пошта.example"])
 @pytest.mark.parametrize("frame", ["{}", "<{}>", "to=<{}>,", "550 5.1.1 <{}>: no", "'{}'", "mailto:{}?x=1"])
 def test_an_address_is_taken_out_wherever_it_stands(address: str, frame: str) -> None:
-    said = logs.scrub(frame.format(address))
-    assert "…@…" in said
+    text = logs.scrub(frame.format(address))
+    assert "…@…" in text
     for part in ("ana", "ben", "Cleo", "hara", "stmark", "vecinos", "left"):
-        assert part not in said
+        assert part not in text
 
 
 @given(
@@ -44,18 +44,18 @@ def test_an_address_is_taken_out_wherever_it_stands(address: str, frame: str) ->
     before=st.sampled_from(["", "to ", "<", "RCPT TO:<", '"', "(", "x="]),
 )
 def test_no_local_part_survives(local: str, before: str) -> None:
-    said = logs.scrub(f"{before}{local}@secret.example and more")
-    assert "secret" not in said
-    assert f"{local}@" not in said
+    text = logs.scrub(f"{before}{local}@secret.example and more")
+    assert "secret" not in text
+    assert f"{local}@" not in text
 
 
 def test_links_lose_their_tokens_and_urls_their_passwords() -> None:
-    said = logs.scrub(
+    text = logs.scrub(
         "GET /confirm/12.3.c2VjcmV0 /rsvp/4.5.c2VjcmV0 https://x/unsubscribe/7.c2VjcmV0?lang=es"
         " smtp://mailer:hunter2@relay:587 postgresql+psycopg://u:hunter2@host/name Bearer c2VjcmV0c2VjcmV0"
     )
-    assert "c2VjcmV0" not in said and "hunter2" not in said
-    assert ("/confirm/…" in said and "relay:587" in said) or "…@…" in said
+    assert "c2VjcmV0" not in text and "hunter2" not in text
+    assert ("/confirm/…" in text and "relay:587" in text) or "…@…" in text
 
 
 def test_a_long_text_of_many_lines_is_one_short_line() -> None:
@@ -64,7 +64,7 @@ def test_a_long_text_of_many_lines_is_one_short_line() -> None:
 
 
 def test_an_error_is_told_by_its_kind_and_places_and_not_by_its_words() -> None:
-    (event,) = written(
+    (event,) = read_log(
         "try:\n    try:\n        int('Ana lives here')\n    except ValueError as cause:\n"
         "        raise KeyError('Ben') from cause\nexcept KeyError:\n    log.exception('it broke', row=7)"
     )
@@ -75,27 +75,27 @@ def test_an_error_is_told_by_its_kind_and_places_and_not_by_its_words() -> None:
 
 
 def test_our_own_sentences_are_told_without_addresses() -> None:
-    told = logs.clean(None, "error", {"event": "x", "exc_info": BadInput(f"Write {ANA} anew.")})
-    assert told["fault"] == [{"kind": "BadInput", "at": [], "said": "Write …@… anew."}]
+    event = logs.clean(None, "error", {"event": "x", "exc_info": BadInput(f"Write {ANA} anew.")})
+    assert event["fault"] == [{"kind": "BadInput", "at": [], "said": "Write …@… anew."}]
 
 
 def test_numbers_stay_numbers_and_objects_become_clean_text() -> None:
-    told = logs.clean(None, "info", {"event": "x", "rows": 3, "ok": True, "who": {"to": ANA}, "none": None})
-    assert (told["rows"], told["ok"], told["none"]) == (3, True, None)
-    assert "ana" not in told["who"]
+    event = logs.clean(None, "info", {"event": "x", "rows": 3, "ok": True, "who": {"to": ANA}, "none": None})
+    assert (event["rows"], event["ok"], event["none"]) == (3, True, None)
+    assert "ana" not in event["who"]
 
 
 @pytest.mark.parametrize(
     "library", ["uvicorn.error", "apscheduler.executors.default", "mail.log", "asyncio", "x"]
 )
 def test_libraries_speak_the_same_way_and_only_of_trouble(library: str) -> None:
-    said = f"log = logging.getLogger({library!r})\nlog.info('chatter')\nlog.debug('more')\n"
-    (event,) = written(said + f"log.warning('Trouble with %s\\n%r', {ANA!r}, object())")
+    text = f"log = logging.getLogger({library!r})\nlog.info('chatter')\nlog.debug('more')\n"
+    (event,) = read_log(text + f"log.warning('Trouble with %s\\n%r', {ANA!r}, object())")
     assert (event["library"], event["level"], event["event"]) == (library, "warning", "Trouble with …@…")
 
 
 def test_a_librarys_error_hides_its_words_too() -> None:
-    (event,) = written(
+    (event,) = read_log(
         f"try:\n    raise ValueError({ANA!r} + ' Ana')\nexcept ValueError:\n"
         "    logging.getLogger('uvicorn.error').exception('Exception in ASGI application')"
     )
@@ -104,16 +104,19 @@ def test_a_librarys_error_hides_its_words_too() -> None:
 
 
 def test_pythons_warnings_and_what_nobody_caught_go_the_same_way() -> None:
-    warned, ended, died = written(
+    warning, thread_event, process_event = read_log(
         f"warnings.warn('old: ' + {CLEO!r})\n"
         f"thread = threading.Thread(target=lambda: int({ANA!r}))\nthread.start(); thread.join()\n"
         f"raise RuntimeError({BEN!r})"
     )
-    assert warned["library"] == "py.warnings" and "Cleo" not in str(warned)
-    assert (ended["fault"][0]["kind"], died["fault"][0]["kind"]) == ("ValueError", "RuntimeError")
-    assert ended["event"] == died["event"] == "a fault nobody caught ended this"
-    assert "ana" not in str(ended) and "hara" not in str(died)
+    assert warning["library"] == "py.warnings" and "Cleo" not in str(warning)
+    assert (thread_event["fault"][0]["kind"], process_event["fault"][0]["kind"]) == (
+        "ValueError",
+        "RuntimeError",
+    )
+    assert thread_event["event"] == process_event["event"] == "a fault nobody caught ended this"
+    assert "ana" not in str(thread_event) and "hara" not in str(process_event)
 
 
 def test_configuring_twice_writes_each_line_once() -> None:
-    assert len(written("logs.configure()\nlogging.getLogger('x').warning('once')\nlog.info('too')")) == 2
+    assert len(read_log("logs.configure()\nlogging.getLogger('x').warning('once')\nlog.info('too')")) == 2

@@ -1,4 +1,4 @@
-"""/metrics gives operators figures that any process reads from the tables, and opens to them alone."""
+"""Metrics: /metrics reports figures from the tables, in any process, to operators only."""
 
 from dataclasses import dataclass
 
@@ -22,12 +22,12 @@ from tests.relays import DOWN, World, confirmation, deliver
 
 TOKEN = "f00dfeed" * 6
 BEARER = {"authorization": f"Bearer {TOKEN}"}
-HERE = {"host": "127.0.0.1:8000"}
+LOCAL_HEADERS = {"host": "127.0.0.1:8000"}
 
 
 @dataclass(frozen=True)
-class Told:
-    """What /metrics said, by name and labels."""
+class Figures:
+    """The figures of /metrics, by name and labels."""
 
     values: dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -35,11 +35,11 @@ class Told:
         return self.values[name, tuple(sorted(labels.items()))]
 
 
-def read(visitor: Visitor) -> Told:
+def read(visitor: Visitor) -> Figures:
     answer = visitor.get("/metrics")
     assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/plain")
     families = text_string_to_metric_families(answer.text)
-    return Told(
+    return Figures(
         {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
             for family in families
@@ -60,11 +60,11 @@ def test_messages_are_counted_by_kind_and_state_also_where_there_are_none(
 ) -> None:
     service.jobs.tick()
     clock.advance(seconds=90)
-    told = read(visitor)
-    assert told.of("mailer_messages", kind="sequence", state="queued") == 2  # Ana's and Ben's, not Cleo's
-    assert told.of("mailer_messages", kind="broadcast", state="sent") == 0
-    assert sum(1 for name, _ in told.values if name == "mailer_messages") == len(POLICY) * len(STATES)
-    assert (told.of("mailer_waiting"), told.of("mailer_oldest_waiting_seconds")) == (2, 90)
+    figures = read(visitor)
+    assert figures.of("mailer_messages", kind="sequence", state="queued") == 2  # Ana's and Ben's, not Cleo's
+    assert figures.of("mailer_messages", kind="broadcast", state="sent") == 0
+    assert sum(1 for name, _ in figures.values if name == "mailer_messages") == len(POLICY) * len(STATES)
+    assert (figures.of("mailer_waiting"), figures.of("mailer_oldest_waiting_seconds")) == (2, 90)
 
 
 def test_what_the_relay_answered_is_summed_and_never_falls(
@@ -76,11 +76,11 @@ def test_what_the_relay_answered_is_summed_and_never_falls(
     clock.advance(minutes=2)
     world.answer = World.answer
     deliver(service, world)
-    told = read(visitor)
-    assert told.of("mailer_handed_over_total", outcome="sent") == 1
-    assert told.of("mailer_handed_over_total", outcome="unreachable") >= 1
-    assert told.of("mailer_handed_over_total", outcome="refused") == 0
-    assert told.of("mailer_sent_last_minute") == 1
+    figures = read(visitor)
+    assert figures.of("mailer_handed_over_total", outcome="sent") == 1
+    assert figures.of("mailer_handed_over_total", outcome="unreachable") >= 1
+    assert figures.of("mailer_handed_over_total", outcome="refused") == 0
+    assert figures.of("mailer_sent_last_minute") == 1
 
 
 def test_jobs_tell_when_they_ran_how_long_and_whether_it_went_well(
@@ -89,57 +89,59 @@ def test_jobs_tell_when_they_ran_how_long_and_whether_it_went_well(
     with service.database.write() as session:
         record(session, [FinishedRun(job="expire", at=clock.real(), seconds=0.5, moved=3)])
         record(session, [FinishedRun(job="expire", at=clock.real(), seconds=1.5, moved=4, fault="KeyError")])
-    told = read(visitor)
-    assert told.of("mailer_job_last_run_seconds", job="expire") == 1.5
-    assert told.of("mailer_job_last_run_rows", job="expire") == 4
-    assert told.of("mailer_job_last_run_failed", job="expire") == 1
-    assert told.of("mailer_job_last_run_timestamp_seconds", job="expire") == clock.real().timestamp()
-    assert told.of("mailer_check_ok", check="database") == 1
-    assert told.of("mailer_check_ok", check="schedule") == 0
-    assert told.of("mailer_workers") == 0
+    figures = read(visitor)
+    assert figures.of("mailer_job_last_run_seconds", job="expire") == 1.5
+    assert figures.of("mailer_job_last_run_rows", job="expire") == 4
+    assert figures.of("mailer_job_last_run_failed", job="expire") == 1
+    assert figures.of("mailer_job_last_run_timestamp_seconds", job="expire") == clock.real().timestamp()
+    assert figures.of("mailer_check_ok", check="database") == 1
+    assert figures.of("mailer_check_ok", check="schedule") == 0
+    assert figures.of("mailer_workers") == 0
 
 
 def test_it_names_nobody_and_no_secret(
     service: Service, visitor: Visitor, ana: Person, ben: Person, cleo: Person, settings: Settings
 ) -> None:
     service.jobs.tick()
-    said = visitor.get("/metrics").text
+    text = visitor.get("/metrics").text
     for secret in ("@", ana.email, "Ben", str(settings.home), settings.database_url, service.name):
-        assert secret not in said
+        assert secret not in text
 
 
 def test_elsewhere_only_the_token_opens(service: Service, clock: StoppedClock, settings: Settings) -> None:
     assert Visitor(service, clock, client="203.0.113.9").get("/metrics").status_code == 404
-    told = public(settings, metrics_token=SecretStr(TOKEN))
-    earnest = build(told, clock=clock)
-    visitor = Visitor(earnest, clock, client="203.0.113.9", host="mail.example.org")
+    public_settings = public(settings, metrics_token=SecretStr(TOKEN))
+    public_service = build(public_settings, clock=clock)
+    visitor = Visitor(public_service, clock, client="203.0.113.9", host="mail.example.org")
     assert visitor.get("/metrics", headers=BEARER).status_code == 200
-    refused = [None, {"authorization": "Bearer "}, {"authorization": f"Basic {TOKEN}"}]
-    refused += [{"authorization": f"Bearer {TOKEN[:-1]}"}, {"authorization": f"Bearer {TOKEN}é"}]
-    for headers in refused:
+    refused_headers = [None, {"authorization": "Bearer "}, {"authorization": f"Basic {TOKEN}"}]
+    refused_headers += [{"authorization": f"Bearer {TOKEN[:-1]}"}, {"authorization": f"Bearer {TOKEN}é"}]
+    for headers in refused_headers:
         assert visitor.get("/metrics", headers=headers).status_code == 404
     assert visitor.get(f"/metrics?token={TOKEN}").status_code == 404
-    earnest.close()
+    public_service.close()
 
 
 def test_without_a_token_in_the_settings_no_token_opens(settings: Settings) -> None:
-    for shown in ("Bearer ", "Bearer None", f"Bearer {TOKEN}"):
-        told = {"host": "mail.example.org", "authorization": shown}
-        assert not access.can_read_metrics(public(settings), client="203.0.113.9", headers=told)
+    for header in ("Bearer ", "Bearer None", f"Bearer {TOKEN}"):
+        headers = {"host": "mail.example.org", "authorization": header}
+        assert not access.can_read_metrics(public(settings), client="203.0.113.9", headers=headers)
 
 
 def test_a_proxy_on_this_machine_is_not_this_machine(settings: Settings) -> None:
-    silent, trusted = public(settings), public(settings, trusted_proxies=("127.0.0.1",))
-    assert not access.can_read_metrics(silent, client="127.0.0.1", headers=HERE)  # it may speak for anybody
-    assert access.can_read_metrics(trusted, client="127.0.0.1", headers=HERE)
+    untrusting, trusting = public(settings), public(settings, trusted_proxies=("127.0.0.1",))
+    assert not access.can_read_metrics(
+        untrusting, client="127.0.0.1", headers=LOCAL_HEADERS
+    )  # it may forward requests of others
+    assert access.can_read_metrics(trusting, client="127.0.0.1", headers=LOCAL_HEADERS)
     assert access.can_read_metrics(settings, client="::1", headers={"host": "[::1]:8000"})
-    for settled in (settings, trusted):
+    for local in (settings, trusting):
         for name in access.FORWARDING_HEADERS:
             assert not access.can_read_metrics(
-                settled, client="127.0.0.1", headers={**HERE, name: "127.0.0.1"}
+                local, client="127.0.0.1", headers={**LOCAL_HEADERS, name: "127.0.0.1"}
             )
-        assert not access.can_read_metrics(settled, client="127.0.0.1", headers={"host": "mail.example.org"})
-        assert not access.can_read_metrics(settled, client="203.0.113.9", headers=HERE)
+        assert not access.can_read_metrics(local, client="127.0.0.1", headers={"host": "mail.example.org"})
+        assert not access.can_read_metrics(local, client="203.0.113.9", headers=LOCAL_HEADERS)
 
 
 def test_the_token_is_read_from_the_secrets_and_shown_to_nobody(settings: Settings) -> None:
@@ -149,13 +151,13 @@ def test_the_token_is_read_from_the_secrets_and_shown_to_nobody(settings: Settin
     explained = configuration.explain({}, home=settings.home)
     assert explained.settings.metrics_token is not None
     assert explained.settings.metrics_token.get_secret_value() == TOKEN
-    (told,) = [each for each in explained.keys if each.key == "metrics_token"]
-    assert told.value == "set, not shown"
+    (explanation,) = [key for key in explained.keys if key.key == "metrics_token"]
+    assert explanation.value == "set, not shown"
     assert TOKEN not in repr(explained)
     path.write_text("short")
-    with pytest.raises(BadSettings, match="24 letters and digits or more") as refused:
+    with pytest.raises(BadSettings, match="24 letters and digits or more") as caught:
         configuration.load({}, home=settings.home)
-    assert "short" not in str(refused.value)
+    assert "short" not in str(caught.value)
 
 
 def test_a_token_in_a_file_that_others_can_read_is_refused(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""What is held waits for its reason to end, and what is too late is given up, however much there is of it."""
+"""Held rows wait until their reason ends, and rows that are too late expire, in any number."""
 
 import re
 from datetime import datetime, timedelta
@@ -34,7 +34,7 @@ def table(service: Service) -> Jobs:
 
 
 def _hold(desk: Desk) -> None:
-    """Put an update into the outbox, find at the last moment that nobody may get it now, and hold it."""
+    """Put an update into the outbox, pause its recipients before it is composed, and hold it."""
     desk.update()
     _pause(desk, until=desk.clock.now() + timedelta(days=2))
     results = [result for result in desk.compose(desk.claim()) if isinstance(result, outbox.Result)]
@@ -55,7 +55,7 @@ def _states(desk: Desk) -> dict[str, int]:
 
 
 def _release(table: Jobs) -> int:
-    return table.named("release-held").run()
+    return table.get("release-held").run()
 
 
 def test_what_was_held_for_a_pause_leaves_when_the_pause_is_over(
@@ -80,18 +80,18 @@ def test_what_was_held_for_somebody_who_left_is_cancelled(
 def test_releasing_takes_as_many_statements_for_many_as_for_one(
     desk: Desk, table: Jobs, clock: StoppedClock, ben: Person
 ) -> None:
-    counted = []
+    counts = []
     for number in (0, 30):
         with desk.database.write() as session:
             crowd.add(session, number, list="interest", now=clock.now())
         _hold(desk)
-        with recorded(desk.database) as sent:
+        with recorded(desk.database) as executed:
             assert _release(table) == 0
-        counted.append(len(sent))
+        counts.append(len(executed))
         clock.advance(days=2)
         _release(table)
         desk.claim()
-    assert counted[0] == counted[1]
+    assert counts[0] == counts[1]
 
 
 def test_everything_that_is_too_late_is_given_up_in_one_run(
@@ -102,7 +102,7 @@ def test_everything_that_is_too_late_is_given_up_in_one_run(
         crowd.add(session, 9, list="interest", now=clock.now())
     desk.update()
     clock.advance(days=5)
-    assert table.named("expire").run() == 10
+    assert table.get("expire").run() == 10
     assert _states(desk) == {"expired": 10}
 
 
@@ -111,15 +111,15 @@ def test_a_mail_whose_own_link_to_leave_would_fail_is_held_until_a_version_that_
 ) -> None:
     name = "clergy-az"
     with desk.database.write() as session:
-        asked = subscriptions.ask(session, contact_id=ben.id, list=name, now=desk.clock.now())
-        subscriptions.confirm(session, subscription_id=asked.id, round=0, now=desk.clock.now())
+        subscription = subscriptions.ask(session, contact_id=ben.id, list=name, now=desk.clock.now())
+        subscriptions.confirm(session, subscription_id=subscription.id, round=0, now=desk.clock.now())
     desk.update()
     desk.update(audience=name)
     service.jobs.get("release-held").run()
-    with monkeypatch.context() as older:
-        older.setitem(tokens._PAYLOADS, "unsubscribe", re.compile(r"[0-9]+\.[a-z][a-z_]{0,29}"))
-        composed = desk.compose(desk.claim())
-    ready, held = composed
+    with monkeypatch.context() as patch:
+        patch.setitem(tokens._PAYLOADS, "unsubscribe", re.compile(r"[0-9]+\.[a-z][a-z_]{0,29}"))
+        compositions = desk.compose(desk.claim())
+    ready, held = compositions
     assert isinstance(ready, ReadyMessage) and isinstance(held, Result)
     assert held.state == "held" and held.why.startswith("a fault of ours: ") and name in held.why
     with desk.database.write() as session:
@@ -127,6 +127,6 @@ def test_a_mail_whose_own_link_to_leave_would_fail_is_held_until_a_version_that_
     assert service.jobs.get("release-held").run() == 0
     with desk.database.write() as session:  # as `mailer serve` does when it starts
         assert held_messages.retry_held(session) == 1
-    (letter,) = [read(each) for each in desk.compose(desk.claim())]
-    assert f"<{name}.{desk.composer.sender.domain}>" in letter["List-Id"]
-    assert desk.service.links.unsubscribe(ben.id, name) in letter["List-Unsubscribe"]
+    (message,) = [read(ready_message) for ready_message in desk.compose(desk.claim())]
+    assert f"<{name}.{desk.composer.sender.domain}>" in message["List-Id"]
+    assert desk.service.links.unsubscribe(ben.id, name) in message["List-Unsubscribe"]

@@ -1,4 +1,4 @@
-"""What a fault of ours keeps back is held, seen by staff, and leaves once it is mended; nobody is blamed."""
+"""Held messages: a fault of the service holds a message, staff see it, and it is sent once it is fixed."""
 
 import pytest
 from sqlalchemy import select, update
@@ -24,22 +24,22 @@ def mailer(service: Service) -> Mailer:
     return commands.mailer(service)
 
 
-def name(service: Service, person: Person, text: str) -> None:
+def rename(service: Service, person: Person, text: str) -> None:
     with service.database.write() as session:
         session.execute(update(Contact).where(Contact.id == person.id).values(name=text))
 
 
-def waiting(service: Service) -> list[str]:
+def list_notices(service: Service) -> list[str]:
     with service.database.read() as session:
         return [notice.name for notice in staff_digest.list_items(session, now=service.clock.now())]
 
 
-def level(service: Service) -> str:
-    found = health.run_checks(service.database, service.clock, home=service.settings.home)
-    return next(finding.level for finding in found if finding.name == "texts")
+def read_level(service: Service) -> str:
+    statuses = health.run_checks(service.database, service.clock, home=service.settings.home)
+    return next(status.level for status in statuses if status.name == "texts")
 
 
-def fail(service: Service, why: str) -> None:
+def set_failed(service: Service, why: str) -> None:
     with service.database.write() as session:
         session.execute(update(OutboxRow).values(state="failed", why=why))
 
@@ -48,43 +48,43 @@ def test_one_that_cannot_be_written_waits_while_all_others_of_its_batch_leave(
     service: Service, world: World, ben: Person, cleo: Person
 ) -> None:
     crowd(service, 49)
-    name(service, ben, SMUGGLED)
+    rename(service, ben, SMUGGLED)
     broadcast(service)
     deliver(service, world)
     assert states(service) == {"held": 1, "sent": 49}
     assert ben.email not in world.arrived and cleo.email not in world.arrived
-    assert waiting(service) == ["faults"] and level(service) == "trouble"
+    assert list_notices(service) == ["faults"] and read_level(service) == "trouble"
 
 
 def test_staff_read_why_and_what_to_do_and_it_leaves_once_mended(
     service: Service, world: World, mailer: Mailer, ben: Person, cleo: Person
 ) -> None:
-    name(service, ben, SMUGGLED)
+    rename(service, ben, SMUGGLED)
     broadcast(service)
     deliver(service, world)
-    (shown,) = mailer("outbox", "retry", "--json").json
-    assert (shown["number"], shown["state"]) == (1, "held")
-    assert "control character" in shown["why"] and "Mend the text or the name" in shown["advice"]
+    (reason,) = mailer("outbox", "retry", "--json").json
+    assert (reason["number"], reason["state"]) == (1, "held")
+    assert "control character" in reason["why"] and "Mend the text or the name" in reason["advice"]
     assert "mailer outbox retry" in mailer("status").out
-    name(service, ben, "Ben")
+    rename(service, ben, "Ben")
     assert "1 message is queued again" in mailer("outbox", "retry", "--all").out
     deliver(service, world)
     assert states(service) == {"sent": 1} and world.arrived == [ben.email]
-    assert waiting(service) == [] and level(service) == "ok"
+    assert list_notices(service) == [] and read_level(service) == "ok"
     assert "Nothing is kept back" in mailer("outbox", "retry").out
 
 
 def test_a_start_of_the_service_tries_all_again(service: Service, world: World, ben: Person) -> None:
-    name(service, ben, SMUGGLED)
+    rename(service, ben, SMUGGLED)
     broadcast(service)
     deliver(service, world)
     with service.database.write() as session:
         assert held_messages.retry_held(session) == 1
     deliver(service, world)
-    assert states(service) == {"held": 1}  # it is not mended yet
+    assert states(service) == {"held": 1}  # it is not fixed yet
 
 
-def test_newer_words_of_a_letter_free_what_could_not_be_written(
+def test_a_newer_text_of_a_message_frees_what_could_not_be_written(
     service: Service, world: World, ben: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with service.database.write() as session:
@@ -107,11 +107,11 @@ def test_what_failed_in_an_earlier_version_waits_for_staff_and_gets_its_time_ane
     service: Service, clock: StoppedClock, world: World, mailer: Mailer, ben: Person, cleo: Person, why: str
 ) -> None:
     broadcast(service)
-    fail(service, why)
+    set_failed(service, why)
     clock.advance(days=9)
     with service.database.write() as session:
         assert held_messages.retry_held(session) == 0
-    assert states(service) == {"failed": 1} and waiting(service) in (["faults"], ["servers"])
+    assert states(service) == {"failed": 1} and list_notices(service) in (["faults"], ["servers"])
     assert mailer("outbox", "retry", "--broadcast", 1, "--json").json == {"queued": 1}
     deliver(service, world)
     assert states(service) == {"sent": 1} and world.arrived == [ben.email]
@@ -122,16 +122,16 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_sent(
 ) -> None:
     with service.database.write() as session:
         service.confirmations.send_access_link(session, ben.id, now=clock.now())
-    fail(service, f"{held_messages.OUR_FAULT}it cannot be written: x")
+    set_failed(service, f"{held_messages.OUR_FAULT}it cannot be written: x")
     clock.advance(days=1)
     assert mailer("outbox", "retry", "--all", "--json").json == {"queued": 0}
     assert mailer("outbox", "retry", "--all", "--give-up", "--json").json == {"given_up": 1}
     (row,) = rows(service)
-    assert (row.state, row.why) == ("expired", "given up by staff") and waiting(service) == []
+    assert (row.state, row.why) == ("expired", "given up by staff") and list_notices(service) == []
 
 
 @pytest.mark.parametrize(("words", "then"), [((), "waiting"), (("--give-up",), "waiting")])
-def test_letters_that_ended_by_a_fault_of_ours_go_on(
+def test_messages_that_ended_by_a_fault_of_ours_go_on(
     service: Service,
     clock: StoppedClock,
     world: World,
@@ -153,8 +153,8 @@ def test_letters_that_ended_by_a_fault_of_ours_go_on(
     assert mailer("outbox", "retry", "--all", *words).status == 0
     deliver(service, world)
     with service.database.read() as session:
-        found = dict(session.execute(select(Journey.contact_id, Journey.state)).all())
-    assert found == {ben.id: then, **({ana.id: "stopped"} if ana.id in found else {})}
+        states_by_contact = dict(session.execute(select(Journey.contact_id, Journey.state)).all())
+    assert states_by_contact == {ben.id: then, **({ana.id: "stopped"} if ana.id in states_by_contact else {})}
     assert ana.email not in world.arrived
 
 
@@ -163,11 +163,11 @@ def test_one_update_is_tried_again_and_another_stays(
 ) -> None:
     broadcast(service)
     broadcast(service)
-    fail(service, f"{held_messages.OUR_FAULT}it cannot be written: x")
+    set_failed(service, f"{held_messages.OUR_FAULT}it cannot be written: x")
     assert mailer("outbox", "retry", "--broadcast", 2, "--json").json == {"queued": 1}
     assert [(row.ref, row.state) for row in rows(service)] == [(1, "failed"), (2, "queued")]
-    nobody = mailer("outbox", "retry", "--broadcast", 9)
-    assert nobody.status == 2 and "no broadcast number 9" in nobody.refusal
+    answer = mailer("outbox", "retry", "--broadcast", 9)
+    assert answer.status == 2 and "no broadcast number 9" in answer.refusal
 
 
 def test_it_is_said_what_to_name(mailer: Mailer) -> None:
@@ -178,7 +178,7 @@ def test_it_is_said_what_to_name(mailer: Mailer) -> None:
 def test_held_mail_comes_to_an_end_when_it_is_too_late(
     service: Service, clock: StoppedClock, world: World, ben: Person
 ) -> None:
-    name(service, ben, SMUGGLED)
+    rename(service, ben, SMUGGLED)
     broadcast(service)
     deliver(service, world)
     clock.advance(days=6)

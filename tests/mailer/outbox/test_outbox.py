@@ -1,4 +1,4 @@
-"""The outbox: each message once, in one state that says why, and only its worker says what became of it."""
+"""Outbox: each message once, in one state with its reason; only the worker with the claim records results."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -37,10 +37,10 @@ def test_the_same_message_twice_is_one_row(ledger: Ledger, database: Database) -
 
 
 def test_the_same_message_put_at_once_is_one_row(ledger: Ledger, database: Database) -> None:
-    def same(session: Session) -> bool:
+    def put(session: Session) -> bool:
         return ledger.one(session, "a")
 
-    assert sorted(at_once(database, same, same, same)) == [False, False, True]
+    assert sorted(at_once(database, put, put, put)) == [False, False, True]
 
 
 def test_a_message_says_of_what_kind_it_is_and_until_when_it_is_worth_sending(
@@ -105,11 +105,11 @@ def test_two_workers_at_once_never_take_the_same_row(ledger: Ledger, database: D
     ledger.put(*(str(number) for number in range(40)))
     workers = ["first", "second", "third", "fourth"]
     claims = [partial(ledger.claimed, limit=10, worker=name) for name in workers]
-    taken = at_once(database, *claims)
-    keys = [entry.key for entries in taken for entry in entries]
+    entries_by_worker = at_once(database, *claims)
+    keys = [entry.key for entries in entries_by_worker for entry in entries]
     assert len(keys) == len(set(keys))
     rows = ledger.rows()
-    for name, entries in zip(workers, taken, strict=True):
+    for name, entries in zip(workers, entries_by_worker, strict=True):
         assert all(rows[entry.key].worker == name for entry in entries)
 
 
@@ -137,7 +137,7 @@ def test_an_outcome_ends_the_claim_and_says_why(ledger: Ledger, clock: StoppedCl
     assert ledger.claim() == []
 
 
-def test_a_message_that_was_never_handed_over_costs_no_try(ledger: Ledger) -> None:
+def test_a_message_that_was_never_sent_costs_no_try(ledger: Ledger) -> None:
     ledger.put("a")
     (entry,) = ledger.claim()
     ledger.record(Result(entry=entry, state="queued", why="the relay cannot be reached"))
@@ -145,29 +145,29 @@ def test_a_message_that_was_never_handed_over_costs_no_try(ledger: Ledger) -> No
     assert (row.tries, row.attempt, row.why) == (0, 1, "the relay cannot be reached")
 
 
-def test_each_hand_over_is_kept_with_the_address_and_the_servers_words(
+def test_each_attempt_is_kept_with_the_address_and_the_servers_words(
     ledger: Ledger, database: Database, clock: StoppedClock
 ) -> None:
     ledger.put("a")
     for number, (state, code) in enumerate([("queued", 451), ("sent", 250)], 1):
         (entry,) = ledger.claim()
-        said = {"address": "ana@stmark.example.org", "outcome": "x", "code": code, "reply": "r" * 600}
-        ledger.record(Result(entry=entry, state=state, costs_attempt=True, **said))  # type: ignore[arg-type]
+        reply_values = {"address": "ana@stmark.example.org", "outcome": "x", "code": code, "reply": "r" * 600}
+        ledger.record(Result(entry=entry, state=state, costs_attempt=True, **reply_values))  # type: ignore[arg-type]
         assert entry.attempt == number
     with database.read() as session:
-        told = attempts.list_for_row(session, entry.id)
-        assert [(each.attempt, each.code, each.address) for each in told] == [
+        stored_attempts = attempts.list_for_row(session, entry.id)
+        assert [(attempt.attempt, attempt.code, attempt.address) for attempt in stored_attempts] == [
             (1, 451, "ana@stmark.example.org"),
             (2, 250, "ana@stmark.example.org"),
         ]
-        assert {len(each.reply) for each in told} == {attempts.REPLY_LENGTH}
+        assert {len(attempt.reply) for attempt in stored_attempts} == {attempts.REPLY_LENGTH}
 
 
-def take_back(session: Session, *, real: datetime) -> int:
-    """Put back what is overdue, as if it had never been begun."""
-    lost = outbox.list_overdue(session, real=real, limit=100)
-    outbox.give_back(session, lost)
-    return len(lost)
+def requeue_overdue(session: Session, *, real: datetime) -> int:
+    """Return overdue rows to the queue, as if they had not been begun."""
+    entries = outbox.list_overdue(session, real=real, limit=100)
+    outbox.give_back(session, entries)
+    return len(entries)
 
 
 def test_who_lost_a_claim_changes_nothing_any_more(
@@ -177,7 +177,7 @@ def test_who_lost_a_claim_changes_nothing_any_more(
     (stale,) = ledger.claim(worker="first")
     clock.advance(seconds=46)
     with database.write() as session:
-        assert take_back(session, real=clock.real()) == 1
+        assert requeue_overdue(session, real=clock.real()) == 1
     (fresh,) = ledger.claim(worker="second")
     assert ledger.record(Result(entry=stale, state="failed")) == []
     with database.write() as session:
@@ -192,12 +192,12 @@ def test_who_lost_a_claim_changes_nothing_any_more(
 def test_what_a_late_worker_knows_to_be_sent_is_not_sent_again(
     ledger: Ledger, database: Database, clock: StoppedClock
 ) -> None:
-    """The database was locked for longer than the lease: nobody else has claimed the row since."""
+    """The database was locked for longer than the lease, and no other worker has claimed the row since."""
     ledger.put("a")
     (late,) = ledger.claim()
     clock.advance(seconds=46)
     with database.write() as session:
-        take_back(session, real=clock.real())
+        requeue_overdue(session, real=clock.real())
     assert ledger.record(Result(entry=late, state="sent", costs_attempt=True)) == ["a"]
     assert ledger.claim() == []
     assert ledger.states() == {"a": "sent"}
@@ -210,8 +210,8 @@ def test_a_lease_holds_until_its_last_instant(
     ledger.claim()
     clock.advance(seconds=45)
     with database.write() as session:
-        assert take_back(session, real=clock.real()) == 0
-        assert take_back(session, real=clock.real() + timedelta(microseconds=1)) == 1
+        assert requeue_overdue(session, real=clock.real()) == 0
+        assert requeue_overdue(session, real=clock.real() + timedelta(microseconds=1)) == 1
 
 
 def test_what_a_worker_holds_is_found_by_its_name(ledger: Ledger, database: Database) -> None:
@@ -255,15 +255,15 @@ def test_what_is_too_late_is_given_up_a_few_at_a_time(
 def test_nobody_gives_up_or_cancels_what_a_worker_is_just_taking(
     ledger: Ledger, database: Database, clock: StoppedClock, end: str
 ) -> None:
-    def do(session: Session) -> Sequence[Result]:
+    def close_rows(session: Session) -> Sequence[Result]:
         if end == "expire":
             return outbox.expire(session, now=clock.now() + timedelta(minutes=1), limit=9)
         return outbox.cancel(session, OutboxRow.kind == "already", why="recalled")
 
     ledger.put("a", "b", kind="already")
     clock.advance(days=1, minutes=-1)
-    left = behind(database, holding=partial(ledger.claimed, limit=1), then=do)
-    assert [result.entry.key for result in left] == ["b"]
+    results = behind(database, holding=partial(ledger.claimed, limit=1), then=close_rows)
+    assert [result.entry.key for result in results] == ["b"]
     assert ledger.states()["a"] == "sending"
 
 
@@ -273,8 +273,8 @@ def test_only_what_waits_or_is_held_can_be_cancelled(ledger: Ledger, database: D
     ledger.record(Result(entry=first, state="sent"), Result(entry=second, state="held", why="paused"))
     ledger.claim(limit=1)
     with database.write() as session:
-        gone = outbox.cancel(session, OutboxRow.list == "interest", why="recalled")
-    assert [(result.entry.key, result.state, result.why) for result in gone] == [
+        results = outbox.cancel(session, OutboxRow.list == "interest", why="recalled")
+    assert [(result.entry.key, result.state, result.why) for result in results] == [
         ("b", "cancelled", "recalled"),
         ("d", "cancelled", "recalled"),
     ]
@@ -283,14 +283,14 @@ def test_only_what_waits_or_is_held_can_be_cancelled(ledger: Ledger, database: D
 
 def test_only_what_is_held_can_be_let_go_with_a_newer_edition_too(ledger: Ledger, database: Database) -> None:
     ledger.put("a", "b")
-    held, kept = ledger.claim()
-    ledger.record(Result(entry=held, state="held", why="missing link"), Result(entry=kept, state="failed"))
+    first, second = ledger.claim()
+    ledger.record(Result(entry=first, state="held", why="missing link"), Result(entry=second, state="failed"))
     with database.write() as session:
         newer = edition(session, digest=b"y" * 16)
         assert outbox.requeue(session, OutboxRow.list == "interest", edition_id=newer) == 1
     assert ledger.states() == {"a": "queued", "b": "failed"}
-    (again,) = ledger.claim()
-    assert (again.edition_id, again.queued_at, again.key) == (newer, held.queued_at, "a")
+    (entry,) = ledger.claim()
+    assert (entry.edition_id, entry.queued_at, entry.key) == (newer, first.queued_at, "a")
 
 
 def test_a_forgotten_persons_messages_are_gone_and_their_worker_is_told_nothing(
@@ -349,15 +349,15 @@ def test_a_state_that_nobody_knows_is_refused_by_the_database(ledger: Ledger) ->
 def test_claiming_and_recording_take_as_many_statements_for_many_rows_as_for_one(
     ledger: Ledger, database: Database
 ) -> None:
-    def statements(*keys: str) -> int:
+    def count_statements(*keys: str) -> int:
         ledger.put(*keys)
-        with recorded(database) as sent:
+        with recorded(database) as executed:
             entries = ledger.claim()
             results = [Result(entry=entry, state="sent", address="a@example.org") for entry in entries]
             assert len(ledger.record(*results)) == len(keys)
-        return len(sent)
+        return len(executed)
 
-    assert statements("a") == statements(*(str(number) for number in range(100)))
+    assert count_statements("a") == count_statements(*(str(number) for number in range(100)))
 
 
 def test_the_ledgers_moments_are_those_it_was_given(ledger: Ledger, clock: StoppedClock) -> None:

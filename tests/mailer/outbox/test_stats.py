@@ -1,4 +1,4 @@
-"""The outbox is counted from indexes: what waits, since when, what left, when it will be done."""
+"""Stats: the outbox is counted from indexes: waiting messages, their age, sent messages, the end."""
 
 from datetime import timedelta
 
@@ -19,16 +19,16 @@ from tests.statements import recorded
 @pytest.fixture
 def ledger(database: Database, clock: StoppedClock, ana: Person, ben: Person, cleo: Person) -> Ledger:
     with database.write() as session:
-        made = edition(session)
-    return Ledger(database=database, clock=clock, edition_id=made, people=[ana, ben, cleo])
+        edition_id = edition(session)
+    return Ledger(database=database, clock=clock, edition_id=edition_id, people=[ana, ben, cleo])
 
 
-def counted(database: Database, clock: StoppedClock) -> OutboxStats:
+def collect(database: Database, clock: StoppedClock) -> OutboxStats:
     with database.read() as session:
         return stats.collect(session, now=clock.now())
 
 
-def sent(ledger: Ledger, number: int) -> None:
+def send(ledger: Ledger, number: int) -> None:
     entries = ledger.claim(limit=number)
     assert len(entries) == number
     ledger.record(
@@ -40,7 +40,7 @@ def sent(ledger: Ledger, number: int) -> None:
 
 
 def test_an_empty_outbox_is_finished(database: Database, clock: StoppedClock) -> None:
-    empty = counted(database, clock)
+    empty = collect(database, clock)
     assert (empty.waiting, empty.later, empty.oldest, empty.next_due, empty.pace) == (0, 0, None, None, 0.0)
     assert empty.finish == clock.now()
 
@@ -49,11 +49,11 @@ def test_nobody_knows_when_it_ends_while_nothing_moves(
     ledger: Ledger, database: Database, clock: StoppedClock
 ) -> None:
     ledger.put("a", "b")
-    put = clock.now()
+    queued_at = clock.now()
     clock.advance(minutes=7)
-    found = counted(database, clock)
-    assert (found.waiting, found.oldest, found.age) == (2, put, timedelta(minutes=7))
-    assert found.finish is None
+    figures = collect(database, clock)
+    assert (figures.waiting, figures.oldest, figures.age) == (2, queued_at, timedelta(minutes=7))
+    assert figures.finish is None
 
 
 def test_the_end_follows_from_the_pace_of_the_last_minute(
@@ -61,16 +61,16 @@ def test_the_end_follows_from_the_pace_of_the_last_minute(
 ) -> None:
     ledger.put(*(str(number) for number in range(180)))
     clock.advance(seconds=30)
-    sent(ledger, 60)
+    send(ledger, 60)
     clock.advance(seconds=30)
-    found = counted(database, clock)
-    assert (found.last_minute, found.last_hour, found.waiting, found.pace) == (60, 60, 120, 1.0)
-    assert found.finish == clock.now() + timedelta(minutes=2)
+    figures = collect(database, clock)
+    assert (figures.last_minute, figures.last_hour, figures.waiting, figures.pace) == (60, 60, 120, 1.0)
+    assert figures.finish == clock.now() + timedelta(minutes=2)
     clock.advance(minutes=5)
-    found = counted(database, clock)
-    assert (found.last_minute, found.last_hour, found.finish) == (0, 60, None)
+    figures = collect(database, clock)
+    assert (figures.last_minute, figures.last_hour, figures.finish) == (0, 60, None)
     clock.advance(hours=1)
-    assert counted(database, clock).last_hour == 0
+    assert collect(database, clock).last_hour == 0
 
 
 def test_what_is_due_later_does_not_wait_yet(ledger: Ledger, database: Database, clock: StoppedClock) -> None:
@@ -78,34 +78,34 @@ def test_what_is_due_later_does_not_wait_yet(ledger: Ledger, database: Database,
     first, second = ledger.claim()
     later = clock.now() + timedelta(minutes=5)
     ledger.record(Result(entry=first, state="queued", why="try later", due_at=later))
-    found = counted(database, clock)
-    assert (found.waiting, found.later, found.next_due, found.oldest) == (1, 1, later, None)
-    assert found.counts == {("broadcast", "queued"): 1, ("broadcast", "sending"): 1}
-    assert (found.count_in_state("queued"), second.key) == (1, "b")
+    figures = collect(database, clock)
+    assert (figures.waiting, figures.later, figures.next_due, figures.oldest) == (1, 1, later, None)
+    assert figures.counts == {("broadcast", "queued"): 1, ("broadcast", "sending"): 1}
+    assert (figures.count_in_state("queued"), second.key) == (1, "b")
 
 
-def test_a_census_takes_as_many_statements_for_many_rows_as_for_one(
+def test_the_stats_take_as_many_statements_for_many_rows_as_for_one(
     ledger: Ledger, database: Database, clock: StoppedClock
 ) -> None:
-    def statements(*keys: str) -> int:
+    def count_statements(*keys: str) -> int:
         ledger.put(*keys)
-        with recorded(database) as sent_statements:
-            counted(database, clock)
-        return len(sent_statements)
+        with recorded(database) as executed:
+            collect(database, clock)
+        return len(executed)
 
-    assert statements("a") == statements(*(str(number) for number in range(300)))
+    assert count_statements("a") == count_statements(*(str(number) for number in range(300)))
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # whose plans say so in words
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # its query plans name the index
 def test_no_figure_reads_the_rows_themselves(database: Database, clock: StoppedClock) -> None:
     with recorded(database) as statements:
-        counted(database, clock)
+        collect(database, clock)
         with database.read() as session:
             stats.count_by_kind_and_state(session, kind="broadcast", ref=7)
     with database.read() as session:
-        for statement in [each for each in statements if "FROM outbox" in each]:
-            asked = statement.replace("?", "1")
-            plan = [str(row[-1]) for row in session.execute(text(f"EXPLAIN QUERY PLAN {asked}"))]
+        for statement in [statement_text for statement_text in statements if "FROM outbox" in statement_text]:
+            sql = statement.replace("?", "1")
+            plan = [str(row[-1]) for row in session.execute(text(f"EXPLAIN QUERY PLAN {sql}"))]
             reads = [step for step in plan if "outbox" in step]
             assert reads
             assert all("COVERING INDEX" in step or "ix_outbox_queued" in step for step in reads), plan
@@ -115,7 +115,7 @@ def test_sums_outlive_the_people_they_were_sent_to(
     ledger: Ledger, database: Database, clock: StoppedClock
 ) -> None:
     ledger.put("a", "b")
-    sent(ledger, 2)
+    send(ledger, 2)
     clock.advance(days=2)
     with database.write() as session:
         session.execute(text("DELETE FROM contacts"))

@@ -1,4 +1,4 @@
-"""Whoever asks what is kept about them is told all of it, and nothing of anybody else."""
+"""The export of a person has all of their data, and nothing of any other person."""
 
 import json
 
@@ -32,20 +32,20 @@ from tests.people import PEPPER, Person
 OF_THE_MACHINES = {"contact_id", "edition_id", "ref", "priority", "attempt", "worker", "lease_until"}
 
 
-def told(service: Service, person: Person) -> Facts:
+def collect_facts(service: Service, person: Person) -> Facts:
     with service.database.read() as session:
         return data_export.collect(session, contacts.get(session, person.id), now=service.clock.now())
 
 
 def rows(facts: Facts, name: str) -> list[dict[str, object]]:
-    found = facts[name]
-    assert isinstance(found, list)
-    return found
+    value = facts[name]
+    assert isinstance(value, list)
+    return value
 
 
 @pytest.fixture
-def lived(service: Service, clock: StoppedClock, ben: Person) -> Person:
-    """Ben, of whom something stands in every table that can hold something of a person."""
+def ben_everywhere(service: Service, clock: StoppedClock, ben: Person) -> Person:
+    """Ben, with a row in every table that can hold something of a person."""
     commands.mailer(service)("deliver")
     now = clock.now()
     with service.database.write() as session:
@@ -64,13 +64,15 @@ def lived(service: Service, clock: StoppedClock, ben: Person) -> Person:
         fields.set_values(session, ben.id, {"host": "yes"})
         tags.add_all(session, [(ben.id, ["choir"])], now=now)
         notes.add(session, ben.id, "Plays the marimba.", actor="staff", now=now)
-        before = contacts.find_or_add(session, addresses.parse("ben@old.example.org", pepper=PEPPER), now=now)
-        merge_redirects.record(session, before, target_id=ben.id, now=now)
+        earlier = contacts.find_or_add(
+            session, addresses.parse("ben@old.example.org", pepper=PEPPER), now=now
+        )
+        merge_redirects.record(session, earlier, target_id=ben.id, now=now)
     return ben
 
 
-def test_nothing_that_is_kept_is_left_out(service: Service, lived: Person) -> None:
-    facts = told(service, lived)
+def test_nothing_that_is_kept_is_left_out(service: Service, ben_everywhere: Person) -> None:
+    facts = collect_facts(service, ben_everywhere)
     about = facts["contact"]
     assert isinstance(about, dict)
     assert set(about) == {column.name for column in Contact.__table__.columns}
@@ -79,17 +81,19 @@ def test_nothing_that_is_kept_is_left_out(service: Service, lived: Person) -> No
         columns = {column.name for column in table.columns} - OF_THE_MACHINES
         assert rows(facts, name), f"nothing is told of {table.name}: let Ben have a row there in this test"
         assert columns <= set(rows(facts, name)[0]), table.name
-    assert (facts["suppressed"], rows(facts, "posted")[0]["to"]) == ("complaint", lived.email)
+    assert (facts["suppressed"], rows(facts, "posted")[0]["to"]) == ("complaint", ben_everywhere.email)
 
 
-def test_nothing_of_anybody_else_is_told(service: Service, lived: Person, ana: Person, cleo: Person) -> None:
+def test_nothing_of_anybody_else_is_told(
+    service: Service, ben_everywhere: Person, ana: Person, cleo: Person
+) -> None:
     for other in (ana, cleo):
-        facts = told(service, other)
-        assert lived.email not in json_values.to_json(facts)
+        facts = collect_facts(service, other)
+        assert ben_everywhere.email not in json_values.to_json(facts)
         assert (facts["applications"], facts["answers"], facts["declines"]) == ([], [], [])
-    assert rows(told(service, cleo), "subscriptions")[0]["state"] == "left"
+    assert rows(collect_facts(service, cleo), "subscriptions")[0]["state"] == "left"
 
 
-def test_it_is_the_same_on_the_command_line(service: Service, lived: Person) -> None:
-    ran = commands.mailer(service)("contact", "export", lived.email)
-    assert json.loads(json_values.to_json(told(service, lived))) == ran.json
+def test_it_is_the_same_on_the_command_line(service: Service, ben_everywhere: Person) -> None:
+    result = commands.mailer(service)("contact", "export", ben_everywhere.email)
+    assert json.loads(json_values.to_json(collect_facts(service, ben_everywhere))) == result.json

@@ -1,4 +1,4 @@
-"""When two contacts become one nobody gets a mail twice, nothing is lost, and old links still leave."""
+"""When two contacts become one nothing is sent twice, nothing is lost, and old links still leave."""
 
 from collections import Counter
 from contextlib import suppress
@@ -27,7 +27,7 @@ from tests.people import Person
 from tests.races import at_once, on_postgresql
 from tests.relays import REFUSED, SENT, World
 
-# Every table that points at a contact, and so has something to be merged; a new one belongs here and into
+# Every table that references contacts, and so has rows to merge; a new one must be added here and to
 # lists/merging.py or mailer/people/merging.py.
 MERGED = {
     "subscriptions", "subscription_changes", "consents", "declines", "listings", "mergers",
@@ -84,7 +84,7 @@ def test_every_table_of_a_person_is_merged() -> None:
 
 
 def follow(service: Service, world: World, *, days: int) -> None:
-    """Send whatever the sequences have for these days, each letter when it is due."""
+    """Send all steps of sequences of these days, each when it is due."""
     end = service.clock.now() + timedelta(days=days)
     while True:
         fill(service)
@@ -104,7 +104,7 @@ def test_a_letter_that_the_address_that_went_got_is_not_sent_again(
     merge(service, ana, bea)
     follow(service, world, days=40)
     steps = [row.key for row in relays.rows(service) if "/welcome/" in row.key]
-    assert len(steps) == len({*steps}) == 1  # who is an organizer needs no more letters about joining them
+    assert len(steps) == len({*steps}) == 1  # an organizer gets no more emails about joining them
 
 
 def test_of_two_journeys_none_repeats_what_the_other_sent(
@@ -121,7 +121,7 @@ def test_of_two_journeys_none_repeats_what_the_other_sent(
     with service.database.read() as session:
         sent = session.scalars(select(Edition.name).join(OutboxRow, OutboxRow.edition_id == Edition.id))
         assert Counter(sent) == {
-            "welcome/toolkit": 2,  # each had it before anybody knew that they are one
+            "welcome/toolkit": 2,  # each had it before the two were merged
             **{f"welcome/{step}": 1 for step in ("powerpoint", "detainers", "partners", "map")},
         }
         assert session.scalars(select(Journey.state)).all() == ["done"]
@@ -147,8 +147,8 @@ def test_an_update_that_waits_for_one_and_reached_the_other_is_cancelled(
         session.execute(later.values(due_at=service.clock.now() + timedelta(hours=1)))
     relays.deliver(service, world)
     assert world.arrived == [bea.email]
-    done = merge(service, ben, bea)
-    assert (done.message_count, done.cancelled) == (1, 0)
+    result = merge(service, ben, bea)
+    assert (result.message_count, result.cancelled) == (1, 0)
     world.clock.advance(hours=2)
     relays.deliver(service, world)
     assert world.arrived == [bea.email]
@@ -191,8 +191,8 @@ def test_a_letter_nobody_is_sure_about_is_not_offered_for_sending_again_to_who_h
     number = relays.broadcast(service)
     with service.database.write() as session:
         session.execute(OutboxRow.__table__.update().values(state="sent"))  # type: ignore[attr-defined]
-        theirs = OutboxRow.__table__.update().where(OutboxRow.contact_id == bea.id)  # type: ignore[attr-defined]
-        session.execute(theirs.values(state="unknown"))
+        statement = OutboxRow.__table__.update().where(OutboxRow.contact_id == bea.id)  # type: ignore[attr-defined]
+        session.execute(statement.values(state="unknown"))
     merge(service, ben, bea)
     assert states(service) == {
         f"broadcast/{number}/contact/{ben.id}": "sent",
@@ -226,18 +226,18 @@ def test_whoever_fills_while_two_are_merged_sends_nobody_the_same_twice(
             session, subject="News", audience="interest", edition_id=edition.id, now=now, actor="test"
         )
 
-    def merging_them(session: Session) -> object:
+    def merge_both(session: Session) -> object:
         return merging.merge(session, ben.id, bea.id, versions=(1, 1), now=now, actor="staff")
 
-    with suppress(StorageError):  # whoever comes too late is told to try again, and does so below
+    with suppress(StorageError):  # the later one must try again, and does so below
         at_once(
             service.database,
-            merging_them,
+            merge_both,
             lambda session: service.broadcasts.fill(session, now=now, limit=10),
             lambda session: service.sequences.fill(session, now=now, limit=10),
         )
     with suppress(Conflict), service.database.write() as session:
-        merging_them(session)
+        merge_both(session)
     fill(service)
     fill(service)
     relays.deliver(service, world)
@@ -247,10 +247,10 @@ def test_whoever_fills_while_two_are_merged_sends_nobody_the_same_twice(
 def test_a_call_is_answered_once_and_the_latest_answer_counts(
     service: Service, clock: StoppedClock, ana: Person
 ) -> None:
-    opened = calls.opened(service.settings, service.database, clock)
-    first, second = opened.plan(), opened.plan(starts="2026-12-09 20:00")
-    ana_too = opened.add("Anita")
-    opened.fill()
+    planner = calls.opened(service.settings, service.database, clock)
+    first, second = planner.plan(), planner.plan(starts="2026-12-09 20:00")
+    ana_too = planner.add("Anita")
+    planner.fill()
     with service.database.write() as session:
         for event, person, answer in (
             (first, ana, "yes"),
@@ -262,9 +262,9 @@ def test_a_call_is_answered_once_and_the_latest_answer_counts(
             )
     merge(service, ana, ana_too)
     with service.database.read() as session:
-        kept = session.execute(select(Rsvp.event_id, Rsvp.contact_id, Rsvp.answer)).all()
-        assert {tuple(row) for row in kept} == {(first.id, ana.id, "no"), (second.id, ana.id, "maybe")}
-    opened.fill()
+        answers = session.execute(select(Rsvp.event_id, Rsvp.contact_id, Rsvp.answer)).all()
+        assert {tuple(row) for row in answers} == {(first.id, ana.id, "no"), (second.id, ana.id, "maybe")}
+    planner.fill()
     assert Counter(states(service).values()) == {"queued": 2, "cancelled": 2}
 
 
@@ -280,8 +280,8 @@ def test_the_links_of_the_address_that_went_still_leave(
     for _ in range(2):
         assert "Ya salió de esta lista" in words(visitor.post(leave, {"List-Unsubscribe": "One-Click"}))
     with service.database.read() as session:
-        (left,) = subscriptions.list_for_contact(session, ben.id)
-        assert (left.list, left.state) == ("interest", "left")
+        (subscription,) = subscriptions.list_for_contact(session, ben.id)
+        assert (subscription.list, subscription.state) == ("interest", "left")
 
 
 def test_the_preferences_of_the_address_that_went_still_leave_everything(
@@ -297,8 +297,8 @@ def test_the_preferences_of_the_address_that_went_still_leave_everything(
 def test_an_old_link_still_answers_a_call_for_the_person_who_stays(
     service: Service, visitor: Visitor, clock: StoppedClock, ana: Person
 ) -> None:
-    opened = calls.opened(service.settings, service.database, clock)
-    event, anita = opened.plan(), opened.add("Anita")
+    planner = calls.opened(service.settings, service.database, clock)
+    event, anita = planner.plan(), planner.add("Anita")
     merge(service, ana, anita)
     link = f"/rsvp/{service.tokens.rsvp(event.id, anita.id)}"
     assert visitor.post(link, {"answer": "yes"}).status_code == 200
@@ -313,17 +313,17 @@ def test_the_command_shows_first_and_merges_when_told(
     shown = mailer("contact", "merge", ben.email, cleo.email)
     for part in ("List interest", "Nothing was changed.", "--seen 1.1 --yes", "left"):
         assert part in shown.out
-    look = mailer("contact", "merge", ben.email, cleo.email, "--json").json
-    assert look["lists"] == [{"list": "interest", "keep": "confirmed", "other": "left", "becomes": "left"}]
+    preview = mailer("contact", "merge", ben.email, cleo.email, "--json").json
+    assert preview["lists"] == [{"list": "interest", "keep": "confirmed", "other": "left", "becomes": "left"}]
     with service.database.write() as session:
         contacts.amend(session, ben.id, name="Benjamín")
-    late = mailer("contact", "merge", ben.email, cleo.email, "--seen", look["seen"], "--yes")
+    late = mailer("contact", "merge", ben.email, cleo.email, "--seen", preview["seen"], "--yes")
     assert (late.status, "meanwhile" in late.refusal) == (2, True)
     assert "is like 3.1" in mailer("contact", "merge", ben.email, cleo.email, "--seen", "x", "--yes").refusal
     assert "Done." in mailer("contact", "merge", ben.email, cleo.email, "--yes").out
-    told = mailer("contact", "show", ben.email, "--json").json
-    assert [row["reason"] for row in told["lists"] if row["list"] == "interest"] == ["left"]
-    assert [row["gone_id"] for row in told["mergers"]] == [cleo.id]
+    facts = mailer("contact", "show", ben.email, "--json").json
+    assert [row["reason"] for row in facts["lists"] if row["list"] == "interest"] == ["left"]
+    assert [row["gone_id"] for row in facts["mergers"]] == [cleo.id]
     assert mailer("contact", "merge", ben.email, cleo.email).status == 2
     with service.database.read() as session:
         assert len(duplicates.find_pairs(session, limit=9)) == 1

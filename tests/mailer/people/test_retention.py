@@ -1,4 +1,4 @@
-"""What is deleted by itself goes in time, and nobody who confirmed loses anything."""
+"""Old data is deleted in time, and people who confirmed lose nothing."""
 
 from datetime import timedelta
 
@@ -79,10 +79,10 @@ def test_who_confirmed_and_waits_for_staff_is_not_touched(
     service: Service, clock: StoppedClock, dora: int
 ) -> None:
     with service.database.write() as session:
-        asked = subscriptions.find(session, contact_id=dora, list="organizers")
-        assert asked is not None
+        pending = subscriptions.find(session, contact_id=dora, list="organizers")
+        assert pending is not None
         service.confirmations.confirm(
-            session, subscription_id=asked.id, round=asked.round, page="/confirm", now=clock.now()
+            session, subscription_id=pending.id, round=pending.round, page="/confirm", now=clock.now()
         )
     clock.advance(days=80)
     assert run(service, "forget-unconfirmed") == 1  # only the interest list, which she never confirmed
@@ -99,8 +99,8 @@ def test_who_had_left_and_did_not_confirm_the_return_has_left_again(
     clock.advance(days=15)
     assert run(service, "forget-unconfirmed") == 1
     with service.database.read() as session:
-        (standing,) = subscriptions.list_for_contact(session, cleo.id)
-        assert (standing.state, standing.round) == ("left", 1)
+        (subscription,) = subscriptions.list_for_contact(session, cleo.id)
+        assert (subscription.state, subscription.round) == ("left", 1)
         assert "left" in [row.action for row in consents.list_for_contact(session, cleo.id)]
 
 
@@ -137,14 +137,14 @@ def test_of_an_old_call_stays_how_many_answered_and_not_who(
             invitations.record_answer(
                 session, event_id=event.id, contact_id=person.id, answer=answer, now=clock.now()
             )
-    before = {"yes": 2, "maybe": 0, "no": 1}
+    expected = {"yes": 2, "maybe": 0, "no": 1}
     clock.set(event.starts_at + timedelta(days=90))
     assert run(service, "forget-answers") == 0
     clock.advance(seconds=1)
     assert run(service, "forget-answers") == 3
     with service.database.read() as session:
         assert session.scalars(select(Rsvp)).all() == []
-        assert invitations.count_answers(session, event.id) == before
+        assert invitations.count_answers(session, event.id) == expected
 
 
 def test_of_an_old_message_stays_what_became_of_it_and_when(

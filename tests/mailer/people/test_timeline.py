@@ -13,12 +13,12 @@ from tests.people import Person
 from tests.relays import LATER, REFUSED, SENT, World
 
 
-def told(service: Service, person: Person) -> list[str]:
+def list_sentences(service: Service, person: Person) -> list[str]:
     with service.database.read() as session:
         contact = contacts.get(session, person.id)
-        happened = timeline.list_events(session, contact, now=service.clock.now())
-    assert [each.at for each in happened] == sorted(each.at for each in happened)
-    return [" ".join(part for part in (each.what, each.by, each.words) if part) for each in happened]
+        events = timeline.list_events(session, contact, now=service.clock.now())
+    assert [each.at for each in events] == sorted(each.at for each in events)
+    return [" ".join(part for part in (each.what, each.by, each.words) if part) for each in events]
 
 
 def test_every_action_has_a_sentence() -> None:
@@ -29,8 +29,8 @@ def test_every_action_has_a_sentence() -> None:
 def test_the_whole_story_of_ben_is_told_in_order(
     service: Service, world: World, clock: StoppedClock, ben: Person, cleo: Person
 ) -> None:
-    opened = calls.opened(service.settings, service.database, clock)
-    call = opened.plan(audience="interest")
+    planner = calls.opened(service.settings, service.database, clock)
+    call = planner.plan(audience="interest")
     with service.database.write() as session:
         service.sequences.fill(session, now=clock.now(), limit=10)
     world.answer = lambda recipient: LATER
@@ -70,7 +70,7 @@ def test_the_whole_story_of_ben_is_told_in_order(
         "Became known here.",
         "Asked to join the list interest. /join",
         "Confirmed the list interest. /confirm",
-        "Began the letters “welcome”; now: waiting.",
+        "Began the emails “welcome”; now: waiting.",
         "Message 1 (welcome/toolkit): It was put into the outbox.",
         "Message 1 (welcome/toolkit): The server asked us to try again later. It said: 451 4.3.0 later",
         "Message 1 (welcome/toolkit): It was handed to the mail server, which took it. It said: 250 2.0.0 ok",
@@ -84,8 +84,8 @@ def test_the_whole_story_of_ben_is_told_in_order(
         "Left the list interest. /unsubscribe",
         "Complained about a mail, so nothing is written to this address.",
     ]
-    assert told(service, ben) == expected
-    assert [each for each in told(service, cleo) if "Left" in each] == [
+    assert list_sentences(service, ben) == expected
+    assert [each for each in list_sentences(service, cleo) if "Left" in each] == [
         "Left the list interest. /unsubscribe"
     ]
 
@@ -100,7 +100,7 @@ def test_what_became_of_a_message_is_told_where_it_happened(
     with service.database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
         consents.add(session, contact_id=ben.id, list="interest", action="left", now=clock.now())
-    *_, refused, ended, left = told(service, ben)
+    *_, refused, ended, left = list_sentences(service, ben)
     assert refused.endswith("The server refused it. It said: 550 5.1.1 gone")
     assert "It could not be sent, and nobody tries again" in ended
     assert left == "Left the list interest."

@@ -1,4 +1,4 @@
-"""A first start makes everything, whenever it is killed; a lost database is never begun anew calmly."""
+"""A first start creates everything, whenever it is killed; a lost database is never replaced silently."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,14 +31,14 @@ def test_a_first_start_makes_keys_and_tables_and_notes_the_keys(
     settings = settings_of(tmp_path / "home", empty_database)
     bootstrap.start(settings)
     assert migrations.is_up_to_date(empty_database)
-    found = keys.load(secret_folder(settings), create=False)
+    loaded_keys = keys.load(secret_folder(settings), create=False)
     with empty_database.read() as session:
-        key_check.require_noted(session, found, secret_folder(settings))
+        key_check.require_noted(session, loaded_keys, secret_folder(settings))
     bootstrap.start(settings)  # and the next start changes nothing
-    assert keys.load(secret_folder(settings), create=False) == found
-    built = service.build(settings)
-    built.require_noted()
-    built.close()
+    assert keys.load(secret_folder(settings), create=False) == loaded_keys
+    instance = service.build(settings)
+    instance.require_noted()
+    instance.close()
 
 
 @pytest.mark.parametrize("last", ["folder", "tables", "pepper", "links"])
@@ -60,7 +60,7 @@ def test_a_first_start_that_was_killed_is_gone_on_with(
 def test_of_two_first_starts_on_one_database_exactly_one_notes_its_keys(
     empty_database: Database, tmp_path: Path
 ) -> None:
-    """Two machines: each has a folder of its own, and so keys of its own."""
+    """Two machines: each has a folder and keys of its own."""
     homes = [settings_of(tmp_path / name, empty_database) for name in ("one", "two")]
 
     def start(settings: Settings) -> str:
@@ -71,14 +71,14 @@ def test_of_two_first_starts_on_one_database_exactly_one_notes_its_keys(
         return ""
 
     with ThreadPoolExecutor(2) as threads:
-        told = list(threads.map(start, homes))
-    assert sorted(bool(each) for each in told) == [False, True], told
-    lost = homes[0 if told[0] else 1]
-    assert "copy secrets/pepper from the machine that served this database first" in "".join(told)
+        refusals = list(threads.map(start, homes))
+    assert sorted(bool(each) for each in refusals) == [False, True], refusals
+    refused_settings = homes[0 if refusals[0] else 1]
+    assert "copy secrets/pepper from the machine that served this database first" in "".join(refusals)
     with pytest.raises((BadSettings, Conflict)):
-        bootstrap.start(lost)
-    won = homes[1 if told[0] else 0]
-    service.build(won).require_noted()
+        bootstrap.start(refused_settings)
+    accepted_settings = homes[1 if refusals[0] else 0]
+    service.build(accepted_settings).require_noted()
 
 
 def test_a_second_machine_with_keys_of_its_own_is_refused_while_nobody_is_known_and_notes_nothing(
@@ -111,7 +111,7 @@ def test_a_database_that_was_lost_is_refused_until_it_is_said_that_an_empty_one_
     assert not migrations.has_tables(empty_database)
     if empty_database.file is not None:
         assert not empty_database.file.exists()
-    assert run(home, empty_database, "db", "create").exception is not None  # nobody said yes
+    assert run(home, empty_database, "db", "create").exception is not None  # without a confirmation
     assert not migrations.has_tables(empty_database)
     assert "is made" in run(home, empty_database, "db", "create", "--yes").output
     assert run(home, empty_database, "status").exception is None

@@ -1,4 +1,4 @@
-"""Only the process that holds the duty ticks, and nothing that fails stops the rest."""
+"""Only the process that holds the lease runs jobs, and no failure stops the rest."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,14 +23,14 @@ both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirec
 
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """SQLite, and PostgreSQL too where a test says `both`: the ledger's own tests run on each."""
+    """SQLite, and PostgreSQL too where a test says `both`: the tests of the leases run on each."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
 
 @dataclass
 class Table:
-    """Jobs that only count how often they ran, and one that does as it is told."""
+    """Jobs that only count how often they ran, and one with a given error."""
 
     ran: list[str] = field(default_factory=list)
     trouble: Callable[[], None] | None = None
@@ -63,19 +63,19 @@ def table() -> Table:
 
 @pytest.fixture(autouse=True)
 def logs() -> Iterator[list[dict[str, object]]]:
-    with capture_logs() as kept:
-        yield kept  # type: ignore[misc]
+    with capture_logs() as entries:
+        yield entries  # type: ignore[misc]
 
 
 def scheduler(table: Table, database: Database, clock: Clock, owner: str = "first") -> Scheduler:
     return Scheduler(table, database=database, clock=clock, owner=owner)  # type: ignore[arg-type]
 
 
-def tick(made: Scheduler, table: Table) -> list[str]:
-    """Tick every job once; returns those that ran."""
+def tick(job_scheduler: Scheduler, table: Table) -> list[str]:
+    """Run every job once; returns those that ran."""
     table.ran.clear()
     for job in table.all():
-        made._tick(job)
+        job_scheduler._tick(job)
     return list(table.ran)
 
 
@@ -111,7 +111,7 @@ def test_who_starts_where_a_process_was_killed_ticks_at_once(
     database: Database, clock: StoppedClock, table: Table, tmp_path: Path
 ) -> None:
     with take_over_lease(database, clock, folder=tmp_path, owner="killed"):
-        tick(scheduler(table, database, clock, "killed"), table)  # and never gives it up, as after a kill
+        tick(scheduler(table, database, clock, "killed"), table)  # and never releases it, as after a kill
     with take_over_lease(database, clock, folder=tmp_path, owner="next"):
         assert tick(scheduler(table, database, clock, "next"), table) == ["fails", "works"]
 
@@ -145,7 +145,7 @@ def test_nobody_ticks_while_a_time_machine_moves_the_clock(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"), [(ValueError("broken"), "job failed"), (StorageError("busy"), "job put off")]
+    ("error", "event"), [(ValueError("broken"), "job failed"), (StorageError("busy"), "job put off")]
 )
 def test_a_failing_job_stops_neither_the_others_nor_itself(
     database: Database,
@@ -153,37 +153,37 @@ def test_a_failing_job_stops_neither_the_others_nor_itself(
     table: Table,
     logs: list[dict[str, object]],
     error: Exception,
-    said: str,
+    event: str,
 ) -> None:
     def fail() -> None:
         raise error
 
     table.trouble = fail
-    made = scheduler(table, database, clock)
-    assert tick(made, table) == ["works"]
-    assert [entry["name"] for entry in logs if entry["event"] == said] == ["fails"]
+    job_scheduler = scheduler(table, database, clock)
+    assert tick(job_scheduler, table) == ["works"]
+    assert [entry["name"] for entry in logs if entry["event"] == event] == ["fails"]
     table.trouble = None
-    assert tick(made, table) == ["fails", "works"]
+    assert tick(job_scheduler, table) == ["fails", "works"]
 
 
 def test_every_job_runs_once_at_the_start_also_one_for_every_day(database: Database, table: Table) -> None:
-    made = scheduler(table, database, Clock())
-    made.start()
+    job_scheduler = scheduler(table, database, Clock())
+    job_scheduler.start()
     deadline = time.monotonic() + 10
     while len(table.ran) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-    made.stop()
+    job_scheduler.stop()
     assert sorted(table.ran) == ["fails", "works"]
 
 
 def test_stopping_waits_for_the_job_that_runs(database: Database, table: Table) -> None:
     table.trouble = lambda: time.sleep(0.3)
-    made = scheduler(table, database, Clock())
-    made.start()
+    job_scheduler = scheduler(table, database, Clock())
+    job_scheduler.start()
     time.sleep(0.1)
-    made.stop()
+    job_scheduler.stop()
     assert "fails" in table.ran
-    assert table.stopped  # else one with a million rows to fill would be waited for
+    assert table.stopped  # else it would wait for a job with a million rows to fill
 
 
 def test_stopping_while_the_database_is_gone_is_no_error(
@@ -193,12 +193,12 @@ def test_stopping_while_the_database_is_gone_is_no_error(
     logs: list[dict[str, object]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = scheduler(table, database, clock)
+    job_scheduler = scheduler(table, database, clock)
 
-    def gone(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise StorageError("gone")
 
-    made.start()
-    monkeypatch.setattr(leases, "release", gone)
-    made.stop()
+    job_scheduler.start()
+    monkeypatch.setattr(leases, "release", fail)
+    job_scheduler.stop()
     assert [entry["trouble"] for entry in logs if "trouble" in entry] == ["gone"]

@@ -1,4 +1,4 @@
-"""A command in the wrong folder says so: it names the folder, answers nothing and makes nothing."""
+"""A command in a wrong folder is refused: it names the folder, prints nothing else and makes nothing."""
 
 import importlib
 import shutil
@@ -14,9 +14,9 @@ from mailer import cli
 from mailer.settings import data_folder, loading
 from mailer.settings.data_folder import RESTORE_MARKER
 
-MAKERS = {"serve", "db create", "db restore"}  # what may make a data folder
-SETTINGS = {"config check", "config show"}  # what looks at settings that were written before a first start
-WORDS: Mapping[str, tuple[str, ...]] = {  # what a command needs beyond its required parameters
+MAKERS = {"serve", "db create", "db restore"}  # these may make a data folder
+SETTINGS = {"config check", "config show"}  # these read settings that were written before a first start
+WORDS: Mapping[str, tuple[str, ...]] = {  # the parameters that a command needs beyond the required ones
     "db backup": ("--passphrase-file", "{file}"),
     "list import": ("--consent", "the sheet of October 4"),
     "resource add": ("--link", "https://example.org/"),
@@ -42,15 +42,15 @@ OTHERS = [name for name in COMMANDS if name not in MAKERS]
 
 
 def words(name: str, file: Path) -> list[str]:
-    """The command with a value for everything it needs."""
-    found = [*name.split()]
+    """Return the command with a value for each required parameter."""
+    arguments = [*name.split()]
     for parameter in COMMANDS[name].params:
         if parameter.required:
             kind = parameter.type
             value = str(file) if isinstance(kind, click.Path | click.File) else "1"
             value = str(kind.choices[0]) if isinstance(kind, click.Choice) else value
-            found += [parameter.opts[-1], value] if isinstance(parameter, click.Option) else [value]
-    return [*found, *(each.format(file=file) for each in WORDS.get(name, ()))]
+            arguments += [parameter.opts[-1], value] if isinstance(parameter, click.Option) else [value]
+    return [*arguments, *(each.format(file=file) for each in WORDS.get(name, ()))]
 
 
 Run = Callable[[str, Path], Result]
@@ -102,34 +102,34 @@ def test_no_command_makes_anything_in_a_folder_that_is_not_its_own(
     home = tmp_path / "home"
     fill(home)
     before = content(tmp_path)
-    ran = run(name, home)
+    result = run(name, home)
     assert content(tmp_path) == {**before, str(tmp_path / "file"): (tmp_path / "file").read_bytes()}
     assert home.exists() == (fill is not absent)
     if fill is prepared and name in SETTINGS:
-        assert str(home) in ran.output
+        assert str(home) in result.output
         return
-    assert isinstance(ran.exception, NotFound), ran.output
-    assert f"{home} holds no data of this service" in str(ran.exception)
-    assert f"MAILER_HOME says {home}" in str(ran.exception)
-    assert ran.stdout == "", "nothing is answered that a script could take for an answer"
+    assert isinstance(result.exception, NotFound), result.output
+    assert f"{home} holds no data of this service" in str(result.exception)
+    assert f"MAILER_HOME says {home}" in str(result.exception)
+    assert result.stdout == "", "nothing is answered that a script could take for an answer"
 
 
 @pytest.mark.parametrize("name", [*OTHERS, "serve", "db create"])
 def test_a_restore_that_was_interrupted_is_told_by_every_command(run: Run, tmp_path: Path, name: str) -> None:
     home = tmp_path / "home"
     foreign(home)
-    prepared_too = home / "mailer.toml"
-    prepared_too.write_text("port = 8123\n")
+    settings_file = home / "mailer.toml"
+    settings_file.write_text("port = 8123\n")
     (home / RESTORE_MARKER).touch()
     before = content(home)
-    ran = run(name, home)
-    assert isinstance(ran.exception, Conflict), ran.output
-    assert f"A restore into {home} was interrupted" in str(ran.exception)
+    result = run(name, home)
+    assert isinstance(result.exception, Conflict), result.output
+    assert f"A restore into {home} was interrupted" in str(result.exception)
     assert content(home) == before
 
 
 @pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "sentence"),
     [
         ({}, "MAILER_HOME is not set, so this is the default"),
         ({"MAILER_HOME": ""}, "MAILER_HOME is empty, so this is the default"),
@@ -137,15 +137,15 @@ def test_a_restore_that_was_interrupted_is_told_by_every_command(run: Run, tmp_p
     ],
 )
 def test_it_says_how_the_folder_was_chosen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], sentence: str
 ) -> None:
-    with pytest.raises(NotFound, match=said):
+    with pytest.raises(NotFound, match=sentence):
         data_folder.require(tmp_path / "x", environ)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(loading, "default_home", lambda: tmp_path / "data")
     monkeypatch.delenv("MAILER_HOME", raising=False)
-    ran = CliRunner().invoke(cli.root, ["status"], env=environ, standalone_mode=False)
-    assert str(tmp_path) in str(ran.exception)
+    result = CliRunner().invoke(cli.root, ["status"], env=environ, standalone_mode=False)
+    assert str(tmp_path) in str(result.exception)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Keys: made once, whole, and for this account only."""
+"""Keys: made once, complete, and for this account only."""
 
 import subprocess
 import sys
@@ -19,23 +19,23 @@ print(keys.kept_in(pathlib.Path(sys.argv[1])).pepper.hex())
 
 def test_first_start_makes_two_different_keys_only_for_this_account(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "secrets"
-    made = keys.load(folder)
-    assert len(made.pepper) == len(made.links) == 32
-    assert made.pepper != made.links
+    created = keys.load(folder)
+    assert len(created.pepper) == len(created.links) == 32
+    assert created.pepper != created.links
     assert folder.stat().st_mode & 0o777 == 0o700
     assert folder.parent.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
-    assert keys.load(folder) == made
+    assert keys.load(folder) == created
 
 
 def test_processes_that_start_at_once_end_with_the_same_keys(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MAKE, str(tmp_path / "data" / "secrets")]
-    started = [subprocess.Popen(command, stdin=-1, stdout=-1, text=True) for _ in range(4)]
-    for process in started:
+    processes = [subprocess.Popen(command, stdin=-1, stdout=-1, text=True) for _ in range(4)]
+    for process in processes:
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    assert len({process.communicate()[0] for process in started}) == 1
+    assert len({process.communicate()[0] for process in processes}) == 1
 
 
 def test_a_crash_while_making_leaves_nothing_half_written_behind(tmp_path: Path) -> None:
@@ -74,6 +74,6 @@ def test_a_folder_that_cannot_be_made_is_trouble_with_storage(tmp_path: Path) ->
 
 
 def test_keys_are_never_shown(tmp_path: Path) -> None:
-    made = keys.load(tmp_path / "secrets")
-    assert made.pepper.hex() not in repr(made)
-    assert repr(made.pepper) not in repr(made)
+    created = keys.load(tmp_path / "secrets")
+    assert created.pepper.hex() not in repr(created)
+    assert repr(created.pepper) not in repr(created)

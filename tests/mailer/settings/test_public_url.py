@@ -1,4 +1,4 @@
-"""No machine mails links that lead elsewhere than those of the others: nobody could leave by them."""
+"""All machines mail the same links: by others no reader could leave."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from mailer.processes import bootstrap
 from mailer.settings import public_url
 from mailer.settings.loading import load
 
-URL, MOVED = "https://mail.example.org", "https://lists.example.org"
+URL, OTHER_URL = "https://mail.example.org", "https://lists.example.org"
 SMTP = {
     "MAILER_SMTP_URL": "smtp://127.0.0.1:2?tls=none",
     "MAILER_POSTAL_ADDRESS": "1 Main Street",
@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(empty_database: Database, tmp_path: Path) -> Run:
-    """Run a command on a machine whose links lead to `url`, over a database that was first served at URL."""
+    """Run a command on a machine whose links lead to `url`, on a database that was first served at URL."""
     base = {"MAILER_HOME": str(tmp_path), "MAILER_DATABASE_URL": empty_database.url}
     bootstrap.start(load({**base, **SMTP, "MAILER_PUBLIC_URL": URL}))
 
@@ -36,7 +36,7 @@ def run(empty_database: Database, tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize("words", ["work", "status", "deliver", "serve", "config check"])
-@pytest.mark.parametrize(("url", "mail"), [("", True), ("", False), (MOVED, True)])
+@pytest.mark.parametrize(("url", "mail"), [("", True), ("", False), (OTHER_URL, True)])
 def test_a_machine_with_another_public_url_is_refused_and_told_the_right_one(
     run: Run, words: str, url: str, mail: bool
 ) -> None:
@@ -47,15 +47,15 @@ def test_a_machine_with_another_public_url_is_refused_and_told_the_right_one(
 
 
 def test_a_public_url_changes_when_somebody_says_so(run: Run, empty_database: Database) -> None:
-    assert run("config", "accept-url", url=MOVED).exception is not None  # nobody said yes
+    assert run("config", "accept-url", url=OTHER_URL).exception is not None  # without a confirmation
     assert run("status", url=URL).exception is None
-    said = run("config", "accept-url", "--yes", url=MOVED).output
-    assert f"begin with {URL}. Keep that address leading here" in said
-    assert run("status", url=MOVED).exception is None
+    printed = run("config", "accept-url", "--yes", url=OTHER_URL).output
+    assert f"begin with {URL}. Keep that address leading here" in printed
+    assert run("status", url=OTHER_URL).exception is None
     assert "accept-url" in str(run("status", url=URL).exception)
-    assert "Nothing has changed" in run("config", "accept-url", url=MOVED).output
+    assert "Nothing has changed" in run("config", "accept-url", url=OTHER_URL).output
     with empty_database.read() as session:
-        assert public_url.find(session) == MOVED
+        assert public_url.find(session) == OTHER_URL
 
 
 def test_a_try_out_may_change_its_port(empty_database: Database, tmp_path: Path) -> None:
@@ -71,5 +71,5 @@ def test_settings_whose_links_nobody_else_can_open_are_told_of(
 ) -> None:
     base = {"MAILER_HOME": str(tmp_path), "MAILER_DATABASE_URL": empty_database.url, **SMTP}
     bootstrap.start(load(base))
-    said = CliRunner().invoke(cli.root, ["config", "check"], env=base, standalone_mode=False).output
-    assert "Links in mail lead to this machine only" in said
+    printed = CliRunner().invoke(cli.root, ["config", "check"], env=base, standalone_mode=False).output
+    assert "Links in mail lead to this machine only" in printed

@@ -1,4 +1,4 @@
-"""What an operator may write, and how each mistake is told."""
+"""The settings, and the sentence for each mistake."""
 
 import subprocess
 import sys
@@ -21,9 +21,9 @@ REAL = {
 
 
 def mistakes(home: Path, **environ: str) -> tuple[str, ...]:
-    with pytest.raises(BadSettings) as refused:
+    with pytest.raises(BadSettings) as raised:
         loading.load(environ, home=home)
-    return refused.value.mistakes
+    return raised.value.mistakes
 
 
 def write(path: Path, text: str, *, mode: int = 0o600) -> None:
@@ -33,17 +33,17 @@ def write(path: Path, text: str, *, mode: int = 0o600) -> None:
 
 
 def test_with_nothing_written_it_is_a_tryout_on_this_machine(tmp_path: Path) -> None:
-    found = loading.load({}, home=tmp_path)
-    assert found.tryout
-    assert found.loopback
-    assert found.public_url == "http://127.0.0.1:8000"
-    assert found.database_url == f"sqlite:///{tmp_path}/mailer.db"
-    assert found.postal_address.startswith("SAMPLE")
-    assert found.from_address == found.reply_to == "campaign@restoring-trust.example"
-    assert found.sending_domains == ("restoring-trust.example",)
-    assert found.campaign_name["en"] == "Restoring Trust: Breaking ICE's Hold"
-    assert found.campaign_name["es"].startswith("Restoring Trust")
-    assert found.motto["en"] == "The only secure community is the beloved community"
+    settings = loading.load({}, home=tmp_path)
+    assert settings.tryout
+    assert settings.loopback
+    assert settings.public_url == "http://127.0.0.1:8000"
+    assert settings.database_url == f"sqlite:///{tmp_path}/mailer.db"
+    assert settings.postal_address.startswith("SAMPLE")
+    assert settings.from_address == settings.reply_to == "campaign@restoring-trust.example"
+    assert settings.sending_domains == ("restoring-trust.example",)
+    assert settings.campaign_name["en"] == "Restoring Trust: Breaking ICE's Hold"
+    assert settings.campaign_name["es"].startswith("Restoring Trust")
+    assert settings.motto["en"] == "The only secure community is the beloved community"
 
 
 def test_the_environment_wins_over_the_secrets_folder_and_that_over_the_file(tmp_path: Path) -> None:
@@ -52,37 +52,37 @@ def test_the_environment_wins_over_the_secrets_folder_and_that_over_the_file(tmp
         'port = 1\ndefault_zone = "America/Phoenix"\n[resources.toolkit]\nen = "https://a.org/en"\n',
     )
     write(tmp_path / "secrets" / "smtp_url", SERVER + "\n")
-    found = loading.load(
+    settings = loading.load(
         {"PORT": "2", "MAILER_PORT": "3", "MAILER_RESOURCES__TOOLKIT__ES": "https://a.org/es"}
         | {key: value for key, value in REAL.items() if key != "MAILER_SMTP_URL"},
         home=tmp_path,
     )
-    assert found.port == 3
-    assert found.default_zone == "America/Phoenix"
-    assert found.resources["toolkit"]["en"] == "https://a.org/en"
-    assert found.resources["toolkit"]["es"] == "https://a.org/es"
-    assert found.smtp_url is not None
-    assert found.smtp_url.get_secret_value() == SERVER
+    assert settings.port == 3
+    assert settings.default_zone == "America/Phoenix"
+    assert settings.resources["toolkit"]["en"] == "https://a.org/en"
+    assert settings.resources["toolkit"]["es"] == "https://a.org/es"
+    assert settings.smtp_url is not None
+    assert settings.smtp_url.get_secret_value() == SERVER
 
 
 def test_the_data_folder_comes_from_the_environment_and_port_sets_the_address(tmp_path: Path) -> None:
-    found = loading.load({"MAILER_HOME": str(tmp_path / "there"), "PORT": "9000"})
-    assert found.home == tmp_path / "there"
-    assert found.public_url == "http://127.0.0.1:9000"
+    settings = loading.load({"MAILER_HOME": str(tmp_path / "there"), "PORT": "9000"})
+    assert settings.home == tmp_path / "there"
+    assert settings.public_url == "http://127.0.0.1:9000"
 
 
 def test_another_campaigns_english_name_stands_in_for_a_missing_spanish_one(tmp_path: Path) -> None:
-    found = loading.load({"MAILER_CAMPAIGN_NAME__EN": "Clean Water Now"}, home=tmp_path)
-    assert found.campaign_name["es"] == found.from_name == "Clean Water Now"
+    settings = loading.load({"MAILER_CAMPAIGN_NAME__EN": "Clean Water Now"}, home=tmp_path)
+    assert settings.campaign_name["es"] == settings.from_name == "Clean Water Now"
     only_spanish = loading.load({"MAILER_CAMPAIGN_NAME__ES": "Restoring Trust: recuperar"}, home=tmp_path)
     assert only_spanish.campaign_name["en"] == "Restoring Trust: Breaking ICE's Hold"
 
 
 def test_a_complete_real_setup_is_accepted(tmp_path: Path) -> None:
-    found = loading.load(REAL, home=tmp_path)
-    assert not found.tryout
-    assert not found.loopback
-    assert found.reply_to == "campaign@example.org"
+    settings = loading.load(REAL, home=tmp_path)
+    assert not settings.tryout
+    assert not settings.loopback
+    assert settings.reply_to == "campaign@example.org"
 
 
 def test_every_mistake_is_told_at_once_with_its_place_and_what_to_write(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_every_mistake_is_told_at_once_with_its_place_and_what_to_write(tmp_path
         tmp_path / "mailer.toml",
         'default_zone = "Mars/Olympus"\nconections = 5\n[resources.toolkit]\nfr = "x"\n',
     )
-    told = mistakes(
+    sentences = mistakes(
         tmp_path,
         PORT="eight",
         MAILER_SMTP_ULR="smtp://x",
@@ -100,8 +100,8 @@ def test_every_mistake_is_told_at_once_with_its_place_and_what_to_write(tmp_path
         MAILER_RESOURCES__GUIDE__EN="javascript:alert(1)",
         MAILER_PUBLIC_URL="http://mail.example.org",
     )
-    text = "\n".join(told)
-    assert len(told) == 11
+    text = "\n".join(sentences)
+    assert len(sentences) == 11
     assert "port, in the environment variable PORT, cannot be used; write a number from 1 to 65535" in text
     assert f"default_zone, in {tmp_path}/mailer.toml, cannot be used; write a time zone" in text
     assert "conections, in " in text
@@ -119,16 +119,16 @@ def test_every_mistake_is_told_at_once_with_its_place_and_what_to_write(tmp_path
 
 
 def test_a_public_address_without_a_mail_server_refuses_to_start(tmp_path: Path) -> None:
-    told = mistakes(tmp_path, MAILER_PUBLIC_URL="https://mail.example.org")
-    assert len(told) == 1
-    assert "smtp_url names no mail server" in told[0]
+    sentences = mistakes(tmp_path, MAILER_PUBLIC_URL="https://mail.example.org")
+    assert len(sentences) == 1
+    assert "smtp_url names no mail server" in sentences[0]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.9.9.9", "[::1]"])
 def test_only_this_machine_may_use_plain_http(tmp_path: Path, host: str) -> None:
     assert loading.load({"MAILER_PUBLIC_URL": f"http://{host}:8000"}, home=tmp_path).loopback
-    told = mistakes(tmp_path, **REAL | {"MAILER_PUBLIC_URL": "http://mail.example.org"})
-    assert told == (
+    sentences = mistakes(tmp_path, **REAL | {"MAILER_PUBLIC_URL": "http://mail.example.org"})
+    assert sentences == (
         "public_url is http://mail.example.org, so links would travel in the open; write https:// instead.",
     )
 
@@ -148,11 +148,15 @@ def test_an_address_that_only_looks_local_is_not(tmp_path: Path, url: str) -> No
 
 
 def test_real_mail_needs_a_postal_address_a_sender_and_its_domain(tmp_path: Path) -> None:
-    told = mistakes(tmp_path, MAILER_SMTP_URL=SERVER)
-    assert [sentence.split()[0] for sentence in told] == ["postal_address", "from_address", "sending_domains"]
-    told = mistakes(tmp_path, **REAL | {"MAILER_FROM_ADDRESS": "campaign@elsewhere.org"})
-    assert len(told) == 1
-    assert "from_address is at elsewhere.org, which sending_domains does not name" in told[0]
+    sentences = mistakes(tmp_path, MAILER_SMTP_URL=SERVER)
+    assert [sentence.split()[0] for sentence in sentences] == [
+        "postal_address",
+        "from_address",
+        "sending_domains",
+    ]
+    sentences = mistakes(tmp_path, **REAL | {"MAILER_FROM_ADDRESS": "campaign@elsewhere.org"})
+    assert len(sentences) == 1
+    assert "from_address is at elsewhere.org, which sending_domains does not name" in sentences[0]
     sample = Settings(home=tmp_path).postal_address
     assert "postal_address" in mistakes(tmp_path, **REAL | {"MAILER_POSTAL_ADDRESS": sample})[0]
 
@@ -182,8 +186,8 @@ def test_secrets_are_in_no_text_no_error_and_no_listing(tmp_path: Path) -> None:
     database = "postgresql+psycopg://mailer:hidden@db.example.org/mailer"
     explained = loading.explain(REAL | {"MAILER_DATABASE_URL": database}, home=tmp_path)
     shown = repr(explained) + str(explained.settings) + "".join(row.value for row in explained.keys)
-    told = mistakes(tmp_path, MAILER_SMTP_URL="geheim", MAILER_DATABASE_URL="mysql://mailer:hidden@db/x")
-    for text in [shown, *told]:
+    sentences = mistakes(tmp_path, MAILER_SMTP_URL="geheim", MAILER_DATABASE_URL="mysql://mailer:hidden@db/x")
+    for text in [shown, *sentences]:
         assert "geheim" not in text
         assert "hidden" not in text
     assert "postgresql+psycopg://…@db.example.org/mailer" in shown
@@ -243,6 +247,8 @@ def test_commands_make_the_links_of_the_last_start(tmp_path: Path) -> None:
 
 def test_several_mail_servers_may_be_written_and_each_mistake_says_where_it_is(tmp_path: Path) -> None:
     write(tmp_path / "secrets" / "smtp_url", SERVER + "?weight=3\nsmtps://other.example.org?weight=many\n")
-    (told,) = mistakes(tmp_path, **{key: value for key, value in REAL.items() if key != "MAILER_SMTP_URL"})
-    assert "weight= must be a number from 0 to 1000" in told and "second SMTP address" in told
-    assert "geheim" not in told
+    (sentence,) = mistakes(
+        tmp_path, **{key: value for key, value in REAL.items() if key != "MAILER_SMTP_URL"}
+    )
+    assert "weight= must be a number from 0 to 1000" in sentence and "second SMTP address" in sentence
+    assert "geheim" not in sentence

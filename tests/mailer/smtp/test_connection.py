@@ -8,42 +8,42 @@ from hypothesis import strategies as st
 
 from mailer.smtp.connection import Timeouts, _dot_stuff
 from tests.loops import event_loop_policy  # noqa: F401
-from tests.peers.doors import ANA, BEN, CLEO, LETTER, connection, once, send
+from tests.peers.doors import ANA, BEN, CLEO, MESSAGE, connection, once, send
 from tests.peers.polite import Polite, polite
 from tests.peers.rude import DROP, HANG, RESET, USUAL, rude
 
 
 @pytest.fixture(autouse=True, params=["one command at a time", "pipelining"])
 def manner(request, monkeypatch):
-    """Whether the peer takes MAIL, RCPT and DATA at once: all that is promised here holds in both ways."""
+    """Whether the peer accepts MAIL, RCPT and DATA at once: every test applies to both ways."""
     if request.param == "pipelining":
         monkeypatch.setitem(USUAL, "EHLO", USUAL["EHLO"].replace("250 ", "250-PIPELINING\r\n250 ", 1))
     return request.param
 
 
-# What a server answers
+# Replies of servers
 
 
 async def test_ana_and_ben_get_the_very_octets_and_cleo_is_refused_by_her_server():
     async with polite(Polite(answers={CLEO: "550 5.1.1 gone"})) as peer:
-        door = connection(peer.port)
-        assert (await send(door, ANA)).state == "sent"
-        refused = await send(door, CLEO)
-        ben = await send(door, BEN)
-        await door.close()
+        client = connection(peer.port)
+        assert (await send(client, ANA)).state == "sent"
+        refusal = await send(client, CLEO)
+        ben = await send(client, BEN)
+        await client.close()
     assert (ben.state, ben.code, ben.enhanced_code, ben.reply) == (
         "sent",
         250,
         "2.0.0",
         "2.0.0 Ok: queued as 2",
     )
-    assert (refused.state, refused.code, refused.enhanced_code, refused.is_about_us) == (
+    assert (refusal.state, refusal.code, refusal.enhanced_code, refusal.is_about_us) == (
         "refused",
         550,
         "5.1.1",
         False,
     )
-    assert peer.letters == [(ANA, LETTER), (BEN, LETTER)]
+    assert peer.letters == [(ANA, MESSAGE), (BEN, MESSAGE)]
     assert peer.connections == 1
 
 
@@ -53,9 +53,9 @@ async def test_4xx_is_deferred_and_5xx_refused_at_rcpt_and_at_the_dot():
         at_dot={BEN: "451 4.3.0 later", CLEO: "554 5.7.1 looks like spam"},
     )
     async with polite(peer):
-        door = connection(peer.port)
-        ana, ben, cleo = [await send(door, who) for who in (ANA, BEN, CLEO)]
-        await door.close()
+        client = connection(peer.port)
+        ana, ben, cleo = [await send(client, recipient) for recipient in (ANA, BEN, CLEO)]
+        await client.close()
     assert (ana.state, ana.code) == ("deferred", 450)
     assert (ben.state, ben.code) == ("deferred", 451)
     assert (cleo.state, cleo.enhanced_code, cleo.is_about_us) == ("refused", "5.7.1", True)
@@ -82,7 +82,7 @@ async def test_the_server_s_words_are_kept_short_and_without_control_characters(
     assert outcome.enhanced_code == "5.1.1"
 
 
-# What may be sent where
+# Capabilities
 
 
 async def test_letters_outside_ascii_go_only_where_smtputf8_is_offered():
@@ -108,10 +108,10 @@ async def test_8_bit_text_goes_only_where_8bitmime_is_offered():
 
 async def test_a_message_larger_than_the_server_s_limit_is_not_sent():
     async with polite(size=1000) as peer:
-        unsupported = await once(peer.port, message=LETTER * 100)
+        unsupported = await once(peer.port, message=MESSAGE * 100)
         sent = await once(peer.port)
     assert (unsupported.state, sent.state) == ("unsupported", "sent")
-    assert peer.options == [[f"SIZE={len(LETTER) + 2}"]]
+    assert peer.options == [[f"SIZE={len(MESSAGE) + 2}"]]
 
 
 @pytest.mark.parametrize("limit", ["0", "", "many", "9" * 5000])
@@ -123,10 +123,10 @@ async def test_a_strange_size_limit_does_no_harm(limit):
 @pytest.mark.parametrize("bad", ["\r", "\n", "\0", "<", ">", " ", "\ud800", "@", "\x7f"])
 async def test_an_address_with_a_dangerous_character_never_reaches_the_wire(bad):
     async with rude() as peer:
-        door = connection(peer.port)
+        client = connection(peer.port)
         for recipient in (f"ana{bad}RCPT TO:<cleo@left.example>@x.example", f"ana@x.example{bad}"):
-            assert (await send(door, recipient)).state == "unsupported"
-        outcome = await door.send(sender=f"ca{bad}mp@lists.example", recipient=ANA, message=LETTER)
+            assert (await send(client, recipient)).state == "unsupported"
+        outcome = await client.send(sender=f"ca{bad}mp@lists.example", recipient=ANA, message=MESSAGE)
         assert outcome.state == "unsupported"
         assert peer.connections == 0
 
@@ -138,7 +138,7 @@ SMUGGLING = [b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\n", b"\r\n.\r", b"\r.\r\n",
 async def test_no_form_of_the_final_dot_smuggles_a_second_message(form):
     second = b"MAIL FROM:<evil@x.example>\r\nRCPT TO:<cleo@left.example>\r\nDATA\r\nSubject: 2\r\n\r\nevil"
     async with rude() as peer:
-        outcome = await once(peer.port, message=LETTER + b"end" + form + second + form)
+        outcome = await once(peer.port, message=MESSAGE + b"end" + form + second + form)
     assert outcome.state == "sent"
     assert len(peer.letters) == 1
     assert [line.partition(" ")[0] for line in peer.heard] == ["EHLO", "NOOP", "MAIL", "RCPT", "DATA", "QUIT"]
@@ -150,12 +150,12 @@ def test_what_goes_over_the_wire_can_be_undone_and_holds_no_final_dot(message):
     assert wire.endswith(b"\r\n")
     assert b"\r\n.\r\n" not in b"\r\n" + wire
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", wire)
-    ends = re.sub(rb"\r\n|\r|\n", b"\r\n", message)
-    back = re.sub(rb"(?m)^\.\.", b".", wire)
-    assert back == (ends if ends.endswith(b"\r\n") else ends + b"\r\n")
+    expected = re.sub(rb"\r\n|\r|\n", b"\r\n", message)
+    text = re.sub(rb"(?m)^\.\.", b".", wire)
+    assert text == (expected if expected.endswith(b"\r\n") else expected + b"\r\n")
 
 
-# Where a connection is lost
+# Lost connections
 
 
 @pytest.mark.parametrize("way", [DROP, RESET, HANG, "nonsense", "999 what", "421 4.3.2 going down"])
@@ -177,7 +177,7 @@ async def test_a_connection_lost_before_the_text_is_deferred(moment, way):
 @pytest.mark.parametrize("way", [DROP, RESET, HANG])
 async def test_a_connection_lost_within_a_long_text_is_deferred(way):
     async with rude({"body": way, "EHLO": "250 rude.example"}) as peer:
-        outcome = await once(peer.port, message=LETTER + b"x" * 20_000_000)
+        outcome = await once(peer.port, message=MESSAGE + b"x" * 20_000_000)
     assert outcome.state == "deferred"
     assert "Before the final dot" in outcome.reply
     assert peer.letters == []
@@ -194,19 +194,19 @@ async def test_a_connection_lost_after_the_final_dot_is_unknown(way):
 
 async def test_after_an_unknown_the_next_message_gets_a_new_connection():
     async with rude(first={"dot": DROP}) as peer:
-        door = connection(peer.port)
-        assert (await send(door, ANA)).state == "unknown"
-        assert (await send(door, BEN)).state == "sent"
-        await door.close()
+        client = connection(peer.port)
+        assert (await send(client, ANA)).state == "unknown"
+        assert (await send(client, BEN)).state == "sent"
+        await client.close()
     assert peer.connections == 2
 
 
 async def test_a_server_one_answer_ahead_of_itself_is_found_out_before_the_next_message():
     async with rude(first={"dot": "250 taken\r\n250 twice"}) as peer:
-        door = connection(peer.port)
-        first = await send(door, ANA)
-        second = await send(door, BEN)
-        await door.close()
+        client = connection(peer.port)
+        first = await send(client, ANA)
+        second = await send(client, BEN)
+        await client.close()
     assert (first.state, second.state) == ("sent", "sent")
     assert len(peer.letters) == peer.connections == 2
 
@@ -214,7 +214,7 @@ async def test_a_server_one_answer_ahead_of_itself_is_found_out_before_the_next_
 @pytest.mark.parametrize(
     ("moments", "states"),
     [
-        ({"RCPT": "550 5.1.1 gone"}, "refused refused"),  # it asks for the text of nobody's message
+        ({"RCPT": "550 5.1.1 gone"}, "refused refused"),  # it accepts DATA without a recipient
         ({"RCPT": "450 4.2.1 busy", "DATA": "503 5.5.1 no recipients"}, "deferred deferred"),
         ({"MAIL": "552 5.3.4 too big", "RCPT": "503 no", "DATA": "503 no"}, "unsupported unsupported"),
         ({"MAIL": "552 5.3.4 too big"}, "unsupported unsupported"),
@@ -223,14 +223,14 @@ async def test_a_server_one_answer_ahead_of_itself_is_found_out_before_the_next_
 )
 async def test_commands_sent_together_are_each_believed_by_their_own_answer(manner, moments, states):
     async with rude(moments) as peer:
-        door = connection(peer.port)
-        outcomes = [await send(door, ANA), await send(door, BEN)]
-        await door.close()
+        client = connection(peer.port)
+        outcomes = [await send(client, ANA), await send(client, BEN)]
+        await client.close()
     assert " ".join(outcome.state for outcome in outcomes) == states
     assert outcomes[0].code == int(next(iter(moments.values()))[:3])
-    assert all(letter == b".\r\n" for letter in peer.letters)  # no word of ours without a recipient
-    strange = "MAIL" in moments and "DATA" not in moments and manner == "pipelining"
-    assert peer.connections == (2 if strange else 1)
+    assert all(message == b".\r\n" for message in peer.letters)  # no text without a recipient
+    is_reopened = "MAIL" in moments and "DATA" not in moments and manner == "pipelining"
+    assert peer.connections == (2 if is_reopened else 1)
 
 
 async def test_a_server_one_answer_ahead_of_itself_from_the_start_gets_no_message():
@@ -244,10 +244,10 @@ async def test_a_server_one_answer_ahead_of_itself_from_the_start_gets_no_messag
 @pytest.mark.parametrize("way", [DROP, RESET, HANG, "421 4.4.2 idle too long"])
 async def test_an_old_connection_that_died_meanwhile_is_replaced_without_a_word(way):
     async with rude(then={"MAIL": way}) as peer:
-        door = connection(peer.port)
-        assert (await send(door, ANA)).state == "sent"
-        assert (await send(door, BEN)).state == "sent"
-        await door.close()
+        client = connection(peer.port)
+        assert (await send(client, ANA)).state == "sent"
+        assert (await send(client, BEN)).state == "sent"
+        await client.close()
     assert len(peer.letters) == peer.connections == 2
 
 
@@ -263,42 +263,42 @@ async def test_nothing_listens_there():
 
 async def test_a_deadline_that_has_passed_writes_no_final_dot():
     async with rude() as peer:
-        door = connection(peer.port)
+        client = connection(peer.port)
         loop = asyncio.get_running_loop()
-        assert (await send(door, ANA, deadline=lambda: loop.time() - 1)).state == "deferred"
-        assert (await send(door, ANA, deadline=lambda: loop.time() + 60)).state == "sent"
-        await door.close()
+        assert (await send(client, ANA, deadline=lambda: loop.time() - 1)).state == "deferred"
+        assert (await send(client, ANA, deadline=lambda: loop.time() + 60)).state == "sent"
+        await client.close()
     assert len(peer.letters) == 1
 
 
 async def test_the_deadline_is_asked_when_the_dot_is_written_and_not_when_the_message_begins():
     async with rude() as peer:
-        door = connection(peer.port)
-        heard = []
+        client = connection(peer.port)
+        commands = []
 
         def deadline():
-            heard[:] = peer.heard
+            commands[:] = peer.heard
             return math.inf
 
-        assert (await send(door, ANA, deadline=deadline)).state == "sent"
-        await door.close()
-    assert heard[-1] == "DATA"
+        assert (await send(client, ANA, deadline=deadline)).state == "sent"
+        await client.close()
+    assert commands[-1] == "DATA"
 
 
 async def test_a_message_that_may_not_begin_once_the_connection_is_ready_is_never_named():
     async with rude() as peer:
-        door = connection(peer.port)
-        assert await send(door, ANA, may_begin=lambda: False) is None
-        assert (await send(door, BEN)).state == "sent"
-        await door.close()
+        client = connection(peer.port)
+        assert await send(client, ANA, may_begin=lambda: False) is None
+        assert (await send(client, BEN)).state == "sent"
+        await client.close()
     assert peer.connections == 1
     assert [line.partition(" ")[0] for line in peer.heard] == ["EHLO", "NOOP", "MAIL", "RCPT", "DATA", "QUIT"]
 
 
 async def test_a_cancelled_message_writes_no_final_dot():
     async with rude({"RCPT": HANG}) as peer:
-        door = connection(peer.port, patience=Timeouts())
-        task = asyncio.ensure_future(send(door, ANA))
+        client = connection(peer.port, timeouts=Timeouts())
+        task = asyncio.ensure_future(send(client, ANA))
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -307,23 +307,23 @@ async def test_a_cancelled_message_writes_no_final_dot():
     assert peer.letters == []
 
 
-# How long a connection is kept
+# How long a connection is reused
 
 
 async def test_a_connection_is_renewed_after_so_many_messages_or_so_long():
     async with polite() as peer:
-        door = connection(peer.port, messages=2)
+        client = connection(peer.port, messages=2)
         for _ in range(5):
-            assert (await send(door)).state == "sent"
-        await door.close()
+            assert (await send(client)).state == "sent"
+        await client.close()
         assert peer.connections == 3
         for limit in ({"seconds": 0.05}, {"idle": 0.05}):
             peer.connections = 0
-            door = connection(peer.port, **limit)
-            await send(door)
+            client = connection(peer.port, **limit)
+            await send(client)
             await asyncio.sleep(0.1)
-            await send(door)
-            await door.close()
+            await send(client)
+            await client.close()
             assert peer.connections == 2
 
 
@@ -332,14 +332,14 @@ async def test_closing_says_quit_and_waits_only_a_little():
         await once(peer.port)
         assert peer.heard[-1] == "QUIT"
     async with rude({"QUIT": HANG}) as peer:
-        begun = asyncio.get_running_loop().time()
+        start = asyncio.get_running_loop().time()
         assert (await once(peer.port)).state == "sent"
-        assert asyncio.get_running_loop().time() - begun < 1
+        assert asyncio.get_running_loop().time() - start < 1
 
 
 async def test_closing_and_aborting_twice_or_before_opening_is_allowed():
-    door = connection(1)
-    door.abort()
-    await door.close()
-    await door.close()
-    assert not door.dot_written
+    client = connection(1)
+    client.abort()
+    await client.close()
+    await client.close()
+    assert not client.dot_written

@@ -1,4 +1,4 @@
-"""How a connection to a relay is opened: TLS, names, logins, and passwords that must not be seen."""
+"""Opening a connection to a relay: TLS, names, logins, and passwords that must stay secret."""
 
 import logging
 
@@ -22,16 +22,16 @@ def certificate(authority):
     return authority.issue("localhost")
 
 
-def trusted(peer, authority, **more):
-    return {"host": "localhost", "ca_file": str(authority.certificate), "tls": "verified", **more}
+def trusted(peer, authority, **options):
+    return {"host": "localhost", "ca_file": str(authority.certificate), "tls": "verified", **options}
 
 
 async def test_a_verified_relay_proves_its_name(authority, certificate):
     async with polite(certificate=certificate) as peer:
         assert (await once(peer.port, **trusted(peer, authority))).state == "sent"
-        other_name = await once(peer.port, **trusted(peer, authority, host="127.0.0.1"))
-        system = await once(peer.port, host="localhost", tls="verified")
-    for outcome in (other_name, system):
+        wrong_name = await once(peer.port, **trusted(peer, authority, host="127.0.0.1"))
+        system_trust = await once(peer.port, host="localhost", tls="verified")
+    for outcome in (wrong_name, system_trust):
         assert outcome.state == "unreachable"
         assert "certificate" in outcome.reply
     assert len(peer.letters) == 1
@@ -40,9 +40,9 @@ async def test_a_verified_relay_proves_its_name(authority, certificate):
 async def test_implicit_tls_proves_its_name_too(authority, certificate):
     async with polite(certificate=certificate, implicit=True) as peer:
         assert (await once(peer.port, **trusted(peer, authority, tls="implicit"))).state == "sent"
-        stranger = await once(peer.port, host="localhost", tls="implicit")
-    assert stranger.state == "unreachable"
-    assert "certificate" in stranger.reply.lower()
+        untrusted = await once(peer.port, host="localhost", tls="implicit")
+    assert untrusted.state == "unreachable"
+    assert "certificate" in untrusted.reply.lower()
 
 
 async def test_opportunistic_takes_what_is_offered_and_required_insists(certificate):

@@ -1,4 +1,4 @@
-"""Logins of every kind, and tokens that a program prints instead of a password."""
+"""Logins by every method, and tokens that a program prints instead of a password."""
 
 import base64
 import logging
@@ -20,7 +20,7 @@ OFFER = "250-rude.example\r\n250 AUTH XOAUTH2"
 
 @pytest.fixture
 def program(tmp_path):
-    """A program that counts its runs in a file beside it and does what the test says."""
+    """A program that counts its runs in a file and runs the lines of the test."""
 
     def write(lines):
         path = tmp_path / "token"
@@ -31,11 +31,11 @@ def program(tmp_path):
     return write
 
 
-def runs(tmp_path):
+def count_runs(tmp_path):
     return len((tmp_path / "runs").read_text().splitlines())
 
 
-def door(port, command):
+def build_connection(port, command):
     relay = Relay(host="127.0.0.1", port=port, tls="none", username="campaign", token_command=command)
     return SmtpConnection(
         relay, helo="mailer.example", timeouts=HASTE, tokens=OAuthTokenProvider(command), messages=1
@@ -47,12 +47,12 @@ async def test_a_token_from_the_program_opens_the_relay_and_is_kept_for_the_next
 ):
     caplog.set_level(logging.DEBUG)
     async with rude({"EHLO": OFFER, "AUTH": "235 2.7.0 welcome"}) as peer:
-        by_token = door(peer.port, program(f"echo {TOKEN}"))
-        assert [(await send(by_token)).state for _ in range(3)] == ["sent"] * 3
-        await by_token.close()
-    assert (peer.connections, runs(tmp_path)) == (3, 1)
-    (said, *_) = [line for line in peer.heard if line.startswith("AUTH")]
-    assert base64.b64decode(said.split()[2]) == f"user=campaign\1auth=Bearer {TOKEN}\1\1".encode()
+        connection = build_connection(peer.port, program(f"echo {TOKEN}"))
+        assert [(await send(connection)).state for _ in range(3)] == ["sent"] * 3
+        await connection.close()
+    assert (peer.connections, count_runs(tmp_path)) == (3, 1)
+    (login_line, *_) = [line for line in peer.heard if line.startswith("AUTH")]
+    assert base64.b64decode(login_line.split()[2]) == f"user=campaign\1auth=Bearer {TOKEN}\1\1".encode()
     assert TOKEN not in caplog.text
 
 
@@ -60,12 +60,12 @@ async def test_a_token_that_is_refused_is_asked_for_once_more_and_then_it_is_the
     tmp_path, program
 ):
     async with rude({"EHLO": OFFER, "AUTH": f"535 5.7.8 {TOKEN} has run out"}) as peer:
-        by_token = door(peer.port, program(f"echo {TOKEN}"))
-        outcome = await send(by_token)
-        await by_token.close()
+        connection = build_connection(peer.port, program(f"echo {TOKEN}"))
+        outcome = await send(connection)
+        await connection.close()
     assert (outcome.state, outcome.code) == ("unreachable", 535)
     assert TOKEN not in outcome.reply
-    assert runs(tmp_path) == 2
+    assert count_runs(tmp_path) == 2
     assert not any(line.startswith("MAIL") for line in peer.heard)
 
 
@@ -82,20 +82,20 @@ async def test_a_token_that_is_refused_is_asked_for_once_more_and_then_it_is_the
 async def test_a_program_that_gives_no_token_is_nobody_s_fault_but_ours(program, monkeypatch, lines, words):
     monkeypatch.setattr(oauth_token, "TIMEOUT_SECONDS", 2.0)
     async with rude({"EHLO": OFFER}) as peer:
-        outcome = await send(door(peer.port, program(lines)))
+        outcome = await send(build_connection(peer.port, program(lines)))
     assert outcome.state == "unreachable"
     assert words in outcome.reply
 
 
 async def test_a_program_that_is_not_there_is_named_as_such():
     async with rude({"EHLO": OFFER}) as peer:
-        outcome = await send(door(peer.port, "/nowhere/token"))
+        outcome = await send(build_connection(peer.port, "/nowhere/token"))
     assert outcome.state == "unreachable" and "cannot be run" in outcome.reply
 
 
 async def test_tokens_go_only_where_they_are_asked_for(program):
     async with rude({"EHLO": "250-rude.example\r\n250 AUTH PLAIN"}) as peer:
-        outcome = await send(door(peer.port, program(f"echo {TOKEN}")))
+        outcome = await send(build_connection(peer.port, program(f"echo {TOKEN}")))
     assert "does not offer XOAUTH2" in outcome.reply
     assert not any(line.startswith("AUTH") for line in peer.heard)
 
@@ -111,8 +111,8 @@ async def test_a_password_is_told_by_each_method_that_the_server_offers(method):
 
 async def test_by_cram_md5_the_password_itself_is_never_told():
     challenge = base64.b64encode(b"<1896.697170952@rude.example>").decode()
-    offer = {"EHLO": "250-rude.example\r\n250 AUTH CRAM-MD5", "AUTH": f"334 {challenge}"}
-    async with rude(offer) as peer:
+    replies = {"EHLO": "250-rude.example\r\n250 AUTH CRAM-MD5", "AUTH": f"334 {challenge}"}
+    async with rude(replies) as peer:
         await once(peer.port, username="campaign", password="open sesame")
     assert peer.heard[1] == "AUTH CRAM-MD5"
     assert base64.b64decode(peer.heard[2]).startswith(b"campaign ")

@@ -95,8 +95,8 @@ def test_each_mistake_in_several_relays_says_which_one_and_repeats_no_password()
     with pytest.raises(BadSettings) as caught:
         Relay.parse_all(text)
     assert "secret" not in str(caught.value)
-    told = caught.value.mistakes
-    assert [sentence.partition(":")[0] for sentence in told] == [
+    mistakes = caught.value.mistakes
+    assert [sentence.partition(":")[0] for sentence in mistakes] == [
         "In the first SMTP address",
         "In the first SMTP address",
         "In the fourth SMTP address",

@@ -1,11 +1,11 @@
-"""Whom refusals are about, in the words that servers use."""
+"""Replies: whom a refusal is about, by the texts of real servers."""
 # ruff: noqa: E501
 
 import pytest
 
 from mailer.smtp.outcome import Outcome
 
-# Real servers' replies with made-up addresses, hosts and numbers.
+# Replies of real servers, with invented addresses, hosts and numbers.
 REPLIES = [
     # Gmail
     ("550 5.1.1 The email account that you tried to reach does not exist. Please try double-checking", "person"),
@@ -110,9 +110,9 @@ def test_a_refusal_says_whose_fault_it_is(line: str, about: str) -> None:
 
 
 def test_there_are_enough_of_each() -> None:
-    found = [about for _, about in REPLIES]
-    assert len(found) >= 60 and all(
-        found.count(each) >= 4 for each in ("person", "ours", "temporary", "domain")
+    subjects = [about for _, about in REPLIES]
+    assert len(subjects) >= 60 and all(
+        subjects.count(subject) >= 4 for subject in ("person", "ours", "temporary", "domain")
     )
 
 

@@ -1,4 +1,4 @@
-"""Broadcasts: everybody who may get an update gets it once, and nobody else, wherever filling stops."""
+"""Broadcasts: exactly the permitted contacts get an update, once, wherever filling stops."""
 
 from datetime import timedelta
 
@@ -38,19 +38,19 @@ def _create(session: Session, edition_id: int, clock: StoppedClock) -> Broadcast
     )
 
 
-def _readers(database: Database) -> list[int]:
-    """Who has a message in the outbox; somebody twice would be there twice."""
+def _list_recipients(database: Database) -> list[int]:
+    """Return the contacts with a message in the outbox, one item per message."""
     with database.read() as session:
         return list(session.scalars(select(OutboxRow.contact_id).order_by(OutboxRow.contact_id)))
 
 
-def _everybody(database: Database) -> list[int]:
+def _list_contacts(database: Database) -> list[int]:
     with database.read() as session:
         return list(session.scalars(select(Contact.id).order_by(Contact.id)))
 
 
 def _fill(database: Database, clock: StoppedClock, *, limit: int) -> list[int]:
-    """Fill in batches until nothing is left; returns how many each batch put in."""
+    """Fill in batches until the broadcast is filled; returns the number of new rows of each batch."""
     batches = []
     with database.read() as session:
         assert SOURCE.next_due(session, now=clock.now()) == clock.now()
@@ -65,15 +65,20 @@ def test_an_update_reaches_everybody_on_the_list_once_and_cleo_not(
     database: Database, clock: StoppedClock, edition_id: int, ana: Person, ben: Person, cleo: Person
 ) -> None:
     with database.write() as session:
-        sent = _create(session, edition_id, clock)
+        broadcast = _create(session, edition_id, clock)
     assert _fill(database, clock, limit=10) == [1, 0]
-    assert _readers(database) == [ben.id]
+    assert _list_recipients(database) == [ben.id]
     with database.read() as session:
-        found = broadcasts.get(session, sent.id)
-        assert (found.state, found.filled_at) == ("filled", clock.now())
+        stored = broadcasts.get(session, broadcast.id)
+        assert (stored.state, stored.filled_at) == ("filled", clock.now())
         assert SOURCE.next_due(session, now=clock.now()) is None
         row = session.scalars(select(OutboxRow)).one()
-        assert (row.kind, row.list, row.ref, row.edition_id) == ("broadcast", "interest", sent.id, edition_id)
+        assert (row.kind, row.list, row.ref, row.edition_id) == (
+            "broadcast",
+            "interest",
+            broadcast.id,
+            edition_id,
+        )
 
 
 def test_filling_goes_on_after_a_kill_between_two_batches_and_repeats_nobody(
@@ -87,9 +92,9 @@ def test_filling_goes_on_after_a_kill_between_two_batches_and_repeats_nobody(
     with pytest.raises(KeyboardInterrupt), database.write() as session:
         assert SOURCE.fill(session, now=clock.now(), limit=10) == 10
         raise KeyboardInterrupt
-    assert len(_readers(database)) == 10
+    assert len(_list_recipients(database)) == 10
     assert _fill(database, clock, limit=10) == [10, 5, 0]
-    assert _readers(database) == [number for number in _everybody(database) if number != cleo.id]
+    assert _list_recipients(database) == [number for number in _list_contacts(database) if number != cleo.id]
 
 
 def test_two_who_fill_at_once_put_nobody_in_twice_and_leave_nobody_out(
@@ -102,9 +107,9 @@ def test_two_who_fill_at_once_put_nobody_in_twice_and_leave_nobody_out(
     def fill(session: Session) -> int:
         return SOURCE.fill(session, now=clock.now(), limit=7)
 
-    put = sum(sum(at_once(database, fill, fill)) for _ in range(4))
-    assert put == 40
-    assert _readers(database) == _everybody(database)
+    total = sum(sum(at_once(database, fill, fill)) for _ in range(4))
+    assert total == 40
+    assert _list_recipients(database) == _list_contacts(database)
 
 
 @on_postgresql
@@ -114,7 +119,7 @@ def test_who_comes_back_from_a_pause_while_a_batch_is_put_in_pushes_nobody_out(
     with database.write() as session:
         crowd.add(session, 6, list="interest", now=clock.now())
         _create(session, edition_id, clock)
-    everybody = _everybody(database)
+    everybody = _list_contacts(database)
     until = clock.now() + timedelta(days=1)
     with database.write() as session:
         subscriptions.pause(session, contact_id=everybody[1], until=until)
@@ -125,7 +130,7 @@ def test_who_comes_back_from_a_pause_while_a_batch_is_put_in_pushes_nobody_out(
     with meanwhile(database, before="INSERT INTO outbox", do=come_back), database.write() as session:
         SOURCE.fill(session, now=clock.now(), limit=3)
     _fill(database, clock, limit=3)
-    assert set(_readers(database)) >= set(everybody) - {everybody[1]}
+    assert set(_list_recipients(database)) >= set(everybody) - {everybody[1]}
 
 
 @on_postgresql
@@ -140,7 +145,7 @@ def test_the_one_who_waited_for_a_batch_goes_on_where_it_ended(
         return SOURCE.fill(session, now=clock.now(), limit=3)
 
     assert behind(database, holding=fill, then=fill) == 3
-    assert _readers(database) == _everybody(database)
+    assert _list_recipients(database) == _list_contacts(database)
 
 
 def test_the_head_count_is_what_is_filled(
@@ -154,12 +159,12 @@ def test_the_head_count_is_what_is_filled(
         digest = session.scalar(select(Contact.email_digest).where(Contact.id == other))
         suppressions.add(session, digest or b"", reason="bounce", now=clock.now())
     with database.read() as session:
-        counted = broadcasts.count_recipients(session, audience="interest", now=clock.now())
-    assert counted.languages == {"en": 6, "es": 1}
-    assert counted.exclusions == {"paused": 1, "suppressed": 1, "left": 1, "not confirmed": 1}
+        count = broadcasts.count_recipients(session, audience="interest", now=clock.now())
+    assert count.languages == {"en": 6, "es": 1}
+    assert count.exclusions == {"paused": 1, "suppressed": 1, "left": 1, "not confirmed": 1}
     with database.write() as session:
         _create(session, edition_id, clock)
-    assert sum(_fill(database, clock, limit=3)) == counted.total == 7
+    assert sum(_fill(database, clock, limit=3)) == count.total == 7
 
 
 def test_who_leaves_between_the_preview_and_the_filling_gets_nothing(
@@ -171,15 +176,15 @@ def test_who_leaves_between_the_preview_and_the_filling_gets_nothing(
     with database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
     assert _fill(database, clock, limit=10) == [0]
-    assert _readers(database) == []
+    assert _list_recipients(database) == []
 
 
 def test_a_list_that_nobody_is_on_has_no_readers(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.read() as session:
-        counted = broadcasts.count_recipients(session, audience="organizers", now=clock.now())
-        assert (counted.total, counted.exclusions) == (0, {})
+        count = broadcasts.count_recipients(session, audience="organizers", now=clock.now())
+        assert (count.total, count.exclusions) == (0, {})
 
 
 def test_updates_are_filled_one_after_another_the_oldest_first(
@@ -187,57 +192,57 @@ def test_updates_are_filled_one_after_another_the_oldest_first(
 ) -> None:
     with database.write() as session:
         first, second = _create(session, edition_id, clock), _create(session, edition_id, clock)
-        assert [each.id for each in broadcasts.list_all(session)] == [second.id, first.id]
+        assert [broadcast.id for broadcast in broadcasts.list_all(session)] == [second.id, first.id]
     with database.write() as session:
         assert SOURCE.fill(session, now=clock.now(), limit=9) == 1
         assert stats.count_by_kind_and_state(session, kind="broadcast", ref=first.id) == {
             ("broadcast", "queued"): 1
         }
     _fill(database, clock, limit=9)
-    assert _readers(database) == [ben.id, ben.id]
+    assert _list_recipients(database) == [ben.id, ben.id]
 
 
 def test_filling_takes_as_many_statements_for_many_as_for_one(
     database: Database, clock: StoppedClock, edition_id: int, ben: Person
 ) -> None:
-    counted = []
+    counts = []
     for number in (0, 200):
         with database.write() as session:
             crowd.add(session, number, list="interest", now=clock.now())
             _create(session, edition_id, clock)
-        with database.write() as session, recorded(database) as sent:
+        with database.write() as session, recorded(database) as statements:
             assert SOURCE.fill(session, now=clock.now(), limit=1_000) == number + 1
-        counted.append(len(sent))
+        counts.append(len(statements))
         _fill(database, clock, limit=1_000)
-        with database.read() as session, recorded(database) as sent:
+        with database.read() as session, recorded(database) as statements:
             broadcasts.count_recipients(session, audience="interest", now=clock.now())
-        counted.append(len(sent))
-    assert counted[:2] == counted[2:]
-    assert counted[1] == 1
+        counts.append(len(statements))
+    assert counts[:2] == counts[2:]
+    assert counts[1] == 1
 
 
 def test_what_became_of_the_messages_changes_nothing_in_the_broadcast(
     database: Database, clock: StoppedClock, edition_id: int, ben: Person
 ) -> None:
     with database.write() as session:
-        sent = _create(session, edition_id, clock)
+        broadcast = _create(session, edition_id, clock)
         SOURCE.fill(session, now=clock.now(), limit=9)
         until = clock.real() + timedelta(seconds=45)
         (entry,) = outbox.claim(session, worker="w", limit=9, now=clock.now(), lease_until=until)
         SOURCE.settle(session, [Result(entry=entry, state="failed")], now=clock.now())
-        assert broadcasts.get(session, sent.id).state == "filling"
+        assert broadcasts.get(session, broadcast.id).state == "filling"
 
 
 def test_sending_is_in_the_audit_and_a_number_that_nobody_knows_is_told(
     database: Database, clock: StoppedClock, edition_id: int
 ) -> None:
     with database.write() as session:
-        sent = _create(session, edition_id, clock)
+        broadcast = _create(session, edition_id, clock)
         entry = session.scalars(select(AuditEntry)).one()
         assert (entry.actor, entry.action, entry.subject) == (
             "staff",
             "broadcast send",
-            f"broadcast {sent.id}",
+            f"broadcast {broadcast.id}",
         )
         with pytest.raises(NotFound, match="no broadcast number 99"):
             broadcasts.get(session, 99)
@@ -247,10 +252,10 @@ def test_a_long_subject_is_cut_alike_on_both_databases(
     database: Database, clock: StoppedClock, edition_id: int
 ) -> None:
     with database.write() as session:
-        long = broadcasts.create(
+        broadcast = broadcasts.create(
             session, subject="ñ" * 400, audience="x", edition_id=edition_id, now=clock.now(), actor="staff"
         )
-        assert long.subject == "ñ" * 300
+        assert broadcast.subject == "ñ" * 300
 
 
 @on_postgresql
@@ -290,8 +295,8 @@ def test_a_recalled_update_is_cleared_up_in_batches_and_no_other_is_touched(
             (wrong, "cancelled", broadcasts.RECALLED),
             (right, "queued", ""),
         }
-        noted = session.scalars(select(AuditEntry.action).order_by(AuditEntry.id)).all()
-        assert noted[-1:] == ["broadcast recall"]
+        actions = session.scalars(select(AuditEntry.action).order_by(AuditEntry.id)).all()
+        assert actions[-1:] == ["broadcast recall"]
         with pytest.raises(NotFound):
             broadcasts.recall(session, 99, now=clock.now(), actor="staff")
 
@@ -304,9 +309,9 @@ def test_what_was_claimed_before_a_recall_does_not_leave_after_it(service: Servi
         (entry,) = outbox.claim(session, worker="a worker", limit=5, now=now, lease_until=until)
         broadcasts.recall(session, number, now=now, actor="staff")
         assert broadcasts.withdraw(session, limit=10) == 0
-        (refused,) = service.composer.compose(session, [entry], now=now)
-    assert isinstance(refused, Result)
-    assert (refused.state, refused.why) == ("cancelled", broadcasts.RECALLED)
+        (result,) = service.composer.compose(session, [entry], now=now)
+    assert isinstance(result, Result)
+    assert (result.state, result.why) == ("cancelled", broadcasts.RECALLED)
 
 
 def test_an_unknown_message_of_a_recalled_update_is_not_sent_once_more(service: Service, ben: Person) -> None:

@@ -1,4 +1,4 @@
-"""Confirmations: one mail answers a form, alike for everybody, and only its button changes anything."""
+"""Confirmations: one mail answers a form, the same for every address, and only its button changes data."""
 
 from datetime import datetime, timedelta
 
@@ -31,7 +31,7 @@ def confirmations() -> Confirmations:
     return parts.built().confirmations
 
 
-def _asked(email: str = DORA, *, list: str = "interest", name: str = "") -> SignupRequest:
+def _signup(email: str = DORA, *, list: str = "interest", name: str = "") -> SignupRequest:
     return SignupRequest(
         address=addresses.parse(email, pepper=PEPPER),
         list=list,
@@ -48,11 +48,11 @@ def _mails(session: Session) -> list[str]:
     return [f"{kind} {list_name}" for kind, list_name in rows]
 
 
-def _press(
+def _confirm_newest(
     confirmations: Confirmations, session: Session, *, list: str, now: datetime, round: int = 0
 ) -> Confirmation | None:
-    newest = select(Subscription.id).where(Subscription.list == list).order_by(Subscription.id.desc())
-    number = session.scalars(newest.limit(1)).one()
+    query = select(Subscription.id).where(Subscription.list == list).order_by(Subscription.id.desc())
+    number = session.scalars(query.limit(1)).one()
     return confirmations.confirm(session, subscription_id=number, round=round, page="/confirm", now=now)
 
 
@@ -60,15 +60,15 @@ def test_a_form_is_answered_at_once_and_the_evidence_is_kept(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.record_signup(session, _asked(name="Dora"), now=clock.now())
+        confirmations.record_signup(session, _signup(name="Dora"), now=clock.now())
     with database.read() as session:
         assert _mails(session) == ["confirmation interest"]
-        contact = contacts.find(session, _asked().address)
+        contact = contacts.find(session, _signup().address)
         assert contact is not None
         assert (contact.name, contact.language, contact.city) == ("Dora", "es", "Phoenix")
-        (told,) = consents.list_for_contact(session, contact.id)
-        assert (told.action, told.wording, told.page) == ("asked", "Sí, escríbanme.", "/join")
-        assert told.language == "es"
+        (consent,) = consents.list_for_contact(session, contact.id)
+        assert (consent.action, consent.wording, consent.page) == ("asked", "Sí, escríbanme.", "/join")
+        assert consent.language == "es"
 
 
 def test_however_often_an_address_is_signed_up_it_gets_one_mail_a_day_and_list(
@@ -77,9 +77,9 @@ def test_however_often_an_address_is_signed_up_it_gets_one_mail_a_day_and_list(
     for expected in (1, 2):
         with database.write() as session:
             for number in range(20):
-                spelled = DORA if number % 2 else DORA.upper()
-                confirmations.record_signup(session, _asked(spelled), now=clock.advance(seconds=1))
-                confirmations.record_signup(session, _asked(list="organizers"), now=clock.now())
+                spelling = DORA if number % 2 else DORA.upper()
+                confirmations.record_signup(session, _signup(spelling), now=clock.advance(seconds=1))
+                confirmations.record_signup(session, _signup(list="organizers"), now=clock.now())
         with database.write() as session:
             confirmations.fill(session, now=clock.now(), limit=100)
             assert _mails(session) == ["confirmation interest", "confirmation organizers"] * expected
@@ -91,11 +91,11 @@ def test_forms_sent_at_once_are_one_mail(
 ) -> None:
     with database.write() as session:
         confirmations.record_signup(
-            session, _asked("first@example.org"), now=clock.now()
+            session, _signup("first@example.org"), now=clock.now()
         )  # freezes the edition
 
     def ask(session: Session) -> None:
-        confirmations.record_signup(session, _asked(), now=clock.now())
+        confirmations.record_signup(session, _signup(), now=clock.now())
 
     at_once(database, *[ask] * 4)
     with database.read() as session:
@@ -109,9 +109,9 @@ def test_no_more_than_three_answers_a_day_reach_one_address(
 ) -> None:
     with database.write() as session:
         for _ in range(6):
-            confirmations.record_signup(session, _asked(), now=clock.now())
-            confirmations.record_signup(session, _asked(list="organizers"), now=clock.now())
-            contact = contacts.find(session, _asked().address)
+            confirmations.record_signup(session, _signup(), now=clock.now())
+            confirmations.record_signup(session, _signup(list="organizers"), now=clock.now())
+            contact = contacts.find(session, _signup().address)
             assert contact is not None
             subscriptions.leave(session, contact_id=contact.id, now=clock.now())
         assert len(_mails(session)) == 3
@@ -121,50 +121,50 @@ def test_who_leaves_and_joins_again_on_the_same_day_gets_a_new_link(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.record_signup(session, _asked(), now=clock.now())
-        done = _press(confirmations, session, list="interest", now=clock.now())
-        assert done is not None
-        subscriptions.leave(session, contact_id=done.contact_id, now=clock.now())
-        confirmations.record_signup(session, _asked(), now=clock.advance(minutes=1))
+        confirmations.record_signup(session, _signup(), now=clock.now())
+        confirmation = _confirm_newest(confirmations, session, list="interest", now=clock.now())
+        assert confirmation is not None
+        subscriptions.leave(session, contact_id=confirmation.contact_id, now=clock.now())
+        confirmations.record_signup(session, _signup(), now=clock.advance(minutes=1))
         assert _mails(session) == ["confirmation interest", "confirmation interest"]
-        assert _press(confirmations, session, list="interest", now=clock.now(), round=0) is None
-        assert _press(confirmations, session, list="interest", now=clock.now(), round=1) is not None
+        assert _confirm_newest(confirmations, session, list="interest", now=clock.now(), round=0) is None
+        assert _confirm_newest(confirmations, session, list="interest", now=clock.now(), round=1) is not None
 
 
 def test_who_is_on_the_list_gets_a_friendly_word_and_stays_on_it(
     confirmations: Confirmations, database: Database, clock: StoppedClock, ben: Person
 ) -> None:
     with database.write() as session:
-        confirmations.record_signup(session, _asked(ben.email, name="Mallory"), now=clock.advance(days=1))
-        confirmations.record_signup(session, _asked(ben.email), now=clock.now())
+        confirmations.record_signup(session, _signup(ben.email, name="Mallory"), now=clock.advance(days=1))
+        confirmations.record_signup(session, _signup(ben.email), now=clock.now())
         assert _mails(session) == ["already interest"]
         contact = contacts.get(session, ben.id)
         assert (contact.name, contact.language) == ("Ben", "es")
-        standing = subscriptions.find(session, contact_id=ben.id, list="interest")
-        assert standing is not None and standing.state == "confirmed"
+        subscription = subscriptions.find(session, contact_id=ben.id, list="interest")
+        assert subscription is not None and subscription.state == "confirmed"
 
 
 def test_a_form_with_cleos_address_brings_nobody_back_but_asks_her(
     confirmations: Confirmations, database: Database, clock: StoppedClock, cleo: Person
 ) -> None:
     with database.write() as session:
-        confirmations.record_signup(session, _asked(cleo.email), now=clock.advance(days=1))
+        confirmations.record_signup(session, _signup(cleo.email), now=clock.advance(days=1))
         assert _mails(session) == ["confirmation interest"]
-        assert _press(confirmations, session, list="interest", now=clock.now(), round=0) is None
-        standing = subscriptions.find(session, contact_id=cleo.id, list="interest")
-        assert standing is not None and standing.state == "pending"
-        assert _press(confirmations, session, list="interest", now=clock.now(), round=1) is not None
+        assert _confirm_newest(confirmations, session, list="interest", now=clock.now(), round=0) is None
+        subscription = subscriptions.find(session, contact_id=cleo.id, list="interest")
+        assert subscription is not None and subscription.state == "pending"
+        assert _confirm_newest(confirmations, session, list="interest", now=clock.now(), round=1) is not None
 
 
 def test_a_suppressed_address_gets_nothing_and_nothing_is_kept(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        suppressions.add(session, _asked().address.digest, reason="forgotten", now=clock.now())
-        confirmations.record_signup(session, _asked(), now=clock.now())
+        suppressions.add(session, _signup().address.digest, reason="forgotten", now=clock.now())
+        confirmations.record_signup(session, _signup(), now=clock.now())
     with database.read() as session:
         assert _mails(session) == []
-        assert contacts.find(session, _asked().address) is None
+        assert contacts.find(session, _signup().address) is None
 
 
 @pytest.mark.parametrize("which", ["interest", "organizers"])
@@ -174,19 +174,19 @@ def test_known_and_unknown_and_left_addresses_take_the_same_statements(
     clock: StoppedClock,
     ben: Person,
     cleo: Person,
-    which: str,
+    list_name: str,
 ) -> None:
-    """What differs is only what a stranger cannot make happen: a row that is there already stays."""
+    """Only the effect of an existing row may differ, which a visitor cannot cause."""
 
     def statements(email: str) -> list[str]:
-        with database.write() as session, recorded(database) as sent:
-            confirmations.record_signup(session, _asked(email, list=which), now=clock.now())
+        with database.write() as session, recorded(database) as texts:
+            confirmations.record_signup(session, _signup(email, list=list_name), now=clock.now())
             session.flush()
-        return [" ".join(statement.split()[:3]) for statement in sent]
+        return [" ".join(statement.split()[:3]) for statement in texts]
 
     statements("first@example.org")  # freezes the edition
     with database.write() as session:
-        confirmations.record_signup(session, _asked(ben.email, list="interest"), now=clock.now())
+        confirmations.record_signup(session, _signup(ben.email, list="interest"), now=clock.now())
     unknown, pending = statements(DORA), statements(DORA)
     left, confirmed = statements(cleo.email), statements(ben.email)
     assert unknown == pending == left == confirmed
@@ -197,12 +197,12 @@ def test_pressing_the_button_confirms_once_however_often_it_is_pressed(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.record_signup(session, _asked(), now=clock.now())
-        first = _press(confirmations, session, list="interest", now=clock.advance(minutes=5))
-        second = _press(confirmations, session, list="interest", now=clock.advance(minutes=5))
+        confirmations.record_signup(session, _signup(), now=clock.now())
+        first = _confirm_newest(confirmations, session, list="interest", now=clock.advance(minutes=5))
+        second = _confirm_newest(confirmations, session, list="interest", now=clock.advance(minutes=5))
         assert first is not None and second is not None
         assert (first.changed, second.changed) == (True, False)
-        actions = [told.action for told in consents.list_for_contact(session, first.contact_id)]
+        actions = [consent.action for consent in consents.list_for_contact(session, first.contact_id)]
         assert actions == ["asked", "confirmed"]
 
 
@@ -210,14 +210,14 @@ def test_the_button_pressed_twice_at_once_confirms_once(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.record_signup(session, _asked(), now=clock.now())
+        confirmations.record_signup(session, _signup(), now=clock.now())
 
-    def press(session: Session) -> bool:
-        done = _press(confirmations, session, list="interest", now=clock.now())
-        assert done is not None
-        return done.changed
+    def confirm(session: Session) -> bool:
+        confirmation = _confirm_newest(confirmations, session, list="interest", now=clock.now())
+        assert confirmation is not None
+        return confirmation.changed
 
-    assert sorted(at_once(database, press, press)) == [False, True]
+    assert sorted(at_once(database, confirm, confirm)) == [False, True]
     with database.read() as session:
         assert session.scalar(select(func.count(Consent.id)).where(Consent.action == "confirmed")) == 1
 
@@ -226,39 +226,43 @@ def test_a_link_that_names_nobody_confirms_nobody(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        gone = confirmations.confirm(session, subscription_id=99, round=0, page="/confirm", now=clock.now())
-        assert gone is None
+        confirmation = confirmations.confirm(
+            session, subscription_id=99, round=0, page="/confirm", now=clock.now()
+        )
+        assert confirmation is None
 
 
 def test_an_organizers_address_is_confirmed_and_staff_decide_the_rest(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.record_signup(session, _asked(list="organizers"), now=clock.now(), application=ST_MARK)
-        first = _press(confirmations, session, list="organizers", now=clock.advance(minutes=5))
-        second = _press(confirmations, session, list="organizers", now=clock.now())
+        confirmations.record_signup(session, _signup(list="organizers"), now=clock.now(), application=ST_MARK)
+        first = _confirm_newest(confirmations, session, list="organizers", now=clock.advance(minutes=5))
+        second = _confirm_newest(confirmations, session, list="organizers", now=clock.now())
         assert first is not None and second is not None
         assert (first.changed, second.changed) == (True, False)
         assert _mails(session) == ["confirmation organizers", "received organizers"]
-        standing = subscriptions.find(session, contact_id=first.contact_id, list="organizers")
-        assert standing is not None and standing.state == "pending"
+        subscription = subscriptions.find(session, contact_id=first.contact_id, list="organizers")
+        assert subscription is not None and subscription.state == "pending"
         assert [listing.state for listing in directory.list_applications(session)] == ["waiting"]
 
 
 def test_an_organizer_who_applies_twice_waits_once_with_the_newer_words(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
-    again = Application(organization="St. Luke", zip="10027")
+    application = Application(organization="St. Luke", zip="10027")
     with database.write() as session:
-        confirmations.record_signup(session, _asked(list="organizers"), now=clock.now(), application=ST_MARK)
-        _press(confirmations, session, list="organizers", now=clock.now())
+        confirmations.record_signup(session, _signup(list="organizers"), now=clock.now(), application=ST_MARK)
+        _confirm_newest(confirmations, session, list="organizers", now=clock.now())
         confirmations.record_signup(
-            session, _asked(list="organizers"), now=clock.advance(minutes=1), application=again
+            session, _signup(list="organizers"), now=clock.advance(minutes=1), application=application
         )
         states = [(listing.organization, listing.state) for listing in directory.list_applications(session)]
         assert states == [("St. Mark", "waiting"), ("St. Luke", "asked")]
-        pressed = _press(confirmations, session, list="organizers", now=clock.advance(minutes=1))
-        assert pressed is not None and pressed.changed
+        confirmation = _confirm_newest(
+            confirmations, session, list="organizers", now=clock.advance(minutes=1)
+        )
+        assert confirmation is not None and confirmation.changed
         states = [(listing.organization, listing.state) for listing in directory.list_applications(session)]
         assert states == [("St. Luke", "waiting")]
         assert _mails(session) == ["confirmation organizers", "received organizers"]
@@ -267,12 +271,12 @@ def test_an_organizer_who_applies_twice_waits_once_with_the_newer_words(
 def test_what_cannot_be_kept_is_refused_before_anything_is_written(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
-    for asked, application in (
-        (_asked(name="Dora\r\nBcc: all@example.org"), None),
-        (_asked(list="organizers"), Application(organization="")),
+    for signup, application in (
+        (_signup(name="Dora\r\nBcc: all@example.org"), None),
+        (_signup(list="organizers"), Application(organization="")),
     ):
         with pytest.raises(BadInput), database.write() as session:
-            confirmations.record_signup(session, asked, now=clock.now(), application=application)
+            confirmations.record_signup(session, signup, now=clock.now(), application=application)
     with database.read() as session:
         assert session.scalar(select(func.count(Contact.id))) == 0
 
@@ -287,15 +291,15 @@ def _import(session: Session, *emails: str, now: datetime) -> None:
 def test_imported_people_are_asked_once_and_never_again(
     confirmations: Confirmations, database: Database, clock: StoppedClock, ben: Person, cleo: Person
 ) -> None:
-    forgotten = addresses.parse("forgotten@example.org", pepper=PEPPER)
-    everybody = (DORA, "eve@example.org", ben.email, cleo.email, forgotten.email)
+    forgotten_address = addresses.parse("forgotten@example.org", pepper=PEPPER)
+    emails = (DORA, "eve@example.org", ben.email, cleo.email, forgotten_address.email)
     with database.write() as session:
-        suppressions.add(session, forgotten.digest, reason="forgotten", now=clock.now())
-        _import(session, *everybody, now=clock.now())
+        suppressions.add(session, forgotten_address.digest, reason="forgotten", now=clock.now())
+        _import(session, *emails, now=clock.now())
         assert confirmations.fill(session, now=clock.now(), limit=100) == 2
     for _ in range(30):
         with database.write() as session:
-            _import(session, *everybody, now=clock.advance(hours=8))
+            _import(session, *emails, now=clock.advance(hours=8))
             assert confirmations.fill(session, now=clock.now(), limit=100) == 0
     with database.read() as session:
         assert _mails(session) == ["confirmation interest"] * 2
@@ -306,8 +310,8 @@ def test_many_imported_people_are_asked_in_batches(
 ) -> None:
     with database.write() as session:
         _import(session, *[f"reader{number}@example.org" for number in range(7)], now=clock.now())
-        filled = [confirmations.fill(session, now=clock.now(), limit=3) for _ in range(4)]
-        assert filled == [3, 3, 1, 0]
+        counts = [confirmations.fill(session, now=clock.now(), limit=3) for _ in range(4)]
+        assert counts == [3, 3, 1, 0]
 
 
 def test_who_was_imported_long_ago_is_not_surprised_by_a_mail(
@@ -323,7 +327,7 @@ def test_a_form_filled_in_after_an_import_is_answered_and_not_asked_twice(
 ) -> None:
     with database.write() as session:
         _import(session, DORA, now=clock.now())
-        confirmations.record_signup(session, _asked(), now=clock.advance(seconds=1))
+        confirmations.record_signup(session, _signup(), now=clock.advance(seconds=1))
         confirmations.fill(session, now=clock.advance(seconds=1), limit=9)
         clock.set(START + timedelta(hours=10))  # the next day in Greenwich
         confirmations.fill(session, now=clock.now(), limit=9)
@@ -336,9 +340,9 @@ def test_filling_takes_as_many_statements_for_many_as_for_one(
     def statements(*emails: str) -> int:
         with database.write() as session:
             _import(session, *emails, now=clock.now())
-        with database.write() as session, recorded(database) as sent:
+        with database.write() as session, recorded(database) as executed:
             assert confirmations.fill(session, now=clock.now(), limit=100) == len(emails)
-        return len(sent)
+        return len(executed)
 
     statements("first@example.org")  # freezes the edition
     assert statements(DORA) == statements(*[f"reader{number}@example.org" for number in range(50)])
@@ -348,6 +352,6 @@ def test_the_ledger_counts_what_was_asked(
     confirmations: Confirmations, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        confirmations.record_signup(session, _asked(), now=clock.now())
+        confirmations.record_signup(session, _signup(), now=clock.now())
         assert stats.count_by_kind_and_state(session) == {("confirmation", "queued"): 1}
         assert confirmations.next_due(session, now=clock.now()) is None

@@ -1,4 +1,4 @@
-"""An update to exactly those who were sent a mail whose link to leave did not work."""
+"""Dead links: an update to exactly the recipients of mails whose link to leave did not work."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,8 +25,8 @@ SEND = ("broadcast", "send", "--file", TEXT, "--audience", LIST, "--segment", "d
 
 
 @pytest.fixture
-def mended(service: Service) -> datetime:
-    """The list whose links to leave were refused until now, and one whose links have always worked."""
+def mended_at(service: Service) -> datetime:
+    """Add a list whose links to leave were refused until now, and one whose links have always worked."""
     now = service.clock.now()
     words: dict[str, Any] = {
         "title": {"en": "x", "es": "x"},
@@ -41,26 +41,26 @@ def mended(service: Service) -> datetime:
 
 
 @pytest.fixture
-def mailer(service: Service, mended: datetime) -> Mailer:
+def mailer(service: Service, mended_at: datetime) -> Mailer:
     return commands.mailer(service)
 
 
-def on(service: Service, who: str, *lists: str) -> Person:
+def subscribe(service: Service, name: str, *lists: str) -> Person:
     with service.database.write() as session:
-        for name in lists:
+        for list_name in lists:
             person = people.add(
                 session,
-                name=who,
-                email=f"{who.lower()}@example.org",
-                language="es" if who == "Ben" else "en",
+                name=name,
+                email=f"{name.lower()}@example.org",
+                language="es" if name == "Ben" else "en",
                 zip="10027",
-                list=name,
+                list=list_name,
                 now=service.clock.now(),
             )
     return person
 
 
-def sent(
+def add_message(
     service: Service,
     person: Person,
     at: datetime,
@@ -69,7 +69,7 @@ def sent(
     kind: str = "broadcast",
     state: str = "sent",
 ) -> None:
-    """Put a message into the ledger as if it had left at this moment."""
+    """Insert a message into the outbox as if it had been sent at this moment."""
     with service.database.write() as session:
         number = session.scalar(select(OutboxRow.edition_id).limit(1)) or ledger.edition(session)
         key = f"{kind}/{list}/{state}/contact/{person.id}"
@@ -79,49 +79,51 @@ def sent(
 
 
 def test_exactly_those_with_a_dead_link_are_written_to_and_cleo_is_not(
-    service: Service, mailer: Mailer, mended: datetime
+    service: Service, mailer: Mailer, mended_at: datetime
 ) -> None:
-    before = mended - timedelta(days=3)
-    ana, ben, cleo = (on(service, who, LIST) for who in ("Ana", "Ben", "Cleo"))
-    dora, emil, gus, hana, ines = (on(service, who, LIST) for who in ("Dora", "Emil", "Gus", "Hana", "Ines"))
-    bystander = on(service, "Jo", OTHER)
-    sent(service, ana, before)
-    sent(service, ben, before, kind="invitation", state="unknown")
-    sent(service, cleo, before)
-    sent(service, dora, mended)  # its link works
-    sent(service, emil, before, kind="confirmation")  # has no link to leave
-    sent(service, gus, before, state="failed")
-    sent(service, hana, before, list=OTHER)
-    sent(service, ines, before)
-    sent(service, bystander, before, list=OTHER)
-    sent(service, bystander, before)  # of the list they were on before they left it for another
+    before = mended_at - timedelta(days=3)
+    ana, ben, cleo = (subscribe(service, name, LIST) for name in ("Ana", "Ben", "Cleo"))
+    dora, emil, gus, hana, ines = (
+        subscribe(service, name, LIST) for name in ("Dora", "Emil", "Gus", "Hana", "Ines")
+    )
+    bystander = subscribe(service, "Jo", OTHER)
+    add_message(service, ana, before)
+    add_message(service, ben, before, kind="invitation", state="unknown")
+    add_message(service, cleo, before)
+    add_message(service, dora, mended_at)  # its link works
+    add_message(service, emil, before, kind="confirmation")  # has no link to leave
+    add_message(service, gus, before, state="failed")
+    add_message(service, hana, before, list=OTHER)
+    add_message(service, ines, before)
+    add_message(service, bystander, before, list=OTHER)
+    add_message(service, bystander, before)  # of the list they were on before they left it for another
     with service.database.write() as session:
         subscriptions.leave(session, contact_id=cleo.id, list=LIST, now=service.clock.now())
         subscriptions.pause(session, contact_id=ines.id, until=service.clock.now() + timedelta(days=2))
-    looked = mailer(*SEND, "--dry-run", "--people", "--json").json
-    assert (looked["readers"], looked["people"]) == (2, [ana.email, ben.email])
-    assert looked["left_out"] == {"left": 1, "paused": 1}
-    assert set(looked["previews"]) == {"en", "es"}
-    shown = mailer(*SEND, "--dry-run", "--people").out
-    assert "2 people of the list clergy-az who were sent a mail whose link to leave did not work" in shown
-    assert ana.email in shown and dora.email not in shown
-    done = mailer(*SEND, "--yes", "--json").json
-    assert done["put"] == 2
+    preview = mailer(*SEND, "--dry-run", "--people", "--json").json
+    assert (preview["readers"], preview["people"]) == (2, [ana.email, ben.email])
+    assert preview["left_out"] == {"left": 1, "paused": 1}
+    assert set(preview["previews"]) == {"en", "es"}
+    output = mailer(*SEND, "--dry-run", "--people").out
+    assert "2 people of the list clergy-az who were sent a mail whose link to leave did not work" in output
+    assert ana.email in output and dora.email not in output
+    result = mailer(*SEND, "--yes", "--json").json
+    assert result["put"] == 2
     with service.database.read() as session:
-        new = select(OutboxRow.contact_id).where(OutboxRow.ref == done["broadcast"])
+        new = select(OutboxRow.contact_id).where(OutboxRow.ref == result["broadcast"])
         assert sorted(session.scalars(new)) == sorted([ana.id, ben.id])
-    assert mailer("broadcast", "status", done["broadcast"], "--json").json["segment"] == "dead-links"
+    assert mailer("broadcast", "status", result["broadcast"], "--json").json["segment"] == "dead-links"
     again = mailer(*SEND, "--yes")
     assert "Exactly this text went to the list clergy-az" in again.refusal
 
 
 def test_a_fill_that_was_stopped_goes_on_with_the_same_people(
-    service: Service, mailer: Mailer, mended: datetime, monkeypatch: pytest.MonkeyPatch
+    service: Service, mailer: Mailer, mended_at: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for who in ("Ana", "Ben", "Dora"):
-        person = on(service, who, LIST)
-        if who != "Dora":
-            sent(service, person, mended - timedelta(days=1))
+    for name in ("Ana", "Ben", "Dora"):
+        person = subscribe(service, name, LIST)
+        if name != "Dora":
+            add_message(service, person, mended_at - timedelta(days=1))
     monkeypatch.setattr("mailer.cli.broadcast._fill", lambda *_: 0)  # killed right after it was created
     assert mailer(*SEND, "--yes", "--json").status == 0
     assert service.jobs.get("fill-broadcast").run() == 2
@@ -129,8 +131,8 @@ def test_a_fill_that_was_stopped_goes_on_with_the_same_people(
 
 def test_a_list_whose_links_always_worked_has_no_such_people(mailer: Mailer) -> None:
     for name in ("interest", OTHER):
-        ran = mailer("broadcast", "send", "--file", TEXT, "--audience", name, "--segment", "dead-links")
-        assert (ran.status, ran.refusal) == (
+        run = mailer("broadcast", "send", "--file", TEXT, "--audience", name, "--segment", "dead-links")
+        assert (run.status, run.refusal) == (
             2,
             f"The links to leave the list {name} have always worked, so nobody got one that did not.",
         )
@@ -145,9 +147,9 @@ def test_the_upgrade_notes_the_lists_whose_links_were_refused(empty_database: Da
             session.execute(text(f"INSERT INTO mailing_lists ({columns}) VALUES ({values})"), {"name": name})
     migrations.upgrade(empty_database)
     with empty_database.read() as session:
-        found = {row.name: row.links_mended_at for row in session.scalars(select(MailingList))}
-    assert {name for name, at in found.items() if at is not None} == {"clergy-az", "vigil2027", "a" * 31}
-    assert set(found) >= {"drivers", "a" * 30}
+        moments = {row.name: row.links_mended_at for row in session.scalars(select(MailingList))}
+    assert {name for name, at in moments.items() if at is not None} == {"clergy-az", "vigil2027", "a" * 31}
+    assert set(moments) >= {"drivers", "a" * 30}
 
 
 def test_the_ready_text_is_there_in_both_languages() -> None:

@@ -1,4 +1,4 @@
-"""Everyone of a call's audience is invited once, privately, in their language and time; Cleo is not."""
+"""Invitations: each contact of a call's audience is invited once, privately, in their language and time."""
 
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -32,9 +32,9 @@ def calls(settings: Settings, database: Database, clock: StoppedClock) -> Calls:
 
 
 def organize(session: Session, person: Person, *, now: datetime) -> None:
-    """Put somebody on the organizer list, too."""
-    asked = subscriptions.ask(session, contact_id=person.id, list="organizers", now=now)
-    subscriptions.confirm(session, subscription_id=asked.id, round=asked.round, now=now)
+    """Subscribe a person to the organizer list, too."""
+    subscription = subscriptions.ask(session, contact_id=person.id, list="organizers", now=now)
+    subscriptions.confirm(session, subscription_id=subscription.id, round=subscription.round, now=now)
 
 
 @pytest.fixture
@@ -46,17 +46,17 @@ def everyone(database: Database, clock: StoppedClock, ana: Person, ben: Person, 
         subscriptions.leave(session, contact_id=cleo.id, now=clock.now())
 
 
-def text(letter: EmailMessage) -> str:
-    body = letter.get_body(("plain",))
+def text(message: EmailMessage) -> str:
+    body = message.get_body(("plain",))
     assert body is not None
     return str(body.get_content())
 
 
-def entry(letter: EmailMessage) -> Any:
+def entry(message: EmailMessage) -> Any:
     """Return the calendar entry, the same in the inline part and in the attachment."""
     parts = [
         part.get_payload(decode=True)
-        for part in letter.walk()
+        for part in message.walk()
         if part.get_content_type() in ("text/calendar", "application/ics")
     ]
     assert len(parts) == 2 and parts[0] == parts[1]
@@ -70,11 +70,11 @@ def test_each_organizer_is_invited_in_their_language_and_time(
     calls: Calls, everyone: None, ana: Person, ben: Person, cleo: Person
 ) -> None:
     event = calls.plan()
-    letters = calls.letters()
-    assert sorted(letters) == [ana.email, ben.email]
-    to_ana, to_ben = text(letters[ana.email]), text(letters[ben.email])
-    assert letters[ana.email]["Subject"].endswith("December call")
-    assert letters[ben.email]["Subject"].endswith("Llamada de diciembre")
+    messages = calls.letters()
+    assert sorted(messages) == [ana.email, ben.email]
+    to_ana, to_ben = text(messages[ana.email]), text(messages[ben.email])
+    assert messages[ana.email]["Subject"].endswith("December call")
+    assert messages[ben.email]["Subject"].endswith("Llamada de diciembre")
     assert "Tuesday, December 8, 8:00 pm Eastern" in to_ana
     assert "your time" not in to_ana
     assert "martes 8 de diciembre, 8:00 p. m. hora del Este, 6:00 p. m. su hora en Phoenix" in to_ben
@@ -86,19 +86,19 @@ def test_each_organizer_is_invited_in_their_language_and_time(
 
 def test_the_calendar_entry_is_private(calls: Calls, everyone: None, ana: Person, ben: Person) -> None:
     calls.plan()
-    letters = calls.letters()
+    messages = calls.letters()
     for person, other in ((ana, ben), (ben, ana)):
-        found = entry(letters[person.email])
-        assert found["ATTENDEE"] == f"mailto:{person.email}"
-        assert found["ATTENDEE"].params["PARTSTAT"] == "NEEDS-ACTION"
-        assert found["ORGANIZER"] == f"mailto:{FROM[1]}"
-        assert letters[person.email]["From"].addresses[0].addr_spec == FROM[1]
-        assert other.email not in letters[person.email].as_string()
-    spanish = entry(letters[ben.email])
+        calendar_entry = entry(messages[person.email])
+        assert calendar_entry["ATTENDEE"] == f"mailto:{person.email}"
+        assert calendar_entry["ATTENDEE"].params["PARTSTAT"] == "NEEDS-ACTION"
+        assert calendar_entry["ORGANIZER"] == f"mailto:{FROM[1]}"
+        assert messages[person.email]["From"].addresses[0].addr_spec == FROM[1]
+        assert other.email not in messages[person.email].as_string()
+    spanish = entry(messages[ben.email])
     assert spanish["SUMMARY"] == "Llamada de diciembre"
     assert spanish["DESCRIPTION"].startswith("Con una abogada.\n\nmartes 8 de diciembre")
     assert spanish["DESCRIPTION"].endswith("Para entrar: https://meet.example.org/december")
-    assert entry(letters[ana.email])["UID"] != spanish["UID"]
+    assert entry(messages[ana.email])["UID"] != spanish["UID"]
 
 
 def test_a_change_of_the_clocks_before_the_call_is_told(calls: Calls, everyone: None, ben: Person) -> None:
@@ -149,11 +149,11 @@ def test_leaving_after_being_put_into_the_outbox_stops_the_invitation(
     calls.fill()
     with calls.database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=calls.clock.now())
-    done = {found.entry.contact_id: found for found in calls.compose()}
-    assert isinstance(done[ana.id], ReadyMessage)
-    stopped = done[ben.id]
-    assert isinstance(stopped, Result)
-    assert (stopped.state, stopped.why) == ("cancelled", "left")
+    outcomes = {outcome.entry.contact_id: outcome for outcome in calls.compose()}
+    assert isinstance(outcomes[ana.id], ReadyMessage)
+    result = outcomes[ben.id]
+    assert isinstance(result, Result)
+    assert (result.state, result.why) == ("cancelled", "left")
 
 
 def test_a_resend_is_the_same_message_to_the_byte(calls: Calls, ana: Person) -> None:
@@ -178,8 +178,8 @@ def test_a_change_of_the_call_is_told_with_the_same_uid_and_replaces_what_waits(
     assert isinstance(first, ReadyMessage)
     with calls.database.write() as session:
         outbox.give_back(session, [first.entry])
-        moved = events.get(session, event.id)
-        moved.sequence, moved.starts_at = 1, moved.starts_at + timedelta(hours=1)
+        stored = events.get(session, event.id)
+        stored.sequence, stored.starts_at = 1, stored.starts_at + timedelta(hours=1)
     assert calls.fill() == 1
     old, new = calls.compose()
     assert isinstance(old, Result) and isinstance(new, ReadyMessage)
@@ -202,9 +202,9 @@ def test_nothing_leaves_for_a_call_that_is_cancelled(calls: Calls, ana: Person) 
     calls.fill()
     with calls.database.write() as session:
         events.get(session, event.id).status = "cancelled"
-    (stopped,) = calls.compose()
-    assert isinstance(stopped, Result)
-    assert (stopped.state, stopped.why) == ("cancelled", "the call is over or cancelled")
+    (result,) = calls.compose()
+    assert isinstance(result, Result)
+    assert (result.state, result.why) == ("cancelled", "the call is over or cancelled")
 
 
 def test_an_invitation_never_waits_in_the_outbox_beyond_the_call(calls: Calls, ana: Person) -> None:
@@ -278,7 +278,7 @@ def reply(calls: Calls, event: Event, person: Person, word: str) -> None:
         record_answer(session, event_id=event.id, contact_id=person.id, answer=word, now=calls.clock.now())
 
 
-def counted(calls: Calls, event: Event) -> dict[str, int]:
+def count_answers(calls: Calls, event: Event) -> dict[str, int]:
     with calls.database.read() as session:
         return invitations.count_answers(session, event.id)
 
@@ -290,10 +290,10 @@ def test_the_latest_answer_counts_and_the_same_answer_twice_is_one(
     reply(calls, event, ana, "yes")
     reply(calls, event, ana, "yes")
     reply(calls, event, ben, "maybe")
-    assert counted(calls, event) == {"yes": 1, "maybe": 1, "no": 0}
+    assert count_answers(calls, event) == {"yes": 1, "maybe": 1, "no": 0}
     calls.clock.advance(hours=1)
     reply(calls, event, ana, "no")
-    assert counted(calls, event) == {"yes": 0, "maybe": 1, "no": 1}
+    assert count_answers(calls, event) == {"yes": 0, "maybe": 1, "no": 1}
     calls.clock.advance(minutes=-30)
     reply(calls, event, ana, "yes")  # an older answer that arrives late
     with calls.database.read() as session:
@@ -311,7 +311,7 @@ def test_an_answer_after_the_call_is_refused_in_the_readers_language(
         reply(calls, event, ana, "no")
     with pytest.raises(Conflict, match="Esta llamada ya pasó"):
         reply(calls, event, ben, "no")
-    assert counted(calls, event) == {"yes": 1, "maybe": 0, "no": 0}
+    assert count_answers(calls, event) == {"yes": 1, "maybe": 0, "no": 0}
 
 
 def test_an_answer_to_a_cancelled_call_is_refused(calls: Calls, ana: Person) -> None:
@@ -335,6 +335,6 @@ def test_forgetting_somebody_forgets_their_answer(calls: Calls, cleo: Person) ->
     reply(calls, event, cleo, "yes")
     with calls.database.write() as session:
         erasure.erase_person(session, cleo.address, now=calls.clock.now(), actor="staff")
-    assert counted(calls, event) == {"yes": 0, "maybe": 0, "no": 0}
+    assert count_answers(calls, event) == {"yes": 0, "maybe": 0, "no": 0}
     with pytest.raises(NotFound, match="no longer here"):
         reply(calls, event, cleo, "no")

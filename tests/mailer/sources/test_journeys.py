@@ -1,4 +1,4 @@
-"""A journey waits in its own zone until it is due, and a tick looks at nothing else."""
+"""Journeys: wait in their own zone until they are due, and a tick reads only waiting ones."""
 
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from tests.races import at_once, on_postgresql
 NEW_YORK, PHOENIX = "America/New_York", "America/Phoenix"
 
 
-def put(
+def add_journey(
     database: Database,
     person: Person,
     *,
@@ -41,7 +41,7 @@ def put(
         )
 
 
-def take(database: Database, now: datetime, *, zones: list[str], limit: int = 10) -> int:
+def mark_due(database: Database, now: datetime, *, zones: list[str], limit: int = 10) -> int:
     with database.write() as session:
         return journeys.mark_due(
             session, sequence="welcome", step="toolkit", zones=zones, now=now, limit=limit
@@ -57,12 +57,12 @@ def test_only_what_waits_is_due_and_in_an_open_zone_is_taken(
     database: Database, clock: StoppedClock, ana: Person, ben: Person
 ) -> None:
     now = clock.now()
-    put(database, ben, due_at=now, zone=PHOENIX)
-    put(database, ana, due_at=now + timedelta(seconds=1), zone=NEW_YORK)
-    assert take(database, now, zones=[]) == 0
-    assert take(database, now, zones=[NEW_YORK]) == 0
-    assert take(database, now, zones=[NEW_YORK, PHOENIX]) == 1
-    assert take(database, now, zones=[NEW_YORK, PHOENIX]) == 0
+    add_journey(database, ben, due_at=now, zone=PHOENIX)
+    add_journey(database, ana, due_at=now + timedelta(seconds=1), zone=NEW_YORK)
+    assert mark_due(database, now, zones=[]) == 0
+    assert mark_due(database, now, zones=[NEW_YORK]) == 0
+    assert mark_due(database, now, zones=[NEW_YORK, PHOENIX]) == 1
+    assert mark_due(database, now, zones=[NEW_YORK, PHOENIX]) == 0
     assert states(database) == ["due", "waiting"]
 
 
@@ -70,9 +70,9 @@ def test_no_more_are_taken_than_the_limit_says(
     database: Database, clock: StoppedClock, ana: Person, ben: Person, cleo: Person
 ) -> None:
     for person in (ana, ben, cleo):
-        put(database, person, due_at=clock.now())
-    assert take(database, clock.now(), zones=[PHOENIX], limit=2) == 2
-    assert take(database, clock.now(), zones=[PHOENIX], limit=2) == 1
+        add_journey(database, person, due_at=clock.now())
+    assert mark_due(database, clock.now(), zones=[PHOENIX], limit=2) == 2
+    assert mark_due(database, clock.now(), zones=[PHOENIX], limit=2) == 1
 
 
 @on_postgresql
@@ -80,7 +80,7 @@ def test_two_that_take_at_once_share_and_neither_waits_for_the_other(
     database: Database, clock: StoppedClock, ana: Person, ben: Person, cleo: Person
 ) -> None:
     for person in (ana, ben, cleo):
-        put(database, person, due_at=clock.now())
+        add_journey(database, person, due_at=clock.now())
 
     def work(session: object) -> int:
         return journeys.mark_due(
@@ -98,10 +98,10 @@ def test_two_that_take_at_once_share_and_neither_waits_for_the_other(
 def test_one_contact_has_one_journey_in_a_sequence_and_no_state_but_those_known(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
-    put(database, ben, due_at=clock.now())
-    put(database, ben, due_at=clock.now(), sequence="organizer")
+    add_journey(database, ben, due_at=clock.now())
+    add_journey(database, ben, due_at=clock.now(), sequence="organizer")
     with pytest.raises(IntegrityError):
-        put(database, ben, due_at=clock.now())
+        add_journey(database, ben, due_at=clock.now())
     with pytest.raises(IntegrityError), database.write() as session:
         session.execute(update(Journey).values(state="lost"))
     assert "waiting" in STATES
@@ -110,12 +110,12 @@ def test_one_contact_has_one_journey_in_a_sequence_and_no_state_but_those_known(
 def test_the_zones_are_those_in_which_somebody_waits(
     database: Database, clock: StoppedClock, ana: Person, ben: Person, cleo: Person
 ) -> None:
-    put(database, ana, due_at=clock.now(), zone=NEW_YORK)
-    put(database, ben, due_at=clock.now(), zone=PHOENIX)
-    put(database, cleo, due_at=clock.now(), zone="America/Los_Angeles", state="left")
+    add_journey(database, ana, due_at=clock.now(), zone=NEW_YORK)
+    add_journey(database, ben, due_at=clock.now(), zone=PHOENIX)
+    add_journey(database, cleo, due_at=clock.now(), zone="America/Los_Angeles", state="left")
     with database.read() as session:
         assert journeys.list_waiting_zones(session) == [NEW_YORK, PHOENIX]
-        assert [(found.zone, found[3]) for found in journeys.list_earliest_due(session)] == [
+        assert [(row.zone, row[3]) for row in journeys.list_earliest_due(session)] == [
             (NEW_YORK, clock.now()),
             (PHOENIX, clock.now()),
         ]
@@ -134,7 +134,7 @@ def test_nobody_waits_in_no_zone(database: Database) -> None:
 def test_a_pause_ends_to_the_microsecond_and_a_past_one_holds_nobody_back(
     database: Database, clock: StoppedClock, ben: Person
 ) -> None:
-    put(database, ben, due_at=clock.now(), state="paused")
+    add_journey(database, ben, due_at=clock.now(), state="paused")
     until = clock.now() + timedelta(days=1)
     with database.write() as session:
         session.execute(update(Subscription).values(paused_until=until))

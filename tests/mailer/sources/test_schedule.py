@@ -1,4 +1,4 @@
-"""A step may leave in the reader's own hours, on the right day, once; a file that says less is refused."""
+"""Schedule: steps open in the reader's own hours, on the right day, once; incomplete files are refused."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -84,16 +84,16 @@ def test_a_friday_waits_for_monday_on_each_reader_s_own_calendar() -> None:
 def test_a_window_opens_at_its_local_hour_across_changes_of_the_clock_and_a_leap_day(
     moment: str, zone: str, opening: str, utc: str
 ) -> None:
-    found = step().next_open(at(moment, zone), zone)
-    assert local(found, zone) == opening
-    assert found.strftime("%H:%M") == utc
+    first = step().next_open(at(moment, zone), zone)
+    assert local(first, zone) == opening
+    assert first.strftime("%H:%M") == utc
 
 
 def test_an_opening_hour_that_the_change_leaves_out_opens_right_after_and_once() -> None:
     early = step("02:30", "05:00", days=schedule.DAYS)
-    found = early.next_open(at("2027-03-14 00:00", NEW_YORK), NEW_YORK)
-    assert local(found, NEW_YORK) == "2027-03-14 03:30"
-    assert early.is_open(found, NEW_YORK)
+    opening = early.next_open(at("2027-03-14 00:00", NEW_YORK), NEW_YORK)
+    assert local(opening, NEW_YORK) == "2027-03-14 03:30"
+    assert early.is_open(opening, NEW_YORK)
 
 
 def test_an_opening_hour_that_comes_twice_opens_the_first_time_only() -> None:
@@ -126,16 +126,18 @@ STEPS = st.builds(
 def test_the_next_opening_is_open_not_before_the_moment_and_there_is_none_in_between(
     one: Step, moment: datetime, zone: str
 ) -> None:
-    found = one.next_open(moment, zone)
-    assert found >= moment
-    assert one.is_open(found, zone)
-    assert found - moment <= timedelta(days=15)
-    if found > moment:
+    opening = one.next_open(moment, zone)
+    assert opening >= moment
+    assert one.is_open(opening, zone)
+    assert opening - moment <= timedelta(days=15)
+    if opening > moment:
         assert not one.is_open(moment, zone)
-        assert not one.is_open(found - timedelta(minutes=1), zone) or found - moment < timedelta(minutes=1)
-        step_of_search = max(timedelta(minutes=7), (found - moment) / 60)
+        assert not one.is_open(opening - timedelta(minutes=1), zone) or opening - moment < timedelta(
+            minutes=1
+        )
+        step_of_search = max(timedelta(minutes=7), (opening - moment) / 60)
         between = moment
-        while between < found:
+        while between < opening:
             assert not one.is_open(between, zone)
             between += step_of_search
 
@@ -149,8 +151,10 @@ def test_a_delay_keeps_the_time_of_day_and_counts_days_on_the_reader_s_calendar(
     before, after = sent.astimezone(ZoneInfo(zone)), due.astimezone(ZoneInfo(zone))
     assert due >= sent
     assert after.date() - before.date() == timedelta(days=days)
-    left_out = after.replace(tzinfo=None, fold=0) - before.replace(tzinfo=None, fold=0) - timedelta(days=days)
-    assert left_out in (timedelta(0), timedelta(hours=1), timedelta(minutes=30))
+    difference = (
+        after.replace(tzinfo=None, fold=0) - before.replace(tzinfo=None, fold=0) - timedelta(days=days)
+    )
+    assert difference in (timedelta(0), timedelta(hours=1), timedelta(minutes=30))
 
 
 @pytest.mark.parametrize(
@@ -177,31 +181,31 @@ def test_no_delay_is_the_very_moment_also_in_the_hour_that_comes_twice() -> None
 
 
 def read(folder: Path, text: str | bytes, *, name: str = "welcome") -> Schedule:
-    place = folder / "templates" / "email" / name
-    place.mkdir(parents=True)
-    (place / "sequence.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    (found,) = schedule.load_all(folder / "templates" / "email")
-    return found
+    folder_path = folder / "templates" / "email" / name
+    folder_path.mkdir(parents=True)
+    (folder_path / "sequence.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    (parsed,) = schedule.load_all(folder / "templates" / "email")
+    return parsed
 
 
 def test_the_shipped_sequences_are_as_the_brief_says() -> None:
-    found = {each.name: each for each in schedule.load_all(EMAIL_TEMPLATES)}
-    assert list(found) == ["organizer", "welcome"]
-    welcome = found["welcome"]
+    schedules = {item.name: item for item in schedule.load_all(EMAIL_TEMPLATES)}
+    assert list(schedules) == ["organizer", "welcome"]
+    welcome = schedules["welcome"]
     assert (welcome.list, welcome.goal) == ("interest", "organizer")
-    assert [each.name for each in welcome.steps] == ["toolkit", "powerpoint", "detainers", "partners", "map"]
-    assert [each.delay_days for each in welcome.steps] == [0, 3, 7, 3, 7]
+    assert [item.name for item in welcome.steps] == ["toolkit", "powerpoint", "detainers", "partners", "map"]
+    assert [item.delay_days for item in welcome.steps] == [0, 3, 7, 3, 7]
     assert welcome.steps[-1].skip == "applied"
     assert welcome.template_name("map") == "welcome/map"
-    assert len(found["organizer"].steps) == 2
+    assert len(schedules["organizer"].steps) == 2
 
 
 def test_the_step_after_the_last_and_after_an_unknown_one_is_none(tmp_path: Path) -> None:
-    found = read(tmp_path, GOOD)
-    following = found.next_step("one")
-    assert following is not None and following.name == "two"
-    assert found.next_step("two") is None
-    assert found.next_step("gone") is None
+    parsed = read(tmp_path, GOOD)
+    next_step = parsed.next_step("one")
+    assert next_step is not None and next_step.name == "two"
+    assert parsed.next_step("two") is None
+    assert parsed.next_step("gone") is None
 
 
 def test_what_is_left_out_has_a_sensible_meaning(tmp_path: Path) -> None:
@@ -286,13 +290,13 @@ def test_any_text_is_a_sequence_or_is_refused_with_a_sentence(text: str) -> None
 
 def test_a_window_on_every_day_of_a_year_opens_once_a_day(tmp_path: Path) -> None:
     one = step("02:30", "03:30", days=schedule.DAYS)
-    moment, opened = at("2026-01-01 00:00", NEW_YORK), []
+    moment, days_open = at("2026-01-01 00:00", NEW_YORK), []
     while moment < at("2027-12-31 00:00", NEW_YORK):
         moment = one.next_open(moment, NEW_YORK)
-        opened.append(moment.astimezone(ZoneInfo(NEW_YORK)).date())
+        days_open.append(moment.astimezone(ZoneInfo(NEW_YORK)).date())
         moment = datetime.combine(
-            opened[-1] + timedelta(days=1), time(0), tzinfo=ZoneInfo(NEW_YORK)
+            days_open[-1] + timedelta(days=1), time(0), tzinfo=ZoneInfo(NEW_YORK)
         ).astimezone(UTC)
-    missed = {date(2026, 1, 1) + timedelta(days=day) for day in range(729)} - set(opened)
-    assert len(opened) == len(set(opened))
-    assert missed <= {date(2026, 3, 8), date(2027, 3, 14)}  # an hour that is not there cannot open
+    missed = {date(2026, 1, 1) + timedelta(days=day) for day in range(729)} - set(days_open)
+    assert len(days_open) == len(set(days_open))
+    assert missed <= {date(2026, 3, 8), date(2027, 3, 14)}  # an hour that does not exist cannot open

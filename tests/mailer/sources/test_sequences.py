@@ -1,4 +1,4 @@
-"""What the end of each message does to a journey, what holds it, and who begins one."""
+"""Sequences: how journeys begin, what holds them, and how the result of a message changes them."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -39,10 +39,10 @@ def adopt(service: Service) -> int:
 
 def journey(service: Service, person: Person, *, sequence: str = "welcome") -> tuple[str, str] | None:
     with service.database.read() as session:
-        found = session.scalars(
+        row = session.scalars(
             select(Journey).where(Journey.contact_id == person.id, Journey.sequence == sequence)
         ).one_or_none()
-        return None if found is None else (found.state, found.step)
+        return None if row is None else (row.state, row.step)
 
 
 def states(service: Service) -> dict[tuple[str, str], int]:
@@ -51,13 +51,13 @@ def states(service: Service) -> dict[tuple[str, str], int]:
 
 
 def schedule(service: Service, *, without: str = "") -> Schedule:
-    """Return the shipped welcome, with a step taken out."""
-    (welcome,) = [each for each in service.schedules if each.name == "welcome"]
+    """Return the shipped welcome without one of its steps."""
+    (welcome,) = [candidate for candidate in service.schedules if candidate.name == "welcome"]
     steps = tuple(step for step in welcome.steps if step.name != without)
     return Schedule(name=welcome.name, list=welcome.list, goal=welcome.goal, steps=steps)
 
 
-def changed(service: Service, *schedules: Schedule) -> Sequences:
+def build_source(service: Service, *schedules: Schedule) -> Sequences:
     """Return the source as it is after an update of the templates."""
     return Sequences(editions=service.editions, schedules=schedules, default_zone="America/New_York")
 
@@ -99,13 +99,13 @@ def test_two_that_fill_at_once_begin_and_put_each_once(service: Service) -> None
     now = service.clock.now()
     with service.database.write() as session:
         session.execute(
-            insert(SubscriptionChange), [{"contact_id": each, "list": "interest"} for each in ids]
+            insert(SubscriptionChange), [{"contact_id": contact_id, "list": "interest"} for contact_id in ids]
         )
-    new = at_once(
+    counts = at_once(
         service.database,
         *[lambda session: service.sequences.fill(session, now=now, limit=1_000) for _ in range(4)],
     )
-    assert sum(new) + fill(service) == 400
+    assert sum(counts) + fill(service) == 400
     assert states(service) == {("sequence", "queued"): 400}
     with service.database.read() as session:
         assert journeys.count_by_step(session, "welcome") == {("toolkit", "sending"): 400}
@@ -142,12 +142,12 @@ def test_adopting_resumes_whoever_joined_again_while_the_last_refusal_was_being_
         (entry,) = outbox.claim(session, worker="one", limit=1, now=now, lease_until=now)
         subscriptions.leave(session, contact_id=ben.id, now=now)
     with service.database.write() as session:
-        again = subscriptions.ask(session, contact_id=ben.id, list="interest", now=now)
-        subscriptions.confirm(session, subscription_id=again.id, round=again.round, now=now)
+        subscription = subscriptions.ask(session, contact_id=ben.id, list="interest", now=now)
+        subscriptions.confirm(session, subscription_id=subscription.id, round=subscription.round, now=now)
     fill(service)  # sees the change, but the journey is still under way
     with service.database.write() as session:
-        kept = outbox.record(session, [Result(entry=entry, state="cancelled", why="left")], now=now)
-        service.sequences.settle(session, kept, now=now)
+        results = outbox.record(session, [Result(entry=entry, state="cancelled", why="left")], now=now)
+        service.sequences.settle(session, results, now=now)
     assert fill(service) == 0
     assert journey(service, ben) == ("left", "toolkit")
     assert adopt(service) == 1
@@ -187,11 +187,11 @@ def test_the_delay_counts_from_when_a_mail_left_and_ends_in_an_open_hour(
     service: Service, world: World, clock: StoppedClock, ben: Person
 ) -> None:
     fill(service)
-    clock.advance(days=2)  # Tuesday's mail leaves on Thursday
+    clock.advance(days=2)  # Tuesday's mail is sent on Thursday
     deliver(service, world)
     with service.database.read() as session:
-        (found,) = session.scalars(select(Journey)).all()
-    assert found.due_at.isoformat() == "2026-10-26T17:00:00+00:00"  # Sunday is closed: Monday, ten in Phoenix
+        (row,) = session.scalars(select(Journey)).all()
+    assert row.due_at.isoformat() == "2026-10-26T17:00:00+00:00"  # Sunday is closed: Monday, ten in Phoenix
 
 
 def test_somebody_suppressed_in_between_gets_nothing_and_their_journey_ends(
@@ -210,9 +210,11 @@ def test_somebody_suppressed_in_between_gets_nothing_and_their_journey_ends(
 
 
 @pytest.fixture
-def earnest(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[list[Service]]:
-    """The service for real mail: first without any link to a resource, then with the toolkit's."""
-    real = {
+def real_mail_services(
+    settings: Settings, database: Database, clock: StoppedClock
+) -> Iterator[list[Service]]:
+    """Services for real mail: first without any link to a resource, then with the toolkit's."""
+    base = {
         "home": settings.home,
         "database_url": settings.database_url,
         "smtp_url": SecretStr("smtp://relay.example.org"),
@@ -222,20 +224,20 @@ def earnest(settings: Settings, database: Database, clock: StoppedClock) -> Iter
         "postal_address": "1 Main Street",
     }
     link = {"en": "https://example.org/kit", "es": "https://example.org/es/kit"}
-    given = {"toolkit": link, "webinar": link}
-    built = [
-        composition.build(Settings(**more), clock=clock)  # type: ignore[arg-type]
-        for more in (real, {**real, "resources": given})
+    resources = {"toolkit": link, "webinar": link}
+    services = [
+        composition.build(Settings(**values), clock=clock)  # type: ignore[arg-type]
+        for values in (base, {**base, "resources": resources})
     ]
-    yield built
-    for each in built:
-        each.close()
+    yield services
+    for service in services:
+        service.close()
 
 
 def test_a_step_waits_for_its_missing_link_leaves_when_it_is_given_and_goes_on(
-    earnest: list[Service], world: World, clock: StoppedClock, ben: Person
+    real_mail_services: list[Service], world: World, clock: StoppedClock, ben: Person
 ) -> None:
-    before, after = earnest
+    before, after = real_mail_services
     fill(before)
     deliver(before, world)
     assert world.begun == []
@@ -252,14 +254,14 @@ def test_a_step_waits_for_its_missing_link_leaves_when_it_is_given_and_goes_on(
 
 
 def test_a_step_whose_link_never_comes_is_given_up_and_the_journey_goes_on(
-    earnest: list[Service], world: World, clock: StoppedClock, ben: Person
+    real_mail_services: list[Service], world: World, clock: StoppedClock, ben: Person
 ) -> None:
-    fill(earnest[0])
-    deliver(earnest[0], world)
+    fill(real_mail_services[0])
+    deliver(real_mail_services[0], world)
     clock.advance(days=5)
-    earnest[0].jobs.get("expire").run()
-    assert states(earnest[0]) == {("sequence", "expired"): 1}
-    assert journey(earnest[0], ben) == ("waiting", "powerpoint")
+    real_mail_services[0].jobs.get("expire").run()
+    assert states(real_mail_services[0]) == {("sequence", "expired"): 1}
+    assert journey(real_mail_services[0], ben) == ("waiting", "powerpoint")
 
 
 # Templates that were changed
@@ -271,7 +273,7 @@ def test_whoever_stands_at_a_step_that_is_gone_goes_on_after_the_last_they_were_
     fill(service)
     deliver(service, world)
     assert journey(service, ben) == ("waiting", "powerpoint")
-    source = changed(service, schedule(service, without="powerpoint"))
+    source = build_source(service, schedule(service, without="powerpoint"))
     with service.database.write() as session:
         assert source.start_missed(session, now=clock.now()) == 1
     assert journey(service, ben) == ("waiting", "detainers")
@@ -286,7 +288,7 @@ def test_whoever_was_at_the_last_step_when_it_is_taken_out_is_done(
     deliver(service, world)
     only = Schedule(name="welcome", list="interest", goal="", steps=schedule(service).steps[:1])
     with service.database.write() as session:
-        assert changed(service, only).start_missed(session, now=clock.now()) == 1
+        assert build_source(service, only).start_missed(session, now=clock.now()) == 1
     assert journey(service, ben) == ("done", "powerpoint")
 
 
@@ -294,7 +296,7 @@ def test_a_message_under_way_of_a_step_that_is_gone_ends_its_journey_as_done(
     service: Service, clock: StoppedClock, ben: Person
 ) -> None:
     fill(service)
-    source = changed(service, schedule(service, without="toolkit"))
+    source = build_source(service, schedule(service, without="toolkit"))
     with service.database.write() as session:
         (entry,) = outbox.claim(
             session, worker="one", limit=1, now=clock.now(), lease_until=clock.now() + timedelta(minutes=1)
@@ -307,7 +309,7 @@ def test_journeys_of_a_sequence_that_is_gone_rest_and_cost_nobody_anything(
     service: Service, world: World, clock: StoppedClock, ben: Person
 ) -> None:
     fill(service)
-    source = changed(service)
+    source = build_source(service)
     with service.database.write() as session:
         (entry,) = outbox.claim(
             session, worker="one", limit=1, now=clock.now(), lease_until=clock.now() + timedelta(minutes=1)
@@ -326,11 +328,13 @@ def test_a_message_that_staff_recalled_does_not_come_back_when_its_reader_joins_
 ) -> None:
     fill(service)
     with service.database.write() as session:
-        gone = outbox.cancel(session, OutboxRow.kind == "sequence", why="recalled by staff")
-        service.sequences.settle(session, gone, now=clock.now())
+        cancelled = outbox.cancel(session, OutboxRow.kind == "sequence", why="recalled by staff")
+        service.sequences.settle(session, cancelled, now=clock.now())
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
-        again = subscriptions.ask(session, contact_id=ben.id, list="interest", now=clock.now())
-        subscriptions.confirm(session, subscription_id=again.id, round=again.round, now=clock.now())
+        subscription = subscriptions.ask(session, contact_id=ben.id, list="interest", now=clock.now())
+        subscriptions.confirm(
+            session, subscription_id=subscription.id, round=subscription.round, now=clock.now()
+        )
     assert fill(service) == 0
     assert journey(service, ben) == ("waiting", "powerpoint")
     assert states(service) == {("sequence", "cancelled"): 1}
@@ -348,7 +352,7 @@ def test_a_tick_over_many_idle_journeys_sends_no_more_statements_than_over_few(
             session.execute(delete(Journey))
             rows = [
                 {
-                    "contact_id": each,
+                    "contact_id": contact_id,
                     "sequence": "welcome",
                     "step": "powerpoint",
                     "zone": "America/New_York",
@@ -356,15 +360,15 @@ def test_a_tick_over_many_idle_journeys_sends_no_more_statements_than_over_few(
                     "state": "waiting",
                     "started_at": clock.now(),
                 }
-                for each in ids
+                for contact_id in ids
             ]
             session.execute(insert(Journey), rows)
-        with recorded(service.database) as sent:
+        with recorded(service.database) as statements:
             fill(service)
         with service.database.write() as session:
             session.execute(delete(Journey))
             session.execute(delete(Subscription))
-        return len(sent)
+        return len(statements)
 
     few = idle(3)
     with service.database.write() as session:

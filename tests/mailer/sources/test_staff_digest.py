@@ -1,4 +1,4 @@
-"""What waits for staff is told in sentences that name nobody, and mailed no more often than is read."""
+"""Staff digest: tasks that wait for staff, in sentences without names, mailed at limited intervals."""
 
 import quopri
 from collections.abc import Iterator
@@ -33,51 +33,51 @@ CARD = {"en": "A made-up rule.", "es": "Una regla inventada."}
 @pytest.fixture
 def installation(settings: Settings, service: Service, clock: StoppedClock) -> Iterator[Service]:
     """The same service with an address of staff."""
-    built = composition.build(settings.model_copy(update={"staff_address": STAFF}), clock=clock)
-    yield built
-    built.close()
+    service_with_staff = composition.build(settings.model_copy(update={"staff_address": STAFF}), clock=clock)
+    yield service_with_staff
+    service_with_staff.close()
 
 
 def apply(service: Service, person: Person) -> None:
-    """Let a congregation wait for staff."""
+    """Add an application of a congregation that waits for staff."""
     with service.database.write() as session:
         row = {"contact_id": person.id, "state": "waiting", "organization": "St. Mark", "name": "Ana"}
         session.execute(insert(Listing), [row | {"asked_at": service.clock.now()}])
 
 
 def decide(service: Service) -> None:
-    """Let staff decide about every application."""
+    """Remove every application, as if staff had decided about it."""
     with service.database.write() as session:
         session.execute(delete(Listing))
 
 
-def names(service: Service) -> list[str]:
+def list_names(service: Service) -> list[str]:
     with service.database.read() as session:
-        return [notice.name for notice in staff_digest.list_items(session, now=service.clock.now())]
+        return [item.name for item in staff_digest.list_items(session, now=service.clock.now())]
 
 
-def sentences(service: Service, language: str = "en") -> list[str]:
+def list_sentences(service: Service, language: str = "en") -> list[str]:
     with service.database.read() as session:
-        waiting = staff_digest.list_items(session, now=service.clock.now())
-    return [notice.sentence[language] for notice in waiting]
+        items = staff_digest.list_items(session, now=service.clock.now())
+    return [item.sentence[language] for item in items]
 
 
-def tell(service: Service, world: World) -> list[str]:
-    """Run the job and the delivery; returns who was written to."""
+def send_digest(service: Service, world: World) -> list[str]:
+    """Run the job and the delivery; returns the recipients of new messages."""
     before = len(world.arrived)
     service.jobs.get("fill-notice").run()
     deliver(service, world)
     return world.arrived[before:]
 
 
-def said(world: World) -> str:
+def decode_last_message(world: World) -> str:
     return quopri.decodestring(world.letters[-1]).decode("utf-8", "replace")
 
 
-def test_nothing_waits_in_a_house_where_all_is_done(
+def test_nothing_waits_in_an_installation_where_all_is_done(
     installation: Service, world: World, ana: Person, ben: Person, cleo: Person
 ) -> None:
-    assert (names(installation), tell(installation, world)) == ([], [])
+    assert (list_names(installation), send_digest(installation, world)) == ([], [])
 
 
 def test_each_thing_that_waits_is_counted_and_goes_when_it_is_done(
@@ -97,26 +97,33 @@ def test_each_thing_that_waits_is_counted_and_goes_when_it_is_done(
         one, other = session.scalars(select(OutboxRow).order_by(OutboxRow.id))
         one.state, one.why = "held", "missing link: toolkit_url"
         other.state = "unknown"
-    assert names(installation) == ["restore", "pauses", "resources", "unknown", "applications", "sign_ups"]
-    assert "2 congregations or organizations wait to be approved for the map." in sentences(installation)
-    assert "Un correo espera un recurso que nadie ha dado." in sentences(installation, "es")
+    assert list_names(installation) == [
+        "restore",
+        "pauses",
+        "resources",
+        "unknown",
+        "applications",
+        "sign_ups",
+    ]
+    assert "2 congregations or organizations wait to be approved for the map." in list_sentences(installation)
+    assert "Un correo espera un recurso que nadie ha dado." in list_sentences(installation, "es")
     decide(installation)
     clock.advance(days=75)
-    assert names(installation) == ["restore", "pauses", "resources", "unknown"]
+    assert list_names(installation) == ["restore", "pauses", "resources", "unknown"]
     clock.advance(days=1)
-    assert names(installation)[-1] == "expiring"
+    assert list_names(installation)[-1] == "expiring"
     clock.advance(days=14)
-    assert names(installation)[-1] == "expiring"  # on its ninetieth day it is still shown
+    assert list_names(installation)[-1] == "expiring"  # on its ninetieth day it is still shown
     clock.advance(days=1)
-    assert names(installation)[-1] == "expired"
+    assert list_names(installation)[-1] == "expired"
 
 
 def test_staff_are_mailed_what_waits_and_what_to_type_and_nobody_is_named(
     installation: Service, world: World, ana: Person, ben: Person, cleo: Person
 ) -> None:
     apply(installation, ana)
-    assert tell(installation, world) == [STAFF]
-    mail = said(world)
+    assert send_digest(installation, world) == [STAFF]
+    mail = decode_last_message(world)
     assert "One congregation or organization waits to be approved for the map." in mail
     assert "mailer organizer list" in mail and "resource" not in mail
     assert not [word for word in ("Ana", "St. Mark", ana.email, "Ben", "Cleo", cleo.email) if word in mail]
@@ -126,21 +133,21 @@ def test_the_same_list_is_told_once_a_week_and_a_changed_one_the_next_day(
     installation: Service, world: World, clock: StoppedClock, ana: Person, ben: Person
 ) -> None:
     apply(installation, ana)
-    assert tell(installation, world) == [STAFF]
+    assert send_digest(installation, world) == [STAFF]
     apply(installation, ben)
     clock.advance(days=1, microseconds=-1)
-    assert tell(installation, world) == []
+    assert send_digest(installation, world) == []
     clock.advance(microseconds=1)
-    assert tell(installation, world) == [STAFF]
+    assert send_digest(installation, world) == [STAFF]
     clock.advance(days=7, microseconds=-1)
-    assert tell(installation, world) == []
+    assert send_digest(installation, world) == []
     clock.advance(microseconds=1)
-    assert tell(installation, world) == [STAFF]
+    assert send_digest(installation, world) == [STAFF]
     clock.advance(days=1)
     decide(installation)
     apply(installation, ana)
     apply(installation, ben)  # as many as before, and others
-    assert tell(installation, world) == [STAFF]
+    assert send_digest(installation, world) == [STAFF]
 
 
 def test_what_is_done_before_the_mail_leaves_is_not_told(
@@ -150,7 +157,7 @@ def test_what_is_done_before_the_mail_leaves_is_not_told(
     installation.jobs.get("fill-notice").run()
     decide(installation)
     deliver(installation, world)
-    (row,) = mails(installation)
+    (row,) = list_messages(installation)
     assert (row.state, row.why, world.arrived) == ("cancelled", staff_digest.NOTHING_WAITS, [])
 
 
@@ -159,19 +166,19 @@ def test_a_mail_that_was_refused_is_tried_again_the_next_day(
 ) -> None:
     apply(installation, ana)
     world.answer = lambda _: REFUSED
-    assert tell(installation, world) == []
+    assert send_digest(installation, world) == []
     world.answer = World(clock).answer
-    assert tell(installation, world) == []
+    assert send_digest(installation, world) == []
     clock.advance(days=1)
-    assert tell(installation, world) == [STAFF]
+    assert send_digest(installation, world) == [STAFF]
 
 
 def test_without_an_address_nobody_is_mailed_and_the_job_still_runs(
     service: Service, world: World, clock: StoppedClock, ana: Person
 ) -> None:
     apply(service, ana)
-    assert (names(service), tell(service, world)) == (["applications"], [])
-    assert mails(service) == []
+    assert (list_names(service), send_digest(service, world)) == (["applications"], [])
+    assert list_messages(service) == []
 
 
 def test_an_address_that_must_not_be_written_to_is_not(
@@ -183,8 +190,8 @@ def test_an_address_that_must_not_be_written_to_is_not(
         suppressions.add(
             session, installation.staff_digest.staff.digest, reason="forgotten", now=installation.clock.now()
         )
-    assert tell(installation, world) == []
-    assert known(installation) == {ana.email}
+    assert send_digest(installation, world) == []
+    assert list_emails(installation) == {ana.email}
     with installation.database.read() as session:
         assert installation.staff_digest.next_due(session, now=installation.clock.now()) is None
 
@@ -193,7 +200,7 @@ def test_the_address_of_staff_is_on_no_list_and_in_no_export(
     installation: Service, world: World, ana: Person, cleo: Person
 ) -> None:
     apply(installation, ana)
-    assert tell(installation, world) == [STAFF]
+    assert send_digest(installation, world) == [STAFF]
     with installation.database.read() as session:
         for kind in exporting.KINDS:
             assert STAFF not in {cell for row in exporting.read_rows(session, kind) for cell in row}
@@ -209,13 +216,13 @@ def test_an_address_that_is_no_longer_the_staffs_is_forgotten_unless_a_person_ha
     installation: Service, world: World, ana: Person
 ) -> None:
     apply(installation, ana)
-    assert tell(installation, world) == [STAFF]
-    moved = replace(installation.staff_digest, staff=ana.address)
-    fill(installation, moved)
-    assert known(installation) == {ana.email}
+    assert send_digest(installation, world) == [STAFF]
+    digest = replace(installation.staff_digest, staff=ana.address)
+    fill(installation, digest)
+    assert list_emails(installation) == {ana.email}
     fill(installation, replace(installation.staff_digest, staff=None))
-    assert known(installation) == {ana.email}
-    assert [row.contact_id for row in mails(installation)] == [ana.id]
+    assert list_emails(installation) == {ana.email}
+    assert [row.contact_id for row in list_messages(installation)] == [ana.id]
 
 
 def test_a_person_of_staff_who_reads_spanish_is_told_in_spanish(
@@ -225,7 +232,7 @@ def test_a_person_of_staff_who_reads_spanish_is_told_in_spanish(
     fill(installation, replace(installation.staff_digest, staff=ben.address))
     deliver(installation, world)
     assert world.arrived == [ben.email]
-    assert "espera su aprobación para el mapa. → mailer organizer list" in said(world)
+    assert "espera su aprobación para el mapa. → mailer organizer list" in decode_last_message(world)
 
 
 def test_the_time_machine_knows_when_staff_are_told_next(
@@ -239,7 +246,7 @@ def test_the_time_machine_knows_when_staff_are_told_next(
     apply(installation, ana)
     assert due() == clock.now()
     first = clock.now()
-    tell(installation, world)
+    send_digest(installation, world)
     assert due() == first + staff_digest.REPEAT_INTERVAL
 
 
@@ -252,11 +259,11 @@ def test_in_a_try_out_the_time_machine_tells_staff_each_week(
 
 
 def test_every_notice_has_its_field_and_both_languages() -> None:
-    assert {f"waits_{matter.name}" for matter in CHECKS} == DIGEST_FIELDS
-    for matter in CHECKS:
-        for said in (matter.singular, matter.plural or matter.singular):
-            assert set(said) == {"en", "es"} and said["en"] != said["es"]
-        assert all("{number}" in words for words in matter.plural.values())
+    assert {f"waits_{check.name}" for check in CHECKS} == DIGEST_FIELDS
+    for check in CHECKS:
+        for wording in (check.singular, check.plural or check.singular):
+            assert set(wording) == {"en", "es"} and wording["en"] != wording["es"]
+        assert all("{number}" in sentence for sentence in check.plural.values())
 
 
 def test_an_address_that_cannot_be_written_to_is_a_mistake_of_the_settings(settings: Settings) -> None:
@@ -269,11 +276,11 @@ def fill(service: Service, source: staff_digest.StaffDigest) -> None:
         source.fill(session, now=service.clock.now(), limit=10)
 
 
-def known(service: Service) -> set[str]:
+def list_emails(service: Service) -> set[str]:
     with service.database.read() as session:
         return set(session.scalars(select(Contact.email)))
 
 
-def mails(service: Service) -> list[OutboxRow]:
+def list_messages(service: Service) -> list[OutboxRow]:
     with service.database.read() as session:
         return list(session.scalars(select(OutboxRow).where(OutboxRow.kind == "notice")))

@@ -1,4 +1,4 @@
-"""When a call takes place is said in the reader's language and time, through both changes of the clocks."""
+"""Local time: a call's time in the reader's language and zone, through both changes of the clocks."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
@@ -16,8 +16,8 @@ CHICAGO = {"reader_zone": "America/Chicago", "city": "Chicago"}
 
 
 def test_ana_in_new_york_is_told_one_time() -> None:
-    said = format_for_reader(CALL, zone=NEW_YORK, language="en", reader_zone=NEW_YORK, city="New York")
-    assert said == "Tuesday, December 8, 8:00 pm Eastern"
+    sentence = format_for_reader(CALL, zone=NEW_YORK, language="en", reader_zone=NEW_YORK, city="New York")
+    assert sentence == "Tuesday, December 8, 8:00 pm Eastern"
 
 
 def test_ben_in_phoenix_is_told_both_times_in_spanish() -> None:
@@ -49,8 +49,8 @@ def test_the_same_clock_in_another_zone_is_one_time_too() -> None:
 
 @pytest.mark.parametrize("zone", ["", "Napakiak", "../etc/passwd", "\0", "America"])
 def test_a_reader_whose_zone_nobody_knows_is_told_the_organizers_time(zone: str) -> None:
-    said = format_for_reader(CALL, zone=NEW_YORK, language="en", reader_zone=zone, city="")
-    assert said == "Tuesday, December 8, 8:00 pm Eastern"
+    sentence = format_for_reader(CALL, zone=NEW_YORK, language="en", reader_zone=zone, city="")
+    assert sentence == "Tuesday, December 8, 8:00 pm Eastern"
     assert (
         describe_clock_change(
             CALL, sent_at=CALL - timedelta(days=7), zone=NEW_YORK, language="en", reader_zone=zone
@@ -60,10 +60,10 @@ def test_a_reader_whose_zone_nobody_knows_is_told_the_organizers_time(zone: str)
 
 
 def test_a_reader_without_a_city_has_a_time_all_the_same() -> None:
-    said = format_for_reader(CALL, zone=NEW_YORK, language="en", reader_zone="America/Phoenix")
-    assert said.endswith("8:00 pm Eastern, 6:00 pm your time")
-    said = format_for_reader(CALL, zone=NEW_YORK, language="es", reader_zone="America/Phoenix")
-    assert said.endswith("6:00 p. m. su hora")
+    sentence = format_for_reader(CALL, zone=NEW_YORK, language="en", reader_zone="America/Phoenix")
+    assert sentence.endswith("8:00 pm Eastern, 6:00 pm your time")
+    sentence = format_for_reader(CALL, zone=NEW_YORK, language="es", reader_zone="America/Phoenix")
+    assert sentence.endswith("6:00 p. m. su hora")
 
 
 def test_where_it_is_tomorrow_the_day_is_said() -> None:
@@ -87,7 +87,7 @@ def test_twelve_o_clock_says_which_one() -> None:
     assert format_time(midnight.replace(minute=5), language="en") == "12:05 am"
 
 
-def told(sent: str, starts: str, **reader: str) -> str:
+def describe_change(sent: str, starts: str, **reader: str) -> str:
     """Return the note on a call at 8 pm in New York, for a mail of noon in New York."""
     zone = ZoneInfo(NEW_YORK)
     sent_at, moment = (datetime.fromisoformat(f"{day}T{hour}").replace(tzinfo=zone)
@@ -101,26 +101,26 @@ def test_clocks_that_go_back_for_both_are_told_once() -> None:
         "Clocks go back one hour on Sunday, November 1, before this call. "
         "The time given here already counts that."
     )
-    assert told("2026-10-20", "2026-11-10", reader_zone=NEW_YORK, city="New York") == expected
-    assert told("2026-10-20", "2026-11-10") == expected
-    assert told("2026-10-20", "2026-11-10", **CHICAGO) == expected.replace(
+    assert describe_change("2026-10-20", "2026-11-10", reader_zone=NEW_YORK, city="New York") == expected
+    assert describe_change("2026-10-20", "2026-11-10") == expected
+    assert describe_change("2026-10-20", "2026-11-10", **CHICAGO) == expected.replace(
         "The time given here already counts", "The times given here already count"
     )
 
 
 def test_clocks_that_go_forward_are_told_in_spanish() -> None:
-    assert told("2027-03-09", "2027-03-16", language="es", reader_zone=NEW_YORK) == (
+    assert describe_change("2027-03-09", "2027-03-16", language="es", reader_zone=NEW_YORK) == (
         "Los relojes se adelantan una hora el domingo 14 de marzo, antes de esta llamada. "
         "La hora indicada aquí ya lo tiene en cuenta."
     )
 
 
 def test_ben_in_phoenix_learns_that_his_clock_stays() -> None:
-    assert told("2026-10-20", "2026-11-10", **PHOENIX) == (
+    assert describe_change("2026-10-20", "2026-11-10", **PHOENIX) == (
         "On Eastern time clocks go back one hour on Sunday, November 1, before this call; "
         "in Phoenix clocks do not change. The times given here already count that."
     )
-    assert told("2027-03-09", "2027-03-16", language="es", **PHOENIX) == (
+    assert describe_change("2027-03-09", "2027-03-16", language="es", **PHOENIX) == (
         "En la hora del Este los relojes se adelantan una hora el domingo 14 de marzo, "
         "antes de esta llamada; en Phoenix los relojes no cambian. "
         "Las horas indicadas aquí ya lo tienen en cuenta."
@@ -140,7 +140,7 @@ def test_a_reader_whose_clock_alone_changes_is_told() -> None:
 
 
 def test_clocks_that_change_on_different_days_are_told_apart() -> None:
-    sentences = told("2026-10-20", "2026-11-10", reader_zone="Europe/Madrid", city="Madrid")
+    sentences = describe_change("2026-10-20", "2026-11-10", reader_zone="Europe/Madrid", city="Madrid")
     assert sentences == (
         "On Eastern time clocks go back one hour on Sunday, November 1, before this call. "
         "In Madrid clocks go back one hour on Sunday, October 25, before this call. "
@@ -159,7 +159,7 @@ def test_clocks_that_change_on_different_days_are_told_apart() -> None:
     ],
 )
 def test_there_is_no_note_where_no_change_remains(sent: str, starts: str) -> None:
-    assert told(sent, starts, **PHOENIX) == ""
+    assert describe_change(sent, starts, **PHOENIX) == ""
 
 
 @pytest.mark.parametrize("sunday", ["2026-11-01", "2027-03-14"])

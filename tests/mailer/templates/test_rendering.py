@@ -1,4 +1,4 @@
-"""One Markdown source becomes HTML and text that say the same, and nothing in it or in a value can run."""
+"""Rendering: one Markdown source becomes HTML and text of the same content, and nothing in it can run."""
 
 import re
 import time
@@ -40,84 +40,86 @@ VALUES = {
 }
 
 
-def written(body: str, *, subject: str = "Hello", preview: str = "", frame: Frame = BARE) -> CompiledTemplate:
-    """Compile one letter whose body begins at line 5 of its file."""
+def compile_body(
+    body: str, *, subject: str = "Hello", preview: str = "", frame: Frame = BARE
+) -> CompiledTemplate:
+    """Compile one template whose body begins at line 5 of its file."""
     source = TemplateSource(subject=subject, preview=preview, body=body, path="letters/en.md", first_line=5)
     return rendering.compile_template(source, frame=frame, fields=FIELDS)
 
 
-def read(
+def render_body(
     body: str, *, frame: Frame = BARE, subject: str = "Hello", **values: str
 ) -> rendering.RenderedMessage:
-    """Compile one letter and render it for Ana."""
-    return EditionRenderer(written(body, frame=frame, subject=subject), {}).render({**VALUES, **values})
+    """Compile one template and render it for Ana."""
+    return EditionRenderer(compile_body(body, frame=frame, subject=subject), {}).render({**VALUES, **values})
 
 
-def refused(body: str, **parts: str) -> BrokenTemplate:
-    """Return the refusal of a letter."""
+def compile_refused(body: str, **parts: str) -> BrokenTemplate:
+    """Return the error that a template raises."""
     with pytest.raises(BrokenTemplate) as caught:
-        written(body, **parts)
+        compile_body(body, **parts)
     return caught.value
 
 
 class Words(HTMLParser):
-    """What a person sees of an HTML page, and where its links lead."""
+    """The visible words, the elements and the links of an HTML page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.words = ""
         self.links: list[str] = []
         self.elements: list[str] = []
-        self.opened: list[str] = []
-        self.torn = False
+        self.open_elements: list[str] = []
+        self.is_torn = False
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append(tag)
         if tag not in ("br", "hr"):
-            self.opened.append(tag)
+            self.open_elements.append(tag)
         self.links += [value or "" for key, value in attrs if key == "href"]
 
     def handle_endtag(self, tag: str) -> None:
-        self.torn = self.torn or not self.opened or self.opened.pop() != tag
+        self.is_torn = self.is_torn or not self.open_elements or self.open_elements.pop() != tag
 
     def handle_data(self, data: str) -> None:
         self.words += data
 
 
 def test_one_source_becomes_html_and_a_text_that_reads_well():
-    letter = read(
+    message = render_body(
         "# News\n\n{{ greeting }}\n\nThis is *very* **important**\nfor `us` &amp; you.\n\n"
         "- one\n- [two]({{ toolkit_url }})\n"
         "  1. deep\n\n> said\n>\n> twice\n\nSee [the guide](https://example.org/g) soon.\n\n---\n\n"
         "[Open the toolkit]({{ toolkit_url }})\n\nIn peace,\\\nAna\n"
     )
-    assert letter.text == (
+    assert message.text == (
         "News\n====\n\nHello Ana,\n\nThis is very important for us & you.\n\n"
         "- one\n- two: https://example.org/toolkit\n"
         "  1. deep\n\n> said\n>\n> twice\n\nSee the guide (https://example.org/g) soon.\n\n- - -\n\n"
         "Open the toolkit:\nhttps://example.org/toolkit\n\nIn peace,\nAna\n"
     )
-    seen = Words(letter.html)
+    page = Words(message.html)
     tags = "html head body h1 p p em strong code ul li li a ol li blockquote p p p a hr p a p br"
-    assert " ".join(seen.elements) == tags
-    assert seen.links == [VALUES["toolkit_url"], "https://example.org/g", VALUES["toolkit_url"]]
+    assert " ".join(page.elements) == tags
+    assert page.links == [VALUES["toolkit_url"], "https://example.org/g", VALUES["toolkit_url"]]
 
 
 def test_a_paragraph_that_is_one_link_is_a_button_and_a_real_link():
-    letter = read(
+    message = render_body(
         "[Open it{{ toolkit_note }}]({{ toolkit_url }})\n\n[A](https://a.example) and more.\n", frame=FRAME
     )
     assert re.search(
-        r'<p class="button"><a href="https://example.org/toolkit" style="padding: 10px;">Open', letter.html
+        r'<p class="button"><a href="https://example.org/toolkit" style="padding: 10px;">Open', message.html
     )
-    assert letter.html.count('class="button"') == 1
+    assert message.html.count('class="button"') == 1
 
 
 def test_an_address_in_brackets_shows_itself_once():
-    letter = read("Here: <{{ toolkit_url }}>, or <https://b.example/>, or <ana@b.example>.\n")
-    assert letter.text == "Here: https://example.org/toolkit, or https://b.example/, or ana@b.example.\n"
-    assert Words(letter.html).links == [VALUES["toolkit_url"], "https://b.example/", "mailto:ana@b.example"]
+    message = render_body("Here: <{{ toolkit_url }}>, or <https://b.example/>, or <ana@b.example>.\n")
+    assert message.text == "Here: https://example.org/toolkit, or https://b.example/, or ana@b.example.\n"
+    assert Words(message.html).links == [VALUES["toolkit_url"], "https://b.example/", "mailto:ana@b.example"]
 
 
 def test_conditions_choose_paragraphs_and_words():
@@ -126,33 +128,33 @@ def test_conditions_choose_paragraphs_and_words():
         "{% if event_note %}\nNote: {{ event_note }}\n"
         "{% elif name == 'Ben' %}\nBen, hello.\n{% else %}\nNo note.\n{% endif %}\nEnd.\n"
     )
-    assert read(body).text == "Hello Ana.\n\nNo note.\n\nEnd.\n"
-    assert read(body, name="", event_note="late").text == "Hello friend.\n\nNote: late\n\nEnd.\n"
-    assert read(body, name="Ben").text == "Hello Ben.\n\nBen, hello.\n\nEnd.\n"
-    assert "<p>Note: late</p>" in read(body, event_note="late").html
-    assert "Note" not in read(body).html
+    assert render_body(body).text == "Hello Ana.\n\nNo note.\n\nEnd.\n"
+    assert render_body(body, name="", event_note="late").text == "Hello friend.\n\nNote: late\n\nEnd.\n"
+    assert render_body(body, name="Ben").text == "Hello Ben.\n\nBen, hello.\n\nEnd.\n"
+    assert "<p>Note: late</p>" in render_body(body, event_note="late").html
+    assert "Note" not in render_body(body).html
 
 
 def test_filters_work_and_default_stands_in_for_an_empty_value():
     body = '{{ name | upper }} {{ name | lower }} {{ name | trim }} {{ name | default("friend") }}\n'
-    assert read(body).text == "ANA ana Ana Ana\n"
-    assert read(body, name="").text == "   friend\n"
+    assert render_body(body).text == "ANA ana Ana Ana\n"
+    assert render_body(body, name="").text == "   friend\n"
 
 
 def test_the_frame_is_put_around_and_styles_move_to_the_elements_once():
-    letter = read("Text.\n", frame=FRAME, subject="Hi {{ name }} & co")
-    assert '<td class="foot" style="color: #7a2e12;">' in letter.html
-    assert "@media (prefers-color-scheme: dark)" in letter.html
-    assert "<title>Hi Ana &amp; co</title>" in letter.html
-    assert "Leave Restoring Trust &amp; its list</a>" in letter.html
-    assert letter.text == "Text.\n\nLeave Restoring Trust & its list:\nhttps://example.org/leave/1?a=b&c=d\n"
-    assert letter.subject == "Hi Ana & co"
-    assert "foot" not in read("Text.\n", frame=FRAME, leave_url="").html.split("<body>")[1]
-    assert Words(letter.html).links == [VALUES["leave_url"]]
+    message = render_body("Text.\n", frame=FRAME, subject="Hi {{ name }} & co")
+    assert '<td class="foot" style="color: #7a2e12;">' in message.html
+    assert "@media (prefers-color-scheme: dark)" in message.html
+    assert "<title>Hi Ana &amp; co</title>" in message.html
+    assert "Leave Restoring Trust &amp; its list</a>" in message.html
+    assert message.text == "Text.\n\nLeave Restoring Trust & its list:\nhttps://example.org/leave/1?a=b&c=d\n"
+    assert message.subject == "Hi Ana & co"
+    assert "foot" not in render_body("Text.\n", frame=FRAME, leave_url="").html.split("<body>")[1]
+    assert Words(message.html).links == [VALUES["leave_url"]]
 
 
 def test_every_field_used_anywhere_is_named():
-    compiled = written("{{ greeting }}", subject="{{ name }}", preview="{{ event_note }}", frame=FRAME)
+    compiled = compile_body("{{ greeting }}", subject="{{ name }}", preview="{{ event_note }}", frame=FRAME)
     assert compiled.names == {"greeting", "name", "event_note", "leave_url", "campaign"}
 
 
@@ -167,24 +169,24 @@ def test_every_field_used_anywhere_is_named():
     ],
 )
 def test_a_value_is_shown_as_it_was_typed(value, html):
-    letter = read("Hello {{ name }}!\n", subject="For {{ name }}", name=value)
-    assert letter.text == f"Hello {value}!\n"
-    assert letter.subject == f"For {value}"
-    assert f"<p>Hello {html}!</p>" in letter.html
+    message = render_body("Hello {{ name }}!\n", subject="For {{ name }}", name=value)
+    assert message.text == f"Hello {value}!\n"
+    assert message.subject == f"For {value}"
+    assert f"<p>Hello {html}!</p>" in message.html
 
 
 def test_marks_that_turn_the_writing_and_controls_do_not_leave_a_name():
-    letter = read(
+    message = render_body(
         "Hello {{ name }}!\n", subject="For {{ name }}", name="Ana\u202egnp.\u2066x\u2069\r\nBcc: x\x00y"
     )
-    assert letter.text == "Hello Anagnp.x Bcc: x y!\n"
-    assert letter.subject == "For Anagnp.x Bcc: x y"
+    assert message.text == "Hello Anagnp.x Bcc: x y!\n"
+    assert message.subject == "For Anagnp.x Bcc: x y"
     family = "👩‍👩‍👧"
-    assert read("{{ name }}\n", name=family).text == f"{family}\n"
+    assert render_body("{{ name }}\n", name=family).text == f"{family}\n"
 
 
 def test_a_missing_field_and_a_dangerous_address_stop_the_message():
-    renderer = EditionRenderer(written("{{ name }} [x]({{ toolkit_url }})"), {})
+    renderer = EditionRenderer(compile_body("{{ name }} [x]({{ toolkit_url }})"), {})
     with pytest.raises(BadInput, match="“toolkit_url”, which was not filled in"):
         renderer.render({"name": "Ana"})
     for address in (
@@ -264,16 +266,16 @@ def test_a_missing_field_and_a_dangerous_address_stop_the_message():
     ],
 )
 def test_what_a_template_may_not_say_is_refused_with_its_line(tag, sentence):
-    error = refused(f"First.\n\n{{# a note\nof two lines #}}\n\n{tag}\n")
+    error = compile_refused(f"First.\n\n{{# a note\nof two lines #}}\n\n{tag}\n")
     assert sentence in str(error)
     assert str(error).startswith(f"letters/en.md, line {error.line}: ")
     assert error.line == 10 or (error.line > 10 and "\n" in tag)
 
 
 def test_subject_and_frame_are_held_to_the_same_rules():
-    assert refused("x", subject="{{ nmae }}").line == 2
-    assert refused("x", preview="{{ name.x }}").line == 3
-    assert "subject is missing" in str(refused("x", subject=" "))
+    assert compile_refused("x", subject="{{ nmae }}").line == 2
+    assert compile_refused("x", preview="{{ name.x }}").line == 3
+    assert "subject is missing" in str(compile_refused("x", subject=" "))
     for html in (
         "<p class={{ name }}>",
         "<p {{ name }}>",
@@ -281,22 +283,22 @@ def test_subject_and_frame_are_held_to_the_same_rules():
         '<a href="{{ name }}">',
     ):
         with pytest.raises(BrokenTemplate, match="In an HTML element") as caught:
-            written("x", frame=Frame(html=f"\n{html}[[body]]", text="[[body]]", css="", words={}))
+            compile_body("x", frame=Frame(html=f"\n{html}[[body]]", text="[[body]]", css="", words={}))
         assert caught.value.path == "_layout/frame.html"
         assert caught.value.line == 2
     with pytest.raises(BrokenTemplate, match=r"frame.txt, line 2: The word"):
-        written("x", frame=Frame(html="[[body]]", text="[[body]]\n[[bye]]", css="", words={}))
+        compile_body("x", frame=Frame(html="[[body]]", text="[[body]]\n[[bye]]", css="", words={}))
 
 
 def test_braces_that_markdown_makes_are_text_and_never_a_tag():
     body = "{\\{ 7+7 }\\} &#123;&#123; 7+7 }} {&#37; set x %} {{ name }}{ { {{ name }} `{` {# gone #}\n"
-    letter = read(body)
-    assert letter.text == "{{ 7+7 }} {{ 7+7 }} {% set x %} Ana{ { Ana {\n"
-    assert Words(letter.html).words.strip() == letter.text.strip()
+    message = render_body(body)
+    assert message.text == "{{ 7+7 }} {{ 7+7 }} {% set x %} Ana{ { Ana {\n"
+    assert Words(message.html).words.strip() == message.text.strip()
 
 
 def test_text_that_looks_like_a_hidden_tag_stays_text():
-    assert read("qhzk0z {{ name }} qhzkk0z\n").text == "qhzk0z Ana qhzkk0z\n"
+    assert render_body("qhzk0z {{ name }} qhzkk0z\n").text == "qhzk0z Ana qhzkk0z\n"
 
 
 @settings(max_examples=150, deadline=None)
@@ -304,15 +306,15 @@ def test_text_that_looks_like_a_hidden_tag_stays_text():
 @example("{&#123; 7*7 }}")
 @example("[x][y]\n\n[y]: https://e.example '{% if'")
 def test_any_body_is_refused_or_rendered_without_running(body):
-    """Whatever is typed, either a sentence says no, or both forms come out with no tag left in them."""
+    """Any text is refused with a sentence, or rendered in both forms without a tag in them."""
     try:
-        compiled = written(body)
+        compiled = compile_body(body)
     except BrokenTemplate as error:
         assert error.line >= 1
         return
-    letter = EditionRenderer(compiled, {}).render(VALUES)
-    assert "<script" not in letter.html
-    assert "qhzk" not in letter.html + letter.text
+    message = EditionRenderer(compiled, {}).render(VALUES)
+    assert "<script" not in message.html
+    assert "qhzk" not in message.html + message.text
 
 
 PIECES = [
@@ -331,16 +333,16 @@ PIECES += ["\n", "\n\n", "- ", "  ", "> ", "# ", "**", "_", "`", "```\n", "word"
 @example(["{% else %}", "`", "{% endif %}", "{% if name %}", "`"], [])
 @example(["**a ", "{% else %}", "**"], [])
 def test_a_condition_never_tears_the_page(inside, after):
-    """Whatever holds and whatever does not, every element is closed where it was opened."""
+    """With any values of the conditions, every element is closed where it was opened."""
     try:
-        compiled = written("".join(["{% if name %}", *inside, "{% endif %}", *after]))
+        compiled = compile_body("".join(["{% if name %}", *inside, "{% endif %}", *after]))
     except BrokenTemplate:
         return
     renderer = EditionRenderer(compiled, {})
     for name, note in product(["", "Ana"], ["", "later"]):
         page = Words(renderer.render({**VALUES, "name": name, "event_note": note}).html)
-        assert not page.torn
-        assert not page.opened
+        assert not page.is_torn
+        assert not page.open_elements
 
 
 @settings(max_examples=150, deadline=None)
@@ -348,14 +350,14 @@ def test_a_condition_never_tears_the_page(inside, after):
 @example("\ud800")
 @example("]]>--><!--")
 def test_any_value_is_shown_and_never_runs(value):
-    letter = read("Hello **{{ name }}**.\n", subject="{{ name }}", name=value)
-    seen = Words(letter.html)
-    assert seen.elements == ["html", "head", "body", "p", "strong"]
-    assert " ".join(seen.words.split()) == " ".join(letter.text.split())
+    message = render_body("Hello **{{ name }}**.\n", subject="{{ name }}", name=value)
+    page = Words(message.html)
+    assert page.elements == ["html", "head", "body", "p", "strong"]
+    assert " ".join(page.words.split()) == " ".join(message.text.split())
     assert not re.search(
-        "[\u202a-\u202e\u2066-\u2069\ud800-\udfff\x00]", letter.html + letter.text + letter.subject
+        "[\u202a-\u202e\u2066-\u2069\ud800-\udfff\x00]", message.html + message.text + message.subject
     )
-    assert "\n" not in letter.subject
+    assert "\n" not in message.subject
 
 
 @pytest.mark.parametrize(
@@ -372,14 +374,14 @@ def test_any_value_is_shown_and_never_runs(value):
     ids=["brackets", "stars", "quotes", "backticks", "fields", "pictures", "dashes"],
 )
 def test_a_hostile_body_ends_within_seconds(body):
-    begun = time.process_time()
+    start = time.process_time()
     with suppress(BrokenTemplate):
-        written(body)
-    assert time.process_time() - begun < 3
+        compile_body(body)
+    assert time.process_time() - start < 3
 
 
 def test_a_body_that_is_too_long_is_refused():
-    assert "Shorten it" in str(refused("x" * 50_001))
+    assert "Shorten it" in str(compile_refused("x" * 50_001))
 
 
 def test_web_pages_escape_everything_and_refuse_unknown_fields(tmp_path):

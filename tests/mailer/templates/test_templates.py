@@ -1,4 +1,4 @@
-"""Template files are read the way people write them; an edition is what was frozen when it was first used."""
+"""Templates: files are parsed the way people write them; an edition is frozen at its first use."""
 
 from datetime import UTC, datetime
 from threading import Thread
@@ -24,7 +24,7 @@ FRAMES = {
 }
 FIELDS = frozenset({"name", "campaign"})
 SHARED = {"en": {"campaign": "Restoring Trust"}, "es": {"campaign": "Recuperar la confianza"}}
-LETTER = "---\nsubject: Hello\npreview: A word\n---\nDear {{ name }}, from {{ campaign }}.\n"
+TEMPLATE_TEXT = "---\nsubject: Hello\npreview: A word\n---\nDear {{ name }}, from {{ campaign }}.\n"
 UPDATE = """---
 subject:
   en: News: the call moved
@@ -43,16 +43,16 @@ Hola.
 
 
 def shipped_names() -> list[str]:
-    """The name of every shipped template."""
+    """Return the name of every shipped template."""
     return sorted({path.parent.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*.md")})
 
 
 @pytest.fixture
 def sqlite_database(sqlite_url):
     """A fresh database of the embedded kind."""
-    opened = Database(sqlite_url)
-    yield opened
-    opened.dispose()
+    database = Database(sqlite_url)
+    yield database
+    database.dispose()
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def folder(tmp_path):
 
 def freeze(session, template, **changes):
     """Freeze an edition of a small template."""
-    wanted = {"frames": FRAMES, "fields": FIELDS, "shared": SHARED, "now": NOW, **changes}
-    return templates.freeze_edition(session, template, **wanted)
+    arguments = {"frames": FRAMES, "fields": FIELDS, "shared": SHARED, "now": NOW, **changes}
+    return templates.freeze_edition(session, template, **arguments)
 
 
 def test_a_template_is_read_in_every_language_it_has(folder):
@@ -150,12 +150,12 @@ def test_an_update_in_two_languages_has_a_section_for_each():
 
 
 def test_an_update_in_one_language_needs_no_section():
-    plain = "---\nsubject: Hola\n{}---\nHola.\n"
-    assert list(templates.parse_update(plain.format(""), path="u")) == ["en"]
-    assert list(templates.parse_update(plain.format("language: es\n"), path="u")) == ["es"]
-    marked = templates.parse_update("---\nsubject: Hola\n---\n<!-- es -->\nHola.\n", path="u")
-    assert marked["es"].body == "Hola.\n"
-    assert marked["es"].first_line == 5
+    source = "---\nsubject: Hola\n{}---\nHola.\n"
+    assert list(templates.parse_update(source.format(""), path="u")) == ["en"]
+    assert list(templates.parse_update(source.format("language: es\n"), path="u")) == ["es"]
+    sources = templates.parse_update("---\nsubject: Hola\n---\n<!-- es -->\nHola.\n", path="u")
+    assert sources["es"].body == "Hola.\n"
+    assert sources["es"].first_line == 5
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_name_cannot_lead_out_of_the_folder(folder, name):
 
 def test_a_link_cannot_lead_out_of_the_folder(folder, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "en.md"
-    outside.write_text(LETTER)
+    outside.write_text(TEMPLATE_TEXT)
     (folder / "stolen").mkdir()
     (folder / "stolen" / "en.md").symlink_to(outside)
     with pytest.raises(BadInput, match="leads out of its folder"):
@@ -291,13 +291,13 @@ def test_the_same_wording_is_the_same_edition_and_stays_as_it_was(folder, databa
         ids = {first.id, changed.id, other_shared.id}
         assert len(ids) == 3
     with database.read() as session:
-        kept = session.get(Edition, first.id)
-        letter = templates.get_renderer(kept, "en").render({"name": "Ana"})
-        assert letter.text == "Hello Ana, Restoring Trust.\n"
-        assert kept.created_at == NOW
-        letter = templates.get_renderer(session.get(Edition, changed.id), "es").render({"name": "Ben"})
-        assert letter.text == "Hola Ben, Recuperar la confianza.\n"
-        assert letter.subject == "Hola"
+        stored = session.get(Edition, first.id)
+        message = templates.get_renderer(stored, "en").render({"name": "Ana"})
+        assert message.text == "Hello Ana, Restoring Trust.\n"
+        assert stored.created_at == NOW
+        message = templates.get_renderer(session.get(Edition, changed.id), "es").render({"name": "Ben"})
+        assert message.text == "Hola Ben, Recuperar la confianza.\n"
+        assert message.subject == "Hola"
 
 
 def test_two_that_freeze_the_same_at_once_get_one_edition(folder, database):
@@ -320,8 +320,8 @@ def test_two_that_freeze_the_same_at_once_get_one_edition(folder, database):
 
 def test_a_broken_template_freezes_nothing(folder, sqlite_database):
     (folder / "welcome" / "toolkit" / "es.md").write_text("---\nsubject: x\n---\n{{ nombre }}\n")
-    refused = pytest.raises(BrokenTemplate, match=r"es.md, line 4: There is no field “nombre”")
-    with refused, sqlite_database.write() as session:
+    refusal = pytest.raises(BrokenTemplate, match=r"es.md, line 4: There is no field “nombre”")
+    with refusal, sqlite_database.write() as session:
         freeze(session, templates.load(folder, "welcome/toolkit"))
     with sqlite_database.read() as session:
         assert session.scalar(select(func.count()).select_from(Edition)) == 0
@@ -353,13 +353,13 @@ def test_every_shipped_letter_compiles_and_reads_without_a_trace_of_markup(name,
             for field in fields:
                 if field.endswith("_url"):
                     values[field] = f"https://example.org/{field.removesuffix('_url').replace('_', '-')}"
-            letter = templates.get_renderer(edition, language).render(values)
-            text = letter.text
-            assert letter.subject
+            message = templates.get_renderer(edition, language).render(values)
+            text = message.text
+            assert message.subject
             assert not set("{}<>*_[]`") & set(text)
             assert "&#39;" not in text and "&amp;" not in text
-            assert "O&#39;Greeting &amp; Co" in letter.html
-            assert "[[" not in letter.html and "{{" not in letter.html and "{%" not in letter.html
-            assert values["leave_url"] in text and f'href="{values["leave_url"]}"' in letter.html
-            assert "src=" not in letter.html
-            assert len(letter.html) < 30_000
+            assert "O&#39;Greeting &amp; Co" in message.html
+            assert "[[" not in message.html and "{{" not in message.html and "{%" not in message.html
+            assert values["leave_url"] in text and f'href="{values["leave_url"]}"' in message.html
+            assert "src=" not in message.html
+            assert len(message.html) < 30_000

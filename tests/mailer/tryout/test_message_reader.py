@@ -11,26 +11,26 @@ INVITATION = "BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nEND:VCALENDAR\r\n"
 
 
 def invitation():
-    letter = EmailMessage(policy=email.policy.SMTP)
-    letter["From"], letter["To"] = "campaign@lists.example", "ana@congregation.example"
-    letter["Subject"] = "La llamada de mañana, señora"
-    letter.set_content("Querida Ana,\n\nhasta mañana.\n")
-    letter.add_alternative("<p>Querida <b>Ana</b></p>", subtype="html")
-    letter.add_alternative(INVITATION, subtype="calendar", params={"method": "REQUEST"})
-    letter.add_attachment(INVITATION.encode(), maintype="application", subtype="ics", filename="call.ics")
-    return bytes(letter)
+    message = EmailMessage(policy=email.policy.SMTP)
+    message["From"], message["To"] = "campaign@lists.example", "ana@congregation.example"
+    message["Subject"] = "La llamada de mañana, señora"
+    message.set_content("Querida Ana,\n\nhasta mañana.\n")
+    message.add_alternative("<p>Querida <b>Ana</b></p>", subtype="html")
+    message.add_alternative(INVITATION, subtype="calendar", params={"method": "REQUEST"})
+    message.add_attachment(INVITATION.encode(), maintype="application", subtype="ics", filename="call.ics")
+    return bytes(message)
 
 
 def test_ana_s_invitation_is_taken_apart():
-    shown = parse_message(invitation())
-    assert shown.text == "Querida Ana,\n\nhasta mañana.\n"
-    assert shown.html.strip() == "<p>Querida <b>Ana</b></p>"
-    assert shown.calendar.startswith("BEGIN:VCALENDAR\nMETHOD:REQUEST")
-    assert shown.method == "REQUEST"
-    assert [(a.name, a.type) for a in shown.attachments] == [("call.ics", "application/ics")]
-    assert ("Subject", "La llamada de mañana, señora") in shown.headers
-    assert shown.source.startswith("From: campaign@lists.example")
-    assert shown.damage == ""
+    parsed = parse_message(invitation())
+    assert parsed.text == "Querida Ana,\n\nhasta mañana.\n"
+    assert parsed.html.strip() == "<p>Querida <b>Ana</b></p>"
+    assert parsed.calendar.startswith("BEGIN:VCALENDAR\nMETHOD:REQUEST")
+    assert parsed.method == "REQUEST"
+    assert [(a.name, a.type) for a in parsed.attachments] == [("call.ics", "application/ics")]
+    assert ("Subject", "La llamada de mañana, señora") in parsed.headers
+    assert parsed.source.startswith("From: campaign@lists.example")
+    assert parsed.damage == ""
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("raw", HOSTILE)
 def test_a_hostile_message_is_shown_as_far_as_it_can_be_read(raw):
-    shown = parse_message(raw)
-    assert shown.source or not raw
-    assert len(shown.attachments) <= PARTS
-    assert all(name.isprintable() and value.isprintable() for name, value in shown.headers)
+    parsed = parse_message(raw)
+    assert parsed.source or not raw
+    assert len(parsed.attachments) <= PARTS
+    assert all(name.isprintable() and value.isprintable() for name, value in parsed.headers)
 
 
 @given(

@@ -18,7 +18,7 @@ from mailer.tryout.postoffice import PostOffice, count_messages, find_port, get_
 
 ANA, BEN, CLEO = "ana@congregation.example", "ben@neighbor.example", "cleo@left.example"
 SENDER = "campaign@lists.example"
-LETTER = b"From: campaign@lists.example\r\nSubject: =?utf-8?q?Se=C3=B1ora?=\r\n\r\nDear neighbor,\r\n.\r\n"
+MESSAGE = b"From: campaign@lists.example\r\nSubject: =?utf-8?q?Se=C3=B1ora?=\r\n\r\nDear neighbor,\r\n.\r\n"
 
 
 @pytest.fixture
@@ -36,71 +36,73 @@ def office(database, tmp_path):
     office.stop()
 
 
-def kept(database):
+def list_stored(database):
     with database.read() as session:
         return list_messages(session, limit=1000)
 
 
-def post(port, *, recipients=(BEN,), letter=LETTER):
-    with smtplib.SMTP("127.0.0.1", port) as line:
-        assert line.sendmail(SENDER, list(recipients), letter) == {}
+def post(port, *, recipients=(BEN,), message=MESSAGE):
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        assert client.sendmail(SENDER, list(recipients), message) == {}
 
 
 async def test_what_the_door_hands_over_is_kept_to_the_octet_with_the_service_s_date(office, database):
     relay = Relay.parse(f"smtp://127.0.0.1:{office.start()}")
-    door = SmtpConnection(relay, helo="mailer.example")
+    connection = SmtpConnection(relay, helo="mailer.example")
     for recipient in (ANA, BEN, "señora@neighbor.example"):
-        outcome = await door.send(sender=SENDER, recipient=recipient, message=LETTER)
+        outcome = await connection.send(sender=SENDER, recipient=recipient, message=MESSAGE)
         assert outcome.state == "sent"
-    await door.close()
-    found = kept(database)
-    assert [(each.id, each.to, each.subject) for each in found] == [
+    await connection.close()
+    messages = list_stored(database)
+    assert [(message.id, message.to, message.subject) for message in messages] == [
         (1, ANA, "Señora"),
         (2, BEN, "Señora"),
         (3, "señora@neighbor.example", "Señora"),
     ]
-    assert abs(found[0].date - datetime.now(UTC) - timedelta(days=25)) < timedelta(minutes=1)
+    assert abs(messages[0].date - datetime.now(UTC) - timedelta(days=25)) < timedelta(minutes=1)
     with database.read() as session:
-        assert get_message(session, 2).raw == LETTER
+        assert get_message(session, 2).raw == MESSAGE
         assert count_messages(session) == 3
-        assert [each.id for each in list_messages(session, limit=2)] == [2, 3]
-        assert [each.id for each in list_messages(session, limit=1, before=2)] == [1]
+        assert [message.id for message in list_messages(session, limit=2)] == [2, 3]
+        assert [message.id for message in list_messages(session, limit=1, before=2)] == [1]
         with pytest.raises(NotFound):
             get_message(session, 4)
-    assert CLEO not in [each.to for each in found]
+    assert CLEO not in [message.to for message in messages]
 
 
 def test_a_message_to_two_people_is_two_messages(office, database):
     post(office.start(), recipients=(ANA, BEN))
-    assert [each.to for each in kept(database)] == [ANA, BEN]
+    assert [message.to for message in list_stored(database)] == [ANA, BEN]
 
 
 def test_many_at_once_are_all_kept_and_each_once(office, database):
     port = office.start()
-    with ThreadPoolExecutor(10) as people:
-        list(people.map(lambda n: post(port, recipients=[f"n{n}@neighbor.example"]), range(100)))
-    assert sorted(each.to for each in kept(database)) == sorted(f"n{n}@neighbor.example" for n in range(100))
+    with ThreadPoolExecutor(10) as senders:
+        list(senders.map(lambda n: post(port, recipients=[f"n{n}@neighbor.example"]), range(100)))
+    assert sorted(message.to for message in list_stored(database)) == sorted(
+        f"n{n}@neighbor.example" for n in range(100)
+    )
 
 
 def test_it_listens_on_this_machine_alone(office):
     port = office.start()
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         pass
-    own = socket.gethostbyname(socket.gethostname())
-    if not own.startswith("127."):
+    host_address = socket.gethostbyname(socket.gethostname())
+    if not host_address.startswith("127."):
         with pytest.raises(OSError):
-            socket.create_connection((own, port), timeout=1)
+            socket.create_connection((host_address, port), timeout=1)
 
 
 def test_too_large_a_message_is_refused(office, database, monkeypatch):
     monkeypatch.setattr(postoffice, "LARGEST_MESSAGE", 1000)
     port = office.start()
     with pytest.raises(smtplib.SMTPResponseException) as caught:
-        post(port, letter=LETTER * 100)
+        post(port, message=MESSAGE * 100)
     assert caught.value.smtp_code == 552
     with pytest.raises(smtplib.SMTPResponseException):
-        post(port, letter=b"Subject: x\r\n\r\n" + b"x" * 2_000 + b"\r\n")
-    assert kept(database) == []
+        post(port, message=b"Subject: x\r\n\r\n" + b"x" * 2_000 + b"\r\n")
+    assert list_stored(database) == []
 
 
 def test_when_the_database_is_full_the_sender_is_told_to_come_back(office, database, monkeypatch):
@@ -116,7 +118,7 @@ def test_when_the_database_is_full_the_sender_is_told_to_come_back(office, datab
     assert caught.value.smtp_code == 452
     monkeypatch.setattr(database, "write", write)
     post(port)
-    assert len(kept(database)) == 1
+    assert len(list_stored(database)) == 1
 
 
 def test_the_oldest_beyond_what_is_kept_are_thrown_away(office, database, monkeypatch):
@@ -125,25 +127,25 @@ def test_the_oldest_beyond_what_is_kept_are_thrown_away(office, database, monkey
     port = office.start()
     for _ in range(5):
         post(port)
-    assert [each.id for each in kept(database)] == [3, 4, 5]
+    assert [message.id for message in list_stored(database)] == [3, 4, 5]
 
 
 def test_a_note_names_the_port_while_it_runs(office, tmp_path):
     assert find_port(tmp_path) is None
     port = office.start()
-    note = tmp_path / "postoffice.json"
-    assert json.loads(note.read_text())["port"] == port
-    assert note.stat().st_mode & 0o777 == 0o600
+    port_file = tmp_path / "postoffice.json"
+    assert json.loads(port_file.read_text())["port"] == port
+    assert port_file.stat().st_mode & 0o777 == 0o600
     assert find_port(tmp_path) == port
     office.stop()
-    assert not note.exists()
+    assert not port_file.exists()
     assert find_port(tmp_path) is None
 
 
 def test_a_note_left_behind_is_recognised(office, tmp_path):
     port = office.start()
-    note = tmp_path / "postoffice.json"
-    mine = note.read_text()
+    port_file = tmp_path / "postoffice.json"
+    content = port_file.read_text()
     for stale in (
         json.dumps({"port": 1, "name": "post-office-dead"}),
         json.dumps({"port": port, "name": "post-office-dead"}),
@@ -152,9 +154,9 @@ def test_a_note_left_behind_is_recognised(office, tmp_path):
         "[]",
         "not json",
     ):
-        note.write_text(stale)
+        port_file.write_text(stale)
         assert find_port(tmp_path) is None
-    note.write_text(mine)
+    port_file.write_text(content)
     assert find_port(tmp_path) == port
 
 
@@ -184,23 +186,23 @@ def test_stopping_with_a_sender_on_the_line_hangs_up(office, database):
 
 def test_a_message_on_its_way_when_it_stops_is_kept(office, database, monkeypatch):
     port = office.start()
-    begun, go_on = threading.Event(), threading.Event()
+    has_begun, may_continue = threading.Event(), threading.Event()
     store = office._store
 
     def slow(batch):
-        begun.set()
-        go_on.wait(5)
+        has_begun.set()
+        may_continue.wait(5)
         return store(batch)
 
     monkeypatch.setattr(office, "_store", slow)
     with ThreadPoolExecutor(1) as sender:
         answer = sender.submit(post, port)
-        begun.wait(5)
-        threading.Timer(0.2, go_on.set).start()
+        has_begun.wait(5)
+        threading.Timer(0.2, may_continue.set).start()
         office.stop()
-        with contextlib.suppress(smtplib.SMTPServerDisconnected):  # at its QUIT, when all was said
+        with contextlib.suppress(smtplib.SMTPServerDisconnected):  # at its QUIT, after the reply
             answer.result()
-    assert len(kept(database)) == 1
+    assert len(list_stored(database)) == 1
 
 
 async def test_a_sender_that_hangs_up_after_the_dot_harms_nobody(office, database):
@@ -213,4 +215,4 @@ async def test_a_sender_that_hangs_up_after_the_dot_harms_nobody(office, databas
     writer.write(b"Subject: x\r\n\r\nx\r\n.\r\n")
     writer.transport.abort()
     await asyncio.to_thread(post, port)
-    assert len(kept(database)) in (1, 2)
+    assert len(list_stored(database)) in (1, 2)

@@ -1,4 +1,4 @@
-"""The time machine passes through every due moment, and never goes back."""
+"""Time machine: it stops at every due moment, and never moves backward."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,18 +19,18 @@ both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirec
 
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """SQLite, and PostgreSQL too where a test says `both`: the ledger's own tests run on each."""
+    """SQLite, and PostgreSQL too where a test is marked `both`: the outbox's own tests run on each."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
 
 @dataclass
 class FakeJobs:
-    """Moments when something falls due; what was due is done by a tick, and noted with its time."""
+    """Moments when something falls due; a tick completes them and records its time for each."""
 
     clock: StoppedClock
     moments: list[datetime] = field(default_factory=list)
-    done: list[datetime] = field(default_factory=list)
+    completed: list[datetime] = field(default_factory=list)
     drained: int = 0
     silent: bool = False
 
@@ -40,7 +40,7 @@ class FakeJobs:
     def tick(self) -> int:
         due = [moment for moment in self.moments if moment <= self.clock.now()]
         self.moments = [moment for moment in self.moments if moment not in due]
-        self.done += [self.clock.now() for _ in due]
+        self.completed += [self.clock.now() for _ in due]
         return 0 if self.silent else len(due)
 
     def drain(self) -> None:
@@ -48,62 +48,62 @@ class FakeJobs:
 
 
 @pytest.fixture
-def agenda(service: Service, clock: StoppedClock) -> FakeJobs:
+def jobs(service: Service, clock: StoppedClock) -> FakeJobs:
     return FakeJobs(clock)
 
 
-def machine(service: Service, agenda: FakeJobs) -> TimeMachine:
+def machine(service: Service, jobs: FakeJobs) -> TimeMachine:
     return TimeMachine(
         database=service.database,
         clock=service.clock,
-        next_due=agenda.next_due,
-        tick=agenda.tick,
-        drain=agenda.drain,
+        next_due=jobs.next_due,
+        tick=jobs.tick,
+        drain=jobs.drain,
     )
 
 
 @both
 def test_advancing_stops_at_every_due_moment_on_the_way(
-    service: Service, agenda: FakeJobs, clock: StoppedClock
+    service: Service, jobs: FakeJobs, clock: StoppedClock
 ) -> None:
     began = clock.now()
     moments = [began + timedelta(hours=hours) for hours in (1, 5, 5.001, 30, 47.9, 49)]
-    agenda.moments = list(moments)
-    assert machine(service, agenda).advance(timedelta(days=2)) == began + timedelta(days=2)
-    assert agenda.done == moments[:-1]
-    assert agenda.moments == moments[-1:]
+    jobs.moments = list(moments)
+    assert machine(service, jobs).advance(timedelta(days=2)) == began + timedelta(days=2)
+    assert jobs.completed == moments[:-1]
+    assert jobs.moments == moments[-1:]
     assert clock.real() == began  # only the service's time moved
 
 
 def test_what_is_due_exactly_at_the_target_happens_too(
-    service: Service, agenda: FakeJobs, clock: StoppedClock
+    service: Service, jobs: FakeJobs, clock: StoppedClock
 ) -> None:
-    agenda.moments = [clock.now() + timedelta(days=1)]
-    machine(service, agenda).advance(timedelta(days=1))
-    assert agenda.done == [clock.now()]
+    jobs.moments = [clock.now() + timedelta(days=1)]
+    machine(service, jobs).advance(timedelta(days=1))
+    assert jobs.completed == [clock.now()]
 
 
 def test_something_that_never_gets_done_does_not_stop_time(
-    service: Service, agenda: FakeJobs, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    service: Service, jobs: FakeJobs, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck = clock.now()
     monkeypatch.setattr(FakeJobs, "next_due", lambda self, now: stuck)
-    ahead = machine(service, agenda).advance(timedelta(hours=1))
+    ahead = machine(service, jobs).advance(timedelta(hours=1))
     assert ahead == stuck + timedelta(hours=1)
-    assert agenda.drained < 70
+    assert jobs.drained < 70
 
 
 @pytest.mark.parametrize(
     "length", [timedelta(0), timedelta(seconds=-1), timedelta(days=-3), MAX_ADVANCE + timedelta(seconds=1)]
 )
 def test_lengths_that_make_no_sense_are_refused_and_nothing_moves(
-    service: Service, agenda: FakeJobs, clock: StoppedClock, length: timedelta
+    service: Service, jobs: FakeJobs, clock: StoppedClock, length: timedelta
 ) -> None:
     began = clock.now()
     with pytest.raises(BadInput, match="up to 400 days at a time, and never back"):
-        machine(service, agenda).advance(length)
+        machine(service, jobs).advance(length)
     assert clock.now() == began
-    machine(service, agenda).advance(MAX_ADVANCE)
+    machine(service, jobs).advance(MAX_ADVANCE)
     assert clock.now() == began + MAX_ADVANCE
 
 
@@ -116,56 +116,56 @@ def test_the_clock_never_goes_back(service: Service, clock: StoppedClock) -> Non
 
 
 def test_to_the_next_mail_goes_on_until_something_happens(
-    service: Service, agenda: FakeJobs, clock: StoppedClock
+    service: Service, jobs: FakeJobs, clock: StoppedClock
 ) -> None:
     began = clock.now()
-    agenda.moments = [began + timedelta(days=1), began + timedelta(days=9)]
-    assert machine(service, agenda).advance_to_next() == began + timedelta(days=1)
-    agenda.silent = True  # a pause that ends, a goal that is reached: nothing to see
-    assert machine(service, agenda).advance_to_next() == began + timedelta(days=9)
-    assert machine(service, agenda).advance_to_next() is None
+    jobs.moments = [began + timedelta(days=1), began + timedelta(days=9)]
+    assert machine(service, jobs).advance_to_next() == began + timedelta(days=1)
+    jobs.silent = True  # a pause that ends, a goal that is reached: no rows change
+    assert machine(service, jobs).advance_to_next() == began + timedelta(days=9)
+    assert machine(service, jobs).advance_to_next() is None
     assert clock.now() == began + timedelta(days=9)
 
 
-def test_two_cannot_move_the_clock_at_once(service: Service, agenda: FakeJobs, clock: StoppedClock) -> None:
+def test_two_cannot_move_the_clock_at_once(service: Service, jobs: FakeJobs, clock: StoppedClock) -> None:
     with service.database.write() as session:
         leases.acquire(
             session, time_machine.LEASE_NAME, owner="other", real=clock.real(), length=timedelta(minutes=1)
         )
     with pytest.raises(Conflict, match="being moved already"):
-        machine(service, agenda).advance(timedelta(days=1))
-    assert agenda.drained == 0
+        machine(service, jobs).advance(timedelta(days=1))
+    assert jobs.drained == 0
 
 
 def test_a_fault_on_the_way_lets_the_clock_be_moved_again(
-    service: Service, agenda: FakeJobs, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    service: Service, jobs: FakeJobs, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: FakeJobs) -> None:
         raise Conflict("delivery is not running")
 
     with monkeypatch.context() as patched, pytest.raises(Conflict):
         patched.setattr(FakeJobs, "drain", broken)
-        machine(service, agenda).advance(timedelta(days=1))
+        machine(service, jobs).advance(timedelta(days=1))
     began = clock.now()
-    assert machine(service, agenda).advance(timedelta(days=1)) == began + timedelta(days=1)
+    assert machine(service, jobs).advance(timedelta(days=1)) == began + timedelta(days=1)
 
 
 def test_a_database_whose_clock_was_moved_is_refused_in_earnest(
-    service: Service, agenda: FakeJobs, clock: StoppedClock
+    service: Service, jobs: FakeJobs, clock: StoppedClock
 ) -> None:
     with service.database.read() as session:
         time_machine.refuse_real_mail(session)
-    machine(service, agenda).advance(timedelta(hours=1))
+    machine(service, jobs).advance(timedelta(hours=1))
     with service.database.read() as session, pytest.raises(Conflict, match="used in a try-out"):
         time_machine.refuse_real_mail(session)
 
 
 def test_every_process_lives_in_the_moved_moment(
-    service: Service, agenda: FakeJobs, clock: StoppedClock
+    service: Service, jobs: FakeJobs, clock: StoppedClock
 ) -> None:
     other = time_machine.create_clock(service.database)
     before = other.now() - other.real()
-    machine(service, agenda).advance(timedelta(days=2))
+    machine(service, jobs).advance(timedelta(days=2))
     assert timedelta(days=1, hours=23) < other.now() - other.real() - before < timedelta(days=2, minutes=1)
 
 

@@ -13,7 +13,7 @@ from mailer.web import routes
 from tests import commands
 from tests.mailer.web.visitor import title, words
 
-LETTER = """---
+MESSAGE = """---
 subject:
   en: Shalom, please confirm
   es: Paz, por favor confirme
@@ -44,12 +44,12 @@ def clergy(service, monkeypatch):
         )
 
 
-def joined(visitor, service, email="dora@example.org", language="en"):
-    """Let somebody join, and return the path of the link that asks to confirm."""
+def join_clergy(visitor, service, email="dora@example.org", language="en"):
+    """Let an address join, and return the path of the link that asks to confirm."""
     visitor.join("/join/clergy", email=email, language=language)
     with service.database.read() as session:
-        asked = session.scalars(select(Subscription).order_by(Subscription.id.desc())).first()
-    return re.sub(r"^https?://[^/]+", "", service.links.confirm(asked.id, asked.round))
+        subscription = session.scalars(select(Subscription).order_by(Subscription.id.desc())).first()
+    return re.sub(r"^https?://[^/]+", "", service.links.confirm(subscription.id, subscription.round))
 
 
 def state(service):
@@ -72,9 +72,9 @@ def test_dora_joins_and_the_wording_she_saw_is_kept(visitor, service):
     assert answer.status_code == 200
     assert state(service) == [("clergy", "pending")]
     with service.database.read() as session:
-        asked = consents.list_for_contact(session, 1)[0]
-        assert (asked.list, asked.page) == ("clergy", "/join/clergy")
-        assert "Clergy <circle>" in asked.wording and asked.wording in seen
+        consent = consents.list_for_contact(session, 1)[0]
+        assert (consent.list, consent.page) == ("clergy", "/join/clergy")
+        assert "Clergy <circle>" in consent.wording and consent.wording in seen
         assert [(row.kind, row.list) for row in session.scalars(select(OutboxRow))] == [
             ("confirmation", "clergy")
         ]
@@ -88,38 +88,38 @@ def test_a_mistake_leads_back_to_the_same_list(visitor, service):
 
 
 def test_confirming_says_what_will_come_and_offers_no_toolkit(visitor, service):
-    link = joined(visitor, service)
+    link = join_clergy(visitor, service)
     assert "Clergy <circle>" in words(visitor.get(link))
-    done = visitor.post(link)
-    assert "One letter a month & a prayer." in words(done)
-    assert "/r/toolkit" not in done.text
+    response = visitor.post(link)
+    assert "One letter a month & a prayer." in words(response)
+    assert "/r/toolkit" not in response.text
     assert state(service) == [("clergy", "confirmed")]
 
 
 def test_who_is_on_it_sees_its_name_and_leaves_it_alone(visitor, service):
-    visitor.post(joined(visitor, service, language="es"))
+    visitor.post(join_clergy(visitor, service, language="es"))
     visitor.join(email="dora@example.org")
     token = service.tokens.preferences(1)
     assert "Círculo del clero" in words(visitor.get(f"/preferences/{token}"))
-    left = visitor.post(f"/preferences/{token}", {"do": "leave-clergy"})
-    assert "Ya salió de esta lista: Círculo del clero." in words(left)
+    response = visitor.post(f"/preferences/{token}", {"do": "leave-clergy"})
+    assert "Ya salió de esta lista: Círculo del clero." in words(response)
     assert state(service) == [("clergy", "left"), ("interest", "pending")]
 
 
 def test_the_footer_link_of_its_mail_leaves_it(visitor, service):
-    link = joined(visitor, service)
+    link = join_clergy(visitor, service)
     visitor.post(link)
     leave = f"/unsubscribe/{service.tokens.unsubscribe(1, 'clergy')}"
     assert "Clergy <circle>" in words(visitor.get(leave))
-    left = visitor.post(leave)
+    response = visitor.post(leave)
     assert state(service) == [("clergy", "left")]
-    assert 'href="/join/clergy"' in left.text
+    assert 'href="/join/clergy"' in response.text
     ended = visitor.get(link)
     assert ended.status_code == 410 and 'href="/join/clergy"' in ended.text
 
 
 def test_all_that_is_known_names_the_list_as_people_do(visitor, service):
-    visitor.post(joined(visitor, service, language="es"))
+    visitor.post(join_clergy(visitor, service, language="es"))
     token = service.tokens.profile(1, until=service.clock.now().replace(year=2099))
     assert "Círculo del clero" in words(visitor.get(f"/mine/{token}/all"))
 
@@ -131,8 +131,8 @@ def test_a_list_nobody_added_has_no_page(visitor):
 
 
 def test_nobody_joins_a_closed_list_and_who_asked_before_may_still_confirm(visitor, service):
-    link = joined(visitor, service)
-    form = {**visitor.opened("/join/clergy"), "email": "eva@example.org", "language": "en"}
+    link = join_clergy(visitor, service)
+    form = {**visitor.read_form("/join/clergy"), "email": "eva@example.org", "language": "en"}
     with service.database.write() as session:
         catalog.close(session, "clergy", now=service.clock.now(), actor="staff")
     visitor.clock.advance(seconds=20)
@@ -159,21 +159,21 @@ def question(service, language):
 
 
 def test_the_shared_mail_asks_in_the_words_of_the_list(visitor, service):
-    joined(visitor, service)
-    read = question(service, "en")
-    assert "Clergy <circle>" in read.text and "One letter a month & a prayer." in read.text
-    assert "Clergy &lt;circle&gt;" in read.html
-    assert "Clergy" not in read.subject
+    join_clergy(visitor, service)
+    preview = question(service, "en")
+    assert "Clergy <circle>" in preview.text and "One letter a month & a prayer." in preview.text
+    assert "Clergy &lt;circle&gt;" in preview.html
+    assert "Clergy" not in preview.subject
     assert "Círculo del clero" in question(service, "es").text
 
 
 def test_a_list_asks_with_a_letter_of_its_own(visitor, service, tmp_path):
     file = tmp_path / "letter.md"
-    file.write_text(LETTER)
+    file.write_text(MESSAGE)
     mailer = commands.mailer(service)
-    said = mailer("list", "reword", "clergy", "--letter", file).out
-    assert "Shalom, please confirm" in said and "Cuenten conmigo" in said
-    joined(visitor, service)
+    printed = mailer("list", "reword", "clergy", "--letter", file).out
+    assert "Shalom, please confirm" in printed and "Cuenten conmigo" in printed
+    join_clergy(visitor, service)
     assert question(service, "es").subject == "Paz, por favor confirme"
     assert (
         mailer("list", "reword", "clergy", "--shared-letter", "--json").json["letter"] == "the shared letter"
@@ -206,7 +206,7 @@ def test_a_name_that_no_list_can_have_is_no_page_and_no_trouble(visitor):
 
 
 def test_a_mail_of_a_list_that_an_older_backup_does_not_know_can_still_be_left(visitor, service):
-    visitor.post(joined(visitor, service))
+    visitor.post(join_clergy(visitor, service))
     leave = f"/unsubscribe/{service.tokens.unsubscribe(1, 'vigil-2027')}"
     assert "Leave this list: vigil-2027?" in words(visitor.get(leave))
     assert visitor.post(leave).status_code == 200

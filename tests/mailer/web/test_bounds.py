@@ -1,4 +1,4 @@
-"""What a real server does with visitors who send too much, too slowly, or lies about who they are."""
+"""How a real server treats clients that send too much, too slowly, or with forged addresses."""
 
 import asyncio
 import socket
@@ -20,13 +20,13 @@ FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 
 @contextmanager
 def running(application, settings):
-    """The address of a real server; it is stopped as a signal would stop it."""
-    up = threading.Event()
+    """Yield the address of a real server; it is stopped as a signal would stop it."""
+    is_ready = threading.Event()
     server = web_server.build_server(application, settings, port=0)
-    server.ready = up.set
+    server.ready = is_ready.set
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
-    assert up.wait(10)
+    assert is_ready.wait(10)
     yield server.servers[0].sockets[0].getsockname()
     server.stop()
     thread.join(10)
@@ -40,25 +40,25 @@ def address(sqlite_url, tmp_path):
 
     settings = Settings(home=tmp_path, database_url=sqlite_url)
     bootstrap.create(settings)
-    built = composition.build(settings)
-    with running(app.build(built), settings) as here:
-        yield here
-    built.close()
+    instance = composition.build(settings)
+    with running(app.build(instance), settings) as server_address:
+        yield server_address
+    instance.close()
 
 
 def ask(address, *pieces, pause=0.0):
-    """Send these pieces and return everything that is answered."""
-    with socket.create_connection(address, timeout=20) as line:
+    """Send these pieces and return the whole response."""
+    with socket.create_connection(address, timeout=20) as connection:
         try:
             for piece in pieces:
-                line.sendall(piece)
+                connection.sendall(piece)
                 time.sleep(pause)
         except (BrokenPipeError, ConnectionResetError):
             pass
         answer = b""
         try:
-            while more := line.recv(65536):
-                answer += more
+            while received := connection.recv(65536):
+                answer += received
                 if b"</html>" in answer:
                     break
         except ConnectionResetError:
@@ -66,11 +66,11 @@ def ask(address, *pieces, pause=0.0):
         return answer
 
 
-def post(address, body, *, told=FORM, pause=0.0, length=None):
+def post(address, body, *, content_type=FORM, pause=0.0, length=None):
     head = b"POST /join HTTP/1.1\r\nHost: 127.0.0.1\r\n%sContent-Length: %d\r\n\r\n"
     pieces = [body] if isinstance(body, bytes) else body
     size = sum(map(len, pieces)) if length is None else length
-    return ask(address, head % (told, size), *pieces, pause=pause)
+    return ask(address, head % (content_type, size), *pieces, pause=pause)
 
 
 def status(answer):
@@ -100,12 +100,12 @@ def test_ten_thousand_fields_are_refused(address):
 
 def test_ten_thousand_parts_are_refused(address):
     part = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'
-    told = b"Content-Type: multipart/form-data; boundary=b\r\n"
-    assert status(post(address, part * 1_000 + b"--b--\r\n", told=told)) == 400
+    content_type = b"Content-Type: multipart/form-data; boundary=b\r\n"
+    assert status(post(address, part * 1_000 + b"--b--\r\n", content_type=content_type)) == 400
 
 
 @pytest.mark.parametrize(
-    ("told", "body"),
+    ("content_type", "body"),
     [
         (FORM, b"email=%FF%FE"),
         (FORM, b"\xff\xfe"),
@@ -117,8 +117,8 @@ def test_ten_thousand_parts_are_refused(address):
         ),
     ],
 )
-def test_what_is_no_form_of_ours_is_refused(address, told, body):
-    assert status(post(address, body, told=told)) == 400
+def test_what_is_no_form_of_ours_is_refused(address, content_type, body):
+    assert status(post(address, body, content_type=content_type)) == 400
 
 
 def test_a_length_that_is_no_number_is_refused(address):
@@ -154,18 +154,18 @@ def test_the_server_still_answers_after_all_that(address):
     assert b"\r\nserver:" not in answer.lower()
 
 
-def who(trusted, tmp_path, told):
-    async def tell(request):
+def read_client_address(trusted, tmp_path, forwarded_for):
+    async def respond(request):
         return PlainTextResponse(f"<{request.client.host}></html>")
 
     settings = Settings(home=tmp_path, trusted_proxies=trusted)
-    with running(Starlette(routes=[Route("/", tell)]), settings) as address:
-        answer = ask(address, b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %s\r\n\r\n" % told)
+    with running(Starlette(routes=[Route("/", respond)]), settings) as address:
+        answer = ask(address, b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %s\r\n\r\n" % forwarded_for)
     return answer.rpartition(b"<")[0].rpartition(b"<")[2].strip(b">").decode()
 
 
 def test_a_forged_forwarding_is_believed_from_trusted_proxies_only(tmp_path):
-    assert who("", tmp_path, b"203.0.113.9") == "127.0.0.1"
-    assert who("10.0.0.0/8", tmp_path, b"203.0.113.9") == "127.0.0.1"
-    assert who("127.0.0.0/8", tmp_path, b"203.0.113.9") == "203.0.113.9"
-    assert who("127.0.0.1", tmp_path, b"6.6.6.6, 203.0.113.9") == "203.0.113.9"
+    assert read_client_address("", tmp_path, b"203.0.113.9") == "127.0.0.1"
+    assert read_client_address("10.0.0.0/8", tmp_path, b"203.0.113.9") == "127.0.0.1"
+    assert read_client_address("127.0.0.0/8", tmp_path, b"203.0.113.9") == "203.0.113.9"
+    assert read_client_address("127.0.0.1", tmp_path, b"6.6.6.6, 203.0.113.9") == "203.0.113.9"

@@ -24,7 +24,7 @@ def call(service, clock):
         )
 
 
-def given(service, call, person):
+def get_answer(service, call, person):
     with service.database.read() as session:
         return invitations.get_answer(session, event_id=call.id, contact_id=person.id)
 
@@ -47,7 +47,7 @@ def test_looking_at_an_invitation_only_chooses(visitor, service, ben, call):
     assert '<html lang="es">' in page.text
     assert 'value="yes" checked' in page.text
     assert "6:00 p. m. su hora" in words(page)
-    assert given(service, call, ben) is None
+    assert get_answer(service, call, ben) is None
 
 
 def test_an_invitation_page_names_neither_person_nor_city(visitor, service, ben, call):
@@ -60,7 +60,7 @@ def test_the_latest_answer_counts_and_is_shown_again(visitor, service, ana, call
     link = f"/rsvp/{service.tokens.rsvp(call.id, ana.id)}"
     assert "We look forward to hearing you" in words(visitor.post(link, {"answer": "yes"}))
     assert "You will be missed" in words(visitor.post(link, {"answer": "no"}))
-    assert given(service, call, ana) == "no"
+    assert get_answer(service, call, ana) == "no"
     assert 'value="no" checked' in visitor.get(link).text
 
 
@@ -70,7 +70,7 @@ def test_no_answer_or_another_word_is_asked_for_again(visitor, service, ana, cal
         answer = visitor.post(link, form)
         assert answer.status_code == 422
         assert 'href="#answer"' in answer.text
-    assert given(service, call, ana) is None
+    assert get_answer(service, call, ana) is None
     assert "checked" not in visitor.get(f"{link}?answer=%3Cscript%3E").text
 
 
@@ -84,11 +84,11 @@ def test_a_call_that_is_over_or_cancelled_takes_no_answer(visitor, service, cloc
         events.get(session, call.id).status = "planned"
     clock.advance(days=60)
     assert "This call is over" in words(visitor.post(link, {"answer": "yes"}))
-    assert given(service, call, ana) is None
+    assert get_answer(service, call, ana) is None
 
 
 def test_the_link_of_one_person_never_answers_for_another(visitor, service, ana, ben, call):
     token = service.tokens.rsvp(call.id, ana.id)
     stolen = token.replace(f".{ana.id}.", f".{ben.id}.", 1)
     assert visitor.post(f"/rsvp/{stolen}", {"answer": "no"}).status_code == 404
-    assert given(service, call, ben) is None
+    assert get_answer(service, call, ben) is None

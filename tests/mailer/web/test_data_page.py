@@ -1,4 +1,4 @@
-"""Everything that is kept about somebody is theirs to read and to take along, and nobody else's."""
+"""All stored data of a person can be read and downloaded by that person, and by no other."""
 
 import json
 from datetime import timedelta
@@ -24,7 +24,7 @@ def test_ben_reads_all_of_it_in_his_language(visitor, service, ben, link):
     service.jobs.tick()
     assert f'href="{link}/all' in visitor.get(link).text
     answer = visitor.get(f"{link}/all")
-    said = words(answer)
+    printed = words(answer)
     for part in (
         "Todo lo que sabemos de usted",
         ben.email,
@@ -37,8 +37,8 @@ def test_ben_reads_all_of_it_in_his_language(visitor, service, ben, link):
         "espera su envío",
         "se borran a los 90 días",
     ):
-        assert part in said, part
-    assert "waiting" not in said
+        assert part in printed, part
+    assert "waiting" not in printed
     assert answer.headers["content-language"] == "es"
 
 
@@ -56,8 +56,8 @@ def test_neither_page_nor_file_is_kept_or_named_by_a_browser(visitor, service, l
 def test_the_file_holds_what_staff_would_export(visitor, service, clock, ben, link):
     service.jobs.tick()
     with service.database.read() as session:
-        kept = data_export.collect(session, contacts.get(session, ben.id), now=clock.now())
-    assert json.loads(visitor.get(f"{link}/all.json").text) == json.loads(json_values.to_json(kept))
+        facts = data_export.collect(session, contacts.get(session, ben.id), now=clock.now())
+    assert json.loads(visitor.get(f"{link}/all.json").text) == json.loads(json_values.to_json(facts))
 
 
 def test_ana_s_page_tells_nothing_of_ben(visitor, service, clock, ana, ben):
@@ -70,9 +70,9 @@ def test_ana_s_page_tells_nothing_of_ben(visitor, service, clock, ana, ben):
 
 def test_cleo_who_left_finds_that_she_left(visitor, service, clock, cleo):
     link = f"/mine/{service.tokens.profile(cleo.id, until=clock.now() + ACCESS_LIFETIME)}"
-    said = words(visitor.get(f"{link}/all?lang=en"))
-    assert "you left it" in said
-    assert "It stays until you ask us to forget you. So nobody puts you back" in said
+    printed = words(visitor.get(f"{link}/all?lang=en"))
+    assert "you left it" in printed
+    assert "It stays until you ask us to forget you. So nobody puts you back" in printed
 
 
 def test_whoever_is_not_written_to_any_more_is_told_why(visitor, service, clock, ben, link):
@@ -97,9 +97,9 @@ def test_an_answer_names_its_call(visitor, service, clock, ben, link):
         invitations.record_answer(
             session, event_id=call.id, contact_id=ben.id, answer="maybe", now=clock.now()
         )
-    said = words(visitor.get(f"{link}/all"))
-    assert "Llamada de diciembre" in said
-    assert "tal vez" in said
+    printed = words(visitor.get(f"{link}/all"))
+    assert "Llamada de diciembre" in printed
+    assert "tal vez" in printed
 
 
 @pytest.mark.parametrize("end", ["/all", "/all.json"])
@@ -108,9 +108,9 @@ def test_after_the_hour_and_with_the_footer_s_token_there_is_nothing(visitor, se
     clock.advance(seconds=(ACCESS_LIFETIME - timedelta(seconds=1)).total_seconds())
     assert visitor.get(link + end).status_code == 200
     clock.advance(seconds=1)
-    refused = visitor.get(link + end)
-    assert refused.status_code == 404
-    assert ben.email not in refused.text
+    response = visitor.get(link + end)
+    assert response.status_code == 404
+    assert ben.email not in response.text
 
 
 def test_what_staff_wrote_down_has_the_title_of_its_field_and_not_the_name(
@@ -121,8 +121,8 @@ def test_what_staff_wrote_down_has_the_title_of_its_field_and_not_the_name(
             fields.add(session, name, title=title, type=kind, choices=(), now=clock.now(), actor="staff")
         fields.set_values(session, ben.id, {"host": "yes", "reply": "yes"})
         fields.retire(session, "host", now=clock.now(), actor="staff")
-    said = words(visitor.get(f"{link}/all"))
-    assert "Qué Can host Dice sí" in said and "Qué What they wrote Dice yes" in said
-    assert "reply" not in said
+    printed = words(visitor.get(f"{link}/all"))
+    assert "Qué Can host Dice sí" in printed and "Qué What they wrote Dice yes" in printed
+    assert "reply" not in printed
     file = json.loads(visitor.get(f"{link}/all.json").text)
     assert {row["field"]: row["value"] for row in file["field_values"]} == {"host": "yes", "reply": "yes"}

@@ -1,4 +1,4 @@
-"""Joining: what a page says and what it does, to people, to machines, and to the curious."""
+"""Joining: the response and the effect, for people, for programs, and for anyone who probes addresses."""
 
 from time import perf_counter
 
@@ -18,7 +18,7 @@ from tests.mailer.web.visitor import Visitor, hidden, words
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, request):
-    """No waiting for the answer's floor, except where it is what is tested."""
+    """Skip the time floor, except in the tests of it."""
     if "floor" not in request.node.name:
         monkeypatch.setattr(routes, "RESPONSE_STEP_SECONDS", 0.001)
 
@@ -47,10 +47,10 @@ def test_dora_joins_and_is_told_where_to_look(visitor, service):
             "Phoenix",
             "America/Phoenix",
         )
-        asked = consents.list_for_contact(session, dora.id)[0]
-        assert asked.action == "asked"
-        assert asked.page == "/join"
-        assert asked.wording in words(visitor.get("/join"))
+        consent = consents.list_for_contact(session, dora.id)[0]
+        assert consent.action == "asked"
+        assert consent.page == "/join"
+        assert consent.wording in words(visitor.get("/join"))
 
 
 def test_known_unknown_left_and_forgotten_addresses_get_the_same_page(visitor, service, ana, ben, cleo):
@@ -65,25 +65,25 @@ def test_known_unknown_left_and_forgotten_addresses_get_the_same_page(visitor, s
 
 
 def test_the_answer_has_a_floor_of_time_for_everybody(visitor, ben):
-    def spent(email):
-        form = {**visitor.opened("/join"), "email": email, "language": "en"}
+    def measure_join(email):
+        form = {**visitor.read_form("/join"), "email": email, "language": "en"}
         visitor.clock.advance(seconds=20)
         began = perf_counter()
         visitor.post("/join", form)
         return perf_counter() - began
 
-    spent("warm@example.org")
-    unknown = [spent(f"new{number}@example.org") for number in range(4)]
-    known = [spent(ben.email) for _ in range(4)]
-    assert min(unknown + known) >= routes.RESPONSE_STEP_SECONDS
-    assert abs(min(unknown) - min(known)) < 0.1  # the quickest: a busy machine only adds
+    measure_join("warm@example.org")
+    unknown_durations = [measure_join(f"new{number}@example.org") for number in range(4)]
+    known_durations = [measure_join(ben.email) for _ in range(4)]
+    assert min(unknown_durations + known_durations) >= routes.RESPONSE_STEP_SECONDS
+    assert abs(min(unknown_durations) - min(known_durations)) < 0.1  # the fastest: a busy machine only adds
 
 
 def test_cleo_who_left_is_asked_again_and_nothing_more_until_she_says_yes(visitor, service, cleo):
     visitor.join(email=cleo.email, name="Mallory")
     with service.database.read() as session:
-        again = subs.find(session, contact_id=cleo.id, list="interest")
-        assert again.state == "pending"
+        subscription = subs.find(session, contact_id=cleo.id, list="interest")
+        assert subscription.state == "pending"
         assert contacts.get(session, cleo.id).name == "Cleo"
 
 
@@ -122,14 +122,14 @@ def test_a_machine_gets_the_same_page_and_no_mail(visitor, service, machine):
     before = mails(service), people(service)
     answer = visitor.join(email="evil@example.org", **machine)
     assert (mails(service), people(service)) == before
-    same = [
+    pages = [
         page.text.replace(hidden(page)["opened"], "Y").replace("evil@", "dora@") for page in (answer, person)
     ]
-    assert same[0] == same[1]
+    assert pages[0] == pages[1]
 
 
 def test_a_form_that_was_open_for_days_only_asks_to_press_again(visitor, service):
-    form = {**visitor.opened("/join"), "email": "dora@example.org", "name": "Dora", "language": "es"}
+    form = {**visitor.read_form("/join"), "email": "dora@example.org", "name": "Dora", "language": "es"}
     visitor.clock.advance(days=3)
     again = visitor.post("/join", form)
     assert again.status_code == 200
@@ -155,7 +155,7 @@ def test_a_form_with_a_forged_stamp_asks_to_press_again(visitor, service):
 def test_the_time_machine_does_not_make_forms_too_old(visitor, service):
     from mailer.tryout import time_machine
 
-    form = {**visitor.opened("/join"), "email": "dora@example.org"}
+    form = {**visitor.read_form("/join"), "email": "dora@example.org"}
     visitor.clock.advance(seconds=5)
     with service.database.write() as session:
         time_machine.move_clock_to(
@@ -168,10 +168,10 @@ def test_the_time_machine_does_not_make_forms_too_old(visitor, service):
 def test_a_mistyped_address_is_offered_mended_and_sent_at_once(visitor, service):
     answer = visitor.join(email="dora@gmial.com", name="Dora")
     assert "Did you mean dora@gmail.com?" in words(answer)
-    back = visitor.post("/join", {**hidden(answer), "mend": "dora@gmail.com"})
-    assert 'value="dora@gmail.com"' in back.text
-    assert 'value="Dora"' in back.text
-    form = {**hidden(back), "email": "dora@gmail.com", "language": "en"}
+    corrected = visitor.post("/join", {**hidden(answer), "mend": "dora@gmail.com"})
+    assert 'value="dora@gmail.com"' in corrected.text
+    assert 'value="Dora"' in corrected.text
+    form = {**hidden(corrected), "email": "dora@gmail.com", "language": "en"}
     assert "Did you mean" not in words(visitor.post("/join", form))
     assert people(service) == ["dora@gmail.com", "dora@gmial.com"]
 
@@ -239,7 +239,7 @@ def test_an_organizer_is_kept_until_the_address_is_confirmed(visitor, service):
 
     with service.database.read() as session:
         listing = directory.list_applications(session)[0]
-        kept = (
+        stored = (
             listing.state,
             listing.organization,
             listing.tradition,
@@ -247,7 +247,7 @@ def test_an_organizer_is_kept_until_the_address_is_confirmed(visitor, service):
             listing.zip,
             listing.offer,
         )
-        assert kept == ("asked", "Friends Meeting", "Quaker", "clerk", "10027", "A room.\nTea.")
+        assert stored == ("asked", "Friends Meeting", "Quaker", "clerk", "10027", "A room.\nTea.")
 
 
 def test_an_organizer_must_name_the_congregation_and_the_place(visitor, service):
@@ -274,26 +274,28 @@ def test_the_page_speaks_the_browsers_language_and_the_chosen_one_wins(visitor):
 
 
 @pytest.mark.parametrize(
-    ("language", "said"), [("en", "cannot write to"), ("es", "todavía no puede escribir")]
+    ("language", "sentence"), [("en", "cannot write to"), ("es", "todavía no puede escribir")]
 )
 def test_an_address_that_no_mail_server_of_ours_can_write_to_is_told_so_kindly(
-    visitor, service, clock, monkeypatch, language, said
+    visitor, service, clock, monkeypatch, language, sentence
 ):
     monkeypatch.setattr(type(service), "relay_names", ["relay.example:25", "other.example:25"])
     visitor.headers["accept-language"] = language
 
-    def hears(relay, *, smtputf8):
+    def record_capability(relay, *, smtputf8):
         with service.database.write() as session:
             answer = Capabilities(smtputf8=smtputf8, eightbit=True, size=0)
             capabilities.record(session, relay, answer, now=clock.now())
 
-    assert visitor.join(email="muñoz@example.org").status_code == 200  # nobody knows yet
-    hears("relay.example:25", smtputf8=False)
+    assert visitor.join(email="muñoz@example.org").status_code == 200  # not known yet
+    record_capability("relay.example:25", smtputf8=False)
     assert visitor.join(email="peña@example.org").status_code == 200  # the other one may
-    hears("other.example:25", smtputf8=False)
-    refused = visitor.join(email="begoña@example.org")
-    assert refused.status_code == 422 and said in words(refused) and "begoña@example.org" in refused.text
+    record_capability("other.example:25", smtputf8=False)
+    response = visitor.join(email="begoña@example.org")
+    assert (
+        response.status_code == 422 and sentence in words(response) and "begoña@example.org" in response.text
+    )
     assert visitor.join(email="ana@señal.example.org").status_code == 200  # a domain becomes plain letters
-    hears("other.example:25", smtputf8=True)
+    record_capability("other.example:25", smtputf8=True)
     assert visitor.join(email="begoña@example.org").status_code == 200
     assert f"ana@{'señal'.encode('idna').decode()}.example.org" in people(service)

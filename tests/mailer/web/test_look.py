@@ -42,7 +42,7 @@ def contrast(one, other):
     return (bright + 0.05) / (dark + 0.05)
 
 
-def test_both_themes_wear_the_colours_of_the_house():
+def test_both_themes_have_the_specified_colours():
     light, dark = themes()
     assert LIGHT.items() <= light.items()
     assert DARK.items() <= dark.items()

@@ -1,4 +1,4 @@
-"""The post office to look at, and its time machine."""
+"""The pages of the post office, and its time machine."""
 
 import json
 from datetime import datetime
@@ -17,12 +17,14 @@ from tests.mailer.web.visitor import words
 @pytest.fixture
 def office(service):
     """The port of the running post office."""
-    here = PostOffice(service.database, service.clock, home=service.settings.home)
-    yield here.start()
-    here.stop()
+    post_office = PostOffice(service.database, service.clock, home=service.settings.home)
+    yield post_office.start()
+    post_office.stop()
 
 
-def put(port, *, html="<html><head></head><p>Hello", subject="Hello", text="See https://a.example/x?y=1.\n"):
+def send_mail(
+    port, *, html="<html><head></head><p>Hello", subject="Hello", text="See https://a.example/x?y=1.\n"
+):
     message = EmailMessage()
     message["Subject"], message["From"], message["To"] = subject, "Ana <ana@a.example>", "ben@b.example"
     message.set_content(text)
@@ -42,20 +44,20 @@ def test_an_empty_post_office_explains_itself(visitor):
 
 
 def test_the_list_is_told_to_scripts_with_links_to_the_octets(visitor, service, office):
-    put(office, subject="Grüße")
-    told = mails(visitor)
-    assert [list(mail) for mail in told] == [["id", "to", "subject", "date", "raw"]]
-    assert told[0]["to"] == "ben@b.example"
-    assert told[0]["subject"] == "Grüße"
-    assert datetime.fromisoformat(told[0]["date"]) == service.clock.now()
-    raw = visitor.get(told[0]["raw"])
+    send_mail(office, subject="Grüße")
+    captured = mails(visitor)
+    assert [list(mail) for mail in captured] == [["id", "to", "subject", "date", "raw"]]
+    assert captured[0]["to"] == "ben@b.example"
+    assert captured[0]["subject"] == "Grüße"
+    assert datetime.fromisoformat(captured[0]["date"]) == service.clock.now()
+    raw = visitor.get(captured[0]["raw"])
     assert raw.headers["content-type"] == "message/rfc822"
     with service.database.read() as session:
-        assert raw.content == postoffice.get_message(session, told[0]["id"]).raw
+        assert raw.content == postoffice.get_message(session, captured[0]["id"]).raw
 
 
 def test_a_mail_is_shown_framed_as_text_and_as_source(visitor, office):
-    put(office, html="<html><head><title>x</title></head><a href='https://a.example'>go</a></html>")
+    send_mail(office, html="<html><head><title>x</title></head><a href='https://a.example'>go</a></html>")
     number = mails(visitor)[0]["id"]
     page = visitor.get(f"/postoffice/messages/{number}")
     assert f'src="/postoffice/messages/{number}/html"' in page.text
@@ -73,7 +75,9 @@ def test_a_mail_is_shown_framed_as_text_and_as_source(visitor, office):
 
 def test_what_a_stranger_writes_is_only_text_on_our_page(visitor, office):
     evil = "<script>alert(1)</script>"
-    put(office, subject=evil, text=f'{evil} javascript:alert(1) https://a.example/"><script>\n', html=evil)
+    send_mail(
+        office, subject=evil, text=f'{evil} javascript:alert(1) https://a.example/"><script>\n', html=evil
+    )
     number = mails(visitor)[0]["id"]
     for path in ("/postoffice", f"/postoffice/messages/{number}"):
         page = visitor.get(path)
@@ -116,12 +120,12 @@ def test_a_whole_journey_by_pages_alone(visitor, service, office):
     service.deliver_until_empty()
     assert [mail["to"] for mail in mails(visitor)] == ["dora@example.org"]
     with service.database.read() as session:
-        asked = session.scalars(select(Subscription)).one()
-    visitor.post(f"/confirm/{service.tokens.confirm(asked.id, asked.round)}")
-    moved = visitor.post("/postoffice/advance", {"days": "25"})
-    assert moved.status_code == 303
-    assert moved.headers["location"].startswith("/postoffice?came=")
-    page = words(visitor.get(moved.headers["location"]))
+        subscription = session.scalars(select(Subscription)).one()
+    visitor.post(f"/confirm/{service.tokens.confirm(subscription.id, subscription.round)}")
+    response = visitor.post("/postoffice/advance", {"days": "25"})
+    assert response.status_code == 303
+    assert response.headers["location"].startswith("/postoffice?came=")
+    page = words(visitor.get(response.headers["location"]))
     assert "The clock was moved. 5 emails came in." in page
     assert "25 days ahead of this machine’s clock" in page
     assert len(mails(visitor)) == 6
@@ -130,15 +134,15 @@ def test_a_whole_journey_by_pages_alone(visitor, service, office):
 
 
 def test_the_clock_goes_to_the_next_mail_or_stays_when_none_waits(visitor, service, office, ben):
-    moved = visitor.post("/postoffice/advance", {"until": "next"})
+    response = visitor.post("/postoffice/advance", {"until": "next"})
     assert len(mails(visitor)) >= 1
-    assert "came=" in moved.headers["location"]
+    assert "came=" in response.headers["location"]
 
 
 def test_the_clock_stays_when_nothing_will_ever_come(visitor, service, office):
-    moved = visitor.post("/postoffice/advance", {"until": "next"})
-    assert moved.headers["location"] == "/postoffice?came=none"
-    assert "No further email is waiting" in words(visitor.get(moved.headers["location"]))
+    response = visitor.post("/postoffice/advance", {"until": "next"})
+    assert response.headers["location"] == "/postoffice?came=none"
+    assert "No further email is waiting" in words(visitor.get(response.headers["location"]))
     with service.database.read() as session:
         assert not time_machine.get_offset(session)
 

@@ -1,4 +1,4 @@
-"""What is known of somebody is shown and changed only behind a link just mailed to their address."""
+"""Stored data of a person is shown and changed only behind a link just mailed to their address."""
 
 import re
 from datetime import timedelta
@@ -23,14 +23,14 @@ def footer(service, person):
     return f"/preferences/{service.tokens.preferences(person.id)}"
 
 
-def mailed(service, world):
-    """The link in the newest mail."""
+def deliver_link(service, world):
+    """Deliver what is due, and return the link in the newest mail."""
     deliver(service, world)
     text = world.letters[-1].decode().replace("=\r\n", "")
     return re.findall(r"https?://[^/\s]+(/mine/[0-9a-f.]+)", text)[0]
 
 
-def known(service, person):
+def get_contact(service, person):
     with service.database.read() as session:
         return session.get(Contact, person.id)
 
@@ -42,9 +42,9 @@ def world(clock):
 
 @pytest.fixture
 def link(visitor, service, ben, world):
-    """The link that Ben asked for and was mailed."""
+    """The link that was mailed to Ben at his request."""
     visitor.post(footer(service, ben), {"do": "mine"})
-    return mailed(service, world)
+    return deliver_link(service, world)
 
 
 def test_the_link_goes_to_the_address_and_not_onto_the_page(visitor, service, ben, world):
@@ -83,14 +83,14 @@ def test_neither_the_footer_s_token_nor_a_later_hour_can_be_made_into_one(visito
     ):
         assert visitor.get(f"/mine/{forged}").status_code == 404
         assert visitor.post(f"/mine/{forged}", {"do": "forget-surely"}).status_code == 404
-    assert known(service, ben) is not None
+    assert get_contact(service, ben) is not None
 
 
 def test_the_footer_s_link_changes_language_pause_and_leaving_and_nothing_else(visitor, service, ben):
-    for wish in ("save", "forget", "forget-surely", "topics", "discreet"):
-        answer = visitor.post(footer(service, ben), {"do": wish, "name": "Mallory", "discreet": "yes"})
+    for action in ("save", "forget", "forget-surely", "topics", "discreet"):
+        answer = visitor.post(footer(service, ben), {"do": action, "name": "Mallory", "discreet": "yes"})
         assert answer.status_code == 400
-    now = known(service, ben)
+    now = get_contact(service, ben)
     assert (now.name, now.discreet) == ("Ben", False)
 
 
@@ -109,7 +109,7 @@ def test_name_and_place_change_and_journeys_go_by_the_new_clock(visitor, service
         link, {**hidden(visitor.get(link)), **EVERYTHING, "do": "save", "name": "Benito", "zip": "10027"}
     )
     assert answer.status_code == 200
-    now = known(service, ben)
+    now = get_contact(service, ben)
     assert (now.name, now.city, now.zone) == ("Benito", "New York", "America/New_York")
     with service.database.read() as session:
         assert set(session.scalars(select(Journey.zone))) == {"America/New_York"}
@@ -120,7 +120,7 @@ def test_a_mistake_is_told_and_what_was_written_stays(visitor, service, ben, lin
     answer = visitor.post(link, form)
     assert answer.status_code == 422
     assert 'value="Benito"' in answer.text
-    assert known(service, ben).name == "Ben"
+    assert get_contact(service, ben).name == "Ben"
 
 
 def test_two_who_change_at_once_do_not_overwrite_each_other(visitor, service, ben, link):
@@ -128,7 +128,7 @@ def test_two_who_change_at_once_do_not_overwrite_each_other(visitor, service, be
     with service.database.write() as session:
         contacts.amend(session, ben.id, name="Benjamín")
     assert visitor.post(link, form).status_code == 409
-    assert known(service, ben).name == "Benjamín"
+    assert get_contact(service, ben).name == "Benjamín"
 
 
 def test_a_topic_not_wanted_is_not_sent_and_the_consent_says_since_when(visitor, service, ben, link, clock):
@@ -167,18 +167,18 @@ def test_the_welcome_letters_go_on_where_they_stopped_when_they_are_wanted_again
     assert tuple(step()) == (first, "left")
     sent = list(world.arrived)
     visitor.post(footer(service, ben), {"do": "mine"})
-    link = mailed(service, world)
+    link = deliver_link(service, world)
     visitor.post(link, {**hidden(visitor.get(link)), **EVERYTHING, "do": "save", "name": "Ben"})
     assert tuple(step()) == (first, "sending")
     assert world.arrived == [*sent, ben.email]
 
 
 def test_forgetting_is_asked_about_once_more_and_then_it_is_done(visitor, service, ben, link):
-    asked = visitor.post(link, {"do": "forget"})
-    assert "¿Borrar todo?" in words(asked)
-    assert known(service, ben) is not None
+    response = visitor.post(link, {"do": "forget"})
+    assert "¿Borrar todo?" in words(response)
+    assert get_contact(service, ben) is not None
     assert visitor.post(link, {"do": "forget-surely"}).status_code == 200
-    assert known(service, ben) is None
+    assert get_contact(service, ben) is None
     assert visitor.get(link).status_code == 404
     with service.database.read() as session:
         assert suppressions.find_reason(session, ben.address.digest) == "forgotten"
@@ -189,8 +189,8 @@ def test_discreet_mail_shows_nothing_of_the_campaign_before_it_is_opened(visitor
     answer = visitor.join(email="dora@example.org", language="en", discreet="yes", name="Dora")
     assert "Neighbors" in words(answer)
     deliver(service, world)
-    letter = world.letters[-1].decode()
-    head, _, body = letter.partition("\r\n\r\n")
+    message = world.letters[-1].decode()
+    head, _, body = message.partition("\r\n\r\n")
     campaign = service.settings.campaign_name.en
     assert "Subject: A note for you\r\n" in head
     assert re.search(r"^From: Neighbors <", head, re.MULTILINE)
@@ -203,17 +203,17 @@ def test_discreet_mail_shows_nothing_of_the_campaign_before_it_is_opened(visitor
 
 
 def words_shown_first(body):
-    """What a phone shows of a mail beside its subject: the first words of the HTML part."""
+    """Return the text that a phone shows beside the subject: the first words of the HTML part."""
     html = body.partition("text/html")[2].replace("=\r\n", "")
     return re.sub(r"<[^>]+>", "", html[html.index("<body") :]).strip()
 
 
 def test_ticking_discreet_when_signing_up_again_hides_and_never_shows(visitor, service, ben):
     visitor.join(email=ben.email, language="es", discreet="yes")
-    assert known(service, ben).discreet
+    assert get_contact(service, ben).discreet
     visitor.clock.advance(days=1)
     visitor.join(email=ben.email, language="es")
-    assert known(service, ben).discreet
+    assert get_contact(service, ben).discreet
 
 
 def test_a_key_of_an_hour_is_not_mailed_when_it_would_come_too_late(visitor, service, ben, clock, world):

@@ -1,4 +1,4 @@
-"""A refusal comes in the reader's language, in the words of the pages and never in those of the code."""
+"""Error pages are in the reader's language, in the words of the pages and never in those of the code."""
 
 import pytest
 
@@ -12,16 +12,18 @@ SPANISH = {"accept-language": "es"}
 
 
 @pytest.mark.parametrize(
-    ("form", "status", "told", "kept_back"),
+    ("form", "status", "sentence", "kept_back"),
     [
         ({"do": "nothing"}, 400, "No pudimos leerlo", "buttons"),
         ({"do": "language", "language": "xx"}, 400, "No pudimos leerlo", "languages"),
     ],
 )
-def test_a_button_that_is_none_is_refused_in_spanish(visitor, service, ben, form, status, told, kept_back):
+def test_a_button_that_is_none_is_refused_in_spanish(
+    visitor, service, ben, form, status, sentence, kept_back
+):
     answer = visitor.post(f"/preferences/{service.tokens.preferences(ben.id)}", form, SPANISH)
     assert (answer.status_code, answer.headers["content-language"]) == (status, "es")
-    assert told in words(answer)
+    assert sentence in words(answer)
     assert kept_back not in words(answer)
 
 

@@ -1,4 +1,4 @@
-"""The address in a mail leads to what stands there today, and a file is handed out as nothing but a file."""
+"""The address in a mail leads to the current version, and a file is sent only as a download."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +23,9 @@ PDF = b"%PDF-1.7\n" + bytes(range(256)) * 1_000
 @pytest.fixture
 def public(settings: Settings, database: Database, clock: StoppedClock) -> Iterator[Visitor]:
     """A visitor of an installation that sends real mail, and has no resource yet."""
-    built = composition.build(earnest(settings), clock=clock)
-    yield Visitor(built, clock, client="192.0.2.7", host="mail.example.org")
-    built.close()
+    instance = composition.build(earnest(settings), clock=clock)
+    yield Visitor(instance, clock, client="192.0.2.7", host="mail.example.org")
+    instance.close()
 
 
 def link(service: Service, url: str, *, slot: str = "toolkit", language: str = "en", **more: str) -> None:
@@ -39,12 +39,17 @@ def file(
 ) -> str:
     path = folder / f"Ana's {language} draft, final <2>.{ending}"
     path.write_bytes(content)
-    kept = file_store.store_file(path, home=service.settings.home)
+    stored_file = file_store.store_file(path, home=service.settings.home)
     with service.database.write() as session:
         resources.add(
-            session, "toolkit", language=language, stored_file=kept, now=service.clock.now(), actor="staff"
+            session,
+            "toolkit",
+            language=language,
+            stored_file=stored_file,
+            now=service.clock.now(),
+            actor="staff",
         )
-    return kept.digest
+    return stored_file.digest
 
 
 def test_an_old_mail_leads_to_the_newest_link(public: Visitor) -> None:
@@ -71,16 +76,16 @@ def test_a_file_is_saved_under_a_clean_name_and_shown_as_no_page(public: Visitor
     digest = file(public.service, tmp_path)
     answer = public.get("/r/toolkit?lang=es")
     assert (answer.status_code, answer.content) == (200, PDF)
-    told = answer.headers
-    assert told["content-disposition"] == 'attachment; filename="toolkit-en.pdf"'
-    assert told["content-type"] == "application/pdf"
-    assert told["content-length"] == str(len(PDF))
-    assert told["x-content-type-options"] == "nosniff"
-    assert told["content-security-policy"] == "default-src 'none'; sandbox"
-    assert told["cache-control"] == "no-cache"
-    assert told["etag"] == f'"{digest}"'
-    assert "set-cookie" not in told
-    assert "Ana" not in str(told)
+    headers = answer.headers
+    assert headers["content-disposition"] == 'attachment; filename="toolkit-en.pdf"'
+    assert headers["content-type"] == "application/pdf"
+    assert headers["content-length"] == str(len(PDF))
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert headers["cache-control"] == "no-cache"
+    assert headers["etag"] == f'"{digest}"'
+    assert "set-cookie" not in headers
+    assert "Ana" not in str(headers)
 
 
 def test_only_the_head_or_a_part_or_nothing_new_is_sent_where_that_is_asked_for(
@@ -95,17 +100,17 @@ def test_only_the_head_or_a_part_or_nothing_new_is_sent_where_that_is_asked_for(
     assert public.get("/r/toolkit", {"range": f"bytes={len(PDF)}-"}).status_code == 416
     older = public.get("/r/toolkit", {"range": "bytes=5-9", "if-range": '"another version"'})
     assert (older.status_code, older.content) == (200, PDF)
-    for known in (f'"{digest}"', f'W/"{digest}"', f'"x", "{digest}"', "*"):
-        same = public.get("/r/toolkit", {"if-none-match": known})
-        assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", f'"{digest}"')
+    for etags in (f'"{digest}"', f'W/"{digest}"', f'"x", "{digest}"', "*"):
+        response = public.get("/r/toolkit", {"if-none-match": etags})
+        assert (response.status_code, response.content, response.headers["etag"]) == (304, b"", f'"{digest}"')
     assert public.get("/r/toolkit", {"if-none-match": '"x"'}).status_code == 200
 
 
 def test_a_page_in_a_text_file_stays_a_text(public: Visitor, tmp_path: Path) -> None:
     file(public.service, tmp_path, b"<script>alert(1)</script>\n", ending="txt")
-    told = public.get("/r/toolkit").headers
-    assert told["content-type"] == "text/plain; charset=utf-8"
-    assert told["content-disposition"].startswith("attachment;")
+    headers = public.get("/r/toolkit").headers
+    assert headers["content-type"] == "text/plain; charset=utf-8"
+    assert headers["content-disposition"].startswith("attachment;")
 
 
 @pytest.mark.parametrize(
@@ -141,9 +146,9 @@ def test_an_empty_slot_is_a_sample_in_a_try_out_and_on_its_way_in_earnest(
 
 def test_a_file_that_is_gone_is_not_found_and_told_to_operators(public: Visitor, tmp_path: Path) -> None:
     digest = file(public.service, tmp_path)
-    kept = public.service.settings.home / "resources" / digest
-    kept.unlink()
-    kept.symlink_to(tmp_path / "secrets" / "pepper")
+    path = public.service.settings.home / "resources" / digest
+    path.unlink()
+    path.symlink_to(tmp_path / "secrets" / "pepper")
     with capture_logs() as logs:
         assert public.get("/r/toolkit").status_code == 404
     assert [entry["event"] for entry in logs] == ["the file of a resource is missing"]
@@ -178,7 +183,9 @@ def test_a_try_out_shows_what_is_missing_as_samples(visitor: Visitor) -> None:
 
 
 def test_what_others_wrote_is_not_copied(public: Visitor) -> None:
-    kept = StoredFile(digest="0" * 64, kind="pdf", size=1)
+    stored_file = StoredFile(digest="0" * 64, kind="pdf", size=1)
     with public.service.database.write() as session, pytest.raises(BadInput, match="linked and not copied"):
         now = public.service.clock.now()
-        resources.add(session, "allies", language="en", stored_file=kept, title="One", now=now, actor="staff")
+        resources.add(
+            session, "allies", language="en", stored_file=stored_file, title="One", now=now, actor="staff"
+        )

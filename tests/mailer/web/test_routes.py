@@ -1,4 +1,4 @@
-"""Every door says who may enter, and every answer tells the browser what to refuse."""
+"""Every route has an access level, and every response has the security headers."""
 
 import re
 
@@ -11,30 +11,32 @@ from tests.mailer.web.visitor import Visitor, title, words
 
 TABLE = app.list_routes(PostOfficePages(lambda: None))
 PUBLIC = [
-    door.path for door in TABLE if door.method == "GET" and door.access == "public" and "{" not in door.path
+    route.path
+    for route in TABLE
+    if route.method == "GET" and route.access == "public" and "{" not in route.path
 ]
-LOOPBACK = [door for door in TABLE if door.access == "loopback"]
+LOOPBACK = [route for route in TABLE if route.access == "loopback"]
 FOREIGN = {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}
 
 
-def test_no_door_is_there_twice():
-    assert len({(door.method, door.path) for door in TABLE}) == len(TABLE)
+def test_no_route_is_there_twice():
+    assert len({(route.method, route.path) for route in TABLE}) == len(TABLE)
 
 
 def test_every_form_that_tells_who_is_known_has_a_floor_of_time():
-    assert {door.path for door in TABLE if door.has_time_floor} == {"/join", "/join/{list}", "/organize"}
+    assert {route.path for route in TABLE if route.has_time_floor} == {"/join", "/join/{list}", "/organize"}
 
 
 @pytest.mark.parametrize("path", [*PUBLIC, "/r/toolkit", "/postoffice", "/confirm/1.0.x", "/nowhere"])
 def test_every_answer_refuses_scripts_frames_sniffing_and_telling_others(visitor, path):
-    told = visitor.get(path).headers
-    policy = told["content-security-policy"]
+    headers = visitor.get(path).headers
+    policy = headers["content-security-policy"]
     assert policy.startswith("default-src 'none'")
     assert "script-src" not in policy
     assert "frame-ancestors 'none'" in policy
-    assert told["x-content-type-options"] == "nosniff"
-    assert told["referrer-policy"] in ("no-referrer", "same-origin")
-    assert "set-cookie" not in told
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] in ("no-referrer", "same-origin")
+    assert "set-cookie" not in headers
 
 
 @pytest.mark.parametrize("path", ["/confirm/{}", "/preferences/{}", "/unsubscribe/{}", "/rsvp/{}"])
@@ -97,36 +99,36 @@ def test_a_locked_database_says_so_and_loses_nothing(visitor, service, monkeypat
     assert "Nothing was lost" in words(answer)
 
 
-@pytest.mark.parametrize("door", LOOPBACK, ids=lambda door: f"{door.method} {door.path}")
-def test_the_post_office_is_there_only_for_this_machine(service, clock, door):
-    path = door.path.replace("{id}", "1")
-    visits = [
+@pytest.mark.parametrize("route", LOOPBACK, ids=lambda route: f"{route.method} {route.path}")
+def test_the_post_office_is_there_only_for_this_machine(service, clock, route):
+    path = route.path.replace("{id}", "1")
+    visitors = [
         Visitor(service, clock, client="203.0.113.9"),
         Visitor(service, clock, host="mail.example.org"),
         Visitor(service, clock, host="127.0.0.1.evil.example:8000"),
         Visitor(service, clock, host=""),
     ]
-    for visitor in visits:
-        assert visitor.ask(door.method, path).status_code == 404
-    here = Visitor(service, clock)
+    for visitor in visitors:
+        assert visitor.ask(route.method, path).status_code == 404
+    local_visitor = Visitor(service, clock)
     for name in access.FORWARDING_HEADERS:
-        assert here.ask(door.method, path, headers={name: "127.0.0.1"}).status_code == 404
+        assert local_visitor.ask(route.method, path, headers={name: "127.0.0.1"}).status_code == 404
 
 
 def test_the_post_office_is_not_there_in_earnest(tmp_path):
-    told = {"host": "127.0.0.1:8000"}
+    headers = {"host": "127.0.0.1:8000"}
     tryout = Settings(home=tmp_path)
     earnest = tryout.model_copy(update={"smtp_url": "smtp://relay"})
     public = tryout.model_copy(update={"public_url": "https://mail.example.org"})
-    assert access.is_from_this_machine(tryout, client="127.0.0.1", headers=told)
+    assert access.is_from_this_machine(tryout, client="127.0.0.1", headers=headers)
     assert access.is_from_this_machine(tryout, client="::1", headers={"host": "[::1]:8000"})
     assert access.is_from_this_machine(tryout, client="127.0.0.1", headers={"host": "localhost:8000"})
-    assert not access.is_from_this_machine(earnest, client="127.0.0.1", headers=told)
-    assert not access.is_from_this_machine(public, client="127.0.0.1", headers=told)
+    assert not access.is_from_this_machine(earnest, client="127.0.0.1", headers=headers)
+    assert not access.is_from_this_machine(public, client="127.0.0.1", headers=headers)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "headers",
     [
         FOREIGN,
         {"sec-fetch-site": "cross-site"},
@@ -137,18 +139,18 @@ def test_the_post_office_is_not_there_in_earnest(tmp_path):
     ],
 )
 @pytest.mark.parametrize("path", ["/join", "/organize", "/postoffice/advance"])
-def test_a_post_from_a_page_elsewhere_is_refused(visitor, service, path, told):
-    answer = visitor.post(path, {"email": "dora@example.org", "days": "1"}, headers=told)
+def test_a_post_from_a_page_elsewhere_is_refused(visitor, service, path, headers):
+    answer = visitor.post(path, {"email": "dora@example.org", "days": "1"}, headers=headers)
     assert answer.status_code == 403
     assert "another page" in words(answer)
 
 
 @pytest.mark.parametrize(
-    "told",
+    "headers",
     [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {"origin": "http://127.0.0.1:8000"}],
 )
-def test_a_post_from_our_own_page_or_from_no_browser_is_taken(visitor, told):
-    assert visitor.post("/join", {"email": "x"}, headers=told).status_code == 422
+def test_a_post_from_our_own_page_or_from_no_browser_is_taken(visitor, headers):
+    assert visitor.post("/join", {"email": "x"}, headers=headers).status_code == 422
 
 
 def test_links_come_from_the_settings_whatever_host_is_asked_for(service, clock):
@@ -160,8 +162,8 @@ def test_links_come_from_the_settings_whatever_host_is_asked_for(service, clock)
     from mailer.tryout import postoffice
 
     with service.database.read() as session:
-        sent = postoffice.get_message(session, postoffice.list_messages(session, limit=1)[0].id)
-    assert b"evil.example" not in sent.raw
+        message = postoffice.get_message(session, postoffice.list_messages(session, limit=1)[0].id)
+    assert b"evil.example" not in message.raw
 
 
 def test_the_stylesheet_may_be_kept_and_its_address_changes_with_it(visitor):
@@ -171,7 +173,7 @@ def test_the_stylesheet_may_be_kept_and_its_address_changes_with_it(visitor):
     assert "immutable" in answer.headers["cache-control"]
 
 
-def test_a_house_of_the_new_internet_is_one_source():
+def test_an_ipv6_network_is_one_source():
     one, two, other = (
         access.hash_network(address, pepper=b"p")
         for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")

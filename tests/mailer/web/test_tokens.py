@@ -1,4 +1,4 @@
-"""Pages behind links of mails: a look changes nothing, a button does, and nobody else's link helps."""
+"""Pages behind links of mails: opening changes nothing, a button does, and no other person's link helps."""
 
 import re
 import threading
@@ -27,11 +27,11 @@ def path_of(url):
 
 @pytest.fixture
 def dora(visitor, service):
-    """Dora asked to join; returns the path of her confirming link."""
+    """Dora asked to join; returns the path of her confirmation link."""
     visitor.join(email="dora@example.org", language="es")
     with service.database.read() as session:
-        asked = session.scalars(select(Subscription)).one()
-    return path_of(service.links.confirm(asked.id, asked.round))
+        pending = session.scalars(select(Subscription)).one()
+    return path_of(service.links.confirm(pending.id, pending.round))
 
 
 def state(service):
@@ -72,8 +72,8 @@ def test_an_old_confirming_link_never_brings_back_who_left(visitor, service, dor
 def test_an_organizer_confirms_and_waits_for_staff(visitor, service):
     visitor.join("/organize", email="emil@example.org", organization="Friends Meeting", zip="10027")
     with service.database.read() as session:
-        asked = session.scalars(select(Subscription)).one()
-    link = path_of(service.links.confirm(asked.id, asked.round))
+        pending = session.scalars(select(Subscription)).one()
+    link = path_of(service.links.confirm(pending.id, pending.round))
     assert "organize" in words(visitor.get(link))
     answer = visitor.post(link)
     assert "staff looks at your sign-up" in words(answer)
@@ -147,11 +147,15 @@ def test_the_one_click_of_mailbox_providers_works_without_cookie_and_from_elsewh
 ):
     provider = Visitor(service, clock, client="203.0.113.9", host="mail.example.org")
     link = f"/unsubscribe/{service.tokens.unsubscribe(ben.id, 'interest')}"
-    body, told = b"List-Unsubscribe=One-Click", "application/x-www-form-urlencoded"
+    body, content_type = b"List-Unsubscribe=One-Click", "application/x-www-form-urlencoded"
     if kind == "multipart":
         body = b'--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--b--\r\n'
-        told = "multipart/form-data; boundary=b"
-    headers = {"content-type": told, "sec-fetch-site": "cross-site", "origin": "https://mail.example.com"}
+        content_type = "multipart/form-data; boundary=b"
+    headers = {
+        "content-type": content_type,
+        "sec-fetch-site": "cross-site",
+        "origin": "https://mail.example.com",
+    }
     assert provider.ask("POST", link, [body], headers).status_code == 200
     assert subscription(service, ben).state == "left"
 
@@ -167,11 +171,11 @@ def test_a_post_from_a_page_elsewhere_changes_nothing(visitor, service, ben, ver
             "rsvp": service.tokens.rsvp(1, ben.id),
         }[verb]
     )
-    for told in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
+    for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
         form = {"do": "leave-all", "answer": "no"}
         if verb != "unsubscribe":
-            form["List-Unsubscribe"] = "One-Click"  # opens no other door
-        assert visitor.post(link, form, headers=told).status_code == 403
+            form["List-Unsubscribe"] = "One-Click"  # works on no other route
+        assert visitor.post(link, form, headers=headers).status_code == 403
     assert subscription(service, ben).state == "confirmed"
 
 
@@ -190,8 +194,8 @@ def test_preferences_show_neither_name_nor_address_nor_place(visitor, service, b
 
 def test_a_pause_lasts_as_long_as_it_says_and_can_be_ended(visitor, service, clock, ben):
     link = f"/preferences/{service.tokens.preferences(ben.id)}?lang=en"
-    said = words(visitor.post(link, {"do": "pause-30"}))
-    assert "Paused. Nothing comes until Thursday, November 19." in said
+    printed = words(visitor.post(link, {"do": "pause-30"}))
+    assert "Paused. Nothing comes until Thursday, November 19." in printed
     assert (subscription(service, ben).paused_until - clock.now()).days == 30
     assert "Our emails start again" in words(visitor.post(link, {"do": "resume"}))
     assert subscription(service, ben).paused_until is None
@@ -211,8 +215,8 @@ def test_the_language_changes_at_once_on_the_page_too(visitor, service, ben):
 
 def test_ana_leaves_one_list_and_keeps_the_other_then_leaves_all(visitor, service, clock, ana):
     with service.database.write() as session:
-        asked = subs.ask(session, contact_id=ana.id, list="interest", now=clock.now())
-        subs.confirm(session, subscription_id=asked.id, round=0, now=clock.now())
+        pending = subs.ask(session, contact_id=ana.id, list="interest", now=clock.now())
+        subs.confirm(session, subscription_id=pending.id, round=0, now=clock.now())
         directory.add_application(
             session, directory.Application(organization="St. Mark"), contact_id=ana.id, now=clock.now()
         )
@@ -229,17 +233,19 @@ def test_ana_leaves_one_list_and_keeps_the_other_then_leaves_all(visitor, servic
 
 def test_a_button_that_is_not_there_does_nothing(visitor, service, ben):
     link = f"/preferences/{service.tokens.preferences(ben.id)}"
-    for wish in ("", "leave-", "leave-nothing", "forget", "pause-9999"):
-        assert visitor.post(link, {"do": wish}).status_code == 400
+    for action in ("", "leave-", "leave-nothing", "forget", "pause-9999"):
+        assert visitor.post(link, {"do": action}).status_code == 400
     assert subscription(service, ben).state == "confirmed"
 
 
 def test_confirming_and_leaving_at_once_is_one_state(service, clock, dora):
     leave = f"/unsubscribe/{service.tokens.unsubscribe(1, 'interest')}"
-    both = [threading.Thread(target=Visitor(service, clock).post, args=(path,)) for path in (dora, leave) * 4]
-    for each in both:
+    threads = [
+        threading.Thread(target=Visitor(service, clock).post, args=(path,)) for path in (dora, leave) * 4
+    ]
+    for each in threads:
         each.start()
-    for each in both:
+    for each in threads:
         each.join()
     assert state(service) == ["left"]
     with service.database.read() as session:

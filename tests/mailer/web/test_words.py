@@ -12,20 +12,20 @@ FOLDER = Path(__file__).parents[3] / "templates" / "web"
 
 
 def flat(content, prefix=""):
-    """{"join.title": "…", "home.why.0": "…"} of a nested piece of words."""
+    """Return {"join.title": "…", "home.why.0": "…"} of a nested section of words."""
     pairs = content.items() if isinstance(content, dict) else enumerate(content)
-    found = {}
+    phrases = {}
     for key, value in pairs:
         name = f"{prefix}{key}"
-        found.update({name: value} if isinstance(value, str) else flat(value, f"{name}."))
-    return found
+        phrases.update({name: value} if isinstance(value, str) else flat(value, f"{name}."))
+    return phrases
 
 
 def read(language):
-    found = {}
+    phrases = {}
     for file in FOLDER.glob(f"*.{language}.toml"):
-        found |= flat(tomllib.loads(file.read_text(encoding="utf-8")))
-    return found
+        phrases |= flat(tomllib.loads(file.read_text(encoding="utf-8")))
+    return phrases
 
 
 def test_both_languages_have_the_same_keys():

@@ -1,4 +1,4 @@
-"""A visitor with a browser: calls the application as a server does, keeps forms as the pages give them."""
+"""Visitor: a browser in tests, which calls the application as a server does and keeps the fields of forms."""
 
 import asyncio
 import re
@@ -13,14 +13,14 @@ from mailer.service import Service
 from mailer.web import app
 from tests.clocks import StoppedClock
 
-HERE = "127.0.0.1:8000"
+LOCAL_HOST = "127.0.0.1:8000"
 HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)">')
 FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """What the application answered; header names are in lower case."""
+    """A response of the application; header names are in lower case."""
 
     status_code: int
     headers: dict[str, str]
@@ -32,10 +32,10 @@ class Response:
 
 
 class Visitor:
-    """Walks through the pages of a service; `client` is the address the visit comes from."""
+    """Opens pages of a service; `client` is the address of its requests."""
 
     def __init__(
-        self, service: Service, clock: StoppedClock, *, client: str = "127.0.0.1", host: str = HERE
+        self, service: Service, clock: StoppedClock, *, client: str = "127.0.0.1", host: str = LOCAL_HOST
     ) -> None:
         self.service = service
         self.clock = clock
@@ -60,7 +60,7 @@ class Visitor:
         body: Iterable[bytes] = (b"",),
         headers: dict[str, str] | None = None,
     ) -> Response:
-        """Send one request; the body goes out in pieces, as they are asked for."""
+        """Send one request; the body is sent in pieces, as the application reads them."""
         return asyncio.run(self._ask(method, path, iter(body), {**self.headers, **(headers or {})}))
 
     async def _ask(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Response:
@@ -79,39 +79,37 @@ class Visitor:
             "client": (self.client, 50_000),
             "server": ("127.0.0.1", 8000),
         }
-        said: list[dict[str, Any]] = []
+        messages: list[dict[str, Any]] = []
 
-        over = False
+        is_body_sent = False
 
         async def receive() -> dict[str, Any]:
-            nonlocal over
-            if over:
-                await (
-                    asyncio.Event().wait()
-                )  # a visitor who has said everything listens, and does not hang up
-            piece = next(body, None)
-            over = piece is None
-            return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
+            nonlocal is_body_sent
+            if is_body_sent:
+                await asyncio.Event().wait()  # after the body, a client waits and does not disconnect
+            chunk = next(body, None)
+            is_body_sent = chunk is None
+            return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
         async def send(message: dict[str, Any]) -> None:
-            said.append(message)
+            messages.append(message)
 
-        with suppress(RuntimeError):  # what a test breaks on purpose is raised again after the answer
+        with suppress(RuntimeError):  # an error that a test causes is raised again after the response
             await self.app(scope, receive, send)
-        start = said[0]
+        start = messages[0]
         return Response(
             status_code=start["status"],
             headers={name.decode().lower(): value.decode("latin-1") for name, value in start["headers"]},
-            content=b"".join(message.get("body", b"") for message in said[1:]),
+            content=b"".join(message.get("body", b"") for message in messages[1:]),
         )
 
-    def opened(self, path: str) -> dict[str, str]:
-        """The hidden fields of the form on a page."""
+    def read_form(self, path: str) -> dict[str, str]:
+        """Return the hidden fields of the form on a page."""
         return hidden(self.get(path))
 
     def join(self, path: str = "/join", *, seconds: float = 20, **fields: str) -> Response:
-        """Open a form, take some time over it, and send it."""
-        form = {**self.opened(path), "language": "en", **fields}
+        """Open a form, wait for `seconds`, and send it."""
+        form = {**self.read_form(path), "language": "en", **fields}
         self.clock.advance(seconds=seconds)
         return self.post(path, form)
 
@@ -121,11 +119,11 @@ def hidden(response: Response) -> dict[str, str]:
 
 
 def title(response: Response) -> str:
-    found = re.search(r"<title>(.*?)</title>", response.text)
-    assert found
-    return unescape(found.group(1))
+    match = re.search(r"<title>(.*?)</title>", response.text)
+    assert match
+    return unescape(match.group(1))
 
 
 def words(response: Response) -> str:
-    """What a page says, without its tags."""
+    """Return the text of a page, without its tags."""
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.text)))

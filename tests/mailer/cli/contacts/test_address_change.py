@@ -1,4 +1,4 @@
-"""The front desk gives somebody a new address: a look first, clear refusals, and the story afterwards."""
+"""Staff give a contact a new address: a preview first, clear refusals, and the timeline afterwards."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.commands import Mailer
 from tests.mailer.web.visitor import Visitor
 from tests.people import PEPPER, Person
 from tests.races import at_once, on_postgresql
-from tests.readdressing import NEW, here, live, moved, states, token
+from tests.readdressing import NEW, get_contact, live, move_address, states, token
 from tests.relays import World
 
 
@@ -50,16 +50,16 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(
 
     with service.database.write() as session:
         suppressions.add(session, digest("barred@example.org"), reason="complaint", now=clock.now())
-        left = DepartureRecord(
+        departure = DepartureRecord(
             what="left", list="interest", digest=digest("gone@example.org"), at=clock.now()
         )
-        departures.record_exclusions(session, [left])
-        merger = MergeRedirect(
+        departures.record_exclusions(session, [departure])
+        redirect = MergeRedirect(
             gone_id=99, contact_id=ana.id, email_digest=digest("earlier@example.org"), at=clock.now()
         )
-        session.add(merger)
-    refused = mailer("contact", "readdress", ben.email, new, "--yes")
-    assert (refused.status, why in refused.refusal) == (2, True), refused.refusal
+        session.add(redirect)
+    result = mailer("contact", "readdress", ben.email, new, "--yes")
+    assert (result.status, why in result.refusal) == (2, True), result.refusal
     assert why in mailer("contact", "readdress", ben.email, new, "--json").json["refusal"]
     assert states(service, ben.email) == {"interest": "confirmed"}
     assert relays.rows(service) == []
@@ -82,7 +82,7 @@ def test_an_address_that_took_no_mail_is_the_usual_reason_and_no_hindrance(
 ) -> None:
     with service.database.write() as session:
         suppressions.add(session, ben.address.digest, reason="bounce", now=clock.now())
-    moved(service, ben)
+    move_address(service, ben)
     live(service, world, days=1)
     assert world.arrived == [NEW]
 
@@ -93,8 +93,8 @@ def test_nothing_is_changed_while_a_message_is_handed_over_or_when_somebody_was_
     relays.broadcast(service)
     seen = mailer("contact", "readdress", ben.email, NEW, "--json").json["seen"]
     mailer("contact", "set", ben.email, "name=Benito")
-    again = mailer("contact", "readdress", ben.email, NEW, "--seen", seen, "--yes")
-    assert "Somebody else has changed this" in again.refusal
+    repeated = mailer("contact", "readdress", ben.email, NEW, "--seen", seen, "--yes")
+    assert "Somebody else has changed this" in repeated.refusal
     with service.database.write() as session:
         until = clock.now() + timedelta(seconds=45)
         outbox.claim(session, worker="w", limit=9, now=clock.now(), lease_until=until)
@@ -108,14 +108,14 @@ def test_nothing_is_changed_while_a_message_is_handed_over_or_when_somebody_was_
 def test_of_two_who_do_it_at_once_one_is_told_to_look_again(
     service: Service, world: World, clock: StoppedClock, ben: Person
 ) -> None:
-    def doing(session: Session) -> object:
+    def change(session: Session) -> object:
         return address_change.change_address(
             session, ben.id, addresses.parse(NEW, pepper=PEPPER), version=1,
             source=service.confirmations, now=clock.now(), actor="staff",
         )  # fmt: skip
 
     with pytest.raises((Conflict, NotFound, StorageError)):
-        at_once(service.database, doing, doing)
+        at_once(service.database, change, change)
     live(service, world, days=1)
     assert world.arrived == [NEW]
 
@@ -123,13 +123,13 @@ def test_of_two_who_do_it_at_once_one_is_told_to_look_again(
 def test_three_questions_a_day_are_enough(
     service: Service, mailer: Mailer, world: World, ben: Person
 ) -> None:
-    old = ben.email
+    address = ben.email
     for number in range(3):
-        assert mailer("contact", "readdress", old, f"ben{number}@example.org", "--yes").status == 0
-        old = f"ben{number}@example.org"
-    assert "try again tomorrow" in mailer("contact", "readdress", old, NEW, "--yes").refusal
+        assert mailer("contact", "readdress", address, f"ben{number}@example.org", "--yes").status == 0
+        address = f"ben{number}@example.org"
+    assert "try again tomorrow" in mailer("contact", "readdress", address, NEW, "--yes").refusal
     live(service, world, days=1)
-    assert world.arrived == [old]
+    assert world.arrived == [address]
 
 
 def test_the_command_shows_first_and_the_story_tells_it_in_order(
@@ -140,29 +140,31 @@ def test_the_command_shows_first_and_the_story_tells_it_in_order(
         assert part in shown
     clock.advance(hours=1)
     assert "Done." in mailer("contact", "readdress", ben.email, NEW, "--yes").out
-    goes = mailer("contact", "show", NEW, "--json").json["standing"]
-    assert {row["kind"] for row in goes if row["goes"]} == {"confirmation"}
+    standing = mailer("contact", "show", NEW, "--json").json["standing"]
+    assert {row["kind"] for row in standing if row["goes"]} == {"confirmation"}
     clock.advance(hours=1)
     visitor.post(token(service))
-    said = [row["what"] for row in mailer("contact", "show", NEW, "--json").json["story"]]
-    wanted = (
+    sentences = [row["what"] for row in mailer("contact", "show", NEW, "--json").json["story"]]
+    expected = (
         "Became known here.",
         "Has a new address on the list interest.",
         "Contact readdress",
         "Confirmed",
     )
-    places = [next(n for n, what in enumerate(said) if what.startswith(part)) for part in wanted[:3]]
+    places = [next(n for n, what in enumerate(sentences) if what.startswith(part)) for part in expected[:3]]
     assert places == sorted(places)
-    assert [what for what in said if what.startswith("Confirmed")] == ["Confirmed the list interest."] * 2
+    assert [what for what in sentences if what.startswith("Confirmed")] == [
+        "Confirmed the list interest."
+    ] * 2
     with service.database.read() as session:
-        audited = session.execute(select(AuditEntry.action, AuditEntry.subject)).all()
-        assert ("contact readdress", f"contact {here(service).id}: in place of contact {ben.id}") in [
-            tuple(row) for row in audited
+        entries = session.execute(select(AuditEntry.action, AuditEntry.subject)).all()
+        assert ("contact readdress", f"contact {get_contact(service).id}: in place of contact {ben.id}") in [
+            tuple(row) for row in entries
         ]
-        assert [each.gone_id for each in merge_redirects.list_for_contact(session, here(service).id)] == [
-            ben.id
-        ]
-        assert [each.action for each in consents.list_for_contact(session, here(service).id)] == [
+        assert [
+            each.gone_id for each in merge_redirects.list_for_contact(session, get_contact(service).id)
+        ] == [ben.id]
+        assert [each.action for each in consents.list_for_contact(session, get_contact(service).id)] == [
             "asked", "confirmed", "readdressed", "confirmed",
         ]  # fmt: skip
     assert "must be confirmed" in mailer("contact", "set", NEW, "email=x@example.org").refusal
@@ -171,11 +173,13 @@ def test_the_command_shows_first_and_the_story_tells_it_in_order(
 def test_an_old_file_with_the_old_address_adds_nobody(
     service: Service, mailer: Mailer, world: World, ben: Person, tmp_path: Path
 ) -> None:
-    moved(service, ben)
+    move_address(service, ben)
     file = tmp_path / "old.csv"
     file.write_text(f"email,name\n{ben.email},Ben\n{NEW},Ben\n")
-    ran = mailer("list", "import", file, "--list", "interest", "--consent", "a sheet of 2025", "--confirmed")
-    assert ran.status == 0, ran.refusal
+    result = mailer(
+        "list", "import", file, "--list", "interest", "--consent", "a sheet of 2025", "--confirmed"
+    )
+    assert result.status == 0, result.refusal
     live(service, world, days=2)
     assert world.arrived == [NEW]
     with service.database.read() as session:

@@ -1,4 +1,4 @@
-"""What staff keep of a person beside the lists: fields with types, tags and notes, in and out of files."""
+"""What staff store about a person beside the lists: fields with types, tags and notes, also in files."""
 
 import csv
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.commands import Mailer
 from tests.people import Person
 
 CONSENT = ("--list", "interest", "--consent", "the sheet of October 4")
-OWN = ("field_values", "tags", "notes")
+CUSTOM_TABLES = ("field_values", "tags", "notes")
 
 
 @pytest.fixture
@@ -42,22 +42,25 @@ def mailer(service: Service) -> Mailer:
 
 def rows(service: Service) -> dict[str, int]:
     with service.database.read() as session:
-        tables = {name: Base.metadata.tables[name] for name in OWN}
-        return {name: session.scalar(select(func.count()).select_from(tables[name])) or 0 for name in OWN}
+        tables = {name: Base.metadata.tables[name] for name in CUSTOM_TABLES}
+        return {
+            name: session.scalar(select(func.count()).select_from(tables[name])) or 0
+            for name in CUSTOM_TABLES
+        }
 
 
 def test_a_person_is_changed_with_a_version_check_and_an_audit_that_names_no_value(
     service: Service, mailer: Mailer, ben: Person
 ) -> None:
-    done = mailer(
+    result = mailer(
         "contact", "set", ben.email, "name=Benito", "zip=10027", "region=NORTH", "host=si", "--json"
     )
-    assert done.json == {"email": ben.email, "version": 2}
-    late = mailer("contact", "set", ben.email, "name=Benjamín", "host=no", "--seen", 1)
-    assert (late.status, "Somebody else has changed this" in late.refusal) == (2, True)
-    told = mailer("contact", "show", ben.email, "--json").json
-    assert (told["contact"]["name"], told["contact"]["city"]) == ("Benito", "New York")
-    assert {row["field"]: row["value"] for row in told["field_values"]} == {"host": "yes", "region": "north"}
+    assert result.json == {"email": ben.email, "version": 2}
+    refused = mailer("contact", "set", ben.email, "name=Benjamín", "host=no", "--seen", 1)
+    assert (refused.status, "Somebody else has changed this" in refused.refusal) == (2, True)
+    facts = mailer("contact", "show", ben.email, "--json").json
+    assert (facts["contact"]["name"], facts["contact"]["city"]) == ("Benito", "New York")
+    assert {row["field"]: row["value"] for row in facts["field_values"]} == {"host": "yes", "region": "north"}
     mailer("contact", "set", ben.email, "host=")
     with service.database.read() as session:
         assert fields.find_values(session, ben.id) == {"region": "north"}
@@ -81,8 +84,8 @@ def test_a_person_is_changed_with_a_version_check_and_an_audit_that_names_no_val
 def test_what_cannot_be_set_says_what_can(
     service: Service, mailer: Mailer, ben: Person, pair: str, why: str
 ) -> None:
-    ran = mailer("contact", "set", ben.email, "name=Benito", pair)
-    assert (ran.status, why in ran.refusal) == (2, True)
+    result = mailer("contact", "set", ben.email, "name=Benito", pair)
+    assert (result.status, why in result.refusal) == (2, True)
     with service.database.read() as session:
         assert contacts.get(session, ben.id).name == "Ben"
 
@@ -97,12 +100,12 @@ def test_tags_find_people_and_notes_are_told_to_staff_and_to_the_person(
     assert mailer("contact", "tagged", "choir").out == "Nobody has this tag.\n"
     assert "longer than 2,000" in mailer("contact", "note", ben.email, "x" * 2_001).refusal
     assert "the person may read it" in mailer("contact", "note", ben.email, "Will host on May 3.").out
-    for told in (
+    for facts in (
         mailer("contact", "export", ben.email).json,
         mailer("contact", "show", ben.email, "--json").json,
     ):
-        assert [row["text"] for row in told["notes"]] == ["Will host on May 3."]
-        assert [row["tag"] for row in told["tags"]] == ["guest-speaker"]
+        assert [row["text"] for row in facts["notes"]] == ["Will host on May 3."]
+        assert [row["tag"] for row in facts["tags"]] == ["guest-speaker"]
     assert "Will host on May 3." in mailer("contact", "show", ben.email).out
     clock.advance(days=91)
     assert mailer("jobs", "run", "forget-notes").out == "Done: one row moved.\n"
@@ -144,22 +147,22 @@ def test_fields_and_tags_go_out_shielded_and_come_in_by_name(
         "choir, host",
     )
     mailer("contact", "forget", ben.email, "--yes")
-    assert rows(service) == dict.fromkeys(OWN, 0)
+    assert rows(service) == dict.fromkeys(CUSTOM_TABLES, 0)
     people = tmp_path / "people.csv"
     people.write_text(out.read_text("utf-8").replace(ben.email, "dora@example.org"), "utf-8")
     people.write_text(
         people.read_text("utf-8") + f"{ana.email},,en,,interest,confirmed,,,,,no,north,x,other\n", "utf-8"
     )
-    ran = mailer("list", "import", people, *CONSENT, "--map", "tags=tags")
-    assert (ran.status, ran.refusal) == (0, "")
-    assert "“host” is the field host" in ran.out
+    result = mailer("list", "import", people, *CONSENT, "--map", "tags=tags")
+    assert (result.status, result.refusal) == (0, "")
+    assert "“host” is the field host" in result.out
     with service.database.read() as session:
         (dora,) = tags.list_contacts(session, "choir", limit=9)
         assert (dora.email, fields.find_values(session, dora.id)) == (
             "dora@example.org",
             {"word": "=HYPERLINK(1)", "host": "yes"},
         )
-        assert fields.find_values(session, ana.id) == {}  # what is known of who is here already stays
+        assert fields.find_values(session, ana.id) == {}  # stored data of existing contacts stays
         assert tags.list_for_contact(session, ana.id) == []
 
 
@@ -168,14 +171,14 @@ def test_a_row_with_a_value_of_another_type_is_refused_with_its_line(
 ) -> None:
     people = tmp_path / "people.csv"
     people.write_text("email,Anfitrión\ndora@example.org,sí\nemil@example.org,quizás\n", "utf-8")
-    ran = mailer("list", "import", people, *CONSENT, "--map", "Anfitrión=host", "--json")
-    assert (ran.status, "cannot be used" in ran.refusal) == (2, True)
-    (wrong,) = [row for row in ran.json["rows"] if row["outcome"] == "wrong"]
+    result = mailer("list", "import", people, *CONSENT, "--map", "Anfitrión=host", "--json")
+    assert (result.status, "cannot be used" in result.refusal) == (2, True)
+    (wrong,) = [row for row in result.json["rows"] if row["outcome"] == "wrong"]
     assert (wrong["line"], wrong["why"]) == (3, "Can host: “quizás” is neither yes nor no.")
     assert (
         "nothing a column can be" in mailer("list", "import", people, *CONSENT, "--map", "email=none").refusal
     )
-    assert rows(service) == dict.fromkeys(OWN, 0)
+    assert rows(service) == dict.fromkeys(CUSTOM_TABLES, 0)
 
 
 def test_a_merge_fills_fields_and_unites_tags_and_notes(
@@ -186,11 +189,11 @@ def test_a_merge_fills_fields_and_unites_tags_and_notes(
     mailer("contact", "tag", ana.email, "choir")
     mailer("contact", "tag", ben.email, "choir", "speaker")
     mailer("contact", "note", ben.email, "Called.")
-    look = mailer("contact", "merge", ana.email, ben.email, "--json").json
-    found = {row["what"]: row["becomes"] for row in look["details"]}
-    assert (found["region"], found["host"], found["tags"]) == ("north", "yes", "choir speaker")
+    preview = mailer("contact", "merge", ana.email, ben.email, "--json").json
+    becomes = {row["what"]: row["becomes"] for row in preview["details"]}
+    assert (becomes["region"], becomes["host"], becomes["tags"]) == ("north", "yes", "choir speaker")
     with service.database.write() as session:
-        versions = (look["seen"].partition(".")[0], look["seen"].partition(".")[2])
+        versions = (preview["seen"].partition(".")[0], preview["seen"].partition(".")[2])
         numbers = (int(versions[0]), int(versions[1]))
         merging.merge(session, ana.id, ben.id, versions=numbers, now=service.clock.now(), actor="staff")
         assert fields.find_values(session, ana.id) == {"region": "north", "host": "yes"}

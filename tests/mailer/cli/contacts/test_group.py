@@ -1,4 +1,4 @@
-"""“Did she get it?” in ten seconds, and “forget me” that holds."""
+"""“Did she get it?” answered in ten seconds, and a lasting “forget me”."""
 
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ def mailer(service: Service) -> Mailer:
     return commands.mailer(service)
 
 
-def counted(service: Service, *names: str) -> dict[str, int]:
+def count_rows(service: Service, *names: str) -> dict[str, int]:
     tables: dict[str, Table] = {name: Base.metadata.tables[name] for name in names}
     with service.database.read() as session:
         return {
@@ -33,28 +33,28 @@ def counted(service: Service, *names: str) -> dict[str, int]:
 
 def test_did_ben_get_it_is_answered(mailer: Mailer, ben: Person, cleo: Person) -> None:
     mailer("deliver")
-    told = mailer("contact", "show", ben.email, "--json").json
-    assert (told["contact"]["name"], told["contact"]["city"]) == ("Ben", "Phoenix")
-    (message,) = told["messages"]
+    facts = mailer("contact", "show", ben.email, "--json").json
+    assert (facts["contact"]["name"], facts["contact"]["city"]) == ("Ben", "Phoenix")
+    (message,) = facts["messages"]
     assert (message["state"], message["template"]) == ("sent", "welcome/toolkit")
     assert message["attempts"][0]["address"] == ben.email
-    assert [consent["action"] for consent in told["consents"]] == ["asked", "confirmed"]
-    assert told["journeys"][0]["sequence"] == "welcome"
-    assert {row["list"]: row["reason"] for row in told["lists"]} == {
+    assert [consent["action"] for consent in facts["consents"]] == ["asked", "confirmed"]
+    assert facts["journeys"][0]["sequence"] == "welcome"
+    assert {row["list"]: row["reason"] for row in facts["lists"]} == {
         "interest": None,
         "organizers": "never joined",
     }
-    said = mailer("contact", "show", ben.email.upper()).out
+    printed = mailer("contact", "show", ben.email.upper()).out
     for part in ("Phoenix", "welcome/toolkit", "This contact never asked for this list.", "250"):
-        assert part in said
+        assert part in printed
 
 
 def test_and_cleo_left_so_she_may_not_be_written_to(mailer: Mailer, cleo: Person) -> None:
     mailer("deliver")
-    told = mailer("contact", "show", cleo.email, "--json").json
-    assert told["lists"][0]["may_write"] is False
-    assert told["lists"][0]["why_not"] == "This contact left the list."
-    assert told["messages"] == []
+    facts = mailer("contact", "show", cleo.email, "--json").json
+    assert facts["lists"][0]["may_write"] is False
+    assert facts["lists"][0]["why_not"] == "This contact left the list."
+    assert facts["messages"] == []
     assert "left" in mailer("contact", "show", cleo.email).out
 
 
@@ -65,17 +65,17 @@ def test_a_pause_and_a_suppression_are_told(service: Service, mailer: Mailer, be
     assert mailer("contact", "show", ben.email, "--json").json["lists"][0]["reason"] == "paused"
     with service.database.write() as session:
         suppressions.add(session, ben.address.digest, reason="complaint", now=now)
-    told = mailer("contact", "show", ben.email, "--json").json["lists"][0]
-    assert (told["reason"], told["why_not"].endswith("Here: complaint.")) == ("suppressed", True)
+    row = mailer("contact", "show", ben.email, "--json").json["lists"][0]
+    assert (row["reason"], row["why_not"].endswith("Here: complaint.")) == ("suppressed", True)
 
 
 def test_who_is_not_here_is_told(mailer: Mailer) -> None:
-    ran = mailer("contact", "show", "dora@example.org")
-    assert (ran.status, ran.refusal.startswith("dora@example.org is not here.")) == (2, True)
+    result = mailer("contact", "show", "dora@example.org")
+    assert (result.status, result.refusal.startswith("dora@example.org is not here.")) == (2, True)
     assert "has no @" in mailer("contact", "show", "dora").refusal
 
 
-def everything(service: Service, mailer: Mailer, ben: Person) -> None:
+def fill_every_table(service: Service, mailer: Mailer, ben: Person) -> None:
     mailer("deliver")
     with service.database.write() as session:
         subscriptions.ask(session, contact_id=ben.id, list="organizers", now=service.clock.now())
@@ -115,61 +115,63 @@ def _event(service: Service, session: object) -> int:
 def test_forgetting_erases_every_row_of_ben_and_none_of_ana(
     service: Service, mailer: Mailer, ana: Person, ben: Person
 ) -> None:
-    everything(service, mailer, ben)
-    assert all(number > 0 for number in counted(service, *OWNED, "attempts", "postoffice_messages").values())
-    ran = mailer("contact", "forget", ben.email.upper(), "--yes")
-    assert ran.status == 0
-    assert "messages to them in the try-out's post office: 1" in ran.out
+    fill_every_table(service, mailer, ben)
+    assert all(
+        number > 0 for number in count_rows(service, *OWNED, "attempts", "postoffice_messages").values()
+    )
+    result = mailer("contact", "forget", ben.email.upper(), "--yes")
+    assert result.status == 0
+    assert "messages to them in the try-out's post office: 1" in result.out
     with service.database.read() as session:
         for name in OWNED:
             table = Base.metadata.tables[name]
-            mine = select(func.count()).select_from(table).where(table.c.contact_id == ben.id)
-            assert session.scalar(mine) == 0, name
+            statement = select(func.count()).select_from(table).where(table.c.contact_id == ben.id)
+            assert session.scalar(statement) == 0, name
         assert [message.to for message in postoffice.list_messages(session, limit=9)] == [ana.email]
-    left = counted(service, "contacts", "outbox", "attempts", "suppressions")
-    assert left == {"contacts": 1, "outbox": 1, "attempts": 1, "suppressions": 1}
+    row_counts = count_rows(service, "contacts", "outbox", "attempts", "suppressions")
+    assert row_counts == {"contacts": 1, "outbox": 1, "attempts": 1, "suppressions": 1}
 
 
 def test_nothing_of_ben_is_left_in_any_table(service: Service, mailer: Mailer, ben: Person) -> None:
-    everything(service, mailer, ben)
+    fill_every_table(service, mailer, ben)
     mailer("contact", "forget", ben.email, "--yes")
     with service.database.read() as session:
         for name, table in Base.metadata.tables.items():
-            kept = repr(session.execute(select(table)).all()).casefold()
-            assert ben.email not in kept, name
+            content = repr(session.execute(select(table)).all()).casefold()
+            assert ben.email not in content, name
 
 
 def test_the_forgotten_stay_away(service: Service, mailer: Mailer, ben: Person, cleo: Person) -> None:
     mailer("contact", "forget", ben.email, "--yes")
     mailer("contact", "forget", cleo.email, "--yes")
     assert mailer("deliver").out.startswith("0 messages are sent.")
-    ran = mailer("contact", "show", ben.email)
-    assert "It must not be written to any more: forgotten." in ran.refusal
-    again = mailer("contact", "forget", ben.email, "--yes", "--json").json
-    assert again == {"was_known": False, "erased": dict.fromkeys(again["erased"], 0)}
-    assert counted(service, "contacts") == {"contacts": 0}
+    result = mailer("contact", "show", ben.email)
+    assert "It must not be written to any more: forgotten." in result.refusal
+    repeated = mailer("contact", "forget", ben.email, "--yes", "--json").json
+    assert repeated == {"was_known": False, "erased": dict.fromkeys(repeated["erased"], 0)}
+    assert count_rows(service, "contacts") == {"contacts": 0}
 
 
 def test_forgetting_asks_first(service: Service, mailer: Mailer, ben: Person) -> None:
-    ran = mailer("contact", "forget", ben.email, typed="n\n")
-    assert (ran.refusal, "everything known about them" in ran.out) == ("Stopped.", True)
+    result = mailer("contact", "forget", ben.email, typed="n\n")
+    assert (result.refusal, "everything known about them" in result.out) == ("Stopped.", True)
     assert "add --yes" in mailer("contact", "forget", ben.email, "--json").refusal
-    assert counted(service, "contacts") == {"contacts": 1}
+    assert count_rows(service, "contacts") == {"contacts": 1}
     assert mailer("contact", "forget", ben.email, typed="y\n").status == 0
-    assert counted(service, "contacts") == {"contacts": 0}
+    assert count_rows(service, "contacts") == {"contacts": 0}
 
 
 def test_an_address_that_was_never_here_can_be_barred(service: Service, mailer: Mailer) -> None:
     assert "still bars the address" in mailer("contact", "forget", "dora@example.org", "--yes").out
-    assert counted(service, "suppressions") == {"suppressions": 1}
+    assert count_rows(service, "suppressions") == {"suppressions": 1}
 
 
 def test_people_are_found_by_how_a_word_begins(service: Service, mailer: Mailer, ben: Person) -> None:
     assert service.jobs.get("make-searchable").run() == 1
     local = ben.email.partition("@")[0]
-    told = mailer("contact", "find", local[:2].upper(), "--json").json
-    assert [person["email"] for person in told["people"]] == [ben.email]
-    assert (told["people"][0]["lists"], told["more"]) == ("interest: confirmed", False)
+    report = mailer("contact", "find", local[:2].upper(), "--json").json
+    assert [person["email"] for person in report["people"]] == [ben.email]
+    assert (report["people"][0]["lists"], report["more"]) == ("interest: confirmed", False)
     assert ben.email in mailer("contact", "find", local).out
     assert "Nobody was found" in mailer("contact", "find", "zebedee").out
     assert "Write how" in mailer("contact", "find", ".").refusal

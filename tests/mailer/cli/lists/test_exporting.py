@@ -1,4 +1,4 @@
-"""`mailer list export` writes people, subscriptions and consents, and notes that somebody did."""
+"""`mailer list export` writes people, subscriptions and consents, and audits the export."""
 
 import csv
 from pathlib import Path
@@ -31,11 +31,11 @@ def test_people_come_out_with_what_is_known_and_nothing_that_runs(
 ) -> None:
     with service.database.write() as session:
         session.execute(update(Contact).where(Contact.id == ben.id).values(name='=HYPERLINK("x")'))
-    ran = mailer("list", "export", "people", tmp_path / "people.csv")
-    assert "Wrote 3 rows" in ran.out
-    found = {row["email"]: row for row in rows(tmp_path / "people.csv")}
-    assert found[ben.email]["name"] == '\'=HYPERLINK("x")'
-    assert (found[ben.email]["zip"], found[ben.email]["us state"]) == ("85003", "AZ")
+    result = mailer("list", "export", "people", tmp_path / "people.csv")
+    assert "Wrote 3 rows" in result.out
+    by_email = {row["email"]: row for row in rows(tmp_path / "people.csv")}
+    assert by_email[ben.email]["name"] == '\'=HYPERLINK("x")'
+    assert (by_email[ben.email]["zip"], by_email[ben.email]["us state"]) == ("85003", "AZ")
     assert (tmp_path / "people.csv").stat().st_mode & 0o777 == 0o600
 
 
@@ -44,8 +44,8 @@ def test_only_one_list_is_written_when_asked_for(
 ) -> None:
     mailer("list", "export", "people", tmp_path / "p.csv", "--list", "interest")
     assert [row["email"] for row in rows(tmp_path / "p.csv")] == [ben.email, cleo.email]
-    told = mailer("list", "export", "consents", tmp_path / "c.csv", "--list", "organizers", "--json").json
-    assert told == {"what": "consents", "rows": 2, "file": str(tmp_path / "c.csv")}
+    report = mailer("list", "export", "consents", tmp_path / "c.csv", "--list", "organizers", "--json").json
+    assert report == {"what": "consents", "rows": 2, "file": str(tmp_path / "c.csv")}
     assert {row["email"] for row in rows(tmp_path / "c.csv")} == {ana.email}
 
 
@@ -68,19 +68,19 @@ def test_who_exported_how_many_is_noted_and_a_file_is_not_written_over(
     mailer("list", "export", "people", tmp_path / "p.csv")
     assert "is there already" in mailer("list", "export", "people", tmp_path / "p.csv").refusal
     with service.database.read() as session:
-        noted = session.execute(
+        entries = session.execute(
             select(AuditEntry.actor, AuditEntry.subject).where(AuditEntry.action == "export")
         )
-        assert noted.all() == [("command line", "3 people")]
+        assert entries.all() == [("command line", "3 people")]
 
 
 def test_whom_an_unfinished_import_brought_is_not_exported(
     service: Service, mailer: Mailer, ben: Person, tmp_path: Path
 ) -> None:
     with service.database.write() as session:
-        arrival = imports.begin(session, list="interest", fingerprint=b"x", now=service.clock.now())
+        list_import = imports.begin(session, list="interest", fingerprint=b"x", now=service.clock.now())
         session.execute(
-            update(Subscription).where(Subscription.contact_id == ben.id).values(arrival_id=arrival.id)
+            update(Subscription).where(Subscription.contact_id == ben.id).values(arrival_id=list_import.id)
         )
     mailer("list", "export", "subscriptions", tmp_path / "s.csv")
     assert ben.email not in {row["email"] for row in rows(tmp_path / "s.csv")}

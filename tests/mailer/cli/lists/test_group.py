@@ -1,4 +1,4 @@
-"""`mailer list` counts people and says who may not be written to."""
+"""`mailer list` counts people and prints who may not be written to."""
 
 from pathlib import Path
 
@@ -25,20 +25,20 @@ def test_every_list_is_counted_by_state(mailer: Mailer) -> None:
 
 
 def test_one_list_tells_who_would_get_an_update_and_why_cleo_would_not(mailer: Mailer) -> None:
-    said = mailer("list", "show", "interest").out
-    assert "An update sent now would reach 1: 1 in Spanish." in said
-    assert "1  would not get it: This contact left the list." in said
-    told = mailer("list", "show", "interest", "--json").json
-    assert (told["readers"], told["languages"], told["left_out"]) == (1, {"es": 1}, {"left": 1})
-    assert "people" not in told
+    printed = mailer("list", "show", "interest").out
+    assert "An update sent now would reach 1: 1 in Spanish." in printed
+    assert "1  would not get it: This contact left the list." in printed
+    report = mailer("list", "show", "interest", "--json").json
+    assert (report["readers"], report["languages"], report["left_out"]) == (1, {"es": 1}, {"left": 1})
+    assert "people" not in report
 
 
 def test_people_are_named_only_when_asked_for(mailer: Mailer, ben: Person, cleo: Person) -> None:
     assert ben.email not in mailer("list", "show", "interest").out
-    said = mailer("list", "show", "interest", "--people")
-    assert ben.email in said.out and cleo.email in said.out
-    told = mailer("list", "show", "interest", "--people", "--limit", "1", "--json").json["people"]
-    assert [person["email"] for person in told] == [cleo.email]
+    result = mailer("list", "show", "interest", "--people")
+    assert ben.email in result.out and cleo.email in result.out
+    people = mailer("list", "show", "interest", "--people", "--limit", "1", "--json").json["people"]
+    assert [person["email"] for person in people] == [cleo.email]
 
 
 def test_the_suppressed_and_the_paused_are_counted_apart(
@@ -52,57 +52,63 @@ def test_the_suppressed_and_the_paused_are_counted_apart(
 
 
 def test_an_unknown_list_is_told_with_the_known_ones(mailer: Mailer) -> None:
-    ran = mailer("list", "show", "friends")
-    assert (ran.status, ran.refusal) == (
+    result = mailer("list", "show", "friends")
+    assert (result.status, result.refusal) == (
         2,
         "There is no list called “friends”. The lists are: interest, organizers.",
     )
 
 
-def added(mailer: Mailer, name: str = "clergy") -> None:
+def add_list(mailer: Mailer, name: str = "clergy") -> None:
     words = ("--title", "Clergy circle", "--title-es", "Círculo del clero")
     about = ("--about", "One letter a month.", "--about-es", "Una carta al mes.")
-    ran = mailer("list", "add", name, *words, *about)
-    assert ran.status == 0, ran.refusal
-    assert f"/join/{name}" in ran.out
-    assert "on a list of" in ran.out and "One letter a month." in ran.out and "Una carta al mes." in ran.out
+    result = mailer("list", "add", name, *words, *about)
+    assert result.status == 0, result.refusal
+    assert f"/join/{name}" in result.out
+    assert (
+        "on a list of" in result.out
+        and "One letter a month." in result.out
+        and "Una carta al mes." in result.out
+    )
 
 
 def test_a_list_is_added_and_shown_with_its_words(mailer: Mailer) -> None:
-    added(mailer)
+    add_list(mailer)
     assert mailer("list", "--json").json[-1] == {"list": "clergy", "confirmed": 0, "pending": 0, "left": 0}
     assert "Círculo del clero" in mailer("list", "show", "clergy").out
-    told = mailer("list", "show", "clergy", "--json").json["words"]
-    assert (told["title"], told["letter"], told["closed_at"]) == ("Clergy circle", "the shared letter", None)
+    row = mailer("list", "show", "clergy", "--json").json["words"]
+    assert (row["title"], row["letter"], row["closed_at"]) == ("Clergy circle", "the shared letter", None)
     assert mailer("list", "show", "interest", "--json").json["words"] == {}
 
 
 def test_people_come_onto_an_added_list_by_a_file_and_get_its_updates(
     mailer: Mailer, ben: Person, tmp_path: Path
 ) -> None:
-    added(mailer)
+    add_list(mailer)
     file, update = tmp_path / "people.csv", tmp_path / "update.md"
     file.write_text(f"email\n{ben.email}\n")
     update.write_text("---\nsubject: To the circle\n---\nWe meet on Sunday.\n")
-    vouched = ("--consent", "signed the sheet of October 4", "--confirmed")
-    assert mailer("list", "import", file, "--list", "clergy", *vouched).status == 0
-    sent = mailer("broadcast", "send", "--file", update, "--audience", "clergy", "--yes", "--json").json
-    assert (sent["readers"], sent["put"]) == (1, 1)
-    exported = tmp_path / "clergy.csv"
-    assert mailer("list", "export", "people", exported, "--list", "clergy").status == 0
-    assert ben.email in exported.read_text(encoding="utf-8-sig")
+    consent = ("--consent", "signed the sheet of October 4", "--confirmed")
+    assert mailer("list", "import", file, "--list", "clergy", *consent).status == 0
+    report = mailer("broadcast", "send", "--file", update, "--audience", "clergy", "--yes", "--json").json
+    assert (report["readers"], report["put"]) == (1, 1)
+    export_file = tmp_path / "clergy.csv"
+    assert mailer("list", "export", "people", export_file, "--list", "clergy").status == 0
+    assert ben.email in export_file.read_text(encoding="utf-8-sig")
 
 
 def test_nobody_is_brought_onto_a_closed_list(mailer: Mailer, ben: Person, tmp_path: Path) -> None:
-    added(mailer)
+    add_list(mailer)
     assert mailer("list", "close", "clergy").status == 0
     file = tmp_path / "people.csv"
     file.write_text(f"email\n{ben.email}\n")
-    ran = mailer("list", "import", file, "--list", "clergy", "--consent", "signed the sheet of October 4")
-    assert "The list clergy is closed." in ran.refusal
+    result = mailer("list", "import", file, "--list", "clergy", "--consent", "signed the sheet of October 4")
+    assert "The list clergy is closed." in result.refusal
     assert mailer("list", "reopen", "clergy").status == 0
-    asked = mailer("list", "import", file, "--list", "clergy", "--consent", "signed the sheet of October 4")
-    assert asked.status == 0
+    accepted = mailer(
+        "list", "import", file, "--list", "clergy", "--consent", "signed the sheet of October 4"
+    )
+    assert accepted.status == 0
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,7 @@ def test_nobody_is_brought_onto_a_closed_list(mailer: Mailer, ben: Person, tmp_p
         (("broadcast", "send", "--file", "FILE", "--audience", "friends"), "no list called “friends”"),
         (("list", "import", "FILE", "--list", "friends", "--consent", "a sheet of paper"), "no list called"),
         (("list", "export", "people", "NEW", "--list", "friends"), "no list called “friends”"),
-        (("list", "reword", "interest", "--title", "News"), "part of the house"),
+        (("list", "reword", "interest", "--title", "News"), "built in"),
         (("list", "reword", "friends", "--title", "News"), "no list called “friends”"),
     ],
 )
@@ -121,18 +127,18 @@ def test_a_list_that_is_not_there_is_told_everywhere(
     file = tmp_path / "file"
     file.write_text("---\nsubject: Hello\n---\nWe meet on Sunday.\n")
     paths = {"FILE": file, "NEW": tmp_path / "new.csv"}
-    ran = mailer(*(paths.get(word, word) for word in words))
-    assert (ran.status, sentence in ran.refusal) == (2, True), ran.refusal
+    result = mailer(*(paths.get(word, word) for word in words))
+    assert (result.status, sentence in result.refusal) == (2, True), result.refusal
     assert not (tmp_path / "new.csv").exists()
 
 
 def test_a_letter_without_the_link_to_confirm_is_refused(mailer: Mailer, tmp_path: Path) -> None:
     file = tmp_path / "letter.md"
-    both = "---\nsubject:\n  en: Hello\n  es: Hola\n---\n<!-- en -->\n{en}\n<!-- es -->\n{es}\n"
-    added(mailer)
-    file.write_text(both.format(en="[Yes]({{ confirm_url }})", es="Sí."))
-    ran = mailer("list", "reword", "clergy", "--letter", file)
-    assert "the Spanish text needs a link to {{ confirm_url }}" in ran.refusal
+    text = "---\nsubject:\n  en: Hello\n  es: Hola\n---\n<!-- en -->\n{en}\n<!-- es -->\n{es}\n"
+    add_list(mailer)
+    file.write_text(text.format(en="[Yes]({{ confirm_url }})", es="Sí."))
+    result = mailer("list", "reword", "clergy", "--letter", file)
+    assert "the Spanish text needs a link to {{ confirm_url }}" in result.refusal
     file.write_text("---\nsubject: Hello\n---\n[Yes]({{ confirm_url }})\n")
     assert "The letter has no Spanish text" in mailer("list", "reword", "clergy", "--letter", file).refusal
     assert mailer("list", "show", "clergy", "--json").json["words"]["letter"] == "the shared letter"

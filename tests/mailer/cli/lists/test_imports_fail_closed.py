@@ -1,4 +1,4 @@
-"""`mailer list import` brings in nobody of whom the file says, or may say, that they want no mail."""
+"""`mailer list import` imports no person of whom the file says, or may say, that they want no mail."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.commands import Mailer
 from tests.people import Person
 
 CASES = Path(__file__).parents[3] / "lists" / "tables" / "cases"
-ASKED = ("--list", "interest", "--consent", "sheet of October 4", "--confirmed")
+OPTIONS = ("--list", "interest", "--consent", "sheet of October 4", "--confirmed")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def mailer(service: Service) -> Mailer:
     return commands.mailer(service)
 
 
-def here(service: Service) -> list[str]:
+def list_addresses(service: Service) -> list[str]:
     with service.database.read() as session:
         return sorted(session.scalars(select(Contact.email)))
 
@@ -42,10 +42,10 @@ def here(service: Service) -> list[str]:
 def test_who_refused_elsewhere_is_passed_over_and_the_column_is_named(
     service: Service, mailer: Mailer, case: str, added: list[str], sentence: str
 ) -> None:
-    ran = mailer("list", "import", CASES / case, *ASKED)
-    assert (ran.status, here(service)) == (0, added)
-    assert sentence in ran.out
-    assert ("nobody of it is brought in here" in ran.out) is (not added)
+    result = mailer("list", "import", CASES / case, *OPTIONS)
+    assert (result.status, list_addresses(service)) == (0, added)
+    assert sentence in result.out
+    assert ("nobody of it is brought in here" in result.out) is (not added)
 
 
 def test_a_column_that_is_not_understood_changes_nothing_until_it_is_named(
@@ -53,17 +53,17 @@ def test_a_column_that_is_not_understood_changes_nothing_until_it_is_named(
 ) -> None:
     file = tmp_path / "people.csv"
     file.write_text(f"email,Wants news?\ndora@example.org,Y\neli@example.org,N\n{cleo.email},Y\n", "utf-8")
-    ran = mailer("list", "import", file, *ASKED)
-    assert (ran.status, here(service)) == (2, [cleo.email])
-    assert "“Y” (2×), “N” (1×)" in ran.refusal and '--map "Wants news?=agreed"' in ran.refusal
-    told = mailer("list", "import", file, *ASKED, "--show-mapping", "--json").json
-    assert told[1]["field"] == "not understood; it may say who wants no mail"
-    ran = mailer("list", "import", file, *ASKED, "--map", "Wants news?=agreed")
-    assert (ran.status, here(service)) == (0, [cleo.email, "dora@example.org"])
-    assert "1  had left and stay so" in ran.out
-    told = mailer("list", "import", file, *ASKED, "--map", "Wants news?=agreed", "--json").json
+    result = mailer("list", "import", file, *OPTIONS)
+    assert (result.status, list_addresses(service)) == (2, [cleo.email])
+    assert "“Y” (2×), “N” (1×)" in result.refusal and '--map "Wants news?=agreed"' in result.refusal
+    report = mailer("list", "import", file, *OPTIONS, "--show-mapping", "--json").json
+    assert report[1]["field"] == "not understood; it may say who wants no mail"
+    result = mailer("list", "import", file, *OPTIONS, "--map", "Wants news?=agreed")
+    assert (result.status, list_addresses(service)) == (0, [cleo.email, "dora@example.org"])
+    assert "1  had left and stay so" in result.out
+    report = mailer("list", "import", file, *OPTIONS, "--map", "Wants news?=agreed", "--json").json
     why = {"why": "did not tick that they agree", "column": "Wants news?", "number": 1}
-    assert told["passed_over"] == [why]
+    assert report["passed_over"] == [why]
 
 
 def test_an_answer_that_is_no_yes_and_no_no_refuses_its_row_until_it_is_declared(
@@ -72,12 +72,12 @@ def test_an_answer_that_is_no_yes_and_no_no_refuses_its_row_until_it_is_declared
     file = tmp_path / "form.csv"
     text = "I would like the monthly letter"
     file.write_text(f"email,agree\ndora@example.org,{text}\neli@example.org,\n", "utf-8")
-    ran = mailer("list", "import", file, *ASKED)
-    assert (ran.status, here(service)) == (2, [])
-    assert f'--yes-means "{text}"' in ran.out
-    assert "is no yes" in mailer("list", "import", file, *ASKED, "--yes-means", "No").refusal
-    ran = mailer("list", "import", file, *ASKED, "--yes-means", text.upper())
-    assert (ran.status, here(service)) == (0, ["dora@example.org"])
+    result = mailer("list", "import", file, *OPTIONS)
+    assert (result.status, list_addresses(service)) == (2, [])
+    assert f'--yes-means "{text}"' in result.out
+    assert "is no yes" in mailer("list", "import", file, *OPTIONS, "--yes-means", "No").refusal
+    result = mailer("list", "import", file, *OPTIONS, "--yes-means", text.upper())
+    assert (result.status, list_addresses(service)) == (0, ["dora@example.org"])
 
 
 def test_a_file_whose_name_says_that_they_left_is_refused(
@@ -85,6 +85,6 @@ def test_a_file_whose_name_says_that_they_left_is_refused(
 ) -> None:
     for name in ("suppression_unsubscribes.csv", "bajas.csv", "unsubscribed.txt"):
         (tmp_path / name).write_text("email\ndora@example.org\n", "utf-8")
-        ran = mailer("list", "import", tmp_path / name, *ASKED)
-        assert (ran.status, here(service)) == (2, [])
-        assert "give the file another name" in ran.refusal
+        result = mailer("list", "import", tmp_path / name, *OPTIONS)
+        assert (result.status, list_addresses(service)) == (2, [])
+        assert "give the file another name" in result.refusal

@@ -1,4 +1,4 @@
-"""A sign-up sheet is printed for a congregation, and who wrote on it is asked by mail like anybody."""
+"""A sign-up sheet is printed for a congregation, and people who wrote on it are asked by mail like others."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ from tests.commands import Mailer
 from tests.mailer.web.visitor import Visitor
 
 CHROMIUM = shutil.which("chromium")
-WROTE = "name,email,zip,language,agree\nDora,dora@example.org,85003,es,x\nEli,eli@example.org,,,\n"
+SHEET_CSV = "name,email,zip,language,agree\nDora,dora@example.org,85003,es,x\nEli,eli@example.org,,,\n"
 
 
 @pytest.fixture
@@ -54,14 +54,24 @@ def test_a_sheet_says_the_whole_sentence_and_needs_nothing_from_elsewhere(
     mailer: Mailer, tmp_path: Path, language: str, paper: str
 ) -> None:
     file = tmp_path / "sheet.html"
-    asked = ("list", "sheet", file, "--congregation", "St. <Mark>", "--language", language, "--paper", paper)
-    assert mailer(*asked).status == 0
+    arguments = (
+        "list",
+        "sheet",
+        file,
+        "--congregation",
+        "St. <Mark>",
+        "--language",
+        language,
+        "--paper",
+        paper,
+    )
+    assert mailer(*arguments).status == 0
     text = file.read_text("utf-8")
     assert f'lang="{language}"' in text and "St. &lt;Mark&gt;" in text and "<svg" in text
     assert signup_sheet.build_evidence("x", date="x", language=language).split("“")[1][:60] in text
     assert "src=" not in text and "url(" not in text and "http-equiv" not in text
     assert text.count("<tr><td>") == signup_sheet.PAPER_SIZES[paper][1]
-    assert "is there already" in mailer(*asked).refusal
+    assert "is there already" in mailer(*arguments).refusal
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed; scripts/test installs it")
@@ -82,13 +92,13 @@ def test_a_sheet_prints_on_one_page(service: Service, tmp_path: Path, language: 
 def test_what_was_written_comes_in_with_its_evidence_and_is_asked(
     service: Service, mailer: Mailer, tmp_path: Path
 ) -> None:
-    (tmp_path / "x.csv").write_text(WROTE, "utf-8")
-    asked = ("list", "import", tmp_path / "x.csv", "--list", "interest", "--sheet", "St. Mark")
-    assert "--date" in mailer(*asked).refusal
-    dated = (*asked, "--date", "2026-10-04", "--sheet-language", "es")
-    assert "no --consent or --confirmed" in mailer(*dated, "--confirmed").refusal
-    ran = mailer(*dated)
-    assert "1  added" in ran.out and "1  passed over" in ran.out and "did not tick" in ran.out
+    (tmp_path / "x.csv").write_text(SHEET_CSV, "utf-8")
+    arguments = ("list", "import", tmp_path / "x.csv", "--list", "interest", "--sheet", "St. Mark")
+    assert "--date" in mailer(*arguments).refusal
+    dated_arguments = (*arguments, "--date", "2026-10-04", "--sheet-language", "es")
+    assert "no --consent or --confirmed" in mailer(*dated_arguments, "--confirmed").refusal
+    result = mailer(*dated_arguments)
+    assert "1  added" in result.out and "1  passed over" in result.out and "did not tick" in result.out
     service.jobs.tick()
     service.deliver_until_empty()
     with service.database.read() as session:

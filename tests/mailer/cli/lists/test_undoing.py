@@ -1,4 +1,4 @@
-"""`mailer list undo` takes back a wrong import, names the mail that has left, and touches nobody else."""
+"""`mailer list undo` undoes a wrong import, names the mail that was sent, and affects no other person."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -37,19 +37,19 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def imported(mailer: Mailer, file: Path, *more: str, list_name: str = "interest") -> int:
+def import_file(mailer: Mailer, file: Path, *more: str, list_name: str = "interest") -> int:
     words = ["list", "import", str(file), "--list", list_name, "--consent", "a sheet", *more]
     number = mailer(*words, "--json").json["number"]
     assert isinstance(number, int)
     return number
 
 
-def delivered(service: Service) -> dict[str, int]:
+def deliver(service: Service) -> dict[str, int]:
     service.jobs.tick()
     service.deliver_until_empty()
     with service.database.read() as session:
-        got = [message.to for message in postoffice.list_messages(session, limit=1_000)]
-    return {email: got.count(email) for email in got}
+        recipients = [message.to for message in postoffice.list_messages(session, limit=1_000)]
+    return {email: recipients.count(email) for email in recipients}
 
 
 def number_of(database: Database, email: str) -> int | None:
@@ -58,19 +58,23 @@ def number_of(database: Database, email: str) -> int | None:
         return None if contact is None else contact.id
 
 
-def confirmed(service: Service, email: str) -> None:
+def confirm(service: Service, email: str) -> None:
     with service.database.write() as session:
         contact_id = number_of(service.database, email)
         assert contact_id is not None
-        mine = subscriptions.find(session, contact_id=contact_id, list="interest")
-        assert mine is not None
+        subscription = subscriptions.find(session, contact_id=contact_id, list="interest")
+        assert subscription is not None
         service.confirmations.confirm(
-            session, subscription_id=mine.id, round=mine.round, page="/confirm", now=service.clock.now()
+            session,
+            subscription_id=subscription.id,
+            round=subscription.round,
+            page="/confirm",
+            now=service.clock.now(),
         )
 
 
-def everything(database: Database, *people: Person) -> object:
-    """All that is known of people who have nothing to do with an import."""
+def collect_rows(database: Database, *people: Person) -> object:
+    """Return all stored data of people who have nothing to do with an import."""
     with database.read() as session:
         ids = [person.id for person in people]
         mail = select(OutboxRow.id, OutboxRow.state, OutboxRow.why).where(OutboxRow.contact_id.in_(ids))
@@ -91,42 +95,42 @@ def test_a_wrong_import_is_taken_back_and_the_bystanders_stay_as_they_are(
 ) -> None:
     with file.open("a", encoding="utf-8") as text:
         text.write(f"{ben.email},Ben\n{cleo.email},Cleo\n")
-    before = everything(service.database, ana, ben, cleo)
-    number = imported(mailer, file, "--confirmed")
-    told = mailer("list", "undo", number)
-    assert told.status == 0 and "5  taken off the list" in told.out
-    assert f"Nothing was changed. To do it: mailer list undo {number} --yes" in told.out
+    before = collect_rows(service.database, ana, ben, cleo)
+    number = import_file(mailer, file, "--confirmed")
+    result = mailer("list", "undo", number)
+    assert result.status == 0 and "5  taken off the list" in result.out
+    assert f"Nothing was changed. To do it: mailer list undo {number} --yes" in result.out
     assert state(service.database, DORA) == "confirmed"
-    told = mailer("list", "undo", number, "--yes")
-    assert "Nobody whom it brought was written to." in told.out and "Of 5 nothing is kept." in told.out
+    result = mailer("list", "undo", number, "--yes")
+    assert "Nobody whom it brought was written to." in result.out and "Of 5 nothing is kept." in result.out
     assert [number_of(service.database, email) for email in (DORA, ELI, FAY, GIL, HAL)] == [None] * 5
-    assert everything(service.database, ana, ben, cleo) == before
+    assert collect_rows(service.database, ana, ben, cleo) == before
     with service.database.read() as session:
-        acts = session.execute(select(AuditEntry.action, AuditEntry.subject).order_by(AuditEntry.id)).all()
-        assert tuple(acts[-1]) == ("import taken back", f"import {number}, 5 off interest")
+        entries = session.execute(select(AuditEntry.action, AuditEntry.subject).order_by(AuditEntry.id)).all()
+        assert tuple(entries[-1]) == ("import taken back", f"import {number}, 5 off interest")
         assert imports.find(session, number).state == "undone"
 
 
 def test_what_waits_is_cancelled_and_what_has_left_is_named(
     service: Service, mailer: Mailer, file: Path, ben: Person
 ) -> None:
-    number = imported(mailer, file)
-    assert delivered(service)[DORA] == 1
+    number = import_file(mailer, file)
+    assert deliver(service)[DORA] == 1
     more = file.with_name("more.csv")
     more.write_text("email\nivy@example.org\n", "utf-8")
-    later = imported(mailer, more)
+    later = import_file(mailer, more)
     service.jobs.get("fill-confirmation").run()
-    told = mailer("list", "undo", later, "--json").json
-    assert (told["cancelled"], told["mails"], told["undone"]) == (1, [], False)
+    report = mailer("list", "undo", later, "--json").json
+    assert (report["cancelled"], report["mails"], report["undone"]) == (1, [], False)
     assert mailer("list", "undo", later, "--yes", "--json").json["deleted"] == 1
-    told = mailer("list", "undo", number, "--show", "--yes")
-    assert "This mail has left for them already" in told.out
-    assert all(f"{name}@example.org" in told.out for name in NAMES)
-    assert "Of 0 nothing is kept. 5 are still known here, without this list." in told.out
-    again = mailer("list", "undo", number, "--show", "--json").json
-    assert again["mails"] == [{"kind": "confirmation", "state": "sent", "number": 5}]
-    assert [row["email"] for row in again["people"]] == [DORA, ELI, FAY, GIL, HAL]
-    assert delivered(service)[DORA] == 1 and "ivy@example.org" not in delivered(service)
+    report = mailer("list", "undo", number, "--show", "--yes")
+    assert "This mail has left for them already" in report.out
+    assert all(f"{name}@example.org" in report.out for name in NAMES)
+    assert "Of 0 nothing is kept. 5 are still known here, without this list." in report.out
+    repeated = mailer("list", "undo", number, "--show", "--json").json
+    assert repeated["mails"] == [{"kind": "confirmation", "state": "sent", "number": 5}]
+    assert [row["email"] for row in repeated["people"]] == [DORA, ELI, FAY, GIL, HAL]
+    assert deliver(service)[DORA] == 1 and "ivy@example.org" not in deliver(service)
     with service.database.read() as session:
         assert {row.state for row in session.scalars(select(OutboxRow))} == {"sent"}
         (dora, undone) = consents.list_for_contact(session, number_of(service.database, DORA) or 0)
@@ -136,41 +140,41 @@ def test_what_waits_is_cancelled_and_what_has_left_is_named(
 def test_who_acted_for_themselves_meanwhile_stays_as_they_chose(
     service: Service, mailer: Mailer, file: Path
 ) -> None:
-    number = imported(mailer, file)
-    delivered(service)
-    confirmed(service, DORA)
+    number = import_file(mailer, file)
+    deliver(service)
+    confirm(service, DORA)
     with service.database.write() as session:
         eli = number_of(service.database, ELI)
         assert eli is not None
         leaving.leave(session, contact_id=eli, page="/unsubscribe", now=service.clock.now())
     service.clock.sleep(0)
     with service.database.write() as session:
-        asked = SignupRequest(
+        signup = SignupRequest(
             address=addresses.parse(FAY, pepper=service.keys.pepper),
             list="interest",
             language="en",
             wording="words",
             page="/join",
         )
-        service.confirmations.record_signup(session, asked, now=service.clock.now() + timedelta(hours=30))
-    told = mailer("list", "undo", number, "--yes", "--json").json
-    assert (told["off_the_list"], told["left"], told["stay"]) == (2, 1, 2)
-    found = {name: state(service.database, f"{name}@example.org") for name in NAMES}
-    assert found == {"dora": "confirmed", "eli": "left", "fay": "pending", "gil": None, "hal": None}
+        service.confirmations.record_signup(session, signup, now=service.clock.now() + timedelta(hours=30))
+    report = mailer("list", "undo", number, "--yes", "--json").json
+    assert (report["off_the_list"], report["left"], report["stay"]) == (2, 1, 2)
+    states = {name: state(service.database, f"{name}@example.org") for name in NAMES}
+    assert states == {"dora": "confirmed", "eli": "left", "fay": "pending", "gil": None, "hal": None}
 
 
 def test_who_signed_up_at_the_form_after_a_vouched_import_is_asked_for_a_yes(
     service: Service, mailer: Mailer, file: Path
 ) -> None:
-    number = imported(mailer, file, "--confirmed")
+    number = import_file(mailer, file, "--confirmed")
     with service.database.write() as session:
         fay = addresses.parse(FAY, pepper=service.keys.pepper)
-        asked = SignupRequest(address=fay, list="interest", language="en", wording="words", page="/join")
-        service.confirmations.record_signup(session, asked, now=service.clock.now())
-    told = mailer("list", "undo", number, "--yes", "--json").json
-    assert (told["off_the_list"], told["asked_again"]) == (4, 1)
+        signup = SignupRequest(address=fay, list="interest", language="en", wording="words", page="/join")
+        service.confirmations.record_signup(session, signup, now=service.clock.now())
+    report = mailer("list", "undo", number, "--yes", "--json").json
+    assert (report["off_the_list"], report["asked_again"]) == (4, 1)
     assert (state(service.database, FAY), state(service.database, GIL)) == ("pending", None)
-    assert GIL not in delivered(service) and delivered(service)[FAY] >= 1
+    assert GIL not in deliver(service) and deliver(service)[FAY] >= 1
     with service.database.read() as session:
         kinds = session.scalars(select(OutboxRow.kind).where(OutboxRow.state == "sent")).all()
         assert "confirmation" in kinds
@@ -180,24 +184,24 @@ def test_who_was_known_before_loses_only_what_the_import_gave(
     service: Service, mailer: Mailer, file: Path, ana: Person
 ) -> None:
     file.write_text(f"email\n{ana.email}\n", "utf-8")
-    before = everything(service.database, ana)
-    number = imported(mailer, file, "--confirmed")
+    before = collect_rows(service.database, ana)
+    number = import_file(mailer, file, "--confirmed")
     assert state(service.database, ana.email) == "confirmed"
     assert mailer("list", "undo", number, "--yes", "--json").json["deleted"] == 0
-    assert everything(service.database, ana) == before
+    assert collect_rows(service.database, ana) == before
 
 
 def test_taking_back_twice_is_taking_back_once(service: Service, mailer: Mailer, file: Path) -> None:
-    number = imported(mailer, file, "--confirmed")
+    number = import_file(mailer, file, "--confirmed")
     mailer("list", "undo", number, "--yes")
-    again = mailer("list", "undo", number, "--yes")
-    assert (again.status, "It was taken back already." in again.out) == (0, True)
+    repeated = mailer("list", "undo", number, "--yes")
+    assert (repeated.status, "It was taken back already." in repeated.out) == (0, True)
     assert "There is no import 77" in mailer("list", "undo", 77).refusal
     assert f"mailer list undo {number}" in mailer("list", "undo").refusal
     with service.database.read() as session:
-        acts = select(func.count()).where(AuditEntry.action == "import taken back")
-        assert session.scalar(acts) == 1
-    assert imported(mailer, file) == number + 1
+        statement = select(func.count()).where(AuditEntry.action == "import taken back")
+        assert session.scalar(statement) == 1
+    assert import_file(mailer, file) == number + 1
     assert state(service.database, DORA) == "pending"
 
 
@@ -206,16 +210,16 @@ def test_an_interrupted_undo_writes_to_nobody_and_goes_on(
 ) -> None:
     file = tmp_path / "many.csv"
     file.write_text("email\n" + "".join(f"p{number}@example.org\n" for number in range(700)), "utf-8")
-    number = imported(mailer, file, "--confirmed")
-    rests = []
+    number = import_file(mailer, file, "--confirmed")
+    pauses = []
 
-    def interrupted(_seconds: float) -> None:
-        rests.append(1)
-        if len(rests) == 6:  # four while it looks for who stays, and the second after a batch is gone
+    def interrupt(_seconds: float) -> None:
+        pauses.append(1)
+        if len(pauses) == 6:  # four while it selects who stays, and the second after a batch is undone
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(service.clock, "sleep", interrupted)
+        patch.setattr(service.clock, "sleep", interrupt)
         assert mailer("list", "undo", number, "--yes").refusal == "Stopped."
     with service.database.read() as session:
         assert 0 < (session.scalar(select(func.count(Contact.id))) or 0) < 700
@@ -232,15 +236,15 @@ def test_an_interrupted_undo_writes_to_nobody_and_goes_on(
 def test_who_leaves_by_a_mail_of_an_import_that_was_taken_back_never_comes_in_by_a_file(
     service: Service, mailer: Mailer, file: Path
 ) -> None:
-    number = imported(mailer, file)
-    delivered(service)
+    number = import_file(mailer, file)
+    deliver(service)
     mailer("list", "undo", number, "--yes")
     dora = number_of(service.database, DORA)
     assert dora is not None
     with service.database.write() as session:
         leaving.leave(session, contact_id=dora, list="interest", page="/unsubscribe", now=service.clock.now())
-    told = mailer("list", "import", file, "--list", "interest", "--consent", "again", "--json").json
-    assert (told["counts"]["left"], told["counts"]["added"]) == (1, 4)
+    report = mailer("list", "import", file, "--list", "interest", "--consent", "again", "--json").json
+    assert (report["counts"]["left"], report["counts"]["added"]) == (1, 4)
     assert state(service.database, DORA) is None
     with service.database.read() as session:
         assert [each.what for _, each in departures.list_pending(session, limit=9)] == ["left"]

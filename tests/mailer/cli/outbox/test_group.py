@@ -1,4 +1,4 @@
-"""`mailer outbox unknown` and `resolve`: what nobody can know is decided by a person, once."""
+"""`mailer outbox unknown` and `resolve`: staff decide the result of messages in doubt, once."""
 
 import pytest
 from sqlalchemy import insert, select, update
@@ -38,8 +38,8 @@ def test_staff_see_what_is_unknown_and_decide_once(
     assert (undecided.status, "--sent if it arrived" in undecided.refusal) == (2, True)
     assert mailer("outbox", "resolve", str(row["id"]), "--sent").status == 0
     assert states(service) == {"sent": 1}
-    again = mailer("outbox", "resolve", str(row["id"]), "--resend")
-    assert (again.status, "only an unknown one waits" in again.refusal) == (2, True)
+    repeated = mailer("outbox", "resolve", str(row["id"]), "--resend")
+    assert (repeated.status, "only an unknown one waits" in repeated.refusal) == (2, True)
 
 
 def test_what_is_sent_once_more_leaves_and_cleo_gets_nothing(
@@ -48,7 +48,7 @@ def test_what_is_sent_once_more_leaves_and_cleo_gets_nothing(
     make_unknown(service)
     (row,) = mailer("outbox", "unknown", "--json").json
     assert "leaves once more" in mailer("outbox", "resolve", str(row["id"]), "--resend").out
-    assert "2 messages are sent." in mailer("deliver", "--until-empty").out  # with his first follow-up letter
+    assert "2 messages are sent." in mailer("deliver", "--until-empty").out  # with his first follow-up email
     assert states(service) == {"sent": 2}
 
 
@@ -56,23 +56,23 @@ def test_what_is_sent_once_more_leaves_and_cleo_gets_nothing(
 
 
 def make_many_unknown(service: Service, world: World) -> None:
-    """Two updates are unknown, the first two days old; a third has left."""
+    """Make two updates unknown, the first two days old; a third was sent."""
     crowd(service, 3)
     for hours in (48, 2, 0):
         broadcast(service)
         world.clock.advance(hours=hours)
-    lost = update(OutboxRow).where(OutboxRow.ref < 3)
-    left = update(OutboxRow).where(OutboxRow.ref == 3)
+    of_first_two = update(OutboxRow).where(OutboxRow.ref < 3)
+    of_third = update(OutboxRow).where(OutboxRow.ref == 3)
     with service.database.write() as session:
-        session.execute(lost.values(state="unknown", why=doubt.LOST, worker="lost", attempt=1))
-        session.execute(left.values(state="sent", sent_at=service.clock.now()))
+        session.execute(of_first_two.values(state="unknown", why=doubt.LOST, worker="lost", attempt=1))
+        session.execute(of_third.values(state="sent", sent_at=service.clock.now()))
 
 
-def decided(service: Service) -> list[tuple[int, str]]:
+def list_states(service: Service) -> list[tuple[int, str]]:
     return sorted({(row.ref, row.state) for row in rows(service)})
 
 
-def acts(service: Service) -> list[tuple[str, str]]:
+def list_acts(service: Service) -> list[tuple[str, str]]:
     with service.database.read() as session:
         return [
             (act.action, act.subject)
@@ -85,17 +85,17 @@ def test_a_look_counts_by_kind_reason_and_age_and_decides_nothing(
     service: Service, world: World, mailer: Mailer, ben: Person, cleo: Person
 ) -> None:
     make_many_unknown(service, world)
-    seen = mailer("outbox", "resolve", "--all", "--json").json
+    report = mailer("outbox", "resolve", "--all", "--json").json
     row = {"kind": "broadcast", "why": doubt.LOST, "number": 4}
-    assert seen == {
+    assert report == {
         "unknown": [{**row, "age": "under a day"}, {**row, "age": "under a week"}],
         "decision": None,
         "decided": 0,
     }
-    told = mailer("outbox", "resolve", "--kind", "broadcast").out
-    assert "its worker was lost" in told and "8 messages of this. Nothing was decided." in told
-    assert decided(service) == [(1, "unknown"), (2, "unknown"), (3, "sent")]
-    assert acts(service) == []
+    printed = mailer("outbox", "resolve", "--kind", "broadcast").out
+    assert "its worker was lost" in printed and "8 messages of this. Nothing was decided." in printed
+    assert list_states(service) == [(1, "unknown"), (2, "unknown"), (3, "sent")]
+    assert list_acts(service) == []
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,20 @@ def test_staff_decide_about_many_at_once_after_a_question(
     state: str,
 ) -> None:
     make_many_unknown(service, world)
-    before = decided(service)
+    states_before = list_states(service)
     assert mailer("outbox", "resolve", *words, decision, typed="n\n").refusal == "Stopped."
-    assert (decided(service), acts(service)) == (before, [])
-    ran = mailer("outbox", "resolve", *words, decision, typed="y\n")
-    assert f"Decided about {4 * len(which)} messages" in ran.out
-    assert decided(service) == [
+    assert (list_states(service), list_acts(service)) == (states_before, [])
+    result = mailer("outbox", "resolve", *words, decision, typed="y\n")
+    assert f"Decided about {4 * len(which)} messages" in result.out
+    assert list_states(service) == [
         (1, state if 1 in which else "unknown"),
         (2, state if 2 in which else "unknown"),
         (3, "sent"),
     ]
     assert all((row.worker is None) == (row.state != "unknown") for row in rows(service))
-    assert acts(service) == [(f"resolve {decision[2:]}", subject)]
-    again = mailer("outbox", "resolve", *words, decision, "--yes", "--json").json
-    assert (again["unknown"], again["decided"]) == ([], 0)
+    assert list_acts(service) == [(f"resolve {decision[2:]}", subject)]
+    repeated = mailer("outbox", "resolve", *words, decision, "--yes", "--json").json
+    assert (repeated["unknown"], repeated["decided"]) == ([], 0)
 
 
 def test_who_left_since_then_gets_nothing_though_all_is_sent_once_more(
@@ -142,17 +142,17 @@ def test_who_left_since_then_gets_nothing_though_all_is_sent_once_more(
 ) -> None:
     """Cleo was written to; then she left."""
     with service.database.write() as session:
-        here = people.add(
+        cleo = people.add(
             session, name="Cleo", email="cleo@left.example.org", language="en", zip="90012", list="interest",
             now=service.clock.now(),
         )  # fmt: skip
     make_many_unknown(service, world)
     with service.database.write() as session:
-        subscriptions.leave(session, contact_id=here.id, list="interest", now=service.clock.now())
+        subscriptions.leave(session, contact_id=cleo.id, list="interest", now=service.clock.now())
     assert mailer("outbox", "resolve", "--all", "--resend", "--yes", "--json").json["decided"] == 10
     deliver(service, world)
     assert len(world.arrived) == 8
-    assert here.email not in world.arrived
+    assert cleo.email not in world.arrived
     assert states(service) == {"sent": 13, "cancelled": 2}
 
 
@@ -169,8 +169,8 @@ def test_who_left_since_then_gets_nothing_though_all_is_sent_once_more(
     ],
 )
 def test_what_cannot_be_decided_is_a_sentence(mailer: Mailer, words: list[object], sentence: str) -> None:
-    ran = mailer("outbox", "resolve", *words)
-    assert (ran.status, sentence in ran.refusal) == (2, True), ran.refusal
+    result = mailer("outbox", "resolve", *words)
+    assert (result.status, sentence in result.refusal) == (2, True), result.refusal
 
 
 def test_ten_thousand_are_decided_in_batches_that_each_are_short(
@@ -178,21 +178,21 @@ def test_ten_thousand_are_decided_in_batches_that_each_are_short(
 ) -> None:
     broadcast(service)
     (row,) = rows(service)
-    copied = [column for column in OutboxRow.__table__.columns if column.key not in ("id", "key")]
+    columns = [column for column in OutboxRow.__table__.columns if column.key not in ("id", "key")]
     with service.database.write() as session:
-        same = {column.key: getattr(row, column.key) for column in copied} | {
+        values = {column.key: getattr(row, column.key) for column in columns} | {
             "state": "unknown",
             "why": doubt.LOST,
         }
-        session.execute(insert(OutboxRow), [{**same, "key": f"copy/{each}"} for each in range(10_000)])
+        session.execute(insert(OutboxRow), [{**values, "key": f"copy/{each}"} for each in range(10_000)])
     limits: list[int] = []
-    some = in_doubt.resolve_some
+    resolve_some = in_doubt.resolve_some
 
-    def counted(*args: object, limit: int, **more: object) -> int:
+    def record_limit(*args: object, limit: int, **more: object) -> int:
         limits.append(limit)
-        return some(*args, limit=limit, **more)  # type: ignore[arg-type]
+        return resolve_some(*args, limit=limit, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(in_doubt, "resolve_some", counted)
-    done = mailer("outbox", "resolve", "--all", "--sent", "--yes", "--json").json
-    assert (done["decided"], len(limits), max(limits)) == (10_000, 5, resolving.BATCH_SIZE)
+    monkeypatch.setattr(in_doubt, "resolve_some", record_limit)
+    report = mailer("outbox", "resolve", "--all", "--sent", "--yes", "--json").json
+    assert (report["decided"], len(limits), max(limits)) == (10_000, 5, resolving.BATCH_SIZE)
     assert states(service) == {"sent": 10_000, "queued": 1}

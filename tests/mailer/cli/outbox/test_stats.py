@@ -1,4 +1,4 @@
-"""`mailer outbox stats` says how far it is, `mailer outbox show` what became of one message, in words."""
+"""`mailer outbox stats` prints the progress, `mailer outbox show` the history of one message."""
 
 from datetime import timedelta
 
@@ -32,9 +32,9 @@ def mailer(service: Service) -> Mailer:
     return commands.mailer(service)
 
 
-def story(mailer: Mailer, number: int) -> list[str]:
-    told: list[dict[str, str]] = mailer("outbox", "show", number, "--json").json["history"]
-    return [each["what"] for each in told]
+def list_history(mailer: Mailer, number: int) -> list[str]:
+    history: list[dict[str, str]] = mailer("outbox", "show", number, "--json").json["history"]
+    return [each["what"] for each in history]
 
 
 def test_stats_tell_what_waits_what_left_and_when_it_will_be_done(
@@ -44,10 +44,10 @@ def test_stats_tell_what_waits_what_left_and_when_it_will_be_done(
     broadcast(service)
     confirmation(service, ben)
     clock.advance(minutes=3)
-    told = mailer("outbox", "stats", "--json").json
-    assert (told["due"], told["later"], told["oldest_waiting_seconds"]) == (11, 0, 180)
-    assert (told["left_last_minute"], told["left_last_hour"], told["finish"]) == (0, 0, None)
-    assert told["states"]["queued"] == 11
+    report = mailer("outbox", "stats", "--json").json
+    assert (report["due"], report["later"], report["oldest_waiting_seconds"]) == (11, 0, 180)
+    assert (report["left_last_minute"], report["left_last_hour"], report["finish"]) == (0, 0, None)
+    assert report["states"]["queued"] == 11
     shown = mailer("outbox", "stats").out
     assert "unknown, because nothing has left within the last minute" in shown
     assert "due for 3 minutes" in shown
@@ -63,9 +63,9 @@ def test_stats_estimate_the_finish_from_the_present_pace(
     assert "nothing waits" in mailer("outbox", "stats").out
     confirmation(service, ben)
     clock.advance(seconds=30)
-    told = mailer("outbox", "stats", "--json").json
-    assert (told["left_last_minute"], told["due"]) == (5, 1)
-    assert told["finish"] is not None
+    report = mailer("outbox", "stats", "--json").json
+    assert (report["left_last_minute"], report["due"]) == (5, 1)
+    assert report["finish"] is not None
     assert "5 in the last minute, 5 in the last hour" in mailer("outbox", "stats").out
     assert ", in 12 seconds" in mailer("outbox", "stats").out
 
@@ -75,12 +75,15 @@ def test_a_message_that_had_to_be_tried_tells_each_answer_in_the_servers_words(
 ) -> None:
     confirmation(service, ben)
     (row,) = rows(service)
-    assert story(mailer, row.id) == ["It was put into the outbox.", "It is due and waits for delivery."]
+    assert list_history(mailer, row.id) == [
+        "It was put into the outbox.",
+        "It is due and waits for delivery.",
+    ]
     for answer in (DOWN, LATER):
         world.answer = lambda _, answer=answer: answer  # type: ignore[misc]
         deliver(service, world)
         clock.advance(minutes=1)
-    assert story(mailer, row.id)[-3:] == [
+    assert list_history(mailer, row.id)[-3:] == [
         "The mail server could not be reached. It said: connection refused",
         "The server asked us to try again later. It said: 451 4.3.0 later",
         "It will be tried again: their server asked us to try again later.",
@@ -89,7 +92,8 @@ def test_a_message_that_had_to_be_tried_tells_each_answer_in_the_servers_words(
     world.answer = lambda _: SENT
     deliver(service, world)
     assert (
-        story(mailer, row.id)[-1] == "It was handed to the mail server, which took it. It said: 250 2.0.0 ok"
+        list_history(mailer, row.id)[-1]
+        == "It was handed to the mail server, which took it. It said: 250 2.0.0 ok"
     )
     shown = mailer("outbox", "show", row.id).out
     assert "451 4.3.0 later" in shown and "What happened" in shown
@@ -104,12 +108,12 @@ def test_a_refusal_and_a_doubt_are_told_as_what_they_are(
     broadcast(service, audience="organizers")
     world.answer = lambda _: LOST
     deliver(service, world)
-    bens, anas = rows(service)
-    assert story(mailer, bens.id)[1:] == [
+    ben_row, ana_row = rows(service)
+    assert list_history(mailer, ben_row.id)[1:] == [
         "The server refused it. It said: 550 5.1.1 gone",
         "It could not be sent, and nobody tries again: their server refused it.",
     ]
-    assert story(mailer, anas.id)[-1].startswith("Nobody can say whether it arrived: ")
+    assert list_history(mailer, ana_row.id)[-1].startswith("Nobody can say whether it arrived: ")
 
 
 def test_what_was_held_and_what_will_never_leave_say_why(
@@ -120,11 +124,13 @@ def test_what_was_held_and_what_will_never_leave_say_why(
     with service.database.write() as session:
         subscriptions.pause(session, contact_id=ben.id, until=clock.now() + timedelta(days=20))
     deliver(service, world)
-    assert story(mailer, row.id)[-1].startswith("It is held, and leaves when the reason is over: paused")
+    assert list_history(mailer, row.id)[-1].startswith(
+        "It is held, and leaves when the reason is over: paused"
+    )
     with service.database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
     service.jobs.tick()
-    assert story(mailer, row.id)[-1].startswith("It will not leave any more: ")
+    assert list_history(mailer, row.id)[-1].startswith("It will not leave any more: ")
 
 
 def test_what_was_given_up_and_what_is_on_its_way_are_told(
@@ -134,13 +140,13 @@ def test_what_was_given_up_and_what_is_on_its_way_are_told(
     (row,) = rows(service)
     with service.database.write() as session:
         session.execute(text("UPDATE outbox SET state = 'sending', attempt = 1"))
-    assert story(mailer, row.id)[1:] == ["A worker is handing it over."]
+    assert list_history(mailer, row.id)[1:] == ["A worker is handing it over."]
     with service.database.write() as session:
         session.execute(text("UPDATE outbox SET state = 'queued', attempt = 2"))
-    assert story(mailer, row.id)[1] == "A worker took it up 2 times and gave it back without sending."
+    assert list_history(mailer, row.id)[1] == "A worker took it up 2 times and gave it back without sending."
     clock.advance(days=3)
     service.jobs.tick()
-    assert story(mailer, row.id)[-1] == "It was given up: too late."
+    assert list_history(mailer, row.id)[-1] == "It was given up: too late."
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
