@@ -26,7 +26,8 @@ from mailer.delivery import journal
 from mailer.delivery.delivery import Delivery
 from mailer.delivery.relay_pool import RelayPool
 from mailer.delivery.rescue import Rescue
-from mailer.jobs import Jobs
+from mailer.jobs.jobs import Jobs
+from mailer.jobs.releases import Releases
 from mailer.library.resources import ResourceLibrary
 from mailer.policy import RESOURCES
 from mailer.preflight import Preflight
@@ -243,10 +244,9 @@ def assemble(settings: Settings, *, database: Database, keys: Keys, clock: Clock
             database=database,
             clock=clock,
             sources=sources,
-            confirmations=confirmations,
             broadcasts=broadcasts,
             sequences=sequences,
-            editions=message_editions,
+            releases=Releases(sources=sources, confirmations=confirmations, editions=message_editions),
             rescue=rescue,
             home=settings.home,
             fingerprint=key_check.compute_fingerprints(secret)["pepper"],

@@ -161,7 +161,7 @@ class Installation:
         domains = self.service.settings.domain_limits
         delivery = relays.worker(self.service, self.world, pools=pools, domains=domains, name=worker)
         run(self.clock, delivery.run(until_empty=True))
-        delivery.journal.close(settled=True)
+        delivery.journal.close(is_settled=True)
 
     def live(self, offsets: Sequence[timedelta] = WEEK) -> None:
         """Let a week pass in which staff only add the resource that mails wait for."""

@@ -30,13 +30,13 @@ class FinishedRun:
     job: str
     at: datetime
     seconds: float
-    moved: int = 0
+    rows: int = 0
     fault: str = ""
 
 
 def record(session: Session, runs: Iterable[FinishedRun]) -> None:
     """Record runs that have ended; each replaces the previous run of its job."""
-    rows = [asdict(run) for run in sorted(runs, key=lambda run: run.job)]  # in one order: no deadlock
+    rows = [_column_values(run) for run in sorted(runs, key=lambda run: run.job)]  # in one order: no deadlock
     if rows:
         insertion = insert(JobRun)
         values = {name: insertion.excluded[name] for name in ("at", "seconds", "moved", "fault")}
@@ -46,3 +46,9 @@ def record(session: Session, runs: Iterable[FinishedRun]) -> None:
 def list_latest(session: Session) -> Sequence[JobRun]:
     """Return the last run of every job, by name."""
     return session.scalars(select(JobRun).order_by(JobRun.job)).all()
+
+
+def _column_values(run: FinishedRun) -> dict[str, object]:
+    values = asdict(run)
+    values["moved"] = values.pop("rows")
+    return values

@@ -74,12 +74,12 @@ class Journal:
         self._line(MARKS[state], row, attempt)
         self._unanswered.pop(row, None)
 
-    def close(self, *, settled: bool) -> None:
-        """Close the file; `settled`: the database holds all its outcomes.
+    def close(self, *, is_settled: bool) -> None:
+        """Close the file; `is_settled`: the database holds all its outcomes.
 
         A settled journal is kept for a while, because a restored backup may lack its outcomes.
         """
-        self._file.close(is_settled=settled)
+        self._file.close(is_settled=is_settled)
 
     def _line(self, mark: bytes, row: int, attempt: int) -> None:
         self._file.write(_pack(mark, row, attempt))
@@ -152,9 +152,9 @@ def open_new(folder: Path, *, worker: str) -> Iterator[Journal]:
     try:
         yield journal
     except BaseException:
-        journal.close(settled=False)
+        journal.close(is_settled=False)
         raise
-    journal.close(settled=True)
+    journal.close(is_settled=True)
 
 
 @dataclass(frozen=True, kw_only=True)

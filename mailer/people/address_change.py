@@ -13,10 +13,11 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, String, cast, exists, func, literal, select, update
 from sqlalchemy.orm import Session
 
-from lists import address_change, contacts, subscriptions
+from lists import contacts, subscriptions
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.errors import Conflict
+from lists.identity import address_change
 from mailer.events import events
 from mailer.outbox.outbox import UNKNOWN, OutboxRow
 from mailer.people import merging

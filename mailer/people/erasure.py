@@ -4,8 +4,9 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from lists import contacts, erasure
+from lists import contacts
 from lists.addresses import Address
+from lists.identity import erasure
 from mailer.people import messages
 from mailer.tryout import postoffice
 

@@ -12,10 +12,11 @@ from datetime import datetime
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
-from lists import contacts, merging
+from lists import contacts
 from lists.contacts import Contact
 from lists.errors import Conflict
-from lists.merging import MergePlan
+from lists.identity import merging
+from lists.identity.merging import MergePlan
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.policy import POLICY

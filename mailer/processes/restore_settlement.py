@@ -11,8 +11,9 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from lists import audit, erasure
-from lists.erasure import ReapplyResult
+from lists import audit
+from lists.identity import erasure
+from lists.identity.erasure import ReapplyResult
 from mailer.backup import departures_file, restore_gap
 from mailer.coordination import send_hold
 from mailer.coordination.send_hold import Restore

@@ -15,7 +15,7 @@ from lists.errors import StorageError
 from mailer import file_lock
 from mailer.coordination import job_runs, leases
 from mailer.coordination.job_runs import FinishedRun
-from mailer.jobs import Job, Jobs
+from mailer.jobs.jobs import Job, Jobs
 from mailer.tryout import time_machine
 
 SCHEDULER_LEASE = leases.SCHEDULER
@@ -86,7 +86,7 @@ class Scheduler:
 
         def record_run(*, rows: int = 0, fault: str = "") -> None:
             seconds = self._clock.monotonic() - began
-            self._ended[job.name] = FinishedRun(job=job.name, at=at, seconds=seconds, moved=rows, fault=fault)
+            self._ended[job.name] = FinishedRun(job=job.name, at=at, seconds=seconds, rows=rows, fault=fault)
 
         try:
             if self._hold_lease():

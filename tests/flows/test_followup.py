@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select
 
-from lists import directory, erasure, subscriptions
+from lists import directory, subscriptions
 from lists.contacts import Contact
 from lists.directory import Application
+from lists.identity import erasure
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
 from mailer.sources.journeys import Journey

@@ -2,10 +2,11 @@
 
 from sqlalchemy import select
 
-from lists import audit, directory, erasure
+from lists import audit, directory
 from lists.audit import AuditEntry
 from lists.db import Database
 from lists.directory import Application
+from lists.identity import erasure
 from tests.clocks import StoppedClock
 from tests.people import Person
 

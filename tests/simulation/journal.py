@@ -34,12 +34,12 @@ class SimulatedJournal(Journal):
         self.process.world.witness.journals.answer(row, attempt, state)
         self.process.step("answer: after its line")
 
-    def close(self, *, settled: bool) -> None:
+    def close(self, *, is_settled: bool) -> None:
         """Close the file, once: another file may have its descriptor a moment later."""
         if self._open:
             self._open = False
-            super().close(settled=settled)
+            super().close(is_settled=is_settled)
 
     def release_file(self) -> None:
         """Close the file as the kernel does when its process ends: written lines stay, the lock is freed."""
-        self.close(settled=False)
+        self.close(is_settled=False)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import addresses, contacts, erasure, subscriptions, suppressions
+from lists import addresses, contacts, subscriptions, suppressions
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.errors import StorageError
+from lists.identity import erasure
 from mailer.events import events
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service

@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import click
 
-from lists import duplicates
 from lists.errors import BadInput, Conflict
+from lists.identity import duplicates
 from mailer.cli import opening, output
 from mailer.cli.contacts import details
 from mailer.people import merging

@@ -1,8 +1,9 @@
 """List exclusions: a person who left after the backup was made is not imported to that list again."""
 
-from lists import addresses, contacts, erasure, subscriptions
+from lists import addresses, contacts, subscriptions
 from lists.db import Database
 from lists.departures import DepartureRecord
+from lists.identity import erasure
 from tests.clocks import StoppedClock
 from tests.importing import Import
 from tests.people import PEPPER, Person

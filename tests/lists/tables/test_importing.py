@@ -9,10 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, func, select
 
-from lists import addresses, consents, contacts, directory, erasure
+from lists import addresses, consents, contacts, directory
 from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import BadInput
+from lists.identity import erasure
 from lists.subscriptions import Subscription, SubscriptionChange
 from lists.tables import importing
 from lists.tables.rows import ImportRow, RowResult

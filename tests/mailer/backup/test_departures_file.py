@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lists import contacts, erasure, permission, subscriptions, suppressions
+from lists import contacts, permission, subscriptions, suppressions
 from lists.db import Database
 from lists.departures import DepartureRecord
 from lists.errors import BadInput, StorageError
+from lists.identity import erasure
 from lists.permission import Purpose
 from mailer.backup import departures_file
 from mailer.service import Service

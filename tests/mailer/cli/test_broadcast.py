@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from lists import subscriptions
-from mailer import jobs
+from mailer.jobs import jobs
 from mailer.outbox import stats
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service

@@ -7,9 +7,10 @@ from email.utils import parsedate_to_datetime
 import pytest
 from sqlalchemy import update
 
-from lists import contacts, erasure, subscriptions, suppressions
+from lists import contacts, subscriptions, suppressions
 from lists.contacts import Contact
 from lists.db import Database
+from lists.identity import erasure
 from mailer.compose.composer import ReadyMessage
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Result

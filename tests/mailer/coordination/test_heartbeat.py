@@ -11,7 +11,7 @@ from lists.db import Database
 from lists.errors import StorageError
 from mailer.coordination import counters, heartbeat, job_runs
 from mailer.coordination.job_runs import FinishedRun, JobRun
-from mailer.jobs import Job
+from mailer.jobs.jobs import Job
 from mailer.processes.scheduler import Scheduler
 from mailer.service import Service
 from tests.clocks import StoppedClock
@@ -134,7 +134,7 @@ def test_many_runs_are_one_row_a_job(service: Service, clock: StoppedClock) -> N
     for row_count in range(3):
         with service.database.write() as session:
             runs = [
-                FinishedRun(job=name, at=clock.real(), seconds=0.0, moved=row_count) for name in ("b", "a")
+                FinishedRun(job=name, at=clock.real(), seconds=0.0, rows=row_count) for name in ("b", "a")
             ]
             job_runs.record(session, runs)
     assert list_runs(service) == [("a", 2, ""), ("b", 2, "")]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from lists import erasure, subscriptions
+from lists import subscriptions
+from lists.identity import erasure
 from mailer.delivery import delivery, results
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow, Result

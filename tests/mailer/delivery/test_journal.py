@@ -38,7 +38,7 @@ def write_journal(folder: Path, lines: list[tuple[str, int, int]], *, worker: st
             writer.record_dot(row, attempt)
         else:
             writer.record_outcome(row, attempt, mark)
-    writer.close(settled=False)
+    writer.close(is_settled=False)
     return writer.path
 
 
@@ -55,7 +55,7 @@ def test_the_journal_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
     writer = Journal(tmp_path, worker="alive", boot=BOOT)
     writer.record_dot(1, 1)
     assert settle_all(tmp_path) == []
-    writer.close(settled=False)
+    writer.close(is_settled=False)
     assert [contents.worker for contents in settle_all(tmp_path)] == ["alive"]
 
 
@@ -89,7 +89,7 @@ def test_after_a_reboot_the_journal_is_not_complete(tmp_path: Path) -> None:
 
 def test_a_worker_that_closed_in_order_left_nothing_to_settle(tmp_path: Path) -> None:
     writer = Journal(tmp_path, worker="done", boot=BOOT)
-    writer.close(settled=True)
+    writer.close(is_settled=True)
     assert settle_all(tmp_path) == []
 
 
@@ -179,7 +179,7 @@ def test_a_journal_that_cannot_grow_says_so_before_anything_is_sent(tmp_path: Pa
                 writer.record_dot(row, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        writer.close(settled=False)
+        writer.close(is_settled=False)
 
 
 def test_a_dead_worker_s_journal_takes_no_more_room_than_its_lines_once_it_is_settled(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_long_lived_worker_goes_on_in_a_new_journal_that_holds_what_is_open(
     last_row = row
     writer.record_dot(last_row + 1, 1)
     assert settle_all(tmp_path) == [], "it lives"
-    writer.close(settled=False)
+    writer.close(is_settled=False)
     (contents,) = settle_all(tmp_path)
     assert contents.worker == "long"
     assert contents.started_attempts >= {(1, 1), (last_row + 1, 1)}
@@ -253,7 +253,7 @@ def test_a_journal_that_cannot_be_begun_anew_goes_on_as_it_is(
     lines = range(1, mmap.ALLOCATIONGRANULARITY // journal.LINE_BYTES + 2)
     for row in lines:
         writer.record_dot(row, 1)
-    writer.close(settled=False)
+    writer.close(is_settled=False)
     (contents,) = settle_all(tmp_path / "elsewhere")
     assert contents.started_attempts == {(row, 1) for row in lines}
 

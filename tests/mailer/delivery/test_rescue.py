@@ -71,7 +71,7 @@ def end_worker(service: Service, write_lines: Callable[[Journal], None], *, boot
     """End that worker with a journal of these lines."""
     journal = Journal(service.settings.home / FOLDER, worker="dead", boot=boot)
     write_lines(journal)
-    journal.close(settled=False)
+    journal.close(is_settled=False)
 
 
 def test_the_journal_tells_what_was_sent_what_was_begun_and_what_was_not(
@@ -191,7 +191,7 @@ def test_what_a_worker_of_this_machine_holds_is_its_own_however_long_it_stands_s
     deliver(service, world)
     assert states(service) == {"sent": 4}
     assert cleo.email not in world.arrived
-    journal.close(settled=True)
+    journal.close(is_settled=True)
 
 
 def test_a_worker_that_is_killed_as_it_stands_still_is_settled_by_its_journal(
@@ -204,7 +204,7 @@ def test_a_worker_that_is_killed_as_it_stands_still_is_settled_by_its_journal(
     journal.record_dot(first.id, first.attempt)
     world.clock.advance(hours=1)
     assert service.rescue.settle_dead() + service.rescue.settle_overdue() == 0
-    journal.close(settled=False)
+    journal.close(is_settled=False)
     assert service.rescue.settle_dead() == 3
     assert states(service) == {"unknown": 1, "queued": 2}
 

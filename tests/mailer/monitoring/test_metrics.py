@@ -87,8 +87,8 @@ def test_jobs_tell_when_they_ran_how_long_and_whether_it_went_well(
     service: Service, visitor: Visitor, clock: StoppedClock
 ) -> None:
     with service.database.write() as session:
-        record(session, [FinishedRun(job="expire", at=clock.real(), seconds=0.5, moved=3)])
-        record(session, [FinishedRun(job="expire", at=clock.real(), seconds=1.5, moved=4, fault="KeyError")])
+        record(session, [FinishedRun(job="expire", at=clock.real(), seconds=0.5, rows=3)])
+        record(session, [FinishedRun(job="expire", at=clock.real(), seconds=1.5, rows=4, fault="KeyError")])
     figures = read(visitor)
     assert figures.of("mailer_job_last_run_seconds", job="expire") == 1.5
     assert figures.of("mailer_job_last_run_rows", job="expire") == 4

@@ -9,10 +9,10 @@ from sqlalchemy import select
 from lists import subscriptions
 from lists.contacts import Contact
 from lists.db import Database
-from mailer import jobs
 from mailer.compose import tokens
 from mailer.compose.composer import ReadyMessage
-from mailer.jobs import Jobs
+from mailer.jobs import jobs
+from mailer.jobs.jobs import Jobs
 from mailer.outbox import held_messages, outbox, stats
 from mailer.outbox.outbox import Result
 from mailer.service import Service

@@ -6,19 +6,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import (
-    addresses,
-    contacts,
-    departures,
-    directory,
-    erasure,
-    notes,
-    permission,
-    subscriptions,
-    topic_optouts,
-)
+from lists import addresses, contacts, departures, directory, notes, permission, subscriptions, topic_optouts
 from lists.directory import Application, Listing
 from lists.errors import Conflict
+from lists.identity import erasure
 from lists.permission import Purpose
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import address_change, merging

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import contacts, duplicates, subscriptions
+from lists import contacts, subscriptions
 from lists.errors import Conflict, StorageError
+from lists.identity import duplicates
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import data_export, merging
@@ -28,7 +29,7 @@ from tests.races import at_once, on_postgresql
 from tests.relays import REFUSED, SENT, World
 
 # Every table that references contacts, and so has rows to merge; a new one must be added here and to
-# lists/merging.py or mailer/people/merging.py.
+# lists/identity/merging.py or mailer/people/merging.py.
 MERGED = {
     "subscriptions", "subscription_changes", "consents", "declines", "listings", "mergers",
     "field_values", "tags", "notes", "search_words",

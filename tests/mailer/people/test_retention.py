@@ -164,7 +164,7 @@ def test_of_an_old_message_stays_what_became_of_it_and_when(
 def test_more_than_one_batch_goes_in_one_run(
     service: Service, clock: StoppedClock, dora: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mailer.jobs.BATCH", 1)
+    monkeypatch.setattr("mailer.jobs.jobs.BATCH", 1)
     clock.advance(days=31)
     assert run(service, "forget-unconfirmed") == 2
     with service.database.read() as session:

@@ -13,7 +13,7 @@ from lists.clock import Clock
 from lists.db import Database
 from lists.errors import StorageError
 from mailer.coordination import leases
-from mailer.jobs import Job
+from mailer.jobs.jobs import Job
 from mailer.processes.scheduler import LEASE_LENGTH, Scheduler, take_over_lease
 from mailer.tryout import time_machine
 from tests.clocks import StoppedClock

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lists import erasure
 from lists.db import Database
 from lists.errors import BadSettings, Conflict
+from lists.identity import erasure
 from mailer.settings import key_check, keys
 from mailer.settings.keys import Keys
 from mailer.settings.loading import Settings, secret_folder

@@ -13,7 +13,7 @@ MAKE = """
 import sys, pathlib
 from mailer.settings import keys
 sys.stdin.readline()
-print(keys.kept_in(pathlib.Path(sys.argv[1])).pepper.hex())
+print(keys.load(pathlib.Path(sys.argv[1])).pepper.hex())
 """
 
 

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from lists import erasure, subscriptions
+from lists import subscriptions
 from lists.db import Database
 from lists.errors import BadInput, Conflict, NotFound
+from lists.identity import erasure
 from mailer.compose.composer import ReadyMessage
 from mailer.events import events
 from mailer.events.events import Event

@@ -11,41 +11,28 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lists import search
 from lists.clock import Clock
-from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import Conflict, NotFound
-from lists.permission import (
-    PERMANENT_REASONS,
-    SENTENCES,
-    Purpose,
-    is_allowed,
-    join_subscriptions,
-    refusal_reason,
-)
 from mailer.backup import departures_file
 from mailer.batches import PAUSE_SECONDS, write_in_batches
-from mailer.compose.editions import Editions
 from mailer.compose.source import Source, settle_all
 from mailer.coordination import counters, rate_limits, send_hold, signup_throttle
 from mailer.delivery import journal
 from mailer.delivery.rescue import Rescue
+from mailer.jobs.releases import Releases
 from mailer.library import file_store, law_cards, resources
 from mailer.library.resources import MISSING_LINK
-from mailer.outbox import held_messages, outbox, stats
-from mailer.outbox.outbox import HELD, OutboxRow
+from mailer.outbox import outbox, stats
 from mailer.people import retention
 from mailer.people.retention import RetentionRule
-from mailer.policy import POLICY, RESOURCE_FIELDS
+from mailer.policy import POLICY
 from mailer.sources import broadcasts
 from mailer.sources.broadcasts import Broadcasts
-from mailer.sources.confirmations import Confirmations
 from mailer.sources.sequences import Sequences
-from mailer.templates.templates import Edition
 
 SEARCH_BATCH = 250  # contacts, with about five words each: short enough for other writers
 BATCH = 2_500  # rows in one transaction: a web write waits no longer than one takes
@@ -73,10 +60,9 @@ class Jobs:
     database: Database
     clock: Clock
     sources: Mapping[str, Source]
-    confirmations: Confirmations
     broadcasts: Broadcasts
     sequences: Sequences
-    editions: Editions
+    releases: Releases
     rescue: Rescue
     home: Path
     fingerprint: bytes  # the pepper's
@@ -270,79 +256,8 @@ class Jobs:
         return max(self.withdraw_broadcasts())
 
     def _release(self) -> int:
-        changed = 0
         with self.database.write() as session:
-            now = self.clock.now()
-            changed += self._release_links(session, now)
-            changed += self._release_after_rewording(session, now)
-            changed += held_messages.requeue_probe(session, now=now)
-            query = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
-            for kind, list_name in session.execute(query).all():
-                changed += self._release_kind(session, kind, POLICY[kind].purpose(list_name), now)
-        return changed
-
-    def _release_kind(self, session: Session, kind: str, purpose: Purpose, now: datetime) -> int:
-        rows = (OutboxRow.kind == kind) & (OutboxRow.list == purpose.list)
-        # Evaluated for each held row: a list of all permitted contacts would take seconds to build.
-        subscriber = (
-            select(Contact.id)
-            .select_from(join_subscriptions(purpose))
-            .where(Contact.id == OutboxRow.contact_id)
-        )
-        allowed = subscriber.where(is_allowed(purpose, now=now)).exists()
-        released = outbox.requeue(session, rows & allowed & OutboxRow.why.in_(sorted(SENTENCES)))
-        refused = subscriber.where(refusal_reason(purpose, now=now).in_(sorted(PERMANENT_REASONS))).exists()
-        cancelled = outbox.cancel(
-            session, rows & refused & (OutboxRow.state == HELD), why=outbox.LEFT_WHILE_HELD
-        )
-        settle_all(session, self.sources, cancelled, now=now)
-        return released + len(cancelled)
-
-    def _release_links(self, session: Session, now: datetime) -> int:
-        """Release messages held for a missing link: once its slot is filled, or a later edition has the link.
-
-        They get the present edition, whose notes also name the language of a resource.
-        """
-        empty = self.editions.library.list_empty_fields(session)
-        is_missing_link = (OutboxRow.state == HELD) & OutboxRow.why.startswith(MISSING_LINK)
-        query = (
-            select(OutboxRow.kind, OutboxRow.edition_id, OutboxRow.why, Edition.name)
-            .join(Edition, Edition.id == OutboxRow.edition_id)
-            .where(is_missing_link)
-            .distinct()
-        )
-        released = 0
-        for kind, edition_id, reason, name in session.execute(query).all():
-            current = edition_id
-            if name in self.editions.templates:
-                current = self.editions.get_current_id(session, name, kind, now=now)
-            names = set(reason.removeprefix(MISSING_LINK).split(", "))
-            ready = names.isdisjoint(empty) if names <= RESOURCE_FIELDS else current != edition_id
-            if ready:
-                condition = is_missing_link & (OutboxRow.edition_id == edition_id) & (OutboxRow.why == reason)
-                released += outbox.requeue(session, condition, edition_id=current)
-        return released
-
-    def _release_after_rewording(self, session: Session, now: datetime) -> int:
-        """Release messages that could not be composed, once there is a newer edition of their text."""
-        has_fault = (OutboxRow.state == HELD) & held_messages.is_stopped_by_fault()
-        query = (
-            select(OutboxRow.kind, OutboxRow.list, OutboxRow.edition_id, Edition.name)
-            .join(Edition, Edition.id == OutboxRow.edition_id)
-            .where(has_fault)
-            .distinct()
-        )
-        released = 0
-        for kind, list_name, edition_id, name in session.execute(query).all():
-            current = edition_id
-            if kind == "confirmation" and name == f"confirm/{list_name}":
-                current = self.confirmations.freeze_sendable_edition(session, list_name, now=now).id
-            elif name in self.editions.templates:
-                current = self.editions.get_current_id(session, name, kind, now=now)
-            if current != edition_id:
-                condition = has_fault & (OutboxRow.edition_id == edition_id) & (OutboxRow.list == list_name)
-                released += outbox.requeue(session, condition, edition_id=current)
-        return released
+            return self.releases.release(session, now=self.clock.now())
 
     def _expire(self) -> int:
         def expire(session: Session) -> int:

@@ -8,7 +8,7 @@ from sqlalchemy import delete, update
 
 from lists import subscriptions
 from lists.errors import NotFound
-from mailer import jobs
+from mailer.jobs import jobs
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
 from mailer.sources.broadcasts import Broadcast

@@ -7,11 +7,12 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from lists import addresses, consents, contacts, directory, erasure, permission, subscriptions, suppressions
+from lists import addresses, consents, contacts, directory, permission, subscriptions, suppressions
 from lists.audit import AuditEntry
 from lists.contacts import Contact
 from lists.db import Base, Database
 from lists.directory import Application
+from lists.identity import erasure
 from lists.permission import Purpose
 from lists.subscriptions import Subscription
 from mailer.outbox import outbox

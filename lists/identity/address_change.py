@@ -3,10 +3,10 @@
 ```
 old address ─staff→ new address, asked once ─yes→ subscriptions as before
 ```
-The new address is a contact of its own. lists/merging.py merges the old contact into it. A subscription that
-was confirmed waits for one yes, because only the address is in question. A subscription that was never
-confirmed is asked for as after a sign-up. Without a yes, `mailer/people/retention.py` ends the wait after 14
-days.
+The new address is a contact of its own. lists/identity/merging.py merges the old contact into it. A
+subscription that was confirmed waits for one yes, because only the address is in question. A subscription
+that was never confirmed is asked for as after a sign-up. Without a yes, `mailer/people/retention.py` ends the
+wait after 14 days.
 """
 
 from datetime import datetime
@@ -17,7 +17,7 @@ from lists import contacts, departures, directory, merge_redirects, subscription
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.errors import Conflict
-from lists.merging import PERSON_WIDE_REASONS
+from lists.identity.merging import PERSON_WIDE_REASONS
 
 SAME_ADDRESS = "{old} is the address we have. Nothing needs to be changed."
 SAME_MAILBOX = (

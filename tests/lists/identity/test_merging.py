@@ -17,10 +17,7 @@ from lists import (
     consents,
     contacts,
     departures,
-    duplicates,
-    erasure,
     merge_redirects,
-    merging,
     permission,
     subscriptions,
     suppressions,
@@ -30,7 +27,8 @@ from lists.audit import AuditEntry
 from lists.catalog import BUILT_IN_LISTS
 from lists.db import Database
 from lists.errors import BadInput, Conflict
-from lists.merging import STATES_BY_STRICTNESS, MergePlan
+from lists.identity import duplicates, erasure, merging
+from lists.identity.merging import STATES_BY_STRICTNESS, MergePlan
 from lists.permission import Needs, Purpose
 from tests.clocks import StoppedClock
 from tests.importing import Import
