@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from lists.errors import BadSettings, MailerError, StorageError
+from mailer.cli.renamed import RenamingGroup
 
 EXIT_REFUSED = 2
 EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
@@ -35,7 +36,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "event": ("event", "Plan a call, and invite people to it."),
     "broadcast": ("broadcast", "Send an update to a list, after a look at who gets it."),
     "resource": ("resource", "Keep the toolkit, the webinar and the other resources."),
-    "fact": ("law_card", "Keep the cards on present law, and say when they were checked."),
+    "law-card": ("law_card", "Keep the cards on present law, and say when they were checked."),
     "outbox": ("outbox.group", "See what waits, what left, what failed, and why."),
     "relay": ("relay", "See the mail servers and what they took; pause and resume."),
     "deliver": ("deliver", "Deliver what is due now, then stop."),
@@ -43,8 +44,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "postoffice": ("postoffice", "Read the try-out's mail, and move its clock."),
 }
 
+RENAMED = {"fact": "law-card"}  # old names, each with the present one
 
-class LazyGroup(click.Group):
+
+class LazyGroup(RenamingGroup):
     """A group whose commands are imported when used; help comes from the table."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -65,7 +68,9 @@ class LazyGroup(click.Group):
 
 
 @click.group(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=LazyGroup,
+    renamed=RENAMED,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="beloved-mailer", message="%(version)s")
 def root() -> None:

@@ -88,16 +88,11 @@ def send(
             )
         notes = _list_notes(edition, recipient_count, empty_fields)
         report: dict[str, object] = {
-            "audience": audience,
-            "segment": segment,
-            "readers": recipient_count.total,
-        }
-        report |= {"notes": notes} | ({"people": emails} if people else {})
-        report |= {
-            "languages": recipient_count.languages,
-            "left_out": recipient_count.exclusions,
+            "audience": audience, "segment": segment, "readers": recipient_count.total, "notes": notes,
+            **({"people": emails} if people else {}),
+            "languages": recipient_count.languages, "left_out": recipient_count.exclusions,
             "previews": previews,
-        }
+        }  # fmt: skip
         if not as_json:
             _print_preview(f"{audience}{SEGMENT_PHRASES[segment]}", previews, recipient_count, notes)
             for email in emails:

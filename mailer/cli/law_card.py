@@ -1,4 +1,4 @@
-"""`mailer fact`: cards on present law, each shown for 90 days after it was checked."""
+"""`mailer law-card`: cards on present law, each shown for 90 days after it was checked."""
 
 from datetime import datetime
 
@@ -25,7 +25,7 @@ COLUMNS = {
 def command() -> None:
     """Keep the cards on present law; each is shown for 90 days after it was checked, and then left out.
 
-    Example: “mailer fact list”, then “mailer fact check 3 --by "legal team"”.
+    Example: “mailer law-card list”, then “mailer law-card check 3 --by "legal team"”.
     """
 
 
@@ -49,7 +49,7 @@ def list_(*, every: bool, as_json: bool) -> None:
 @click.option("--on", default="", help="The day it was checked, like 2026-11-22; else today.")
 @output.json_option
 def add(*, state: str, text: str, text_es: str, source: str, by: str, on: str, as_json: bool) -> None:
-    """Add a card about a state, by its two letters, or about federal law: “mailer fact add NY --text …”.
+    """Add a card about a state, by its two letters, or about federal law: “mailer law-card add NY --text …”.
 
     What happens next: it is on the page of resources at once. 90 days after it was checked it is left out by
     itself; the log tells you two weeks before.
@@ -80,7 +80,7 @@ def add(*, state: str, text: str, text_es: str, source: str, by: str, on: str, a
 @click.option("--source", default="", help="Where it stands now, if that has changed.")
 @output.json_option
 def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str, as_json: bool) -> None:
-    """Say that a card was checked again: “mailer fact check 3 --by "legal team"”.
+    """Say that a card was checked again: “mailer law-card check 3 --by "legal team"”.
 
     Read its source first. What happens next: it is shown for 90 days from the day it was checked.
     """
@@ -105,7 +105,7 @@ def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str
 @click.argument("number", type=int)
 @output.json_option
 def retire(*, number: int, as_json: bool) -> None:
-    """Take a card out for good: “mailer fact retire 3”."""
+    """Take a card out for good: “mailer law-card retire 3”."""
     with opening.open_service() as service:
         now = service.clock.now()
         with service.database.write() as session:

@@ -59,7 +59,7 @@ def add(
 ) -> LawCard:
     """Add a card about a state (two letters, or “federal”), in both languages; raises BadInput, Conflict."""
     if len(list_cards(session)) >= MOST_CARDS:
-        raise Conflict(f"There are {MOST_CARDS} cards. “mailer fact retire” makes room.")
+        raise Conflict(f"There are {MOST_CARDS} cards. “mailer law-card retire” makes room.")
     card = LawCard(
         state=parse_state(state),
         text={language: _clean_text(text.get(language, ""), language) for language in LANGUAGES},
@@ -110,7 +110,7 @@ def get(session: Session, number: int) -> LawCard:
     """Return one card; raises NotFound."""
     card = session.get(LawCard, number)
     if card is None:
-        raise NotFound(f"There is no card {number}. “mailer fact list --all” shows them.")
+        raise NotFound(f"There is no card {number}. “mailer law-card list --all” shows them.")
     return card
 
 

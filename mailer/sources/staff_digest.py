@@ -181,7 +181,7 @@ CHECKS: Sequence[DigestCheck] = (
             "en": "{number} cards on present law were not checked in time and are left out.",
             "es": "{number} fichas sobre la ley actual no se revisaron a tiempo y ya no se muestran.",
         },
-        command="mailer fact list",
+        command="mailer law-card list",
     ),
     DigestCheck(
         name="expiring",
@@ -194,7 +194,7 @@ CHECKS: Sequence[DigestCheck] = (
             "en": "{number} cards on present law must be checked within two weeks.",
             "es": "{number} fichas sobre la ley actual se deben revisar dentro de dos semanas.",
         },
-        command="mailer fact list",
+        command="mailer law-card list",
     ),
     DigestCheck(
         name="sign_ups",

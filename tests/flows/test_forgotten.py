@@ -103,7 +103,7 @@ def test_who_asks_to_be_forgotten_leaves_no_mail_to_any_address_they_ever_had(
     mailer, visitor = commands.mailer(service), Visitor(service, clock)
     clock.advance(hours=4)  # it is morning in Alaska, too
     mailer("deliver")
-    assert mailer("contact", "readdress", zenobia.email, "zenobia@new.example.org", "--yes").status == 0
+    assert mailer("contact", "change-address", zenobia.email, "zenobia@new.example.org", "--yes").status == 0
     mailer("deliver")
     visitor.post(token(service, "zenobia@new.example.org"))
     until = clock.now() + timedelta(hours=1)

@@ -184,7 +184,7 @@ def test_a_backup_older_than_a_new_address_writes_to_the_old_one_no_more(
     assert old_mailer("deliver").status == 0
     file, before = back_up(), newest(service)
     clock.advance(days=1)
-    assert old_mailer("contact", "readdress", ben.email, "ben@nuevo.example.org", "--yes").status == 0
+    assert old_mailer("contact", "change-address", ben.email, "ben@nuevo.example.org", "--yes").status == 0
     days(service, clock, 2)
     assert {address for address, _ in arrived(service, after=before)} == {"ben@nuevo.example.org"}
     service.jobs.tick()

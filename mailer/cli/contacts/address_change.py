@@ -1,4 +1,4 @@
-"""`mailer contact readdress`: changes a person's address; they must confirm it before we write there."""
+"""`mailer contact change-address`: changes a person's address; they must confirm it before we write there."""
 
 import click
 
@@ -19,8 +19,8 @@ STATE_PHRASES = {"pending": "waits for their yes", "left": "left"}
 @click.option("--yes", is_flag=True, help="Do it; without this it is only shown.")
 @click.option("--seen", type=int, help="The version you looked at; refuses if somebody has changed it since.")
 @output.json_option
-def readdress(*, old: str, new: str, yes: bool, seen: int | None, as_json: bool) -> None:
-    """Somebody has a new address: “mailer contact readdress ana@old.example.org ana@example.org”.
+def change_address(*, old: str, new: str, yes: bool, seen: int | None, as_json: bool) -> None:
+    """Somebody has a new address: “mailer contact change-address ana@old.example.org ana@example.org”.
 
     First the address we have, then the new one. Without --yes this only shows what would happen.
 
@@ -58,7 +58,9 @@ def readdress(*, old: str, new: str, yes: bool, seen: int | None, as_json: bool)
     if yes:
         output.print_line(f"\nDone. The question whether {preview.new} is theirs is on its way.")
     else:
-        command_line = f"mailer contact readdress {preview.old} {preview.new} --seen {preview.version} --yes"
+        command_line = (
+            f"mailer contact change-address {preview.old} {preview.new} --seen {preview.version} --yes"
+        )
         output.print_line(f"\nNothing was changed. To do it: {command_line}")
 
 

@@ -162,7 +162,7 @@ def _parse_values(session: Session, pairs: Mapping[str, str]) -> tuple[Mapping[s
         elif name in in_use:
             custom_values[name] = fields.parse(in_use[name], value)
         elif name in ("email", "address"):
-            raise BadInput("A new address must be confirmed: “mailer contact readdress OLD NEW”.")
+            raise BadInput("A new address must be confirmed: “mailer contact change-address OLD NEW”.")
         else:
             names = ", ".join([*PARSERS, *in_use])
             raise BadInput(f"There is no field called “{name[:40]}” that can be set. These are: {names}.")

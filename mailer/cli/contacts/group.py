@@ -14,6 +14,7 @@ from lists.directory import Listing
 from lists.errors import BadInput, NotFound
 from mailer.cli import opening, output, relay
 from mailer.cli.contacts import address_change, details, merging
+from mailer.cli.renamed import RenamingGroup
 from mailer.people import data_export, eligibility, erasure, messages, timeline
 from mailer.people.data_export import Facts
 from mailer.sources.invitations import Rsvp
@@ -88,7 +89,7 @@ ERASURE_LABELS = {
 }
 
 
-@click.group()
+@click.group(cls=RenamingGroup, renamed={"readdress": "change-address"})
 def command() -> None:
     """Find people; show what we know about one; merge two who are one; give a new address; forget them."""
 
@@ -218,7 +219,7 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
 for verb in (details.set_, details.tag, details.untag, details.tagged, details.note):
     command.add_command(verb)
 command.add_command(merging.merge)
-command.add_command(address_change.readdress)
+command.add_command(address_change.change_address)
 command.add_command(merging.list_duplicates)
 
 

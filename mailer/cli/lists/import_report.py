@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
+from lists.errors import BadInput
 from lists.tables import optout_columns, rows, spreadsheets
 from lists.tables.column_mapping import REFUSAL_COLUMNS, ColumnMapping
 from lists.tables.rows import RowResult
@@ -31,8 +33,18 @@ NEXT_STEPS = {
 }
 
 
-def list_mapping(mapping: ColumnMapping) -> Sequence[dict[str, object]]:
-    """Return the field of each column, one row for each column."""
+def print_mapping(mapping: ColumnMapping, *, as_json: bool) -> None:
+    """Print which field each column is read as."""
+    output.print_rows(_list_mapping(mapping), columns=MAPPING_COLUMNS, as_json=as_json)
+
+
+def refuse_wrong_rows(count: int) -> NoReturn:
+    """Raise BadInput because so many rows cannot be used."""
+    phrase = "One row" if count == 1 else f"{count:,} rows"
+    raise BadInput(f"{phrase} cannot be used, so nothing was imported. {CORRECT_HINT}")
+
+
+def _list_mapping(mapping: ColumnMapping) -> Sequence[dict[str, object]]:
     pairs = zip(mapping.columns, mapping.fields, strict=True)
     return [
         {

@@ -79,25 +79,11 @@ CHUNK_OCTETS = 1 << 18  # octets read at once
 @click.option("--separator", default="", help=f"If it was not found out: {', '.join(dialects.SEPARATORS)}.")
 @output.json_option
 def command(
-    *,
-    file: Path,
-    list_name: str,
-    consent: str,
-    congregation: str | None,
-    day: datetime | None,
-    sheet_language: str,
-    confirmed: bool,
-    dry_run: bool,
-    refused: Path | None,
-    leave_out_refused: bool,
-    show_mapping: bool,
-    corrections: Sequence[str],
-    ignored_columns: Sequence[str],
-    yes_means: Sequence[str],
-    encoding: str,
-    separator: str,
-    as_json: bool,
-) -> None:
+    *, file: Path, list_name: str, consent: str, congregation: str | None, day: datetime | None,
+    sheet_language: str, confirmed: bool, dry_run: bool, refused: Path | None, leave_out_refused: bool,
+    show_mapping: bool, corrections: Sequence[str], ignored_columns: Sequence[str], yes_means: Sequence[str],
+    encoding: str, separator: str, as_json: bool,
+) -> None:  # fmt: skip
     """Bring people in from a file: all of them, or none if any row is wrong.
 
     It reads CSV files of any spreadsheet, and what other tools export: docs/importing.md names them.
@@ -117,33 +103,25 @@ def command(
     Status 0: done. Status 2: refused, nothing was changed.
     """
     if congregation is not None:
-        consent = _signup_sheet_evidence(
-            congregation, day, sheet_language, has_other_evidence=bool(consent or confirmed)
-        )
-    consent = importing.check_evidence(consent)
+        other = bool(consent or confirmed)
+        consent = _signup_sheet_evidence(congregation, day, sheet_language, has_other_evidence=other)
     if leave_out_refused and refused is None:
         raise BadInput("Add --refused FILE, so that the rows that are left out are not lost.")
-    request, yes_texts = (
-        ImportRequest(list=list_name, consent=consent, confirmed=confirmed),
-        _parse_yes_texts(yes_means),
-    )
+    evidence = importing.check_evidence(consent)
+    request = ImportRequest(list=list_name, consent=evidence, confirmed=confirmed)
+    yes_texts = _parse_yes_texts(yes_means)
     with opening.open_service() as service, _open_file(file) as stream, StagingTable() as staging:
         request.check(service)
         table = table_file.read(stream, encoding=encoding, separator=separator)
         custom_fields = _list_custom_fields(service)
         mapping = _guess_columns(
-            table,
-            file.name,
-            corrections=_parse_corrections(corrections),
-            ignored_columns=ignored_columns,
+            table, file.name, corrections=_parse_corrections(corrections), ignored_columns=ignored_columns,
             custom_fields=custom_fields,
-        )
+        )  # fmt: skip
         if not as_json:
             import_report.print_format(table, mapping)
         if show_mapping:
-            output.print_rows(
-                import_report.list_mapping(mapping), columns=import_report.MAPPING_COLUMNS, as_json=as_json
-            )
+            import_report.print_mapping(mapping, as_json=as_json)
             return
         fingerprint = request.fingerprint(stream, mapping, yes_texts)
         _stage_rows(stream, table, mapping, staging, service, custom_fields, yes_texts)
@@ -157,8 +135,7 @@ def command(
             staging, table, mapping, is_imported=is_imported, number=number, as_json=as_json
         )
         if wrong_count and not leave_out_refused:
-            phrase = "One row" if wrong_count == 1 else f"{wrong_count:,} rows"
-            raise BadInput(f"{phrase} cannot be used, so nothing was imported. {import_report.CORRECT_HINT}")
+            import_report.refuse_wrong_rows(wrong_count)
         if not as_json:
             import_report.print_next_steps(
                 staging, confirmed=confirmed, is_imported=is_imported, number=number

@@ -149,7 +149,7 @@ def test_the_page_shows_the_cards_of_each_state_with_source_and_check(
 
 
 def test_the_repository_ships_no_card(service: Service, mailer: Mailer) -> None:
-    assert mailer("fact", "list", "--all", "--json").json == []
+    assert mailer("law-card", "list", "--all", "--json").json == []
 
 
 @pytest.fixture
@@ -159,14 +159,17 @@ def mailer(service: Service) -> Mailer:
 
 def test_cards_are_kept_by_hand(mailer: Mailer, clock: StoppedClock) -> None:
     card = ("--text", "A made-up rule.", "--text-es", "Una regla.", "--source", "https://law.example.org/")
-    assert "Card 1 is shown for 90 days more." in mailer("fact", "add", "NY", *card, "--by", "legal team").out
+    assert (
+        "Card 1 is shown for 90 days more."
+        in mailer("law-card", "add", "NY", *card, "--by", "legal team").out
+    )
     clock.advance(days=91)
-    (row,) = mailer("fact", "list", "--json").json
+    (row,) = mailer("law-card", "list", "--json").json
     assert (row["state"], row["shown"], row["days_left"]) == ("NY", False, -1)
     ninety = ("--on", "2026-10-21")
-    assert "Card 1 is shown for today only." not in mailer("fact", "list").out
-    assert "today only" in mailer("fact", "check", 1, "--by", "legal team", *ninety).out
-    assert "nobody sees it" in mailer("fact", "retire", 1).out
-    assert mailer("fact", "list").out.strip() == "There is no card."
-    run = mailer("fact", "add", "Mars", *card, "--by", "legal team")
+    assert "Card 1 is shown for today only." not in mailer("law-card", "list").out
+    assert "today only" in mailer("law-card", "check", 1, "--by", "legal team", *ninety).out
+    assert "nobody sees it" in mailer("law-card", "retire", 1).out
+    assert mailer("law-card", "list").out.strip() == "There is no card."
+    run = mailer("law-card", "add", "Mars", *card, "--by", "legal team")
     assert (run.status, "is no state" in run.refusal) == (2, True)

@@ -58,9 +58,9 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(
             gone_id=99, contact_id=ana.id, email_digest=digest("earlier@example.org"), at=clock.now()
         )
         session.add(redirect)
-    result = mailer("contact", "readdress", ben.email, new, "--yes")
+    result = mailer("contact", "change-address", ben.email, new, "--yes")
     assert (result.status, why in result.refusal) == (2, True), result.refusal
-    assert why in mailer("contact", "readdress", ben.email, new, "--json").json["refusal"]
+    assert why in mailer("contact", "change-address", ben.email, new, "--json").json["refusal"]
     assert states(service, ben.email) == {"interest": "confirmed"}
     assert relays.rows(service) == []
 
@@ -68,11 +68,11 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(
 def test_whoever_complained_left_everything_or_is_not_here_gets_no_other_address(
     service: Service, mailer: Mailer, clock: StoppedClock, ben: Person, cleo: Person
 ) -> None:
-    assert "is on no list" in mailer("contact", "readdress", cleo.email, NEW, "--yes").refusal
-    assert "is not here" in mailer("contact", "readdress", "who@example.org", NEW, "--yes").refusal
+    assert "is on no list" in mailer("contact", "change-address", cleo.email, NEW, "--yes").refusal
+    assert "is not here" in mailer("contact", "change-address", "who@example.org", NEW, "--yes").refusal
     with service.database.write() as session:
         suppressions.add(session, ben.address.digest, reason="complaint", now=clock.now())
-    assert "about the person" in mailer("contact", "readdress", ben.email, NEW, "--yes").refusal
+    assert "about the person" in mailer("contact", "change-address", ben.email, NEW, "--yes").refusal
     with service.database.read() as session:
         assert len(session.scalars(select(Contact.id)).all()) == 2
 
@@ -91,14 +91,14 @@ def test_nothing_is_changed_while_a_message_is_handed_over_or_when_somebody_was_
     service: Service, mailer: Mailer, clock: StoppedClock, ben: Person
 ) -> None:
     relays.broadcast(service)
-    seen = mailer("contact", "readdress", ben.email, NEW, "--json").json["seen"]
+    seen = mailer("contact", "change-address", ben.email, NEW, "--json").json["seen"]
     mailer("contact", "set", ben.email, "name=Benito")
-    repeated = mailer("contact", "readdress", ben.email, NEW, "--seen", seen, "--yes")
+    repeated = mailer("contact", "change-address", ben.email, NEW, "--seen", seen, "--yes")
     assert "Somebody else has changed this" in repeated.refusal
     with service.database.write() as session:
         until = clock.now() + timedelta(seconds=45)
         outbox.claim(session, worker="w", limit=9, now=clock.now(), lease_until=until)
-    assert "handed over just now" in mailer("contact", "readdress", ben.email, NEW, "--yes").refusal
+    assert "handed over just now" in mailer("contact", "change-address", ben.email, NEW, "--yes").refusal
     assert states(service, ben.email) == {"interest": "confirmed"}
     with service.database.read() as session:
         assert contacts.find(session, addresses.parse(NEW, pepper=PEPPER)) is None
@@ -125,9 +125,9 @@ def test_three_questions_a_day_are_enough(
 ) -> None:
     address = ben.email
     for number in range(3):
-        assert mailer("contact", "readdress", address, f"ben{number}@example.org", "--yes").status == 0
+        assert mailer("contact", "change-address", address, f"ben{number}@example.org", "--yes").status == 0
         address = f"ben{number}@example.org"
-    assert "try again tomorrow" in mailer("contact", "readdress", address, NEW, "--yes").refusal
+    assert "try again tomorrow" in mailer("contact", "change-address", address, NEW, "--yes").refusal
     live(service, world, days=1)
     assert world.arrived == [address]
 
@@ -135,11 +135,11 @@ def test_three_questions_a_day_are_enough(
 def test_the_command_shows_first_and_the_story_tells_it_in_order(
     service: Service, mailer: Mailer, visitor: Visitor, clock: StoppedClock, ben: Person
 ) -> None:
-    shown = mailer("contact", "readdress", ben.email, NEW).out
+    shown = mailer("contact", "change-address", ben.email, NEW).out
     for part in ("waits for their yes", "Nothing was changed.", f"{ben.email} {NEW} --seen 1 --yes"):
         assert part in shown
     clock.advance(hours=1)
-    assert "Done." in mailer("contact", "readdress", ben.email, NEW, "--yes").out
+    assert "Done." in mailer("contact", "change-address", ben.email, NEW, "--yes").out
     standing = mailer("contact", "show", NEW, "--json").json["standing"]
     assert {row["kind"] for row in standing if row["goes"]} == {"confirmation"}
     clock.advance(hours=1)

@@ -75,7 +75,10 @@ def test_a_person_is_changed_with_a_version_check_and_an_audit_that_names_no_val
         ("region=east", "These are: north, sur."),
         ("zip=00000", "is not known"),
         ("language=fr", "Write en or es."),
-        ("email=new@example.org", "A new address must be confirmed: “mailer contact readdress OLD NEW”."),
+        (
+            "email=new@example.org",
+            "A new address must be confirmed: “mailer contact change-address OLD NEW”.",
+        ),
         ("discreet=no", "There is no field called “discreet” that can be set."),
         ("region", "Write them like this: name=Ana."),
         ("name=A\nB", "line break"),
