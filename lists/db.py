@@ -216,7 +216,8 @@ class Database:
         """End transactions whose client stands still amid a batch of statements; returns how many.
 
         They hold their locks for as long: PostgreSQL counts them as active, so what ends an idle transaction
-        (IDLE_TRANSACTION_SECONDS) passes over them. Only those of programs with the name of this one are ended.
+        (IDLE_TRANSACTION_SECONDS) passes over them. Only those of programs with the name of this one are
+        ended.
         """
         if self.dialect != "postgresql":
             return 0

@@ -323,7 +323,7 @@ def test_a_process_that_stands_still_amid_a_batch_of_statements_is_cut_off(
         with others.write() as session:
             contacts.amend(session, ben.id, name="Benjamin")
         goes_on.set()
-        with pytest.raises((StorageTrouble, psycopg.errors.OperationalError)):
+        with pytest.raises((StorageError, psycopg.errors.OperationalError)):
             stands_still.result()
     with others.read() as session:
         assert {contacts.get(session, each.id).name for each in (ana, ben, cleo)} == {
