@@ -6,20 +6,18 @@ the only module that imports email_validator. No DNS query is made: an address t
 unconfirmed.
 """
 
-import hashlib
-import hmac
 import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+from lists import keyed_hash
 from lists.errors import BadAddress
 
 MAX_OCTETS = 254  # RFC 5321 4.5.3.1.3 allows a path of 256, of which two are its angle brackets
 MAX_LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
 MAX_SHOWN = 60  # characters of a refused text that an error sentence repeats
 MAX_TEXT = 1000  # characters; a longer text is not parsed
-DIGEST_OCTETS = 16
 # A name of this length or more that is one letter away from a common one is a typo even at its first letter.
 LONG_NAME = 7
 
@@ -138,8 +136,7 @@ def parse(text: str, *, pepper: bytes, language: str = "en") -> Address:
     local, domain = _split(text, language)
     email = f"{local}@{domain}"
     key = f"{_fold_case(local)}@{domain}"
-    digest = hmac.new(pepper, key.encode(), hashlib.sha256).digest()[:DIGEST_OCTETS]
-    return Address(email=email, key=key, digest=digest)
+    return Address(email=email, key=key, digest=keyed_hash.compute(pepper, "address", key))
 
 
 def suggest_correction(text: str) -> str | None:

@@ -7,15 +7,13 @@ lower or upper case on its way, and has one spelling apart from that: a token al
 invalid. Tokens in mails that were sent must stay valid for ever, so a verb's grammar may only be widened.
 """
 
-import hashlib
 import hmac
 import re
 from datetime import datetime
 
-from lists import catalog
+from lists import catalog, keyed_hash
 from lists.errors import InvalidLink
 
-SIGNATURE_BYTES = 16
 LONGEST_TOKEN = 100
 
 _NUMBER = r"(?:[1-9][0-9]{0,17}|0)"
@@ -38,7 +36,7 @@ class Tokens:
     """
 
     def __init__(self, secret: bytes) -> None:
-        if len(secret) < SIGNATURE_BYTES:
+        if len(secret) < keyed_hash.OCTETS:
             raise ValueError("the key for links is shorter than 16 bytes")
         self._secret = secret
 
@@ -94,8 +92,7 @@ class Tokens:
         return f"{payload}.{self._signature(purpose, payload)}"
 
     def _signature(self, purpose: str, payload: str) -> str:
-        digest = hmac.digest(self._secret, f"mailer/{purpose}/{payload}".encode(), hashlib.sha256)
-        return digest[:SIGNATURE_BYTES].hex()
+        return keyed_hash.compute(self._secret, "link", f"{purpose}/{payload}").hex()
 
     def _read(self, purpose: str, token: str) -> list[str] | None:
         """Return the parts of a token that was signed here, in either case of its letters; otherwise None."""

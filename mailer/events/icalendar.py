@@ -10,21 +10,19 @@ like any other. It also saves 480 octets a message.
 Standards: RFC 5545 (format), RFC 5546 (REQUEST), RFC 6868 (parameter values).
 """
 
-import hashlib
-import hmac
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from lists import keyed_hash
 from lists.errors import BadInput
 
 PRODID = "-//beloved-mailer//EN"
 MAX_TITLE = 200  # characters; calendars show about 60
 MAX_NAME = 80
 MAX_DESCRIPTION = 4000
-UID_DIGITS = 32  # hexadecimal: 128 bits of the keyed hash
 BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 MAILTO_SAFE = "@!$&'*+-./=_~"  # characters that RFC 6068 allows in a mailto URI and an address may hold
 
@@ -55,9 +53,8 @@ def build_uid(event_id: int, contact_id: int, *, secret: bytes, domain: str) -> 
 
     It identifies the invitee even where a calendar answers from another address or omits the organizer.
     """
-    identity = f"invitation/{event_id}/{contact_id}".encode()
-    digest = hmac.new(secret, identity, hashlib.sha256).hexdigest()[:UID_DIGITS]
-    return f"{event_id}-{digest}@{domain}"
+    digest = keyed_hash.compute(secret, "invitation", f"{event_id}/{contact_id}")
+    return f"{event_id}-{digest.hex()}@{domain}"
 
 
 def build_request(invitation: CalendarInvitation) -> bytes:

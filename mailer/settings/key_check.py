@@ -4,8 +4,6 @@ A new pepper made in silence would end the protection of all erased people. A fi
 key itself: the database reveals nothing about the key.
 """
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import LargeBinary, String, inspect, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from lists import keyed_hash
 from lists.contacts import Contact
 from lists.db import Base, Database, insert_or_nothing
 from lists.errors import BadSettings, Conflict
@@ -20,8 +19,7 @@ from lists.suppressions import Suppression
 from mailer.settings import keys
 from mailer.settings.keys import LOSS_SENTENCES, Keys
 
-FINGERPRINT_OCTETS = 16
-FINGERPRINT_TEXT = b"a fingerprint of this key"  # hashed under each key
+FINGERPRINT_TEXT = "a fingerprint of this key"  # hashed under each key
 
 
 class Fingerprint(Base):
@@ -30,7 +28,7 @@ class Fingerprint(Base):
     __tablename__ = "fingerprints"
 
     key: Mapped[str] = mapped_column(String(20), primary_key=True)
-    digest: Mapped[bytes] = mapped_column(LargeBinary(FINGERPRINT_OCTETS))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(keyed_hash.OCTETS))
 
 
 def load_keys(database: Database, folder: Path, *, create: bool = False) -> Keys:
@@ -87,7 +85,7 @@ def compute_fingerprints(keys_in_use: Keys) -> Mapping[str, bytes]:
 
 
 def _fingerprint(key: bytes) -> bytes:
-    return hmac.new(key, FINGERPRINT_TEXT, hashlib.sha256).digest()[:FINGERPRINT_OCTETS]
+    return keyed_hash.compute(key, "fingerprint", FINGERPRINT_TEXT)
 
 
 def _read_fingerprints(session: Session) -> Mapping[str, bytes]:

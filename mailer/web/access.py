@@ -1,11 +1,11 @@
 """Access: which requests may use which routes, the language of the page, and the security headers."""
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from lists import keyed_hash
 from lists.contacts import LANGUAGES
 from mailer.settings.loading import Settings
 
@@ -129,7 +129,7 @@ def hash_network(client: str, *, pepper: bytes) -> bytes:
     else:
         is_ipv6 = isinstance(address, IPv6Address) and address.ipv4_mapped is None
         network = str(ip_network(f"{address}/64", strict=False)) if is_ipv6 else str(address)
-    return hmac.digest(pepper, f"source/{network}".encode(), hashlib.sha256)[:16]
+    return keyed_hash.compute(pepper, "source", network)
 
 
 def _is_local(client: str, headers: Mapping[str, str]) -> bool:

@@ -1,7 +1,6 @@
 """Forms: reads a posted form with limits, and timestamps forms to detect programs that fill them at once."""
 
 import asyncio
-import hashlib
 import hmac
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from lists import keyed_hash
 from lists.db import EPOCH
 
 MAX_BODY_OCTETS = 64 * 1024  # octets
@@ -97,4 +97,4 @@ class FormTimestamps:
         return opened_at if opened_at > now - FORM_LIFETIME else None
 
     def _signature(self, milliseconds: str) -> str:
-        return hmac.new(self._secret, f"web/opened/{milliseconds}".encode(), hashlib.sha256).hexdigest()[:32]
+        return keyed_hash.compute(self._secret, "form", milliseconds).hex()

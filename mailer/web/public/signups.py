@@ -3,14 +3,12 @@
 Stored, new and left addresses, programs and people get the same page; the route pads the time it takes.
 """
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from lists import addresses, geography
+from lists import addresses, geography, keyed_hash
 from lists.addresses import Address
 from lists.contacts import LANGUAGES, NAME_LENGTH
 from lists.errors import BadAddress, BadZip
@@ -128,8 +126,8 @@ def is_throttled(session: Session, request: PageRequest) -> bool:
 
 def hash_mailbox(request: PageRequest, address: Address) -> bytes:
     """Return 16 bytes that stand for the mailbox that an address probably leads to, without revealing it."""
-    message = f"mailbox/{addresses.guess_mailbox(address.key)}".encode()
-    return hmac.digest(request.service.keys.pepper, message, hashlib.sha256)[:16]
+    mailbox = addresses.guess_mailbox(address.key)
+    return keyed_hash.compute(request.service.keys.pepper, "mailbox", mailbox)
 
 
 def show_sent(form: FormInput) -> PageResponse:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lists import keyed_hash
 from lists.db import Database
 from lists.errors import BadSettings, Conflict
 from lists.identity import erasure
@@ -107,6 +108,6 @@ def test_a_database_that_says_no_keys_is_worked_on_by_nobody_but_the_first_start
 def test_a_fingerprint_tells_nothing_of_the_key(keys: Keys) -> None:
     for name, key in (("pepper", keys.pepper), ("links", keys.links)):
         digest = key_check.compute_fingerprints(keys)[name]
-        assert len(digest) == key_check.FINGERPRINT_OCTETS
+        assert len(digest) == keyed_hash.OCTETS
         assert digest not in key and key[:8] not in digest
     assert key_check.compute_fingerprints(keys)["pepper"] != key_check.compute_fingerprints(keys)["links"]
