@@ -11,7 +11,7 @@ from lists import catalog
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
-from mailer.cli import opening, output, progress
+from mailer.cli import context, output, progress
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.outbox import outbox, stats
 from mailer.outbox.outbox import OutboxRow
@@ -76,7 +76,7 @@ def send(
     if as_json and not (yes or dry_run):
         raise BadInput("With --json nobody is asked, so add --yes to send it, or --dry-run to look.")
     template = Template(name=KIND, sources=templates.parse_update(templates.read(file), path=file.name))
-    with opening.open_sending_service() as service:
+    with context.open_sending_service() as service:
         edition, previews, recipient_count = _prepare(service, template, audience, segment)
         with service.database.read() as session:
             empty_fields = service.editions.library.list_empty_fields(session)
@@ -126,7 +126,7 @@ def send(
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show every update, the newest first, and what became of its messages."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         updates = broadcasts.list_all(session)
         rows = session.execute(
             select(OutboxRow.ref, OutboxRow.state, func.count())
@@ -150,7 +150,7 @@ def status(*, number: int, as_json: bool) -> None:
     The counts are those of the outbox: “queued” and “sending” leave soon, “held” waits for a reason to end,
     “cancelled” people left before it reached them, “failed” addresses were refused by their server.
     """
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         broadcast = broadcasts.get(session, number)
         counts = _count_states(session, number)
     row = _to_row(broadcast, counts)
@@ -179,7 +179,7 @@ def recall(*, number: int, yes: bool, as_json: bool) -> None:
     """
     if as_json and not yes:
         raise BadInput("With --json nobody is asked, so add --yes to recall it.")
-    with opening.open_service() as service:
+    with context.open_service() as service:
         with service.database.read() as session:
             broadcast = broadcasts.get(session, number)
             counts_before = _count_states(session, number)
@@ -192,7 +192,7 @@ def recall(*, number: int, yes: bool, as_json: bool) -> None:
                     _recall_question(broadcast, counts_before.get("sent", 0), waiting), abort=True, err=True
                 )
             with service.database.write() as session:
-                broadcasts.recall(session, number, now=service.clock.now(), actor=opening.ACTOR)
+                broadcasts.recall(session, number, now=service.clock.now(), actor=context.ACTOR)
         _withdraw(service, waiting)
         with service.database.read() as session:
             counts = _count_states(session, number)
@@ -324,7 +324,7 @@ def _create(service: Service, template: Template, audience: str, segment: str, *
             segment=segment,
             edition_id=edition.id,
             now=now,
-            actor=opening.ACTOR,
+            actor=context.ACTOR,
         ).id
 
 

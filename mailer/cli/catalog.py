@@ -10,7 +10,7 @@ from lists import catalog
 from lists.catalog import MailingList
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.service import Service
 from mailer.templates import rendering, templates
 from mailer.web.public import added_list
@@ -55,7 +55,7 @@ def add(
     What happens next: the page is there at once, and nothing leads to it until you give its address to
     people. Each of them gets a mail that asks to confirm.
     """
-    with opening.open_service() as service, service.database.write() as session:
+    with context.open_service() as service, service.database.write() as session:
         mailing_list = catalog.add(
             session,
             name,
@@ -63,7 +63,7 @@ def add(
             about={"en": about, "es": about_es},
             confirmation_message=_read_message(file) if file else {},
             now=service.clock.now(),
-            actor=opening.ACTOR,
+            actor=context.ACTOR,
         )
         previews = _preview_question(service, session, mailing_list)
         row = to_row(service, mailing_list)
@@ -98,7 +98,7 @@ def reword(
     if file and shared_letter:
         raise BadInput("Give --letter or --shared-letter, not both.")
     message = _read_message(file) if file else {} if shared_letter else None
-    with opening.open_service() as service, service.database.write() as session:
+    with context.open_service() as service, service.database.write() as session:
         mailing_list = catalog.reword(
             session,
             name,
@@ -106,7 +106,7 @@ def reword(
             about={"en": about, "es": about_es},
             confirmation_message=message,
             now=service.clock.now(),
-            actor=opening.ACTOR,
+            actor=context.ACTOR,
         )
         previews = _preview_question(service, session, mailing_list)
         row = to_row(service, mailing_list)
@@ -121,8 +121,8 @@ def close(*, name: str, as_json: bool) -> None:
 
     What happens next: its page says that it is closed. Who is on it stays, gets your updates, and can leave.
     """
-    with opening.open_service() as service, service.database.write() as session:
-        row = to_row(service, catalog.close(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    with context.open_service() as service, service.database.write() as session:
+        row = to_row(service, catalog.close(session, name, now=service.clock.now(), actor=context.ACTOR))
     _print_result(row, f"Nobody can join the list {name} any more.", {}, as_json=as_json)
 
 
@@ -131,8 +131,8 @@ def close(*, name: str, as_json: bool) -> None:
 @output.json_option
 def reopen(*, name: str, as_json: bool) -> None:
     """Let people join a closed list again: “mailer list reopen clergy”."""
-    with opening.open_service() as service, service.database.write() as session:
-        row = to_row(service, catalog.reopen(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    with context.open_service() as service, service.database.write() as session:
+        row = to_row(service, catalog.reopen(session, name, now=service.clock.now(), actor=context.ACTOR))
     _print_result(row, f"The list {name} is open again: {row['page']}", {}, as_json=as_json)
 
 

@@ -9,7 +9,7 @@ from lists.addresses import domain_of
 from lists.clock import Clock
 from lists.db import Database
 from mailer import migrations
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.compose import dkim, dkim_keys
 from mailer.settings import data_folder, key_check, loading, public_url
 from mailer.settings.loading import Settings, secret_folder
@@ -62,7 +62,7 @@ def accept_url(*, yes: bool) -> None:
 
     Links in mail that was sent begin with the old one, also those to leave. Keep it leading here.
     """
-    with opening.open_database() as (settings, database, _):
+    with context.open_database() as (settings, database, _):
         migrations.require_up_to_date(database)
         with database.read() as session:
             previous_url = public_url.find(session)
@@ -79,7 +79,7 @@ def accept_url(*, yes: bool) -> None:
             public_url.replace(session, settings)
             now = Clock().now()
             audit.record(
-                session, actor=opening.ACTOR, action="public URL", subject=settings.public_url, now=now
+                session, actor=context.ACTOR, action="public URL", subject=settings.public_url, now=now
             )
     output.print_line("That is noted. Change public_url on every machine, and start each again.")
 

@@ -8,7 +8,7 @@ import click
 from lists.errors import Conflict
 from mailer import migrations
 from mailer.backup import backup
-from mailer.cli import opening, output, passphrases, progress, restore
+from mailer.cli import context, output, passphrases, progress, restore
 from mailer.processes import bootstrap
 from mailer.settings import loading
 
@@ -47,7 +47,7 @@ def upgrade() -> None:
 
     “mailer serve” does this by itself at each start.
     """
-    with opening.open_database() as (_, database, _):
+    with context.open_database() as (_, database, _):
         steps = migrations.upgrade(database)
     for step in steps:
         output.print_line(f"Done: {step}")
@@ -65,7 +65,7 @@ def write_backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> 
     passphrase nobody can read it, you neither: keep it where the backup is not. Settings that the environment
     gives, and the address of a database server, are not in it.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         passphrase = passphrases.ask_new(passphrase_file)
         with progress.show_bar("Backing up", total=backup.count_rows(service.database)) as report:
             summary = backup.make(
@@ -87,7 +87,7 @@ def write_backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> 
 @command.command()
 def check() -> None:
     """Check that the database is at the newest step and holds exactly what the program expects."""
-    with opening.open_database() as (_, database, _):
+    with context.open_database() as (_, database, _):
         migrations.require_up_to_date(database)
         differences = migrations.list_differences(database)
     if differences:

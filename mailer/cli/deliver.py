@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from mailer.cli import EXIT_TRY_AGAIN, opening, output
+from mailer.cli import EXIT_TRY_AGAIN, context, output
 from mailer.processes import draining
 from mailer.processes.draining import DeliverySummary
 
@@ -26,7 +26,7 @@ def command(*, as_json: bool) -> None:
     Status 0: nothing is left to deliver. Status 75: the mail server cannot be reached; nothing is lost, and
     the same command may be tried again later.
     """
-    with opening.open_sending_service() as service:
+    with context.open_sending_service() as service:
         summary = draining.deliver(service)
     if as_json:
         output.print_json(asdict(summary))

@@ -6,7 +6,7 @@ import click
 
 from lists.clock import Clock
 from lists.errors import BadInput, NotFound
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.compose import dkim, dkim_keys
 from mailer.compose.dkim_keys import KINDS, DkimKey
 from mailer.settings.loading import Settings
@@ -67,7 +67,7 @@ def keygen(*, domain: str, name: str | None, kind: str, as_json: bool) -> None:
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show the keys of every sending domain, and their DNS records again."""
-    settings = opening.load_settings()
+    settings = context.load_settings()
     keys = _load_keys(settings)
     if as_json:
         output.print_json([_to_row(key) for key in keys])
@@ -120,7 +120,7 @@ def check(*, domain: str, published: TextIO | None, as_json: bool) -> None:
 
 def _load_domain(domain: str) -> tuple[Settings, str]:
     """Return the settings and the normalized domain; BadInput for one that is no sending domain."""
-    settings, domain = opening.load_settings(), domain.strip().rstrip(".").lower()
+    settings, domain = context.load_settings(), domain.strip().rstrip(".").lower()
     if domain not in settings.sending_domains:
         domains = ", ".join(settings.sending_domains) or "none yet"
         raise BadInput(f"“{domain[:80]}” is not among sending_domains ({domains}). Add it there first.")

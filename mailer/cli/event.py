@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from lists.errors import Conflict
 from lists.permission import SENTENCES
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.events import events
 from mailer.events.events import Event
@@ -72,7 +72,7 @@ def create(
 
     What happens next: the call is on the home page. “mailer event invite” sends the invitations.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         with service.database.write() as session:
             event = events.create(
                 session,
@@ -84,7 +84,7 @@ def create(
                 join_url=join_url,
                 audience=audience,
                 now=service.clock.now(),
-                actor=opening.ACTOR,
+                actor=context.ACTOR,
             )
             _compose_samples(service, session, event)
         row = _to_row(event)
@@ -103,7 +103,7 @@ def create(
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show every call, the latest first, how many are invited, and what they answered."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         rows = []
         for event in events.list_all(session):
             invited = sum(stats.count_by_kind_and_state(session, kind=KIND, ref=event.id).values())
@@ -118,7 +118,7 @@ def list_(*, as_json: bool) -> None:
 @output.json_option
 def show(*, number: int, as_json: bool) -> None:
     """Tell everything about one call: “mailer event show 1”."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         event = events.get(session, number)
         row = _to_row(event)
         answers = invitations.count_answers(session, number)
@@ -154,7 +154,7 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
     What happens next: “mailer serve” sends the invitations, ahead of updates. Whoever joins the list before
     the call is over is invited, too.
     """
-    with opening.open_sending_service() as service:
+    with context.open_sending_service() as service:
         now = service.clock.now()
         with service.database.read() as session:
             event = events.get(session, number)
@@ -179,7 +179,7 @@ def invite(*, number: int, dry_run: bool, as_json: bool) -> None:
             return
         with service.database.write() as session:
             _compose_samples(
-                service, session, service.invitations.invite(session, number, now=now, actor=opening.ACTOR)
+                service, session, service.invitations.invite(session, number, now=now, actor=context.ACTOR)
             )
         service.jobs.get(f"fill-{KIND}").run()
         with service.database.read() as session:

@@ -6,7 +6,7 @@ import click
 
 from lists import fields
 from lists.fields import TYPES, Field
-from mailer.cli import opening, output
+from mailer.cli import context, output
 
 COLUMNS = {
     "name": "Name",
@@ -36,7 +36,7 @@ def command() -> None:
 @output.json_option
 def add(*, name: str, title: str, type_: str, choices: Sequence[str], as_json: bool) -> None:
     """Define a field: “mailer field add size --type choice --choice S --choice M --title "Shirt size"”."""
-    with opening.open_service() as service, service.database.write() as session:
+    with context.open_service() as service, service.database.write() as session:
         field = fields.add(
             session,
             name,
@@ -44,7 +44,7 @@ def add(*, name: str, title: str, type_: str, choices: Sequence[str], as_json: b
             type=type_,
             choices=choices,
             now=service.clock.now(),
-            actor=opening.ACTOR,
+            actor=context.ACTOR,
         )
         row = _to_row(field)
     if as_json:
@@ -57,7 +57,7 @@ def add(*, name: str, title: str, type_: str, choices: Sequence[str], as_json: b
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show every field, the retired ones too."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         all_fields = fields.list_all(session)
         rows = [_to_row(field) for field in all_fields]
         choices = {field.name: field.choices for field in all_fields}
@@ -72,8 +72,8 @@ def list_(*, as_json: bool) -> None:
 @output.json_option
 def retire(*, name: str, as_json: bool) -> None:
     """Take a field out of use: “mailer field retire size”. Its values are deleted after 90 days."""
-    with opening.open_service() as service, service.database.write() as session:
-        row = _to_row(fields.retire(session, name, now=service.clock.now(), actor=opening.ACTOR))
+    with context.open_service() as service, service.database.write() as session:
+        row = _to_row(fields.retire(session, name, now=service.clock.now(), actor=context.ACTOR))
     if as_json:
         output.print_json(row)
     else:

@@ -2,7 +2,7 @@
 
 import click
 
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.coordination import send_hold
 
 COLUMNS = {"name": "Job", "about": "What it does", "every": "How often"}
@@ -18,7 +18,7 @@ def command() -> None:
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show every job, what it does, and how often it runs by itself."""
-    with opening.open_service() as service:
+    with context.open_service() as service:
         jobs = service.jobs.all()
     rows = [
         {"name": job.name, "about": job.about, "every_seconds": int(job.every.total_seconds())}
@@ -44,7 +44,7 @@ def run(*, name: str, as_json: bool) -> None:
     leaves by this; “mailer deliver” does that. After a restore, nothing is put into the outbox before its gap
     is settled, which is said here.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         row_count = service.jobs.get(name).run()
         with service.database.read() as session:
             restore = send_hold.find_unsettled(session)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.library import law_cards
 from mailer.library.law_cards import LawCard
 
@@ -34,7 +34,7 @@ def command() -> None:
 @output.json_option
 def list_(*, every: bool, as_json: bool) -> None:
     """Show every card, whether people see it, and for how many days more."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         now = service.clock.now()
         rows = [_to_row(card, now) for card in law_cards.list_cards(session, include_retired=every)]
     output.print_rows(rows, columns=COLUMNS, as_json=as_json, none="There is no card.")
@@ -54,7 +54,7 @@ def add(*, state: str, text: str, text_es: str, source: str, by: str, on: str, a
     What happens next: it is on the page of resources at once. 90 days after it was checked it is left out by
     itself; the log tells you two weeks before.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         now = service.clock.now()
         with service.database.write() as session:
             card = law_cards.add(
@@ -65,7 +65,7 @@ def add(*, state: str, text: str, text_es: str, source: str, by: str, on: str, a
                 checked_on=on,
                 checked_by=by,
                 now=now,
-                actor=opening.ACTOR,
+                actor=context.ACTOR,
             )
             row = _to_row(card, now)
     _print_result(row, f"Card {row['number']} is shown for {_format_days_left(row)}.", as_json=as_json)
@@ -84,7 +84,7 @@ def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str
 
     Read its source first. What happens next: it is shown for 90 days from the day it was checked.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         now = service.clock.now()
         with service.database.write() as session:
             card = law_cards.record_check(
@@ -95,7 +95,7 @@ def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str
                 text={"en": text, "es": text_es},
                 source=source,
                 now=now,
-                actor=opening.ACTOR,
+                actor=context.ACTOR,
             )
             row = _to_row(card, now)
     _print_result(row, f"Card {number} is shown for {_format_days_left(row)}.", as_json=as_json)
@@ -106,10 +106,10 @@ def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str
 @output.json_option
 def retire(*, number: int, as_json: bool) -> None:
     """Take a card out for good: “mailer law-card retire 3”."""
-    with opening.open_service() as service:
+    with context.open_service() as service:
         now = service.clock.now()
         with service.database.write() as session:
-            row = _to_row(law_cards.retire(session, number, now=now, actor=opening.ACTOR), now)
+            row = _to_row(law_cards.retire(session, number, now=now, actor=context.ACTOR), now)
     _print_result(row, f"Card {number} is retired, and nobody sees it any more.", as_json=as_json)
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from lists import contacts, directory
 from lists.contacts import Contact
 from lists.directory import Listing
-from mailer.cli import opening, output
+from mailer.cli import context, output
 
 STATES = ("asked", "waiting", "approved", "rejected", "withdrawn", "all")
 COLUMNS = {
@@ -41,7 +41,7 @@ def list_(*, state: str, as_json: bool) -> None:
 
     “asked” means that the person has not confirmed the address yet; nothing can be decided before that.
     """
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         listings = directory.list_applications(session, state=None if state == "all" else state)
         ids = [listing.contact_id for listing in listings]
         result = session.execute(select(Contact.id, Contact.email).where(Contact.id.in_(ids)))
@@ -76,8 +76,8 @@ def reject(*, number: int, as_json: bool) -> None:
 
 def _decide(verb: str, number: int, *, as_json: bool) -> None:
     decide = {"approve": directory.approve, "reject": directory.reject}[verb]
-    with opening.open_service() as service, service.database.write() as session:
-        listing = decide(session, number, now=service.clock.now(), actor=opening.ACTOR)
+    with context.open_service() as service, service.database.write() as session:
+        listing = decide(session, number, now=service.clock.now(), actor=context.ACTOR)
         email = contacts.get(session, listing.contact_id).email
         row = _to_row(listing, email)
     if as_json:

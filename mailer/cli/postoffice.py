@@ -6,7 +6,7 @@ from datetime import timedelta
 import click
 
 from lists.errors import BadInput, Conflict
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.processes import draining
 from mailer.service import Service
 from mailer.tryout import postoffice
@@ -29,7 +29,7 @@ def command() -> None:
 @output.json_option
 def list_(*, limit: int, as_json: bool) -> None:
     """Show the mails that came, the newest last."""
-    with opening.open_service() as service:
+    with context.open_service() as service:
         _require_tryout(service)
         with service.database.read() as session:
             rows = [_to_row(message) for message in postoffice.list_messages(session, limit=limit)]
@@ -42,7 +42,7 @@ def list_(*, limit: int, as_json: bool) -> None:
 @output.json_option
 def show(*, number: int, source: bool, as_json: bool) -> None:
     """Show one mail: “mailer postoffice show 3”."""
-    with opening.open_service() as service:
+    with context.open_service() as service:
         _require_tryout(service)
         with service.database.read() as session:
             message = postoffice.get_message(session, number)
@@ -80,7 +80,7 @@ def advance(*, days: int | None, hours: int | None, to_next: bool, as_json: bool
     """
     if [days, hours, to_next or None].count(None) != 2:
         raise BadInput("Say how far to go: --days 7, --hours 12, or --next; one of them.")
-    with opening.open_sending_service() as service:
+    with context.open_sending_service() as service:
         _require_tryout(service)
         with service.database.read() as session:
             count_before = postoffice.count_messages(session)

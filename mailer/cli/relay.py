@@ -7,7 +7,7 @@ import click
 
 from lists import audit
 from lists.errors import NotFound
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.coordination import counters, suspensions
 from mailer.coordination.suspensions import BY_STAFF, DOMAIN_SCOPE, RELAY_SCOPE, Suspension
 from mailer.outbox import attempts
@@ -37,7 +37,7 @@ def command() -> None:
 @output.json_option
 def list_(*, as_json: bool) -> None:
     """Show each mail server, what it took, and what is paused: “mailer relay list”."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         by_scope = suspensions.read_all(session)
         sums = attempts.select_relay_totals(counters.read_totals(session))
         sent_last_hour = {
@@ -70,9 +70,9 @@ def pause(*, name: str) -> None:
     NAME is a mail server as “mailer relay list” shows it, or the domain after the @ of addresses. Nothing is
     lost; what was begun is finished. It waits until “mailer relay resume”, confirmations too.
     """
-    with opening.open_service() as service, service.database.write() as session:
+    with context.open_service() as service, service.database.write() as session:
         suspensions.begin_by_staff(session, _parse_scope(service, name), real=service.clock.real())
-        audit.record(session, actor=opening.ACTOR, action="pause mail", subject=name, now=service.clock.now())
+        audit.record(session, actor=context.ACTOR, action="pause mail", subject=name, now=service.clock.now())
     output.print_line(f"Mail to {name} waits until “mailer relay resume {name}”.")
 
 
@@ -80,11 +80,11 @@ def pause(*, name: str) -> None:
 @click.argument("name")
 def resume(*, name: str) -> None:
     """Let mail to a paused mail server or domain go again: “mailer relay resume gmail.com”."""
-    with opening.open_service() as service, service.database.write() as session:
+    with context.open_service() as service, service.database.write() as session:
         if not suspensions.end(session, _parse_scope(service, name)):
             raise NotFound(f"Mail to {name} is not paused. “mailer relay list” shows what is.")
         audit.record(
-            session, actor=opening.ACTOR, action="resume mail", subject=name, now=service.clock.now()
+            session, actor=context.ACTOR, action="resume mail", subject=name, now=service.clock.now()
         )
     output.print_line(f"Mail to {name} goes again.")
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.library import file_store, resources
 from mailer.library.resources import MISSING_LINK, CurrentVersion, ResourceVersion
@@ -44,7 +44,7 @@ def command() -> None:
 @output.json_option
 def list_(*, every: bool, as_json: bool) -> None:
     """Show what stands in each slot, and how many mails wait for one that is empty."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         rows = _list_rows(session, service)
         waiting = stats.count_held_for(session, MISSING_LINK)
     visible_rows = [row for row in rows if every or row["state"] in CURRENT_STATES]
@@ -65,7 +65,7 @@ def list_(*, every: bool, as_json: bool) -> None:
 @output.json_option
 def show(*, number: int, as_json: bool) -> None:
     """Tell everything about one version: “mailer resource show 3”."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         resources.get(session, number)
         row = next(row for row in _list_rows(session, service) if row["number"] == number)
     output.print_facts(row, labels=LABELS, as_json=as_json)
@@ -101,7 +101,7 @@ def add(
     """
     if bool(link) == (file is not None):
         raise BadInput("Give either --link or --file.")
-    with opening.open_service() as service:
+    with context.open_service() as service:
         with service.database.read() as session:
             has_older = bool(service.editions.library.list_for_language(session, language)[slot])
         stored_file = None if file is None else file_store.store_file(file, home=service.settings.home)
@@ -116,7 +116,7 @@ def add(
                 note=note,
                 dated=dated,
                 now=service.clock.now(),
-                actor=opening.ACTOR,
+                actor=context.ACTOR,
             )
             number = version.id
         with service.database.read() as session:
@@ -142,9 +142,9 @@ def retire(*, number: int, as_json: bool) -> None:
     What happens next: the version before it stands in the slot again; if there is none, the slot is empty and
     mails that lead to it are held. A file that no other version needs is deleted after a day.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         with service.database.write() as session:
-            version = resources.retire(session, number, now=service.clock.now(), actor=opening.ACTOR)
+            version = resources.retire(session, number, now=service.clock.now(), actor=context.ACTOR)
             slot = version.slot
         with service.database.read() as session:
             rows = _list_rows(session, service)

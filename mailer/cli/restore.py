@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lists.clock import Clock
-from mailer.cli import opening, output, passphrases, progress
+from mailer.cli import context, output, passphrases, progress
 from mailer.coordination import send_hold
 from mailer.monitoring import logs
 from mailer.outbox import in_doubt
@@ -71,12 +71,12 @@ def merge(*, file: Path, as_json: bool) -> None:
     joined again later stays, too. The same file twice changes nothing. A file that reaches past the backup
     settles the gap of a restore.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         with service.database.write() as session:
             now = service.clock.now()
             was_held = send_hold.find_unsettled(session) is not None
             departures_merge = restore_settlement.merge_departures(
-                session, service, file, now=now, actor=opening.ACTOR
+                session, service, file, now=now, actor=context.ACTOR
             )
         service.database.truncate_wal()
         if as_json:
@@ -104,7 +104,7 @@ def accept_gap(*, yes: bool) -> None:
     Whoever left, complained or asked to be forgotten between the backup and the restore will be written to
     again. Do this only if no copy of the file of departures is left anywhere.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         with service.database.read() as session:
             hold = send_hold.find_unsettled(session)
         if hold is None:
@@ -120,7 +120,7 @@ def accept_gap(*, yes: bool) -> None:
         with service.database.write() as session:
             now = service.clock.now()
             restore_settlement.end_hold(
-                session, service, how=send_hold.ACCEPTED, now=now, actor=opening.ACTOR
+                session, service, how=send_hold.ACCEPTED, now=now, actor=context.ACTOR
             )
     output.print_line("Mail leaves again.")
 
@@ -129,7 +129,7 @@ def accept_gap(*, yes: bool) -> None:
 @output.json_option
 def status(*, as_json: bool) -> None:
     """Say whether a restored backup holds the mail back, why, and what to do."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         hold = send_hold.find_unsettled(session)
         waiting = in_doubt.count_restored(session)
     facts: dict[str, object] = {

@@ -3,7 +3,7 @@
 import click
 
 from lists.errors import NotFound
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.service import Service
 from mailer.sources import journeys
 from mailer.sources.schedule import DAYS, Schedule, Step
@@ -25,7 +25,7 @@ def command() -> None:
 def list_(*, as_json: bool) -> None:
     """Show every sequence: for which list, how many steps, and how many people are underway."""
     rows: list[dict[str, object]] = []
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         for schedule in service.schedules:
             counts = journeys.count_by_step(session, schedule.name)
             underway = sum(number for (_, state), number in counts.items() if state not in ENDED_STATES)
@@ -51,7 +51,7 @@ def show(*, name: str, as_json: bool) -> None:
     Each step leaves so many days after the one before, in the reader's own local hours. “Waiting” are those
     for whom this step comes next.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         schedule = _find_schedule(service, name)
         with service.database.read() as session:
             counts = journeys.count_by_step(session, name)

@@ -2,7 +2,7 @@
 
 import click
 
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.sources import staff_digest
 
 COLUMNS = {"sentence": "What waits for you", "command": "Type this"}
@@ -15,7 +15,7 @@ def command(*, as_json: bool) -> None:
 
     Nobody is named in it. The same list is mailed to the address of staff (staff_address in the settings).
     """
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         items = staff_digest.list_items(session, now=service.clock.now())
         is_mailed = service.staff_digest.is_reachable(session)
     rows = [

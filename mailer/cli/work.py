@@ -2,7 +2,7 @@
 
 import click
 
-from mailer.cli import opening
+from mailer.cli import context
 from mailer.monitoring import logs
 from mailer.processes import work
 
@@ -16,5 +16,5 @@ def command(attached: bool) -> None:
     embedded database only one may. Ctrl-C, or SIGTERM, finishes what was begun and ends.
     """
     logs.configure()
-    with opening.open_checked_service() as service:
+    with context.open_checked_service() as service:
         work.run(service, attached=attached)

@@ -22,7 +22,7 @@ class Restore(Base):
     """One restore: the times of the backup and of the restore, its run, and how its gap was settled.
 
     `reckoned_at` is when the messages that may have been sent were marked; `run` is the one in the marker of
-    the data folder (mailer/backup/placements.py).
+    the data folder (mailer/backup/placed_files.py).
     """
 
     __tablename__ = "restores"

@@ -1,7 +1,7 @@
 """Restoring: puts a backup into an empty folder and an empty database, all or nothing.
 
 The backup is read to its end before anything is changed. Files are placed beside a marker that every other
-command refuses (mailer/backup/placements.py). All rows, with the settlement of their gap, are one
+command refuses (mailer/backup/placed_files.py). All rows, with the settlement of their gap, are one
 transaction; an embedded database is written under a hidden name and then linked to its place. So whenever
 this is killed, the same command again removes what was placed and starts over, or finds the run's name in a
 database that is complete.
@@ -25,9 +25,9 @@ from lists.clock import Clock
 from lists.db import Database
 from lists.errors import BadInput, Conflict, StorageError
 from mailer import migrations, service
-from mailer.backup import backup, backup_contents, departures_file, placements
+from mailer.backup import backup, backup_contents, departures_file, placed_files
 from mailer.backup.backup_contents import BackupContents, BackupPart
-from mailer.backup.placements import SQLITE_SUFFIXES, RestoreRun
+from mailer.backup.placed_files import SQLITE_SUFFIXES, RestoreRun
 from mailer.coordination import send_hold
 from mailer.coordination.send_hold import Restore
 from mailer.delivery import journal
@@ -104,8 +104,8 @@ def restore(
             home=home, file=file, passphrase=passphrase, contents=contents, environ=environ, clock=clock,
             progress=progress, departures=departures, journals=journal_contents,
         )  # fmt: skip
-        with placements.translate_errors(home), placements.lock_folder(home):
-            run = placements.find_interrupted(home)
+        with placed_files.translate_errors(home), placed_files.lock_folder(home):
+            run = placed_files.find_interrupted(home)
             if run is not None:
                 restore_record = find_restore(run, environ)
                 if restore_record is not None:
@@ -145,7 +145,7 @@ def find_restore(run: RestoreRun, environ: Mapping[str, str]) -> Restore | None:
 
 def _restore_all(request: RestoreRequest) -> RestoreSummary:
     places = _plan_files(request.home, request.contents)
-    run = placements.begin(request.home, [str(place) for place in places])
+    run = placed_files.begin(request.home, [str(place) for place in places])
     try:
         with backup_contents.open_parts(request.file, request.passphrase) as parts:
             row_parts = place_files(run, parts, places)

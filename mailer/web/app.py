@@ -11,6 +11,7 @@ from starlette.routing import Route
 from lists import geography
 from mailer.service import Service
 from mailer.web import health
+from mailer.web.page_request import PageRequest, RawResponse
 from mailer.web.postoffice import PostOfficePages
 from mailer.web.public import (
     confirm,
@@ -27,7 +28,6 @@ from mailer.web.public import (
 )
 from mailer.web.renderer import STATIC, PageRenderer
 from mailer.web.routes import PageRoute, RouteAdapter
-from mailer.web.visit import PageRequest, RawResponse
 
 WARM_UP_ZIP = (
     "10027"  # looked up at the start, so that the first request need not wait for the table of places

@@ -3,7 +3,7 @@
 import json
 
 from mailer.monitoring import health, metrics
-from mailer.web.visit import PageRequest, RawResponse
+from mailer.web.page_request import PageRequest, RawResponse
 
 HEALTHY, UNHEALTHY = 200, 503
 

@@ -12,7 +12,7 @@ from mailer.tryout import postoffice, time_machine
 from mailer.tryout.message_reader import ParsedMessage, parse_message
 from mailer.tryout.postoffice import CapturedMessage
 from mailer.web.access import FRAMED_MAIL_POLICY
-from mailer.web.visit import HandlerResponse, PageRedirect, PageRequest, PageResponse, RawResponse
+from mailer.web.page_request import HandlerResponse, PageRedirect, PageRequest, PageResponse, RawResponse
 
 PATH = "/postoffice"
 MESSAGES_PER_PAGE = 50

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from mailer.settings.loading import Settings
 from mailer.templates import rendering
-from mailer.web.visit import TEMPLATES, PageRequest, PageResponse
+from mailer.web.page_request import TEMPLATES, PageRequest, PageResponse
 
 STATIC = Path(__file__).parent / "static"
 DEFAULT_VALUES: dict[str, Any] = {"mistakes": {}, "written": {}, "again": False, "opened": "", "did": ""}

@@ -20,8 +20,7 @@ from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict, MailerError, NotFound, StorageError
 from mailer.service import Service
 from mailer.web import access, forms
-from mailer.web.renderer import PageRenderer
-from mailer.web.visit import (
+from mailer.web.page_request import (
     Download,
     ExternalRedirect,
     HandlerResponse,
@@ -30,6 +29,7 @@ from mailer.web.visit import (
     PageResponse,
     RawResponse,
 )
+from mailer.web.renderer import PageRenderer
 
 STATUSES_WITH_TEXT = (
     400,

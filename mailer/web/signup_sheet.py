@@ -16,7 +16,7 @@ from lists.errors import BadInput
 from mailer.settings.loading import Settings
 from mailer.templates import rendering
 from mailer.web import words
-from mailer.web.visit import TEMPLATES
+from mailer.web.page_request import TEMPLATES
 
 MAX_TAG = 40
 TAG_PATTERN = re.compile(rf"[a-z0-9-]{{1,{MAX_TAG}}}")

@@ -35,7 +35,7 @@ from mailer.service import Service
 from mailer.settings import loading
 from mailer.settings.loading import Settings
 from mailer.sources.confirmations import SignupRequest
-from mailer.web.public import leaving
+from mailer.web.public import opt_out
 from tests import crowd, people
 from tests.crash.forge import Forge, Victim
 from tests.crash.machine import MachineClock
@@ -309,7 +309,7 @@ def populate_readers(campaign: Campaign, number: int) -> None:
             session, name="Cleo", email="cleo@left.example.org", language="en", zip="90012", list="interest",
             now=long_ago,
         )  # fmt: skip
-        leaving.leave(session, contact_id=campaign.cleo.id, page="/u", now=long_ago)
+        opt_out.leave(session, contact_id=campaign.cleo.id, page="/u", now=long_ago)
         session.execute(delete(SubscriptionChange))  # their welcome sequence is over
     campaign.expected.update(crowd.addresses(number))
 

@@ -14,7 +14,7 @@ from lists.db import Base
 from mailer.service import Service
 from mailer.sources.confirmations import ACCESS_LIFETIME
 from mailer.web import app
-from mailer.web.visit import TEMPLATES
+from mailer.web.page_request import TEMPLATES
 from tests.clocks import StoppedClock
 from tests.mailer.web.visitor import FORM, Response, Visitor
 from tests.people import Person

@@ -15,8 +15,8 @@ from mailer.policy import POLICY
 from mailer.sources.invitations import ANSWERS
 from mailer.sources.journeys import STATES as JOURNEY_STATES
 from mailer.web import words
+from mailer.web.page_request import TEMPLATES
 from mailer.web.public import data_page
-from mailer.web.visit import TEMPLATES
 
 NOT_SHOWN = {
     "subscription_changes": "for a few seconds, the same as “subscriptions”",

@@ -4,8 +4,8 @@ import pytest
 
 from lists.contacts import LANGUAGES
 from mailer.service import Service
+from mailer.web.page_request import TEMPLATES, PageResponse
 from mailer.web.renderer import PageRenderer
-from mailer.web.visit import TEMPLATES, PageResponse
 from tests.clocks import StoppedClock
 from tests.mailer.web.visitor import Response, Visitor
 from tests.reading import pages

@@ -23,7 +23,7 @@ from mailer.service import Service
 from mailer.sources import broadcasts
 from mailer.sources.confirmations import SignupRequest
 from mailer.templates import templates
-from mailer.web.public import leaving
+from mailer.web.public import opt_out
 from tests.people import PEPPER
 from tests.simulation.process import Killed
 from tests.simulation.witness import EVERYTHING, LIST_MAIL, WITHIN, WITHIN_A_STALL, Stop
@@ -182,7 +182,7 @@ class Neighbors:
 
         def stop_leaver(session: Session, service: Service, contact: int) -> list[Stop]:
             now = service.clock.now()
-            names_left = leaving.leave(
+            names_left = opt_out.leave(
                 session, contact_id=contact, page="/u", now=now, list=names[0] if len(names) == 1 else None
             )
             return [

@@ -4,7 +4,7 @@ import click
 
 from lists import addresses
 from lists.errors import Conflict
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.cli.contacts import details
 from mailer.people import address_change
 from mailer.people.address_change import AddressChangePreview
@@ -31,7 +31,7 @@ def change_address(*, old: str, new: str, yes: bool, seen: int | None, as_json: 
     What they left stays left, and a pause stays. Links in mails to the old address still work for leaving.
     Who does not say yes within 14 days has left; they can join again on the page.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         new_address = addresses.parse(new, pepper=service.keys.pepper)
         with service.database.read() as session:
             contact = details.find_contact(service, session, old)
@@ -45,7 +45,7 @@ def change_address(*, old: str, new: str, yes: bool, seen: int | None, as_json: 
                     version=preview.version if seen is None else seen,
                     source=service.confirmations,
                     now=service.clock.now(),
-                    actor=opening.ACTOR,
+                    actor=context.ACTOR,
                 )
             service.jobs.write_departures()
             service.database.truncate_wal()

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from lists import addresses, audit, contacts, fields, geography, notes, tags
 from lists.contacts import LANGUAGES, NAME_LENGTH, Contact
 from lists.errors import BadInput, NotFound
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.service import Service
 from mailer.sources import journeys
 
@@ -58,7 +58,7 @@ def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool)
     Fields are name, language, zip, organization, tradition and role, and those of “mailer field list”.
     Nothing after the “=” empties it. “mailer contact show” tells the version for --seen.
     """
-    with opening.open_service() as service, service.database.write() as session:
+    with context.open_service() as service, service.database.write() as session:
         contact = find_contact(service, session, address)
         columns, custom_values = _parse_values(session, _parse_pairs(pairs))
         now = service.clock.now()
@@ -68,7 +68,7 @@ def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool)
             journeys.change_zone(session, contact.id, zone=columns["zone"])
         names = ", ".join(name for name, _ in _parse_pairs(pairs).items())
         subject = f"contact {contact.id}: {names}"
-        audit.record(session, actor=opening.ACTOR, action="contact change", subject=subject, now=now)
+        audit.record(session, actor=context.ACTOR, action="contact change", subject=subject, now=now)
         session.expire_all()
         version = contact.version
     if as_json:
@@ -82,14 +82,14 @@ def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool)
 @click.argument("words", nargs=-1, required=True, metavar="TAG...")
 def tag(*, address: str, words: Sequence[str]) -> None:
     """Put tags on a person: “mailer contact tag ana@example.org speaker choir”."""
-    with opening.open_service() as service, service.database.write() as session:
+    with context.open_service() as service, service.database.write() as session:
         contact, now = find_contact(service, session, address), service.clock.now()
         parsed = [tags.parse(word) for word in words]
         if len({*parsed, *tags.list_for_contact(session, contact.id)}) > tags.MAX_TAGS:
             raise BadInput(f"A person has at most {tags.MAX_TAGS} tags. Take some off first.")
         tags.add_all(session, [(contact.id, parsed)], now=now)
         subject = f"contact {contact.id}"  # never the values
-        audit.record(session, actor=opening.ACTOR, action="contact tag", subject=subject, now=now)
+        audit.record(session, actor=context.ACTOR, action="contact tag", subject=subject, now=now)
     output.print_line("Done.")
 
 
@@ -98,13 +98,13 @@ def tag(*, address: str, words: Sequence[str]) -> None:
 @click.argument("words", nargs=-1, required=True, metavar="TAG...")
 def untag(*, address: str, words: Sequence[str]) -> None:
     """Take tags off a person: “mailer contact untag ana@example.org speaker”."""
-    with opening.open_service() as service, service.database.write() as session:
+    with context.open_service() as service, service.database.write() as session:
         contact, now = find_contact(service, session, address), service.clock.now()
         for word in words:
             if not tags.remove(session, contact.id, tags.parse(word)):
                 raise NotFound(f"{contact.email} has no tag {tags.parse(word)}. Nothing was changed.")
         subject = f"contact {contact.id}"
-        audit.record(session, actor=opening.ACTOR, action="contact untag", subject=subject, now=now)
+        audit.record(session, actor=context.ACTOR, action="contact untag", subject=subject, now=now)
     output.print_line("Done.")
 
 
@@ -114,7 +114,7 @@ def untag(*, address: str, words: Sequence[str]) -> None:
 @output.json_option
 def tagged(*, word: str, limit: int, as_json: bool) -> None:
     """Name everybody with a tag: “mailer contact tagged speaker”."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         people = tags.list_contacts(session, tags.parse(word), limit=limit)
         rows = [{key: getattr(contact, key) for key in PERSON_COLUMNS} for contact in people]
     output.print_rows(rows, columns=PERSON_COLUMNS, as_json=as_json, none="Nobody has this tag.")
@@ -128,9 +128,9 @@ def note(*, address: str, text: str) -> None:
 
     It is kept for 90 days, and shown to staff. The person may read it, like all that is kept of them.
     """
-    with opening.open_service() as service, service.database.write() as session:
+    with context.open_service() as service, service.database.write() as session:
         contact = find_contact(service, session, address)
-        notes.add(session, contact.id, text, actor=opening.ACTOR, now=service.clock.now())
+        notes.add(session, contact.id, text, actor=context.ACTOR, now=service.clock.now())
     output.print_line("Done. It is kept for 90 days; the person may read it.")
 
 

@@ -12,7 +12,7 @@ from lists.addresses import Address
 from lists.contacts import Contact
 from lists.directory import Listing
 from lists.errors import BadInput, NotFound
-from mailer.cli import opening, output, relay
+from mailer.cli import context, output, relay
 from mailer.cli.contacts import address_change, details, merging
 from mailer.cli.renamed import RenamingGroup
 from mailer.people import data_export, eligibility, erasure, messages, timeline
@@ -105,7 +105,7 @@ def find(*, words: Sequence[str], limit: int, as_json: bool) -> None:
     begins one. Accents and capital letters make no difference. Who joined within the last minute is found by
     the whole address.
     """
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         result = search.find(session, " ".join(words), limit=limit)
         subscriptions_by_contact = subscriptions.list_for_contacts(
             session, [each.id for each in result.people]
@@ -139,7 +139,7 @@ def show(*, address: str, as_json: bool) -> None:
     that is everything that happened, in order: what they agreed to and when, every message with what the
     servers said, their answers, and what staff did.
     """
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         contact = _get_contact(session, addresses.parse(address, pepper=service.keys.pepper))
         now = service.clock.now()
         relays = [each.name for each in relay.list_relays(service)]
@@ -177,7 +177,7 @@ def export(*, address: str) -> None:
     This is the answer to somebody who asks what you have about them: every row of every table that is theirs,
     with every message. They can get the same themselves, by the link at the end of each mail.
     """
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         parsed = addresses.parse(address, pepper=service.keys.pepper)
         facts = data_export.collect(session, _get_contact(session, parsed), now=service.clock.now())
     output.print_json(facts)
@@ -195,7 +195,7 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
     departures. No mail says so. This cannot be undone. Copies in backups go when the backups go; a restore
     forgets them again by the file of departures.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         parsed = addresses.parse(address, pepper=service.keys.pepper)
         with service.database.read() as session:
             counts = _count_rows(session, parsed)
@@ -207,7 +207,7 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
             click.confirm(f"Forget {parsed.email} for good?", abort=True, err=True)
         with service.database.write() as session:
             counts = _count_rows(session, parsed)
-            was_known = erasure.erase_person(session, parsed, now=service.clock.now(), actor=opening.ACTOR)
+            was_known = erasure.erase_person(session, parsed, now=service.clock.now(), actor=context.ACTOR)
         service.jobs.write_departures()
         service.database.truncate_wal()
     if as_json:

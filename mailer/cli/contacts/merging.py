@@ -6,7 +6,7 @@ import click
 
 from lists.errors import BadInput, Conflict
 from lists.identity import duplicates
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.cli.contacts import details
 from mailer.people import merging
 from mailer.people.merging import MergePreview
@@ -44,7 +44,7 @@ def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None
 
     This cannot be undone.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         with service.database.read() as session:
             keep_contact, other_contact = (
                 details.find_contact(service, session, keep),
@@ -60,7 +60,7 @@ def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None
                     other_contact.id,
                     versions=versions,
                     now=service.clock.now(),
-                    actor=opening.ACTOR,
+                    actor=context.ACTOR,
                 )
             service.jobs.write_departures()
             service.database.truncate_wal()
@@ -87,7 +87,7 @@ def list_duplicates(*, limit: int, as_json: bool) -> None:
     They have the same mailbox (ana+news@ and ana@; dots in a Gmail address), or the same name and ZIP code.
     Two people can share both, so look before you merge: “mailer contact merge ADDRESS OTHER”.
     """
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         pairs = duplicates.find_pairs(session, limit=limit)
     rows = [{"why": each.why, "email": each.email, "other": each.other} for each in pairs]
     output.print_rows(rows, columns=PAIR_COLUMNS, as_json=as_json, none="None that can be seen.")

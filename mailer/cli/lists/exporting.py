@@ -6,7 +6,7 @@ import click
 
 from lists import audit, catalog
 from lists.tables import exporting, spreadsheets
-from mailer.cli import opening, output
+from mailer.cli import context, output
 
 DESCRIPTIONS = {
     "people": "everybody who is or was on a list",
@@ -32,7 +32,7 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
     """
     # An account that may run this command can read the database itself, so a second factor would protect
     # nothing. Once staff have accounts, theirs is required where a page offers an export, before these calls.
-    with opening.open_service() as service:
+    with context.open_service() as service:
         with service.database.read() as session:
             if list_name is not None:
                 catalog.check_name(session, list_name)
@@ -46,7 +46,7 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
             with service.database.write() as session:  # before the file gets its name
                 subject = f"{number} {what}{f' of {list_name}' if list_name else ''}"
                 now = service.clock.now()
-                audit.record(session, actor=opening.ACTOR, action="export", subject=subject, now=now)
+                audit.record(session, actor=context.ACTOR, action="export", subject=subject, now=now)
     if as_json:
         output.print_json({"what": what, "rows": number, "file": file})
     else:

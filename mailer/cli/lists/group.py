@@ -11,7 +11,7 @@ from lists import subscriptions
 from lists.contacts import Contact
 from lists.permission import SENTENCES
 from lists.subscriptions import Subscription
-from mailer.cli import catalog, opening, output
+from mailer.cli import catalog, context, output
 from mailer.cli.lists import exporting, importing, signup_sheet, undoing
 from mailer.sources import broadcasts
 
@@ -29,15 +29,15 @@ LANGUAGE_NAMES = {"en": "English", "es": "Spanish"}
 @click.group(invoke_without_command=True)
 @output.json_option
 @click.pass_context
-def command(context: click.Context, *, as_json: bool) -> None:
+def command(ctx: click.Context, *, as_json: bool) -> None:
     """Show the lists and how many people are on each.
 
     “mailer list show interest” tells more about one list: who of it would get an update today, by language,
     and why the others would not.
     """
-    if context.invoked_subcommand is not None:
+    if ctx.invoked_subcommand is not None:
         return
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         counts = subscriptions.count_by_state(session)
         names = lists_catalog.list_names(session)
     rows = [
@@ -57,7 +57,7 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
     It tells who would get an update sent now, by language, and how many would not, with the reason. Add
     --people to see addresses; “mailer contact show ADDRESS” then tells everything about one of them.
     """
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         added_list = lists_catalog.find(session, lists_catalog.check_name(session, name))
         words = catalog.to_row(service, added_list) if added_list else {}
         counts = subscriptions.count_by_state(session)

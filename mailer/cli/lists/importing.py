@@ -29,7 +29,7 @@ from lists.tables import (
 from lists.tables.column_mapping import FIELDS, ColumnMapping
 from lists.tables.staging import UNDECIDED, StagingTable
 from lists.tables.table_file import TableFile
-from mailer.cli import opening, output, progress
+from mailer.cli import context, output, progress
 from mailer.cli.lists import import_report
 from mailer.service import Service
 from mailer.web import signup_sheet
@@ -110,7 +110,7 @@ def command(
     evidence = importing.check_evidence(consent)
     request = ImportRequest(list=list_name, consent=evidence, confirmed=confirmed)
     yes_texts = _parse_yes_texts(yes_means)
-    with opening.open_service() as service, _open_file(file) as stream, StagingTable() as staging:
+    with context.open_service() as service, _open_file(file) as stream, StagingTable() as staging:
         request.check(service)
         table = table_file.read(stream, encoding=encoding, separator=separator)
         custom_fields = _list_custom_fields(service)
@@ -317,7 +317,7 @@ def _import_rows(
             people=staging.counts()["added"],
             confirmed=request.confirmed,
             now=clock.now(),
-            actor=opening.ACTOR,
+            actor=context.ACTOR,
         )
     after: int | None = 0
     while after is not None:

@@ -6,7 +6,7 @@ import click
 
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.web import signup_sheet
 
 
@@ -33,7 +33,7 @@ def command(*, file: Path, congregation: str, language: str, paper: str) -> None
     language and agree, and you bring it in: mailer list import people.csv --list interest --sheet "St. Mark"
     --date 2026-10-04. Each of them is still asked by mail.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         text = signup_sheet.render_html(
             service.settings, congregation=congregation, language=language, paper=paper
         )

@@ -7,7 +7,7 @@ from lists.errors import NotFound
 from lists.imports import ListImport
 from lists.tables import undoing
 from mailer.batches import PAUSE_SECONDS
-from mailer.cli import opening, output, progress
+from mailer.cli import context, output, progress
 from mailer.people import import_undo
 from mailer.people.import_undo import ImportUndoPreview
 from mailer.service import Service
@@ -38,7 +38,7 @@ def undo(*, number: int | None, yes: bool, show: bool, as_json: bool) -> None:
     to.
     Status 0: done, or shown. Status 2: refused, nothing was changed.
     """
-    with opening.open_service() as service:
+    with context.open_service() as service:
         list_import = _find_import(service, number)
         is_interrupted = list_import.state == "arriving" and list_import.undo_began_at is None
         with service.database.read() as session:
@@ -108,7 +108,7 @@ def _undo(service: Service, list_import: ListImport, preview: ImportUndoPreview)
         imports.end(session, number, state="undone", now=clock.now())
         subject = f"import {number}, {people_count} off {list_import.list}"
         audit.record(
-            session, actor=opening.ACTOR, action="import taken back", subject=subject, now=clock.now()
+            session, actor=context.ACTOR, action="import taken back", subject=subject, now=clock.now()
         )
     service.database.truncate_wal()
     return deleted_count

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.cli.outbox import resolving, retrying
 from mailer.coordination import counters, suspensions
 from mailer.outbox import attempts, stats
@@ -58,7 +58,7 @@ def unknown(*, limit: int, as_json: bool) -> None:
 
 
 def _print_messages(*, limit: int, state: str | None, kind: str | None, as_json: bool, none: str) -> None:
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         rows = messages.list_newest(session, limit=limit, state=state, kind=kind)
     output.print_rows(rows, columns=messages.MESSAGE_COLUMNS, as_json=as_json, none=none)
     if len(rows) == limit and not as_json:
@@ -70,7 +70,7 @@ def _print_messages(*, limit: int, state: str | None, kind: str | None, as_json:
 @output.json_option
 def show(*, number: int, as_json: bool) -> None:
     """Show one message, what became of it, and what the server said each time: “mailer outbox show 12”."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         message = messages.get(session, number)
         history = message_history.list_events(message, now=service.clock.now())
     if as_json:
@@ -94,7 +94,7 @@ command.add_command(retrying.command)
 @output.json_option
 def show_stats(*, as_json: bool) -> None:
     """Count messages by kind and state, and say what waits, why, and when it will have left."""
-    with opening.open_service() as service, service.database.read() as session:
+    with context.open_service() as service, service.database.read() as session:
         outbox_stats = stats.collect(session, now=service.clock.now())
         reasons = messages.count_by_reason(session)
         relays = _list_relay_rows(attempts.select_relay_totals(counters.read_totals(session)))

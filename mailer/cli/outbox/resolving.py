@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from lists import audit
 from lists.errors import BadInput
 from mailer.batches import write_in_batches
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.outbox import in_doubt
 from mailer.outbox.in_doubt import Resolution, Selection
 from mailer.policy import POLICY
@@ -65,7 +65,7 @@ def command(
         )
     if decision is None and (number is not None or restored):
         raise BadInput(UNDECIDED_SENTENCE)
-    with opening.open_service() as service:
+    with context.open_service() as service:
         if number is not None or restored:
             assert decision is not None
             _resolve_one(service, number, decision)
@@ -90,7 +90,7 @@ def _resolve_one(service: Service, number: int | None, decision: Resolution) -> 
             subject = f"message {number}"
             phrase = "counts as sent" if decision == "sent" else "leaves once more; “mailer serve” sends it"
             sentence = f"Message {number} {phrase}."
-        audit.record(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
+        audit.record(session, actor=context.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
     output.print_line(sentence)
 
 
@@ -139,7 +139,7 @@ def _decide(service: Service, selection: Selection, decision: Resolution, *, sub
         now = service.clock.now()
         row_count = in_doubt.resolve_some(session, selection, decision, now=now, limit=BATCH_SIZE)
         if row_count and not is_recorded:
-            audit.record(session, actor=opening.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
+            audit.record(session, actor=context.ACTOR, action=f"resolve {decision}", subject=subject, now=now)
             is_recorded = True
         return row_count
 

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from lists import audit
 from lists.errors import BadInput
-from mailer.cli import opening, output
+from mailer.cli import context, output
 from mailer.compose.source import settle_all
 from mailer.outbox import held_messages
 from mailer.outbox.outbox import OutboxRow
@@ -38,7 +38,7 @@ def command(*, number: int | None, broadcast: int | None, every: bool, give_up: 
     choices = [number is not None, broadcast is not None, every]
     if sum(choices) > 1:
         raise BadInput("Name one message by its number, one update by --broadcast, or all by --all.")
-    with opening.open_service() as service:
+    with context.open_service() as service:
         if not any(choices):
             if give_up:
                 raise BadInput("Say what to give up: a number, --broadcast, or --all.")
@@ -86,7 +86,7 @@ def _retry(service: Service, session: Session, conditions: list[ColumnElement[bo
     journey_ids = [entry.ref for entry in entries if entry.kind == "sequence"]
     journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(journey_ids), to="sending")
     audit.record(
-        session, actor=opening.ACTOR, action="outbox retry", subject=f"{row_count} messages", now=now
+        session, actor=context.ACTOR, action="outbox retry", subject=f"{row_count} messages", now=now
     )
     return row_count
 
@@ -99,6 +99,6 @@ def _give_up(service: Service, session: Session, conditions: list[ColumnElement[
     journeys.change_state(session, Journey.state == "stopped", Journey.id.in_(journey_ids), to="sending")
     settle_all(session, service.sources, results, now=now)
     audit.record(
-        session, actor=opening.ACTOR, action="outbox give up", subject=f"{len(results)} messages", now=now
+        session, actor=context.ACTOR, action="outbox give up", subject=f"{len(results)} messages", now=now
     )
     return len(results)

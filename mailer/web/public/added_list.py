@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from lists import catalog
 from lists.catalog import BUILT_IN_LISTS
-from mailer.web.visit import PageRequest
+from mailer.web.page_request import PageRequest
 
 SIGN_UP_PATHS = {"interest": "/join", "organizers": "/organize"}
 

@@ -4,8 +4,8 @@ from lists import contacts
 from lists import subscriptions as subs
 from lists.errors import NotFound
 from lists.subscriptions import Subscription
+from mailer.web.page_request import PageRequest, PageResponse
 from mailer.web.public import added_list
-from mailer.web.visit import PageRequest, PageResponse
 
 NEW_ADDRESS = "back"  # instead of a list: a new address is confirmed, for all lists alike
 RESOURCE_SLOTS = ("toolkit", "webinar", "powerpoint", "guide")

@@ -14,8 +14,8 @@ from mailer.events import events
 from mailer.people import data_export
 from mailer.people.data_export import Facts
 from mailer.templates import local_time
+from mailer.web.page_request import PageRequest, PageResponse, RawResponse
 from mailer.web.public import added_list, profile
-from mailer.web.visit import PageRequest, PageResponse, RawResponse
 
 TEMPLATE = "known.html"
 CONTENT_DISPOSITION = 'attachment; filename="about-me.json"'  # the name reveals nothing to others who see it

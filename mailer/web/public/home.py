@@ -3,7 +3,7 @@
 from lists.catalog import BUILT_IN_LISTS
 from mailer.events import events
 from mailer.templates import local_time
-from mailer.web.visit import PageRequest, PageResponse
+from mailer.web.page_request import PageRequest, PageResponse
 
 
 def show(request: PageRequest) -> PageResponse:

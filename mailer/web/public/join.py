@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from lists.errors import NotFound
 from mailer.sources.confirmations import SignupRequest
 from mailer.web import signup_sheet
+from mailer.web.page_request import PageRequest, PageResponse
 from mailer.web.public import added_list, signups
 from mailer.web.public.signups import FormInput
-from mailer.web.visit import PageRequest, PageResponse
 
 TEMPLATE = "join.html"
 FIELDS = ("email", "name", "zip", "language", "discreet", "via")

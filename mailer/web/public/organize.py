@@ -3,9 +3,9 @@
 from lists.contacts import DETAIL_LENGTH
 from lists.directory import OFFER_LENGTH, Application
 from mailer.sources.confirmations import SignupRequest
+from mailer.web.page_request import PageRequest, PageResponse
 from mailer.web.public import signups
 from mailer.web.public.signups import FormInput
-from mailer.web.visit import PageRequest, PageResponse
 
 TEMPLATE = "organize.html"
 FIELDS = ("email", "name", "organization", "tradition", "role", "zip", "offer", "language", "discreet")

@@ -12,8 +12,8 @@ from lists.errors import BadInput, NotFound
 from lists.subscriptions import Subscription
 from mailer.templates import local_time
 from mailer.templates.local_time import find_zone
-from mailer.web.public import added_list, leaving
-from mailer.web.visit import PageRequest, PageResponse
+from mailer.web.page_request import PageRequest, PageResponse
+from mailer.web.public import added_list, opt_out
 
 PAGE = "/preferences"
 PAUSE_LENGTHS = {"pause-30": timedelta(days=30), "pause-90": timedelta(days=90)}
@@ -46,10 +46,10 @@ def post(request: PageRequest) -> PageResponse:
             elif not request.service.confirmations.send_access_link(session, contact.id, now=request.now):
                 action = "mine-enough"
         elif action == "leave-all":
-            leaving.leave(session, contact_id=contact.id, page=PAGE, now=request.now)
+            opt_out.leave(session, contact_id=contact.id, page=PAGE, now=request.now)
         elif action.removeprefix("leave-") in catalog.list_names(session):
             name = action.removeprefix("leave-")
-            leaving.leave(session, contact_id=contact.id, list=name, page=PAGE, now=request.now)
+            opt_out.leave(session, contact_id=contact.id, list=name, page=PAGE, now=request.now)
         else:
             raise BadInput("That is not one of the buttons.")
         session.flush()

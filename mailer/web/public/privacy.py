@@ -1,7 +1,7 @@
 """Privacy page: what is stored, why and how long."""
 
 from mailer.smtp.relay import Relay
-from mailer.web.visit import PageRequest, PageResponse
+from mailer.web.page_request import PageRequest, PageResponse
 
 
 def show(request: PageRequest) -> PageResponse:

@@ -9,8 +9,8 @@ from lists.errors import BadInput, NotFound
 from lists.topic_optouts import TOPICS
 from mailer.people import erasure
 from mailer.sources import journeys
+from mailer.web.page_request import PageRequest, PageResponse
 from mailer.web.public.signups import FormInput
-from mailer.web.visit import PageRequest, PageResponse
 
 TEMPLATE = "mine.html"
 FIELDS = ("name", "zip", "language", "discreet", "version")

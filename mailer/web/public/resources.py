@@ -14,7 +14,7 @@ from mailer.library.law_cards import LawCard
 from mailer.library.resources import MULTIPLE_SLOTS, CurrentVersion
 from mailer.policy import RESOURCES
 from mailer.templates import local_time
-from mailer.web.visit import (
+from mailer.web.page_request import (
     Download,
     ExternalRedirect,
     HandlerResponse,

@@ -9,7 +9,7 @@ from mailer.events import events
 from mailer.events.events import Event
 from mailer.sources import invitations
 from mailer.templates import local_time
-from mailer.web.visit import PageRequest, PageResponse
+from mailer.web.page_request import PageRequest, PageResponse
 
 
 def show(request: PageRequest) -> PageResponse:

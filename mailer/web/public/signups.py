@@ -15,7 +15,7 @@ from lists.errors import BadAddress, BadZip
 from lists.geography import Place
 from mailer.coordination import signup_throttle
 from mailer.smtp import capabilities
-from mailer.web.visit import PageRequest, PageResponse
+from mailer.web.page_request import PageRequest, PageResponse
 
 MAX_CHARACTERS_SHOWN = 4_000  # characters of a field that the page shows again
 

@@ -2,8 +2,8 @@
 
 from lists import merge_redirects
 from lists.errors import NotFound
-from mailer.web.public import added_list, leaving
-from mailer.web.visit import PageRequest, PageResponse
+from mailer.web.page_request import PageRequest, PageResponse
+from mailer.web.public import added_list, opt_out
 
 PAGE = "/unsubscribe"
 
@@ -32,7 +32,7 @@ def post(request: PageRequest) -> PageResponse:
         contact = merge_redirects.find_contact(session, contact_id)
         if contact is None:
             raise NotFound("This link is not one of ours.")
-        leaving.leave(session, contact_id=contact.id, list=list_name, page=PAGE, now=request.now)
+        opt_out.leave(session, contact_id=contact.id, list=list_name, page=PAGE, now=request.now)
         request = request.with_default_language(contact.language)
     return PageResponse(
         request=request, template="left.html", values={"sign_up": added_list.sign_up_path(list_name)}

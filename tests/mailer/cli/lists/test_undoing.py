@@ -15,7 +15,7 @@ from mailer.service import Service
 from mailer.sources.confirmations import SignupRequest
 from mailer.sources.journeys import Journey
 from mailer.tryout import postoffice
-from mailer.web.public import leaving
+from mailer.web.public import opt_out
 from tests import commands
 from tests.commands import Mailer
 from tests.importing import state
@@ -146,7 +146,7 @@ def test_who_acted_for_themselves_meanwhile_stays_as_they_chose(
     with service.database.write() as session:
         eli = number_of(service.database, ELI)
         assert eli is not None
-        leaving.leave(session, contact_id=eli, page="/unsubscribe", now=service.clock.now())
+        opt_out.leave(session, contact_id=eli, page="/unsubscribe", now=service.clock.now())
     service.clock.sleep(0)
     with service.database.write() as session:
         signup = SignupRequest(
@@ -242,7 +242,7 @@ def test_who_leaves_by_a_mail_of_an_import_that_was_taken_back_never_comes_in_by
     dora = number_of(service.database, DORA)
     assert dora is not None
     with service.database.write() as session:
-        leaving.leave(session, contact_id=dora, list="interest", page="/unsubscribe", now=service.clock.now())
+        opt_out.leave(session, contact_id=dora, list="interest", page="/unsubscribe", now=service.clock.now())
     report = mailer("list", "import", file, "--list", "interest", "--consent", "again", "--json").json
     assert (report["counts"]["left"], report["counts"]["added"]) == (1, 4)
     assert state(service.database, DORA) is None
