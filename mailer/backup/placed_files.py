@@ -1,4 +1,4 @@
-"""Placements: the files that a restore puts into a data folder, and how they are removed again.
+"""Placed files: those that a restore puts into a data folder, and how they are removed again.
 
 ```
 (nothing) ─marker written→ under way ─all in place, hidden names and marker removed→ (whole)

@@ -1,4 +1,4 @@
-"""Opening: builds the service of a command from the settings, on a database that is up to date."""
+"""Context: builds the service of a command from the settings, on a database that is up to date."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Leaving: as the pages do it, with the list, the open application and the evidence in one transaction."""
+"""Opt-out: leaving as the pages do it, the list, the application and the evidence in one transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime
