@@ -56,7 +56,6 @@ FOREIGN_KEY_VIOLATION = "23503"  # foreign_key_violation, PostgreSQL appendix A
 # connection: by default after two hours. So an idle transaction is ended soon, and both sides detect a peer
 # that does not answer any more (libpq's parameters, and the server's of the same names).
 IDLE_TRANSACTION_SECONDS = 15
-HALTED_SECONDS = 10.0  # for the rest of a batch of statements that a client has begun to send
 CONNECT_SECONDS = 5
 TCP_TIMEOUT_SECONDS = 15
 KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_COUNT = 10, 5, 3
@@ -212,30 +211,9 @@ class Database:
         finally:
             raw.close()
 
-    def end_halted(self, *, seconds: float = HALTED_SECONDS) -> int:
-        """End transactions whose client stands still amid a batch of statements; returns how many.
-
-        They hold their locks for as long: PostgreSQL counts them as active, so what ends an idle transaction
-        (IDLE_TRANSACTION_SECONDS) passes over them. Only those of programs with the name of this one are
-        ended.
-        """
-        if self.dialect != "postgresql":
-            return 0
-        with self.write() as session:
-            return session.scalar(_END_HALTED, {"seconds": seconds}) or 0
-
     def dispose(self) -> None:
         """Close every connection of this process."""
         self.engine.dispose()
-
-
-_END_HALTED = text(
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
-    " AND application_name = current_setting('application_name')"
-    " AND state = 'active' AND wait_event = 'ClientRead'"
-    " AND state_change < clock_timestamp() - make_interval(secs => :seconds)"
-)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from lists.clock import Clock
 from lists.db import MICROSECOND, Base, Database, Timestamp, insert_or_nothing
 from lists.errors import StorageError
+from mailer.coordination.halted_clients import HaltedClients
 
 BEAT_SECONDS = 10.0
 DEAD_AFTER = timedelta(seconds=35)  # after three missed beats
@@ -65,10 +66,11 @@ async def keep_beating(
     database: Database, clock: Clock, *, worker: str, stalled: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[None]:
     """Beat while the block lasts and its event loop runs; `stalled`: see `Delivery.stalled`."""
+    halted_clients = HaltedClients(database=database)
 
     def write_beat() -> None:
         with suppress(StorageError):  # delivery logs the fault
-            if ended := database.end_halted():
+            if ended := halted_clients.terminate():
                 log.warning("transactions of a process that stands still were ended", number=ended)
             with database.write() as session:
                 beat(session, worker, real=clock.real(), skew=clock.correction, stalled=stalled())

@@ -2,11 +2,9 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from threading import Event
 
 import psycopg.errors
 import pytest
@@ -293,42 +291,3 @@ def test_writers_of_one_process_wait_for_each_other_without_polling_sqlite(
     ):
         threads.submit(lambda: database.write().__enter__()).result()
     database.dispose()
-
-
-@on_postgresql
-def test_a_process_that_stands_still_amid_a_batch_of_statements_is_cut_off(
-    database: Database, ana: Person, ben: Person, cleo: Person
-) -> None:
-    """PostgreSQL counts it as active, and so it would hold its locks for as long as it stands still."""
-    others, begun, goes_on = Database(database.url), Event(), Event()
-
-    def names() -> Iterator[tuple[str, int]]:
-        yield from [("Somebody else", ben.id)] * 2_000  # more than a buffer, so that some of it is sent
-        begun.set()
-        goes_on.wait(20)
-        yield ("Somebody else", cleo.id)
-
-    def write() -> None:
-        with database.write() as session:
-            driver = session.connection().connection.driver_connection
-            assert driver is not None
-            driver.cursor().executemany("UPDATE contacts SET name = %s WHERE id = %s", names())
-
-    with ThreadPoolExecutor() as threads:
-        stands_still = threads.submit(write)
-        assert begun.wait(10)
-        time.sleep(0.5)
-        assert others.end_halted() == 0  # not for long yet
-        assert others.end_halted(seconds=0.2) == 1
-        with others.write() as session:
-            contacts.amend(session, ben.id, name="Benjamin")
-        goes_on.set()
-        with pytest.raises((StorageError, psycopg.errors.OperationalError)):
-            stands_still.result()
-    with others.read() as session:
-        assert {contacts.get(session, each.id).name for each in (ana, ben, cleo)} == {
-            "Ana",
-            "Benjamin",
-            "Cleo",
-        }
-    others.dispose()
