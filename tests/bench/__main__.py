@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from tests.bench import backups, forgetting, importing, joins, promises, searching, sending, table, waiting
+from tests.bench import backups, erasure, importing, joins, promises, searching, sending, table, waiting
 from tests.bench.table import Line
 
 PARTS = (
     "door", "delivery", "safety", "ticks", "filling", "timelines", "memory", "imports",
-    "backups", "joins", "forgetting", "searching", "help",
+    "backups", "joins", "erasure", "searching", "help",
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def main() -> int:
         "imports": lambda: importing.imported(min(people, 100_000)),
         "backups": lambda: backups.backed_up(people),
         "joins": lambda: joins.rushed(min(people, 100_000), seconds),
-        "forgetting": lambda: forgetting.forgotten(people),
+        "erasure": lambda: erasure.forgotten(people),
         "searching": lambda: searching.searched(people),
         "help": waiting.helping,
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests import databases
 from tests.crash import freezes, limited, machine, partition, proof, stalls, suspensions
 from tests.crash.machine import MachineClock
-from tests.crash.verdict import Verdict, format_verdict
+from tests.crash.report import ProofReport, format_report
 
 KINDS = ("sqlite", "postgresql")
 READERS, FEWER_READERS = 6_000, 1_000  # of the campaigns with stopped processes
@@ -25,32 +25,32 @@ WATCHED_SECONDS = 60.0
 
 
 class Proofs:
-    """Runs one campaign after the other on one database, prints each verdict, and collects the results."""
+    """Runs one campaign after the other on one database, prints each report, and collects the results."""
 
     def __init__(self, kind: str, *, seed: int) -> None:
         self.kind, self.seed = kind, seed
         self.summary: list[str] = []
         self.all_kept = True
 
-    def run(self, what: str, prove: Callable[[Path], Verdict]) -> None:
+    def run(self, what: str, prove: Callable[[Path], ProofReport]) -> None:
         """Run one campaign in a folder of its own."""
         began = time.monotonic()
         print(f"\n=== {self.kind}: {what}", flush=True)
         try:
             with tempfile.TemporaryDirectory(prefix="mailer-proof-") as folder:
-                verdict = prove(Path(folder))
+                report = prove(Path(folder))
         except LookupError as error:
             print(error)
             self.summary.append(f"{self.kind:10}  {what:45}  not run: {error}")
             self.all_kept = False
             return
-        print(f"\n{format_verdict(verdict)}\n({(time.monotonic() - began) / 60:.1f} minutes)", flush=True)
-        broken = list(verdict.broken())
+        print(f"\n{format_report(report)}\n({(time.monotonic() - began) / 60:.1f} minutes)", flush=True)
+        broken = list(report.broken())
         self.all_kept = self.all_kept and not broken
-        worst = f"{max(verdict.waits):5.1f} s" if verdict.waits else "      -"
+        worst = f"{max(report.waits):5.1f} s" if report.waits else "      -"
         self.summary.append(
-            f"{self.kind:10}  {what:45}  {verdict.expected:8,}  {len(verdict.lost):4}  "
-            f"{len(verdict.stranded):8}  {len(verdict.twice):5}  {verdict.unknown:7}  {worst}  "
+            f"{self.kind:10}  {what:45}  {report.expected:8,}  {len(report.lost):4}  "
+            f"{len(report.stranded):8}  {len(report.twice):5}  {report.unknown:7}  {worst}  "
             f"{'kept' if not broken else 'BROKEN'}"
         )
 
@@ -58,7 +58,7 @@ class Proofs:
 def kills(proofs: Proofs, options: argparse.Namespace) -> None:
     """Kill at every named point and at random."""
 
-    def prove(folder: Path) -> Verdict:
+    def prove(folder: Path) -> ProofReport:
         with _empty(proofs.kind, folder) as (url, _):
             return proof.prove(
                 folder, url=url, people=options.recipients, kills=options.kills, seed=proofs.seed
@@ -70,7 +70,7 @@ def kills(proofs: Proofs, options: argparse.Namespace) -> None:
 def freeze(proofs: Proofs, options: argparse.Namespace) -> None:
     """Let delivery stand still for longer than its lease."""
 
-    def prove(folder: Path) -> Verdict:
+    def prove(folder: Path) -> ProofReport:
         with _empty(proofs.kind, folder) as (url, _):
             readers = (
                 READERS if proofs.kind == "sqlite" else FEWER_READERS
@@ -83,7 +83,7 @@ def freeze(proofs: Proofs, options: argparse.Namespace) -> None:
 def suspend(proofs: Proofs, options: argparse.Namespace) -> None:
     """Suspend the machine for an hour."""
 
-    def prove(folder: Path) -> Verdict:
+    def prove(folder: Path) -> ProofReport:
         clock = MachineClock(folder)
         with _empty(proofs.kind, folder, clock=clock) as (url, pids):
             return suspensions.prove(
@@ -98,7 +98,7 @@ def stall(proofs: Proofs, options: argparse.Namespace) -> None:
     """Run campaigns with recipients' servers that never answer."""
     for moment in stalls.MOMENTS:
 
-        def prove(folder: Path, moment: str = moment) -> Verdict:
+        def prove(folder: Path, moment: str = moment) -> ProofReport:
             with _empty(proofs.kind, folder) as (url, _):
                 return stalls.prove(
                     folder, url=url, people=FEW_READERS, stalled=options.stalls, moment=moment,
@@ -120,7 +120,7 @@ def cut_off(proofs: Proofs, options: argparse.Namespace) -> None:
 def limit(proofs: Proofs, options: argparse.Namespace) -> None:
     """Send many messages under uvloop with limits."""
 
-    def prove(folder: Path) -> Verdict:
+    def prove(folder: Path) -> ProofReport:
         with _empty(proofs.kind, folder) as (url, _):
             return limited.prove(folder, url=url, people=options.limited)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from mailer.outbox.outbox import OutboxRow
-from tests.crash import chance, machine, proof, scenes, verdict
+from tests.crash import chance, machine, proof, report, scenes
 from tests.crash.campaign import NOTHING, WAIT_SECONDS, Campaign, Kill, open_campaign, populate_readers
-from tests.crash.verdict import Note, Verdict
+from tests.crash.report import Note, ProofReport
 
 LEASE_SECONDS = 45.0
 OVER_SECONDS = 8.0  # beyond the lease: long enough for the rescue job
@@ -40,7 +40,7 @@ def prove(
     seed: int = 1,
     lease_seconds: float = LEASE_SECONDS,
     tell: Tell = print,
-) -> Verdict:
+) -> ProofReport:
     """Freeze delivery so many times; a shorter lease shortens it."""
     with open_campaign(
         folder, url=url, wait_seconds=WAIT_SECONDS, settings=shorter(lease_seconds)
@@ -53,7 +53,7 @@ def prove(
         notes = [] if campaign.embedded else [
             Note(what="others stood still for at most", measured=pause, most=OTHERS_GO_ON_SECONDS)
         ]  # fmt: skip
-        return verdict.reach(campaign, *notes)
+        return report.reach(campaign, *notes)
 
 
 def shorter(lease_seconds: float) -> dict[str, str]:

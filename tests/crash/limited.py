@@ -3,17 +3,17 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.crash import proof, scenes, verdict
+from tests.crash import proof, report, scenes
 from tests.crash.campaign import open_campaign, populate_readers
 from tests.crash.freezes import Tell
-from tests.crash.verdict import Note, Verdict
+from tests.crash.report import Note, ProofReport
 
 RELAY_RATE, DOMAIN_RATE = "24000/minute", "20000/minute"
 MOST_SECONDS = 3_600.0  # a slot that a busy machine misses is lost
 SIGNS = ("Traceback", "delivery ended", "exception")  # in the log of the processes
 
 
-def prove(folder: Path, *, url: str, people: int, tell: Tell = print) -> Verdict:
+def prove(folder: Path, *, url: str, people: int, tell: Tell = print) -> ProofReport:
     """Send so many messages as fast as the limits allow; raises LookupError without uvloop."""
     if find_spec("uvloop") is None:
         raise LookupError("uvloop is missing; install it with:  pip install -e .[speed]")
@@ -28,6 +28,6 @@ def prove(folder: Path, *, url: str, people: int, tell: Tell = print) -> Verdict
         faults = sum(log.count(sign) for sign in SIGNS)
         tell(f"{len(campaign.tape.read()):,} messages by {RELAY_RATE}, {DOMAIN_RATE} to the domain")
         proof.finish(campaign)
-        return verdict.reach(
+        return report.reach(
             campaign, Note(what="signs of a fault in the log", measured=faults, most=0, unit="")
         )

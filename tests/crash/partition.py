@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import databases
-from tests.crash import freezes, proof, scenes, verdict
+from tests.crash import freezes, proof, report, scenes
 from tests.crash.campaign import WAIT_SECONDS, Campaign, Kill, open_campaign, populate_readers
 from tests.crash.freezes import HOOK, JOIN_EVERY_SECONDS, OTHERS_GO_ON_SECONDS, Tell
-from tests.crash.verdict import Note, Verdict
+from tests.crash.report import Note, ProofReport
 
 CUT_SECONDS = 90.0
 HEALED_SECONDS = 15.0
@@ -94,7 +94,7 @@ def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
 
 
-def prove(folder: Path, *, people: int, seconds: float = CUT_SECONDS, tell: Tell = print) -> Verdict:
+def prove(folder: Path, *, people: int, seconds: float = CUT_SECONDS, tell: Tell = print) -> ProofReport:
     """Cut one worker off for so many seconds; raises LookupError where that cannot be done."""
     programs = databases.postgres_programs()
     if (why := trouble()) or programs is None:
@@ -117,7 +117,7 @@ def prove(folder: Path, *, people: int, seconds: float = CUT_SECONDS, tell: Tell
                 pause = _cut(campaign, net, linger, seconds, tell)
                 proof.until_settled(campaign)
             proof.finish(campaign)
-            return verdict.reach(
+            return report.reach(
                 campaign,
                 Note(what="the others stood still for at most", measured=pause, most=OTHERS_GO_ON_SECONDS),
             )

@@ -11,10 +11,10 @@ from sqlalchemy import update
 from mailer.outbox import in_doubt
 from mailer.outbox.outbox import OutboxRow
 from mailer.outbox.stats import count_by_kind_and_state
-from tests.crash import chance, doubts, scenes, verdict
+from tests.crash import chance, doubts, report, scenes
 from tests.crash.campaign import WAIT_SECONDS, Campaign, open_campaign
 from tests.crash.points import POINTS, Point
-from tests.crash.verdict import Verdict
+from tests.crash.report import ProofReport
 
 FINAL_STATES = frozenset({"sent", "unknown", "cancelled", "expired", "failed"})
 SERVED, OF_MORE = 3, 40  # random kills of `mailer serve` and its child: so many, and one of so many
@@ -26,8 +26,8 @@ UNLIMITED = ~OutboxRow.why.startswith("waits for the limit")
 
 def prove(
     folder: Path, *, url: str, people: int, kills: int, points: Sequence[Point] = POINTS, seed: int = 1
-) -> Verdict:
-    """Run the whole proof on one database; returns the verdict.
+) -> ProofReport:
+    """Run the whole proof on one database; returns the report.
 
     Where several workers deliver at once the sink is slower, or all would be sent long before the last kill.
     """
@@ -42,7 +42,7 @@ def prove(
         if kills >= MANY:
             chance.hammering(campaign, chance.IN_A_ROW)
         finish(campaign)
-        return verdict.reach(campaign)
+        return report.reach(campaign)
 
 
 def finish(campaign: Campaign) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from sqlalchemy import select
 
 from lists.contacts import Contact
-from tests.crash import proof, scenes, verdict
+from tests.crash import proof, report, scenes
 from tests.crash.campaign import WAIT_SECONDS, Campaign, open_campaign, populate_readers
 from tests.crash.freezes import Tell
-from tests.crash.verdict import Note, Verdict
+from tests.crash.report import Note, ProofReport
 
 MOMENTS = ("rcpt", "data", "dot")  # after which the server does not answer any more
 CONFIRMATION_SECONDS = 2.0
@@ -32,7 +32,7 @@ def prove(
     seconds: float,
     within: float = CONFIRMATION_SECONDS,
     tell: Tell = print,
-) -> Verdict:
+) -> ProofReport:
     """Let so many recipients stall at one moment of their conversations, and watch for so many seconds.
 
     Each confirmation must arrive `within` so many seconds.
@@ -56,7 +56,7 @@ def prove(
             f" worst {max(waits):.2f} s"
         )
         proof.finish(campaign)
-        return verdict.reach(
+        return report.reach(
             campaign,
             Note(what="a confirmation during the stall", measured=max(waits), most=within),
             Note(what="the update to everybody else", measured=duration, most=UPDATE_SECONDS),

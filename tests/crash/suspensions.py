@@ -12,11 +12,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from tests.crash import chance, freezes, machine, proof, scenes, verdict
+from tests.crash import chance, freezes, machine, proof, report, scenes
 from tests.crash.campaign import WAIT_SECONDS, Kill, open_campaign, populate_readers
 from tests.crash.freezes import SENDING_SECONDS, Tell
 from tests.crash.machine import MachineClock
-from tests.crash.verdict import Verdict
+from tests.crash.report import ProofReport
 
 LENGTHS = (timedelta(minutes=59), timedelta(minutes=61))  # messages an hour late may be dropped
 SLEEP_SECONDS = 0.3  # how long an hour takes
@@ -33,7 +33,7 @@ def prove(
     database_pids: Callable[[], list[int]] = list,
     seed: int = 1,
     tell: Tell = print,
-) -> Verdict:
+) -> ProofReport:
     """Suspend the machine so many times; `database_pids` are the processes of PostgreSQL."""
     dice = random.Random(seed)
     with open_campaign(folder, url=url, wait_seconds=WAIT_SECONDS, machine=clock) as campaign:
@@ -72,4 +72,4 @@ def prove(
             )
             proof.until_settled(campaign)
         proof.finish(campaign)
-        return verdict.reach(campaign)
+        return report.reach(campaign)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import proof, scenes, verdict
+from tests.crash import proof, report, scenes
 from tests.crash.campaign import open_campaign
 
 RECIPIENTS = 6_000
@@ -92,7 +92,7 @@ def test_a_full_disk_loses_nothing_and_delivery_and_joining_go_on_when_there_is_
             scenes.join(campaign)
             campaign.expected[scenes.DORA] += 1
         proof.finish(campaign)
-        result = verdict.reach(campaign)
+        result = report.reach(campaign)
     assert response.status == 503 and BUSY in response.text
-    assert list(result.broken()) == [], verdict.format_verdict(result)
+    assert list(result.broken()) == [], report.format_report(result)
     assert (result.unknown, result.twice) == (0, [])

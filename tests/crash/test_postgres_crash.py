@@ -6,7 +6,7 @@ import pytest
 
 from tests import databases
 from tests.conftest import missing
-from tests.crash import proof, scenes, verdict
+from tests.crash import proof, report, scenes
 from tests.crash.campaign import open_campaign
 
 RECIPIENTS = 1_000
@@ -34,6 +34,6 @@ def test_the_worker_goes_on_when_the_database_server_dies_and_comes_back(tmp_pat
                 campaign.until(lambda: len(campaign.tape.read()) > count_before + 100, what="messages")  # noqa: B023
                 server.crash(seconds=AWAY_SECONDS)
         proof.finish(campaign)
-        result = verdict.reach(campaign)
-    assert list(result.broken()) == [], verdict.format_verdict(result)
+        result = report.reach(campaign)
+    assert list(result.broken()) == [], report.format_report(result)
     assert (result.unknown, result.twice) == (0, []), "no worker died, so each answer is known"

@@ -11,7 +11,7 @@ import pytest
 from lists.db import Database
 from tests.crash.points import DOT, POINTS, Point
 from tests.crash.proof import SERVED, prove
-from tests.crash.verdict import Line, Verdict, format_verdict
+from tests.crash.report import Line, ProofReport, format_report
 
 RECIPIENTS = 2_000
 KILLS = 10
@@ -37,22 +37,22 @@ def _of_the_database() -> list[Point]:
 def test_nobody_is_lost_or_mailed_twice_though_it_is_killed_at_every_named_point(
     empty_database: Database, tmp_path: Path
 ) -> None:
-    verdict = prove(tmp_path, url=empty_database.url, people=RECIPIENTS, kills=KILLS)
-    assert {point.name for point in POINTS} <= {line.point for line in verdict.lines}
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
+    report = prove(tmp_path, url=empty_database.url, people=RECIPIENTS, kills=KILLS)
+    assert {point.name for point in POINTS} <= {line.point for line in report.lines}
+    assert list(report.broken(within=BUSY_SECONDS)) == [], format_report(report)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("empty_database", ["postgresql"], indirect=True)
 def test_nor_where_the_database_is_a_server(empty_database: Database, tmp_path: Path) -> None:
-    verdict = prove(
+    report = prove(
         tmp_path,
         url=empty_database.url,
         people=RECIPIENTS,
         kills=SERVED,
         points=_of_the_database(),
     )
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
+    assert list(report.broken(within=BUSY_SECONDS)) == [], format_report(report)
 
 
 def test_a_point_that_is_never_passed_fails_the_proof(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_point_that_is_never_passed_fails_the_proof(tmp_path: Path) -> None:
 
 
 def test_every_broken_promise_is_told() -> None:
-    whole = Verdict(
+    whole = ProofReport(
         lines=[Line(point="claim", kills=1, unknown=1, twice=0, waits=[1.0])],
         expected=2,
         taken=3,

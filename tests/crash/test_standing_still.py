@@ -11,7 +11,7 @@ from tests import databases
 from tests.conftest import missing
 from tests.crash import freezes, machine, partition, stalls, suspensions
 from tests.crash.machine import MachineClock
-from tests.crash.verdict import format_verdict
+from tests.crash.report import format_report
 
 READERS = 300
 LEASE_SECONDS = 3.0
@@ -36,10 +36,10 @@ def clock() -> Iterator[MachineClock]:
 def test_a_worker_that_stood_still_for_longer_than_its_lease_strands_nobody(
     empty_database: Database, tmp_path: Path
 ) -> None:
-    verdict = freezes.prove(
+    report = freezes.prove(
         tmp_path, url=empty_database.url, people=READERS, times=1, lease_seconds=LEASE_SECONDS
     )
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
+    assert list(report.broken(within=BUSY_SECONDS)) == [], format_report(report)
 
 
 @pytest.mark.timeout(300)
@@ -47,8 +47,8 @@ def test_a_worker_that_stood_still_for_longer_than_its_lease_strands_nobody(
 def test_nor_does_a_machine_that_was_suspended_for_an_hour(
     empty_database: Database, tmp_path: Path, clock: MachineClock
 ) -> None:
-    verdict = suspensions.prove(tmp_path, url=empty_database.url, people=READERS, times=2, clock=clock)
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
+    report = suspensions.prove(tmp_path, url=empty_database.url, people=READERS, times=2, clock=clock)
+    assert list(report.broken(within=BUSY_SECONDS)) == [], format_report(report)
 
 
 @pytest.mark.timeout(300)
@@ -58,11 +58,11 @@ def test_nor_where_the_database_server_was_suspended_with_it(tmp_path: Path, clo
         missing("PostgreSQL")
         return
     with databases.postgres(programs, environ=clock.environ) as server:
-        verdict = suspensions.prove(
+        report = suspensions.prove(
             tmp_path, url=server.empty(), people=READERS, times=1, clock=clock,
             database_pids=lambda: machine.tree(server.pid),
         )  # fmt: skip
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
+    assert list(report.broken(within=BUSY_SECONDS)) == [], format_report(report)
 
 
 @pytest.mark.timeout(300)
@@ -71,16 +71,16 @@ def test_nor_where_the_database_server_was_suspended_with_it(tmp_path: Path, clo
 def test_nobody_waits_for_ten_recipients_whose_server_never_answers(
     empty_database: Database, tmp_path: Path, moment: str
 ) -> None:
-    verdict = stalls.prove(
+    report = stalls.prove(
         tmp_path, url=empty_database.url, people=READERS, stalled=STALLED, moment=moment,
         seconds=STALL_SECONDS, within=BUSY_SECONDS,
     )  # fmt: skip
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
+    assert list(report.broken(within=BUSY_SECONDS)) == [], format_report(report)
 
 
 @pytest.mark.timeout(400)
 def test_a_worker_that_is_cut_off_inside_a_claim_stops_nobody_else(tmp_path: Path) -> None:
     if why := partition.trouble():
         pytest.skip(why)
-    verdict = partition.prove(tmp_path, people=READERS, seconds=CUT_SECONDS)
-    assert list(verdict.broken(within=BUSY_SECONDS)) == [], format_verdict(verdict)
+    report = partition.prove(tmp_path, people=READERS, seconds=CUT_SECONDS)
+    assert list(report.broken(within=BUSY_SECONDS)) == [], format_report(report)

@@ -14,7 +14,7 @@ from lists.db import Database
 from mailer.outbox.attempts import Attempt
 from mailer.outbox.outbox import OutboxRow
 from mailer.processes import bootstrap
-from tests.crash import chance, proof, scenes, verdict
+from tests.crash import chance, proof, report, scenes
 from tests.crash.campaign import Campaign, open_campaign
 
 RECIPIENTS = 4_000
@@ -67,7 +67,7 @@ def test_eight_workers_of_which_some_are_killed_and_one_is_lost_with_its_machine
                 lambda: not claimed_by(campaign, lost.pid), what="an end of the dead worker's claims"
             )
         proof.finish(campaign)
-        result = verdict.reach(campaign)
+        result = report.reach(campaign)
         settled_at = taken_over_at(campaign)
     assert claimed_count and settled_at - ended_at <= TAKEN_WITHIN, (
         f"the dead worker's claims stood for {settled_at - ended_at}"
@@ -75,9 +75,9 @@ def test_eight_workers_of_which_some_are_killed_and_one_is_lost_with_its_machine
     doubtful_count = (
         result.unknown - claimed_count
     )  # after a lost machine everything it had claimed is unknown
-    assert (result.lost, result.strange, result.sure_twice) == ([], [], []), verdict.format_verdict(result)
+    assert (result.lost, result.strange, result.sure_twice) == ([], [], []), report.format_report(result)
     assert len(result.twice) <= result.unknown
-    assert doubtful_count <= campaign.service.settings.connections * KILLS, verdict.format_verdict(result)
+    assert doubtful_count <= campaign.service.settings.connections * KILLS, report.format_report(result)
 
 
 def test_a_second_worker_on_sqlite_is_refused_with_a_sentence(sqlite_url: str, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from lists.directory import Application
 from mailer.service import Service
 from mailer.tryout.postoffice import CapturedMessage
 from tests import commands, people
+from tests.address_change import get_contact, token
 from tests.clocks import StoppedClock
 from tests.mailer.web.visitor import Visitor
 from tests.people import Person
-from tests.readdressing import get_contact, token
 
 WORDS = ("quetzal", "zenobia", "ketchikan", "99950", "marimba")
 

@@ -17,11 +17,11 @@ from mailer.policy import POLICY
 from mailer.service import Service
 from mailer.sources import invitations
 from tests import calls, commands, relays
+from tests.address_change import NEW, get_contact, kinds, live, move_address, states, token
 from tests.clocks import StoppedClock
 from tests.commands import Mailer
 from tests.mailer.web.visitor import Visitor, words
 from tests.people import PEPPER, Person
-from tests.readdressing import NEW, get_contact, kinds, live, move_address, states, token
 from tests.relays import World
 
 

@@ -17,12 +17,12 @@ from mailer.outbox import outbox
 from mailer.people import address_change
 from mailer.service import Service
 from tests import commands, relays
+from tests.address_change import NEW, get_contact, live, move_address, states, token
 from tests.clocks import StoppedClock
 from tests.commands import Mailer
 from tests.mailer.web.visitor import Visitor
 from tests.people import PEPPER, Person
 from tests.races import at_once, on_postgresql
-from tests.readdressing import NEW, get_contact, live, move_address, states, token
 from tests.relays import World
 
 

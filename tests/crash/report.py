@@ -1,4 +1,4 @@
-"""Verdict: what the sink took compared with what was expected, and the table of kills."""
+"""ProofReport: what the sink took compared with what was expected, and the table of kills."""
 
 from bisect import bisect
 from collections import Counter
@@ -42,7 +42,7 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class ProofReport:
     """The results. `lost` and `strange` name messages of the sink's file; `unknown` counts rows ever unknown.
 
     `stranded` are sentences about rows that are unknown without need.
@@ -87,7 +87,7 @@ class Verdict:
             yield f"After “{line.point}” nothing left for {max(line.waits):.1f} s."
 
 
-def reach(campaign: Campaign, *notes: Note) -> Verdict:
+def reach(campaign: Campaign, *notes: Note) -> ProofReport:
     """Count everything, once all is delivered."""
     campaign.account()
     with campaign.service.database.read() as session:
@@ -96,7 +96,7 @@ def reach(campaign: Campaign, *notes: Note) -> Verdict:
     copies, distinct = tape.copies(), tape.distinct()
     rows = {each.message_id: each.row for each in tape.records}
     twice = [message for message, number in copies.items() for _ in range(number - 1)]
-    return Verdict(
+    return ProofReport(
         lines=list(_lines(campaign)),
         expected=campaign.expected.total(),
         taken=len(tape.records),
@@ -139,26 +139,26 @@ def _goes_on(campaign: Campaign, kill: Kill) -> SinkRecord | None:
     return tape.first_after(kill.at) if kill.anew else tape.next_after(kill.at)
 
 
-def format_verdict(verdict: Verdict) -> str:
+def format_report(report: ProofReport) -> str:
     """Return the table, the sums, and each broken promise."""
-    width = max([len("killed"), *(len(line.point) for line in verdict.lines)])
+    width = max([len("killed"), *(len(line.point) for line in report.lines)])
     rows = [f"{'killed':{width}}  kills  unknown  twice  first send: median, worst"]
-    for line in verdict.lines:
+    for line in report.lines:
         waits = f"{median(line.waits):9.2f} s {max(line.waits):8.2f} s" if line.waits else ""
         rows.append(
             f"{line.point:{width}}  {line.kills:5}  {line.unknown:7}  {line.twice:5}  {waits}".rstrip()
         )
-    waits = f"{median(verdict.waits):.2f} s, worst {max(verdict.waits):.2f} s" if verdict.waits else "-"
+    waits = f"{median(report.waits):.2f} s, worst {max(report.waits):.2f} s" if report.waits else "-"
     rows += [
         "",
-        f"messages expected  {verdict.expected:,}",
-        f"taken by the sink  {verdict.taken:,}",
-        f"lost               {len(verdict.lost):,}",
-        f"stranded           {len(verdict.stranded):,}",
-        f"delivered twice    {len(verdict.twice):,}",
-        f"unknown            {verdict.unknown:,} (at most {CONNECTIONS} × {verdict.processes:,} killed)",
+        f"messages expected  {report.expected:,}",
+        f"taken by the sink  {report.taken:,}",
+        f"lost               {len(report.lost):,}",
+        f"stranded           {len(report.stranded):,}",
+        f"delivered twice    {len(report.twice):,}",
+        f"unknown            {report.unknown:,} (at most {CONNECTIONS} × {report.processes:,} killed)",
         f"first send         median {waits}",
-        *map(str, verdict.notes),
+        *map(str, report.notes),
     ]
-    broken = list(verdict.broken())
+    broken = list(report.broken())
     return "\n".join([*rows, "", *(broken or ["Every promise is kept."])])
