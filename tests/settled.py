@@ -25,9 +25,13 @@ RESOURCES: Sequence[dict[str, Any]] = (
     {
         "slot": "powerpoint",
         "language": "en",
-        "deposit": StoredFile(digest="0" * 64, kind="pptx", size=2_200_000),
+        "stored_file": StoredFile(digest="0" * 64, kind="pptx", size=2_200_000),
     },
-    {"slot": "powerpoint", "language": "es", "deposit": StoredFile(digest="1" * 64, kind="odp", size=900)},
+    {
+        "slot": "powerpoint",
+        "language": "es",
+        "stored_file": StoredFile(digest="1" * 64, kind="odp", size=900),
+    },
     {"slot": "allies", "language": "en", "title": "A group of neighbors", "link": "https://example.org/"},
     {"slot": "allies", "language": "es", "title": "Un grupo vecino", "link": "https://example.org/es"},
 )

@@ -4,6 +4,7 @@ The stdlib's parser raises on some malformed headers and charsets, and recurses 
 access is wrapped and everything has a limit. A message that cannot be parsed is shown as its source.
 """
 
+import email.errors
 import email.header
 import email.message
 import email.parser
@@ -29,6 +30,7 @@ PARSER_ERRORS = (
     RuntimeError,
     TypeError,
     ValueError,
+    email.errors.MessageError,
 )
 
 _SUBJECT = re.compile(rb"(?:\A|\n)subject:[ \t]*((?:[^\r\n]|\r?\n[ \t])*)", re.IGNORECASE)

@@ -88,7 +88,7 @@ def test_a_character_that_no_mail_can_carry_is_refused_with_its_place(
 
 
 @pytest.mark.parametrize(
-    ("subject", "said"),
+    ("subject", "sentence"),
     [
         ("{{ name }}", "Its subject is empty for readers without a name."),
         ('{% if name == "Ana" %}{% else %}Hi{% endif %}', "Its subject is empty for readers called “Ana”."),

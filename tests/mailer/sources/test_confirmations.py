@@ -167,7 +167,7 @@ def test_a_suppressed_address_gets_nothing_and_nothing_is_kept(
         assert contacts.find(session, _signup().address) is None
 
 
-@pytest.mark.parametrize("which", ["interest", "organizers"])
+@pytest.mark.parametrize("list_name", ["interest", "organizers"])
 def test_known_and_unknown_and_left_addresses_take_the_same_statements(
     confirmations: Confirmations,
     database: Database,

@@ -33,7 +33,7 @@ def test_ben_reads_all_of_it_in_his_language(visitor, service, ben, link):
         "Noticias y correos de la campaña",
         "usted está en ella",
         "Dijo que sí",
-        "Las cartas de bienvenida",
+        "Los correos de bienvenida",
         "espera su envío",
         "se borran a los 90 días",
     ):
@@ -78,7 +78,7 @@ def test_cleo_who_left_finds_that_she_left(visitor, service, clock, cleo):
 def test_whoever_is_not_written_to_any_more_is_told_why(visitor, service, clock, ben, link):
     with service.database.write() as session:
         suppressions.add(session, ben.address.digest, reason="bounce", now=clock.now())
-    assert "because our mail came back" in words(visitor.get(f"{link}/all?lang=en"))
+    assert "because our emails came back" in words(visitor.get(f"{link}/all?lang=en"))
 
 
 def test_an_answer_names_its_call(visitor, service, clock, ben, link):

@@ -74,7 +74,7 @@ def test_an_organizer_confirms_and_waits_for_staff(visitor, service):
     with service.database.read() as session:
         pending = session.scalars(select(Subscription)).one()
     link = path_of(service.links.confirm(pending.id, pending.round))
-    assert "organize" in words(visitor.get(link))
+    assert "I would like to lead" in words(visitor.get(link))
     answer = visitor.post(link)
     assert "staff looks at your sign-up" in words(answer)
     assert state(service) == ["pending"]
