@@ -34,7 +34,7 @@ def database_url(sqlite_url: str) -> str:
     return sqlite_url
 
 
-@pytest.mark.parametrize("way", BROKEN)
+@pytest.mark.parametrize("fault", BROKEN)
 async def test_the_other_relay_takes_over_from_one_that(
     fault: str, service: Service, ben: Person, cleo: Person
 ) -> None:
