@@ -3,9 +3,10 @@
 It contains names of fields and numbers, never their values.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import String
+from sqlalchemy import String, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, PrimaryKey, Timestamp
@@ -32,3 +33,10 @@ def record(session: Session, *, actor: str, action: str, now: datetime, subject:
         at=now, actor=actor[:TEXT_LENGTH], action=action[:TEXT_LENGTH], subject=subject[:SUBJECT_LENGTH]
     )
     session.add(entry)
+
+
+def list_about(session: Session, subject: str) -> Sequence[AuditEntry]:
+    """Return the entries about a subject, such as `contact 7`, and about its fields, oldest first."""
+    is_about_field = AuditEntry.subject.startswith(f"{subject}:", autoescape=True)
+    is_about = or_(AuditEntry.subject == subject, is_about_field)
+    return session.scalars(select(AuditEntry).where(is_about).order_by(AuditEntry.id)).all()

@@ -7,16 +7,16 @@ from datetime import datetime
 from lists import addresses, contacts, imports, subscriptions
 from lists.db import Database
 from lists.imports import ListImport
-from lists.tables import column_mapping, importing, table_file
+from lists.tables import column_mapping, csv_file, importing
 from lists.tables.rows import RowResult
-from lists.tables.staging import StagingTable
+from lists.tables.staged_rows import StagingTable
 from tests.people import PEPPER
 
 Import = Callable[..., Sequence[RowResult]]
 
 
 def stage_file(data: bytes) -> StagingTable:
-    table = table_file.read(io.BytesIO(data))
+    table = csv_file.read(io.BytesIO(data))
     staging = StagingTable()
     importing.stage_rows(table, column_mapping.guess(table.columns), staging, pepper=PEPPER)
     return staging

@@ -1,7 +1,7 @@
-"""Files of rows: tables and rosters that people import, and exports of the service.
+"""Files of rows: people that are imported from files, and exports of the service.
 
-For other packages: `importing`, `exporting` and `undoing` (people in and out of a file, and the undo of an
-import), `table_file` (open a file), `column_mapping` (the field of each column), `spreadsheets` (write a
-file). The other modules read encodings, dialects, headings and cells for these, and contain what other tools
+For other packages: `importing`, `import_undo` and `export_rows` (people in and out of a file, and an import
+taken back), `csv_file` (open a file), `column_mapping` (the field of each column), `csv_writer` (write a
+file). The other modules detect encoding and dialect, read cells and headings, and list what other tools
 write.
 """

@@ -33,10 +33,10 @@ from lists.imports import ListImport
 from lists.subscriptions import Subscription
 from lists.tables import rows
 from lists.tables.column_mapping import ColumnMapping
+from lists.tables.csv_file import TableFile
 from lists.tables.rows import ImportRow
-from lists.tables.staging import UNDECIDED, Decision, StagedRow, StagingTable
-from lists.tables.table_file import TableFile
-from lists.tables.unread_columns import UnreadColumns
+from lists.tables.staged_rows import UNDECIDED, Decision, StagedRow, StagingTable
+from lists.tables.undeclared_columns import UnreadColumns
 
 EVIDENCE_LENGTH = 1_000
 PROGRESS_EVERY = 500  # rows between two calls of `progress`

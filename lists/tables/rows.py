@@ -12,10 +12,10 @@ from lists.contacts import NAME_LENGTH
 from lists.errors import BadInput
 from lists.fields import Field
 from lists.geography import Place
-from lists.tables import consent_cells, optout_columns, spreadsheets, statuses
+from lists.tables import csv_writer, mail_statuses, refusal_wording, yes_no_cells
 from lists.tables.column_mapping import ANY_VALUE_REFUSES, YES_REFUSES, YES_REQUIRED, ColumnMapping
-from lists.tables.dialects import Record
-from lists.tables.statuses import WANTS_MAIL
+from lists.tables.csv_records import Record
+from lists.tables.mail_statuses import WANTS_MAIL
 
 MAX_ROWS = 1_000_000
 DISPLAY_LENGTH = 60  # characters of a cell that an error sentence repeats
@@ -54,7 +54,7 @@ class ImportRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowResult:
-    """The result of one row, done or planned: one of OUTCOMES of lists/tables/staging.py, and why.
+    """The result of one row, done or planned: one of OUTCOMES of lists/tables/staged_rows.py, and why.
 
     `column` is the one that excludes the person, and `key` that of the address, "" where there is none: a
     person excluded by one row is not imported by another row of the same file.
@@ -89,7 +89,7 @@ def read_rows(
 
     `custom_fields` are the fields that staff defined. `find_line` returns the line of an earlier row with the
     key of an address, or None. `yes_means` are texts of cells that count as a yes (see
-    `lists.tables.consent_cells`). Raises BadInput for more rows than MAX_ROWS.
+    `lists.tables.yes_no_cells`). Raises BadInput for more rows than MAX_ROWS.
     """
     for number, (line, cells) in enumerate(records, 1):
         if number > MAX_ROWS:
@@ -215,18 +215,18 @@ def _find_refusal(field: str, text: str, yes_means: Collection[str], column: str
     if field in ANY_VALUE_REFUSES:
         return (
             ""
-            if consent_cells.parse_answer(text) == "nothing" or ZERO_DATE.fullmatch(text)
+            if yes_no_cells.parse_answer(text) == "nothing" or ZERO_DATE.fullmatch(text)
             else ANY_VALUE_REFUSES[field]
         )
     if field in YES_REQUIRED:
-        answer = consent_cells.parse_answer(text, yes_means=yes_means)
+        answer = yes_no_cells.parse_answer(text, yes_means=yes_means)
         if answer == "unknown" and field == "confirmed" and _is_date(text):
             return ""
         if answer == "unknown":
             hint = f', or if it means yes: --yes-means "{make_printable(text)}".'
             raise BadInput(
                 f"“{make_printable(text)}” in “{make_printable(column)}” is neither a yes nor a no."
-                " Write yes or no" + ("." if consent_cells.has_doubt_word(text) else hint)
+                " Write yes or no" + ("." if yes_no_cells.has_doubt_word(text) else hint)
             )
         return "" if answer == "yes" else YES_REQUIRED[field]
     return _check_refusal_cell(field, text, column)
@@ -234,15 +234,15 @@ def _find_refusal(field: str, text: str, yes_means: Collection[str], column: str
 
 def _check_refusal_cell(field: str, text: str, column: str) -> str:
     """Return why a cell excludes the person in a column where a yes, a date or a number does; "" for a no."""
-    answer = consent_cells.parse_boolean(text)
+    answer = yes_no_cells.parse_boolean(text)
     if answer in ("no", "nothing") or ZERO_DATE.fullmatch(text):
         return ""
     if answer == "yes" or _is_date(text) or NUMBER.fullmatch(text):
         return YES_REFUSES[field]
-    why = statuses.classify(text)
+    why = mail_statuses.classify(text)
     if why is not None and why != WANTS_MAIL:
         return why
-    if optout_columns.matches_text(text):
+    if refusal_wording.matches_text(text):
         return YES_REFUSES[field]
     raise BadInput(
         f"“{make_printable(text)}” in “{make_printable(column)}” does not say whether they want mail."
@@ -259,9 +259,10 @@ def _collect_evidence(mapping: ColumnMapping, cell: Callable[[int | None], str])
     evidence = [(mapping.columns[index], cell(index)) for index in mapping.find_indexes("since")]
     for column, text in evidence:
         is_contrary = (
-            consent_cells.parse_answer(text) == "no" or (statuses.classify(text) or WANTS_MAIL) != WANTS_MAIL
+            yes_no_cells.parse_answer(text) == "no"
+            or (mail_statuses.classify(text) or WANTS_MAIL) != WANTS_MAIL
         )
-        if is_contrary or optout_columns.matches_text(text):
+        if is_contrary or refusal_wording.matches_text(text):
             raise BadInput(
                 f"“{make_printable(text)}” stands in “{make_printable(column)}”,"
                 " and that is no time of a consent."
@@ -273,7 +274,7 @@ def _parse_name(text: Callable[[str], str]) -> str:
     """Return the name; raises BadInput for a name with a note of staff that this person wants no mail."""
     full = " ".join(part for part in (text("first_name"), text("last_name")) if part)
     name = text("name") or full
-    if optout_columns.matches_text(name):
+    if refusal_wording.matches_text(name):
         raise BadInput(
             f"The name “{make_printable(name)}” says that they want no mail."
             " Take the row out, or mend the name."
@@ -291,12 +292,12 @@ def _parse_key(email: str, pepper: bytes) -> str:
 
 def clean_cell(cell: str) -> str:
     """Return a cell without surrounding spaces, and without the escape of a formula."""
-    return spreadsheets.unescape_formula(cell.strip(" \t\N{NO-BREAK SPACE}"))
+    return csv_writer.unescape_formula(cell.strip(" \t\N{NO-BREAK SPACE}"))
 
 
 def _check_state_cell(text: str, column: str) -> str:
     """Return why a person in this state is excluded, "" when they want mail; raises BadInput."""
-    why = statuses.classify(text)
+    why = mail_statuses.classify(text)
     if why is None:
         raise BadInput(
             f"“{make_printable(text)}” in “{make_printable(column)}” is not known as a state."

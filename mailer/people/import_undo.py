@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from lists.contacts import Contact
 from lists.imports import ListImport
 from lists.subscriptions import Subscription
-from lists.tables import undoing
-from lists.tables.undoing import UndoCounts
+from lists.tables import import_undo
+from lists.tables.import_undo import UndoCounts
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.policy import POLICY
@@ -45,7 +45,7 @@ def preview(session: Session, list_import: ListImport) -> ImportUndoPreview:
     kinds = _dispatched_messages(list_import).with_only_columns(OutboxRow.kind, OutboxRow.state, func.count())
     counts = session.execute(kinds.group_by(OutboxRow.kind, OutboxRow.state).order_by(OutboxRow.kind))
     return ImportUndoPreview(
-        counts=undoing.count_people(session, list_import),
+        counts=import_undo.count_people(session, list_import),
         waiting=session.scalar(waiting.with_only_columns(func.count())) or 0,
         message_counts=[(kind, state, number) for kind, state, number in counts],
     )
@@ -72,16 +72,16 @@ def undo_batch(
 
     `sequences` are those that follow the list: their journeys are deleted.
     """
-    people, following = undoing.list_batch(session, list_import, after=after)
+    people, following = import_undo.list_batch(session, list_import, after=after)
     if not people:
         return 0, 0, following
     is_to_people = OutboxRow.contact_id.in_(people) & (OutboxRow.list == list_import.list)
-    signed_up = undoing.select_signed_up(list_import).where(Subscription.contact_id.in_(people))
+    signed_up = import_undo.select_signed_up(list_import).where(Subscription.contact_id.in_(people))
     is_answer = OutboxRow.contact_id.in_(signed_up) & OutboxRow.kind.not_in(LIST_MAIL_KINDS)
     outbox.cancel(session, is_to_people & ~is_answer, why=CANCEL_REASON)
     statement = delete(Journey).where(Journey.contact_id.in_(people), Journey.sequence.in_(sequences))
     session.execute(statement.execution_options(synchronize_session=False))
-    deleted_count = undoing.undo_batch(
+    deleted_count = import_undo.undo_batch(
         session,
         list_import,
         people,
@@ -94,8 +94,8 @@ def undo_batch(
 
 def _messages_of_people(list_import: ListImport) -> Select[OutboxRow]:
     is_of_import = or_(
-        OutboxRow.contact_id.in_(undoing.select_removable(list_import)),
-        OutboxRow.contact_id.in_(undoing.select_mailed(list_import)),
+        OutboxRow.contact_id.in_(import_undo.select_removable(list_import)),
+        OutboxRow.contact_id.in_(import_undo.select_mailed(list_import)),
     )
     return select(OutboxRow).where(OutboxRow.list == list_import.list, is_of_import)
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import consents, merge_redirects, notes
-from lists.audit import AuditEntry
+from lists import audit, consents, merge_redirects, notes
 from lists.contacts import Contact
 from lists.directory import Listing
 from lists.suppressions import Suppression
@@ -126,11 +125,7 @@ def _note_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
 
 def _audit_events(session: Session, contact: Contact) -> Iterator[TimelineEvent]:
     """Yield what staff did to the contact: the names of fields, never their values."""
-    about = f"contact {contact.id}"
-    is_about_contact = or_(
-        AuditEntry.subject == about, AuditEntry.subject.startswith(f"{about}:", autoescape=True)
-    )
-    for row in session.scalars(select(AuditEntry).where(is_about_contact).order_by(AuditEntry.id)):
+    for row in audit.list_about(session, f"contact {contact.id}"):
         fields = row.subject.partition(": ")[2]
         what = f"{row.action.capitalize()}: {fields}." if fields else f"{row.action.capitalize()}."
         yield TimelineEvent(at=row.at, what=what, by=row.actor)

@@ -12,8 +12,8 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from lists import audit
-from lists.identity import erasure
-from lists.identity.erasure import ReapplyResult
+from lists.identity import departure_replay
+from lists.identity.departure_replay import ReapplyResult
 from mailer.backup import departures_file, restore_gap
 from mailer.coordination import send_hold
 from mailer.coordination.send_hold import Restore
@@ -86,9 +86,7 @@ def merge_departures(
     departures = departures_file.read(
         file, fingerprint=key_check.compute_fingerprints(service.keys)["pepper"]
     )
-    result = erasure.reapply_departures(
-        session, departures.records, erase=erase_contact, now=now, actor=actor
-    )
+    result = departure_replay.replay(session, departures.records, erase=erase_contact, now=now, actor=actor)
     restore = send_hold.find_unsettled(session)
     settles = restore is not None and departures.until is not None and departures.until >= restore.backup_at
     if settles:

@@ -10,7 +10,7 @@ from lists.errors import Conflict
 from lists.imports import ListImport
 from lists.permission import Purpose
 from lists.subscriptions import SubscriptionChange
-from lists.tables import importing, undoing
+from lists.tables import import_undo, importing
 from tests.clocks import StoppedClock
 from tests.importing import Import, begin_import, stage_file, state
 from tests.people import PEPPER, Person
@@ -39,8 +39,8 @@ def undo_import(database: Database, clock: StoppedClock, list_import: ListImport
     after: int | None = 0
     while after is not None:
         with database.write() as session:
-            contact_ids, after = undoing.list_batch(session, list_import, after=after)
-            undoing.undo_batch(
+            contact_ids, after = import_undo.list_batch(session, list_import, after=after)
+            import_undo.undo_batch(
                 session, list_import, contact_ids, is_mailed=false(), is_referenced=false(), now=clock.now()
             )
 

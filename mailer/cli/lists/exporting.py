@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from lists import audit, catalog
-from lists.tables import exporting, spreadsheets
+from lists.tables import csv_writer, export_rows
 from mailer.cli import context, output
 
 DESCRIPTIONS = {
@@ -16,7 +16,7 @@ DESCRIPTIONS = {
 
 
 @click.command(name="export")
-@click.argument("what", type=click.Choice([*exporting.KINDS]))
+@click.argument("what", type=click.Choice([*export_rows.KINDS]))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--list", "list_name", help="Only what concerns this list.")
 @click.option("--plain", is_flag=True, help="Without the mark that tells Excel it is UTF-8.")
@@ -36,11 +36,11 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
         with service.database.read() as session:
             if list_name is not None:
                 catalog.check_name(session, list_name)
-            columns = exporting.list_columns(session, what)
-        with spreadsheets.open_writer(file, columns, byte_order_mark=not plain) as write:
+            columns = export_rows.list_columns(session, what)
+        with csv_writer.open_writer(file, columns, byte_order_mark=not plain) as write:
             number = 0
             with service.database.read(long=True) as session:
-                for row in exporting.read_rows(session, what, list=list_name):
+                for row in export_rows.read_rows(session, what, list=list_name):
                     write(row)
                     number += 1
             with service.database.write() as session:  # before the file gets its name

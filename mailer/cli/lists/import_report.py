@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from lists.errors import BadInput
-from lists.tables import optout_columns, rows, spreadsheets
+from lists.tables import csv_writer, refusal_wording, rows
 from lists.tables.column_mapping import REFUSAL_COLUMNS, ColumnMapping
+from lists.tables.csv_file import TableFile
 from lists.tables.rows import RowResult
-from lists.tables.staging import StagingTable
-from lists.tables.table_file import TableFile
+from lists.tables.staged_rows import StagingTable
 from mailer.cli import output
 
 MAX_ROWS_SHOWN = 50
@@ -57,7 +57,7 @@ def _list_mapping(mapping: ColumnMapping) -> Sequence[dict[str, object]]:
 
 def _describe_unread(index: int, column: str, mapping: ColumnMapping) -> str:
     is_explained = index in mapping.waived_indexes or index in mapping.silent_indexes
-    return UNCLEAR_SENTENCE if not is_explained and optout_columns.matches_heading(column) else ""
+    return UNCLEAR_SENTENCE if not is_explained and refusal_wording.matches_heading(column) else ""
 
 
 def print_format(table: TableFile, mapping: ColumnMapping) -> None:
@@ -89,7 +89,7 @@ def write_refused(path: Path, mapping: ColumnMapping, staging: StagingTable) -> 
         return
     indexes = [index for index, name in enumerate(mapping.columns) if name not in REFUSAL_COLUMNS]
     headings = [*(mapping.columns[index] for index in indexes), *REFUSAL_COLUMNS]
-    with spreadsheets.open_writer(path, headings, byte_order_mark=True) as write:
+    with csv_writer.open_writer(path, headings, byte_order_mark=True) as write:
         for line, cells, why in staging.read_refused():
             extra = cells[len(mapping.columns) :]
             write([*(cells[index] if index < len(cells) else "" for index in indexes), line, why, *extra])

@@ -17,18 +17,18 @@ from lists.contacts import LANGUAGES
 from lists.errors import BadInput, NotFound
 from lists.fields import Field
 from lists.tables import (
+    cell_text,
     column_mapping,
-    consent_cells,
-    dialects,
-    encodings,
-    headings,
+    csv_file,
+    csv_records,
+    encoding_detection,
     importing,
-    optout_columns,
-    table_file,
+    refusal_wording,
+    yes_no_cells,
 )
 from lists.tables.column_mapping import FIELDS, ColumnMapping
-from lists.tables.staging import UNDECIDED, StagingTable
-from lists.tables.table_file import TableFile
+from lists.tables.csv_file import TableFile
+from lists.tables.staged_rows import UNDECIDED, StagingTable
 from mailer.cli import context, output, progress
 from mailer.cli.lists import import_report
 from mailer.service import Service
@@ -75,8 +75,12 @@ CHUNK_OCTETS = 1 << 18  # octets read at once
     metavar="TEXT",
     help='Who has this text agreed: "I want the monthly letter".',
 )
-@click.option("--encoding", default="", help=f"If it was not found out: {', '.join(encodings.CODECS)}.")
-@click.option("--separator", default="", help=f"If it was not found out: {', '.join(dialects.SEPARATORS)}.")
+@click.option(
+    "--encoding", default="", help=f"If it was not found out: {', '.join(encoding_detection.CODECS)}."
+)
+@click.option(
+    "--separator", default="", help=f"If it was not found out: {', '.join(csv_records.SEPARATORS)}."
+)
 @output.json_option
 def command(
     *, file: Path, list_name: str, consent: str, congregation: str | None, day: datetime | None,
@@ -112,7 +116,7 @@ def command(
     yes_texts = _parse_yes_texts(yes_means)
     with context.open_service() as service, _open_file(file) as stream, StagingTable() as staging:
         request.check(service)
-        table = table_file.read(stream, encoding=encoding, separator=separator)
+        table = csv_file.read(stream, encoding=encoding, separator=separator)
         custom_fields = _list_custom_fields(service)
         mapping = _guess_columns(
             table, file.name, corrections=_parse_corrections(corrections), ignored_columns=ignored_columns,
@@ -229,7 +233,7 @@ def _guess_columns(
         ignored_columns=ignored_columns,
         custom_fields=titles,
     )
-    words = optout_columns.find_in_file_name(file_name)
+    words = refusal_wording.find_in_file_name(file_name)
     if words and not mapping.file_refusal and not mapping.mail_status_columns:
         raise BadInput(
             f"The name of the file says “{words}”: people who want no mail, or whose addresses take none."
@@ -241,9 +245,9 @@ def _guess_columns(
 
 def _parse_yes_texts(texts: Sequence[str]) -> frozenset[str]:
     """Return the normalized texts that count as a yes; raises BadInput for one that is a no."""
-    if wrong := [text for text in texts if consent_cells.parse_answer(text) in ("no", "nothing")]:
+    if wrong := [text for text in texts if yes_no_cells.parse_answer(text) in ("no", "nothing")]:
         raise BadInput(f"“{wrong[0]}” is no yes. After --yes-means stands the whole text that people ticked.")
-    return frozenset(headings.normalize(text) for text in texts)
+    return frozenset(cell_text.normalize(text) for text in texts)
 
 
 def _stage_rows(

@@ -5,7 +5,7 @@ import click
 from lists import audit, imports
 from lists.errors import NotFound
 from lists.imports import ListImport
-from lists.tables import undoing
+from lists.tables import import_undo as list_undo
 from mailer.batches import PAUSE_SECONDS
 from mailer.cli import context, output, progress
 from mailer.people import import_undo
@@ -88,7 +88,7 @@ def _undo(service: Service, list_import: ListImport, preview: ImportUndoPreview)
     after: int | None = 0 if is_finished else None
     while after is not None:
         with database.write() as session:
-            after = undoing.release_proven(session, list_import, after=after)
+            after = list_undo.release_proven(session, list_import, after=after)
         clock.sleep(PAUSE_SECONDS)
     with database.write() as session:
         list_import = imports.begin_undo(session, number, now=clock.now())

@@ -27,7 +27,7 @@ from lists.audit import AuditEntry
 from lists.catalog import BUILT_IN_LISTS
 from lists.db import Database
 from lists.errors import BadInput, Conflict
-from lists.identity import duplicates, erasure, merging
+from lists.identity import departure_replay, duplicates, erasure, merging
 from lists.identity.merging import STATES_BY_STRICTNESS, MergePlan
 from lists.permission import Needs, Purpose
 from tests.clocks import StoppedClock
@@ -214,7 +214,7 @@ def test_leaving_counts_for_both_addresses_in_a_backup_from_before_the_merge(
     for records, people in ((after_leaving, (ben, second_ana)), (after_merging, (second_ana, cleo))):
         with database.write() as session:
             assert states(session, second_ana.id) == {"interest": "confirmed"}
-            erasure.reapply_departures(session, records, erase=contacts.erase, now=clock.now(), actor="staff")
+            departure_replay.replay(session, records, erase=contacts.erase, now=clock.now(), actor="staff")
             for person_to_check in people:
                 assert states(session, person_to_check.id) == {"interest": "left"}
             session.rollback()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lists.errors import BadInput
-from lists.tables import column_mapping, headings, statuses
+from lists.tables import cell_text, column_mapping, mail_statuses
 from lists.tables.column_mapping import (
     ANY_VALUE_REFUSES,
     COMMON_HEADINGS,
@@ -14,8 +14,8 @@ from lists.tables.column_mapping import (
     YES_REFUSES,
     YES_REQUIRED,
 )
-from lists.tables.statuses import STATUS_WORDS, WANTS_MAIL
-from lists.tables.tools import TOOLS
+from lists.tables.export_tools import TOOLS
+from lists.tables.mail_statuses import STATUS_WORDS, WANTS_MAIL
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_an_invalid_mapping_is_refused_with_what_to_do(
 
 
 def test_states_are_recognized_by_their_words() -> None:
-    assert statuses.classify("Subscribed") == statuses.classify("") == WANTS_MAIL
-    assert statuses.classify("spam_complaint") == "complained about mail there"
-    assert statuses.classify("married") is None
+    assert mail_statuses.classify("Subscribed") == mail_statuses.classify("") == WANTS_MAIL
+    assert mail_statuses.classify("spam_complaint") == "complained about mail there"
+    assert mail_statuses.classify("married") is None
 
 
 def test_the_tables_are_consistent() -> None:
@@ -69,10 +69,10 @@ def test_the_tables_are_consistent() -> None:
         assert set(tool.fields.values()) <= {*FIELDS, ""}
         assert tool.source and 0 <= tool.min_signs <= len(tool.signs)
         for name in (*tool.fields, *tool.signs, *tool.file_name_words):
-            assert headings.normalize(name) == name
+            assert cell_text.normalize(name) == name
     assert set(COMMON_HEADINGS.values()) <= set(FIELDS)
-    assert all(headings.make_key(name) == name for name in COMMON_HEADINGS)
-    assert all(headings.normalize(word) == word for word in STATUS_WORDS)
+    assert all(cell_text.make_key(name) == name for name in COMMON_HEADINGS)
+    assert all(cell_text.normalize(word) == word for word in STATUS_WORDS)
     assert set(YES_REQUIRED) | set(YES_REFUSES) | set(ANY_VALUE_REFUSES) | {"state"} == MAIL_STATUS_FIELDS
 
 

@@ -1,7 +1,7 @@
 """Exports of other tools are read by the tool's own columns, and people who left there are skipped.
 
-The files in exports/ are made up, each in the form that its tool writes (lists/tables/tools.py and rosters.py
-name the sources).
+The files in exports/ are made up, each in the form that its tool writes (lists/tables/export_tools.py and
+rosters.py name the sources).
 """
 
 import io
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lists.tables import column_mapping, importing, rosters, table_file
+from lists.tables import address_lines, column_mapping, csv_file, importing
 from lists.tables.column_mapping import ColumnMapping
+from lists.tables.csv_file import TableFile
 from lists.tables.rows import ImportRow
-from lists.tables.staging import UNDECIDED, StagingTable
-from lists.tables.table_file import TableFile
+from lists.tables.staged_rows import UNDECIDED, StagingTable
 from tests.people import PEPPER
 
 EXPORTS = Path(__file__).parent / "exports"
@@ -33,7 +33,7 @@ class Reading:
 
 
 def read_bytes(data: bytes, name: str) -> Reading:
-    table, staging = table_file.read(io.BytesIO(data)), StagingTable()
+    table, staging = csv_file.read(io.BytesIO(data)), StagingTable()
     columns = column_mapping.guess(table.columns, file_name=name)
     importing.stage_rows(table, columns, staging, pepper=PEPPER)
     return Reading(table=table, columns=columns, staging=staging)
@@ -135,7 +135,7 @@ def test_mailmans_rosters_are_read_line_by_line(name: str, names: list[str]) -> 
     ],
 )
 def test_a_roster_is_recognized_by_an_address_in_every_line(lines: list[str], roster: bool) -> None:
-    assert rosters.is_roster(lines) is roster
+    assert address_lines.is_roster(lines) is roster
 
 
 def test_a_later_line_that_is_no_address_is_reported() -> None:

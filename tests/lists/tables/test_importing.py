@@ -17,7 +17,7 @@ from lists.identity import erasure
 from lists.subscriptions import Subscription, SubscriptionChange
 from lists.tables import importing
 from lists.tables.rows import ImportRow, RowResult
-from lists.tables.staging import UNDECIDED
+from lists.tables.staged_rows import UNDECIDED
 from tests.clocks import StoppedClock
 from tests.importing import Import, stage_file, state
 from tests.people import PEPPER, Person

@@ -10,7 +10,7 @@ from lists import contacts, permission, subscriptions, suppressions
 from lists.db import Database
 from lists.departures import DepartureRecord
 from lists.errors import BadInput, StorageError
-from lists.identity import erasure
+from lists.identity import departure_replay, erasure
 from lists.permission import Purpose
 from mailer.backup import departures_file
 from mailer.service import Service
@@ -178,7 +178,7 @@ def test_merging_does_again_what_an_older_database_does_not_know(
     ]
     for expected in [(1, 2, 1), (0, 0, 0)]:
         with database.write() as session:
-            result = erasure.reapply_departures(
+            result = departure_replay.replay(
                 session, records, erase=contacts.erase, now=clock.now(), actor="test"
             )
         assert (result.left, result.barred, result.erased) == expected
@@ -201,7 +201,7 @@ def test_who_joined_again_after_leaving_stays(database: Database, clock: Stopped
         subscriptions.confirm(session, subscription_id=pending.id, round=pending.round, now=clock.now())
         records = [DepartureRecord(what="left", list="interest", digest=ben.address.digest, at=left_at)]
         assert (
-            erasure.reapply_departures(
+            departure_replay.replay(
                 session, records, erase=contacts.erase, now=clock.now(), actor="test"
             ).left
             == 0

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from lists import addresses, contacts, departures, directory, notes, permission, subscriptions, topic_optouts
 from lists.directory import Application, Listing
 from lists.errors import Conflict
-from lists.identity import erasure
+from lists.identity import departure_replay
 from lists.permission import Purpose
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import address_change, merging
@@ -264,7 +264,7 @@ def test_somebody_may_return_to_the_address_they_had(
         records = [each for _, each in departures.list_pending(session, limit=99)]
         assert records
         assert (
-            erasure.reapply_departures(
+            departure_replay.replay(
                 session, records, erase=contacts.erase, now=clock.now(), actor="staff"
             ).left
             == 0

@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, select
 from lists import suppressions
 from lists.contacts import Contact
 from lists.directory import Listing
-from lists.tables import exporting
+from lists.tables import export_rows
 from mailer import service as composition
 from mailer.coordination import send_hold, signup_throttle, suspensions
 from mailer.library import law_cards
@@ -202,8 +202,8 @@ def test_the_address_of_staff_is_on_no_list_and_in_no_export(
     apply(installation, ana)
     assert send_digest(installation, world) == [STAFF]
     with installation.database.read() as session:
-        for kind in exporting.KINDS:
-            assert STAFF not in {cell for row in exporting.read_rows(session, kind) for cell in row}
+        for kind in export_rows.KINDS:
+            assert STAFF not in {cell for row in export_rows.read_rows(session, kind) for cell in row}
         staff = session.scalars(select(Contact).where(Contact.email == STAFF)).one()
         answers = eligibility.check_all(
             session, staff, schedules=installation.schedules, relays=[], now=installation.clock.now()

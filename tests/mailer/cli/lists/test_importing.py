@@ -9,7 +9,7 @@ from lists import subscriptions
 from lists.audit import AuditEntry
 from lists.contacts import Contact
 from lists.imports import ListImport
-from lists.tables.staging import BATCH_ROWS
+from lists.tables.staged_rows import BATCH_ROWS
 from mailer.outbox import stats
 from mailer.service import Service
 from mailer.tryout import postoffice

@@ -6,8 +6,8 @@ import pytest
 
 from lists.errors import BadInput
 from lists.fields import Field
-from lists.tables import column_mapping, importing, table_file
-from lists.tables.staging import UNDECIDED, StagingTable
+from lists.tables import column_mapping, csv_file, importing
+from lists.tables.staged_rows import UNDECIDED, StagingTable
 from tests.people import PEPPER
 
 ANA = "ana@stmark.example.org"
@@ -16,7 +16,7 @@ ANA = "ana@stmark.example.org"
 def read_outcomes(text: str, *, yes_means: frozenset[str] = frozenset(), **options: object) -> dict[str, str]:
     """Read a file, and return the outcome of each row by address; "" for a person who would be added."""
     with StagingTable() as staging:
-        table = table_file.read(io.BytesIO(text.encode()))
+        table = csv_file.read(io.BytesIO(text.encode()))
         columns = column_mapping.guess(table.columns, **options)  # type: ignore[arg-type]
         custom_fields = {
             name: Field(name=name, title=title, type="text", choices=[])
@@ -264,7 +264,7 @@ def test_the_states_of_other_tools_are_recognized(state: str, refusing_state: st
 
 def test_no_hint_offers_to_leave_out_a_column_that_excludes_others() -> None:
     with StagingTable() as staging:
-        table = table_file.read(io.BytesIO(b"email,x\nben@b.org,odd\ncleo@b.org,unsubscribed\n"))
+        table = csv_file.read(io.BytesIO(b"email,x\nben@b.org,odd\ncleo@b.org,unsubscribed\n"))
         columns = column_mapping.guess(table.columns, corrections={"x": "state"})
         importing.stage_rows(table, columns, staging, pepper=PEPPER)
         sentence = {result.email: result.why for result in staging.read_results()}["ben@b.org"]
@@ -277,7 +277,7 @@ def test_no_hint_offers_to_leave_out_a_column_that_excludes_others() -> None:
 )
 def test_only_a_text_without_a_refusal_is_offered_to_be_declared_a_yes(cell: str, is_offered: bool) -> None:
     with StagingTable() as staging:
-        table = table_file.read(io.BytesIO(f'email,x\nben@b.org,"{cell}"\n'.encode()))
+        table = csv_file.read(io.BytesIO(f'email,x\nben@b.org,"{cell}"\n'.encode()))
         columns = column_mapping.guess(table.columns, corrections={"x": "agreed"})
         importing.stage_rows(table, columns, staging, pepper=PEPPER)
         (why,) = [result.why for result in staging.read_results()]

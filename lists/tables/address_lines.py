@@ -1,4 +1,4 @@
-"""Roster: one address per line, perhaps with a name, and no names of columns; the format of Mailman.
+"""Address lines: a file with one address per line, perhaps a name, and no header; as Mailman writes.
 
 Sources of the format:
 - Mailman 3: `mailman members LIST` prints “Ana Núñez <ana@example.org>”, or the address alone where there is
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from email.utils import parseaddr
 
 from lists.errors import BadInput
-from lists.tables import optout_columns
-from lists.tables.dialects import Record
+from lists.tables import refusal_wording
+from lists.tables.csv_records import Record
 
 COLUMNS = ("email", "name")
 BARE_ADDRESS = re.compile(r'"?[^\s@<>,;|"]+@[^\s@<>,;|"]+"?')
@@ -34,7 +34,7 @@ def read_records(lines: Iterator[str]) -> Iterator[Record]:
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if text.startswith(COMMENT):
-            if optout_columns.matches_text(text) or optout_columns.matches_heading(text):
+            if refusal_wording.matches_text(text) or refusal_wording.matches_heading(text):
                 raise BadInput(
                     f"Line {number} says “{text[:60]}”, so some of this file may want no mail. Take those"
                     " people out, and this line, and import the others."

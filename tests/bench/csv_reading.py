@@ -1,4 +1,4 @@
-"""`python -m tests.bench.dialects`: how many generated files are read right, by us and by other libraries."""
+"""`python -m tests.bench.csv_reading`: how many generated files we and other libraries read right."""
 
 import csv
 import importlib
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from lists.tables import dialects, encodings
-from lists.tables.dialects import SEPARATORS
+from lists.tables import csv_records, encoding_detection
+from lists.tables.csv_records import SEPARATORS
 
 NAMES = [
     "José Núñez",
@@ -65,14 +65,16 @@ def _file(size: int, separator: str, ending: str, codec: str, chance: random.Ran
 
 
 def _ours(data: bytes) -> str:
-    encoding = encodings.detect(io.BytesIO(data))
+    encoding = encoding_detection.detect(io.BytesIO(data))
     return data[encoding.mark :].decode(encoding.codec)
 
 
 def _our_table(text: str) -> Rows:
     file = io.BytesIO(text.encode())
-    encoding = encodings.detect(file)
-    return [cells for _, cells in dialects.read_records(file, encoding, dialects.detect(file, encoding))]
+    encoding = encoding_detection.detect(file)
+    return [
+        cells for _, cells in csv_records.read_records(file, encoding, csv_records.detect(file, encoding))
+    ]
 
 
 def _sniffed(text: str, library: Any) -> Rows:

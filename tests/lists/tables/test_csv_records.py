@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lists.errors import BadInput
-from lists.tables import dialects, encodings
-from lists.tables.dialects import QUOTING, SEPARATORS, CsvDialect, Record
+from lists.tables import csv_records, encoding_detection
+from lists.tables.csv_records import QUOTING, SEPARATORS, CsvDialect, Record
 
 TABLE = [
     ["email", "name", "notes"],
@@ -22,13 +22,13 @@ TABLE = [
 
 def detect_dialect(data: bytes) -> CsvDialect:
     file = io.BytesIO(data)
-    return dialects.detect(file, encodings.detect(file))
+    return csv_records.detect(file, encoding_detection.detect(file))
 
 
 def records(data: bytes) -> list[Record]:
     file = io.BytesIO(data)
-    encoding = encodings.detect(file)
-    return [*dialects.read_records(file, encoding, dialects.detect(file, encoding))]
+    encoding = encoding_detection.detect(file)
+    return [*csv_records.read_records(file, encoding, csv_records.detect(file, encoding))]
 
 
 def write_table(separator: str, quoting: str, ending: str, *, quote_all: bool) -> str:
@@ -84,10 +84,10 @@ def test_an_apostrophe_at_the_beginning_of_a_name_quotes_nothing() -> None:
 
 def test_a_given_separator_is_used() -> None:
     file = io.BytesIO(b"email,a;b\nx,1;2")
-    encoding = encodings.detect(file)
-    assert dialects.detect(file, encoding, separator_name="semicolon").separator == "semicolon"
+    encoding = encoding_detection.detect(file)
+    assert csv_records.detect(file, encoding, separator_name="semicolon").separator == "semicolon"
     with pytest.raises(BadInput, match="These are: comma, semicolon, tab, pipe"):
-        dialects.detect(file, encoding, separator_name="dash")
+        csv_records.detect(file, encoding, separator_name="dash")
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_an_unreadable_file_is_refused_with_the_line(data: bytes, sentence: str)
 
 def test_records_are_read_one_at_a_time_and_the_file_stays_open() -> None:
     file = io.BytesIO(b"email,name\n" + b"a@b.org,Ana\n" * 200_000)
-    encoding = encodings.detect(file)
-    reading = dialects.read_records(file, encoding, dialects.detect(file, encoding))
+    encoding = encoding_detection.detect(file)
+    reading = csv_records.read_records(file, encoding, csv_records.detect(file, encoding))
     assert next(reading) == (1, ["email", "name"])
     assert file.tell() < 100_000
     reading.close()

@@ -1,4 +1,4 @@
-"""Spreadsheet file: a CSV file that only one account may read, and of which no cell is run as a formula."""
+"""CSV writer: writes a file that only one account may read, and of which no cell is run as a formula."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""Headings: normalize headings and cells of files, so that case and accents make no difference."""
+"""Cell text: headings and cells of files, normalized so that case and accents make no difference."""
 
 import re
 import unicodedata

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lists.tables import consent_cells, headings
-from lists.tables.consent_cells import DOUBT_WORDS, NO, NO_ANSWER, YES
+from lists.tables import cell_text, yes_no_cells
+from lists.tables.yes_no_cells import DOUBT_WORDS, NO, NO_ANSWER, YES
 
 YESES = [
     "yes",
@@ -118,26 +118,26 @@ UNKNOWNS = [
     ],
 )
 def test_a_cell_is_a_yes_a_no_empty_or_unknown(text: str, answer: str) -> None:
-    assert consent_cells.parse_answer(text) == answer
+    assert yes_no_cells.parse_answer(text) == answer
 
 
 def test_the_lists_do_not_contradict_each_other() -> None:
     assert YES.isdisjoint(NO) and YES.isdisjoint(NO_ANSWER) and NO.isdisjoint(NO_ANSWER)
-    assert all(headings.normalize(word) == word for word in YES | NO | NO_ANSWER | DOUBT_WORDS)
+    assert all(cell_text.normalize(word) == word for word in YES | NO | NO_ANSWER | DOUBT_WORDS)
 
 
 @given(st.text(max_size=30))
 @example("ye\u0301s")
 @example("①")
 def test_every_text_is_one_of_four_and_only_a_listed_one_is_a_yes(text: str) -> None:
-    answer = consent_cells.parse_answer(text)
+    answer = yes_no_cells.parse_answer(text)
     assert answer in ("yes", "no", "nothing", "unknown")
-    if answer == "yes" and headings.normalize(text):
-        words = headings.normalize(text)
-        is_listed = words in YES or consent_cells.AGREEMENT.match(
-            " ".join(text.split()).lstrip(consent_cells.SURROUNDING_SIGNS)
+    if answer == "yes" and cell_text.normalize(text):
+        words = cell_text.normalize(text)
+        is_listed = words in YES or yes_no_cells.AGREEMENT.match(
+            " ".join(text.split()).lstrip(yes_no_cells.SURROUNDING_SIGNS)
         )
-        assert is_listed or text.casefold().strip() in consent_cells.BOXES
+        assert is_listed or text.casefold().strip() in yes_no_cells.BOXES
 
 
 @given(
@@ -174,14 +174,14 @@ def test_every_text_is_one_of_four_and_only_a_listed_one_is_a_yes(text: str) -> 
 )
 def test_no_text_with_a_negation_is_a_yes(begins: str, word: str, before: str, after: str) -> None:
     for text in (f"{begins}{before}{word} {after}", f"{begins}{before}{word}", f"{word} {begins}".strip()):
-        assert consent_cells.parse_answer(text) != "yes"
-        assert consent_cells.parse_answer(text.upper()) != "yes"
+        assert yes_no_cells.parse_answer(text) != "yes"
+        assert yes_no_cells.parse_answer(text.upper()) != "yes"
 
 
 def test_a_text_that_staff_declare_a_yes_is_a_yes() -> None:
-    means = {headings.normalize("I want the monthly letter; no calls!")}
-    assert consent_cells.parse_answer("i want the MONTHLY letter; no calls!", yes_means=means) == "yes"
-    assert consent_cells.parse_answer("I want the monthly letter", yes_means=means) == "unknown"
+    means = {cell_text.normalize("I want the monthly letter; no calls!")}
+    assert yes_no_cells.parse_answer("i want the MONTHLY letter; no calls!", yes_means=means) == "yes"
+    assert yes_no_cells.parse_answer("I want the monthly letter", yes_means=means) == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -201,4 +201,4 @@ def test_a_text_that_staff_declare_a_yes_is_a_yes() -> None:
     ],
 )
 def test_where_a_yes_is_a_refusal_a_no_must_be_plain(text: str, answer: str) -> None:
-    assert consent_cells.parse_boolean(text) == answer
+    assert yes_no_cells.parse_boolean(text) == answer

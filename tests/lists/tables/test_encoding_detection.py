@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lists.errors import BadInput
-from lists.tables import encodings
+from lists.tables import encoding_detection
 
 PEOPLE = (
     "email,name\r\nana@example.org,Ana Núñez\r\n"
@@ -17,7 +17,7 @@ PEOPLE = (
 
 def text(data: bytes, *, encoding_name: str = "") -> str:
     file = io.BytesIO(data)
-    encoding = encodings.detect(file, encoding_name=encoding_name)
+    encoding = encoding_detection.detect(file, encoding_name=encoding_name)
     assert file.tell() == 0
     return data[encoding.mark_length :].decode(encoding.codec)
 
@@ -37,7 +37,7 @@ def text(data: bytes, *, encoding_name: str = "") -> str:
 )
 def test_the_encodings_of_spreadsheets_are_distinguished(codec: str, name: str) -> None:
     data = PEOPLE.encode(codec)
-    assert encodings.detect(io.BytesIO(data)).name == name
+    assert encoding_detection.detect(io.BytesIO(data)).name == name
     assert text(data) == PEOPLE
 
 
@@ -59,15 +59,15 @@ def test_a_single_name_is_enough(name: str, codec: str) -> None:
 
 
 def test_the_evidence_shows_the_letters() -> None:
-    encoding = encodings.detect(io.BytesIO("name\nDoña\n".encode("cp1252")))
+    encoding = encoding_detection.detect(io.BytesIO("name\nDoña\n".encode("cp1252")))
     assert encoding.evidence == "not UTF-8; it makes these letters of the file: ñ"
 
 
 def test_a_letter_far_down_counts() -> None:
     plain = b"email\n" + b"ana@example.org\n" * 60_000
-    assert encodings.detect(io.BytesIO(plain)).name == "utf-8"
-    assert encodings.detect(io.BytesIO(plain + b"Do\xf1a")).name == "windows-1252"
-    assert encodings.detect(io.BytesIO(plain + "Doña".encode())).name == "utf-8"
+    assert encoding_detection.detect(io.BytesIO(plain)).name == "utf-8"
+    assert encoding_detection.detect(io.BytesIO(plain + b"Do\xf1a")).name == "windows-1252"
+    assert encoding_detection.detect(io.BytesIO(plain + "Doña".encode())).name == "utf-8"
 
 
 def test_octets_that_no_spreadsheet_writes_are_read_as_latin_1() -> None:
@@ -98,17 +98,17 @@ def test_a_file_that_is_no_text_is_refused_with_the_line(
     data: bytes, encoding_name: str, sentence: str
 ) -> None:
     with pytest.raises(BadInput) as error:
-        encodings.detect(io.BytesIO(data), encoding_name=encoding_name)
+        encoding_detection.detect(io.BytesIO(data), encoding_name=encoding_name)
     assert sentence in str(error.value)
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=100), st.sampled_from(["", *encodings.CODECS]))
+@given(st.binary(max_size=100), st.sampled_from(["", *encoding_detection.CODECS]))
 def test_any_bytes_have_an_encoding_in_which_they_are_text_or_are_refused(
     data: bytes, encoding_name: str
 ) -> None:
     try:
-        encoding = encodings.detect(io.BytesIO(data), encoding_name=encoding_name)
+        encoding = encoding_detection.detect(io.BytesIO(data), encoding_name=encoding_name)
     except BadInput:
         return
     decoded = data[encoding.mark_length :].decode(encoding.codec)

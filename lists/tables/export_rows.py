@@ -1,4 +1,4 @@
-"""Exports: people, subscriptions and consents as rows for a file, read one at a time."""
+"""Export rows: people, subscriptions and consents as rows for a file, read one at a time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

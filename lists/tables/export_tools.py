@@ -1,4 +1,4 @@
-"""Tools: the exports of other programs, and how each marks people who want no mail.
+"""Export tools: the exports of other programs, and how each marks people who want no mail.
 
 One row per tool. `source` names the source of its columns and words: documentation and source code of the
 tool where they are public, otherwise public programs that read such files. Names of columns are written as
@@ -310,7 +310,7 @@ TOOLS = (
     ),
     ExportTool(
         name=OWN_EXPORT,
-        source="lists/tables/exporting.py, subscriptions",
+        source="lists/tables/export_rows.py, subscriptions",
         signs=frozenset({"status", "asked at", "confirmed at", "left at", "paused until"}),
         fields={
             "email": "email",

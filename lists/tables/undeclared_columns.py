@@ -1,4 +1,4 @@
-"""Unread columns: columns that are not read and may say who wants no mail.
+"""Undeclared columns: columns with no declared meaning that may say who wants no mail.
 
 Such a column stops the import, because people whom it would exclude would be written to. Its cells are
 inspected while the rows are read; a column without any text stops nothing.
@@ -7,7 +7,7 @@ inspected while the rows are read; a column without any text stops nothing.
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from lists.tables import column_mapping, consent_cells, optout_columns
+from lists.tables import column_mapping, refusal_wording, yes_no_cells
 from lists.tables.column_mapping import FIELDS, MAIL_STATUS_FIELDS, ColumnMapping
 
 MAX_VALUES = 1_000  # distinct cells of a column that are counted
@@ -23,15 +23,15 @@ class SuspectColumn:
     def __init__(self, index: int, name: str, *, mapped: bool) -> None:
         self.index, self.name = index, name
         self.values: Counter[str] = Counter()
-        self.by_heading = not mapped and optout_columns.matches_heading(name)
-        self._is_group = optout_columns.is_group_heading(name)
+        self.by_heading = not mapped and refusal_wording.matches_heading(name)
+        self._is_group = refusal_wording.is_group_heading(name)
         self._suspect_cells: Counter[str] = Counter()
 
     def inspect(self, text: str) -> None:
         """Count one cell that is not empty."""
         if text in self.values or len(self.values) < MAX_VALUES:
             self.values[text] += 1
-        if not self.by_heading and optout_columns.matches_cell(text, group=self._is_group):
+        if not self.by_heading and refusal_wording.matches_cell(text, group=self._is_group):
             self._suspect_cells[text] += 1
 
     def find_stopping_cells(self) -> Counter[str]:
@@ -41,14 +41,14 @@ class SuspectColumn:
         return self._suspect_cells
 
     def _is_state_column(self) -> bool:
-        return len(self.values) <= MAX_STATES and optout_columns.is_state_column(self.values)
+        return len(self.values) <= MAX_STATES and refusal_wording.is_state_column(self.values)
 
     def _is_mail_answer(self) -> bool:
         """Return whether the heading is a word for mail, and cells other than addresses are under it."""
         answers = (
-            text for text in self.values if "@" not in text and consent_cells.parse_answer(text) != "nothing"
+            text for text in self.values if "@" not in text and yes_no_cells.parse_answer(text) != "nothing"
         )
-        return optout_columns.is_mail_heading(self.name) and any(answers)
+        return refusal_wording.is_mail_heading(self.name) and any(answers)
 
 
 class UnreadColumns:
@@ -69,7 +69,7 @@ class UnreadColumns:
         self._suspects = [
             SuspectColumn(index, name, mapped=index in mapping.mapped_indexes)
             for index, name in candidates
-            if not optout_columns.is_other_channel(name)
+            if not refusal_wording.is_other_channel(name)
         ]
 
     @property

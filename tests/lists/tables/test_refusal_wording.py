@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lists.tables import headings, optout_columns
+from lists.tables import cell_text, refusal_wording
 
 REFUSING = """unsub|Unsubscribed|Opt-out|opted out|HasOptedOutOfEmail|Do not|Don't email|No bulk|blacklist
 Blocklist|Bounce count|On hold|hold|Suppressed|subscribed|Consent|Permission|GDPR|Status|Active
@@ -31,12 +31,12 @@ def split_names(text: str) -> list[str]:
 @pytest.mark.parametrize("name", split_names(REFUSING))
 def test_a_heading_that_may_refuse_mail_is_recognized_in_any_spelling(name: str) -> None:
     for spelling in (name, name.upper(), name.lower(), name.replace(" ", "_"), f" {name}: "):
-        assert optout_columns.matches_heading(spelling), spelling
+        assert refusal_wording.matches_heading(spelling), spelling
 
 
 @pytest.mark.parametrize("name", split_names(HARMLESS))
 def test_a_harmless_heading_is_not(name: str) -> None:
-    assert not optout_columns.matches_heading(name)
+    assert not refusal_wording.matches_heading(name)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_harmless_heading_is_not(name: str) -> None:
     ],
 )
 def test_a_cell_that_refuses_mail_is_recognized(text: str, anywhere: bool, in_a_group: bool) -> None:
-    assert optout_columns.matches_cell(text, group=False) is anywhere
-    assert optout_columns.matches_cell(text, group=True) is in_a_group
+    assert refusal_wording.matches_cell(text, group=False) is anywhere
+    assert refusal_wording.matches_cell(text, group=True) is in_a_group
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_a_cell_that_refuses_mail_is_recognized(text: str, anywhere: bool, in_a_
     ],
 )
 def test_the_name_of_a_file_of_refusals_is_recognized(name: str, words: str) -> None:
-    assert optout_columns.find_in_file_name(name) == words
+    assert refusal_wording.find_in_file_name(name) == words
 
 
 @given(st.text(max_size=40))
 def test_a_normalized_text_stays_the_same(text: str) -> None:
-    words = headings.normalize(text)
-    assert headings.normalize(words) == words
+    words = cell_text.normalize(text)
+    assert cell_text.normalize(words) == words
     for group in (False, True):
-        assert optout_columns.matches_cell(text, group=group) in (False, True)
-    assert optout_columns.matches_heading(text) in (False, True)
+        assert refusal_wording.matches_cell(text, group=group) in (False, True)
+    assert refusal_wording.matches_heading(text) in (False, True)

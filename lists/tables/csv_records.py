@@ -1,4 +1,4 @@
-"""CSV dialects: detect the separator and the quoting of a file, and read its records with their line numbers.
+"""CSV records: detect the separator and the quoting of a file, and read its records with their line numbers.
 
 Most programs intend RFC 4180 and few follow it: spreadsheets of other countries write semicolons, databases
 write tabs, pipes or backslashes. The first records are read in every dialect, and the dialect is chosen in
@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from lists.errors import BadInput
-from lists.tables.encodings import TextEncoding
+from lists.tables.encoding_detection import TextEncoding
 
 SEPARATORS: Mapping[str, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 SAMPLE_RECORDS = 50

@@ -1,4 +1,4 @@
-"""Staging table: the rows of one file before they are imported, with the result of each.
+"""Staged rows: the rows of one file before they are imported, with the result of each.
 
 It is a private, temporary SQLite database of this process without a name: its file is deleted as it is
 created, so no personal data is left when the process ends for any reason. A million rows take a few megabytes

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lists.errors import BadInput
-from lists.tables import column_mapping, importing, table_file
-from lists.tables.staging import UNDECIDED, StagingTable
-from lists.tables.tools import TOOLS
+from lists.tables import column_mapping, csv_file, importing
+from lists.tables.export_tools import TOOLS
+from lists.tables.staged_rows import UNDECIDED, StagingTable
 from tests.people import PEPPER
 
 EXPORTS = Path(__file__).parent / "exports"
@@ -54,7 +54,7 @@ EXCLUDED = {CLEO, ELI, FAY, GIL, HAL}
 def read(data: bytes, name: str, corrections: dict[str, str]) -> tuple[str, set[str], dict[str, str]]:
     """Return the tool, the people to import, and the skipped people with the reason."""
     with StagingTable() as staging:
-        table = table_file.read(io.BytesIO(data))
+        table = csv_file.read(io.BytesIO(data))
         columns = column_mapping.guess(table.columns, file_name=name, corrections=corrections)
         importing.stage_rows(table, columns, staging, pepper=PEPPER)
         results = [*staging.read_results()]
@@ -125,7 +125,7 @@ def test_no_spelling_of_a_file_imports_people_whom_it_excludes(
     new_name = f"{file_name}{name}" if file_name.startswith("copia") else file_name or name
     try:
         with StagingTable() as staging:
-            table = table_file.read(io.BytesIO(output.getvalue().encode("utf-8-sig" if mark else "utf-8")))
+            table = csv_file.read(io.BytesIO(output.getvalue().encode("utf-8-sig" if mark else "utf-8")))
             importing.stage_rows(
                 table, column_mapping.guess(table.columns, file_name=new_name), staging, pepper=PEPPER
             )

@@ -1,4 +1,4 @@
-"""Encodings: detect the encoding of a text file from its bytes, with evidence, or check a given one.
+"""Encoding detection: finds the encoding of a text file from its bytes, with evidence, or checks a given one.
 
 Files come from spreadsheets of many years and countries. Valid UTF-8 is UTF-8. A file with a byte order mark,
 or with a NUL beside every letter, is UTF-16. Otherwise each legacy encoding is scored by the letters that it

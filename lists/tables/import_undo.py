@@ -1,4 +1,4 @@
-"""Undoing: take back a wrong import, batch by batch, as if its people had never been imported.
+"""Import undo: take back a wrong import, batch by batch, as if its people had never been imported.
 
 A person who proved since that the address is theirs, by a link that only they have, stays subscribed. A
 person who left meanwhile stays left. A person who filled in the form meanwhile has asked to join but proved
@@ -21,7 +21,7 @@ from lists.imports import ListImport
 from lists.merge_redirects import MergeRedirect
 from lists.notes import Note
 from lists.subscriptions import Subscription, SubscriptionChange
-from lists.tables.staging import BATCH_ROWS
+from lists.tables.staged_rows import BATCH_ROWS
 from lists.tags import Tag
 from lists.topic_optouts import TopicOptout
 
