@@ -69,7 +69,9 @@ class Preflight:
 
     def check_confirmation(self, edition: Edition, *, list: str, now: datetime) -> None:
         """Check the mail that asks to confirm a list; raises BadInput with what to change."""
-        content = MessageContent(fields={"confirm_url": self.composer.links.confirm(CONTACT_ID, CONTACT_ID)})
+        content = MessageContent(
+            fields={"confirm_url": self.composer.links.confirm_url(CONTACT_ID, CONTACT_ID)}
+        )
         self._check_edition(edition, "confirmation", list=list, now=now, contents=_constant_content(content))
 
     def check_invitations(self, edition: Edition, event: Event, *, now: datetime) -> None:
@@ -102,9 +104,11 @@ class Preflight:
     def _sample_contents(self, kind: str) -> Sequence[MessageContent]:
         """Return a source's contents for its texts: each value as long, and as short, as it can be."""
         links = self.composer.links
-        urls = {f"rsvp_{answer}_url": links.rsvp(CONTACT_ID, CONTACT_ID, answer=answer) for answer in ANSWERS}
-        urls |= {"join_url": LINK, "mine_url": links.profile(CONTACT_ID, until=FAR_FUTURE)}
-        urls |= {"confirm_url": links.confirm(CONTACT_ID, CONTACT_ID)}
+        urls = {
+            f"rsvp_{answer}_url": links.rsvp_url(CONTACT_ID, CONTACT_ID, answer=answer) for answer in ANSWERS
+        }
+        urls |= {"join_url": LINK, "mine_url": links.profile_url(CONTACT_ID, until=FAR_FUTURE)}
+        urls |= {"confirm_url": links.confirm_url(CONTACT_ID, CONTACT_ID)}
         longest = {**LONGEST, **urls, **dict.fromkeys(DIGEST_FIELDS, "w" * 300)}
         shortest = {**SHORTEST, **urls, **dict.fromkeys(DIGEST_FIELDS, "")}
         allowed = POLICY[kind].fields

@@ -308,9 +308,9 @@ def _shared_values(
         "sender_name": settings.from_name,
         "reply_to": settings.reply_to,
         "home_url": links.home,
-        "privacy_url": links.privacy,
-        "organize_url": links.organize,
-        "join_page_url": links.join,
+        "privacy_url": links.privacy_url,
+        "organize_url": links.organize_url,
+        "join_page_url": links.join_url,
         "greeting_plain": words["greeting"],
         "greeting_named": words["greeting_named"],
     }

@@ -78,4 +78,4 @@ def token(service: Service, email: str = NEW) -> str:
         assert row is not None
         subscription = subscriptions.find(session, contact_id=row.contact_id, list=row.list)
         assert subscription is not None
-        return f"/confirm/{service.tokens.confirm(subscription.id, subscription.round)}"
+        return f"/confirm/{service.tokens.sign_confirm(subscription.id, subscription.round)}"

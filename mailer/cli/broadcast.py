@@ -257,8 +257,8 @@ def _preview(service: Service, edition: Edition, language: str, audience: str) -
     """Render for the sample reader, whose links lead nowhere: there is no contact number 0."""
     sample = {
         "name": SAMPLE_NAME,
-        "leave_url": service.links.unsubscribe(0, audience),
-        "preferences_url": service.links.preferences(0),
+        "leave_url": service.links.unsubscribe_url(0, audience),
+        "preferences_url": service.links.preferences_url(0),
     }
     return service.editions.preview(edition, language, sample=sample)
 

@@ -178,8 +178,8 @@ def _preview_question(
     sample = {
         "name": "",  # no reader is addressed by name before the confirmation
         "leave_url": "",
-        "preferences_url": service.links.preferences(0),
-        "confirm_url": service.links.confirm(0, 0),
+        "preferences_url": service.links.preferences_url(0),
+        "confirm_url": service.links.confirm_url(0, 0),
     }
     previews = {
         language: service.editions.preview(edition, language, sample=sample) for language in LANGUAGES

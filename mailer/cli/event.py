@@ -209,8 +209,8 @@ def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
     links = service.links
     sample = {
         "name": SAMPLE_NAME,
-        "leave_url": links.unsubscribe(0, event.audience),
-        "preferences_url": links.preferences(0),
+        "leave_url": links.unsubscribe_url(0, event.audience),
+        "preferences_url": links.preferences_url(0),
         "event_title": event.title_in(language),
         "event_when": local_time.format_for_reader(event.starts_at, zone=event.zone, language=language),
         "event_note": local_time.describe_clock_change(
@@ -218,7 +218,7 @@ def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
         ),
         "event_minutes": str(event.minutes),
         "join_url": event.join_url,
-        **{f"rsvp_{answer}_url": links.rsvp(event.id, 0, answer=answer) for answer in ANSWERS},
+        **{f"rsvp_{answer}_url": links.rsvp_url(event.id, 0, answer=answer) for answer in ANSWERS},
     }
     rendered = service.editions.preview(edition, language, sample=sample)
     return {"subject": rendered.subject, "text": rendered.text}

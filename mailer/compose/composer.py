@@ -196,11 +196,13 @@ class Composer:
 
     def build_fields(self, entry: Entry, recipient: Recipient, content: MessageContent) -> dict[str, str]:
         """Return the fields that a text may use of its recipient and of its source."""
-        leave_url = self.links.unsubscribe(recipient.id, entry.list) if POLICY[entry.kind].list_mail else ""
+        leave_url = (
+            self.links.unsubscribe_url(recipient.id, entry.list) if POLICY[entry.kind].list_mail else ""
+        )
         return {
             "name": recipient.name,
             "leave_url": leave_url,
-            "preferences_url": self.links.preferences(recipient.id),
+            "preferences_url": self.links.preferences_url(recipient.id),
             "discreet": "yes" if recipient.discreet else "",
             **content.fields,
         }

@@ -43,15 +43,15 @@ class Tokens:
     def __repr__(self) -> str:
         return "Tokens()"
 
-    def confirm(self, subscription_id: int, round: int) -> str:
-        """Return a token to confirm the `round`-th request of this subscription."""
+    def sign_confirm(self, subscription_id: int, round: int) -> str:
+        """Return a token to confirm this subscription in its `round` (see lists/subscriptions.py)."""
         return self._sign("confirm", f"{subscription_id}.{round}")
 
     def read_confirm(self, token: str) -> tuple[int, int] | None:
         """Return (subscription id, round)."""
         return _parse_pair(self._read("confirm", token))
 
-    def preferences(self, contact_id: int) -> str:
+    def sign_preferences(self, contact_id: int) -> str:
         """Return a token to change language, pause and leave for this contact."""
         return self._sign("preferences", f"{contact_id}")
 
@@ -60,7 +60,7 @@ class Tokens:
         parts = self._read("preferences", token)
         return int(parts[0]) if parts else None
 
-    def unsubscribe(self, contact_id: int, list: str) -> str:
+    def sign_unsubscribe(self, contact_id: int, list: str) -> str:
         """Return a token to leave this one list."""
         return self._sign("unsubscribe", f"{contact_id}.{list}")
 
@@ -69,7 +69,7 @@ class Tokens:
         parts = self._read("unsubscribe", token)
         return (int(parts[0]), parts[1]) if parts else None
 
-    def rsvp(self, event_id: int, contact_id: int) -> str:
+    def sign_rsvp(self, event_id: int, contact_id: int) -> str:
         """Return a token to answer this invitation for this contact."""
         return self._sign("rsvp", f"{event_id}.{contact_id}")
 
@@ -77,7 +77,7 @@ class Tokens:
         """Return (event id, contact id)."""
         return _parse_pair(self._read("rsvp", token))
 
-    def profile(self, contact_id: int, *, until: datetime) -> str:
+    def sign_profile(self, contact_id: int, *, until: datetime) -> str:
         """Return a token to see and change the stored data of this contact, until this moment."""
         return self._sign("mine", f"{contact_id}.{int(until.timestamp())}")
 
@@ -114,39 +114,39 @@ class Links:
         self._tokens = tokens
 
     @property
-    def join(self) -> str:
+    def join_url(self) -> str:
         """The page of the interest list."""
         return f"{self.home}/join"
 
     @property
-    def organize(self) -> str:
+    def organize_url(self) -> str:
         """The page where a congregation or organization signs up."""
         return f"{self.home}/organize"
 
     @property
-    def privacy(self) -> str:
+    def privacy_url(self) -> str:
         """The page that describes the stored data."""
         return f"{self.home}/privacy"
 
-    def confirm(self, subscription_id: int, round: int) -> str:
+    def confirm_url(self, subscription_id: int, round: int) -> str:
         """The page with the confirming button."""
-        return f"{self.home}/confirm/{self._tokens.confirm(subscription_id, round)}"
+        return f"{self.home}/confirm/{self._tokens.sign_confirm(subscription_id, round)}"
 
-    def preferences(self, contact_id: int) -> str:
+    def preferences_url(self, contact_id: int) -> str:
         """The page of language, pause and leaving."""
-        return f"{self.home}/preferences/{self._tokens.preferences(contact_id)}"
+        return f"{self.home}/preferences/{self._tokens.sign_preferences(contact_id)}"
 
-    def profile(self, contact_id: int, *, until: datetime) -> str:
+    def profile_url(self, contact_id: int, *, until: datetime) -> str:
         """The page of all stored data of this contact; valid until this moment."""
-        return f"{self.home}/mine/{self._tokens.profile(contact_id, until=until)}"
+        return f"{self.home}/mine/{self._tokens.sign_profile(contact_id, until=until)}"
 
-    def unsubscribe(self, contact_id: int, list: str) -> str:
+    def unsubscribe_url(self, contact_id: int, list: str) -> str:
         """The page, and the RFC 8058 target, to leave one list."""
-        return f"{self.home}/unsubscribe/{self._tokens.unsubscribe(contact_id, list)}"
+        return f"{self.home}/unsubscribe/{self._tokens.sign_unsubscribe(contact_id, list)}"
 
-    def rsvp(self, event_id: int, contact_id: int, *, answer: str = "") -> str:
+    def rsvp_url(self, event_id: int, contact_id: int, *, answer: str = "") -> str:
         """The page to answer an invitation; `answer` preselects "yes", "maybe" or "no"."""
-        page = f"{self.home}/rsvp/{self._tokens.rsvp(event_id, contact_id)}"
+        page = f"{self.home}/rsvp/{self._tokens.sign_rsvp(event_id, contact_id)}"
         return f"{page}?answer={answer}" if answer else page
 
 

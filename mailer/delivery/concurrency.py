@@ -37,7 +37,7 @@ REMEMBERED_SECONDS = 6 * 3600.0  # how long a stalled recipient is remembered
 REMEMBERED_MOST = 10_000  # recipients, and domains
 LIMIT_MOST = 1_000
 
-Admission = Literal["now", "soon", "later"]
+Admission = Literal["admit", "wait", "postpone"]
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +62,6 @@ class _Domain:
     limit: int
     running: int = 0
     stalled: int = 0
-    misses: int = 0  # stalls since its last reply
 
 
 @dataclass(kw_only=True)
@@ -80,20 +79,20 @@ class Concurrency:
     def admit(self, recipient: str, *, now: float) -> Admission:
         """Tell when a message may begin as far as its recipient is concerned.
 
-        "soon": once an earlier message gets a reply or stalls, within seconds; "later": postpone it.
+        "wait": an earlier message gets a reply or stalls within seconds; "postpone": put it back.
         """
         previous = self._recipients.get(recipient)
         if previous is not None:
-            return "later" if previous.stalled else "soon"
+            return "postpone" if previous.stalled else "wait"
         domain = self._domains.get(domain_of(recipient))
         if self._is_slow(recipient, now):
             busy = domain is not None and (domain.running or domain.stalled)
-            return "later" if busy or self._slow_count >= SLOW_MOST else "now"
+            return "postpone" if busy or self._slow_count >= SLOW_MOST else "admit"
         if domain is None:
-            return "now"
+            return "admit"
         if domain.stalled and domain.stalled >= self._domain_stall_limit:
-            return "later"
-        return "now" if domain.running < domain.limit else "soon"
+            return "postpone"
+        return "admit" if domain.running < domain.limit else "wait"
 
     def begin(self, pool: RelayPool, recipient: str, *, urgent: bool, now: float) -> InFlightMessage:
         """Note that a message is dispatched to a pool; `end` follows."""
@@ -129,7 +128,6 @@ class Concurrency:
             domain.running -= 1
         if was_answered:
             in_flight.pool.note_reply(began=in_flight.began_at, now=now)
-            domain.misses = 0
             domain.limit = min(domain.limit + 1, LIMIT_MOST)
             self._slow_recipients.pop(in_flight.recipient, None)
         elif was_answered is False and in_flight.stalled:
@@ -150,7 +148,6 @@ class Concurrency:
             domain = self._domains[in_flight.domain]
             domain.running -= 1
             domain.stalled += 1
-            domain.misses += 1
             domain.limit = 1
             if not in_flight.is_slow:
                 in_flight.pool.stalled += 1

@@ -177,7 +177,7 @@ class Delivery:
             deadline=self._lease.find_dot_deadline,
             time=self._time,
             find_unsupported_reason=self._dispatcher.find_unsupported_reason,
-            record_capabilities=self._recorder.record_capabilities,
+            note_capabilities=self._recorder.note_capabilities,
             note=self._recorder.note,
         )
 
@@ -383,7 +383,7 @@ class Delivery:
                 messages = self.composer.compose(session, entries, now=self.clock.now())
                 active = suspensions.read_all(session)
             self._relay_suspensions = suspensions.select_relays(active)
-            return self._recorder.give_back_paused(messages, active) if active else messages
+            return self._recorder.give_back_suspended(messages, active) if active else messages
         except StorageError:
             raise
         except Exception as fault:

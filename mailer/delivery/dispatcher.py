@@ -232,10 +232,10 @@ class Dispatcher:
         for message in self._restricted[:]:
             urgent = _is_urgent(message)
             admission = self._concurrency.admit(message.ready.recipient, now=now)
-            if admission == "later":
+            if admission == "postpone":
                 self._restricted.remove(message)
                 self.postpone(message.ready)
-            for pool in self._capable_pools(message, now) if admission == "now" else ():
+            for pool in self._capable_pools(message, now) if admission == "admit" else ():
                 has_room = pool.has_room(now, urgent=urgent) and self._idle[pool]
                 if has_room and pool.may_take(now, urgent=urgent) and self._dispatch(message, pool):
                     self._restricted.remove(message)
@@ -255,10 +255,10 @@ class Dispatcher:
         while position < len(queue):
             recipient = queue[position].ready.recipient
             domain = domain_of(recipient) if full_domains else ""
-            admission = "soon" if domain in full_domains else self._concurrency.admit(recipient, now=now)
-            if admission == "now":
+            admission = "wait" if domain in full_domains else self._concurrency.admit(recipient, now=now)
+            if admission == "admit":
                 return position
-            if admission == "later":
+            if admission == "postpone":
                 message = queue[position]
                 del queue[position]
                 self.postpone(message.ready)

@@ -93,7 +93,7 @@ class Recorder:
             self._track_refusals(result)
         self.on_result()
 
-    def record_capabilities(self, relay: str, capabilities: Capabilities) -> None:
+    def note_capabilities(self, relay: str, capabilities: Capabilities) -> None:
         """Note the capabilities of a relay."""
         self._new_capabilities[relay] = capabilities
         self.on_result()
@@ -102,7 +102,7 @@ class Recorder:
         """Note that this row's message tests whether the suspension of a scope has ended."""
         self._trials[row] = scope
 
-    def give_back_paused(
+    def give_back_suspended(
         self, messages: ComposedBatch, active_suspensions: Mapping[str, Suspension]
     ) -> ComposedBatch:
         """Give back messages to a domain that is suspended by now, except those that test the suspension."""

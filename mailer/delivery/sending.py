@@ -33,7 +33,7 @@ class MessageSender:
     `is_stopping` returns whether no message may begin any more, `deadline` until when (in the loop's time) a
     message composed at a moment may write its final dot. `compose` composes one row again.
     `find_unsupported_reason` returns why no relay can carry a message, "" while one may.
-    `record_capabilities` receives the capabilities of a relay, and `note` the result of a message whose task
+    `note_capabilities` receives the capabilities of a relay, and `note` the result of a message whose task
     was cancelled.
     """
 
@@ -44,7 +44,7 @@ class MessageSender:
     deadline: Callable[[float], float]
     time: Callable[[], float]
     find_unsupported_reason: Callable[[ReadyMessage], str]
-    record_capabilities: Callable[[str, Capabilities], None]
+    note_capabilities: Callable[[str, Capabilities], None]
     note: Callable[[Result], None]
 
     async def send(
@@ -80,7 +80,7 @@ class MessageSender:
         if connection.capabilities is not None and pool.update_capabilities(
             connection.capabilities, self.time()
         ):
-            self.record_capabilities(pool.name, connection.capabilities)
+            self.note_capabilities(pool.name, connection.capabilities)
         if outcome.state == "unsupported" and not self.find_unsupported_reason(ready):
             return results.give_back(ready.entry)  # another relay may carry it
         only_this_connection = pool.note_outcome(outcome, began=started_at, now=self.time())

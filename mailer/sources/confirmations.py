@@ -261,7 +261,7 @@ class Confirmations:
                 Subscription.contact_id.in_(ids)
             )
         )
-        links = {(row.contact_id, row.list): self.links.confirm(row.id, row.round) for row in rows}
+        links = {(row.contact_id, row.list): self.links.confirm_url(row.id, row.round) for row in rows}
         contents: dict[int, MessageContent | Refusal] = {
             message.entry.id: MessageContent() for message in messages
         }
@@ -271,7 +271,7 @@ class Confirmations:
         for message in messages:
             if message.entry.kind == "access":
                 until = message.entry.queued_at + ACCESS_LIFETIME  # of the row, so a resend is the same mail
-                url = self.links.profile(message.entry.contact_id, until=until)
+                url = self.links.profile_url(message.entry.contact_id, until=until)
                 contents[message.entry.id] = MessageContent(fields={"mine_url": url})
         return contents
 

@@ -275,7 +275,8 @@ class Invitations:
         }
         in_words = local_time.format_for_reader(event.starts_at, **time_options)
         rsvp_links = {
-            f"rsvp_{answer}_url": self.links.rsvp(event.id, recipient.id, answer=answer) for answer in ANSWERS
+            f"rsvp_{answer}_url": self.links.rsvp_url(event.id, recipient.id, answer=answer)
+            for answer in ANSWERS
         }
         if recipient.email.casefold() == self.organizer[1].casefold():
             return Refusal(state="cancelled", why=OWN_ADDRESS)

@@ -19,9 +19,9 @@ TEMPLATES = Path(__file__).parents[2] / "templates" / "web"
 class PageRequest:
     """One request as the handlers receive it.
 
-    `language` is that of the page, `chosen_language` the one requested by `?lang=` or "",
-    `accepted_language` the browser's. `now` is the service's time, `real` the machine's. `source` stands for
-    the client's network.
+    `language` is that of the page, `chosen_language` the one requested by `?lang=` or "", `accepted_language`
+    the browser's. `now` is the service's time, `real` the machine's, corrected by the database's clock.
+    `source` stands for the client's network.
     """
 
     service: Service

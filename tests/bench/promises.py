@@ -45,7 +45,7 @@ def _leaving(service: Running) -> Line:
     began = time.monotonic()
     for each in range(LEAVERS):
         reader = service.peer.total + AHEAD[each % len(AHEAD)]
-        path = urlsplit(service.service.links.unsubscribe(reader, "interest")).path
+        path = urlsplit(service.service.links.unsubscribe_url(reader, "interest")).path
         answered_at = service.post(path, {"List-Unsubscribe": "One-Click"})
         left_at[f"neighbor{reader}@example.org"] = answered_at
     duration = (time.monotonic() - began) / len(left_at)

@@ -196,7 +196,7 @@ def submit_join_form(campaign: Campaign) -> Answer:
 def leave(campaign: Campaign) -> None:
     """Post what Cleo's mail program posts at one click (RFC 8058)."""
     assert campaign.cleo is not None
-    link = urlsplit(campaign.service.links.unsubscribe(campaign.cleo.id, campaign.cleo.list))
+    link = urlsplit(campaign.service.links.unsubscribe_url(campaign.cleo.id, campaign.cleo.list))
     answer = _ask(campaign, "POST", link.path, {"List-Unsubscribe": "One-Click"})
     assert answer.status == 200, answer
 

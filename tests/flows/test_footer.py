@@ -155,7 +155,7 @@ def test_a_look_alone_changes_nothing(service: Service, clock: StoppedClock, foo
 def test_after_its_hour_the_one_hour_link_opens_nothing_anywhere(
     service: Service, clock: StoppedClock, ben: Person
 ) -> None:
-    token = service.tokens.profile(ben.id, until=clock.now() + ACCESS_LIFETIME)
+    token = service.tokens.sign_profile(ben.id, until=clock.now() + ACCESS_LIFETIME)
     clock.advance(seconds=ACCESS_LIFETIME.total_seconds())
     visitor = Visitor(service, clock)
     before = rows(service)

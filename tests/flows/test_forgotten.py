@@ -107,7 +107,7 @@ def test_who_asks_to_be_forgotten_leaves_no_mail_to_any_address_they_ever_had(
     mailer("deliver")
     visitor.post(token(service, "zenobia@new.example.org"))
     until = clock.now() + timedelta(hours=1)
-    link = service.tokens.profile(get_contact(service, "zenobia@new.example.org").id, until=until)
+    link = service.tokens.sign_profile(get_contact(service, "zenobia@new.example.org").id, until=until)
     with service.database.read() as session:
         assert set(session.scalars(select(CapturedMessage.to))) == {
             zenobia.email, "zenobia@new.example.org", ana.email,

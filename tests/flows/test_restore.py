@@ -198,7 +198,7 @@ def test_a_backup_older_than_a_new_address_writes_to_the_old_one_no_more(
     restored.jobs.tick()
     days(restored, clock, 30)
     assert newest(restored) == before
-    path = service.links.unsubscribe(ben.id, "interest").removeprefix(service.links.home)
+    path = service.links.unsubscribe_url(ben.id, "interest").removeprefix(service.links.home)
     assert Visitor(restored, clock).post(path, {}).status_code == 200
     restored.close()
 
@@ -206,7 +206,7 @@ def test_a_backup_older_than_a_new_address_writes_to_the_old_one_no_more(
 def test_an_old_link_to_leave_works_on_the_second_machine(
     service: Service, clock: StoppedClock, back_up: Callable[[], Path], second: Machine, ben: Person
 ) -> None:
-    path = service.links.unsubscribe(ben.id, "interest").removeprefix(service.links.home)
+    path = service.links.unsubscribe_url(ben.id, "interest").removeprefix(service.links.home)
     restored = put_back(second, back_up(), clock)
     assert Visitor(restored, clock).post(path, {}).status_code == 200
     with restored.database.read() as session:

@@ -17,7 +17,7 @@ def show(request: PageRequest) -> PageResponse:
             raise NotFound("This link is not one of ours.")
         request = request.with_default_language(contact.language)
         question = added_list.leave_question(session, request, list_name)
-    preferences = f"/preferences/{request.service.tokens.preferences(contact.id)}"
+    preferences = f"/preferences/{request.service.tokens.sign_preferences(contact.id)}"
     return PageResponse(
         request=request,
         template="unsubscribe.html",

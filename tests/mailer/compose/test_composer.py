@@ -170,7 +170,7 @@ LIST_HEADERS = (
 def test_list_mail_says_how_to_leave_in_its_headers(desk: Desk, ben: Person) -> None:
     desk.update()
     (message,) = desk.letters()
-    settings, leave_url = desk.service.settings, desk.service.links.unsubscribe(ben.id, "interest")
+    settings, leave_url = desk.service.settings, desk.service.links.unsubscribe_url(ben.id, "interest")
     assert message["List-Unsubscribe"].replace("\r\n ", "") == f"<{leave_url}>"
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert message["List-Id"].endswith(f"<interest.{_domain(desk)}>")
@@ -192,7 +192,7 @@ def test_service_mail_is_no_list_mail(desk: Desk, clock: StoppedClock, cleo: Per
     (message,) = desk.letters()
     assert [name for name in message.keys() if name.lower().startswith("list-")] == []  # noqa: SIM118
     assert message["Auto-Submitted"] == "auto-generated"
-    assert desk.service.links.confirm(cleo.subscription_id, 1) in _text(message)
+    assert desk.service.links.confirm_url(cleo.subscription_id, 1) in _text(message)
     assert "/unsubscribe/" not in _text(message)
 
 

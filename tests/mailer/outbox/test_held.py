@@ -129,4 +129,4 @@ def test_a_mail_whose_own_link_to_leave_would_fail_is_held_until_a_version_that_
         assert held_messages.retry_held(session) == 1
     (message,) = [read(ready_message) for ready_message in desk.compose(desk.claim())]
     assert f"<{name}.{desk.composer.sender.domain}>" in message["List-Id"]
-    assert desk.service.links.unsubscribe(ben.id, name) in message["List-Unsubscribe"]
+    assert desk.service.links.unsubscribe_url(ben.id, name) in message["List-Unsubscribe"]

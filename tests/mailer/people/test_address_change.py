@@ -101,7 +101,7 @@ def test_an_organizer_is_back_without_a_second_approval(
         listing = session.scalars(select(Listing)).one()
         directory.approve(session, listing.id, now=clock.now(), actor="staff")
     clock.advance(hours=1)
-    old_path = f"/confirm/{service.tokens.confirm(pending.id, pending.round)}"
+    old_path = f"/confirm/{service.tokens.sign_confirm(pending.id, pending.round)}"
     move_address(service, ben)
     assert visitor.post(old_path).status_code == 410  # its round is over
     assert states(service) == {"interest": "pending", "organizers": "pending"}
@@ -126,7 +126,7 @@ def test_whoever_waits_for_staff_confirms_the_new_address_first(
             session, Application(organization="San Marcos"), contact_id=ben.id, now=clock.now()
         )
         subscriptions.leave(session, contact_id=ben.id, list="interest", now=clock.now())
-    visitor.post(f"/confirm/{service.tokens.confirm(pending.id, pending.round)}")
+    visitor.post(f"/confirm/{service.tokens.sign_confirm(pending.id, pending.round)}")
     move_address(service, ben)
     assert "has not confirmed the address" in mailer("organizer", "approve", 1).refusal
     live(service, world, days=1)
@@ -196,11 +196,11 @@ def test_old_links_still_leave_and_open_nothing_else(
     service: Service, world: World, visitor: Visitor, clock: StoppedClock, ben: Person
 ) -> None:
     move_address(service, ben)
-    preferences = f"/preferences/{service.tokens.preferences(ben.id)}"
+    preferences = f"/preferences/{service.tokens.sign_preferences(ben.id)}"
     assert "dirección nueva" in words(visitor.post(preferences, {"do": "mine"}))
     until = clock.now() + timedelta(hours=1)
-    assert visitor.get(f"/mine/{service.tokens.profile(ben.id, until=until)}").status_code == 404
-    leave = f"/unsubscribe/{service.tokens.unsubscribe(ben.id, 'interest')}"
+    assert visitor.get(f"/mine/{service.tokens.sign_profile(ben.id, until=until)}").status_code == 404
+    leave = f"/unsubscribe/{service.tokens.sign_unsubscribe(ben.id, 'interest')}"
     assert visitor.post(leave, {"List-Unsubscribe": "One-Click"}).status_code == 200
     assert states(service) == {"interest": "left"}
     assert visitor.post(preferences, {"do": "leave-all"}).status_code == 200
@@ -246,7 +246,9 @@ def test_an_address_with_a_slip_in_it_is_put_right_and_its_link_is_dead(
     assert world.arrived == [NEW]
     visitor.post(token(service))
     assert states(service) == {"interest": "confirmed"}
-    assert visitor.get(f"/unsubscribe/{service.tokens.unsubscribe(ben.id, 'interest')}").status_code == 200
+    assert (
+        visitor.get(f"/unsubscribe/{service.tokens.sign_unsubscribe(ben.id, 'interest')}").status_code == 200
+    )
 
 
 def test_somebody_may_return_to_the_address_they_had(

@@ -273,11 +273,11 @@ def test_the_links_of_the_address_that_went_still_leave(
     service: Service, visitor: Visitor, ben: Person, bea: Person
 ) -> None:
     merge(service, ben, bea)
-    leave = f"/unsubscribe/{service.tokens.unsubscribe(bea.id, 'interest')}"
+    leave = f"/unsubscribe/{service.tokens.sign_unsubscribe(bea.id, 'interest')}"
     assert "Salir de esta lista" in words(visitor.get(leave))
-    assert visitor.get(f"/preferences/{service.tokens.preferences(bea.id)}").status_code == 200
+    assert visitor.get(f"/preferences/{service.tokens.sign_preferences(bea.id)}").status_code == 200
     until = service.clock.now() + timedelta(hours=1)
-    assert visitor.get(f"/mine/{service.tokens.profile(bea.id, until=until)}").status_code == 404
+    assert visitor.get(f"/mine/{service.tokens.sign_profile(bea.id, until=until)}").status_code == 404
     for _ in range(2):
         assert "Ya salió de esta lista" in words(visitor.post(leave, {"List-Unsubscribe": "One-Click"}))
     with service.database.read() as session:
@@ -289,7 +289,7 @@ def test_the_preferences_of_the_address_that_went_still_leave_everything(
     service: Service, visitor: Visitor, ben: Person, bea: Person
 ) -> None:
     merge(service, ben, bea)
-    page = visitor.post(f"/preferences/{service.tokens.preferences(bea.id)}", {"do": "leave-all"})
+    page = visitor.post(f"/preferences/{service.tokens.sign_preferences(bea.id)}", {"do": "leave-all"})
     assert page.status_code == 200
     with service.database.read() as session:
         assert [each.state for each in subscriptions.list_for_contact(session, ben.id)] == ["left"]
@@ -301,7 +301,7 @@ def test_an_old_link_still_answers_a_call_for_the_person_who_stays(
     planner = calls.opened(service.settings, service.database, clock)
     event, anita = planner.plan(), planner.add("Anita")
     merge(service, ana, anita)
-    link = f"/rsvp/{service.tokens.rsvp(event.id, anita.id)}"
+    link = f"/rsvp/{service.tokens.sign_rsvp(event.id, anita.id)}"
     assert visitor.post(link, {"answer": "yes"}).status_code == 200
     with service.database.read() as session:
         assert invitations.get_answer(session, event_id=event.id, contact_id=ana.id) == "yes"

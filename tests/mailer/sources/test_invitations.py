@@ -80,7 +80,7 @@ def test_each_organizer_is_invited_in_their_language_and_time(
     assert "your time" not in to_ana
     assert "martes 8 de diciembre, 8:00 p. m. hora del Este, 6:00 p. m. su hora en Phoenix" in to_ben
     for choice in ("yes", "maybe", "no"):
-        assert calls.composer.links.rsvp(event.id, ben.id, answer=choice) in to_ben
+        assert calls.composer.links.rsvp_url(event.id, ben.id, answer=choice) in to_ben
     assert "https://meet.example.org/december" in to_ana
     assert "https://meet.example.org/december" in to_ben
 

@@ -49,7 +49,7 @@ def join_clergy(visitor, service, email="dora@example.org", language="en"):
     visitor.join("/join/clergy", email=email, language=language)
     with service.database.read() as session:
         subscription = session.scalars(select(Subscription).order_by(Subscription.id.desc())).first()
-    return re.sub(r"^https?://[^/]+", "", service.links.confirm(subscription.id, subscription.round))
+    return re.sub(r"^https?://[^/]+", "", service.links.confirm_url(subscription.id, subscription.round))
 
 
 def state(service):
@@ -99,7 +99,7 @@ def test_confirming_says_what_will_come_and_offers_no_toolkit(visitor, service):
 def test_who_is_on_it_sees_its_name_and_leaves_it_alone(visitor, service):
     visitor.post(join_clergy(visitor, service, language="es"))
     visitor.join(email="dora@example.org")
-    token = service.tokens.preferences(1)
+    token = service.tokens.sign_preferences(1)
     assert "Círculo del clero" in words(visitor.get(f"/preferences/{token}"))
     response = visitor.post(f"/preferences/{token}", {"do": "leave-clergy"})
     assert "Ya salió de esta lista: Círculo del clero." in words(response)
@@ -109,7 +109,7 @@ def test_who_is_on_it_sees_its_name_and_leaves_it_alone(visitor, service):
 def test_the_footer_link_of_its_mail_leaves_it(visitor, service):
     link = join_clergy(visitor, service)
     visitor.post(link)
-    leave = f"/unsubscribe/{service.tokens.unsubscribe(1, 'clergy')}"
+    leave = f"/unsubscribe/{service.tokens.sign_unsubscribe(1, 'clergy')}"
     assert "Clergy <circle>" in words(visitor.get(leave))
     response = visitor.post(leave)
     assert state(service) == [("clergy", "left")]
@@ -120,7 +120,7 @@ def test_the_footer_link_of_its_mail_leaves_it(visitor, service):
 
 def test_all_that_is_known_names_the_list_as_people_do(visitor, service):
     visitor.post(join_clergy(visitor, service, language="es"))
-    token = service.tokens.profile(1, until=service.clock.now().replace(year=2099))
+    token = service.tokens.sign_profile(1, until=service.clock.now().replace(year=2099))
     assert "Círculo del clero" in words(visitor.get(f"/mine/{token}/all"))
 
 
@@ -207,7 +207,7 @@ def test_a_name_that_no_list_can_have_is_no_page_and_no_trouble(visitor):
 
 def test_a_mail_of_a_list_that_an_older_backup_does_not_know_can_still_be_left(visitor, service):
     visitor.post(join_clergy(visitor, service))
-    leave = f"/unsubscribe/{service.tokens.unsubscribe(1, 'vigil-2027')}"
+    leave = f"/unsubscribe/{service.tokens.sign_unsubscribe(1, 'vigil-2027')}"
     assert "Leave this list: vigil-2027?" in words(visitor.get(leave))
     assert visitor.post(leave).status_code == 200
     assert state(service) == [("clergy", "confirmed")]

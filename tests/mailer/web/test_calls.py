@@ -40,7 +40,7 @@ def test_the_first_page_names_the_next_call_but_not_the_way_in(visitor, clock, c
 
 
 def test_looking_at_an_invitation_only_chooses(visitor, service, ben, call):
-    link = f"/rsvp/{service.tokens.rsvp(call.id, ben.id)}?answer=yes"
+    link = f"/rsvp/{service.tokens.sign_rsvp(call.id, ben.id)}?answer=yes"
     for method in ("GET", "HEAD"):
         assert visitor.ask(method, link).status_code == 200
     page = visitor.get(link)
@@ -51,13 +51,13 @@ def test_looking_at_an_invitation_only_chooses(visitor, service, ben, call):
 
 
 def test_an_invitation_page_names_neither_person_nor_city(visitor, service, ben, call):
-    page = visitor.get(f"/rsvp/{service.tokens.rsvp(call.id, ben.id)}").text
+    page = visitor.get(f"/rsvp/{service.tokens.sign_rsvp(call.id, ben.id)}").text
     for secret in (ben.name, ben.email, "Phoenix", "meet.example"):
         assert secret not in page
 
 
 def test_the_latest_answer_counts_and_is_shown_again(visitor, service, ana, call):
-    link = f"/rsvp/{service.tokens.rsvp(call.id, ana.id)}"
+    link = f"/rsvp/{service.tokens.sign_rsvp(call.id, ana.id)}"
     assert "We look forward to hearing you" in words(visitor.post(link, {"answer": "yes"}))
     assert "You will be missed" in words(visitor.post(link, {"answer": "no"}))
     assert get_answer(service, call, ana) == "no"
@@ -65,7 +65,7 @@ def test_the_latest_answer_counts_and_is_shown_again(visitor, service, ana, call
 
 
 def test_no_answer_or_another_word_is_asked_for_again(visitor, service, ana, call):
-    link = f"/rsvp/{service.tokens.rsvp(call.id, ana.id)}"
+    link = f"/rsvp/{service.tokens.sign_rsvp(call.id, ana.id)}"
     for form in ({}, {"answer": "perhaps"}):
         answer = visitor.post(link, form)
         assert answer.status_code == 422
@@ -75,7 +75,7 @@ def test_no_answer_or_another_word_is_asked_for_again(visitor, service, ana, cal
 
 
 def test_a_call_that_is_over_or_cancelled_takes_no_answer(visitor, service, clock, ana, call):
-    link = f"/rsvp/{service.tokens.rsvp(call.id, ana.id)}"
+    link = f"/rsvp/{service.tokens.sign_rsvp(call.id, ana.id)}"
     with service.database.write() as session:
         events.get(session, call.id).status = "cancelled"
     assert "This call was cancelled" in words(visitor.get(link))
@@ -88,7 +88,7 @@ def test_a_call_that_is_over_or_cancelled_takes_no_answer(visitor, service, cloc
 
 
 def test_the_link_of_one_person_never_answers_for_another(visitor, service, ana, ben, call):
-    token = service.tokens.rsvp(call.id, ana.id)
+    token = service.tokens.sign_rsvp(call.id, ana.id)
     stolen = token.replace(f".{ana.id}.", f".{ben.id}.", 1)
     assert visitor.post(f"/rsvp/{stolen}", {"answer": "no"}).status_code == 404
     assert get_answer(service, call, ben) is None

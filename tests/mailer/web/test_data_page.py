@@ -17,7 +17,7 @@ from tests.mailer.web.visitor import title, words
 @pytest.fixture
 def link(service, clock, ben):
     """The link that was just mailed to Ben."""
-    return f"/mine/{service.tokens.profile(ben.id, until=clock.now() + ACCESS_LIFETIME)}"
+    return f"/mine/{service.tokens.sign_profile(ben.id, until=clock.now() + ACCESS_LIFETIME)}"
 
 
 def test_ben_reads_all_of_it_in_his_language(visitor, service, ben, link):
@@ -61,7 +61,7 @@ def test_the_file_holds_what_staff_would_export(visitor, service, clock, ben, li
 
 
 def test_ana_s_page_tells_nothing_of_ben(visitor, service, clock, ana, ben):
-    link = f"/mine/{service.tokens.profile(ana.id, until=clock.now() + ACCESS_LIFETIME)}"
+    link = f"/mine/{service.tokens.sign_profile(ana.id, until=clock.now() + ACCESS_LIFETIME)}"
     for path in (f"{link}/all", f"{link}/all.json"):
         answer = visitor.get(path)
         assert ana.email in answer.text
@@ -69,7 +69,7 @@ def test_ana_s_page_tells_nothing_of_ben(visitor, service, clock, ana, ben):
 
 
 def test_cleo_who_left_finds_that_she_left(visitor, service, clock, cleo):
-    link = f"/mine/{service.tokens.profile(cleo.id, until=clock.now() + ACCESS_LIFETIME)}"
+    link = f"/mine/{service.tokens.sign_profile(cleo.id, until=clock.now() + ACCESS_LIFETIME)}"
     printed = words(visitor.get(f"{link}/all?lang=en"))
     assert "you left it" in printed
     assert "It stays until you ask us to forget you. So nobody puts you back" in printed
@@ -104,7 +104,7 @@ def test_an_answer_names_its_call(visitor, service, clock, ben, link):
 
 @pytest.mark.parametrize("end", ["/all", "/all.json"])
 def test_after_the_hour_and_with_the_footer_s_token_there_is_nothing(visitor, service, clock, ben, link, end):
-    assert visitor.get(f"/mine/{service.tokens.preferences(ben.id)}{end}").status_code == 404
+    assert visitor.get(f"/mine/{service.tokens.sign_preferences(ben.id)}{end}").status_code == 404
     clock.advance(seconds=(ACCESS_LIFETIME - timedelta(seconds=1)).total_seconds())
     assert visitor.get(link + end).status_code == 200
     clock.advance(seconds=1)

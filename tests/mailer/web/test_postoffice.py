@@ -121,7 +121,7 @@ def test_a_whole_journey_by_pages_alone(visitor, service, office):
     assert [mail["to"] for mail in mails(visitor)] == ["dora@example.org"]
     with service.database.read() as session:
         subscription = session.scalars(select(Subscription)).one()
-    visitor.post(f"/confirm/{service.tokens.confirm(subscription.id, subscription.round)}")
+    visitor.post(f"/confirm/{service.tokens.sign_confirm(subscription.id, subscription.round)}")
     response = visitor.post("/postoffice/advance", {"days": "25"})
     assert response.status_code == 303
     assert response.headers["location"].startswith("/postoffice?came=")

@@ -20,7 +20,7 @@ EVERYTHING = {f"topic-{topic}": "yes" for topic in TOPICS}
 
 
 def footer(service, person):
-    return f"/preferences/{service.tokens.preferences(person.id)}"
+    return f"/preferences/{service.tokens.sign_preferences(person.id)}"
 
 
 def deliver_link(service, world):
@@ -74,7 +74,7 @@ def test_after_an_hour_the_link_opens_nothing(visitor, clock, link):
 
 
 def test_neither_the_footer_s_token_nor_a_later_hour_can_be_made_into_one(visitor, service, ben, link):
-    token = service.tokens.preferences(ben.id)
+    token = service.tokens.sign_preferences(ben.id)
     number, until, signature = link.removeprefix("/mine/").split(".")
     for forged in (
         token,

@@ -21,7 +21,7 @@ SPANISH = {"accept-language": "es"}
 def test_a_button_that_is_none_is_refused_in_spanish(
     visitor, service, ben, form, status, sentence, kept_back
 ):
-    answer = visitor.post(f"/preferences/{service.tokens.preferences(ben.id)}", form, SPANISH)
+    answer = visitor.post(f"/preferences/{service.tokens.sign_preferences(ben.id)}", form, SPANISH)
     assert (answer.status_code, answer.headers["content-language"]) == (status, "es")
     assert sentence in words(answer)
     assert kept_back not in words(answer)
@@ -36,7 +36,7 @@ def test_a_link_that_is_none_is_refused_in_spanish(visitor, path):
 
 
 def test_whoever_overtakes_somebody_is_told_so_in_spanish(visitor, service, clock, ben):
-    link = f"/mine/{service.tokens.profile(ben.id, until=clock.now().replace(hour=23))}"
+    link = f"/mine/{service.tokens.sign_profile(ben.id, until=clock.now().replace(hour=23))}"
     answer = visitor.post(link, {"do": "save", "version": "99", "name": "Ben"}, SPANISH)
     assert answer.status_code == 409
     assert "Algo cambió mientras tanto" in words(answer)

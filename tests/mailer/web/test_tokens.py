@@ -31,7 +31,7 @@ def dora(visitor, service):
     visitor.join(email="dora@example.org", language="es")
     with service.database.read() as session:
         pending = session.scalars(select(Subscription)).one()
-    return path_of(service.links.confirm(pending.id, pending.round))
+    return path_of(service.links.confirm_url(pending.id, pending.round))
 
 
 def state(service):
@@ -73,7 +73,7 @@ def test_an_organizer_confirms_and_waits_for_staff(visitor, service):
     visitor.join("/organize", email="emil@example.org", organization="Friends Meeting", zip="10027")
     with service.database.read() as session:
         pending = session.scalars(select(Subscription)).one()
-    link = path_of(service.links.confirm(pending.id, pending.round))
+    link = path_of(service.links.confirm_url(pending.id, pending.round))
     assert "I would like to lead" in words(visitor.get(link))
     answer = visitor.post(link)
     assert "staff looks at your sign-up" in words(answer)
@@ -86,10 +86,10 @@ def test_an_organizer_confirms_and_waits_for_staff(visitor, service):
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_token_altered_by_one_byte_is_not_ours(visitor, service, ben, verb):
     token = {
-        "confirm": service.tokens.confirm(ben.subscription_id, 0),
-        "preferences": service.tokens.preferences(ben.id),
-        "unsubscribe": service.tokens.unsubscribe(ben.id, "interest"),
-        "rsvp": service.tokens.rsvp(1, ben.id),
+        "confirm": service.tokens.sign_confirm(ben.subscription_id, 0),
+        "preferences": service.tokens.sign_preferences(ben.id),
+        "unsubscribe": service.tokens.sign_unsubscribe(ben.id, "interest"),
+        "rsvp": service.tokens.sign_rsvp(1, ben.id),
     }[verb]
     for place in range(len(token)):
         altered = token[:place] + ("1" if token[place] != "1" else "2") + token[place + 1 :]
@@ -101,10 +101,10 @@ def test_a_token_altered_by_one_byte_is_not_ours(visitor, service, ben, verb):
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_token_for_something_else_is_not_ours(visitor, service, ben, verb):
     others = {
-        "confirm": service.tokens.preferences(ben.id),
-        "preferences": service.tokens.unsubscribe(ben.id, "interest"),
-        "unsubscribe": service.tokens.confirm(ben.subscription_id, 0),
-        "rsvp": service.tokens.confirm(1, ben.id),
+        "confirm": service.tokens.sign_preferences(ben.id),
+        "preferences": service.tokens.sign_unsubscribe(ben.id, "interest"),
+        "unsubscribe": service.tokens.sign_confirm(ben.subscription_id, 0),
+        "rsvp": service.tokens.sign_confirm(1, ben.id),
     }
     for token in (others[verb], "", "%00", "1", "…", "a" * 5_000, "../preferences"):
         assert visitor.post(f"/{verb}/{token}", {"do": "leave-all"}).status_code == 404
@@ -112,16 +112,19 @@ def test_a_token_for_something_else_is_not_ours(visitor, service, ben, verb):
 
 
 def test_a_link_of_somebody_forgotten_is_gone(visitor, service, ben):
-    token = service.tokens.preferences(ben.id)
+    token = service.tokens.sign_preferences(ben.id)
     with service.database.write() as session:
         contacts.erase(session, ben.id)
-    for link in (f"/preferences/{token}", f"/unsubscribe/{service.tokens.unsubscribe(ben.id, 'interest')}"):
+    for link in (
+        f"/preferences/{token}",
+        f"/unsubscribe/{service.tokens.sign_unsubscribe(ben.id, 'interest')}",
+    ):
         assert visitor.get(link).status_code == 404
         assert visitor.post(link, {"do": "resume"}).status_code == 404
 
 
 def test_looking_at_the_leaving_page_changes_nothing(visitor, service, ben):
-    link = f"/unsubscribe/{service.tokens.unsubscribe(ben.id, 'interest')}"
+    link = f"/unsubscribe/{service.tokens.sign_unsubscribe(ben.id, 'interest')}"
     for method in ("GET", "HEAD"):
         assert visitor.ask(method, link).status_code == 200
     assert subscription(service, ben).state == "confirmed"
@@ -129,7 +132,7 @@ def test_looking_at_the_leaving_page_changes_nothing(visitor, service, ben):
 
 
 def test_leaving_by_the_button_leaves_once_with_evidence(visitor, service, ben):
-    link = f"/unsubscribe/{service.tokens.unsubscribe(ben.id, 'interest')}"
+    link = f"/unsubscribe/{service.tokens.sign_unsubscribe(ben.id, 'interest')}"
     for _ in range(2):
         assert "Ya salió de esta lista" in words(visitor.post(link))
     assert subscription(service, ben).state == "left"
@@ -146,7 +149,7 @@ def test_the_one_click_of_mailbox_providers_works_without_cookie_and_from_elsewh
     service, clock, ben, kind
 ):
     provider = Visitor(service, clock, client="203.0.113.9", host="mail.example.org")
-    link = f"/unsubscribe/{service.tokens.unsubscribe(ben.id, 'interest')}"
+    link = f"/unsubscribe/{service.tokens.sign_unsubscribe(ben.id, 'interest')}"
     body, content_type = b"List-Unsubscribe=One-Click", "application/x-www-form-urlencoded"
     if kind == "multipart":
         body = b'--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--b--\r\n'
@@ -165,10 +168,10 @@ def test_a_post_from_a_page_elsewhere_changes_nothing(visitor, service, ben, ver
     link = (
         f"/{verb}/"
         + {
-            "confirm": service.tokens.confirm(ben.subscription_id, 0),
-            "preferences": service.tokens.preferences(ben.id),
-            "unsubscribe": service.tokens.unsubscribe(ben.id, "interest"),
-            "rsvp": service.tokens.rsvp(1, ben.id),
+            "confirm": service.tokens.sign_confirm(ben.subscription_id, 0),
+            "preferences": service.tokens.sign_preferences(ben.id),
+            "unsubscribe": service.tokens.sign_unsubscribe(ben.id, "interest"),
+            "rsvp": service.tokens.sign_rsvp(1, ben.id),
         }[verb]
     )
     for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}):
@@ -180,12 +183,12 @@ def test_a_post_from_a_page_elsewhere_changes_nothing(visitor, service, ben, ver
 
 
 def test_our_own_token_pages_say_no_referrer_so_a_null_origin_is_theirs(visitor, service, ben):
-    link = f"/unsubscribe/{service.tokens.unsubscribe(ben.id, 'interest')}"
+    link = f"/unsubscribe/{service.tokens.sign_unsubscribe(ben.id, 'interest')}"
     assert visitor.post(link, headers={"origin": "null"}).status_code == 200
 
 
 def test_preferences_show_neither_name_nor_address_nor_place(visitor, service, ben):
-    page = visitor.get(f"/preferences/{service.tokens.preferences(ben.id)}")
+    page = visitor.get(f"/preferences/{service.tokens.sign_preferences(ben.id)}")
     assert '<html lang="es">' in page.text
     for secret in (ben.name, ben.email, "Phoenix", "85003"):
         assert secret not in page.text
@@ -193,7 +196,7 @@ def test_preferences_show_neither_name_nor_address_nor_place(visitor, service, b
 
 
 def test_a_pause_lasts_as_long_as_it_says_and_can_be_ended(visitor, service, clock, ben):
-    link = f"/preferences/{service.tokens.preferences(ben.id)}?lang=en"
+    link = f"/preferences/{service.tokens.sign_preferences(ben.id)}?lang=en"
     printed = words(visitor.post(link, {"do": "pause-30"}))
     assert "Paused. Nothing comes until Thursday, November 19." in printed
     assert (subscription(service, ben).paused_until - clock.now()).days == 30
@@ -204,7 +207,7 @@ def test_a_pause_lasts_as_long_as_it_says_and_can_be_ended(visitor, service, clo
 
 
 def test_the_language_changes_at_once_on_the_page_too(visitor, service, ben):
-    link = f"/preferences/{service.tokens.preferences(ben.id)}"
+    link = f"/preferences/{service.tokens.sign_preferences(ben.id)}"
     answer = visitor.post(link, {"do": "language", "language": "en"})
     assert '<html lang="en">' in answer.text
     assert "Saved. Our next email is in English." in words(answer)
@@ -220,7 +223,7 @@ def test_ana_leaves_one_list_and_keeps_the_other_then_leaves_all(visitor, servic
         directory.add_application(
             session, directory.Application(organization="St. Mark"), contact_id=ana.id, now=clock.now()
         )
-    link = f"/preferences/{service.tokens.preferences(ana.id)}"
+    link = f"/preferences/{service.tokens.sign_preferences(ana.id)}"
     assert "Leave all lists" in words(visitor.get(link))
     visitor.post(link, {"do": "leave-interest"})
     assert subscription(service, ana, "interest").state == "left"
@@ -232,14 +235,14 @@ def test_ana_leaves_one_list_and_keeps_the_other_then_leaves_all(visitor, servic
 
 
 def test_a_button_that_is_not_there_does_nothing(visitor, service, ben):
-    link = f"/preferences/{service.tokens.preferences(ben.id)}"
+    link = f"/preferences/{service.tokens.sign_preferences(ben.id)}"
     for action in ("", "leave-", "leave-nothing", "forget", "pause-9999"):
         assert visitor.post(link, {"do": action}).status_code == 400
     assert subscription(service, ben).state == "confirmed"
 
 
 def test_confirming_and_leaving_at_once_is_one_state(service, clock, dora):
-    leave = f"/unsubscribe/{service.tokens.unsubscribe(1, 'interest')}"
+    leave = f"/unsubscribe/{service.tokens.sign_unsubscribe(1, 'interest')}"
     threads = [
         threading.Thread(target=Visitor(service, clock).post, args=(path,)) for path in (dora, leave) * 4
     ]
@@ -254,6 +257,6 @@ def test_confirming_and_leaving_at_once_is_one_state(service, clock, dora):
 
 
 def test_only_our_own_words_are_looked_up_by_what_a_form_says(visitor, service, ben):
-    answer = visitor.post(f"/preferences/{service.tokens.preferences(ben.id)}", {"do": "<script>"})
+    answer = visitor.post(f"/preferences/{service.tokens.sign_preferences(ben.id)}", {"do": "<script>"})
     assert answer.status_code == 400
     assert "<script>" not in answer.text
