@@ -292,9 +292,24 @@ def _connect_args(url: URL) -> dict[str, Any]:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not open transactions of its own
+    _enter_wal(connection)
     # secure_delete overwrites erased data, so that it cannot be read from the free pages of the file.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _enter_wal(connection: Any) -> None:
+    """Enter WAL mode. Of several first connections to a new file SQLite refuses some without waiting."""
+    for _ in range(int(LOCK_WAIT_SECONDS * 1000 / LOCK_POLL_MILLISECONDS)):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            threading.Event().wait(LOCK_POLL_MILLISECONDS / 1000)
+            continue
+        return
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:

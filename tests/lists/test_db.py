@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from threading import Barrier
 
 import psycopg.errors
 import pytest
@@ -291,3 +292,20 @@ def test_writers_of_one_process_wait_for_each_other_without_polling_sqlite(
     ):
         threads.submit(lambda: database.write().__enter__()).result()
     database.dispose()
+
+
+def test_many_first_connections_to_a_new_file_all_succeed(tmp_path: Path) -> None:
+    """SQLite refuses some of them at once, whatever its busy timeout is."""
+
+    def connect(number: int, barrier: Barrier) -> int | None:
+        database = Database(f"sqlite:///{tmp_path / str(number)}")
+        barrier.wait()
+        with database.write() as session:
+            answer = session.scalar(select(literal(1)))
+        database.dispose()
+        return answer
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(40):
+            barrier = Barrier(4)
+            assert list(threads.map(connect, [number] * 4, [barrier] * 4)) == [1] * 4
