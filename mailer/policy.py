@@ -140,6 +140,7 @@ POLICY: Mapping[str, Policy] = {
 }
 
 URGENT_PRIORITY = max(POLICY[kind].priority for kind in ("confirmation", "invitation"))
+LIST_MAIL_KINDS = tuple(kind for kind, policy in POLICY.items() if policy.list_mail)
 
 
 def is_urgent(kind: str) -> bool:

@@ -22,6 +22,7 @@ from lists.departures import LEFT, DepartureRecord
 from lists.errors import BadInput, StorageError
 from lists.suppressions import REASONS
 from mailer import file_lock
+from mailer.directory_sync import sync_directory
 
 FILE = "departures"  # in the data folder
 BATCH_SIZE = 1_000
@@ -122,17 +123,9 @@ def _append(path: Path, lines: Sequence[str], *, fingerprint: bytes, now: dateti
         finally:
             os.close(file)
         if end == 0:
-            _sync_folder(path.parent)
+            sync_directory(path.parent)
     except OSError as trouble:
         raise StorageError(f"{path} cannot be written: {trouble.strerror}.") from trouble
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _format_line(what: str, name: str, at: datetime, digest: str) -> str:

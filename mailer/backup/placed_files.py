@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from lists.errors import Conflict, StorageError
 from mailer import file_lock
+from mailer.directory_sync import sync_directory
 from mailer.settings.data_folder import RESTORE_MARKER
 
 UNFINISHED = ".unfinished"  # backups leave such files out
@@ -64,7 +65,7 @@ class RestoreRun:
             target.hardlink_to(self.hidden_path(target))
         except FileExistsError:
             raise Conflict(f"{target} has come to be meanwhile. Take it away and try again.") from None
-        sync_folder(target.parent)
+        sync_directory(target.parent)
 
     def is_placed(self, target: Path) -> bool:
         """Tell whether the file in this place was put there by this run."""
@@ -105,7 +106,7 @@ class RestoreRun:
 
     def _remove_marker(self) -> None:
         _unlink(self.home / RESTORE_MARKER)
-        sync_folder(self.home)
+        sync_directory(self.home)
 
 
 def begin(home: Path, places: Iterable[str]) -> RestoreRun:
@@ -115,7 +116,7 @@ def begin(home: Path, places: Iterable[str]) -> RestoreRun:
     folders = [folder for folder in parents if not (home / folder).exists()]
     run = RestoreRun(home=home, name=secrets.token_hex(8), places=names, folders=folders)
     _append(home / RESTORE_MARKER, {"name": run.name, "places": names, "folders": folders})
-    sync_folder(home)
+    sync_directory(home)
     for folder in folders:
         (home / folder).mkdir(mode=0o700, exist_ok=True)
     return run
@@ -175,15 +176,6 @@ def translate_errors(home: Path) -> Iterator[None]:
         raise StorageError(
             f"{home} cannot be written: {trouble.strerror or trouble}. Mend that, then restore again."
         ) from trouble
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _lock(handle: int, home: Path) -> None:

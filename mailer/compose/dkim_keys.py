@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from lists.errors import BadInput, BadSettings, Conflict, StorageError
+from mailer.directory_sync import sync_directory
 
 KINDS = ("rsa", "ed25519")
 RSA_BITS, LEAST_RSA_BITS, MOST_RSA_BITS = 2048, 2048, 4096  # what every receiver must be able to verify
@@ -139,7 +140,7 @@ def generate(directory: Path, *, domain: str, name: str, kind: str) -> DkimKey:
             path.hardlink_to(unfinished)  # unlike a rename, this never replaces a key
         finally:
             unfinished.unlink()
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         if isinstance(error, FileExistsError) and path.exists():
             raise Conflict(
@@ -235,14 +236,6 @@ def _build_key(domain: str, name: str, key: RSAPrivateKey | Ed25519PrivateKey) -
     return DkimKey(
         domain=domain, name=name, kind=kind, bits=bits, public_key=b64encode(octets).decode(), key=key
     )
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _parse_records(published: str) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from lists.errors import BadInput, NotFound, StorageError
+from mailer.directory_sync import sync_directory
 
 FOLDER = "resources"  # in the data folder; backups contain it
 UNFINISHED = ".unfinished"  # backups omit these
@@ -113,7 +114,7 @@ def store_file(path: Path, *, home: Path) -> StoredFile:
         digest, size = _copy_file(source, unfinished)
         _check_content(unfinished, kind)
         unfinished.replace(folder / digest)
-        _sync_directory(folder)
+        sync_directory(folder)
     except OSError as error:
         raise StorageError(f"The file cannot be kept in {folder}: {error.strerror}.") from error
     finally:
@@ -209,12 +210,3 @@ def _check_content(path: Path, kind: str) -> None:
         raise BadInput(
             f"The file ends in .{kind}, but its content is something else. Save it again as {kind}."
         )
-
-
-def _sync_directory(folder: Path) -> None:
-    """Sync a directory to disk, so that a new name survives a loss of power."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -21,7 +21,8 @@ from lists.identity import address_change
 from mailer.events import events
 from mailer.outbox.outbox import UNKNOWN, OutboxRow
 from mailer.people import merging
-from mailer.people.merging import LIST_MAIL_KINDS, WAITING
+from mailer.people.merging import WAITING
+from mailer.policy import LIST_MAIL_KINDS
 from mailer.sources import confirmations, invitations
 from mailer.sources.confirmations import ANSWERS_PER_DAY, Confirmations
 from mailer.sources.invitations import Rsvp

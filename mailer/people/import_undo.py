@@ -14,13 +14,12 @@ from lists.tables import import_undo
 from lists.tables.import_undo import UndoCounts
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
-from mailer.policy import POLICY
+from mailer.policy import LIST_MAIL_KINDS
 from mailer.sources.invitations import Rsvp
 from mailer.sources.journeys import Journey
 
 WAITING = ("queued", "held")
 DISPATCHED_STATES = ("sending", "sent", "unknown", "bounced", "complained")
-LIST_MAIL_KINDS = [kind for kind, policy in POLICY.items() if policy.list_mail]
 UNSENT_STATES = ("queued", "held", "cancelled", "expired")
 CANCEL_REASON = (
     "never joined"  # a reason of the permission rule, so that a person who joins later still gets the message

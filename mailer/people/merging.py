@@ -19,7 +19,7 @@ from lists.identity import merging
 from lists.identity.merging import MergePlan
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
-from mailer.policy import POLICY
+from mailer.policy import LIST_MAIL_KINDS
 from mailer.sources import journeys
 from mailer.sources.invitations import Rsvp
 from mailer.sources.journeys import Journey
@@ -30,7 +30,6 @@ RECEIVED_STATES = ("sent", IN_DOUBT, "complained")
 ACTIVE_STATES = (*WAITING, "sending")
 ENDED_STATES = ("done", "goal")
 CANCEL_REASONS = {"merged": "merged with another address", "readdressed": "the address is another one now"}
-LIST_MAIL_KINDS = [kind for kind, policy in POLICY.items() if policy.list_mail]
 
 SENDING_NOW = "A message to one of the two is being handed over just now. Try again in a minute."
 

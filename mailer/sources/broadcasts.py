@@ -37,12 +37,11 @@ from lists.subscriptions import Subscription
 from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow, Result
-from mailer.policy import POLICY
+from mailer.policy import LIST_MAIL_KINDS, POLICY
 
 RECALLED = "recalled by staff"
 DEAD_LINKS = "dead-links"  # of a list: the recipients of its mail while its links to leave were refused
 SEGMENTS = (DEAD_LINKS,)
-LIST_MAIL_KINDS = tuple(kind for kind, policy in POLICY.items() if policy.list_mail)
 DELIVERED_STATES = (
     "sent",
     "unknown",
