@@ -1,6 +1,6 @@
 """Column mapping: the field of each column, guessed from its name or the export's tool, correctable.
 
-The columns of other tools are in lists/tables/export_tools.py; common names of columns are here. Several
+The columns of other tools are in lists/tables/foreign_exports.py; common names of columns are here. Several
 columns may say whether a person wants mail, and each of them can exclude the person.
 """
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lists.errors import BadInput
-from lists.tables import cell_text, export_tools
-from lists.tables.export_tools import BLOCKED, BOUNCING, COMPLAINED, UNCONFIRMED, UNSUBSCRIBED, ExportTool
+from lists.tables import foreign_exports, text_matching
+from lists.tables.foreign_exports import BLOCKED, BOUNCING, COMPLAINED, UNCONFIRMED, UNSUBSCRIBED, ExportTool
 
 # The fields of columns. “since” may be many columns: the other tool's own evidence of the consent.
 FIELDS: Mapping[str, str] = {
@@ -57,10 +57,10 @@ REFUSAL_COLUMNS = ("refused: line", "refused: why")  # additional columns of our
 
 
 def _map_headings(field_name: str, *lines: str) -> dict[str, str]:
-    return {cell_text.make_key(name): field_name for line in lines for name in line.split("|")}
+    return {text_matching.make_key(name): field_name for line in lines for name in line.split("|")}
 
 
-# Common names of columns, as `headings.make_key` makes them.
+# Common names of columns, as `text_matching.make_key` makes them.
 COMMON_HEADINGS: Mapping[str, str] = {
     **_map_headings(
         "email",
@@ -224,8 +224,8 @@ def guess(
     Raises BadInput when there is no column for the address, when two columns map to the same field, and for a
     name in `corrections` or `ignored_columns` that is not a column or a field.
     """
-    keys = [cell_text.make_key(name) for name in columns]
-    tool = export_tools.detect(frozenset(keys))
+    keys = [text_matching.make_key(name) for name in columns]
+    tool = foreign_exports.detect(frozenset(keys))
     fields = _guess_fields(keys, tool, custom_fields or {})
     waived_indexes: set[int] = set()
     mapped_indexes: set[int] = set()
@@ -249,7 +249,7 @@ def guess(
         fields[0] = "email"
     _check(columns, fields)
     file_refusal, lacks_telling_name = _find_file_refusal(tool, file_name)
-    silent_keys = {cell_text.make_key(name) for name in REFUSAL_COLUMNS}
+    silent_keys = {text_matching.make_key(name) for name in REFUSAL_COLUMNS}
     silent_keys |= {
         key for key, field_name in (_tool_headings(tool) if tool else {}).items() if not field_name
     }
@@ -271,9 +271,9 @@ def _guess_fields(
     keys: Sequence[str], tool: ExportTool | None, custom_fields: Mapping[str, str]
 ) -> list[str]:
     custom_headings = {
-        cell_text.make_key(text): name for name, title in custom_fields.items() for text in (name, title)
+        text_matching.make_key(text): name for name, title in custom_fields.items() for text in (name, title)
     }
-    is_other_tool = tool is not None and tool.name != export_tools.OWN_EXPORT
+    is_other_tool = tool is not None and tool.name != foreign_exports.OWN_EXPORT
     fields_by_key = {
         **({} if is_other_tool else custom_headings),
         **TOOL_HEADINGS,
@@ -290,14 +290,14 @@ def _guess_fields(
 
 
 def _tool_headings(tool: ExportTool) -> Mapping[str, str]:
-    return {cell_text.make_key(name): field_name for name, field_name in tool.fields.items()}
+    return {text_matching.make_key(name): field_name for name, field_name in tool.fields.items()}
 
 
 # A column that excludes people in the export of one tool does so in every file; but “disabled” may describe a
 # person, too.
 TOOL_HEADINGS: Mapping[str, str] = {
     key: field_name
-    for tool in export_tools.TOOLS
+    for tool in foreign_exports.TOOLS
     for key, field_name in _tool_headings(tool).items()
     if field_name in MAIL_STATUS_FIELDS and key != "disabled"
 }
@@ -307,7 +307,7 @@ def _find_file_refusal(tool: ExportTool | None, file_name: str) -> tuple[str, bo
     """Return why all people of a file are skipped, by its name, and whether its name fails to tell."""
     if tool is None or not tool.file_name_words:
         return "", False
-    words = f" {cell_text.normalize(file_name)} "
+    words = f" {text_matching.normalize(file_name)} "
     refusals = [refusal for word, refusal in tool.file_name_words.items() if f" {word} " in words]
     return next((refusal for refusal in refusals if refusal), ""), tool.needs_telling_name and not refusals
 
@@ -317,14 +317,14 @@ def format_reference(columns: Sequence[str], index: int) -> str:
     name = columns[index]
     is_quotable = (
         QUOTABLE_HEADING.fullmatch(name)
-        and [cell_text.make_key(heading) for heading in columns].count(cell_text.make_key(name)) == 1
+        and [text_matching.make_key(heading) for heading in columns].count(text_matching.make_key(name)) == 1
     )
     return name if is_quotable else f"#{index + 1}"
 
 
 def _find_indexes(columns: Sequence[str], column: str) -> set[int]:
-    key = cell_text.make_key(column)
-    indexes = {index for index, name in enumerate(columns) if cell_text.make_key(name) == key and key}
+    key = text_matching.make_key(column)
+    indexes = {index for index, name in enumerate(columns) if text_matching.make_key(name) == key and key}
     if not indexes and (number := COLUMN_NUMBER.fullmatch(column)) and int(number[1]) <= len(columns):
         indexes = {int(number[1]) - 1}
     if not indexes:

@@ -1,14 +1,14 @@
 """Mail statuses: what another tool's word for a person's state means, in several languages.
 
 Another tool's state of an address (it bounces, it was blocked) is no consent, so a person in such a state
-gets no request from this service. The words are those of the tools in lists/tables/export_tools.py, and those
-that people write.
+gets no request from this service. The words are those of the tools in lists/tables/foreign_exports.py, and
+those that people write.
 """
 
 from collections.abc import Mapping
 
-from lists.tables import cell_text
-from lists.tables.export_tools import BLOCKED, BOUNCING, COMPLAINED, NEVER_ASKED, UNCONFIRMED, UNSUBSCRIBED
+from lists.tables import text_matching
+from lists.tables.foreign_exports import BLOCKED, BOUNCING, COMPLAINED, NEVER_ASKED, UNCONFIRMED, UNSUBSCRIBED
 
 WANTS_MAIL = "wanted"
 
@@ -17,7 +17,7 @@ def _split_words(*lines: str) -> list[str]:
     return [word for line in lines for word in line.split("|")]
 
 
-# A word, as `headings.normalize` makes it → WANTS_MAIL, or why such people are not imported.
+# A word, as `text_matching.normalize` makes it → WANTS_MAIL, or why such people are not imported.
 STATUS_WORDS: Mapping[str, str] = {
     **dict.fromkeys(
         _split_words(
@@ -98,4 +98,4 @@ STATUS_WORDS: Mapping[str, str] = {
 
 def classify(text: str) -> str | None:
     """Return WANTS_MAIL, or why a person in this state is not imported; None for an unknown word."""
-    return STATUS_WORDS.get(cell_text.normalize(text)) if text.strip() else WANTS_MAIL
+    return STATUS_WORDS.get(text_matching.normalize(text)) if text.strip() else WANTS_MAIL

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 
-from lists.tables import cell_text
+from lists.tables import text_matching
 from lists.tables.mail_statuses import STATUS_WORDS, WANTS_MAIL
 
 # Parts of words that occur in no harmless heading, at any position: “HASOPTEDOUTOFEMAIL” is one word.
@@ -200,52 +200,52 @@ FILE_NAME_WORDS = re.compile(
 @lru_cache(maxsize=1_000)
 def matches_heading(name: str) -> bool:
     """Return whether a heading may say who wants no mail, or who wants some."""
-    words = cell_text.normalize(name)
+    words = text_matching.normalize(name)
     if OTHER_STATUS.search(words) or is_other_channel(name):
         return False
-    return bool(HEADING.search(words) or HEADING.search(cell_text.normalize(name.casefold())))
+    return bool(HEADING.search(words) or HEADING.search(text_matching.normalize(name.casefold())))
 
 
 def is_mail_heading(name: str) -> bool:
     """Return whether a heading is only a word for mail, as “Mail?” and “By email” are."""
-    words = cell_text.normalize(name).split()
+    words = text_matching.normalize(name).split()
     return ONLY_MAIL.issuperset(words) and not MAIL_WORDS.isdisjoint(words)
 
 
 def is_other_channel(name: str) -> bool:
     """Return whether a heading concerns text messages, calls or faxes, and not mail as well."""
-    words = cell_text.normalize(name)
+    words = text_matching.normalize(name)
     return bool(OTHER_CHANNELS.search(words)) and not MAIL_CHANNEL.search(words)
 
 
 def matches_text(text: str) -> bool:
     """Return whether a text says that a person left, bounces or wants no mail: “Ana (do not email)”."""
-    return bool(CELL_HINT.search(text)) and bool(CELL_PHRASES.search(cell_text.normalize(text)))
+    return bool(CELL_HINT.search(text)) and bool(CELL_PHRASES.search(text_matching.normalize(text)))
 
 
-@lru_cache(maxsize=cell_text.CACHE_SIZE)
+@lru_cache(maxsize=text_matching.CACHE_SIZE)
 def matches_cell(text: str, *, group: bool) -> bool:
     """Return whether a cell says that a person refuses mail; under a `group` heading single words do, too."""
     if matches_text(text):
         return True
     words = REFUSING_STATES if group else MAIL_STATES
     return len(text) <= MAX_LIST_LENGTH and any(
-        cell_text.normalize(part) in words for part in CELL_SEPARATOR.split(text)
+        text_matching.normalize(part) in words for part in CELL_SEPARATOR.split(text)
     )
 
 
 def is_group_heading(name: str) -> bool:
     """Return whether a column puts people into groups, by its heading; one without a heading may."""
-    return not name.strip() or GROUP_HEADING.search(cell_text.normalize(name)) is not None
+    return not name.strip() or GROUP_HEADING.search(text_matching.normalize(name)) is not None
 
 
 def find_in_file_name(name: str) -> str:
     """Return the words of a file's name that say that its people want no mail, or ""."""
-    match = FILE_NAME_WORDS.search(cell_text.normalize(name.rpartition(".")[0] or name))
+    match = FILE_NAME_WORDS.search(text_matching.normalize(name.rpartition(".")[0] or name))
     return match.group() if match else ""
 
 
 def is_state_column(texts: Collection[str]) -> bool:
     """Return whether these are all the cells of a column of states, at least one of which refuses mail."""
-    words = {cell_text.normalize(text) for text in texts}
+    words = {text_matching.normalize(text) for text in texts}
     return words <= STATUS_WORDS.keys() and not REFUSING_STATES.isdisjoint(words)

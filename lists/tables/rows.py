@@ -137,7 +137,7 @@ def _parse_row(
 
     is_mail_allowed = False
     try:
-        if any(cell_text.strip() for cell_text in cells[len(mapping.columns) :]):
+        if any(cell.strip() for cell in cells[len(mapping.columns) :]):
             raise BadInput(
                 f"The row has {len(cells)} cells, but the first line names {len(mapping.columns)} columns."
             )

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Literal
 
-from lists.tables import cell_text
+from lists.tables import text_matching
 
 CellAnswer = Literal["yes", "no", "nothing", "unknown"]
 
@@ -82,7 +82,7 @@ CONTRACTION = re.compile(r"n t\b")  # “don’t” without its apostrophe
 
 def parse_answer(text: str, *, yes_means: Collection[str] = frozenset()) -> CellAnswer:
     """Return the answer in a cell; `yes_means` are texts, normalized by `headings`, that count as yes."""
-    return "yes" if yes_means and cell_text.normalize(text) in yes_means else _parse_answer(text)
+    return "yes" if yes_means and text_matching.normalize(text) in yes_means else _parse_answer(text)
 
 
 def parse_boolean(text: str) -> CellAnswer:
@@ -91,14 +91,14 @@ def parse_boolean(text: str) -> CellAnswer:
     if answer != "no":
         return answer
     signs = text.translate(INVISIBLE_SIGNS).strip()
-    is_plain_no = cell_text.normalize(text) in PLAIN_NO or signs in BOXES or EMPTY_BOXES.issuperset(signs)
+    is_plain_no = text_matching.normalize(text) in PLAIN_NO or signs in BOXES or EMPTY_BOXES.issuperset(signs)
     return "no" if is_plain_no else "unknown"
 
 
-@lru_cache(maxsize=cell_text.CACHE_SIZE)
+@lru_cache(maxsize=text_matching.CACHE_SIZE)
 def _parse_answer(text: str) -> CellAnswer:
     signs = text.translate(INVISIBLE_SIGNS).strip()
-    words = cell_text.normalize(signs)
+    words = text_matching.normalize(signs)
     if not words:
         return _parse_signs("".join(signs.split()))
     core = signs.strip(SURROUNDING_SIGNS)
@@ -123,7 +123,7 @@ def _parse_answer(text: str) -> CellAnswer:
 
 def has_doubt_word(text: str) -> bool:
     """Return whether a text contains a word that may negate a yes; no hint offers to declare it a yes."""
-    words = cell_text.normalize(text)
+    words = text_matching.normalize(text)
     return CONTRACTION.search(words) is not None or not DOUBT_WORDS.isdisjoint(words.split())
 
 
@@ -143,7 +143,7 @@ def _is_agreement(core: str, words: str) -> bool:
     match = AGREEMENT.match(" ".join(_compose_unicode(core).split()))
     if match is None or CONTRACTION.search(words):
         return False
-    rest = cell_text.normalize(" ".join(_compose_unicode(core).split())[match.end() :])
+    rest = text_matching.normalize(" ".join(_compose_unicode(core).split())[match.end() :])
     return DOUBT_WORDS.isdisjoint(rest.split())
 
 

@@ -5,7 +5,7 @@ import click
 from lists import addresses
 from lists.errors import Conflict
 from mailer.cli import context, output
-from mailer.cli.contacts import details
+from mailer.cli.contacts import editing
 from mailer.people import address_change
 from mailer.people.address_change import AddressChangePreview
 
@@ -34,7 +34,7 @@ def change_address(*, old: str, new: str, yes: bool, seen: int | None, as_json: 
     with context.open_service() as service:
         new_address = addresses.parse(new, pepper=service.keys.pepper)
         with service.database.read() as session:
-            contact = details.find_contact(service, session, old)
+            contact = editing.find_contact(service, session, old)
             preview = address_change.preview(session, contact, new_address, now=service.clock.now())
         if yes:
             with service.database.write() as session:

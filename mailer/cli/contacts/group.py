@@ -13,7 +13,7 @@ from lists.contacts import Contact
 from lists.directory import Listing
 from lists.errors import BadInput, NotFound
 from mailer.cli import context, output, relay
-from mailer.cli.contacts import address_change, details, merging
+from mailer.cli.contacts import address_change, editing, merging
 from mailer.cli.renamed import RenamingGroup
 from mailer.people import data_export, eligibility, erasure, messages, timeline
 from mailer.people.data_export import Facts
@@ -216,7 +216,7 @@ def forget(*, address: str, yes: bool, as_json: bool) -> None:
         output.print_line("Done. Nothing is left of them, and this address will not be written to again.")
 
 
-for verb in (details.set_, details.tag, details.untag, details.tagged, details.note):
+for verb in (editing.set_, editing.tag, editing.untag, editing.tagged, editing.note):
     command.add_command(verb)
 command.add_command(merging.merge)
 command.add_command(address_change.change_address)

@@ -7,7 +7,7 @@ import click
 from lists.errors import BadInput, Conflict
 from lists.identity import duplicates
 from mailer.cli import context, output
-from mailer.cli.contacts import details
+from mailer.cli.contacts import editing
 from mailer.people import merging
 from mailer.people.merging import MergePreview
 
@@ -47,8 +47,8 @@ def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None
     with context.open_service() as service:
         with service.database.read() as session:
             keep_contact, other_contact = (
-                details.find_contact(service, session, keep),
-                details.find_contact(service, session, other),
+                editing.find_contact(service, session, keep),
+                editing.find_contact(service, session, other),
             )
             preview = merging.preview(session, keep_contact, other_contact, now=service.clock.now())
         versions = _parse_versions(seen) if seen else preview.plan.versions

@@ -17,13 +17,13 @@ from lists.contacts import LANGUAGES
 from lists.errors import BadInput, NotFound
 from lists.fields import Field
 from lists.tables import (
-    cell_text,
     column_mapping,
     csv_file,
     csv_records,
     encoding_detection,
     importing,
     refusal_wording,
+    text_matching,
     yes_no_cells,
 )
 from lists.tables.column_mapping import FIELDS, ColumnMapping
@@ -247,7 +247,7 @@ def _parse_yes_texts(texts: Sequence[str]) -> frozenset[str]:
     """Return the normalized texts that count as a yes; raises BadInput for one that is a no."""
     if wrong := [text for text in texts if yes_no_cells.parse_answer(text) in ("no", "nothing")]:
         raise BadInput(f"“{wrong[0]}” is no yes. After --yes-means stands the whole text that people ticked.")
-    return frozenset(cell_text.normalize(text) for text in texts)
+    return frozenset(text_matching.normalize(text) for text in texts)
 
 
 def _stage_rows(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lists.errors import BadInput
-from lists.tables import cell_text, column_mapping, mail_statuses
+from lists.tables import column_mapping, mail_statuses, text_matching
 from lists.tables.column_mapping import (
     ANY_VALUE_REFUSES,
     COMMON_HEADINGS,
@@ -14,7 +14,7 @@ from lists.tables.column_mapping import (
     YES_REFUSES,
     YES_REQUIRED,
 )
-from lists.tables.export_tools import TOOLS
+from lists.tables.foreign_exports import TOOLS
 from lists.tables.mail_statuses import STATUS_WORDS, WANTS_MAIL
 
 
@@ -69,10 +69,10 @@ def test_the_tables_are_consistent() -> None:
         assert set(tool.fields.values()) <= {*FIELDS, ""}
         assert tool.source and 0 <= tool.min_signs <= len(tool.signs)
         for name in (*tool.fields, *tool.signs, *tool.file_name_words):
-            assert cell_text.normalize(name) == name
+            assert text_matching.normalize(name) == name
     assert set(COMMON_HEADINGS.values()) <= set(FIELDS)
-    assert all(cell_text.make_key(name) == name for name in COMMON_HEADINGS)
-    assert all(cell_text.normalize(word) == word for word in STATUS_WORDS)
+    assert all(text_matching.make_key(name) == name for name in COMMON_HEADINGS)
+    assert all(text_matching.normalize(word) == word for word in STATUS_WORDS)
     assert set(YES_REQUIRED) | set(YES_REFUSES) | set(ANY_VALUE_REFUSES) | {"state"} == MAIL_STATUS_FIELDS
 
 

@@ -1,6 +1,6 @@
 """Exports of other tools are read by the tool's own columns, and people who left there are skipped.
 
-The files in exports/ are made up, each in the form that its tool writes (lists/tables/export_tools.py and
+The files in exports/ are made up, each in the form that its tool writes (lists/tables/foreign_exports.py and
 rosters.py name the sources).
 """
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lists.tables import cell_text, refusal_wording
+from lists.tables import refusal_wording, text_matching
 
 REFUSING = """unsub|Unsubscribed|Opt-out|opted out|HasOptedOutOfEmail|Do not|Don't email|No bulk|blacklist
 Blocklist|Bounce count|On hold|hold|Suppressed|subscribed|Consent|Permission|GDPR|Status|Active
@@ -84,8 +84,8 @@ def test_the_name_of_a_file_of_refusals_is_recognized(name: str, words: str) -> 
 
 @given(st.text(max_size=40))
 def test_a_normalized_text_stays_the_same(text: str) -> None:
-    words = cell_text.normalize(text)
-    assert cell_text.normalize(words) == words
+    words = text_matching.normalize(text)
+    assert text_matching.normalize(words) == words
     for group in (False, True):
         assert refusal_wording.matches_cell(text, group=group) in (False, True)
     assert refusal_wording.matches_heading(text) in (False, True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lists.tables import cell_text, yes_no_cells
+from lists.tables import text_matching, yes_no_cells
 from lists.tables.yes_no_cells import DOUBT_WORDS, NO, NO_ANSWER, YES
 
 YESES = [
@@ -123,7 +123,7 @@ def test_a_cell_is_a_yes_a_no_empty_or_unknown(text: str, answer: str) -> None:
 
 def test_the_lists_do_not_contradict_each_other() -> None:
     assert YES.isdisjoint(NO) and YES.isdisjoint(NO_ANSWER) and NO.isdisjoint(NO_ANSWER)
-    assert all(cell_text.normalize(word) == word for word in YES | NO | NO_ANSWER | DOUBT_WORDS)
+    assert all(text_matching.normalize(word) == word for word in YES | NO | NO_ANSWER | DOUBT_WORDS)
 
 
 @given(st.text(max_size=30))
@@ -132,8 +132,8 @@ def test_the_lists_do_not_contradict_each_other() -> None:
 def test_every_text_is_one_of_four_and_only_a_listed_one_is_a_yes(text: str) -> None:
     answer = yes_no_cells.parse_answer(text)
     assert answer in ("yes", "no", "nothing", "unknown")
-    if answer == "yes" and cell_text.normalize(text):
-        words = cell_text.normalize(text)
+    if answer == "yes" and text_matching.normalize(text):
+        words = text_matching.normalize(text)
         is_listed = words in YES or yes_no_cells.AGREEMENT.match(
             " ".join(text.split()).lstrip(yes_no_cells.SURROUNDING_SIGNS)
         )
@@ -179,7 +179,7 @@ def test_no_text_with_a_negation_is_a_yes(begins: str, word: str, before: str, a
 
 
 def test_a_text_that_staff_declare_a_yes_is_a_yes() -> None:
-    means = {cell_text.normalize("I want the monthly letter; no calls!")}
+    means = {text_matching.normalize("I want the monthly letter; no calls!")}
     assert yes_no_cells.parse_answer("i want the MONTHLY letter; no calls!", yes_means=means) == "yes"
     assert yes_no_cells.parse_answer("I want the monthly letter", yes_means=means) == "unknown"
 

@@ -1,8 +1,8 @@
-"""Export tools: the exports of other programs, and how each marks people who want no mail.
+"""Foreign exports: the exports of other programs, and how each marks people who want no mail.
 
 One row per tool. `source` names the source of its columns and words: documentation and source code of the
 tool where they are public, otherwise public programs that read such files. Names of columns are written as
-`headings.normalize` makes them. Nobody can rename the columns in `signs`; people rename most others.
+`text_matching.normalize` makes them. Nobody can rename the columns in `signs`; people rename most others.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class ExportTool:
     first_is_email: bool = False
 
     def matches(self, columns: frozenset[str]) -> bool:
-        """Return whether a file with these columns (keys of `headings`) is an export of this tool."""
+        """Return whether a file with these columns (keys of `text_matching`) is an export of this tool."""
         number = sum(sign.replace(" ", "") in columns for sign in self.signs)
         return number >= (self.min_signs or len(self.signs))
 
@@ -328,5 +328,5 @@ TOOLS = (
 
 
 def detect(columns: frozenset[str]) -> ExportTool | None:
-    """Return the tool that wrote a file with these columns, as `headings.make_key` makes them, or None."""
+    """Return the tool whose files have these columns (as `text_matching.make_key` makes them), or None."""
     return next((tool for tool in TOOLS if tool.matches(columns)), None)

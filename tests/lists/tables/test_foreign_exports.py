@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lists.errors import BadInput
 from lists.tables import column_mapping, csv_file, importing
-from lists.tables.export_tools import TOOLS
+from lists.tables.foreign_exports import TOOLS
 from lists.tables.staged_rows import UNDECIDED, StagingTable
 from tests.people import PEPPER
 

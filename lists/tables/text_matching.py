@@ -1,4 +1,4 @@
-"""Cell text: headings and cells of files, normalized so that case and accents make no difference."""
+"""Text matching: headings and cells of files, normalized so that case and accents make no difference."""
 
 import re
 import unicodedata
