@@ -8,10 +8,10 @@ import hmac
 from collections.abc import Mapping
 from typing import Literal
 
-Purpose = Literal["address", "mailbox", "source", "form", "link", "invitation", "fingerprint"]
+HashPurpose = Literal["address", "mailbox", "source", "form", "link", "invitation", "fingerprint"]
 
 OCTETS = 16
-PREFIXES: Mapping[Purpose, str] = {
+PREFIXES: Mapping[HashPurpose, str] = {
     "address": "",  # an address has an @ and no slash before it, so that no other purpose has the same input
     "mailbox": "mailbox/",
     "source": "source/",
@@ -22,6 +22,6 @@ PREFIXES: Mapping[Purpose, str] = {
 }
 
 
-def compute(key: bytes, purpose: Purpose, text: str) -> bytes:
+def compute(key: bytes, purpose: HashPurpose, text: str) -> bytes:
     """Return the first 16 octets of the hash of a text for this purpose."""
     return hmac.digest(key, f"{PREFIXES[purpose]}{text}".encode(), hashlib.sha256)[:OCTETS]

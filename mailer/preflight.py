@@ -28,22 +28,22 @@ from mailer.sources.invitations import ANSWERS, Invitations
 from mailer.templates import rendering, templates
 from mailer.templates.templates import Edition
 
-MOST_OCTETS = 500_000  # of a whole message; far beyond what mail programs show at once
+MAX_OCTETS = 500_000  # of a whole message; far beyond what mail programs show at once
 CONTACT_ID = 2**53  # a sample contact, with a number as long as any
 LIST_NAME = "l" * NAME_LENGTH
 DOMAIN = ".".join(["d" * 57, "e" * 57, "f" * 61, "example.org"])
-ADDRESS = f"{'l' * MAX_LOCAL_OCTETS}@{DOMAIN}"  # MAX_OCTETS in all
+ADDRESS = f"{'l' * MAX_LOCAL_OCTETS}@{DOMAIN}"  # as long as an address may be
 WIDE_ADDRESS = f"{'ñ' * (MAX_LOCAL_OCTETS // 2)}@{DOMAIN}"
 LONG_NAMES = ("x", "ﬃ", "\N{FAMILY}", '"\\', "ي", "=?a?q?b?=")  # each repeated to the length of a name
 NAMES = ("", *(name * (contacts.NAME_LENGTH // len(name)) for name in LONG_NAMES), "a, b@c.example;")
-MOST_CONSTANTS = 50  # texts in quotes of one subject
+MAX_CONSTANTS = 50  # texts in quotes of one subject
 ZONE = "America/Argentina/ComodRivadavia"
 LINK = f"https://example.org/{'x' * (events.URL_LENGTH - 20)}"
 LONGEST: Mapping[str, str] = {
     "event_title": "ñ" * events.TITLE_LENGTH,
     "event_when": "w" * 300,
     "event_note": "n" * 500,
-    "event_minutes": str(events.MOST_MINUTES),
+    "event_minutes": str(events.MAX_MINUTES),
     "list_title": "ñ" * TITLE_LENGTH,
     "list_about": "ñ" * ABOUT_LENGTH,
 }
@@ -131,9 +131,9 @@ class Preflight:
         entry = _sample_entry(kind, list=list, now=now, key=key)
         for language, content in edition.content.items():
             try:
-                if len(content["html"]) + len(content["text"]) > MOST_OCTETS:
+                if len(content["html"]) + len(content["text"]) > MAX_OCTETS:
                     raise BadInput("It is too long for one message. Shorten it.")
-                constants = sorted(rendering.list_constants(content["subject"]))[:MOST_CONSTANTS]
+                constants = sorted(rendering.list_constants(content["subject"]))[:MAX_CONSTANTS]
                 for recipient in _sample_recipients(language, [*names, *constants]):
                     built_content = contents(AddressedMessage(entry=entry, recipient=recipient))
                     if isinstance(built_content, Refusal):
@@ -154,15 +154,15 @@ class Preflight:
             raise BadInput(
                 f"Its subject is empty for readers {reader_label}. Write words that stand in any case."
             )
-        if len(subject) > mime.MOST_SUBJECT:
+        if len(subject) > mime.MAX_SUBJECT:
             raise BadInput(
                 f"The subject has {len(subject):,} characters for a reader with a long name; at most"
-                f" {mime.MOST_SUBJECT} fit. Shorten it."
+                f" {mime.MAX_SUBJECT} fit. Shorten it."
             )
         octets = len(mime.encode(self.composer.build_mime(entry, recipient, content, edition)))
-        if octets > MOST_OCTETS:
+        if octets > MAX_OCTETS:
             raise BadInput(
-                f"It makes a message of {octets:,} octets; at most {MOST_OCTETS:,} can be sent. Shorten it."
+                f"It makes a message of {octets:,} octets; at most {MAX_OCTETS:,} can be sent. Shorten it."
             )
 
 

@@ -42,7 +42,7 @@ ALLOCATED = 1 << 20  # octets allocated for a journal that a worker has begun, w
 FIRST_HOURS = (timedelta(0), timedelta(minutes=10), timedelta(minutes=40), timedelta(hours=6))
 WEEK = (*FIRST_HOURS, *(timedelta(days=day, hours=6) for day in range(1, 7)), timedelta(days=7))
 GIVEN_AT = timedelta(days=2, hours=6)  # when staff add the resource that mails wait for
-MOST_ROUNDS = 10
+MAX_ROUNDS = 10
 
 Row = Mapping[str, Any]
 
@@ -148,7 +148,7 @@ class Installation:
 
     def settle(self) -> None:
         """Run all jobs and deliveries that are due now."""
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             rows = self.service.jobs.tick()
             self.deliver()
             if not rows:

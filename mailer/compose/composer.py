@@ -32,7 +32,7 @@ from mailer.templates import templates
 from mailer.templates.discreet import DiscreetWording
 from mailer.templates.templates import Edition
 
-MOST_EDITIONS = 256  # cached in memory; one is about 20 kB
+MAX_EDITIONS = 256  # cached in memory; one is about 20 kB
 SIGNING_THREADS = 2  # an rsa signature releases the interpreter lock; more gain nothing on small machines
 OPTIONAL_LINKS = ("leave_url",)  # frames show it only where there is one
 
@@ -226,7 +226,7 @@ class Composer:
             reply_to=self.sender.reply_to,
             to=(recipient.name, recipient.email),
             # A subject that is empty for a recipient without a name must not stop the message.
-            subject=wording.subject if wording else rendered.subject[: mime.MOST_SUBJECT] or list_label,
+            subject=wording.subject if wording else rendered.subject[: mime.MAX_SUBJECT] or list_label,
             text=rendered.text,
             html=rendered.pieces,
             list_id=(list_label, f"{entry.list}.{self.sender.domain}") if policy.list_mail else None,
@@ -247,7 +247,7 @@ class Composer:
         missing_ids = edition_ids - set(self._editions)
         if not missing_ids:
             return
-        if len(self._editions) + len(missing_ids) > MOST_EDITIONS:
+        if len(self._editions) + len(missing_ids) > MAX_EDITIONS:
             self._editions.clear()
             missing_ids = edition_ids
         for edition in session.scalars(select(Edition).where(Edition.id.in_(sorted(missing_ids)))):

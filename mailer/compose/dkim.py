@@ -19,7 +19,7 @@ from hashlib import sha256
 from lists.errors import BadInput
 from mailer.compose.dkim_keys import DkimKey
 
-LONGEST_LINE = 78
+MAX_LINE = 78
 ALWAYS_SIGNED = (b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to")
 OVERSIGNED = frozenset(
     (
@@ -143,7 +143,7 @@ def _fold_names(names: tuple[bytes, ...]) -> bytes:
     """Return the value of the tag `h=`, folded after colons."""
     lines = [b" h=" + names[0]]
     for name in names[1:]:
-        if len(lines[-1]) + len(name) + 2 < LONGEST_LINE:
+        if len(lines[-1]) + len(name) + 2 < MAX_LINE:
             lines[-1] += b":" + name
         else:
             lines[-1] += b":"
@@ -153,7 +153,7 @@ def _fold_names(names: tuple[bytes, ...]) -> bytes:
 
 def _fold_signature(signature: bytes) -> bytes:
     """Return a signature in lines; blanks in it mean nothing."""
-    step = LONGEST_LINE - 4
+    step = MAX_LINE - 4
     return b"\r\n ".join([signature[start : start + step] for start in range(0, len(signature), step)])
 
 

@@ -31,10 +31,10 @@ from lists.errors import BadInput, BadSettings, Conflict, StorageError
 from mailer.directory_sync import sync_directory
 
 KINDS = ("rsa", "ed25519")
-RSA_BITS, LEAST_RSA_BITS, MOST_RSA_BITS = 2048, 2048, 4096  # what every receiver must be able to verify
-MOST_SELECTORS = 4  # of one domain: two kinds, each old and new
-MOST_FILE = 64 * 1024
-MOST_NAME = 253  # octets of a DNS name
+RSA_BITS, MIN_RSA_BITS, MAX_RSA_BITS = 2048, 2048, 4096  # what every receiver must be able to verify
+MAX_SELECTORS = 4  # of one domain: two kinds, each old and new
+MAX_FILE = 64 * 1024
+MAX_NAME = 253  # octets of a DNS name
 TXT_STRING_OCTETS = 255  # octets of one string in a TXT record
 SUFFIX = ".pem"
 
@@ -106,9 +106,9 @@ def load(directory: Path, *, domains: Sequence[str]) -> tuple[DkimKey, ...]:
     counts = Counter(key.domain for key in keys)
     mistakes += [
         f"{directory / domain} holds {count} keys, and all would sign each mail;"
-        f" keep at most {MOST_SELECTORS}."
+        f" keep at most {MAX_SELECTORS}."
         for domain, count in counts.items()
-        if count > MOST_SELECTORS
+        if count > MAX_SELECTORS
     ]
     if mistakes:
         raise BadSettings(mistakes)
@@ -121,7 +121,7 @@ def generate(directory: Path, *, domain: str, name: str, kind: str) -> DkimKey:
     `directory` is the folder of all domains, in a folder that is private already. Raises BadInput for a name
     that cannot be a selector, Conflict when there is such a key, StorageError when it cannot be written.
     """
-    if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{domain}") > MOST_NAME:
+    if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{domain}") > MAX_NAME:
         raise BadInput(f"“{name[:60]}” cannot be a selector. Write lower-case letters, digits and hyphens.")
     path = directory / domain / f"{name}{SUFFIX}"
     key = Ed25519PrivateKey.generate() if kind == "ed25519" else generate_private_key(65537, RSA_BITS)
@@ -129,8 +129,8 @@ def generate(directory: Path, *, domain: str, name: str, kind: str) -> DkimKey:
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        if sum(map(_is_key_file, path.parent.iterdir())) >= MOST_SELECTORS:
-            raise Conflict(f"{path.parent} holds {MOST_SELECTORS} keys already. Take away one not in use.")
+        if sum(map(_is_key_file, path.parent.iterdir())) >= MAX_SELECTORS:
+            raise Conflict(f"{path.parent} holds {MAX_SELECTORS} keys already. Take away one not in use.")
         handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -192,7 +192,7 @@ def _is_key_file(path: Path) -> bool:
 def _read_key(path: Path) -> DkimKey:
     """Return the key of one file; raises BadInput with the fault of the file and its remedy."""
     name = path.name.removesuffix(SUFFIX)
-    if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{path.parent.name}") > MOST_NAME:
+    if not _SELECTOR.fullmatch(name) or len(f"{name}._domainkey.{path.parent.name}") > MAX_NAME:
         raise BadInput(f"{path} is not named like a selector; use lower-case letters, digits and hyphens.")
     try:
         if not path.is_file():
@@ -200,7 +200,7 @@ def _read_key(path: Path) -> DkimKey:
         if path.stat().st_mode & 0o077:
             raise BadInput(f"{path} is open to others on this machine; run: chmod 600 {path}")
         with path.open("rb") as file:
-            pem = file.read(MOST_FILE)
+            pem = file.read(MAX_FILE)
     except OSError as error:
         raise BadInput(
             f"{path} cannot be read ({error.strerror}); give it to this account, mode 600."
@@ -218,10 +218,10 @@ def _read_key(path: Path) -> DkimKey:
     if not isinstance(private_key, RSAPrivateKey | Ed25519PrivateKey):
         raise BadInput(f"{path} is neither an rsa nor an ed25519 key; take it away and make a new one.")
     key = _build_key(path.parent.name, name, private_key)
-    if key.kind == "rsa" and key.bits < LEAST_RSA_BITS:
-        raise BadInput(f"{path} has {key.bits} bits; receivers want {LEAST_RSA_BITS}. Make a new one.")
-    if key.bits > MOST_RSA_BITS:
-        raise BadInput(f"{path} has {key.bits} bits; many receivers read no more than {MOST_RSA_BITS}.")
+    if key.kind == "rsa" and key.bits < MIN_RSA_BITS:
+        raise BadInput(f"{path} has {key.bits} bits; receivers want {MIN_RSA_BITS}. Make a new one.")
+    if key.bits > MAX_RSA_BITS:
+        raise BadInput(f"{path} has {key.bits} bits; many receivers read no more than {MAX_RSA_BITS}.")
     return key
 
 

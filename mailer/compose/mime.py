@@ -15,15 +15,15 @@ from urllib.parse import quote
 
 from lists.errors import BadInput
 
-LONGEST_LINE = 78
-LONGEST_WORD = 75
-LONGEST_QP = 76
-MOST_SUBJECT = 998
-MOST_NAME = 256
-MOST_ADDRESS = 320
-MOST_LOCAL_PART = 64
-MOST_URL = 900
-MOST_BODY = 5_000_000
+MAX_LINE = 78
+MAX_WORD = 75
+MAX_QP_LINE = 76
+MAX_SUBJECT = 998
+MAX_NAME = 256
+MAX_ADDRESS = 320
+MAX_LOCAL_PART = 64
+MAX_URL = 900
+MAX_BODY = 5_000_000
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -45,7 +45,7 @@ _Q_LITERALS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 _Q_ENCODED = [
     "_" if byte == 0x20 else chr(byte) if byte in _Q_LITERALS else f"={byte:02X}" for byte in range(256)
 ]
-_LONGEST_CACHED = 64_000  # characters of a piece
+_MAX_CACHED_LENGTH = 64_000  # characters of a piece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,10 +141,10 @@ def _build_pieces(headers: str, message: MimeMessage, boundary_id: str) -> list[
 
 def _text_part(boundary: str, kind: str, pieces: Sequence[str]) -> bytes:
     """Return one text part in quoted-printable (RFC 2045, 6.7): lines of at most 76, CRLF."""
-    if sum(map(len, pieces)) > MOST_BODY:
-        raise BadInput(f"A mail cannot be longer than {MOST_BODY:,} characters. Shorten its text.")
+    if sum(map(len, pieces)) > MAX_BODY:
+        raise BadInput(f"A mail cannot be longer than {MAX_BODY:,} characters. Shorten its text.")
     part_header = f"--{boundary}\r\nContent-Type: {kind}; charset=utf-8\r\n"
-    encode_piece = _cached_qp if max(map(len, pieces), default=0) <= _LONGEST_CACHED else _qp
+    encode_piece = _cached_qp if max(map(len, pieces), default=0) <= _MAX_CACHED_LENGTH else _qp
     try:
         body = b"".join(map(encode_piece, pieces))
     except UnicodeEncodeError as error:
@@ -164,7 +164,7 @@ def _qp(piece: str) -> bytes:
     # Line by line: b2a_qp makes lines that are too long before a line's end.
     *lines, last = [b2a_qp(line.encode(), istext=True) for line in piece.split("\n")]
     if last:
-        if len(last) - last.rfind(b"\n") > LONGEST_QP:  # no room for the "=" after it
+        if len(last) - last.rfind(b"\n") > MAX_QP_LINE:  # no room for the "=" after it
             at = -3 if last[-3:-2] == b"=" else -1
             lines.append(last[:at] + b"=")
             last = last[at:]
@@ -192,10 +192,10 @@ def _list_headers(message: MimeMessage) -> list[str]:
     return headers
 
 
-def _check_value(value: str, label: str, *, most: int) -> str:
+def _check_value(value: str, label: str, *, limit: int) -> str:
     """Return a header's value; raises BadInput for one whose line breaks would inject another header."""
-    if len(value) > most:
-        raise BadInput(f"The {label} has {len(value):,} characters; at most {most} are possible. Shorten it.")
+    if len(value) > limit:
+        raise BadInput(f"The {label} has {len(value):,} characters; at most {limit} are possible. Shorten it.")
     if not value.isprintable():
         if _CONTROL.search(value):
             raise BadInput(f"The {label} holds a line break or another control character. Take it out.")
@@ -214,20 +214,20 @@ def _date(moment: datetime) -> str:
 
 def _message_id(value: str) -> str:
     """Return the Message-ID header."""
-    if len(value) > MOST_ADDRESS or not _MESSAGE_ID.fullmatch(value):
+    if len(value) > MAX_ADDRESS or not _MESSAGE_ID.fullmatch(value):
         raise BadInput("The Message-ID must be of the form <letters-and-digits@domain>.")
     return _unfolded_header("Message-ID", value)
 
 
 def _unfolded_header(name: str, value: str) -> str:
     """Return a header whose value cannot be broken, on a line of its own where that keeps to 78 columns."""
-    gap = "\r\n " if len(name) + len(value) + 2 > LONGEST_LINE and len(value) < LONGEST_LINE else " "
+    gap = "\r\n " if len(name) + len(value) + 2 > MAX_LINE and len(value) < MAX_LINE else " "
     return f"{name}:{gap}{value}\r\n"
 
 
 def _url_header(name: str, url: str) -> str:
     """Return a header with one web address in angle brackets."""
-    if len(url) > MOST_URL or not _URL.fullmatch(url):
+    if len(url) > MAX_URL or not _URL.fullmatch(url):
         raise BadInput(
             f"The address for {name} must begin with https:// and hold neither blanks nor accents."
         )
@@ -262,13 +262,13 @@ _cached_mailbox = lru_cache(maxsize=64)(_mailbox)  # all copies have the same se
 
 def _clean_name(name: str, label: str) -> str:
     """Return a display name that is safe to show: one line, no controls of the writing direction."""
-    name = _check_value(name, label, most=MOST_NAME)
+    name = _check_value(name, label, limit=MAX_NAME)
     return " ".join((name if name.isprintable() else _BIDI_CONTROLS.sub("", name)).split())
 
 
 def _address(address: str) -> str:
     """Return an address in the form for a header, its domain in punycode."""
-    local, _, domain = _check_value(address, "email address", most=MOST_ADDRESS).rpartition("@")
+    local, _, domain = _check_value(address, "email address", limit=MAX_ADDRESS).rpartition("@")
     if not domain.isascii():
         if _IDNA_DEVIATIONS.search(domain):
             raise BadInput("Write the domain of this email address in its form that begins with xn--.")
@@ -277,7 +277,7 @@ def _address(address: str) -> str:
         except UnicodeError as error:
             raise BadInput("The domain of this email address cannot be written in plain letters.") from error
     if (
-        len(local.encode()) > MOST_LOCAL_PART
+        len(local.encode()) > MAX_LOCAL_PART
         or not (_DOT_ATOM.fullmatch(local) or _QUOTED.fullmatch(local))
         or not _DOMAIN.fullmatch(domain)
     ):
@@ -290,14 +290,14 @@ def _phrase_header(header: str, name: str, tail: str) -> str:
     if not name:
         return _unfolded_header(header, tail)
     column = len(header) + 2
-    if _ATOMS.fullmatch(name) and "=?" not in name and len(name) <= LONGEST_LINE - column:
+    if _ATOMS.fullmatch(name) and "=?" not in name and len(name) <= MAX_LINE - column:
         phrase = [name]
-    elif name.isascii() and "=?" not in name and len(quoted := _quote_name(name)) <= LONGEST_LINE - column:
+    elif name.isascii() and "=?" not in name and len(quoted := _quote_name(name)) <= MAX_LINE - column:
         phrase = [quoted]
     else:
-        phrase = _encoded_words(name, LONGEST_LINE - 2 - column)
+        phrase = _encoded_words(name, MAX_LINE - 2 - column)
     lines = [f"{header}: {phrase[0]}", *(f" {word}" for word in phrase[1:])]
-    if len(lines[-1]) + 1 + len(tail) <= LONGEST_LINE:
+    if len(lines[-1]) + 1 + len(tail) <= MAX_LINE:
         lines[-1] += f" {tail}"
     else:
         lines.append(f" {tail}")
@@ -313,19 +313,19 @@ def _quote_name(name: str) -> str:
 @lru_cache(maxsize=1024)
 def _subject(value: str) -> str:
     """Return the Subject header, folded at blanks, or in encoded words where it is not plain ASCII."""
-    value = _check_value(value, "subject", most=MOST_SUBJECT).replace("\t", " ").strip()
-    if len(value) <= LONGEST_LINE - 9 and value.isascii() and "=?" not in value:
+    value = _check_value(value, "subject", limit=MAX_SUBJECT).replace("\t", " ").strip()
+    if len(value) <= MAX_LINE - 9 and value.isascii() and "=?" not in value:
         return f"Subject: {value}\r\n"
     words = value.split(" ")
-    if value.isascii() and "=?" not in value and "" not in words and max(map(len, words)) < LONGEST_LINE - 9:
+    if value.isascii() and "=?" not in value and "" not in words and max(map(len, words)) < MAX_LINE - 9:
         lines = [f"Subject: {words[0]}"]
         for word in words[1:]:
-            if len(lines[-1]) + 1 + len(word) <= LONGEST_LINE:
+            if len(lines[-1]) + 1 + len(word) <= MAX_LINE:
                 lines[-1] += f" {word}"
             else:
                 lines.append(f" {word}")
         return "\r\n".join(lines) + "\r\n"
-    return "Subject: " + "\r\n ".join(_encoded_words(value, LONGEST_LINE - 2 - 9)) + "\r\n"
+    return "Subject: " + "\r\n ".join(_encoded_words(value, MAX_LINE - 2 - 9)) + "\r\n"
 
 
 def _encoded_words(text: str, first: int) -> list[str]:
@@ -339,7 +339,7 @@ def _encoded_words(text: str, first: int) -> list[str]:
     if not base64 and len(q) + len("=?utf-8?q??=") <= first:
         return [f"=?utf-8?q?{q}?="]
     units = [character.encode() for character in text]
-    words, word_data, capacity = [], b"", min(first, LONGEST_WORD) - len("=?utf-8?q??=")
+    words, word_data, capacity = [], b"", min(first, MAX_WORD) - len("=?utf-8?q??=")
     for unit in units:
         size = (
             4 * ((len(word_data) + len(unit) + 2) // 3)
@@ -352,7 +352,7 @@ def _encoded_words(text: str, first: int) -> list[str]:
                 end if end > len(word_data) // 2 else len(word_data)
             )  # some mail programs show a blank between two
             words.append(word_data[:end])
-            word_data, capacity = word_data[end:], LONGEST_WORD - len("=?utf-8?q??=")
+            word_data, capacity = word_data[end:], MAX_WORD - len("=?utf-8?q??=")
         word_data += unit
     words.append(word_data)
     if base64:

@@ -14,7 +14,7 @@ from datetime import datetime
 from lists import catalog, keyed_hash
 from lists.errors import InvalidLink
 
-LONGEST_TOKEN = 100
+MAX_TOKEN_LENGTH = 100
 
 _NUMBER = r"(?:[1-9][0-9]{0,17}|0)"
 _NUMBER_PAIR = re.compile(rf"{_NUMBER}\.{_NUMBER}")
@@ -88,7 +88,7 @@ class Tokens:
 
     def _sign(self, purpose: str, payload: str) -> str:
         if not _PAYLOADS[purpose].fullmatch(payload):
-            raise InvalidLink(f"A link to {purpose} would not be read: {payload[:LONGEST_TOKEN]}.")
+            raise InvalidLink(f"A link to {purpose} would not be read: {payload[:MAX_TOKEN_LENGTH]}.")
         return f"{payload}.{self._signature(purpose, payload)}"
 
     def _signature(self, purpose: str, payload: str) -> str:
@@ -96,7 +96,7 @@ class Tokens:
 
     def _read(self, purpose: str, token: str) -> list[str] | None:
         """Return the parts of a token that was signed here, in either case of its letters; otherwise None."""
-        if len(token) > LONGEST_TOKEN or not token.isascii():
+        if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
             return None
         payload, _, signature = token.lower().rpartition(".")
         if not _PAYLOADS[purpose].fullmatch(payload):

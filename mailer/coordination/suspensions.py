@@ -23,8 +23,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from lists.db import Base, Timestamp, UtcDateTime, count_changed, insert_or_nothing
 from mailer.policy import is_urgent
 
-FIRST_TRY, LONGEST_WAIT = timedelta(minutes=15), timedelta(hours=4)
-MOST_TRIES = 9  # counted; the wait reaches LONGEST_WAIT long before
+FIRST_TRY, MAX_WAIT = timedelta(minutes=15), timedelta(hours=4)
+MAX_TRIES = 9  # counted; the wait reaches MAX_WAIT long before
 WHY_LENGTH = 300
 BY_STAFF = "staff"
 RELAY_SCOPE, DOMAIN_SCOPE = "relay/", "domain/"
@@ -98,8 +98,8 @@ def claim_trial(session: Session, suspension: Suspension, *, real: datetime) -> 
     statement = update(Suspension).where(
         Suspension.scope == suspension.scope, Suspension.try_at == suspension.try_at
     )
-    wait = min(FIRST_TRY * 2 ** (suspension.tries + 1), LONGEST_WAIT)
-    trial = statement.values(try_at=real + wait, tries=min(suspension.tries + 1, MOST_TRIES))
+    wait = min(FIRST_TRY * 2 ** (suspension.tries + 1), MAX_WAIT)
+    trial = statement.values(try_at=real + wait, tries=min(suspension.tries + 1, MAX_TRIES))
     return real + wait if count_changed(session, trial) else None
 
 

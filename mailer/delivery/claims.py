@@ -34,7 +34,7 @@ from mailer.smtp.rate import ANY_OTHER_DOMAIN, Rate
 
 STAFF_PAUSE_RECHECK = timedelta(minutes=1)  # how often mail to a domain that staff paused is claimed again
 RESUME_RATE = Rate(limit=100, period=timedelta(seconds=1))  # how fast mail falls due after a suspension
-PARK_MOST, PARK_SECONDS = 2_000, 0.05  # rows in one transaction, and its duration: its slots become void
+MAX_PARK, PARK_SECONDS = 2_000, 0.05  # rows in one transaction, and its duration: its slots become void
 LONG_QUEUE = timedelta(minutes=1)  # a parking queue longer than this is checked: all of it may be cancelled
 LEAST_URGENT = max(policy.priority for policy in POLICY.values())
 
@@ -245,7 +245,7 @@ class _ClaimTransaction:
         deadline = self.time + PARK_SECONDS
         while (
             len(entries) < capacity
-            and parked_count < PARK_MOST
+            and parked_count < MAX_PARK
             and (not parked_count or self.clock() <= deadline)
         ):
             candidates = outbox.claim(

@@ -32,10 +32,10 @@ STALL_FACTOR = 3.0  # times the usual duration are a stall
 GIVE_UP_SECONDS = 5.0  # of a stalled command, while others wait and get replies
 GIVE_UP_FACTOR = 5.0  # or times the usual duration
 SILENCE_SECONDS = 30.0  # the same while no message gets a reply, or for a slow recipient
-SLOW_MOST = 5  # messages in flight to recipients that stalled before
+MAX_SLOW_IN_FLIGHT = 5  # messages in flight to recipients that stalled before
 REMEMBERED_SECONDS = 6 * 3600.0  # how long a stalled recipient is remembered
-REMEMBERED_MOST = 10_000  # recipients, and domains
-LIMIT_MOST = 1_000
+MAX_REMEMBERED = 10_000  # recipients, and domains
+MAX_LIMIT = 1_000
 
 Admission = Literal["admit", "wait", "postpone"]
 
@@ -87,7 +87,7 @@ class Concurrency:
         domain = self._domains.get(domain_of(recipient))
         if self._is_slow(recipient, now):
             busy = domain is not None and (domain.running or domain.stalled)
-            return "postpone" if busy or self._slow_count >= SLOW_MOST else "admit"
+            return "postpone" if busy or self._slow_count >= MAX_SLOW_IN_FLIGHT else "admit"
         if domain is None:
             return "admit"
         if domain.stalled and domain.stalled >= self._domain_stall_limit:
@@ -101,7 +101,7 @@ class Concurrency:
         in_flight = InFlightMessage(pool, recipient, domain_name, urgent, now, is_slow, is_probe)
         domain = self._domains.get(domain_name)
         if domain is None:
-            if len(self._domains) >= REMEMBERED_MOST:
+            if len(self._domains) >= MAX_REMEMBERED:
                 self._forget_idle()
             domain = self._domains[domain_name] = _Domain(self._initial_domain_limit)
         domain.running += 1
@@ -128,7 +128,7 @@ class Concurrency:
             domain.running -= 1
         if was_answered:
             in_flight.pool.note_reply(began=in_flight.began_at, now=now)
-            domain.limit = min(domain.limit + 1, LIMIT_MOST)
+            domain.limit = min(domain.limit + 1, MAX_LIMIT)
             self._slow_recipients.pop(in_flight.recipient, None)
         elif was_answered is False and in_flight.stalled:
             self._remember_slow(in_flight.recipient, now)
@@ -208,7 +208,7 @@ class Concurrency:
     def _remember_slow(self, recipient: str, now: float) -> None:
         self._slow_recipients.pop(recipient, None)
         self._slow_recipients[recipient] = now + REMEMBERED_SECONDS
-        if len(self._slow_recipients) > REMEMBERED_MOST:
+        if len(self._slow_recipients) > MAX_REMEMBERED:
             del self._slow_recipients[next(iter(self._slow_recipients))]
 
 

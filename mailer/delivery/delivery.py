@@ -42,8 +42,8 @@ TICK_SECONDS = 0.01
 POLL_SECONDS = 0.25  # how soon a new message is noticed while the worker is idle
 RECORD_SECONDS = 0.1
 CLAIM_SECONDS = 0.5  # the work of one claim; a short one lets a more urgent message begin soon
-CLAIM_MOST = 2_000
-COMPOSE_MOST = 50
+MAX_CLAIM = 2_000
+MAX_COMPOSE = 50
 DRAIN_SECONDS = 30.0
 
 log = structlog.get_logger()
@@ -237,7 +237,7 @@ class Delivery:
         """
         entries = batch.entries
         started_at, is_full = self._time(), len(entries) >= int(self._claim_size)
-        step = max(1, min(COMPOSE_MOST, int(self._claim_size / 5)))
+        step = max(1, min(MAX_COMPOSE, int(self._claim_size / 5)))
         for first in range(0, len(entries), step):
             is_late = self._time() - started_at > CLAIM_SECONDS
             if is_late or self._must_give_back() or not self._is_reachable(urgent=True):
@@ -258,7 +258,7 @@ class Delivery:
             for urgent in {is_urgent(entry.kind) for entry in chunk}:
                 await self._wait_until_fewer(urgent=urgent)
         if is_full:
-            self._claim_size = min(self._claim_size * 1.25, CLAIM_MOST)
+            self._claim_size = min(self._claim_size * 1.25, MAX_CLAIM)
 
     async def _wait_until_fewer(self, *, urgent: bool) -> None:
         """Wait until few messages wait for a connection, but at most for CLAIM_SECONDS."""

@@ -33,7 +33,7 @@ LINE = struct.Struct("<cqI")  # mark, row, attempt; followed by three bytes of C
 LINE_BYTES = LINE.size + 3
 MAGIC = b"mailer\x002"
 CHUNK_OCTETS = 1 << 20  # octets allocated and mapped at a time, 65,536 lines: no line crosses two chunks
-JOURNAL_OCTETS_MOST = 16 * CHUNK_OCTETS  # octets, half a million messages
+MAX_JOURNAL_OCTETS = 16 * CHUNK_OCTETS  # octets, half a million messages
 CARRY_OVER_OCTETS = 1 << 18  # octets, 8,192 messages: several times the largest claim
 
 BEFORE_DOT = b">"  # the final dot is written next
@@ -44,7 +44,7 @@ STATES = {mark: state for state, mark in MARKS.items()}
 class Journal:
     """The journal of this process; `record_dot` and `record_outcome` may be called from one thread only.
 
-    A file that grew to JOURNAL_OCTETS_MOST is settled, and the journal continues in a new one, so that a
+    A file that grew to MAX_JOURNAL_OCTETS is settled, and the journal continues in a new one, so that a
     rescue after months does not read millions of lines. The new file starts with the attempts without an
     outcome and with the newest lines: a worker claims no more rows before its results are recorded, so all
     outcomes that are not recorded are among these lines.
@@ -64,7 +64,7 @@ class Journal:
 
     def record_dot(self, row: int, attempt: int) -> None:
         """Write that the final dot of this attempt is sent next; raises OSError when it cannot be written."""
-        if self._file.size >= JOURNAL_OCTETS_MOST:
+        if self._file.size >= MAX_JOURNAL_OCTETS:
             self._rotate()
         self._line(BEFORE_DOT, row, attempt)
         self._unanswered[row] = attempt

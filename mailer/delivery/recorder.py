@@ -27,13 +27,13 @@ from mailer.outbox import held_messages
 from mailer.outbox.outbox import Entry, Result
 from mailer.smtp.capabilities import Capabilities
 
-REPLIES_MOST, WINDOW_SECONDS = 200, 3_600.0  # replies of one scope, and how long one counts
+MAX_REPLIES, WINDOW_SECONDS = 200, 3_600.0  # replies of one scope, and how long one counts
 # A suspension needs so many recipients refused because of the sender, and more than this part of all.
-REFUSALS_LEAST, REFUSAL_SHARE = 5, 0.2
-DOMAINS_LEAST = 3  # domains of the recipients that a relay refuses
+MIN_REFUSALS, REFUSAL_SHARE = 5, 0.2
+MIN_DOMAINS = 3  # domains of the recipients that a relay refuses
 AFTERMATH_SECONDS = 60.0  # after a suspension, for replies to messages that had begun before it
 ONE_DOMAIN_SHARE = 0.8  # where one domain refuses more than this part of them, only that domain is suspended
-DOMAINS_MOST = 1_000  # domains observed; the one that refused the sender first is forgotten first
+MAX_DOMAINS = 1_000  # domains observed; the one that refused the sender first is forgotten first
 
 log = structlog.get_logger()
 
@@ -42,14 +42,14 @@ log = structlog.get_logger()
 class _ServerReply:
     at: float
     address: str
-    is_about_us: bool
+    blames_sender: bool
 
     @property
     def domain(self) -> str:
         return domain_of(self.address)
 
 
-_ReplyHistory = partial(deque[_ServerReply], maxlen=REPLIES_MOST)
+_ReplyHistory = partial(deque[_ServerReply], maxlen=MAX_REPLIES)
 
 
 @dataclass(kw_only=True)
@@ -180,21 +180,21 @@ class Recorder:
         )
         if now < self._ignored_until.get(relay_scope, 0.0):
             return
-        reply = _ServerReply(at=now, address=result.address, is_about_us=result.is_about_us)
+        reply = _ServerReply(at=now, address=result.address, blames_sender=result.blames_sender)
         self._replies[relay_scope].append(reply)
-        if result.is_about_us or domain_scope in self._replies:
+        if result.blames_sender or domain_scope in self._replies:
             self._replies[domain_scope].append(reply)
-        if not result.is_about_us:
+        if not result.blames_sender:
             return
         for scope, domains_least, one_domain_share in (
-            (relay_scope, DOMAINS_LEAST, ONE_DOMAIN_SHARE),
+            (relay_scope, MIN_DOMAINS, ONE_DOMAIN_SHARE),
             (domain_scope, 1, 1.0),
         ):
             latest = {each.address: each for each in self._replies[scope] if each.at > now - WINDOW_SECONDS}
-            refusals = Counter(each.domain for each in latest.values() if each.is_about_us)
+            refusals = Counter(each.domain for each in latest.values() if each.blames_sender)
             refusal_count = refusals.total()
             is_enough = (
-                refusal_count >= REFUSALS_LEAST
+                refusal_count >= MIN_REFUSALS
                 and refusal_count > REFUSAL_SHARE * len(latest)
                 and len(refusals) >= domains_least
             )
@@ -203,6 +203,6 @@ class Recorder:
                 self._replies.clear()
                 self._ignored_until[relay_scope] = now + AFTERMATH_SECONDS
                 return
-        if len(self._replies) > DOMAINS_MOST:
+        if len(self._replies) > MAX_DOMAINS:
             oldest = next(scope for scope in self._replies if scope.startswith(suspensions.DOMAIN_SCOPE))
             del self._replies[oldest]

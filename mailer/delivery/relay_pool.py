@@ -29,7 +29,7 @@ EXTRA_CONNECTIONS = 60  # connections beside those whose messages are stalled
 URGENT_EXTRA_CONNECTIONS = 10  # the last of these are for urgent mail
 PROBES = 2  # messages at once to a relay that replies to none
 CONNECTION_CAP_SECONDS = 60.0  # for so long after a relay refused a further connection, none is opened
-SMOOTHING, USUAL_SECONDS_MOST = 0.1, 10.0  # the weight of one reply in `usual_seconds`, and its maximum
+SMOOTHING, MAX_USUAL_SECONDS = 0.1, 10.0  # the weight of one reply in `usual_seconds`, and its maximum
 
 log = structlog.get_logger()
 
@@ -162,7 +162,7 @@ class RelayPool:
     def note_reply(self, *, began: float, now: float) -> None:
         """Note a reply, whatever it is, to a message that began at `began`."""
         self.answered_at = now
-        self.usual_seconds += SMOOTHING * (min(now - began, USUAL_SECONDS_MOST) - self.usual_seconds)
+        self.usual_seconds += SMOOTHING * (min(now - began, MAX_USUAL_SECONDS) - self.usual_seconds)
 
     def passes(self, *, urgent: bool) -> bool:
         """Tell whether a message may be sent despite a suspension: urgent mail waits only for staff."""

@@ -56,7 +56,7 @@ from mailer.smtp import doubt
 
 AT_ONCE = 1_000  # rows
 SILENT_SECONDS = 20.0  # twice the interval between two heartbeats
-OBSERVED_SECONDS_MOST = 5.0  # of one observation: the interval of the job
+MAX_OBSERVED_SECONDS = 5.0  # of one observation: the interval of the job
 UNRENEWED_SECONDS = 600.0  # a worker with heartbeats, but without a renewed lease for so long, is lost, too
 
 log = structlog.get_logger()
@@ -132,7 +132,7 @@ class Rescue:
         """Compare the lease and heartbeat of a worker with the last observation."""
         now = _Observation(until=until, beat=beat, at=self.clock.monotonic())
         previous = self._observations.get(worker, now)
-        observed_seconds = min(now.at - previous.at, OBSERVED_SECONDS_MOST)
+        observed_seconds = min(now.at - previous.at, MAX_OBSERVED_SECONDS)
         if until == previous.until:
             now = replace(now, unrenewed=previous.unrenewed + observed_seconds)
             if beat == previous.beat:

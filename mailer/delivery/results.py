@@ -22,8 +22,8 @@ from mailer.policy import POLICY, is_urgent
 from mailer.smtp import doubt
 from mailer.smtp.outcome import Outcome
 
-FIRST_RETRY, LONGEST_RETRY = timedelta(minutes=5), timedelta(minutes=66)  # Postfix's schedule, doubling
-MOST_DOUBLINGS = 10  # beyond LONGEST_RETRY, and far below the maximum of a timedelta
+FIRST_RETRY, MAX_RETRY_WAIT = timedelta(minutes=5), timedelta(minutes=66)  # Postfix's schedule, doubling
+MAX_DOUBLINGS = 10  # beyond MAX_RETRY_WAIT, and far below the maximum of a timedelta
 RETRY_CONNECTION_AFTER = timedelta(seconds=10)  # for a message whose connection failed alone
 RECHECK_AFTER = timedelta(minutes=1)
 WAITS_FOR_RELAY = "waits for a mail server of ours that can carry it"
@@ -39,10 +39,10 @@ NEXT_STATES = {
     "unsupported": ("held", ""),
 }
 
-REFUSES_US = "their server refuses us, not this person; tried again"
+SENDER_REFUSED = "their server refuses us, not this person; tried again"
 NO_ANSWER = "their server did not answer in time; tried again"
 POSTPONED = "their server lets others wait; tried in a while"
-POSTPONE_URGENT, POSTPONE_LEAST = timedelta(seconds=30), timedelta(minutes=3)
+POSTPONE_URGENT, MIN_POSTPONE = timedelta(seconds=30), timedelta(minutes=3)
 POSTPONE_PART = 4  # of the time it has waited, but at least the above
 
 log = structlog.get_logger()
@@ -92,9 +92,9 @@ def from_outcome(
         why = CONNECTION_FAILED
     if outcome.state == "deferred" and outcome.code is None:
         why = NO_ANSWER
-    is_refusal_of_us = refuses_us(outcome)
-    if is_refusal_of_us:
-        state, why = "queued", REFUSES_US
+    is_sender_refused = refuses_sender(outcome)
+    if is_sender_refused:
+        state, why = "queued", SENDER_REFUSED
         log.warning("refused for what we are", code=outcome.code, reply=outcome.reply)
     return Result(
         entry=ready.entry,
@@ -106,13 +106,13 @@ def from_outcome(
         outcome=outcome.state,
         code=outcome.code,
         reply=outcome.reply,
-        is_about_us=is_refusal_of_us,
+        blames_sender=is_sender_refused,
     )
 
 
-def refuses_us(outcome: Outcome) -> bool:
+def refuses_sender(outcome: Outcome) -> bool:
     """Tell whether a refusal is about the sender, so that it must not count for the recipient."""
-    return outcome.about == "ours" and not outcome.too_large
+    return outcome.cause == "sender" and not outcome.too_large
 
 
 def from_outcome_state(entry: Entry, outcome_state: str, *, why: str = "") -> Result:
@@ -168,13 +168,13 @@ def _schedule_retries(session: Session, results: Sequence[Result], *, now: datet
     resend_ids = doubtful_ids - attempts.find_with_outcome(session, doubtful_ids, outcome="unknown")
 
     def schedule_retry(result: Result) -> Result:
-        if result.outcome == "deferred" or result.is_about_us:
-            wait = FIRST_RETRY * 2 ** min(result.entry.tries, MOST_DOUBLINGS)
-            return replace(result, due_at=now + min(wait, LONGEST_RETRY))
+        if result.outcome == "deferred" or result.blames_sender:
+            wait = FIRST_RETRY * 2 ** min(result.entry.tries, MAX_DOUBLINGS)
+            return replace(result, due_at=now + min(wait, MAX_RETRY_WAIT))
         if result.why == POSTPONED:
-            least = POSTPONE_URGENT if is_urgent(result.entry.kind) else POSTPONE_LEAST
+            least = POSTPONE_URGENT if is_urgent(result.entry.kind) else MIN_POSTPONE
             delay = (now - result.entry.queued_at) / POSTPONE_PART
-            return replace(result, due_at=now + min(max(delay, least), LONGEST_RETRY))
+            return replace(result, due_at=now + min(max(delay, least), MAX_RETRY_WAIT))
         if result.why == CONNECTION_FAILED:
             return replace(result, due_at=now + RETRY_CONNECTION_AFTER)
         if result.entry.id in resend_ids:

@@ -123,7 +123,7 @@ class MessageSender:
 
     def _write_outcome(self, entry: Entry, outcome: Outcome) -> None:
         try:
-            is_temporary = results.refuses_us(outcome) or outcome.too_large
+            is_temporary = results.refuses_sender(outcome) or outcome.too_large
             state = "deferred" if is_temporary else outcome.state
             self.journal.record_outcome(entry.id, entry.attempt, state)
         except OSError as trouble:  # the database receives the outcome a moment later anyway

@@ -23,7 +23,7 @@ from mailer.events import icalendar
 TITLE_LENGTH = 120
 DESCRIPTION_LENGTH = 2000
 URL_LENGTH = 1000
-LEAST_MINUTES, MOST_MINUTES = 5, 12 * 60
+MIN_MINUTES, MAX_MINUTES = 5, 12 * 60
 MAX_LEAD_TIME = timedelta(days=2 * 366)  # catches a mistyped year; no call is planned so far ahead
 
 
@@ -97,8 +97,8 @@ def create(
         raise BadInput(f"{starts} is in the past. Give the call a time that is still to come.")
     if starts_at > now + MAX_LEAD_TIME:
         raise BadInput(f"{starts} is more than two years away. Please check the year.")
-    if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
-        raise BadInput(f"A call takes {LEAST_MINUTES} to {MOST_MINUTES} minutes, not {minutes}.")
+    if not MIN_MINUTES <= minutes <= MAX_MINUTES:
+        raise BadInput(f"A call takes {MIN_MINUTES} to {MAX_MINUTES} minutes, not {minutes}.")
     catalog.check_name(session, audience)
     if len(join_url) > URL_LENGTH:
         raise BadInput(f"The link to join is longer than {URL_LENGTH} characters.")
@@ -177,7 +177,7 @@ def list_all(session: Session) -> Sequence[Event]:
 def list_upcoming(session: Session, *, now: datetime, audience: str | None = None) -> Sequence[Event]:
     """Return the events that are not over at `now`, the next one first, for one list or for all."""
     query = select(Event).where(
-        Event.starts_at > now - timedelta(minutes=MOST_MINUTES), Event.status == "planned"
+        Event.starts_at > now - timedelta(minutes=MAX_MINUTES), Event.status == "planned"
     )
     if audience is not None:
         query = query.where(Event.audience == audience)

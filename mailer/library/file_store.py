@@ -23,7 +23,7 @@ from mailer.directory_sync import sync_directory
 
 FOLDER = "resources"  # in the data folder; backups contain it
 UNFINISHED = ".unfinished"  # backups omit these
-MOST_OCTETS = 500 * 1024 * 1024
+MAX_OCTETS = 500 * 1024 * 1024
 HEAD_OCTETS = 4_096  # octets that identify a file's type
 CHUNK_OCTETS = 1024 * 1024
 MIN_AGE = timedelta(days=1)
@@ -97,7 +97,7 @@ def store_file(path: Path, *, home: Path) -> StoredFile:
     """Check a file and store a copy of it in the data folder.
 
     Raises NotFound where there is none, BadInput for a type that is not allowed, an extension that does not
-    match the content, and a file that is empty or larger than MOST_OCTETS; StorageError when it cannot be
+    match the content, and a file that is empty or larger than MAX_OCTETS; StorageError when it cannot be
     written.
     """
     extension = path.suffix.lower().removeprefix(".")
@@ -169,7 +169,7 @@ def _open_file(path: Path) -> int:
         sentence = f"{path} is not a file."
     elif not status.st_size:
         sentence = f"The file {path} is empty."
-    elif status.st_size > MOST_OCTETS:
+    elif status.st_size > MAX_OCTETS:
         sentence = _TOO_LARGE
     if sentence:
         os.close(handle)
@@ -177,7 +177,7 @@ def _open_file(path: Path) -> int:
     return handle
 
 
-_TOO_LARGE = f"The file is larger than {MOST_OCTETS // 1024**2} MB. Put it on another site and give its link."
+_TOO_LARGE = f"The file is larger than {MAX_OCTETS // 1024**2} MB. Put it on another site and give its link."
 
 
 def _copy_file(source: int, unfinished: Path) -> tuple[str, int]:
@@ -188,7 +188,7 @@ def _copy_file(source: int, unfinished: Path) -> tuple[str, int]:
         while piece := os.read(source, CHUNK_OCTETS):
             hasher.update(piece)
             size += target.write(piece)
-            if size > MOST_OCTETS:  # it grew while it was read
+            if size > MAX_OCTETS:  # it grew while it was read
                 raise BadInput(_TOO_LARGE)
         target.flush()
         os.fsync(target.fileno())

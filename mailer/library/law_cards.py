@@ -23,7 +23,7 @@ from mailer.library import resources, us_states
 VALIDITY = timedelta(days=90)
 WARNING_PERIOD = timedelta(days=14)
 TEXT_LENGTH, NAME_LENGTH = 400, 80  # characters
-MOST_CARDS = 300  # that are not retired
+MAX_CARDS = 300  # that are not retired
 
 
 class LawCard(Base):
@@ -58,8 +58,8 @@ def add(
     actor: str,
 ) -> LawCard:
     """Add a card about a state (two letters, or “federal”), in both languages; raises BadInput, Conflict."""
-    if len(list_cards(session)) >= MOST_CARDS:
-        raise Conflict(f"There are {MOST_CARDS} cards. “mailer law-card retire” makes room.")
+    if len(list_cards(session)) >= MAX_CARDS:
+        raise Conflict(f"There are {MAX_CARDS} cards. “mailer law-card retire” makes room.")
     card = LawCard(
         state=parse_state(state),
         text={language: _clean_text(text.get(language, ""), language) for language in LANGUAGES},

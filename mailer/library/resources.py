@@ -33,7 +33,7 @@ MULTIPLE_SLOTS = frozenset(
     {"allies"}
 )  # slots that hold one version for each title, and so have a page of their own
 TITLE_LENGTH, NOTE_LENGTH, LINK_LENGTH = 120, 300, 1_000  # characters
-MOST_VERSIONS = 500  # that are not retired
+MAX_VERSIONS = 500  # that are not retired
 MISSING_LINK = "missing link: "  # the reason of a message held for links without a target; the fields follow
 EARLIEST_DAY = "1990-01-01"  # a date before this is a typing error
 
@@ -182,10 +182,8 @@ def add(
         raise BadInput(f"What others wrote is linked and not copied: {slot} takes links only.")
     if (
         session.scalar(select(func.count()).select_from(_select_unretired().subquery())) or 0
-    ) >= MOST_VERSIONS:
-        raise Conflict(
-            f"There are {MOST_VERSIONS} versions. Retire old ones first: “mailer resource retire”."
-        )
+    ) >= MAX_VERSIONS:
+        raise Conflict(f"There are {MAX_VERSIONS} versions. Retire old ones first: “mailer resource retire”.")
     version = ResourceVersion(
         slot=slot,
         language=language,

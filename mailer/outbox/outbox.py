@@ -146,7 +146,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result of a claimed row; `is_about_us`: the refusal was about the sender, not the recipient."""
+    """The result of a claimed row; `blames_sender`: the refusal was about the sender, not the recipient."""
 
     entry: Entry
     state: str
@@ -158,7 +158,7 @@ class Result:
     outcome: str = ""
     code: int | None = None
     reply: str = ""
-    is_about_us: bool = False
+    blames_sender: bool = False
 
 
 def fill(

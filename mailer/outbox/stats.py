@@ -14,7 +14,7 @@ from mailer.coordination import counters
 from mailer.outbox.outbox import HELD, PRIORITIES, QUEUED, STATES, OutboxRow
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-LATER_MOST = 100_000  # rows due later are counted up to this number
+MAX_LATER = 100_000  # rows due later are counted up to this number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class OutboxStats:
     """The outbox at one moment.
 
     `counts` is by (kind, state). `later` is the number of queued messages that are not due yet, counted up to
-    LATER_MOST, and `next_due` when the first of them is due; `oldest` is when the longest waiting message
+    MAX_LATER, and `next_due` when the first of them is due; `oldest` is when the longest waiting message
     fell due. `last_minute` and `last_hour` are how many were sent, exact to ten seconds; `pace` is messages a
     second now.
     """
@@ -118,11 +118,11 @@ def _read_queue(session: Session, now: datetime) -> tuple[datetime | None, datet
             for condition in (OutboxRow.due_at <= now, OutboxRow.due_at > now)
         ]
         sample = (
-            select(OutboxRow.id).where(is_of_priority, OutboxRow.due_at > now).limit(LATER_MOST).subquery()
+            select(OutboxRow.id).where(is_of_priority, OutboxRow.due_at > now).limit(MAX_LATER).subquery()
         )
         count_queries.append(select(func.count()).select_from(sample).scalar_subquery())
     moments = list(session.execute(select(*queries)).one())
     due = [moment for moment in moments[::2] if moment is not None]
     later_moments = [moment for moment in moments[1::2] if moment is not None]
     later = sum(session.execute(select(*count_queries)).one()) if later_moments else 0
-    return min(due, default=None), min(later_moments, default=None), min(later, LATER_MOST)
+    return min(due, default=None), min(later_moments, default=None), min(later, MAX_LATER)

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 TIMEOUT_SECONDS = 30.0  # of the program
 CACHE_SECONDS = 45 * 60.0  # providers' tokens are valid for an hour
-OCTETS_MOST = 16_384
+MAX_OCTETS = 16_384
 _TOKEN = re.compile(rb"[\x21-\x7e]+")
 
 
@@ -52,9 +52,9 @@ class OAuthTokenProvider:
         assert program.stdout is not None
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                output = await program.stdout.read(OCTETS_MOST)
-                while chunk := await program.stdout.read(OCTETS_MOST):
-                    output += chunk[: OCTETS_MOST - len(output)]
+                output = await program.stdout.read(MAX_OCTETS)
+                while chunk := await program.stdout.read(MAX_OCTETS):
+                    output += chunk[: MAX_OCTETS - len(output)]
                 status = await program.wait()
         except TimeoutError:
             raise NoToken("The program of token_command= did not end in time.") from None

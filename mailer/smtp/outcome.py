@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mailer.smtp import reply
-from mailer.smtp.reply import About
+from mailer.smtp.reply import RefusalCause
 
 State = Literal["sent", "deferred", "refused", "unreachable", "unknown", "unsupported"]
 
@@ -36,12 +36,12 @@ class Outcome:
         return self.state == "refused" and self.enhanced_code in ("5.2.3", "5.3.4")
 
     @property
-    def about(self) -> About | None:
-        """Whom a server's refusal is about; None where no server refused the message."""
+    def cause(self) -> RefusalCause | None:
+        """The cause of a server's refusal; None where no server refused the message."""
         is_refusal = self.code is not None and self.state in ("deferred", "refused")
         return reply.classify_refusal(self.code, self.enhanced_code, self.reply) if is_refusal else None
 
     @property
-    def is_about_us(self) -> bool:
+    def blames_sender(self) -> bool:
         """Whether the sender's side is to blame: policy, reputation, protocol, or the relay itself."""
-        return self.state == "unreachable" or self.about == "ours"
+        return self.state == "unreachable" or self.cause == "sender"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mailer.smtp.outcome import Outcome, State
 
 REPLY_CHARACTERS = 500
-REPLY_OCTETS_MOST = 65_536  # octets that may be buffered without a complete reply
+MAX_REPLY_OCTETS = 65_536  # octets that may be buffered without a complete reply
 DRAIN_POLL_SECONDS = 0.005  # between two checks of the write buffer
 
 
@@ -122,7 +122,7 @@ class Pipeline(asyncio.Protocol):
             line = bytes(self._buffer[:end]).rstrip(b"\r")
             del self._buffer[: end + 1]
             self._parse_line(line)
-        if len(self._buffer) + sum(map(len, self._lines)) > REPLY_OCTETS_MOST:
+        if len(self._buffer) + sum(map(len, self._lines)) > MAX_REPLY_OCTETS:
             self._end("Response too long")
 
     def eof_received(self) -> None:

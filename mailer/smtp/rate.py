@@ -14,7 +14,7 @@ PERIODS = {
 }
 RATE_FORMS = "5/second, 20/minute, 600/hour or 50000/day"
 
-GRACE_MOST = timedelta(seconds=1)
+MAX_GRACE = timedelta(seconds=1)
 MICROSECOND = timedelta(microseconds=1)
 
 ANY_OTHER_DOMAIN = "*"
@@ -42,7 +42,7 @@ class Rate:
     @property
     def grace(self) -> timedelta:
         """How long after its slot a message may still begin; see mailer/coordination/rate_limits.py."""
-        return min(GRACE_MOST, self.period / 10)
+        return min(MAX_GRACE, self.period / 10)
 
     @property
     def spacing(self) -> timedelta:

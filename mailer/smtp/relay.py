@@ -15,7 +15,7 @@ Tls = Literal["none", "opportunistic", "required", "verified", "implicit"]
 
 SUBMISSION_PORT = 587
 IMPLICIT_TLS_PORT = 465
-WEIGHT_MOST, CONNECTIONS_MOST, MESSAGES_MOST = 1_000, 1_000, 100_000
+MAX_WEIGHT, MAX_CONNECTIONS, MAX_MESSAGES = 1_000, 1_000, 100_000
 MESSAGES_PER_CONNECTION = 100
 _QUERY = ("tls", "ca_file", "weight", "connections", "messages", "rate", "auth", "token_command")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
@@ -89,7 +89,7 @@ class Relay:
             raise BadSettings(["The SMTP address has a host or port that cannot be read."]) from None
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         query_mistakes: list[str] = []
-        weight = _number(query, "weight", 0, WEIGHT_MOST, query_mistakes)
+        weight = _number(query, "weight", 0, MAX_WEIGHT, query_mistakes)
         is_implicit = parts.scheme == "smtps"
         is_trusting = _is_loopback(host) and "ca_file" not in query
         default = "implicit" if is_implicit else "opportunistic" if is_trusting else "verified"
@@ -101,8 +101,8 @@ class Relay:
             password=unquote(parts.password or ""),
             ca_file=query.get("ca_file"),
             weight=1 if weight is None else weight,
-            connections=_number(query, "connections", 1, CONNECTIONS_MOST, query_mistakes),
-            messages=_number(query, "messages", 1, MESSAGES_MOST, query_mistakes) or MESSAGES_PER_CONNECTION,
+            connections=_number(query, "connections", 1, MAX_CONNECTIONS, query_mistakes),
+            messages=_number(query, "messages", 1, MAX_MESSAGES, query_mistakes) or MESSAGES_PER_CONNECTION,
             rate=_rate(query, query_mistakes),
             token_command=query.get("token_command", ""),
         )

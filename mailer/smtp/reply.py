@@ -1,15 +1,15 @@
-"""Reply: whom a server's refusal is about, classified by its code, its enhanced code and its text.
+"""Reply: the cause of a server's refusal, classified by its code, its enhanced code and its text.
 
 ```
-plain words of blame ("listed by Spamhaus", "DMARC")              → ours
-an enhanced code that names the mailbox or its host (5.1.x, 5.2.x) → person, domain
-words of policy                                                   → ours
-words about a mailbox or a host                                   → person, domain
-5.7.x, 5.5.x and codes of the conversation itself                 → ours
-all else                                                          → person
+plain words of blame ("listed by Spamhaus", "DMARC")              → sender
+an enhanced code that names the mailbox or its host (5.1.x, 5.2.x) → recipient, domain
+words of policy                                                   → sender
+words about a mailbox or a host                                   → recipient, domain
+5.7.x, 5.5.x and codes of the conversation itself                 → sender
+all else                                                          → recipient
 ```
-A wrong "ours" costs a few more tries, a wrong "person" costs a recipient the mail; so the first plain sign of
-blame decides, whatever the code. A 4xx reply is only "ours" or "temporary".
+A wrong "sender" costs a few more tries, a wrong "recipient" costs a recipient the mail; so the first plain sign
+of blame decides, whatever the code. A 4xx reply is only "sender" or "temporary".
 
 The words were observed in the replies of servers, gathered from: RFC 3463, RFC 5248, RFC 7372 (codes); the
 SMTP replies documented by Google, Microsoft (non-delivery reports in Exchange Online), Yahoo, Apple, Mimecast
@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-About = Literal["person", "domain", "ours", "temporary"]
+RefusalCause = Literal["recipient", "domain", "sender", "temporary"]
 
 # Never about a recipient: our address, name or mail has a bad reputation, or fails authentication.
 BLAME_WORDS = (
@@ -51,7 +51,7 @@ ACCESS_DENIED = "access denied"  # with 5.7.x about a client without a login, wi
 NOT_BLAME_WORDS = (
     "receiving mail at a rate", "receiving mail too quickly", "greylist", "graylist", "grey list", "postgrey",
 )  # fmt: skip
-PERSON_WORDS = (
+RECIPIENT_WORDS = (
     "user unknown", "unknown user", "no such user", "no such recipient", "no such mailbox", "no such address",
     "no such person", "unknown recipient", "recipient unknown", "unknown address", "address unknown",
     "unknown local part", "unknown mailbox", "mailbox unavailable", "mailbox not found", "mailbox unknown",
@@ -72,12 +72,12 @@ DOMAIN_WORDS = (
 )  # fmt: skip
 
 # Enhanced codes without their class. Other codes are classified by the words.
-CODES: Mapping[str, About] = {
-    "1.0": "person", "1.1": "person", "1.3": "person", "1.6": "person",
+CODES: Mapping[str, RefusalCause] = {
+    "1.0": "recipient", "1.1": "recipient", "1.3": "recipient", "1.6": "recipient",
     "1.2": "domain", "4.4": "domain",
-    "1.7": "ours", "1.8": "ours",
-    "2.0": "person", "2.1": "person", "2.2": "person", "2.3": "person",
-    "7.13": "person", "7.17": "person", "7.18": "domain",
+    "1.7": "sender", "1.8": "sender",
+    "2.0": "recipient", "2.1": "recipient", "2.2": "recipient", "2.3": "recipient",
+    "7.13": "recipient", "7.17": "recipient", "7.18": "domain",
 }  # fmt: skip
 PROTOCOL_CODES = frozenset(
     {500, 502, 503, 504}
@@ -88,28 +88,28 @@ def _pattern(words: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(rf"\b{re.escape(each)}" for each in words), re.IGNORECASE)
 
 
-_BLAME, _POLICY, _NOT_BLAME, _PERSON, _DOMAIN = map(
-    _pattern, (BLAME_WORDS, POLICY_WORDS, NOT_BLAME_WORDS, PERSON_WORDS, DOMAIN_WORDS)
+_BLAME, _POLICY, _NOT_BLAME, _RECIPIENT, _DOMAIN = map(
+    _pattern, (BLAME_WORDS, POLICY_WORDS, NOT_BLAME_WORDS, RECIPIENT_WORDS, DOMAIN_WORDS)
 )
 
 
-def classify_refusal(code: int | None, enhanced: str, words: str) -> About:
-    """Return whom a refusal (4xx or 5xx) is about; `enhanced` is its code of RFC 3463, or ""."""
+def classify_refusal(code: int | None, enhanced: str, words: str) -> RefusalCause:
+    """Return the cause of a refusal (4xx or 5xx); `enhanced` is its code of RFC 3463, or ""."""
     is_blame = _BLAME.search(words) and not _NOT_BLAME.search(words)
     subject = enhanced.partition(".")[2]
     if code is not None and code // 100 == 4:
-        is_about_us = is_blame or (
+        blames_sender = is_blame or (
             subject.startswith("7.") and _POLICY.search(words) and not _NOT_BLAME.search(words)
         )
-        return "ours" if is_about_us else "temporary"
+        return "sender" if blames_sender else "temporary"
     if is_blame:
-        return "ours"
+        return "sender"
     if subject in CODES:
         return CODES[subject]
     if _POLICY.search(words) or (subject.startswith("7.") and ACCESS_DENIED in words.lower()):
-        return "ours"
-    if _PERSON.search(words):
-        return "person"
+        return "sender"
+    if _RECIPIENT.search(words):
+        return "recipient"
     if _DOMAIN.search(words):
         return "domain"
-    return "ours" if subject.startswith(("7.", "5.")) or code in PROTOCOL_CODES else "person"
+    return "sender" if subject.startswith(("7.", "5.")) or code in PROTOCOL_CODES else "recipient"

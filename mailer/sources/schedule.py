@@ -18,7 +18,7 @@ from lists.errors import BrokenTemplate
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 CONDITIONS = ("organizer", "applied")  # sequences.CONDITION_BUILDERS defines each in SQL
 FILE = "sequence.toml"
-MOST_DAYS = 365
+MAX_DAYS = 365
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +151,8 @@ class _ScheduleFile:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise refusal(f"a step needs a “name” that {_NAMES}", "name")
         days = data.get("delay_days", 0)
-        if type(days) is not int or not 0 <= days <= MOST_DAYS:
-            raise refusal(f"“delay_days” must be a whole number from 0 to {MOST_DAYS}.", "delay_days")
+        if type(days) is not int or not 0 <= days <= MAX_DAYS:
+            raise refusal(f"“delay_days” must be a whole number from 0 to {MAX_DAYS}.", "delay_days")
         window = data.get("window", ["09:00", "18:00"])
         if not (isinstance(window, list) and len(window) == 2 and all(_is_time(text) for text in window)):
             raise refusal('“window” must be two times of day, such as ["09:00", "18:00"].', "window")

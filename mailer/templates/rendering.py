@@ -18,8 +18,8 @@ from lists.errors import BadInput, BrokenTemplate
 from mailer.templates import characters, markdown, sandbox
 from mailer.templates.placeholders import Placeholder, Placeholders
 
-MOST_CHARACTERS = 50_000
-MOST_SUBJECT = 900  # characters; with the values of its fields it must fit into a header (mime.MOST_SUBJECT)
+MAX_CHARACTERS = 50_000
+MAX_SUBJECT = 900  # characters; with the values of its fields it must fit into a header (mime.MAX_SUBJECT)
 
 _WORD = re.compile(r"\[\[(\w+)\]\]")
 _FIRST_WORD = re.compile(r"\{%[-+]?\s*\w+")
@@ -96,9 +96,9 @@ def compile_template(source: TemplateSource, *, frame: Frame, fields: frozenset[
     check_source(source)
     parts = [source.subject, source.preview, source.body, frame.html, frame.text, *frame.words.values()]
     for part in parts:
-        if len(part) > MOST_CHARACTERS:
+        if len(part) > MAX_CHARACTERS:
             raise BrokenTemplate(
-                f"More than {MOST_CHARACTERS:,} characters. Shorten it.", path=source.path, line=1
+                f"More than {MAX_CHARACTERS:,} characters. Shorten it.", path=source.path, line=1
             )
     placeholders = Placeholders(avoid=[*parts, frame.css])
     hide = _PlaceholderHider(placeholders=placeholders, fields=fields)
@@ -129,9 +129,9 @@ def compile_template(source: TemplateSource, *, frame: Frame, fields: frozenset[
 
 def check_source(source: TemplateSource) -> None:
     """Raise BrokenTemplate for a subject that is too long, or a character that no mail can carry."""
-    if len(source.subject) > MOST_SUBJECT:
+    if len(source.subject) > MAX_SUBJECT:
         raise BrokenTemplate(
-            f"The subject has {len(source.subject):,} characters; at most {MOST_SUBJECT} fit. Shorten it.",
+            f"The subject has {len(source.subject):,} characters; at most {MAX_SUBJECT} fit. Shorten it.",
             path=source.path,
             line=source.subject_line,
         )

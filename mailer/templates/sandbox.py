@@ -26,7 +26,7 @@ _NOT_IN_ORDER = (
 )
 _DEEPEST = 40
 _TOO_DEEP = "Too many conditions stand inside each other. Take some apart."
-_LONGEST_NUMBER = 10**9
+_MAX_NUMBER = 10**9
 _REFUSED_STATEMENTS = {
     "for": "A template cannot repeat a part. Write the part out, or ask for a field that holds it all.",
     "set": "A template cannot set values. Use the fields as they are given.",
@@ -156,7 +156,7 @@ def _explain_constant(value: object) -> str:
         return characters.describe_unsendable(value.replace("\n", " "), "The text in quotes")
     if value is None or isinstance(value, bool):
         return ""
-    if isinstance(value, int) and abs(value) < _LONGEST_NUMBER:
+    if isinstance(value, int) and abs(value) < _MAX_NUMBER:
         return ""
     return "Only words in quotes and small whole numbers can be written in a tag."
 

@@ -20,7 +20,7 @@ from lists.errors import BadInput, BrokenTemplate, NotFound
 from mailer.templates import front_matter, rendering
 from mailer.templates.rendering import CompiledTemplate, EditionRenderer, Frame, TemplateSource
 
-MOST_BYTES = 200_000
+MAX_BYTES = 200_000
 LAYOUT = "_layout"
 
 _FORMAT = 1  # raise it when the same files compile to something else, so that new editions are made
@@ -28,7 +28,7 @@ _LANGUAGE_NAMES = {"en": "English", "es": "Spanish"}
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*(?:/[a-z0-9]+(?:-[a-z0-9]+)*)*")
 _SECTION = re.compile(r"\s*<!--\s*([a-z]{2})\s*-->\s*", re.IGNORECASE)
 _TOML_LINE = re.compile(r"at line (\d+)")
-_MOST_RENDERERS = 256
+_MAX_RENDERERS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +65,12 @@ def read(path: Path) -> str:
         if path.exists() and not path.is_file():
             raise BadInput(f"{path} is not a file. Name a file of text.")
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise NotFound(f"There is no file {path}.") from error
     except OSError as error:
         raise BadInput(f"The file {path} cannot be read by this account: {error.strerror}.") from error
-    if len(data) > MOST_BYTES:
+    if len(data) > MAX_BYTES:
         raise BrokenTemplate(_TOO_LARGE, path=path, line=1)
     try:
         text = data.decode("utf-8-sig")
@@ -82,7 +82,7 @@ def read(path: Path) -> str:
     return text
 
 
-_TOO_LARGE = f"The file is larger than {MOST_BYTES // 1000} kB. An email holds words only; shorten it."
+_TOO_LARGE = f"The file is larger than {MAX_BYTES // 1000} kB. An email holds words only; shorten it."
 _NOT_UTF8 = "This line is not UTF-8 text. Save the file again and choose the encoding UTF-8."
 
 
@@ -236,7 +236,7 @@ def get_renderer(edition: Edition, language: str) -> EditionRenderer:
             )
             renderer = EditionRenderer(compiled, edition.shared.get(content_language, {}))
         _renderers[key] = renderer
-        if len(_renderers) > _MOST_RENDERERS:
+        if len(_renderers) > _MAX_RENDERERS:
             del _renderers[next(iter(_renderers))]
     return renderer
 
@@ -250,7 +250,7 @@ _lock = Lock()
 
 def _read_front_matter(text: str, *, path: str, keys: tuple[str, ...]) -> front_matter.FrontMatter:
     """Parse the front matter; raises BrokenTemplate without a subject in it or a body below it."""
-    if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise BrokenTemplate(_TOO_LARGE, path=path, line=1)
     document = front_matter.read(text, path=path, keys=keys)
     subject = document.values.get("subject")

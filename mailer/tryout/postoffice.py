@@ -43,7 +43,7 @@ HOST = "127.0.0.1"
 PORT_FILE = "postoffice.json"
 LARGEST_MESSAGE = 25 * 1024 * 1024  # octets
 MESSAGES_PER_COMMIT = 500
-MOST_MESSAGES = 100_000  # the oldest beyond these are deleted
+MAX_MESSAGES = 100_000  # the oldest beyond these are deleted
 SWEEP_EVERY = 1_000  # messages between two checks of the number of stored messages
 STOP_SECONDS = 5.0  # how long stop() waits for incoming messages
 REPLY_SECONDS = 0.05  # for the last replies to be sent, so that no sender is in doubt
@@ -226,7 +226,7 @@ class PostOffice:
             return
         self._since_sweep = 0
         newest = session.scalar(select(func.max(CapturedMessage.id))) or 0
-        session.execute(delete(CapturedMessage).where(CapturedMessage.id <= newest - MOST_MESSAGES))
+        session.execute(delete(CapturedMessage).where(CapturedMessage.id <= newest - MAX_MESSAGES))
 
 
 def _build_rows(message: _IncomingMessage, now: datetime) -> list[dict[str, object]]:

@@ -48,7 +48,7 @@ def parse_tag(text: str) -> str:
 
 def build_evidence(congregation: str, *, date: str, language: str) -> str:
     """Return the evidence for all people of a sheet: where, when, and the words printed on it."""
-    wording = str(words.load(TEMPLATES, language).sheet.consent)
+    wording = str(words.load(TEMPLATES, language).signup_sheet.consent)
     name = contacts.clean(congregation, label="name of the congregation")
     return f"Wrote it on the paper sheet of {name} on {date}, which says: “{wording}”"
 
@@ -60,7 +60,7 @@ def render_html(settings: Settings, *, congregation: str, language: str, paper: 
     code = segno.make(address, error=ERROR_CORRECTION, micro=False)
     svg = code.svg_inline(border=0, omitsize=True, dark=INK, svgclass="code", lineclass=None)
     size, lines = PAPER_SIZES[paper]
-    page = rendering.create_page_environment(TEMPLATES).get_template("sheet.html")
+    page = rendering.create_page_environment(TEMPLATES).get_template("signup_sheet.html")
     return page.render(
         t=words.load(TEMPLATES, language),
         lang=language,

@@ -9,7 +9,7 @@ from tests.crash.freezes import Tell
 from tests.crash.report import Note, ProofReport
 
 RELAY_RATE, DOMAIN_RATE = "24000/minute", "20000/minute"
-MOST_SECONDS = 3_600.0  # a slot that a busy machine misses is lost
+MAX_SECONDS = 3_600.0  # a slot that a busy machine misses is lost
 SIGNS = ("Traceback", "delivery ended", "exception")  # in the log of the processes
 
 
@@ -23,7 +23,7 @@ def prove(folder: Path, *, url: str, people: int, tell: Tell = print) -> ProofRe
         populate_readers(campaign, people)
         scenes.announce(campaign)
         with scenes.serving(campaign):
-            proof.until_settled(campaign, seconds=MOST_SECONDS)
+            proof.until_settled(campaign, seconds=MAX_SECONDS)
         log = campaign.log_file.read_text("utf-8", "replace")
         faults = sum(log.count(sign) for sign in SIGNS)
         tell(f"{len(campaign.tape.read()):,} messages by {RELAY_RATE}, {DOMAIN_RATE} to the domain")

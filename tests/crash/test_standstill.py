@@ -35,7 +35,7 @@ HELD = 10  # claimed rows at least, when a worker is stopped
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the observation to the short lease of these workers."""
     monkeypatch.setattr(rescue, "SILENT_SECONDS", LEASE / 2)
-    monkeypatch.setattr(rescue, "OBSERVED_SECONDS_MOST", 1.0)
+    monkeypatch.setattr(rescue, "MAX_OBSERVED_SECONDS", 1.0)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ async def test_implicit_tls_reaches_ben_as_well(server):
 
 async def test_cleo_is_unknown_there_and_refused_by_name(server):
     outcome = await send(server.url(), CLEO, MESSAGES[0])
-    assert (outcome.state, outcome.code, outcome.enhanced_code, outcome.is_about_us) == (
+    assert (outcome.state, outcome.code, outcome.enhanced_code, outcome.blames_sender) == (
         "refused",
         550,
         "5.1.1",
@@ -87,7 +87,7 @@ async def test_a_wrong_password_is_the_relay_s_trouble_and_stays_out_of_the_repl
 async def test_without_a_login_nothing_is_taken_and_nobody_is_blamed(server):
     url = f"smtp://localhost:{server.port}?tls=required"
     outcome = await send(url, ANA, MESSAGES[0])
-    assert (outcome.state, outcome.is_about_us) == ("refused", True)
+    assert (outcome.state, outcome.blames_sender) == ("refused", True)
 
 
 async def test_too_large_a_letter_is_refused_before_it_is_sent(server):

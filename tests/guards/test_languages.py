@@ -21,14 +21,14 @@ LANGUAGES = ("en", "es")
 SAME_IN_BOTH = {
     "form.english": "a language is named in itself, so that its readers find it",
     "form.spanish": "a language is named in itself, so that its readers find it",
-    "known.value.no": "the word is the same",
-    "known.value.answer_no": "the word is the same",
+    "data_page.value.no": "the word is the same",
+    "data_page.value.answer_no": "the word is the same",
     "office.octets": "a unit",
     "resources.kinds.pdf": "the name of a format",
 }
 # Literal texts in templates, and why.
 LITERAL = {
-    "sheet.html": {"English": "a language is named in itself", "Español": "a language is named in itself"},
+    "signup_sheet.html": {"English": "a language is named in itself", "Español": "a language is named in itself"},
 }
 # Texts with spaces in the code of the pages that no page shows, and why.
 NO_SENTENCE = {

@@ -13,12 +13,12 @@ from tests.clocks import StoppedClock
 from tests.guards import test_texts as letters
 from tests.mailer.web.visitor import Visitor
 from tests.reading import pages
-from tests.reading.readability import MOST_WORDS, Figures
+from tests.reading.readability import MAX_WORDS, Figures
 
 
 def row(kind: str, name: str, figures: Figures) -> bool:
     """Print one line; tells whether the text is short and easy enough."""
-    is_easy = figures.easy and figures.words <= MOST_WORDS
+    is_easy = figures.easy and figures.words <= MAX_WORDS
     label = f"{kind} {name}, {figures.language}"
     measures = f"{figures.words:6}{figures.sentence:16.1f}{figures.syllables:16.2f}"
     sys.stdout.write(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MOST_WORDS = 250
+MAX_WORDS = 250
 HIGHEST_GRADE = 8.0
 LOWEST_FERNANDEZ_HUERTA = 70.0
 SCALES = {"en": "grade", "es": "Fernández Huerta"}

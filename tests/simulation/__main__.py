@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tests.simulation.plants import PLANTS
 from tests.simulation.seeds import LAST_LINES, in_parallel, run_worlds
 
-MOST_SEEDS = 100  # of the plan that provokes a planted fault; one of them must find it
+MAX_SEEDS = 100  # of the plan that provokes a planted fault; one of them must find it
 TELL_EVERY = 500
 SHOWN = 10  # broken worlds
 
@@ -20,14 +20,14 @@ def find_faults() -> int:
     missed = 0
     for fault, plant in PLANTS.items():
         began = time.monotonic()
-        for result in run_worlds(range(1, MOST_SEEDS + 1), fault=fault, **plant.provoked):
+        for result in run_worlds(range(1, MAX_SEEDS + 1), fault=fault, **plant.provoked):
             if any(words in result.broken for words in plant.found_by):
                 print(f"{plant.sentence}: found by seed {result.seed}, {time.monotonic() - began:.0f} s")
                 print(f"    {result.broken}", flush=True)
                 break
         else:
             missed += 1
-            print(f"{plant.sentence}: NOT FOUND in {MOST_SEEDS} seeds")
+            print(f"{plant.sentence}: NOT FOUND in {MAX_SEEDS} seeds")
     return 1 if missed else 0
 
 

@@ -36,7 +36,7 @@ UPDATE = "---\nsubject: News\npreview: Some\n---\n{{ greeting }}\n\nThere is new
 SEQUENCES = ("interest", "organizers")
 DOMAINS = tuple(f"place{number}.example.org" for number in range(5))
 TRY_AGAIN = 2.0  # seconds
-MOST_TRIES = 200
+MAX_TRIES = 200
 _LINK = re.compile(rb"/confirm/([a-z0-9._~=-]+)")
 
 Work = Callable[[Session, Service], Callable[[], None] | None]
@@ -297,7 +297,7 @@ class Neighbors:
     def do(self, what: str, person: int, work: Work, tries: int = 0) -> None:
         """Run an action in the process that serves; try again while it does not answer."""
         world, serve = self.world, self.world.serve
-        if not self.acting or tries > MOST_TRIES:
+        if not self.acting or tries > MAX_TRIES:
             return
         commits: list[bool] = []
         if not serve.dead and serve.stands_until <= world.clock.ticks:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 PASSPHRASE = b"correct horse battery staple, said Ana"
-MOST_STEPS = 60  # a little more than a whole restore has
+MAX_STEPS = 60  # a little more than a whole restore has
 TOUCHES = frozenset(
     {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.chmod", "os.truncate"}
 )
@@ -48,7 +48,7 @@ def try_one(world: "World", chance: Random) -> None:
     backup.make(file, PASSPHRASE, database=database, home=stage.folder, now=now, progress=_nothing)
     database.dispose()
     expected = _rows(stage.file)
-    step = chance.randint(1, MOST_STEPS)
+    step = chance.randint(1, MAX_STEPS)
 
     def restore() -> None:
         restoring.restore(file, PASSPHRASE, environ=environ, clock=Clock(), progress=_nothing)

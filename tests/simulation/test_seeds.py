@@ -13,7 +13,7 @@ from tests.simulation.seeds import run_worlds
 SEEDS = range(1, 11)
 AT_ONCE = 5
 TRACED = (3, 34)
-MOST_TO_FIND = 40
+MAX_TO_FIND = 40
 
 # Seeds whose worlds once broke a promise, and the fault that was fixed since.
 MENDED = {
@@ -73,5 +73,5 @@ def test_a_seed_goes_the_same_way_in_every_process() -> None:
 @pytest.mark.parametrize("fault", PLANTS)
 def test_a_planted_fault_is_found(fault: str) -> None:
     plant = PLANTS[fault]
-    results = run_worlds(range(1, MOST_TO_FIND + 1), fault=fault, **plant.provoked)
+    results = run_worlds(range(1, MAX_TO_FIND + 1), fault=fault, **plant.provoked)
     assert any(words in result.broken for result in results for words in plant.found_by)

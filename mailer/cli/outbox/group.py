@@ -169,7 +169,7 @@ def _stats_phrases(outbox_stats: OutboxStats) -> dict[str, object]:
         )
     later = (
         f"{outbox_stats.later:,}"
-        if outbox_stats.later < stats.LATER_MOST
+        if outbox_stats.later < stats.MAX_LATER
         else f"{outbox_stats.later:,} or more"
     )
     if outbox_stats.next_due:

@@ -17,7 +17,7 @@ from mailer.templates import local_time
 from mailer.web.page_request import PageRequest, PageResponse, RawResponse
 from mailer.web.public import added_list, profile
 
-TEMPLATE = "known.html"
+TEMPLATE = "data_page.html"
 CONTENT_DISPOSITION = 'attachment; filename="about-me.json"'  # the name reveals nothing to others who see it
 MAX_ROWS_SHOWN = 50  # of a kind, the newest; the file has all
 LABELS_BY_COLUMN = {  # a state of the country is not the state of a subscription
@@ -57,7 +57,7 @@ def show(request: PageRequest) -> PageResponse:
     kinds = [_build_kind(request, name, _list_rows(facts, name), zone) for name in COLUMNS_BY_KIND]
     values = {
         "kinds": [kind for kind in kinds if kind["rows"]],
-        "barred": request.words.known.barred[facts["suppressed"]] if facts["suppressed"] else "",
+        "barred": request.words.data_page.barred[facts["suppressed"]] if facts["suppressed"] else "",
         "most": MAX_ROWS_SHOWN,
         "file": f"{request.path}.json",
         "back": request.path.removesuffix("/all"),
@@ -114,7 +114,7 @@ def _build_kind(request: PageRequest, name: str, rows: Sequence[Facts], zone: Zo
         for row in newest
     ]
     return {
-        "words": request.words.known[name],
+        "words": request.words.data_page[name],
         "rows": [[(label, value) for label, value in row if value] for row in pairs],
         "cut": len(rows) > MAX_ROWS_SHOWN,
     }
@@ -124,7 +124,7 @@ def _label_and_value(
     request: PageRequest, name: str, column: str, value: object, zone: ZoneInfo
 ) -> tuple[str, str]:
     """Return a column's label, and its value in words; names given by staff stay as they were written."""
-    words = request.words.known
+    words = request.words.data_page
     label = words.label[LABELS_BY_COLUMN.get((name, column), column)]
     if isinstance(value, datetime):
         return label, local_time.format_full_date(value.astimezone(zone), language=request.language)

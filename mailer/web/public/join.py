@@ -58,7 +58,7 @@ def post(request: PageRequest) -> PageResponse:
     if request.is_automated:
         return signups.show_sent(form)
     if request.is_expired:
-        return signups.show_form(form, TEMPLATE, again=True, page_values={"offer": offer})
+        return signups.show_form(form, TEMPLATE, is_expired=True, page_values={"offer": offer})
     signup = SignupRequest(
         address=address,
         list=offer.list,

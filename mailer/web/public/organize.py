@@ -31,7 +31,7 @@ def post(request: PageRequest) -> PageResponse:
     if request.is_automated:
         return signups.show_sent(form)
     if request.is_expired:
-        return signups.show_form(form, TEMPLATE, again=True)
+        return signups.show_form(form, TEMPLATE, is_expired=True)
     signup = SignupRequest(
         address=address,
         list="organizers",

@@ -12,7 +12,7 @@ from mailer.sources import journeys
 from mailer.web.page_request import PageRequest, PageResponse
 from mailer.web.public.signups import FormInput
 
-TEMPLATE = "mine.html"
+TEMPLATE = "profile.html"
 FIELDS = ("name", "zip", "language", "discreet", "version")
 
 
@@ -116,7 +116,7 @@ def _page(
         chosen_topics = [topic for topic in TOPICS if request.form.get(f"topic-{topic}")]
     values = {
         "email": contact.email,
-        "written": form.values if form else stored_values,
+        "form_values": form.values if form else stored_values,
         "mistakes": form.mistakes if form else {},
         "topics": [{"name": topic, "wanted": topic in chosen_topics} for topic in TOPICS],
         "did": did,

@@ -96,16 +96,16 @@ def show_form(
     template: str,
     *,
     status: int = 200,
-    again: bool = False,
+    is_expired: bool = False,
     seen_before: bool = True,
     page_values: Mapping[str, object] | None = None,
 ) -> PageResponse:
     """Show the form with its values so far, and the mistakes; `page_values` are the page's own."""
     values = {
         **(page_values or {}),
-        "written": form.values,
+        "form_values": form.values,
         "mistakes": form.mistakes,
-        "again": again,
+        "is_expired": is_expired,
         "opened": form.request.form_timestamp(already=seen_before),
     }
     return PageResponse(request=form.request, template=template, values=values, status=status)
@@ -137,9 +137,9 @@ def show_sent(form: FormInput) -> PageResponse:
     if form.values["discreet"]:
         sender = request.service.composer.sender.discreet_wordings[form.read_language()].sender
     values: Mapping[str, object] = {
-        "written": form.values,
+        "form_values": form.values,
         "opened": request.form_timestamp(),
-        "mend": addresses.suggest_correction(form.values["email"]),
+        "correction": addresses.suggest_correction(form.values["email"]),
         "sender": f"{sender} <{settings.from_address}>",
     }
     return PageResponse(request=request, template="sent.html", values=values)

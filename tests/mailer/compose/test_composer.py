@@ -264,7 +264,7 @@ def test_fifty_messages_take_as_many_statements_as_one(desk: Desk, clock: Stoppe
 def test_a_long_queue_of_editions_is_not_kept_in_memory_for_ever(
     desk: Desk, database: Database, monkeypatch: pytest.MonkeyPatch, ben: Person
 ) -> None:
-    monkeypatch.setattr("mailer.compose.composer.MOST_EDITIONS", 2)
+    monkeypatch.setattr("mailer.compose.composer.MAX_EDITIONS", 2)
     for number in range(5):
         desk.update(UPDATE.replace("Sunday", f"Sunday {number}").replace("domingo", f"domingo {number}"))
     texts = []

@@ -127,7 +127,7 @@ def test_a_key_of_the_wrong_form_is_refused_and_not_shown(
 def test_a_key_too_long_for_receivers_is_refused(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_key(directory, pem(rsa.generate_private_key(65537, 3072)))
     assert dkim_keys.load(directory, domains=[DOMAIN])[0].bits == 3072
-    monkeypatch.setattr(dkim_keys, "MOST_RSA_BITS", 2048)
+    monkeypatch.setattr(dkim_keys, "MAX_RSA_BITS", 2048)
     assert "3072 bits" in load_refusal(directory)
 
 
@@ -151,7 +151,7 @@ def test_misplaced_and_misnamed_keys_are_told_all_at_once(directory: Path) -> No
 
 
 def test_more_keys_than_anybody_needs_are_neither_made_nor_used(directory: Path) -> None:
-    for number in range(dkim_keys.MOST_SELECTORS):
+    for number in range(dkim_keys.MAX_SELECTORS):
         dkim_keys.generate(directory, domain=DOMAIN, name=f"k{number}", kind="ed25519")
     with pytest.raises(Conflict, match="4 keys already"):
         dkim_keys.generate(directory, domain=DOMAIN, name="k9", kind="ed25519")

@@ -218,7 +218,7 @@ def test_a_long_lived_worker_goes_on_in_a_new_journal_that_holds_what_is_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "CHUNK_OCTETS", mmap.ALLOCATIONGRANULARITY)
-    monkeypatch.setattr(journal, "JOURNAL_OCTETS_MOST", 2 * mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(journal, "MAX_JOURNAL_OCTETS", 2 * mmap.ALLOCATIONGRANULARITY)
     monkeypatch.setattr(journal, "CARRY_OVER_OCTETS", 10 * journal.LINE_BYTES)
     chunk_lines = mmap.ALLOCATIONGRANULARITY // journal.LINE_BYTES
     writer = Journal(tmp_path, worker="long", boot=BOOT)
@@ -245,7 +245,7 @@ def test_a_journal_that_cannot_be_begun_anew_goes_on_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "CHUNK_OCTETS", mmap.ALLOCATIONGRANULARITY)
-    monkeypatch.setattr(journal, "JOURNAL_OCTETS_MOST", mmap.ALLOCATIONGRANULARITY)
+    monkeypatch.setattr(journal, "MAX_JOURNAL_OCTETS", mmap.ALLOCATIONGRANULARITY)
     folder = tmp_path / "journals"
     writer = Journal(folder, worker="long", boot=BOOT)
     folder.rename(tmp_path / "elsewhere")

@@ -61,8 +61,8 @@ def renew_lease(service: Service, world: World, worker: str) -> None:
 def run_overdue_job(service: Service, world: World, *, seconds: float) -> int:
     """Run the job as the scheduler does, for so long; returns how many rows it settled."""
     count = 0
-    for _ in range(int(seconds / rescue.OBSERVED_SECONDS_MOST)):
-        world.clock.advance(seconds=rescue.OBSERVED_SECONDS_MOST)
+    for _ in range(int(seconds / rescue.MAX_OBSERVED_SECONDS)):
+        world.clock.advance(seconds=rescue.MAX_OBSERVED_SECONDS)
         count += service.rescue.settle_overdue()
     return count
 

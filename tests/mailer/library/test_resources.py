@@ -174,7 +174,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(real: Service, wrong: dic
 def test_there_is_an_end_to_the_versions_that_are_kept(
     real: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resources, "MOST_VERSIONS", 1)
+    monkeypatch.setattr(resources, "MAX_VERSIONS", 1)
     first = add(real)
     with pytest.raises(Conflict, match="Retire old ones"):
         add(real)

@@ -37,7 +37,7 @@ async def test_ana_and_ben_get_the_very_octets_and_cleo_is_refused_by_her_server
         "2.0.0",
         "2.0.0 Ok: queued as 2",
     )
-    assert (refusal.state, refusal.code, refusal.enhanced_code, refusal.is_about_us) == (
+    assert (refusal.state, refusal.code, refusal.enhanced_code, refusal.blames_sender) == (
         "refused",
         550,
         "5.1.1",
@@ -58,14 +58,14 @@ async def test_4xx_is_deferred_and_5xx_refused_at_rcpt_and_at_the_dot():
         await client.close()
     assert (ana.state, ana.code) == ("deferred", 450)
     assert (ben.state, ben.code) == ("deferred", 451)
-    assert (cleo.state, cleo.enhanced_code, cleo.is_about_us) == ("refused", "5.7.1", True)
+    assert (cleo.state, cleo.enhanced_code, cleo.blames_sender) == ("refused", "5.7.1", True)
     assert peer.connections == 1
 
 
 async def test_a_refusal_of_our_sender_punishes_no_recipient():
     async with polite(Polite(at_mail="550 5.7.1 you are not welcome")) as peer:
         outcome = await once(peer.port)
-    assert (outcome.state, outcome.code, outcome.is_about_us) == ("unreachable", 550, True)
+    assert (outcome.state, outcome.code, outcome.blames_sender) == ("unreachable", 550, True)
 
 
 async def test_a_message_too_large_at_mail_is_that_message_alone():

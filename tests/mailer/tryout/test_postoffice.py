@@ -122,7 +122,7 @@ def test_when_the_database_is_full_the_sender_is_told_to_come_back(office, datab
 
 
 def test_the_oldest_beyond_what_is_kept_are_thrown_away(office, database, monkeypatch):
-    monkeypatch.setattr(postoffice, "MOST_MESSAGES", 3)
+    monkeypatch.setattr(postoffice, "MAX_MESSAGES", 3)
     monkeypatch.setattr(postoffice, "SWEEP_EVERY", 1)
     port = office.start()
     for _ in range(5):

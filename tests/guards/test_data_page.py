@@ -51,7 +51,7 @@ def test_every_table_with_personal_data_is_on_the_data_page() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_kind_of_data_has_a_reason_and_a_period(language: str) -> None:
-    texts = words.load(TEMPLATES, language).known
+    texts = words.load(TEMPLATES, language).data_page
     for name, columns in data_page.COLUMNS_BY_KIND.items():
         assert all(texts[name][key] for key in ("title", "why", "goes"))
         assert all(texts.label[data_page.LABELS_BY_COLUMN.get((name, column), column)] for column in columns)
@@ -61,7 +61,7 @@ def test_each_kind_of_data_has_a_reason_and_a_period(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("column", VALUES)
 def test_each_state_has_words(language: str, column: str) -> None:
-    texts = words.load(TEMPLATES, language).known.value
+    texts = words.load(TEMPLATES, language).data_page.value
     assert [value for value in VALUES[column] if texts.get(f"{column}_{value}") is None] == []
 
 
