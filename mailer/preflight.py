@@ -17,7 +17,7 @@ from lists.errors import BadInput
 from lists.permission import Recipient
 from mailer.compose import mime
 from mailer.compose.composer import Composer
-from mailer.compose.editions import Editions, add_greeting
+from mailer.compose.editions import Edition, Editions, add_greeting, get_renderer
 from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.events import events
 from mailer.events.events import Event
@@ -25,8 +25,7 @@ from mailer.outbox import held_messages
 from mailer.outbox.outbox import Entry
 from mailer.policy import DIGEST_FIELDS, POLICY
 from mailer.sources.invitations import ANSWERS, Invitations
-from mailer.templates import rendering, templates
-from mailer.templates.templates import Edition
+from mailer.templates import rendering
 
 MAX_OCTETS = 500_000  # of a whole message; far beyond what mail programs show at once
 CONTACT_ID = 2**53  # a sample contact, with a number as long as any
@@ -148,7 +147,7 @@ class Preflight:
         fields = add_greeting(
             edition, recipient.language, self.composer.build_fields(entry, recipient, content)
         )
-        subject = templates.get_renderer(edition, recipient.language).render(fields).subject
+        subject = get_renderer(edition, recipient.language).render(fields).subject
         if not subject:
             reader_label = "without a name" if not recipient.name else f"called “{recipient.name[:20]}”"
             raise BadInput(

@@ -26,8 +26,8 @@ from mailer.delivery import journal
 from mailer.delivery.delivery import Delivery
 from mailer.delivery.relay_pool import RelayPool
 from mailer.delivery.rescue import Rescue
+from mailer.jobs.held_releases import Releases
 from mailer.jobs.jobs import Jobs
-from mailer.jobs.releases import Releases
 from mailer.library.resources import ResourceLibrary
 from mailer.policy import RESOURCES
 from mailer.preflight import Preflight
@@ -37,7 +37,7 @@ from mailer.settings.loading import Settings, secret_folder
 from mailer.smtp.connection import SmtpConnection
 from mailer.smtp.oauth_token import OAuthTokenProvider
 from mailer.smtp.rate import parse_per_domain
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from mailer.sources import schedule
 from mailer.sources.broadcasts import Broadcasts
 from mailer.sources.confirmations import Confirmations
@@ -123,7 +123,7 @@ class Service:
     @contextmanager
     def delivery(self, relays: Sequence[Relay]) -> Iterator[Delivery]:
         """Return a worker that delivers to `relays`; database work has a thread of its own, signing two."""
-        self.rescue.settle_dead()  # claims of earlier workers of this data folder that ended
+        self.rescue.settle_ended_workers()  # claims of earlier workers of this data folder that ended
         with (
             ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="signing") as signing_pool,
             ThreadPoolExecutor(1, thread_name_prefix="ledger") as database_thread,

@@ -22,6 +22,7 @@ from lists import (
     topic_optouts,
 )
 from lists.db import Base
+from mailer.compose import editions
 from mailer.coordination import (
     counters,
     heartbeat,
@@ -38,7 +39,6 @@ from mailer.outbox import attempts, outbox
 from mailer.settings import key_check, public_url
 from mailer.smtp import capabilities
 from mailer.sources import broadcasts, invitations, journeys
-from mailer.templates import templates
 from mailer.tryout import postoffice, time_machine
 
 MODULES = (
@@ -46,6 +46,6 @@ MODULES = (
     search, subscriptions, suppressions, tags, topic_optouts,
     counters, heartbeat, job_runs, leases, rate_limits, send_hold, signup_throttle, suspensions,
     events, law_cards, resources, attempts, outbox, key_check, public_url, capabilities,
-    broadcasts, invitations, journeys, templates, postoffice, time_machine,
+    broadcasts, invitations, journeys, editions, postoffice, time_machine,
 )  # fmt: skip
 TABLES: Sequence[Table] = Base.metadata.sorted_tables

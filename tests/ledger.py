@@ -6,9 +6,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lists.db import Database
+from mailer.compose.editions import Edition
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Entry, OutboxRow, Result
-from mailer.templates.templates import Edition
 from tests.clocks import START, StoppedClock
 from tests.people import Person
 

@@ -12,6 +12,7 @@ from lists.contacts import LANGUAGES
 from lists.directory import Application
 from mailer.compose import source
 from mailer.compose.composer import ReadyMessage
+from mailer.compose.editions import Edition
 from mailer.events import events
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Entry, Result
@@ -20,7 +21,7 @@ from mailer.service import Service
 from mailer.sources import broadcasts
 from mailer.sources.confirmations import SignupRequest
 from mailer.templates import templates
-from mailer.templates.templates import Edition, Template
+from mailer.templates.templates import Template
 from tests import people
 from tests.clocks import StoppedClock
 from tests.people import PEPPER, Person

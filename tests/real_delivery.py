@@ -12,7 +12,7 @@ from mailer.delivery.relay_pool import RelayPool
 from mailer.service import Service
 from mailer.smtp.connection import SmtpConnection, Timeouts
 from mailer.smtp.rate import Rate, parse_per_domain
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from tests.loops import LOOPS
 
 

@@ -247,7 +247,7 @@ def confirmation(service: Service, person: Person) -> None:
     now = service.clock.now()
     with service.database.write() as session:
         subscriptions.ask(session, contact_id=person.id, list="organizers", now=now)
-        edition = service.editions.get_current_id(session, "confirm/organizers", "confirmation", now=now)
+        edition = service.editions.freeze_current(session, "confirm/organizers", "confirmation", now=now)
         outbox.put(
             session,
             key=f"confirmation/organizers/contact/{person.id}/{now:%Y-%m-%d}",

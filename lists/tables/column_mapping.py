@@ -53,7 +53,7 @@ SHOWN_COLUMNS = 10
 COLUMN_NUMBER = re.compile(r"#([1-9][0-9]{0,3})")  # the third column is #3
 # A heading that can be typed between quotation marks.
 QUOTABLE_HEADING = re.compile(r"[^\W_][^\"$`\\!…\n]{0,79}")
-REFUSAL_COLUMNS = ("refused: line", "refused: why")  # additional columns of our own file of refused rows
+UNUSABLE_ROW_COLUMNS = ("refused: line", "refused: why")  # additional columns of our own file of refused rows
 
 
 def _map_headings(field_name: str, *lines: str) -> dict[str, str]:
@@ -167,7 +167,7 @@ class ColumnMapping:
     tool: str
     columns: Sequence[str]
     fields: Sequence[str]
-    file_refusal: str = ""
+    file_exclusion: str = ""
     lacks_telling_name: bool = False
     waived_indexes: Collection[int] = frozenset()
     mapped_indexes: Collection[int] = frozenset()
@@ -248,8 +248,8 @@ def guess(
     if tool and tool.first_is_email and fields and "email" not in fields and not fields[0]:
         fields[0] = "email"
     _check(columns, fields)
-    file_refusal, lacks_telling_name = _find_file_refusal(tool, file_name)
-    silent_keys = {text_matching.make_key(name) for name in REFUSAL_COLUMNS}
+    file_exclusion, lacks_telling_name = _find_file_exclusion(tool, file_name)
+    silent_keys = {text_matching.make_key(name) for name in UNUSABLE_ROW_COLUMNS}
     silent_keys |= {
         key for key, field_name in (_tool_headings(tool) if tool else {}).items() if not field_name
     }
@@ -258,7 +258,7 @@ def guess(
         tool=tool.name if tool else "",
         columns=columns,
         fields=fields,
-        file_refusal=file_refusal,
+        file_exclusion=file_exclusion,
         lacks_telling_name=lacks_telling_name,
         waived_indexes=waived_indexes,
         mapped_indexes=mapped_indexes,
@@ -303,7 +303,7 @@ TOOL_HEADINGS: Mapping[str, str] = {
 }
 
 
-def _find_file_refusal(tool: ExportTool | None, file_name: str) -> tuple[str, bool]:
+def _find_file_exclusion(tool: ExportTool | None, file_name: str) -> tuple[str, bool]:
     """Return why all people of a file are skipped, by its name, and whether its name fails to tell."""
     if tool is None or not tool.file_name_words:
         return "", False

@@ -193,8 +193,8 @@ def _check_mail_status(
     All columns are read before BadInput is raised: a person who left is excluded even when another column is
     unclear.
     """
-    if mapping.file_refusal:
-        raise RowExcluded(mapping.file_refusal, "")
+    if mapping.file_exclusion:
+        raise RowExcluded(mapping.file_exclusion, "")
     first_doubt: BadInput | None = None
     for index, field in mapping.mail_status_columns:
         try:

@@ -36,7 +36,7 @@ def mark_in_doubt(
     while entries := in_doubt.mark_unknown(session, limit=BATCH_SIZE):
         settle_all(session, sources, entries, now=since)
     sequences.skip_restore_gap(session, since=since, until=until)
-    restore.reckoned_at = until
+    restore.marked_at = until
     session.flush()
     return in_doubt.count_restored(session)
 

@@ -13,6 +13,7 @@ from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
 from mailer.cli import context, output, progress
 from mailer.cli.lists.group import LANGUAGE_NAMES
+from mailer.compose.editions import Edition
 from mailer.outbox import outbox, stats
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
@@ -20,7 +21,7 @@ from mailer.sources import broadcasts
 from mailer.sources.broadcasts import Broadcast, RecipientCount
 from mailer.templates import templates
 from mailer.templates.rendering import RenderedMessage
-from mailer.templates.templates import Edition, Template
+from mailer.templates.templates import Template
 
 KIND = "broadcast"
 SAMPLE_NAME = "Alex"

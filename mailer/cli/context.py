@@ -82,5 +82,5 @@ def open_sending_service() -> Iterator[Service]:
     """Return the service as `open_service` does, for a command that sends; raises Conflict during a hold."""
     with open_service() as service:
         with service.database.read() as session:
-            send_hold.refuse_while_held(session)
+            send_hold.refuse_while_active(session)
         yield service

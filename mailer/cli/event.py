@@ -16,7 +16,7 @@ from mailer.outbox import outbox, stats
 from mailer.service import Service
 from mailer.sources import invitations
 from mailer.sources.invitations import ANSWERS, KIND, TEMPLATE, InviteeCount
-from mailer.templates import local_time
+from mailer.templates import clock_change, local_time
 
 SAMPLE_NAME = "Alex"
 COLUMNS = {"id": "Number", "title": "Title", "when": "When", "minutes": "Minutes", "audience": "For"}
@@ -213,7 +213,7 @@ def _preview(service: Service, event: Event, language: str) -> dict[str, str]:
         "preferences_url": links.preferences_url(0),
         "event_title": event.title_in(language),
         "event_when": local_time.format_for_reader(event.starts_at, zone=event.zone, language=language),
-        "event_note": local_time.describe_clock_change(
+        "event_note": clock_change.describe_clock_change(
             event.starts_at, sent_at=now, zone=event.zone, language=language
         ),
         "event_minutes": str(event.minutes),

@@ -12,7 +12,7 @@ from mailer.coordination import counters, suspensions
 from mailer.coordination.suspensions import BY_STAFF, DOMAIN_SCOPE, RELAY_SCOPE, Suspension
 from mailer.outbox import attempts
 from mailer.service import Service
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 
 HOUR = timedelta(hours=1)
 COLUMNS = {

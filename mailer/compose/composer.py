@@ -20,7 +20,7 @@ from lists.errors import BadInput, InvalidLink
 from lists.permission import PERMANENT_REASONS, Recipient
 from mailer.compose import mime
 from mailer.compose.dkim import Signer
-from mailer.compose.editions import add_greeting
+from mailer.compose.editions import Edition, add_greeting, get_renderer
 from mailer.compose.mime import MimeMessage
 from mailer.compose.source import AddressedMessage, MessageContent, Refusal, Source
 from mailer.compose.tokens import Links
@@ -28,9 +28,7 @@ from mailer.library.resources import MISSING_LINK, ResourceLibrary
 from mailer.outbox import held_messages
 from mailer.outbox.outbox import Entry, Result
 from mailer.policy import POLICY
-from mailer.templates import templates
 from mailer.templates.discreet import DiscreetWording
-from mailer.templates.templates import Edition
 
 MAX_EDITIONS = 256  # cached in memory; one is about 20 kB
 SIGNING_THREADS = 2  # an rsa signature releases the interpreter lock; more gain nothing on small machines
@@ -216,7 +214,7 @@ class Composer:
         fields: Mapping[str, str],
     ) -> MimeMessage:
         policy, language = POLICY[entry.kind], _choose_language(edition, recipient)
-        rendered = templates.get_renderer(edition, language).render(add_greeting(edition, language, fields))
+        rendered = get_renderer(edition, language).render(add_greeting(edition, language, fields))
         wording = self.sender.discreet_wordings[language] if recipient.discreet else None
         list_label = wording.sender if wording else self.sender.campaign[language]
         return MimeMessage(

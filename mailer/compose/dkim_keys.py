@@ -91,7 +91,7 @@ def load(directory: Path, *, domains: Sequence[str]) -> tuple[DkimKey, ...]:
     """
     keys: list[DkimKey] = []
     mistakes: list[str] = []
-    for path in _key_files(directory, mistakes):
+    for path in _find_key_files(directory, mistakes):
         domain = path.parent.name
         if domain not in domains:
             mistakes.append(
@@ -173,7 +173,7 @@ def describe_difference(key: DkimKey, published: str) -> str:
     return "the record belongs to another key"
 
 
-def _key_files(directory: Path, mistakes: list[str]) -> Iterator[Path]:
+def _find_key_files(directory: Path, mistakes: list[str]) -> Iterator[Path]:
     """Return the key files in order; folders and files with other names are ignored."""
     try:
         for entry in sorted(directory.iterdir()) if directory.is_dir() else ():

@@ -195,7 +195,7 @@ def _list_headers(message: MimeMessage) -> list[str]:
 def _check_value(value: str, label: str, *, limit: int) -> str:
     """Return a header's value; raises BadInput for one whose line breaks would inject another header."""
     if len(value) > limit:
-        raise BadInput(f"The {label} has {len(value):,} characters; at most {limit} are possible. Shorten it.")
+        raise BadInput(f"The {label} has {len(value):,} characters; at most {limit} fit. Shorten it.")
     if not value.isprintable():
         if _CONTROL.search(value):
             raise BadInput(f"The {label} holds a line break or another control character. Take it out.")

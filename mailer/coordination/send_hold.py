@@ -21,8 +21,8 @@ MERGED, ACCEPTED = "departures", "accepted"
 class Restore(Base):
     """One restore: the times of the backup and of the restore, its run, and how its gap was settled.
 
-    `reckoned_at` is when the messages that may have been sent were marked; `run` is the one in the marker of
-    the data folder (mailer/backup/placed_files.py).
+    `marked_at` is when the messages that may have been sent were marked; `run` is the one in the marker of
+    the data folder (mailer/backup/restore_run.py).
     """
 
     __tablename__ = "restores"
@@ -31,7 +31,7 @@ class Restore(Base):
     backup_at: Mapped[Timestamp]
     restored_at: Mapped[Timestamp]
     run: Mapped[str | None] = mapped_column(String(32), default=None)
-    reckoned_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    marked_at: Mapped[datetime | None] = mapped_column("reckoned_at", UtcDateTime, default=None)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     how: Mapped[str] = mapped_column(String(10), default="")
 
@@ -40,8 +40,8 @@ class Restore(Base):
         """The reason why no message is sent, and what to do, for people."""
         return (
             f"Nothing is sent: the backup of {_format_moment(self.backup_at)} was put back at"
-            f" {_format_moment(self.restored_at)}. Who left or asked to be forgotten in between is not known"
-            " here. Merge the file of departures (“mailer db merge FILE”), or accept the gap"
+            f" {_format_moment(self.restored_at)}. It is not known here who left or asked to be forgotten in"
+            " between. Merge the file of departures (“mailer db merge FILE”), or accept the gap"
             " (“mailer db accept-gap”)."
         )
 
@@ -69,12 +69,12 @@ def find_unsettled(session: Session) -> Restore | None:
     return session.scalars(SELECT_UNSETTLED).one_or_none()
 
 
-def is_held() -> ColumnElement[bool]:
+def is_active() -> ColumnElement[bool]:
     """Return the SQL condition that no message may be sent."""
     return exists().where(Restore.ended_at.is_(None))
 
 
-def refuse_while_held(session: Session) -> None:
+def refuse_while_active(session: Session) -> None:
     """Raise Conflict, with what to do, while no message may be sent."""
     restore = find_unsettled(session)
     if restore is not None:

@@ -42,7 +42,7 @@ STATES = {mark: state for state, mark in MARKS.items()}
 
 
 class Journal:
-    """The journal of this process; `record_dot` and `record_outcome` may be called from one thread only.
+    """The journal of this process; `record_start` and `record_outcome` may be called from one thread only.
 
     A file that grew to MAX_JOURNAL_OCTETS is settled, and the journal continues in a new one, so that a
     rescue after months does not read millions of lines. The new file starts with the attempts without an
@@ -62,16 +62,16 @@ class Journal:
         """Return the path of the present file."""
         return self._file.path
 
-    def record_dot(self, row: int, attempt: int) -> None:
+    def record_start(self, row: int, attempt: int) -> None:
         """Write that the final dot of this attempt is sent next; raises OSError when it cannot be written."""
         if self._file.size >= MAX_JOURNAL_OCTETS:
             self._rotate()
-        self._line(BEFORE_DOT, row, attempt)
+        self._write_line(BEFORE_DOT, row, attempt)
         self._unanswered[row] = attempt
 
     def record_outcome(self, row: int, attempt: int, state: str) -> None:
         """Write the outcome of this attempt, an Outcome's state; raises OSError when it cannot be written."""
-        self._line(MARKS[state], row, attempt)
+        self._write_line(MARKS[state], row, attempt)
         self._unanswered.pop(row, None)
 
     def close(self, *, is_settled: bool) -> None:
@@ -81,7 +81,7 @@ class Journal:
         """
         self._file.close(is_settled=is_settled)
 
-    def _line(self, mark: bytes, row: int, attempt: int) -> None:
+    def _write_line(self, mark: bytes, row: int, attempt: int) -> None:
         self._file.write(_pack(mark, row, attempt))
 
     def _new_file(self, lines: bytes = b"") -> "_File":
@@ -171,7 +171,7 @@ class JournalContents:
 
 
 @contextmanager
-def settle_dead(folder: Path, *, boot: str | None = None) -> Iterator[list[JournalContents]]:
+def settle_ended(folder: Path, *, boot: str | None = None) -> Iterator[list[JournalContents]]:
     """Read the journals whose processes have ended; settle them when the block ends without an error.
 
     During the block their locks are held, so that no other process settles them.

@@ -85,10 +85,10 @@ class Rescue:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    def settle_dead(self) -> int:
+    def settle_ended_workers(self) -> int:
         """Settle the claims of workers of this machine that ended, by their journals; returns how many."""
         count = 0
-        with journal.settle_dead(self.folder) as journals:
+        with journal.settle_ended(self.folder) as journals:
             for contents in journals:
                 with self.database.read() as session:
                     entries = outbox.list_claimed_by(session, contents.worker)

@@ -104,7 +104,7 @@ class MessageSender:
                 message=ready.message,
                 may_begin=may_begin,
                 deadline=deadline,
-                before_dot=partial(self.journal.record_dot, entry.id, entry.attempt),
+                before_dot=partial(self.journal.record_start, entry.id, entry.attempt),
             )
         except asyncio.CancelledError:
             outcome = Outcome(state="unknown", reply="No answer in time.", doubt=doubt.LATE)

@@ -30,7 +30,8 @@ MAX_LEAD_TIME = timedelta(days=2 * 366)  # catches a mistyped year; no call is p
 class Event(Base):
     """One call; `title` and `description` are texts by language.
 
-    `uid_domain`, `walked_to` (a contact number) and `rest_until` belong to mailer/sources/invitations.py.
+    `uid_domain`, `invited_up_to` (a contact number) and `next_pass_at` belong to
+    mailer/sources/invitations.py.
     """
 
     __tablename__ = "events"
@@ -53,8 +54,8 @@ class Event(Base):
     changed_at: Mapped[Timestamp]
     invited_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     uid_domain: Mapped[str] = mapped_column(String(253), default="")
-    walked_to: Mapped[int] = mapped_column(Id, default=0)
-    rest_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    invited_up_to: Mapped[int] = mapped_column("walked_to", Id, default=0)
+    next_pass_at: Mapped[datetime | None] = mapped_column("rest_until", UtcDateTime, default=None)
 
     @property
     def ends_at(self) -> datetime:
@@ -186,7 +187,7 @@ def list_upcoming(session: Session, *, now: datetime, audience: str | None = Non
 
 
 def open_invitations(session: Session, event_id: int, *, domain: str, now: datetime, actor: str) -> Event:
-    """Open the invitations of a call to its audience from now on; a second call of this changes nothing.
+    """Open the invitations of a call to its audience from now on; opening them again changes nothing.
 
     `domain` ends the UIDs in calendars and is stored, so that they stay the same when settings change.
     Raises NotFound, and Conflict for a call that is over or cancelled.
@@ -218,8 +219,7 @@ def _parse_zone(zone: str) -> ZoneInfo:
 def _clean_titles(title: Mapping[str, str]) -> dict[str, str]:
     cleaned = {
         language: contacts.clean(text, label="title", limit=TITLE_LENGTH)
-        for language, text in title.items()
-        if _check_language(language)
+        for language, text in _require_languages(title).items()
     }
     titles = {language: text for language, text in cleaned.items() if text}
     if not titles:
@@ -228,9 +228,7 @@ def _clean_titles(title: Mapping[str, str]) -> dict[str, str]:
 
 
 def _clean_descriptions(description: Mapping[str, str]) -> dict[str, str]:
-    descriptions = {
-        language: text.strip() for language, text in description.items() if _check_language(language)
-    }
+    descriptions = {language: text.strip() for language, text in _require_languages(description).items()}
     for text in descriptions.values():
         if len(text) > DESCRIPTION_LENGTH:
             raise BadInput(
@@ -241,7 +239,8 @@ def _clean_descriptions(description: Mapping[str, str]) -> dict[str, str]:
     return {language: text for language, text in descriptions.items() if text}
 
 
-def _check_language(language: str) -> bool:
-    if language not in LANGUAGES:
-        raise BadInput(f"There is no language called “{language}” here. The languages are: en, es.")
-    return True
+def _require_languages(texts: Mapping[str, str]) -> Mapping[str, str]:
+    for language in texts:
+        if language not in LANGUAGES:
+            raise BadInput(f"There is no language called “{language}” here. The languages are: en, es.")
+    return texts

@@ -23,7 +23,7 @@ from mailer.compose.source import Source, settle_all
 from mailer.coordination import counters, rate_limits, send_hold, signup_throttle
 from mailer.delivery import journal
 from mailer.delivery.rescue import Rescue
-from mailer.jobs.releases import Releases
+from mailer.jobs.held_releases import Releases
 from mailer.library import file_store, law_cards, resources
 from mailer.library.resources import MISSING_LINK
 from mailer.outbox import outbox, stats
@@ -289,7 +289,7 @@ class Jobs:
         return self._in_batches(lambda session: search.update_index(session, limit=limit), limit)
 
     def _rescue(self) -> int:
-        return self.rescue.settle_dead() + self.rescue.settle_overdue()
+        return self.rescue.settle_ended_workers() + self.rescue.settle_overdue()
 
     def _start_missed_journeys(self) -> int:
         with self.database.write() as session:

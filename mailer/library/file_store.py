@@ -1,16 +1,14 @@
 """File store: checks files of staff and stores them in the data folder under the hash of their content.
 
-Only the extension of a file's name is used, and that must be in FILE_TYPES and match the beginning of the
-content. A file is complete or absent: it is written under a temporary name and then renamed. A job deletes
-files that no version needs any more, a day later, so that a file that is being stored again is not lost.
+Only the extension of a file's name is used, and only the types of mailer/library/file_types.py are stored. A
+file is complete or absent: it is written under a temporary name and then renamed. A job deletes files that no
+version needs any more, a day later, so that a file that is being stored again is not lost.
 """
 
 import hashlib
 import os
 import re
 import stat
-import zipfile
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,68 +18,17 @@ import structlog
 
 from lists.errors import BadInput, NotFound, StorageError
 from mailer.directory_sync import sync_directory
+from mailer.library import file_types
 
 FOLDER = "resources"  # in the data folder; backups contain it
 UNFINISHED = ".unfinished"  # backups omit these
 MAX_OCTETS = 500 * 1024 * 1024
-HEAD_OCTETS = 4_096  # octets that identify a file's type
 CHUNK_OCTETS = 1024 * 1024
 MIN_AGE = timedelta(days=1)
 
 log = structlog.get_logger()
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_ODF = b"mimetypeapplication/vnd.oasis.opendocument."  # OpenDocument 1.3, part 2, section 3.3: at octet 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileType:
-    """A type of file: its media type for browsers, and the check of a content's first octets."""
-
-    media_type: str
-    matches: Callable[[bytes], bool]
-    part: str = ""  # a name that a ZIP archive of this type must contain
-
-
-def _office_type(name: str) -> str:
-    return f"application/vnd.openxmlformats-officedocument.{name}"
-
-
-def _is_zip(head: bytes) -> bool:
-    return head.startswith(b"PK\x03\x04")
-
-
-def _is_text(head: bytes) -> bool:
-    complete = head if len(head) < HEAD_OCTETS else head[:-3]  # a character may be cut at the end
-    try:
-        complete.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return not any(octet < 32 and octet not in b"\t\n\r\f" for octet in complete)
-
-
-FILE_TYPES: Mapping[str, FileType] = {
-    "pdf": FileType(media_type="application/pdf", matches=lambda head: head.startswith(b"%PDF-")),
-    "pptx": FileType(
-        media_type=_office_type("presentationml.presentation"), matches=_is_zip, part="ppt/presentation.xml"
-    ),
-    "docx": FileType(
-        media_type=_office_type("wordprocessingml.document"), matches=_is_zip, part="word/document.xml"
-    ),
-    "odp": FileType(
-        media_type="application/vnd.oasis.opendocument.presentation",
-        matches=lambda head: _is_zip(head) and head[30:].startswith(_ODF + b"presentation"),
-    ),
-    "odt": FileType(
-        media_type="application/vnd.oasis.opendocument.text",
-        matches=lambda head: _is_zip(head) and head[30:].startswith(_ODF + b"text"),
-    ),
-    "mp4": FileType(media_type="video/mp4", matches=lambda head: head[4:8] == b"ftyp"),
-    "png": FileType(media_type="image/png", matches=lambda head: head.startswith(b"\x89PNG\r\n\x1a\n")),
-    "jpg": FileType(media_type="image/jpeg", matches=lambda head: head.startswith(b"\xff\xd8\xff")),
-    "txt": FileType(media_type="text/plain; charset=utf-8", matches=_is_text),
-}
-TYPE_ALIASES = {"jpeg": "jpg"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,18 +48,14 @@ def store_file(path: Path, *, home: Path) -> StoredFile:
     written.
     """
     extension = path.suffix.lower().removeprefix(".")
-    kind = TYPE_ALIASES.get(extension, extension)
-    if kind not in FILE_TYPES:
-        raise BadInput(
-            f"A file of the type “{extension[:10]}” is not kept. These are: {', '.join(FILE_TYPES)}."
-        )
+    kind = file_types.find_kind(extension)
     folder = home / FOLDER
     unfinished = folder / f"{os.getpid()}-{os.urandom(4).hex()}{UNFINISHED}"
     source = _open_file(path)
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         digest, size = _copy_file(source, unfinished)
-        _check_content(unfinished, kind)
+        file_types.check_content(unfinished, kind)
         unfinished.replace(folder / digest)
         sync_directory(folder)
     except OSError as error:
@@ -126,7 +69,7 @@ def store_file(path: Path, *, home: Path) -> StoredFile:
 
 def find_path(digest: str, *, home: Path) -> Path | None:
     """Return the path of the content with this hash; None where it does not exist."""
-    assert _DIGEST.fullmatch(digest), "what leads to a file is a hash from a row, never a visitor's word"
+    assert _DIGEST.fullmatch(digest), "what leads to a file is a hash from a row, never from a request"
     path = home / FOLDER / digest
     return path if path.is_file() and not path.is_symlink() else None
 
@@ -193,20 +136,3 @@ def _copy_file(source: int, unfinished: Path) -> tuple[str, int]:
         target.flush()
         os.fsync(target.fileno())
     return hasher.hexdigest(), size
-
-
-def _check_content(path: Path, kind: str) -> None:
-    """Raise BadInput unless the content is of the kind that the extension states."""
-    file_type = FILE_TYPES[kind]
-    with path.open("rb") as file:
-        is_valid = file_type.matches(file.read(HEAD_OCTETS))
-    if is_valid and file_type.part:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                is_valid = file_type.part in archive.namelist()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError):
-            is_valid = False
-    if not is_valid:
-        raise BadInput(
-            f"The file ends in .{kind}, but its content is something else. Save it again as {kind}."
-        )

@@ -233,7 +233,7 @@ def _build_query(*, now: datetime, real: datetime) -> Any:
             ~exists().where(
                 OutboxRow.state == SENDING, OutboxRow.lease_until > real + LEASE - RENEWAL_WINDOW
             ),
-            ~or_(waits_for_slot, is_suspended, send_hold.is_held()),
+            ~or_(waits_for_slot, is_suspended, send_hold.is_active()),
         ).label("still"),
         and_(had_outcome("unreachable"), ~had_outcome("sent", "deferred", "refused")).label("unreachable"),
         exists()
@@ -243,7 +243,7 @@ def _build_query(*, now: datetime, real: datetime) -> Any:
         exists().where(Heartbeat.at >= real - heartbeat.DEAD_AFTER, Heartbeat.stalled).label("stalled"),
         (~or_(has_lease(leases.SCHEDULER), has_lease(time_machine.LEASE_NAME))).label("unscheduled"),
         exists().where(Suspension.try_at.is_not(None)).label("paused"),
-        send_hold.is_held().label("held"),
+        send_hold.is_active().label("held"),
         exists().where(OutboxRow.state == HELD, OutboxRow.why.startswith(MISSING_LINK)).label("linkless"),
         exists().where(OutboxRow.state == HELD, held_messages.is_stopped_by_fault()).label("unwritten"),
         exists().where(OutboxRow.state == HELD, held_messages.is_stopped_by_server()).label("uncarried"),

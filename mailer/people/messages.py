@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 from lists.contacts import Contact
 from lists.errors import NotFound
+from mailer.compose.editions import Edition
 from mailer.outbox.attempts import Attempt
 from mailer.outbox.outbox import HAS_REASON, OutboxRow
-from mailer.templates.templates import Edition
 
 MessageFacts = dict[str, object]
 MESSAGE_COLUMNS = {

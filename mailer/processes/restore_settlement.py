@@ -105,5 +105,5 @@ def end_hold(session: Session, service: Service, *, how: str, now: datetime, act
 
 def _mark_in_doubt(session: Session, service: Service, restore: Restore) -> None:
     """Mark the messages in doubt, unless that was done."""
-    if restore.reckoned_at is None:
+    if restore.marked_at is None:
         restore_gap.mark_in_doubt(session, restore, sources=service.sources, sequences=service.sequences)

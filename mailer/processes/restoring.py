@@ -1,7 +1,7 @@
 """Restoring: puts a backup into an empty folder and an empty database, all or nothing.
 
 The backup is read to its end before anything is changed. Files are placed beside a marker that every other
-command refuses (mailer/backup/placed_files.py). All rows, with the settlement of their gap, are one
+command refuses (mailer/backup/restore_run.py). All rows, with the settlement of their gap, are one
 transaction; an embedded database is written under a hidden name and then linked to its place. So whenever
 this is killed, the same command again removes what was placed and starts over, or finds the run's name in a
 database that is complete.
@@ -25,9 +25,9 @@ from lists.clock import Clock
 from lists.db import Database
 from lists.errors import BadInput, Conflict, StorageError
 from mailer import migrations, service
-from mailer.backup import backup, backup_contents, departures_file, placed_files
+from mailer.backup import backup, backup_contents, departures_file, restore_run
 from mailer.backup.backup_contents import BackupContents, BackupPart
-from mailer.backup.placed_files import SQLITE_SUFFIXES, RestoreRun
+from mailer.backup.restore_run import SQLITE_SUFFIXES, RestoreRun
 from mailer.coordination import send_hold
 from mailer.coordination.send_hold import Restore
 from mailer.delivery import journal
@@ -41,7 +41,7 @@ from mailer.settings.loading import Settings
 from mailer.tryout import time_machine
 
 ACTOR = "command line"  # the actor in the audit
-PATHS_IN_USE = (
+INSTALLATION_PATHS = (
     *(f"mailer.db{end}" for end in SQLITE_SUFFIXES),
     *(f"{loading.SECRETS}/{name}" for name in keys.LOSS_SENTENCES),
     departures_file.FILE,
@@ -104,8 +104,8 @@ def restore(
             home=home, file=file, passphrase=passphrase, contents=contents, environ=environ, clock=clock,
             progress=progress, departures=departures, journals=journal_contents,
         )  # fmt: skip
-        with placed_files.translate_errors(home), placed_files.lock_folder(home):
-            run = placed_files.find_interrupted(home)
+        with restore_run.translate_errors(home), restore_run.lock_folder(home):
+            run = restore_run.find_interrupted(home)
             if run is not None:
                 restore_record = find_restore(run, environ)
                 if restore_record is not None:
@@ -145,7 +145,7 @@ def find_restore(run: RestoreRun, environ: Mapping[str, str]) -> Restore | None:
 
 def _restore_all(request: RestoreRequest) -> RestoreSummary:
     places = _plan_files(request.home, request.contents)
-    run = placed_files.begin(request.home, [str(place) for place in places])
+    run = restore_run.begin(request.home, [str(place) for place in places])
     try:
         with backup_contents.open_parts(request.file, request.passphrase) as parts:
             row_parts = place_files(run, parts, places)
@@ -253,7 +253,7 @@ def _plan_files(home: Path, contents: BackupContents) -> list[PurePosixPath]:
     Raises Conflict, before anything is changed, for a folder in use and for a file that stands in the way,
     StorageError for files that the disk has no space for.
     """
-    existing = [name for name in PATHS_IN_USE if os.path.lexists(home / name)]
+    existing = [name for name in INSTALLATION_PATHS if os.path.lexists(home / name)]
     if existing:
         raise Conflict(
             f"{home} is not empty: {existing[0]} is there. Put the backup into a new folder (MAILER_HOME)."
@@ -261,10 +261,10 @@ def _plan_files(home: Path, contents: BackupContents) -> list[PurePosixPath]:
     free_octets = shutil.disk_usage(home).free
     if sum(contents.files.values()) > free_octets:
         raise StorageError(f"The files of the backup need more room than the disk of {home} has.")
-    return [place for place in contents.files if not _is_placed(home, place)]
+    return [place for place in contents.files if not _is_provided_by_operator(home, place)]
 
 
-def _is_placed(home: Path, place: PurePosixPath) -> bool:
+def _is_provided_by_operator(home: Path, place: PurePosixPath) -> bool:
     """Tell whether the operator put this file there; Conflict for any other file that stands in the way."""
     for folder in reversed(place.parents):
         path = home / folder

@@ -33,7 +33,7 @@ def run(service: Service, *, attached: bool) -> None:
                 loop.add_signal_handler(
                     signal.SIGINT, lambda: None
                 )  # Ctrl-C reaches this process too; the parent decides
-                _at_end_of_input(lambda: loop.call_soon_threadsafe(delivery.stop))
+                _call_at_end_of_input(lambda: loop.call_soon_threadsafe(delivery.stop))
             else:
                 loop.add_signal_handler(signal.SIGINT, delivery.stop)
             loop.add_signal_handler(signal.SIGTERM, delivery.stop)
@@ -41,7 +41,7 @@ def run(service: Service, *, attached: bool) -> None:
             async with heartbeat.keep_beating(service.database, service.clock, worker=name, stalled=stalled):
                 await delivery.run()
 
-        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        with asyncio.Runner(loop_factory=_find_loop_factory()) as runner:
             runner.run(deliver())
 
 
@@ -60,7 +60,7 @@ def _lock_embedded_database(service: Service, *, wait: bool) -> Iterator[None]:
         yield
 
 
-def _at_end_of_input(action: Callable[[], object]) -> None:
+def _call_at_end_of_input(action: Callable[[], object]) -> None:
     def wait_for_end() -> None:
         while os.read(0, 4096):
             pass
@@ -69,7 +69,7 @@ def _at_end_of_input(action: Callable[[], object]) -> None:
     threading.Thread(target=wait_for_end, name="parent", daemon=True).start()
 
 
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _find_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:

@@ -1,4 +1,6 @@
-"""Keys: the two keys of an installation, made at first start and never changed; they sign links.
+"""Keys: the two keys of an installation, made at first start and never changed.
+
+One keys the hashes of addresses, one signs links.
 
 mailer/settings/key_check.py detects a key that is lost or changed while the database depends on it.
 """
@@ -66,7 +68,7 @@ def _unusable_folder(folder: Path, trouble: OSError) -> StorageError:
 def _lock_folder(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        _refuse_open(folder, mode="700")
+        _require_private(folder, mode="700")
         file_lock.acquire(handle)
         yield
         os.fsync(handle)
@@ -80,7 +82,7 @@ def _load_key(path: Path, *, create: bool) -> bytes:
             sentence = f"{path} is missing, and the database needs it. Put the file back from a backup:"
             raise BadSettings([f"{sentence} {LOSS_SENTENCES[path.name]}."])
         _create_key(path)
-    _refuse_open(path, mode="600")
+    _require_private(path, mode="600")
     try:
         key = bytes.fromhex(path.read_text("ascii"))
     except ValueError:
@@ -102,6 +104,6 @@ def _create_key(path: Path) -> None:
     unfinished.rename(path)
 
 
-def _refuse_open(path: Path, *, mode: str) -> None:
+def _require_private(path: Path, *, mode: str) -> None:
     if path.stat().st_mode & 0o077:
         raise BadSettings([f"{path} is open to others on this machine; run: chmod {mode} {path}"])

@@ -17,7 +17,7 @@ from lists import addresses
 from lists.addresses import domain_of
 from lists.errors import BadAddress, BadSettings
 from mailer.smtp.rate import DOMAIN_FORMS, parse_per_domain
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from mailer.templates import characters
 
 SHIPPED_NAME = {

@@ -30,7 +30,7 @@ from mailer.smtp.capabilities import Capabilities
 from mailer.smtp.oauth_token import OAuthTokenProvider
 from mailer.smtp.outcome import Outcome
 from mailer.smtp.pipeline import REPLY_CHARACTERS, Pipeline, Reply, Timeouts, clean
-from mailer.smtp.relay import MESSAGES_PER_CONNECTION, Relay, tls_context
+from mailer.smtp.relay_settings import MESSAGES_PER_CONNECTION, Relay, tls_context
 
 __all__ = ["Outcome", "Relay", "SmtpConnection", "Timeouts"]
 

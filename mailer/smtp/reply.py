@@ -8,8 +8,8 @@ words about a mailbox or a host                                   → recipient,
 5.7.x, 5.5.x and codes of the conversation itself                 → sender
 all else                                                          → recipient
 ```
-A wrong "sender" costs a few more tries, a wrong "recipient" costs a recipient the mail; so the first plain sign
-of blame decides, whatever the code. A 4xx reply is only "sender" or "temporary".
+A wrong "sender" costs a few more tries, a wrong "recipient" costs a recipient the mail; so the first plain
+sign of blame decides, whatever the code. A 4xx reply is only "sender" or "temporary".
 
 The words were observed in the replies of servers, gathered from: RFC 3463, RFC 5248, RFC 7372 (codes); the
 SMTP replies documented by Google, Microsoft (non-delivery reports in Exchange Online), Yahoo, Apple, Mimecast

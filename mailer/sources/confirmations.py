@@ -23,7 +23,7 @@ from lists.errors import BadInput
 from lists.geography import Place
 from lists.permission import is_allowed, join_subscriptions
 from lists.subscriptions import Confirmation, Subscription
-from mailer.compose.editions import Editions
+from mailer.compose.editions import Edition, Editions
 from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.compose.tokens import Links
 from mailer.coordination import signup_throttle
@@ -32,7 +32,7 @@ from mailer.outbox.outbox import OutboxRow, Result
 from mailer.policy import POLICY
 from mailer.templates import rendering
 from mailer.templates.rendering import TemplateSource
-from mailer.templates.templates import Edition, Template
+from mailer.templates.templates import Template
 
 ANSWERS_PER_DAY = 3
 SHARED_TEMPLATE = "confirm/added"  # the question of every list that staff added without a text of its own
@@ -116,7 +116,11 @@ class Confirmations:
         if application is not None and kind == "confirmation":
             directory.add_application(session, application, contact_id=contact.id, now=now)
         answer_count = count_answers_today(session, contact.id, now=now)
-        if not answer_count and signup.mailbox and not _admit_mailbox(session, signup.mailbox, now=now):
+        if (
+            not answer_count
+            and signup.mailbox
+            and not _count_and_admit_mailbox(session, signup.mailbox, now=now)
+        ):
             return
         if answer_count < ANSWERS_PER_DAY:
             self._enqueue(session, kind, subscription, now=now)
@@ -134,7 +138,7 @@ class Confirmations:
             kind="access",
             list="",
             contact_id=contact_id,
-            edition_id=self.editions.get_current_id(session, "access", "access", now=now),
+            edition_id=self.editions.freeze_current(session, "access", "access", now=now),
             now=now,
         )
         return True
@@ -144,7 +148,7 @@ class Confirmations:
 
         The limit of three answers a day includes those that went to the old address today.
         """
-        returning = self.list_returning(session, contact_id)
+        returning = self.find_lists_to_restore(session, contact_id)
         pending = [
             subscription
             for subscription in subs.list_for_contact(session, contact_id)
@@ -191,7 +195,7 @@ class Confirmations:
             )
         return confirmation
 
-    def list_returning(self, session: Session, contact_id: int) -> Collection[str]:
+    def find_lists_to_restore(self, session: Session, contact_id: int) -> Collection[str]:
         """Return the lists that the yes from a new address restores."""
         if contacts.get(session, contact_id).readdressed_at is None:
             return ()
@@ -339,7 +343,7 @@ class Confirmations:
         if kind == "confirmation" and not template:
             edition_id = self.freeze_sendable_edition(session, subscription.list, now=now).id
         else:
-            edition_id = self.editions.get_current_id(session, template or kind, kind, now=now)
+            edition_id = self.editions.freeze_current(session, template or kind, kind, now=now)
         recipient_key = f"contact/{subscription.contact_id}/{subscription.round}"
         outbox.put(
             session,
@@ -371,7 +375,7 @@ def count_answers_today(session: Session, contact_id: int, *, now: datetime) -> 
     return _count_today(session, contact_id, ("confirmation", "already"), now)
 
 
-def _admit_mailbox(session: Session, mailbox: bytes, *, now: datetime) -> bool:
+def _count_and_admit_mailbox(session: Session, mailbox: bytes, *, now: datetime) -> bool:
     """Count one more address that is answered for the first time today: ana+1, ana+2 share one mailbox."""
     return signup_throttle.increment(session, mailbox, now=_midnight(now)) <= ANSWERS_PER_DAY
 

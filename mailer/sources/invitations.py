@@ -41,7 +41,7 @@ from mailer.events.events import Event
 from mailer.outbox import held_messages, outbox
 from mailer.outbox.outbox import Entry, OutboxRow, Result
 from mailer.policy import POLICY
-from mailer.templates import local_time
+from mailer.templates import clock_change, local_time
 from mailer.templates.discreet import DiscreetWording
 
 KIND = "invitation"
@@ -183,7 +183,7 @@ class Invitations:
         for event in _list_open_events(session, now):
             if _is_resting(event, now):
                 continue
-            is_long_pass = event.walked_to or event.rest_until is not None
+            is_long_pass = event.invited_up_to or event.next_pass_at is not None
             if is_long_pass or session.scalar(self._select_uninvited(event, now=now).limit(1)) is not None:
                 return now
             pause_ends = select(func.min(Subscription.paused_until)).where(
@@ -209,10 +209,10 @@ class Invitations:
         if new == quota < limit:
             return new  # another call used most of the limit: continue from the same position
         if size == limit:
-            event.walked_to = last
-        elif event.walked_to:
-            event.walked_to = 0
-            event.rest_until = now + REST_BETWEEN_PASSES
+            event.invited_up_to = last
+        elif event.invited_up_to:
+            event.invited_up_to = 0
+            event.next_pass_at = now + REST_BETWEEN_PASSES
         session.flush()
         return new
 
@@ -226,7 +226,7 @@ class Invitations:
             recipients,
             kind=KIND,
             list=event.audience,
-            edition_id=self.editions.get_current_id(session, TEMPLATE, KIND, now=now),
+            edition_id=self.editions.freeze_current(session, TEMPLATE, KIND, now=now),
             now=now,
             expires_at=min(event.ends_at, now + POLICY[KIND].expires_after),
         )
@@ -243,7 +243,7 @@ class Invitations:
             literal(event.id, Id).label("ref"),
         )
         conditions = (
-            Subscription.contact_id > event.walked_to,
+            Subscription.contact_id > event.invited_up_to,
             is_allowed(purpose, now=now),
             ~self._is_own_address(),
         )
@@ -287,7 +287,7 @@ class Invitations:
         fields = {
             "event_title": event.title_in(language),
             "event_when": in_words,
-            "event_note": local_time.describe_clock_change(
+            "event_note": clock_change.describe_clock_change(
                 event.starts_at, sent_at=entry.queued_at, **time_options
             ),
             "event_minutes": str(event.minutes),
@@ -365,7 +365,7 @@ def _list_open_events(session: Session, now: datetime) -> Sequence[Event]:
 
 
 def _is_resting(event: Event, now: datetime) -> bool:
-    return event.rest_until is not None and now < event.rest_until
+    return event.next_pass_at is not None and now < event.next_pass_at
 
 
 def _purpose(event: Event) -> Purpose:

@@ -212,7 +212,7 @@ class Sequences:
             .join(Journey, Journey.contact_id == Subscription.contact_id)
             .where(due, is_allowed(purpose, now=now))
         )
-        edition_id = self.editions.get_current_id(
+        edition_id = self.editions.freeze_current(
             session, schedule.template_name(step.name), "sequence", now=now
         )
         new = outbox.fill(

@@ -262,7 +262,7 @@ class StaffDigest:
             kind=KIND,
             list="",
             contact_id=contact.id,
-            edition_id=self.editions.get_current_id(session, KIND, KIND, now=now),
+            edition_id=self.editions.freeze_current(session, KIND, KIND, now=now),
             now=now,
             ref=_hash_items(list_items(session, now=now)),
         )

@@ -1,34 +1,23 @@
-"""Templates: the shipped files as read from disk, and editions: templates frozen at their first use."""
+"""Templates: the texts of emails as read from files: front matter, body, sections of two languages."""
 
-import hashlib
-import json
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from threading import Lock
-from typing import Any
-
-from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, bindparam, select
-from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import LANGUAGES
-from lists.db import Base, PrimaryKey, Timestamp, insert_or_nothing
 from lists.errors import BadInput, BrokenTemplate, NotFound
-from mailer.templates import front_matter, rendering
-from mailer.templates.rendering import CompiledTemplate, EditionRenderer, Frame, TemplateSource
+from mailer.templates import front_matter
+from mailer.templates.rendering import Frame, TemplateSource
 
 MAX_BYTES = 200_000
 LAYOUT = "_layout"
 
-_FORMAT = 1  # raise it when the same files compile to something else, so that new editions are made
 _LANGUAGE_NAMES = {"en": "English", "es": "Spanish"}
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*(?:/[a-z0-9]+(?:-[a-z0-9]+)*)*")
 _SECTION = re.compile(r"\s*<!--\s*([a-z]{2})\s*-->\s*", re.IGNORECASE)
 _TOML_LINE = re.compile(r"at line (\d+)")
-_MAX_RENDERERS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +26,6 @@ class Template:
 
     name: str
     sources: Mapping[str, TemplateSource]
-
-
-class Edition(Base):
-    """A template as it was compiled at its first use, shared by all messages; never changed afterwards.
-
-    `content` holds subject, text, html and names for each language, `shared` the values for each language.
-    """
-
-    __tablename__ = "editions"
-    __table_args__ = (UniqueConstraint("name", "digest"),)
-
-    id: Mapped[PrimaryKey]
-    name: Mapped[str] = mapped_column(String(200))
-    digest: Mapped[bytes] = mapped_column(LargeBinary(16))
-    created_at: Mapped[Timestamp]
-    content: Mapped[dict[str, Any]] = mapped_column(JSON)
-    shared: Mapped[dict[str, dict[str, str]]] = mapped_column(JSON)
 
 
 def read(path: Path) -> str:
@@ -181,73 +153,6 @@ def load_frame(folder: Path, language: str) -> Frame:
     )
 
 
-def freeze_edition(
-    session: Session,
-    template: Template,
-    *,
-    frames: Mapping[str, Frame],
-    fields: frozenset[str],
-    shared: Mapping[str, Mapping[str, str]],
-    now: datetime,
-) -> Edition:
-    """Return the edition of exactly this wording, frame and shared values, frozen now if it is new.
-
-    Two processes that freeze the same at once get the same one. Raises BrokenTemplate when the template
-    cannot be compiled.
-    """
-    digest = _digest(template, frames=frames, shared=shared)
-    key = {"template": template.name, "content_digest": digest}
-    edition = session.scalars(_SELECT_EDITION, key).one_or_none()
-    if edition is not None:
-        return edition
-    content = {}
-    for language, source in template.sources.items():
-        compiled = rendering.compile_template(source, frame=frames[language], fields=fields)
-        content[language] = {
-            "subject": compiled.subject,
-            "text": compiled.text,
-            "html": compiled.html,
-            "names": sorted(compiled.names),
-        }
-    row = {
-        "name": template.name,
-        "digest": digest,
-        "created_at": now,
-        "content": content,
-        "shared": {language: dict(shared.get(language, {})) for language in template.sources},
-    }
-    insert_or_nothing(session, Edition, [row])
-    return session.scalars(_SELECT_EDITION, key).one()
-
-
-def get_renderer(edition: Edition, language: str) -> EditionRenderer:
-    """Return the renderer of an edition in a language, else in English, else in its only one; cached."""
-    content = edition.content
-    content_language = next(
-        (candidate for candidate in (language, LANGUAGES[0]) if candidate in content), next(iter(content))
-    )
-    key = (edition.name, edition.digest, content_language)
-    with _lock:
-        renderer = _renderers.pop(key, None)
-        if renderer is None:
-            part = content[content_language]
-            compiled = CompiledTemplate(
-                subject=part["subject"], text=part["text"], html=part["html"], names=frozenset(part["names"])
-            )
-            renderer = EditionRenderer(compiled, edition.shared.get(content_language, {}))
-        _renderers[key] = renderer
-        if len(_renderers) > _MAX_RENDERERS:
-            del _renderers[next(iter(_renderers))]
-    return renderer
-
-
-_SELECT_EDITION = select(Edition).where(
-    Edition.name == bindparam("template"), Edition.digest == bindparam("content_digest")
-)
-_renderers: dict[tuple[str, bytes, str], EditionRenderer] = {}  # the least recently used comes first
-_lock = Lock()
-
-
 def _read_front_matter(text: str, *, path: str, keys: tuple[str, ...]) -> front_matter.FrontMatter:
     """Parse the front matter; raises BrokenTemplate without a subject in it or a body below it."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
@@ -373,17 +278,3 @@ def _check_languages(
     has_other_languages = bool(preview.nested) and set(preview.nested) != set(languages)
     if has_other_languages or (preview.value and len(languages) > 1):
         raise BrokenTemplate("Write the preview in the subject's languages.", path=path, line=preview.line)
-
-
-def _digest(
-    template: Template, *, frames: Mapping[str, Frame], shared: Mapping[str, Mapping[str, str]]
-) -> bytes:
-    """Return 16 bytes that differ when anything visible to a reader differs."""
-    parts: list[Any] = [_FORMAT]
-    for language, source in sorted(template.sources.items()):
-        frame = frames[language]
-        parts.append(
-            [language, source.subject, source.preview, source.body, frame.html, frame.text, frame.css]
-        )
-        parts.append([sorted(frame.words.items()), sorted(shared.get(language, {}).items())])
-    return hashlib.sha256(json.dumps(parts).encode()).digest()[:16]

@@ -94,7 +94,7 @@ class TimeMachine:
             )
         with self._exclusive():
             target = self.clock.now() + length
-            self._settle()
+            self._run_all_due()
             while (moment := self._next()) is not None and moment < target:
                 self._advance_to(moment)
             self._advance_to(target)
@@ -103,7 +103,7 @@ class TimeMachine:
     def advance_to_next(self) -> datetime | None:
         """Advance until something happens, at most 400 days; returns None, without a move, otherwise."""
         with self._exclusive():
-            self._settle()
+            self._run_all_due()
             last = self.clock.now() + MAX_ADVANCE
             moment = self._next()
             if moment is None or moment > last:
@@ -136,9 +136,9 @@ class TimeMachine:
     def _advance_to(self, moment: datetime) -> bool:
         with self.database.write() as session:
             move_clock_to(session, moment, real=self.clock.real())
-        return self._settle()
+        return self._run_all_due()
 
-    def _settle(self) -> bool:
+    def _run_all_due(self) -> bool:
         """Run everything that is due now, also messages of a job that began before the lease was held.
 
         Returns whether there was anything.

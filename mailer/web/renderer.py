@@ -12,7 +12,13 @@ from mailer.templates import rendering
 from mailer.web.page_request import TEMPLATES, PageRequest, PageResponse
 
 STATIC = Path(__file__).parent / "static"
-DEFAULT_VALUES: dict[str, Any] = {"mistakes": {}, "form_values": {}, "is_expired": False, "opened": "", "did": ""}
+DEFAULT_VALUES: dict[str, Any] = {
+    "mistakes": {},
+    "form_values": {},
+    "is_expired": False,
+    "opened": "",
+    "did": "",
+}
 
 
 class PageRenderer:

@@ -1,25 +1,20 @@
 """Sign-up sheet: a printable page of lines to write on, with a QR code that leads to the form instead.
 
 It is a file for a printer, with everything in it: no page of ours shows a name from a link that others made.
-The QR code contains a short tag for the congregation, which reveals nothing about the people who use it.
+The QR code contains a short slug of the congregation, which reveals nothing about the people who use it.
 """
 
-import re
-import unicodedata
 from urllib.parse import urlencode
 
 import segno
 from markupsafe import Markup
 
 from lists import contacts
-from lists.errors import BadInput
 from mailer.settings.loading import Settings
 from mailer.templates import rendering
-from mailer.web import words
+from mailer.web import congregation_slug, words
 from mailer.web.page_request import TEMPLATES
 
-MAX_TAG = 40
-TAG_PATTERN = re.compile(rf"[a-z0-9-]{{1,{MAX_TAG}}}")
 PAPER_SIZES = {
     "letter": ("Letter", 10),
     "a4": ("A4", 10),
@@ -28,26 +23,8 @@ INK = "#1d2433"
 ERROR_CORRECTION = "m"  # 15 %: a fold or a stain does not make it unreadable
 
 
-def make_tag(congregation: str) -> str:
-    """Return the tag of a congregation, as used in the address of the form: “St. Mark” is “st-mark”.
-
-    Raises BadInput for a name without any Latin letter or digit, and for one that cannot be printed.
-    """
-    name = contacts.clean(congregation, label="name of the congregation")
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    tag = "-".join(re.findall(r"[a-z0-9]+", plain))[:MAX_TAG].strip("-")
-    if not tag:
-        raise BadInput("The name of the congregation needs letters or digits: the QR code carries it.")
-    return tag
-
-
-def parse_tag(text: str) -> str:
-    """Return a tag as it came with a link, or "" for an invalid one."""
-    return text if TAG_PATTERN.fullmatch(text) else ""
-
-
 def build_evidence(congregation: str, *, date: str, language: str) -> str:
-    """Return the evidence for all people of a sheet: where, when, and the words printed on it."""
+    """Return the evidence of consent for all people of a sheet: where, when, and the words printed on it."""
     wording = str(words.load(TEMPLATES, language).signup_sheet.consent)
     name = contacts.clean(congregation, label="name of the congregation")
     return f"Wrote it on the paper sheet of {name} on {date}, which says: “{wording}”"
@@ -55,7 +32,7 @@ def build_evidence(congregation: str, *, date: str, language: str) -> str:
 
 def render_html(settings: Settings, *, congregation: str, language: str, paper: str) -> str:
     """Return the sheet as one HTML file for a printer; `paper` is a key of PAPER_SIZES."""
-    query = urlencode({"via": make_tag(congregation), "lang": language})
+    query = urlencode({"via": congregation_slug.make(congregation), "lang": language})
     address = f"{settings.public_url.rstrip('/')}/join?{query}"
     code = segno.make(address, error=ERROR_CORRECTION, micro=False)
     svg = code.svg_inline(border=0, omitsize=True, dark=INK, svgclass="code", lineclass=None)

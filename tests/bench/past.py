@@ -44,7 +44,7 @@ def give(installation: Service, *, consents: int, messages: int, one_in: int = 1
         person_values = {"one_in": one_in, "now": micros(now)}
         session.execute(text(CONSENTS), {**person_values, "each": consents, "wording": WORDING})
         last = session.scalar(select(func.max(OutboxRow.id))) or 0
-        edition = installation.editions.get_current_id(session, KIND, KIND, now=now)
+        edition = installation.editions.freeze_current(session, KIND, KIND, now=now)
         message_values = {"kind": KIND, "edition": edition, "priority": POLICY[KIND].priority}
         session.execute(text(MESSAGES), {**person_values, **message_values, "each": messages})
         session.execute(text(ATTEMPTS), {"now": micros(now), "last": last})

@@ -14,7 +14,7 @@ from mailer.outbox.attempts import Attempt
 from mailer.outbox.outbox import Entry, OutboxRow
 from mailer.service import Service
 from mailer.smtp.connection import SmtpConnection
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from tests.bench.installation import broadcast, installation
 from tests.bench.sink import CONNECTIONS, OCTETS, sink, source
 from tests.bench.table import Line, at_least
@@ -104,7 +104,7 @@ def run(service: Service, factory: Loop, *, journaled: bool = True) -> None:
 class Forgetful(Journal):
     """A journal that writes nothing."""
 
-    def record_dot(self, row: int, attempt: int) -> None:
+    def record_start(self, row: int, attempt: int) -> None:
         """Write nothing."""
 
     def record_outcome(self, row: int, attempt: int, state: str) -> None:

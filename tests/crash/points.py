@@ -49,13 +49,13 @@ LEAVE_LIST = "mailer.web.public.opt_out.leave"
 SETTLE = "mailer.sources.sequences.Sequences.settle"
 COMPOSE = "mailer.compose.composer.Composer.compose"
 SEND = "mailer.smtp.connection.SmtpConnection.send"
-RECORD_DOT = "mailer.delivery.journal.Journal.record_dot"
+RECORD_START = "mailer.delivery.journal.Journal.record_start"
 RECORD_OUTCOME = "mailer.delivery.journal.Journal.record_outcome"
 WRITE_DOWN = "mailer.delivery.results.record_and_settle"
 RECORD = "mailer.outbox.outbox.record"
-RESCUE = "mailer.delivery.rescue.Rescue.settle_dead"
+RESCUE = "mailer.delivery.rescue.Rescue.settle_ended_workers"
 
-DOT = Point(name="dot: written, not answered", where=RECORD_DOT, moment="soon after")
+DOT = Point(name="dot: written, not answered", where=RECORD_START, moment="soon after")
 
 # In the order of a campaign: each point leaves the state in which the next one begins.
 POINTS: tuple[Point, ...] = (
@@ -72,8 +72,8 @@ POINTS: tuple[Point, ...] = (
     Point(name="compose: begun", where=COMPOSE, moment="before"),
     Point(name="compose: done", where=COMPOSE, moment="after"),
     Point(name="hand-over: begun", where=SEND, moment="before"),
-    Point(name="journal: before the line", where=RECORD_DOT, moment="before"),
-    Point(name="journal: after the line, the dot not written", where=RECORD_DOT, moment="after"),
+    Point(name="journal: before the line", where=RECORD_START, moment="before"),
+    Point(name="journal: after the line, the dot not written", where=RECORD_START, moment="after"),
     DOT,
     Point(name="answer: read, not in the journal", where=RECORD_OUTCOME, moment="before"),
     Point(name="answer: in the journal, not recorded", where=RECORD_OUTCOME, moment="after"),

@@ -130,7 +130,7 @@ def _resolve(campaign: Campaign, point: Point) -> None:
     """Staff list what is unknown, and decide."""
     if not campaign.unknown():
         _work(campaign, DOT)
-        campaign.service.rescue.settle_dead()
+        campaign.service.rescue.settle_ended_workers()
     number, email = campaign.unknown()[0]
     decision = "--sent" if email in campaign.tape.distinct() else "--resend"
     campaign.die(campaign.victim(point, "outbox", "resolve", str(number), decision))

@@ -78,7 +78,7 @@ def run_rescue(campaign: Campaign, *, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(1.0)
-        campaign.service.rescue.settle_dead()
+        campaign.service.rescue.settle_ended_workers()
         campaign.service.rescue.settle_overdue()
 
 

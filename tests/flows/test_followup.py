@@ -12,10 +12,10 @@ from lists import directory, subscriptions
 from lists.contacts import Contact
 from lists.directory import Application
 from lists.identity import erasure
+from mailer.compose.editions import Edition
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
 from mailer.sources.journeys import Journey
-from mailer.templates.templates import Edition
 from tests import people
 from tests.clocks import StoppedClock
 from tests.people import Person

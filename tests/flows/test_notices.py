@@ -11,7 +11,7 @@ from mailer import service as composition
 from mailer.outbox import stats
 from mailer.service import Service
 from mailer.settings.loading import Settings
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from mailer.sources import broadcasts
 from mailer.templates import templates
 from mailer.templates.templates import Template

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from lists.errors import StorageError
 from mailer.delivery import delivery, relay_pool
 from mailer.service import Service
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from mailer.tryout import postoffice
 from tests import people
 from tests.loops import run

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lists.errors import BadInput, BadSettings, Conflict, StorageError
 from mailer import migrations
-from mailer.backup import backup_contents, placed_files
-from mailer.backup.placed_files import RestoreRun
+from mailer.backup import backup_contents, restore_run
+from mailer.backup.restore_run import RestoreRun
 from mailer.processes import restoring
 from mailer.settings import data_folder
 from tests.sealed import PASSPHRASE, Folder, content, seal
@@ -201,7 +201,7 @@ def test_a_marker_that_no_restore_wrote_is_not_believed(folder: Folder) -> None:
 
 @sqlite
 def test_two_restores_at_once_are_one_and_a_sentence(folder: Folder) -> None:
-    with placed_files.lock_folder(folder.home):
+    with restore_run.lock_folder(folder.home):
         folder.refused(Conflict, match="Another restore into .* is under way")
 
 

@@ -15,7 +15,7 @@ from mailer.outbox.outbox import Result
 from mailer.service import Service, build
 from mailer.settings.loading import Settings
 from mailer.smtp.connection import SmtpConnection
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from tests.bench.installation import broadcast
 from tests.clocks import StoppedClock
 from tests.dkim import dns, verified

@@ -10,7 +10,7 @@ from mailer.outbox.held_messages import NO_SMTPUTF8
 from mailer.service import Service
 from mailer.smtp import capabilities
 from mailer.smtp.capabilities import Capabilities
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from mailer.sources import staff_digest
 from tests import people
 from tests.clocks import StoppedClock

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from mailer.service import Service
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from tests.peers.polite import polite
 from tests.peers.rude import DROP, RESET, rude
 from tests.people import Person

@@ -28,7 +28,10 @@ SAME_IN_BOTH = {
 }
 # Literal texts in templates, and why.
 LITERAL = {
-    "signup_sheet.html": {"English": "a language is named in itself", "Español": "a language is named in itself"},
+    "signup_sheet.html": {
+        "English": "a language is named in itself",
+        "Español": "a language is named in itself",
+    },
 }
 # Texts with spaces in the code of the pages that no page shows, and why.
 NO_SENTENCE = {

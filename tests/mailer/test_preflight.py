@@ -19,6 +19,7 @@ from lists.permission import Recipient
 from mailer import preflight
 from mailer import service as composition
 from mailer.compose import mime
+from mailer.compose.editions import Edition
 from mailer.compose.source import AddressedMessage, MessageContent
 from mailer.events import events
 from mailer.outbox.outbox import Entry
@@ -27,7 +28,7 @@ from mailer.service import Service
 from mailer.settings.loading import Settings
 from mailer.sources.confirmations import SignupRequest
 from mailer.templates import templates
-from mailer.templates.templates import Edition, Template
+from mailer.templates.templates import Template
 from tests import commands
 from tests.commands import Mailer
 from tests.people import PEPPER, Person

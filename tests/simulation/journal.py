@@ -17,12 +17,12 @@ class SimulatedJournal(Journal):
         super().__init__(folder, worker=process.name)
         self._open = True
 
-    def record_dot(self, row: int, attempt: int) -> None:
+    def record_start(self, row: int, attempt: int) -> None:
         self.process.world.witness.check_dot(self.process, row, attempt)
         self.process.step("journal: before the line")
         if self.process.world.faults.refuses_journal():
             raise OSError(errno.ENOSPC, "No space left on device")
-        super().record_dot(row, attempt)
+        super().record_start(row, attempt)
         self.process.world.witness.journals.begin(row, attempt)
         self.process.step("journal: after the line")
 

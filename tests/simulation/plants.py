@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from mailer.backup import placed_files
+from mailer.backup import restore_run
 from mailer.compose import composer
 from mailer.delivery import journal, recorder, relay_pool, worker_lease
 from mailer.outbox import outbox
@@ -139,8 +139,8 @@ PLANTS: Mapping[str, Plant] = {
     ),
     "no marker": Plant(
         sentence="a restore does not say that it has begun",
-        module=placed_files,
-        owner=placed_files,
+        module=restore_run,
+        owner=restore_run,
         function="_append",
         before='file.write(json.dumps(line).encode() + b"\\n")',
         after="pass",

@@ -16,12 +16,12 @@ from sqlalchemy import delete, select
 from lists import contacts
 from lists.contacts import Contact
 from lists.db import Database
+from mailer.compose.editions import Edition
 from mailer.outbox import in_doubt, outbox, stats
 from mailer.outbox.in_doubt import Resolution
 from mailer.outbox.outbox import STATES, Entry, OutboxRow, Result
 from mailer.policy import POLICY
 from mailer.smtp import doubt
-from mailer.templates.templates import Edition
 from tests import people
 from tests.clocks import START
 from tests.ledger import LEASE, edition

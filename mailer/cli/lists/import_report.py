@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from lists.errors import BadInput
 from lists.tables import csv_writer, refusal_wording, rows
-from lists.tables.column_mapping import REFUSAL_COLUMNS, ColumnMapping
+from lists.tables.column_mapping import UNUSABLE_ROW_COLUMNS, ColumnMapping
 from lists.tables.csv_file import TableFile
 from lists.tables.rows import RowResult
 from lists.tables.staged_rows import StagingTable
@@ -15,7 +15,7 @@ from mailer.cli import output
 
 MAX_ROWS_SHOWN = 50
 VERB = {False: "is", True: "are"}
-FILE_COLUMNS = {"line": "Line", "email": "Address", "outcome": "What", "why": "Why"}
+RESULT_COLUMNS = {"line": "Line", "email": "Address", "outcome": "What", "why": "Why"}
 CORRECT_HINT = "Correct them and import them again; --refused FILE writes them to a file."
 UNCLEAR_SENTENCE = "not understood; it may say who wants no mail"
 MAPPING_COLUMNS = {"column": "Column of the file", "field": "Read as"}
@@ -28,7 +28,7 @@ OUTCOME_PHRASES = {
     "wrong": ("cannot be used", "cannot be used"),
 }
 NEXT_STEPS = {
-    False: "Each of them gets one mail that asks to confirm; who does not answer it gets nothing more.",
+    False: "Each of them gets one mail that asks to confirm; without an answer they get nothing more.",
     True: "You have vouched for their consent, so they are on the list now and get no question first.",
 }
 
@@ -38,7 +38,7 @@ def print_mapping(mapping: ColumnMapping, *, as_json: bool) -> None:
     output.print_rows(_list_mapping(mapping), columns=MAPPING_COLUMNS, as_json=as_json)
 
 
-def refuse_wrong_rows(count: int) -> NoReturn:
+def refuse_unusable_rows(count: int) -> NoReturn:
     """Raise BadInput because so many rows cannot be used."""
     phrase = "One row" if count == 1 else f"{count:,} rows"
     raise BadInput(f"{phrase} cannot be used, so nothing was imported. {CORRECT_HINT}")
@@ -74,21 +74,21 @@ def print_format(table: TableFile, mapping: ColumnMapping) -> None:
         for field, columns in columns_by_field.items()
     ]
     output.print_line("; ".join(phrases) + ".")
-    if mapping.file_refusal:
+    if mapping.file_exclusion:
         output.print_line(
-            f"The name of the file says who is in it: {mapping.file_refusal}. They are all passed over."
+            f"The name of the file says who is in it: {mapping.file_exclusion}. They are all passed over."
         )
     if mapping.unread_names:
         names = ", ".join(rows.make_printable(name) for name in mapping.unread_names)
         output.print_line(f"These columns are not read: {names}.")
 
 
-def write_refused(path: Path, mapping: ColumnMapping, staging: StagingTable) -> None:
+def write_unusable_rows(path: Path, mapping: ColumnMapping, staging: StagingTable) -> None:
     """Write the rows that cannot be used, with the reasons, so that they can be corrected and imported."""
     if not staging.counts()["wrong"]:
         return
-    indexes = [index for index, name in enumerate(mapping.columns) if name not in REFUSAL_COLUMNS]
-    headings = [*(mapping.columns[index] for index in indexes), *REFUSAL_COLUMNS]
+    indexes = [index for index, name in enumerate(mapping.columns) if name not in UNUSABLE_ROW_COLUMNS]
+    headings = [*(mapping.columns[index] for index in indexes), *UNUSABLE_ROW_COLUMNS]
     with csv_writer.open_writer(path, headings, byte_order_mark=True) as write:
         for line, cells, why in staging.read_refused():
             extra = cells[len(mapping.columns) :]
@@ -120,21 +120,21 @@ def print_report(
             {**format_facts, **report, "rows": [_to_row(result) for result in staging.read_results()]}
         )
         return
-    for outcome, number in counts.items():
-        if number:
-            output.print_line(f"{number:>7,}  {OUTCOME_PHRASES[outcome][not is_imported]}")
+    for outcome, row_count in counts.items():
+        if row_count:
+            output.print_line(f"{row_count:>7,}  {OUTCOME_PHRASES[outcome][not is_imported]}")
         if outcome == "declined":
             for each in staging.count_skipped():
                 source = f", by the column “{rows.make_printable(each.column)}”" if each.column else ""
                 output.print_line(f"{each.number:>11,}  {each.why}{source}")
     if counts["declined"] and not counts["added"] + counts["already"] + counts["wrong"]:
-        output.print_line("\nNobody of this file gets mail there, so nobody of it is brought in here.")
+        output.print_line("\nNobody of this file gets mail there, so nobody is added.")
     with_reason = (result for result in staging.read_results() if result.why and result.outcome != "already")
     results = [*islice(with_reason, MAX_ROWS_SHOWN + 1)]
     if results:
         output.print_line("")
         output.print_rows(
-            [_to_row(result) for result in results[:MAX_ROWS_SHOWN]], columns=FILE_COLUMNS, as_json=False
+            [_to_row(result) for result in results[:MAX_ROWS_SHOWN]], columns=RESULT_COLUMNS, as_json=False
         )
     if len(results) > MAX_ROWS_SHOWN:
         output.print_line("… and more rows; --json tells each of them.")

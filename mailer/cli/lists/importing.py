@@ -131,7 +131,7 @@ def command(
         _stage_rows(stream, table, mapping, staging, service, custom_fields, yes_texts)
         _plan_rows(staging, request, fingerprint, service)
         if refused is not None:
-            import_report.write_refused(refused, mapping, staging)
+            import_report.write_unusable_rows(refused, mapping, staging)
         wrong_count = staging.counts()["wrong"]
         is_imported = not dry_run and (leave_out_refused or not wrong_count)
         number = _import_rows(staging, request, fingerprint, service) if is_imported else None
@@ -139,7 +139,7 @@ def command(
             staging, table, mapping, is_imported=is_imported, number=number, as_json=as_json
         )
         if wrong_count and not leave_out_refused:
-            import_report.refuse_wrong_rows(wrong_count)
+            import_report.refuse_unusable_rows(wrong_count)
         if not as_json:
             import_report.print_next_steps(
                 staging, confirmed=confirmed, is_imported=is_imported, number=number
@@ -183,7 +183,7 @@ class ImportRequest:
         for chunk in iter(partial(file.read, CHUNK_OCTETS), b""):
             digest.update(chunk)
         file.seek(position)
-        parameters = [self.list, self.consent, self.confirmed, [*mapping.fields], mapping.file_refusal]
+        parameters = [self.list, self.consent, self.confirmed, [*mapping.fields], mapping.file_exclusion]
         digest.update(json.dumps([*parameters, sorted(mapping.waived_indexes), sorted(yes_means)]).encode())
         return digest.digest()
 
@@ -234,7 +234,7 @@ def _guess_columns(
         custom_fields=titles,
     )
     words = refusal_wording.find_in_file_name(file_name)
-    if words and not mapping.file_refusal and not mapping.mail_status_columns:
+    if words and not mapping.file_exclusion and not mapping.mail_status_columns:
         raise BadInput(
             f"The name of the file says “{words}”: people who want no mail, or whose addresses take none."
             " They must not be brought in. If these people did agree to mail from you, give the file"

@@ -22,7 +22,7 @@ def show(request: PageRequest) -> PageResponse:
         is_open = subs.find_by_token(session, subscription_id=subscription_id, round=in_round) is not None
         if not is_open:
             return _ended_page(request, subscription.list)
-        is_reconfirmation = subscription.list in request.service.confirmations.list_returning(
+        is_reconfirmation = subscription.list in request.service.confirmations.find_lists_to_restore(
             session, subscription.contact_id
         )
         description = None if is_reconfirmation else added_list.describe(session, request, subscription.list)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lists.errors import NotFound
 from mailer.sources.confirmations import SignupRequest
-from mailer.web import signup_sheet
+from mailer.web import congregation_slug
 from mailer.web.page_request import PageRequest, PageResponse
 from mailer.web.public import added_list, signups
 from mailer.web.public.signups import FormInput
@@ -33,7 +33,7 @@ def show(request: PageRequest) -> PageResponse:
     offer = _find_offer(request)
     form = FormInput(request=request, names=FIELDS)
     form.values["language"] = request.language
-    form.values["via"] = signup_sheet.parse_tag(request.query.get("via", ""))
+    form.values["via"] = congregation_slug.parse(request.query.get("via", ""))
     if offer.closed:
         return _closed_page(request, offer)
     return signups.show_form(form, TEMPLATE, seen_before=False, page_values={"offer": offer})
@@ -52,7 +52,7 @@ def post(request: PageRequest) -> PageResponse:
         form.read_place(needed=False),
         form.read_language(),
     )
-    name, via = form.read_line("name"), signup_sheet.parse_tag(form.values["via"])
+    name, via = form.read_line("name"), congregation_slug.parse(form.values["via"])
     if address is None or form.mistakes:
         return signups.show_form(form, TEMPLATE, status=422, page_values={"offer": offer})
     if request.is_automated:

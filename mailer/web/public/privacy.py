@@ -1,6 +1,6 @@
 """Privacy page: what is stored, why and how long."""
 
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from mailer.web.page_request import PageRequest, PageResponse
 
 

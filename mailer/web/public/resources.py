@@ -9,7 +9,7 @@ from itertools import groupby
 from urllib.parse import urlsplit
 
 from lists.errors import NotFound
-from mailer.library import file_store, law_cards, us_states
+from mailer.library import file_store, file_types, law_cards, us_states
 from mailer.library.law_cards import LawCard
 from mailer.library.resources import MULTIPLE_SLOTS, CurrentVersion
 from mailer.policy import RESOURCES
@@ -80,7 +80,7 @@ def open_resource(request: PageRequest) -> HandlerResponse:
         return ExternalRedirect(link=version.link)
     path = file_store.require_path(version.file, home=request.service.settings.home)
     return Download(
-        path=path, kind=file_store.FILE_TYPES[version.kind].media_type, name=version.name, etag=version.file
+        path=path, kind=file_types.FILE_TYPES[version.kind].media_type, name=version.name, etag=version.file
     )
 
 

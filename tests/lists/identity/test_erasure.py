@@ -78,7 +78,7 @@ def test_an_erasure_deletes_every_row_with_data_of_the_person(
     service = parts.built()
     with database.write() as session:
         service.sequences.fill(session, now=clock.advance(hours=2), limit=100)
-        edition_id = service.editions.get_current_id(session, "received", "received", now=clock.now())
+        edition_id = service.editions.freeze_current(session, "received", "received", now=clock.now())
         outbox.put(
             session,
             key=f"received/organizers/contact/{zenobia.id}",

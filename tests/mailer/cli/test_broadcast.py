@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy import func, select, update
 
 from lists import subscriptions
+from mailer.compose.editions import Edition
 from mailer.jobs import jobs
 from mailer.outbox import stats
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
 from mailer.sources import broadcasts
 from mailer.sources.broadcasts import Broadcast
-from mailer.templates.templates import Edition
 from mailer.tryout import postoffice
 from tests import commands, people
 from tests.commands import Mailer

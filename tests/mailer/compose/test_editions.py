@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 from lists.db import Database
 from lists.errors import BadInput, BrokenTemplate, NotFound
 from mailer.compose import editions as editions_module
-from mailer.compose.editions import Editions, add_greeting
+from mailer.compose.editions import Edition, Editions, add_greeting
 from mailer.service import EMAIL_TEMPLATES
-from mailer.templates.templates import Edition
 from tests import parts
 from tests.clocks import StoppedClock
 from tests.races import at_once
@@ -47,8 +46,8 @@ def test_the_same_wording_is_one_edition_however_often_it_is_used(
     editions: Editions, database: Database, clock: StoppedClock
 ) -> None:
     with database.write() as session:
-        first = editions.get_current_id(session, NAME, KIND, now=clock.now())
-        assert editions.get_current_id(session, NAME, KIND, now=clock.advance(days=1)) == first
+        first = editions.freeze_current(session, NAME, KIND, now=clock.now())
+        assert editions.freeze_current(session, NAME, KIND, now=clock.advance(days=1)) == first
         assert _count(session) == 1
 
 
@@ -56,7 +55,7 @@ def test_two_who_freeze_at_once_get_the_same_edition(
     editions: Editions, database: Database, clock: StoppedClock
 ) -> None:
     def freeze(session: Session) -> int:
-        return editions.get_current_id(session, NAME, KIND, now=clock.now())
+        return editions.freeze_current(session, NAME, KIND, now=clock.now())
 
     assert len(set(at_once(database, freeze, freeze, freeze))) == 1
 
@@ -66,7 +65,7 @@ def test_anything_a_reader_could_see_makes_a_new_edition_and_leaves_the_old_one(
     editions: Editions, database: Database, clock: StoppedClock, folder: Path, changed: str
 ) -> None:
     with database.write() as session:
-        old = editions.get_current_id(session, NAME, KIND, now=clock.now())
+        old = editions.freeze_current(session, NAME, KIND, now=clock.now())
         content = session.get_one(Edition, old).content
     if changed == "wording":
         page = folder / NAME / "es.md"
@@ -79,7 +78,7 @@ def test_anything_a_reader_could_see_makes_a_new_edition_and_leaves_the_old_one(
         frame = replace(editions.frames["en"], text=editions.frames["en"].text + "\nPeace\n")
         newer = replace(editions, frames={**editions.frames, "en": frame})
     with database.write() as session:
-        assert newer.get_current_id(session, NAME, KIND, now=clock.now()) != old
+        assert newer.freeze_current(session, NAME, KIND, now=clock.now()) != old
         assert session.get_one(Edition, old).content == content
         assert _count(session) == 2
 

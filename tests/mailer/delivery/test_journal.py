@@ -26,7 +26,7 @@ LINES = st.lists(
 
 
 def settle_all(folder: Path, *, boot: str = BOOT) -> list[JournalContents]:
-    with journal.settle_dead(folder, boot=boot) as journals:
+    with journal.settle_ended(folder, boot=boot) as journals:
         return list(journals)
 
 
@@ -35,7 +35,7 @@ def write_journal(folder: Path, lines: list[tuple[str, int, int]], *, worker: st
     writer = Journal(folder, worker=worker, boot=BOOT)
     for mark, row, attempt in lines:
         if mark == "dot":
-            writer.record_dot(row, attempt)
+            writer.record_start(row, attempt)
         else:
             writer.record_outcome(row, attempt, mark)
     writer.close(is_settled=False)
@@ -53,7 +53,7 @@ def test_a_dead_worker_s_journal_says_what_was_begun_and_how_it_ended(tmp_path: 
 
 def test_the_journal_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
     writer = Journal(tmp_path, worker="alive", boot=BOOT)
-    writer.record_dot(1, 1)
+    writer.record_start(1, 1)
     assert settle_all(tmp_path) == []
     writer.close(is_settled=False)
     assert [contents.worker for contents in settle_all(tmp_path)] == ["alive"]
@@ -68,14 +68,14 @@ def test_a_journal_is_settled_once(tmp_path: Path) -> None:
 
 def test_a_journal_stays_unsettled_when_settling_fails(tmp_path: Path) -> None:
     write_journal(tmp_path, [("dot", 1, 1)])
-    with pytest.raises(StorageError), journal.settle_dead(tmp_path, boot=BOOT):
+    with pytest.raises(StorageError), journal.settle_ended(tmp_path, boot=BOOT):
         raise StorageError("The disk is full.")
     assert len(settle_all(tmp_path)) == 1
 
 
 def test_two_who_settle_at_once_do_not_settle_the_same(tmp_path: Path) -> None:
     write_journal(tmp_path, [("dot", 1, 1)])
-    with journal.settle_dead(tmp_path, boot=BOOT) as journals:
+    with journal.settle_ended(tmp_path, boot=BOOT) as journals:
         assert len(journals) == 1
         assert settle_all(tmp_path) == []
 
@@ -142,7 +142,7 @@ from pathlib import Path
 from mailer.delivery.journal import Journal
 journal = Journal(Path(sys.argv[1]), worker="killed")
 for row in range(1, 1001):
-    journal.record_dot(row, 1)
+    journal.record_start(row, 1)
     if row % 2:
         journal.record_outcome(row, 1, "sent")
 os.kill(os.getpid(), signal.SIGKILL)
@@ -152,7 +152,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_every_line_survives_kill_9(tmp_path: Path) -> None:
     process = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert process.returncode == -signal.SIGKILL
-    with journal.settle_dead(tmp_path) as journals:
+    with journal.settle_ended(tmp_path) as journals:
         (contents,) = journals
     assert contents.is_complete
     assert contents.started_attempts == {(row, 1) for row in range(1, 1001)}
@@ -176,7 +176,7 @@ def test_a_journal_that_cannot_grow_says_so_before_anything_is_sent(tmp_path: Pa
     try:
         with pytest.raises(OSError, match="large"):
             for row in range(1, journal.CHUNK_OCTETS // journal.LINE_BYTES + 2):
-                writer.record_dot(row, 1)
+                writer.record_start(row, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         writer.close(is_settled=False)
@@ -223,14 +223,14 @@ def test_a_long_lived_worker_goes_on_in_a_new_journal_that_holds_what_is_open(
     chunk_lines = mmap.ALLOCATIONGRANULARITY // journal.LINE_BYTES
     writer = Journal(tmp_path, worker="long", boot=BOOT)
     first_path = writer.path
-    writer.record_dot(1, 1)  # answered after ten minutes only
+    writer.record_start(1, 1)  # answered after ten minutes only
     for row in range(2, 2 * chunk_lines):
-        writer.record_dot(row, 1)
+        writer.record_start(row, 1)
         writer.record_outcome(row, 1, "sent")
     assert writer.path != first_path
     assert first_path.with_suffix(journal.SETTLED_SUFFIX).exists()
     last_row = row
-    writer.record_dot(last_row + 1, 1)
+    writer.record_start(last_row + 1, 1)
     assert settle_all(tmp_path) == [], "it lives"
     writer.close(is_settled=False)
     (contents,) = settle_all(tmp_path)
@@ -252,7 +252,7 @@ def test_a_journal_that_cannot_be_begun_anew_goes_on_as_it_is(
     folder.write_text("no folder any more")
     lines = range(1, mmap.ALLOCATIONGRANULARITY // journal.LINE_BYTES + 2)
     for row in lines:
-        writer.record_dot(row, 1)
+        writer.record_start(row, 1)
     writer.close(is_settled=False)
     (contents,) = settle_all(tmp_path / "elsewhere")
     assert contents.started_attempts == {(row, 1) for row in lines}

@@ -83,12 +83,12 @@ def test_the_journal_tells_what_was_sent_what_was_begun_and_what_was_not(
 
     def write_lines(journal: Journal) -> None:
         for entry, outcome in ((first, "sent"), (second, "refused")):
-            journal.record_dot(entry.id, entry.attempt)
+            journal.record_start(entry.id, entry.attempt)
             journal.record_outcome(entry.id, entry.attempt, outcome)
-        journal.record_dot(third.id, third.attempt)
+        journal.record_start(third.id, third.attempt)
 
     end_worker(service, write_lines)
-    assert service.rescue.settle_dead() == 10
+    assert service.rescue.settle_ended_workers() == 10
     assert states(service) == {"sent": 1, "failed": 1, "unknown": 1, "queued": len(rest)}
     deliver(service, world)
     assert states(service) == {"sent": 1 + len(rest), "failed": 1, "unknown": 1}
@@ -100,8 +100,8 @@ def test_the_dead_are_settled_once(service: Service, world: World, ben: Person) 
     broadcast(service)
     claim_all(service, world)
     end_worker(service, lambda journal: None)
-    assert service.rescue.settle_dead() == 1
-    assert service.rescue.settle_dead() == 0
+    assert service.rescue.settle_ended_workers() == 1
+    assert service.rescue.settle_ended_workers() == 0
 
 
 def test_after_a_reboot_whatever_was_claimed_and_not_answered_is_unknown(
@@ -112,11 +112,11 @@ def test_after_a_reboot_whatever_was_claimed_and_not_answered_is_unknown(
     first, *_ = claim_all(service, world)
 
     def write_lines(journal: Journal) -> None:
-        journal.record_dot(first.id, first.attempt)
+        journal.record_start(first.id, first.attempt)
         journal.record_outcome(first.id, first.attempt, "sent")
 
     end_worker(service, write_lines, boot="00000000-0000-0000-0000-000000000000")
-    service.rescue.settle_dead()
+    service.rescue.settle_ended_workers()
     assert states(service) == {"sent": 1, "unknown": 4}
 
 
@@ -125,8 +125,8 @@ def test_what_the_journal_says_of_an_older_attempt_means_nothing_to_the_present_
 ) -> None:
     broadcast(service)
     (entry,) = claim_all(service, world)
-    end_worker(service, lambda journal: journal.record_dot(entry.id, entry.attempt - 1))
-    service.rescue.settle_dead()
+    end_worker(service, lambda journal: journal.record_start(entry.id, entry.attempt - 1))
+    service.rescue.settle_ended_workers()
     assert states(service) == {"queued": 1}
 
 
@@ -136,8 +136,8 @@ def test_an_unknown_confirmation_is_sent_once_more_and_then_waits_for_staff(
     confirmation(service, ben)
     for state in ("queued", "unknown"):
         (entry,) = claim_all(service, world)
-        end_worker(service, lambda journal, entry=entry: journal.record_dot(entry.id, entry.attempt))  # type: ignore[misc]
-        service.rescue.settle_dead()
+        end_worker(service, lambda journal, entry=entry: journal.record_start(entry.id, entry.attempt))  # type: ignore[misc]
+        service.rescue.settle_ended_workers()
         assert states(service) == {state: 1}
     with service.database.read() as session:
         assert [attempt.outcome for attempt in attempts.list_for_row(session, entry.id)] == ["unknown"] * 2
@@ -201,11 +201,11 @@ def test_a_worker_that_is_killed_as_it_stands_still_is_settled_by_its_journal(
     broadcast(service)
     first, *_ = claim_all(service, world)
     journal = Journal(service.settings.home / FOLDER, worker="dead")
-    journal.record_dot(first.id, first.attempt)
+    journal.record_start(first.id, first.attempt)
     world.clock.advance(hours=1)
-    assert service.rescue.settle_dead() + service.rescue.settle_overdue() == 0
+    assert service.rescue.settle_ended_workers() + service.rescue.settle_overdue() == 0
     journal.close(is_settled=False)
-    assert service.rescue.settle_dead() == 3
+    assert service.rescue.settle_ended_workers() == 3
     assert states(service) == {"unknown": 1, "queued": 2}
 
 
@@ -266,11 +266,11 @@ def test_a_lost_worker_that_died_meanwhile_is_heard_by_its_journal(
 
     def write_lines(journal: Journal) -> None:
         for entry in (sent_entry, open_entry):
-            journal.record_dot(entry.id, entry.attempt)
+            journal.record_start(entry.id, entry.attempt)
         journal.record_outcome(sent_entry.id, sent_entry.attempt, "sent")
 
     end_worker(service, write_lines)
-    service.rescue.settle_dead()
+    service.rescue.settle_ended_workers()
     assert states(service) == {"sent": 1, "unknown": 1, "queued": 2}
     assert [row.why for row in rows(service) if row.state == "unknown"] == [doubt.DIED]
     assert all(row.worker is None for row in rows(service))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lists.errors import BadInput, NotFound, StorageError
-from mailer.library import file_store
+from mailer.library import file_store, file_types
 from mailer.library.file_store import StoredFile
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
@@ -66,7 +66,7 @@ def test_each_type_is_kept_when_it_is_one(uploads: Path, home: Path) -> None:
         write_file(uploads / "i.txt", b"Bienvenidas y bienvenidos\n"),
     ]
     kinds = [file_store.store_file(path, home=home).kind for path in files]
-    assert kinds == list(file_store.FILE_TYPES)
+    assert kinds == list(file_types.FILE_TYPES)
     assert (
         file_store.store_file(write_file(uploads / "j.jpeg", b"\xff\xd8\xff\xe0" + bytes(21)), home=home).kind
         == "jpg"

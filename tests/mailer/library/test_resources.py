@@ -288,7 +288,7 @@ def test_a_new_version_makes_no_new_editions_and_another_language_does(
 ) -> None:
     def edition() -> int:
         with real.database.write() as session:
-            return real.editions.get_current_id(session, "welcome/toolkit", "sequence", now=clock.now())
+            return real.editions.freeze_current(session, "welcome/toolkit", "sequence", now=clock.now())
 
     empty = edition()
     add(real)

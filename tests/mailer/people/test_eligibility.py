@@ -134,7 +134,7 @@ def test_a_question_is_asked_three_times_a_day_at_most(service: Service, cleo: P
             subscriptions.ask(session, contact_id=cleo.id, list="interest", now=now)
         assert find_rule(service, cleo, "confirmation") == ""
         with service.database.write() as session:
-            edition = service.editions.get_current_id(session, "confirm/interest", "confirmation", now=now)
+            edition = service.editions.freeze_current(session, "confirm/interest", "confirmation", now=now)
             outbox.put(
                 session, key=f"confirmation/{number}", kind="confirmation", list="interest",
                 contact_id=cleo.id, edition_id=edition, now=now,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from lists import contacts, subscriptions
 from lists.errors import Conflict, StorageError
 from lists.identity import duplicates
+from mailer.compose.editions import Edition
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import data_export, merging
@@ -19,7 +20,7 @@ from mailer.sources import broadcasts, invitations
 from mailer.sources.invitations import Rsvp
 from mailer.sources.journeys import Journey
 from mailer.templates import templates
-from mailer.templates.templates import Edition, Template
+from mailer.templates.templates import Template
 from tests import calls, commands, people, relays
 from tests.clocks import StoppedClock
 from tests.commands import Mailer

@@ -9,7 +9,7 @@ from lists.errors import BadSettings
 from mailer.smtp import oauth_token
 from mailer.smtp.connection import SmtpConnection
 from mailer.smtp.oauth_token import OAuthTokenProvider
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 from tests.peers.doors import HASTE, once, send
 from tests.peers.polite import Polite, polite
 from tests.peers.rude import rude

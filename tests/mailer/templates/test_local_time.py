@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.templates.local_time import describe_clock_change, format_for_reader, format_time
+from mailer.templates.clock_change import describe_clock_change
+from mailer.templates.local_time import format_for_reader, format_time
 
 NEW_YORK = "America/New_York"
 CALL = datetime(2026, 12, 8, 20, 0, tzinfo=ZoneInfo(NEW_YORK)).astimezone(UTC)

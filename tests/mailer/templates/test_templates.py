@@ -11,10 +11,11 @@ from sqlalchemy import func, select
 from lists.contacts import LANGUAGES
 from lists.db import Database
 from lists.errors import BadInput, BrokenTemplate, MailerError, NotFound
+from mailer.compose import editions
+from mailer.compose.editions import Edition
 from mailer.policy import POLICY
 from mailer.templates import templates
 from mailer.templates.rendering import Frame
-from mailer.templates.templates import Edition
 
 SHIPPED = templates.Path(__file__).resolve().parents[3] / "templates" / "email"
 NOW = datetime(2026, 10, 6, 12, tzinfo=UTC)
@@ -68,7 +69,7 @@ def folder(tmp_path):
 def freeze(session, template, **changes):
     """Freeze an edition of a small template."""
     arguments = {"frames": FRAMES, "fields": FIELDS, "shared": SHARED, "now": NOW, **changes}
-    return templates.freeze_edition(session, template, **arguments)
+    return editions.freeze_edition(session, template, **arguments)
 
 
 def test_a_template_is_read_in_every_language_it_has(folder):
@@ -292,10 +293,10 @@ def test_the_same_wording_is_the_same_edition_and_stays_as_it_was(folder, databa
         assert len(ids) == 3
     with database.read() as session:
         stored = session.get(Edition, first.id)
-        message = templates.get_renderer(stored, "en").render({"name": "Ana"})
+        message = editions.get_renderer(stored, "en").render({"name": "Ana"})
         assert message.text == "Hello Ana, Restoring Trust.\n"
         assert stored.created_at == NOW
-        message = templates.get_renderer(session.get(Edition, changed.id), "es").render({"name": "Ben"})
+        message = editions.get_renderer(session.get(Edition, changed.id), "es").render({"name": "Ben"})
         assert message.text == "Hola Ben, Recuperar la confianza.\n"
         assert message.subject == "Hola"
 
@@ -330,11 +331,11 @@ def test_a_broken_template_freezes_nothing(folder, sqlite_database):
 def test_a_renderer_is_made_once_and_falls_back_to_english_or_the_only_language(folder, sqlite_database):
     with sqlite_database.write() as session:
         both = freeze(session, templates.load(folder, "welcome/toolkit"))
-        assert templates.get_renderer(both, "es") is templates.get_renderer(both, "es")
-        assert templates.get_renderer(both, "fr") is templates.get_renderer(both, "en")
+        assert editions.get_renderer(both, "es") is editions.get_renderer(both, "es")
+        assert editions.get_renderer(both, "fr") is editions.get_renderer(both, "en")
         (folder / "welcome" / "toolkit" / "en.md").unlink()
         only = freeze(session, templates.load(folder, "welcome/toolkit"))
-        assert templates.get_renderer(only, "en").render({"name": "Cleo"}).subject == "Hola"
+        assert editions.get_renderer(only, "en").render({"name": "Cleo"}).subject == "Hola"
 
 
 @pytest.mark.parametrize("name", shipped_names())
@@ -353,7 +354,7 @@ def test_every_shipped_letter_compiles_and_reads_without_a_trace_of_markup(name,
             for field in fields:
                 if field.endswith("_url"):
                     values[field] = f"https://example.org/{field.removesuffix('_url').replace('_', '-')}"
-            message = templates.get_renderer(edition, language).render(values)
+            message = editions.get_renderer(edition, language).render(values)
             text = message.text
             assert message.subject
             assert not set("{}<>*_[]`") & set(text)

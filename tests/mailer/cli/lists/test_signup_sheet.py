@@ -11,7 +11,7 @@ from lists.consents import Consent
 from lists.errors import BadInput
 from mailer.service import Service
 from mailer.tryout import postoffice
-from mailer.web import signup_sheet
+from mailer.web import congregation_slug, signup_sheet
 from tests import commands
 from tests.commands import Mailer
 from tests.mailer.web.visitor import Visitor
@@ -34,18 +34,18 @@ def mailer(service: Service) -> Mailer:
     ],
 )
 def test_a_congregation_has_a_plain_tag(name: str, tag: str) -> None:
-    assert signup_sheet.make_tag(name) == signup_sheet.parse_tag(tag) == tag
+    assert congregation_slug.make(name) == congregation_slug.parse(tag) == tag
 
 
 @pytest.mark.parametrize("name", ["", "!!", "משכן"])
 def test_a_name_that_makes_no_tag_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match="letters or digits"):
-        signup_sheet.make_tag(name)
+        congregation_slug.make(name)
 
 
 @pytest.mark.parametrize("text", ["", "St Mark", "<b>", "x" * 41, "a\n"])
 def test_what_is_no_tag_is_passed_over(text: str) -> None:
-    assert signup_sheet.parse_tag(text) == ""
+    assert congregation_slug.parse(text) == ""
 
 
 @pytest.mark.parametrize("language", ["en", "es"])

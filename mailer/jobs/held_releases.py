@@ -16,14 +16,13 @@ from lists.permission import (
     join_subscriptions,
     refusal_reason,
 )
-from mailer.compose.editions import Editions
+from mailer.compose.editions import Edition, Editions
 from mailer.compose.source import Source, settle_all
 from mailer.library.resources import MISSING_LINK
 from mailer.outbox import held_messages, outbox
 from mailer.outbox.outbox import HELD, OutboxRow
 from mailer.policy import POLICY, RESOURCE_FIELDS
 from mailer.sources.confirmations import Confirmations
-from mailer.templates.templates import Edition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,7 @@ class Releases:
 
     def release(self, session: Session, *, now: datetime) -> int:
         """Queue again, or cancel, what is held for a reason that has ended; returns how many rows changed."""
-        changed = self._release_links(session, now)
+        changed = self._release_missing_links(session, now)
         changed += self._release_after_rewording(session, now)
         changed += held_messages.requeue_probe(session, now=now)
         query = select(OutboxRow.kind, OutboxRow.list).where(OutboxRow.state == HELD).distinct()
@@ -61,7 +60,7 @@ class Releases:
         settle_all(session, self.sources, cancelled, now=now)
         return released + len(cancelled)
 
-    def _release_links(self, session: Session, now: datetime) -> int:
+    def _release_missing_links(self, session: Session, now: datetime) -> int:
         """Release messages held for a missing link: once its slot is filled, or a later edition has the link.
 
         They get the present edition, whose notes also name the language of a resource.
@@ -78,7 +77,7 @@ class Releases:
         for kind, edition_id, reason, name in session.execute(query).all():
             current = edition_id
             if name in self.editions.templates:
-                current = self.editions.get_current_id(session, name, kind, now=now)
+                current = self.editions.freeze_current(session, name, kind, now=now)
             names = set(reason.removeprefix(MISSING_LINK).split(", "))
             ready = names.isdisjoint(empty) if names <= RESOURCE_FIELDS else current != edition_id
             if ready:
@@ -101,7 +100,7 @@ class Releases:
             if kind == "confirmation" and name == f"confirm/{list_name}":
                 current = self.confirmations.freeze_sendable_edition(session, list_name, now=now).id
             elif name in self.editions.templates:
-                current = self.editions.get_current_id(session, name, kind, now=now)
+                current = self.editions.freeze_current(session, name, kind, now=now)
             if current != edition_id:
                 condition = has_fault & (OutboxRow.edition_id == edition_id) & (OutboxRow.list == list_name)
                 released += outbox.requeue(session, condition, edition_id=current)

@@ -89,7 +89,7 @@ class Relay:
             raise BadSettings(["The SMTP address has a host or port that cannot be read."]) from None
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         query_mistakes: list[str] = []
-        weight = _number(query, "weight", 0, MAX_WEIGHT, query_mistakes)
+        weight = _parse_number(query, "weight", 0, MAX_WEIGHT, query_mistakes)
         is_implicit = parts.scheme == "smtps"
         is_trusting = _is_loopback(host) and "ca_file" not in query
         default = "implicit" if is_implicit else "opportunistic" if is_trusting else "verified"
@@ -101,9 +101,10 @@ class Relay:
             password=unquote(parts.password or ""),
             ca_file=query.get("ca_file"),
             weight=1 if weight is None else weight,
-            connections=_number(query, "connections", 1, MAX_CONNECTIONS, query_mistakes),
-            messages=_number(query, "messages", 1, MAX_MESSAGES, query_mistakes) or MESSAGES_PER_CONNECTION,
-            rate=_rate(query, query_mistakes),
+            connections=_parse_number(query, "connections", 1, MAX_CONNECTIONS, query_mistakes),
+            messages=_parse_number(query, "messages", 1, MAX_MESSAGES, query_mistakes)
+            or MESSAGES_PER_CONNECTION,
+            rate=_parse_rate(query, query_mistakes),
             token_command=query.get("token_command", ""),
         )
         mistakes = (
@@ -217,7 +218,7 @@ def _token_mistakes(query: dict[str, str]) -> list[str]:
     return []
 
 
-def _number(query: dict[str, str], name: str, least: int, most: int, mistakes: list[str]) -> int | None:
+def _parse_number(query: dict[str, str], name: str, least: int, most: int, mistakes: list[str]) -> int | None:
     text = query.get(name)
     if text is None:
         return None
@@ -227,7 +228,7 @@ def _number(query: dict[str, str], name: str, least: int, most: int, mistakes: l
     return None
 
 
-def _rate(query: dict[str, str], mistakes: list[str]) -> Rate | None:
+def _parse_rate(query: dict[str, str], mistakes: list[str]) -> Rate | None:
     if "rate" not in query:
         return None
     try:

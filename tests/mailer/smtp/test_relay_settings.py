@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lists.errors import BadSettings
 from mailer.smtp.rate import Rate
-from mailer.smtp.relay import Relay
+from mailer.smtp.relay_settings import Relay
 
 
 def test_a_relay_elsewhere_is_verified_unless_told_otherwise():
