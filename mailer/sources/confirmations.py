@@ -116,11 +116,7 @@ class Confirmations:
         if application is not None and kind == "confirmation":
             directory.add_application(session, application, contact_id=contact.id, now=now)
         answer_count = count_answers_today(session, contact.id, now=now)
-        if (
-            not answer_count
-            and signup.mailbox
-            and not _count_and_admit_mailbox(session, signup.mailbox, now=now)
-        ):
+        if not answer_count and signup.mailbox and not _admit_mailbox(session, signup.mailbox, now=now):
             return
         if answer_count < ANSWERS_PER_DAY:
             self._enqueue(session, kind, subscription, now=now)
@@ -375,7 +371,7 @@ def count_answers_today(session: Session, contact_id: int, *, now: datetime) -> 
     return _count_today(session, contact_id, ("confirmation", "already"), now)
 
 
-def _count_and_admit_mailbox(session: Session, mailbox: bytes, *, now: datetime) -> bool:
+def _admit_mailbox(session: Session, mailbox: bytes, *, now: datetime) -> bool:
     """Count one more address that is answered for the first time today: ana+1, ana+2 share one mailbox."""
     return signup_throttle.increment(session, mailbox, now=_midnight(now)) <= ANSWERS_PER_DAY
 
