@@ -13,7 +13,9 @@ CACHE_SIZE = 2_000  # texts; most cells of a file repeat
 @lru_cache(maxsize=CACHE_SIZE)
 def normalize(text: str) -> str:
     """Return a text as small words without accents and signs: “Dirección:” is “direccion”."""
-    decomposed = unicodedata.normalize("NFKD", CAMEL_CASE.sub(" ", text).casefold())
+    # Twice: a letter such as 𝐄 becomes a capital letter by the first, which only then can be folded.
+    folded = unicodedata.normalize("NFKD", CAMEL_CASE.sub(" ", text)).casefold()
+    decomposed = unicodedata.normalize("NFKD", folded)
     characters = "".join(character for character in decomposed if not unicodedata.combining(character))
     return " ".join(WORD.findall(characters))
 

@@ -1,7 +1,7 @@
 """Opt-out columns: a heading or a cell that may say who wants no mail is recognized in several languages."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lists.tables import refusal_wording, text_matching
@@ -82,6 +82,8 @@ def test_the_name_of_a_file_of_refusals_is_recognized(name: str, words: str) -> 
     assert refusal_wording.find_in_file_name(name) == words
 
 
+@example("𝐄𝐦𝐚𝐢𝐥")
+@example("𝜜")
 @given(st.text(max_size=40))
 def test_a_normalized_text_stays_the_same(text: str) -> None:
     words = text_matching.normalize(text)
@@ -89,3 +91,8 @@ def test_a_normalized_text_stays_the_same(text: str) -> None:
     for group in (False, True):
         assert refusal_wording.matches_cell(text, group=group) in (False, True)
     assert refusal_wording.matches_heading(text) in (False, True)
+
+
+def test_a_heading_in_letters_of_mathematics_is_read_like_any_other() -> None:
+    assert refusal_wording.matches_heading("𝐃𝐨 𝐧𝐨𝐭 𝐞𝐦𝐚𝐢𝐥")
+    assert text_matching.make_key("𝐄𝐌𝐀𝐈𝐋 𝐀𝐝𝐝𝐫𝐞𝐬𝐬") == text_matching.make_key("Email Address")
