@@ -15,7 +15,7 @@ from mailer.people import data_export
 from mailer.people.data_export import Facts
 from mailer.templates import local_time
 from mailer.web.page_request import PageRequest, PageResponse, RawResponse
-from mailer.web.public import added_list, profile
+from mailer.web.public import added_list, consent_words, profile
 
 TEMPLATE = "data_page.html"
 CONTENT_DISPOSITION = 'attachment; filename="about-me.json"'  # the name reveals nothing to others who see it
@@ -87,6 +87,10 @@ def _collect_facts(session: Session, request: PageRequest, contact: Contact) -> 
         for row in _list_rows(facts, name):
             if row["list"] not in BUILT_IN_LISTS:
                 row["list"] = added_list.find_title(session, request, str(row["list"]))
+    for row in _list_rows(facts, "consents"):
+        words = request.words.data_page
+        row["wording"] = consent_words.describe_wording(words, str(row["wording"]), action=str(row["action"]))
+        row["page"] = consent_words.describe_page(words, str(row["page"]))
     fields_by_name = {field.name: field for field in fields.list_all(session)}
     for row in _list_rows(facts, "field_values"):
         field = fields_by_name[str(row["field"])]
@@ -94,6 +98,8 @@ def _collect_facts(session: Session, request: PageRequest, contact: Contact) -> 
         row["value"] = row["value"] == "yes" if field.type == "yes/no" else row["value"]
     (about,) = _list_rows(facts, "contact")
     has_position = about["latitude"] is not None
+    zone = str(about["zone"])
+    about["zone"] = local_time.zone_name(zone, language=request.language) if zone else ""
     about["position"] = f"{about['latitude']}, {about['longitude']}" if has_position else ""
     return facts
 

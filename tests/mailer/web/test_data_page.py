@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from lists import contacts, fields, suppressions
+from lists import consents, contacts, fields, suppressions
 from mailer import json_values
 from mailer.events import events
 from mailer.people import data_export
@@ -40,6 +40,37 @@ def test_ben_reads_all_of_it_in_his_language(visitor, service, ben, link):
         assert part in printed, part
     assert "waiting" not in printed
     assert answer.headers["content-language"] == "es"
+
+
+def test_ben_s_choices_and_his_time_zone_are_in_words(visitor, service, clock, ben, link):
+    with service.database.write() as session:
+        for action, page, wording in (
+            ("asked", "/join?via=st-mark", "Sí, escríbanme."),
+            ("topics", "/mine", "follow-up, calls, webinars"),
+            ("left", "/preferences", ""),
+        ):
+            consents.add(
+                session,
+                contact_id=ben.id,
+                list="interest",
+                action=action,
+                page=page,
+                wording=wording,
+                now=clock.now(),
+            )
+    printed = words(visitor.get(f"{link}/all"))
+    for part in (
+        "la página para inscribirse, con el enlace de esta congregación: st-mark",
+        "Sí, escríbanme.",
+        "Los correos de bienvenida, Invitaciones a llamadas, Invitaciones a seminarios web",
+        "la página con lo que sabemos de usted",
+        "hora de Arizona",
+    ):
+        assert part in printed, part
+    assert not [part for part in ("follow-up", "/mine", "/join", "/pref", "America/") if part in printed]
+    file = json.loads(visitor.get(f"{link}/all.json").text)
+    assert file["contact"]["zone"] == "America/Phoenix"
+    assert file["consents"][-1]["page"] == "/preferences"
 
 
 def test_neither_page_nor_file_is_kept_or_named_by_a_browser(visitor, service, link):
