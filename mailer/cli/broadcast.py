@@ -11,7 +11,7 @@ from lists import catalog
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
-from mailer.cli import context, output, progress
+from mailer.cli import context, output, progress, whole_numbers
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.compose.editions import Edition
 from mailer.outbox import outbox, stats
@@ -143,7 +143,7 @@ def list_(*, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=int)
+@click.argument("number", type=whole_numbers.ROW)
 @output.json_option
 def status(*, number: int, as_json: bool) -> None:
     """Tell how far an update has come: “mailer broadcast status 2”.
@@ -167,7 +167,7 @@ def status(*, number: int, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=int)
+@click.argument("number", type=whole_numbers.ROW)
 @click.option("--yes", is_flag=True, help="Recall it without asking.")
 @output.json_option
 def recall(*, number: int, yes: bool, as_json: bool) -> None:

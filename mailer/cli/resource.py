@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput
-from mailer.cli import context, output
+from mailer.cli import context, output, whole_numbers
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.library import file_store, resources
 from mailer.library.resources import MISSING_LINK, CurrentVersion, ResourceVersion
@@ -61,7 +61,7 @@ def list_(*, every: bool, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=int)
+@click.argument("number", type=whole_numbers.ROW)
 @output.json_option
 def show(*, number: int, as_json: bool) -> None:
     """Tell everything about one version: “mailer resource show 3”."""
@@ -134,7 +134,7 @@ def add(
 
 
 @command.command()
-@click.argument("number", type=int)
+@click.argument("number", type=whole_numbers.ROW)
 @output.json_option
 def retire(*, number: int, as_json: bool) -> None:
     """Take a version out for good: “mailer resource retire 3”.

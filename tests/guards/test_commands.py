@@ -9,6 +9,12 @@ import pytest
 from mailer.cli import COMMANDS, LazyGroup
 
 NAMES = LazyGroup().list_commands(click.Context(LazyGroup()))
+# Parameters without a limit that are being changed elsewhere; take each out with its limit.
+UNLIMITED = {
+    *("outbox retry number", "outbox retry broadcast"),
+    *("outbox resolve number", "outbox resolve broadcast"),
+}
+MAX_STORED = 2**63 - 1  # the largest integer of both databases
 FACTS = ("list", "show", "stats", "status")
 
 
@@ -58,3 +64,24 @@ def test_every_command_that_prints_facts_prints_json() -> None:
         if name.split()[-1] in FACTS and "as_json" not in {parameter.name for parameter in command.params}
     ]
     assert not commands_without_json
+
+
+def test_every_whole_number_has_a_limit() -> None:
+    unlimited = {
+        f"{name} {parameter.name}"
+        for name, command in _all()
+        for parameter in command.params
+        if isinstance(parameter.type, click.types.IntParamType) and not _has_limits(parameter.type)
+    }
+    assert unlimited - UNLIMITED == set(), "use a type of mailer/cli/whole_numbers.py"
+    assert not any(
+        isinstance(parameter.type, click.types.FloatParamType)
+        for _, command in _all()
+        for parameter in command.params
+    )
+
+
+def _has_limits(kind: click.types.IntParamType) -> bool:
+    if not isinstance(kind, click.IntRange) or kind.min is None or kind.max is None:
+        return False
+    return -MAX_STORED <= kind.min <= kind.max <= MAX_STORED

@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 from lists import addresses, audit, contacts, fields, geography, notes, tags
 from lists.contacts import LANGUAGES, NAME_LENGTH, Contact
 from lists.errors import BadInput, NotFound
-from mailer.cli import context, output
+from mailer.cli import context, output, whole_numbers
 from mailer.service import Service
 from mailer.sources import journeys
 
 PERSON_COLUMNS = {"email": "Address", "name": "Name", "language": "Language", "zip": "ZIP"}
+SEEN_HELP = "The version you looked at; refuses if somebody has changed it since."
 
 
 def _parse_name(text: str) -> Mapping[str, Any]:
@@ -50,7 +51,11 @@ PARSERS: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
 @click.command("set")
 @click.argument("address")
 @click.argument("pairs", nargs=-1, required=True, metavar="FIELD=VALUE...")
-@click.option("--seen", type=int, help="The version you looked at; refuses if somebody has changed it since.")
+@click.option(
+    "--seen",
+    type=whole_numbers.INTEGER,
+    help="The version you looked at; refuses if somebody has changed it since.",
+)
 @output.json_option
 def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool) -> None:
     """Change what is known of a person: “mailer contact set ana@example.org name=Ana region=north”.
@@ -110,7 +115,7 @@ def untag(*, address: str, words: Sequence[str]) -> None:
 
 @click.command()
 @click.argument("word", metavar="TAG")
-@click.option("--limit", default=200, show_default=True, type=click.IntRange(1), help="How many to name.")
+@click.option("--limit", default=200, show_default=True, type=whole_numbers.LIMIT, help="How many to name.")
 @output.json_option
 def tagged(*, word: str, limit: int, as_json: bool) -> None:
     """Name everybody with a tag: “mailer contact tagged speaker”."""

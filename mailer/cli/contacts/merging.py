@@ -1,12 +1,13 @@
 """`mailer contact merge` and `duplicates`: merges two addresses of one person, after a preview."""
 
+import re
 from dataclasses import asdict
 
 import click
 
 from lists.errors import BadInput, Conflict
 from lists.identity import duplicates
-from mailer.cli import context, output
+from mailer.cli import context, output, whole_numbers
 from mailer.cli.contacts import editing
 from mailer.people import merging
 from mailer.people.merging import MergePreview
@@ -22,6 +23,7 @@ DETAIL_LABELS = {
     "role": "Role",
     "discreet": "Discreet mail",
 }
+VERSIONS = re.compile(r"[0-9]{1,10}\.[0-9]{1,10}")
 NEVER_JOINED = "never joined"
 PAIR_COLUMNS = {"why": "Why", "email": "Address", "other": "Other address"}
 
@@ -79,7 +81,7 @@ def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None
 
 
 @click.command("duplicates")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many pairs.")
+@click.option("--limit", default=50, show_default=True, type=whole_numbers.LIMIT, help="How many pairs.")
 @output.json_option
 def list_duplicates(*, limit: int, as_json: bool) -> None:
     """Name pairs that are likely one person; nothing is merged.
@@ -98,10 +100,10 @@ def _format_versions(preview: MergePreview) -> str:
 
 
 def _parse_versions(text: str) -> tuple[int, int]:
-    numbers = text.split(".")
-    if len(numbers) != 2 or not all(number.isascii() and number.isdecimal() for number in numbers):
+    if not VERSIONS.fullmatch(text):
         raise BadInput(f"“{text}” is not what the look at both said; it is like 3.1.")
-    return int(numbers[0]), int(numbers[1])
+    keep_version, other_version = map(int, text.split("."))
+    return keep_version, other_version
 
 
 def _build_result(preview: MergePreview, *, is_applied: bool) -> dict[str, object]:
