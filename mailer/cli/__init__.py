@@ -14,12 +14,17 @@ from collections.abc import Mapping, Sequence
 import click
 
 from lists.errors import BadSettings, MailerError, StorageError
+from mailer.cli import standard_output
 from mailer.cli.renamed import RenamingGroup
 
 EXIT_REFUSED = 2
 EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 EXIT_STOPPED = 130
+EXIT_READER_GONE = 1  # click's status for it
 PRIVATE_UMASK = 0o077
+OUTPUT_LOST = (
+    "The output cannot be written: {fault}. What you asked for may have been done; look before you repeat it."
+)
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("serve", "Run everything: pages, schedule and delivery. Stop with Ctrl-C."),
@@ -84,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit status; its files are for this account alone."""
     os.umask(PRIVATE_UMASK)
     try:
-        status = root.main(args=arguments, prog_name="mailer", standalone_mode=False)
+        status = _run(arguments)
     except MailerError as refusal:
         click.echo(format_refusal(refusal), err=True)
         sys.exit(EXIT_TRY_AGAIN if isinstance(refusal, StorageError) else EXIT_REFUSED)
@@ -94,7 +99,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.Abort:
         click.echo("Stopped.", err=True)
         sys.exit(EXIT_STOPPED)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(status)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run one command and return its exit status; raises what `main` turns into a sentence."""
+    with standard_output.watch() as watched:
+        try:
+            status = root.main(args=arguments, prog_name="mailer", standalone_mode=False)
+            watched.flush()
+        except OSError as fault:
+            if fault is not watched.fault:
+                raise
+            if isinstance(fault, BrokenPipeError):  # its reader, such as “head”, has enough
+                return EXIT_READER_GONE
+            raise StorageError(OUTPUT_LOST.format(fault=fault.strerror)) from fault
+    return status if isinstance(status, int) else 0
 
 
 def format_refusal(refusal: MailerError) -> str:
