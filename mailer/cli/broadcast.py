@@ -12,6 +12,7 @@ from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
 from mailer.cli import context, output, progress, whole_numbers
+from mailer.cli.file_path import FILE_PATH
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.compose.editions import Edition
 from mailer.outbox import outbox, stats
@@ -43,7 +44,7 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--file", required=True, type=click.Path(path_type=Path), help="The text, as a Markdown file.")
+@click.option("--file", required=True, type=FILE_PATH, help="The text, as a Markdown file.")
 @click.option("--audience", required=True, help="The list it goes to.")
 @click.option("--segment", type=click.Choice(broadcasts.SEGMENTS), help=SEGMENT_HELP)
 @click.option("--people", is_flag=True, help="Name everybody who would get it.")

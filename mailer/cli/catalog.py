@@ -11,6 +11,7 @@ from lists.catalog import MailingList
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput
 from mailer.cli import context, output
+from mailer.cli.file_path import FILE_PATH
 from mailer.service import Service
 from mailer.templates import rendering, templates
 from mailer.web.public import added_list
@@ -39,7 +40,7 @@ MessageTexts = dict[str, dict[str, str]]
 @click.option("--title-es", required=True, help="The same in Spanish.")
 @click.option("--about", required=True, help="What comes, and how often, in a sentence or two.")
 @click.option("--about-es", required=True, help="The same in Spanish.")
-@click.option("--letter", "file", type=click.Path(path_type=Path), help=MESSAGE_HELP)
+@click.option("--letter", "file", type=FILE_PATH, help=MESSAGE_HELP)
 @output.json_option
 def add(
     *, name: str, title: str, title_es: str, about: str, about_es: str, file: Path | None, as_json: bool
@@ -76,7 +77,7 @@ def add(
 @click.option("--title-es", default="", help="The same in Spanish.")
 @click.option("--about", default="", help="What comes now, and how often.")
 @click.option("--about-es", default="", help="The same in Spanish.")
-@click.option("--letter", "file", type=click.Path(path_type=Path), help=MESSAGE_HELP)
+@click.option("--letter", "file", type=FILE_PATH, help=MESSAGE_HELP)
 @click.option("--shared-letter", is_flag=True, help="Send the shared mail again to ask people to confirm.")
 @output.json_option
 def reword(

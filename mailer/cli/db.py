@@ -9,6 +9,7 @@ from lists.errors import Conflict
 from mailer import migrations
 from mailer.backup import backup
 from mailer.cli import context, output, passphrases, progress, restore
+from mailer.cli.file_path import FILE_PATH
 from mailer.processes import bootstrap
 from mailer.settings import loading
 
@@ -55,7 +56,7 @@ def upgrade() -> None:
 
 
 @command.command("backup")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 @passphrases.option
 @output.json_option
 def write_backup(*, file: Path, passphrase_file: Path | None, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import click
 
 from lists.errors import BadInput
 from mailer.backup import backup
+from mailer.cli.file_path import FILE_PATH
 
 OPEN_TO_OTHERS = 0o077
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -18,8 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def option(function: Function) -> Function:
     """Give a command the option `--passphrase-file`."""
     about = "Read the passphrase from the first line of this file; a descriptor is /dev/fd/3."
-    kind = click.Path(path_type=Path)
-    return click.option("--passphrase-file", type=kind, help=about)(function)
+    return click.option("--passphrase-file", type=FILE_PATH, help=about)(function)
 
 
 def ask_new(file: Path | None) -> bytes:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput
 from mailer.cli import context, output, whole_numbers
+from mailer.cli.file_path import FILE_PATH
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.library import file_store, resources
 from mailer.library.resources import MISSING_LINK, CurrentVersion, ResourceVersion
@@ -75,7 +76,7 @@ def show(*, number: int, as_json: bool) -> None:
 @click.argument("slot", type=click.Choice(RESOURCES))
 @click.option("--language", required=True, type=click.Choice(LANGUAGES), help="The language it is in.")
 @click.option("--link", default="", help="Where it is on the web, beginning with https://.")
-@click.option("--file", type=click.Path(path_type=Path), help="A file to keep and to hand out ourselves.")
+@click.option("--file", type=FILE_PATH, help="A file to keep and to hand out ourselves.")
 @click.option("--title", default="", help="What it is called; the allies' links need one.")
 @click.option("--note", default="", help="A sentence about it, in its language.")
 @click.option("--date", "dated", default="", help="The day it is from, like 2026-11-22; else today.")

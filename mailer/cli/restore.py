@@ -8,6 +8,7 @@ import click
 
 from lists.clock import Clock
 from mailer.cli import context, output, passphrases, progress
+from mailer.cli.file_path import FILE_PATH
 from mailer.coordination import send_hold
 from mailer.monitoring import logs
 from mailer.outbox import in_doubt
@@ -17,7 +18,6 @@ from mailer.processes.restoring import RestoreSummary
 from mailer.service import Service
 
 SENDING_RESUMED = "Mail leaves again; start “mailer serve”."
-FILE_TYPE = click.Path(path_type=Path)
 STATUS_LABELS = {
     "held": "Is mail held back?",
     "backup_at": "Backup of",
@@ -28,12 +28,12 @@ STATUS_LABELS = {
 
 
 @click.command()
-@click.argument("file", type=FILE_TYPE)
+@click.argument("file", type=FILE_PATH)
 @click.option(
-    "--departures", type=FILE_TYPE, help="Merge this file of departures, copied off the lost machine."
+    "--departures", type=FILE_PATH, help="Merge this file of departures, copied off the lost machine."
 )
 @click.option(
-    "--journals", type=FILE_TYPE, help="Ask the journals in this folder of the lost machine what left."
+    "--journals", type=FILE_PATH, help="Ask the journals in this folder of the lost machine what left."
 )
 @passphrases.option
 def restore(
@@ -62,7 +62,7 @@ def restore(
 
 
 @click.command()
-@click.argument("file", type=FILE_TYPE)
+@click.argument("file", type=FILE_PATH)
 @output.json_option
 def merge(*, file: Path, as_json: bool) -> None:
     """Merge a file of departures, after an older database was restored: “mailer db merge departures”.

@@ -7,6 +7,7 @@ import click
 import pytest
 
 from mailer.cli import COMMANDS, LazyGroup
+from mailer.cli.file_path import FilePath
 
 NAMES = LazyGroup().list_commands(click.Context(LazyGroup()))
 # Parameters without a limit that are being changed elsewhere; take each out with its limit.
@@ -85,3 +86,14 @@ def _has_limits(kind: click.types.IntParamType) -> bool:
     if not isinstance(kind, click.IntRange) or kind.min is None or kind.max is None:
         return False
     return -MAX_STORED <= kind.min <= kind.max <= MAX_STORED
+
+
+def test_every_path_is_looked_up_before_the_command_begins() -> None:
+    kinds = {
+        f"{name} {parameter.name}": type(parameter.type)
+        for name, command in _all()
+        for parameter in command.params
+        if isinstance(parameter.type, click.Path)
+    }
+    assert kinds
+    assert {name for name, kind in kinds.items() if kind is not FilePath} == set()

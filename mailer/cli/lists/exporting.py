@@ -7,6 +7,7 @@ import click
 from lists import audit, catalog
 from lists.tables import csv_writer, export_rows
 from mailer.cli import context, output
+from mailer.cli.file_path import FILE_PATH
 
 DESCRIPTIONS = {
     "people": "everybody who is or was on a list",
@@ -17,7 +18,7 @@ DESCRIPTIONS = {
 
 @click.command(name="export")
 @click.argument("what", type=click.Choice([*export_rows.KINDS]))
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 @click.option("--list", "list_name", help="Only what concerns this list.")
 @click.option("--plain", is_flag=True, help="Without the mark that tells Excel it is UTF-8.")
 @output.json_option

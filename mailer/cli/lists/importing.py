@@ -30,6 +30,7 @@ from lists.tables.column_mapping import FIELDS, ColumnMapping
 from lists.tables.csv_file import TableFile
 from lists.tables.staged_rows import UNDECIDED, StagingTable
 from mailer.cli import context, output, progress
+from mailer.cli.file_path import FILE_PATH
 from mailer.cli.lists import import_report
 from mailer.service import Service
 from mailer.web import signup_sheet
@@ -40,7 +41,7 @@ CHUNK_OCTETS = 1 << 18  # octets read at once
 
 
 @click.command(name="import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 @click.option("--list", "list_name", required=True, help="The list they join.")
 @click.option(
     "--consent",
@@ -52,7 +53,7 @@ CHUNK_OCTETS = 1 << 18  # octets read at once
 @click.option("--sheet-language", type=click.Choice(LANGUAGES), default="en", help="Of the sheet.")
 @click.option("--confirmed", is_flag=True, help="They have agreed already: do not ask them by mail first.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would happen; nothing is changed.")
-@click.option("--refused", type=click.Path(path_type=Path), help="Write the rows that cannot be used here.")
+@click.option("--refused", type=FILE_PATH, help="Write the rows that cannot be used here.")
 @click.option("--leave-out-refused", is_flag=True, help="Import the others; needs --refused.")
 @click.option("--show-mapping", is_flag=True, help="Only show what each column is read as.")
 @click.option(

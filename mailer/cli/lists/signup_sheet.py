@@ -7,11 +7,12 @@ import click
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
 from mailer.cli import context, output
+from mailer.cli.file_path import FILE_PATH
 from mailer.web import signup_sheet
 
 
 @click.command(name="sheet")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE_PATH)
 @click.option("--congregation", required=True, help='Whose sheet it is: "St. Mark".')
 @click.option(
     "--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Of the sheet."
