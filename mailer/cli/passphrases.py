@@ -13,6 +13,7 @@ from mailer.backup import backup
 from mailer.cli.file_path import FILE_PATH
 
 OPEN_TO_OTHERS = 0o077
+MAX_CHARACTERS = 4_000  # of a passphrase; a device may have no end
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -43,9 +44,13 @@ def _read_file(file: Path) -> str:
     try:
         with file.open(encoding="utf-8") as stream:
             status = os.fstat(stream.fileno())
-            line = stream.readline().rstrip("\r\n")
+            line = stream.readline(MAX_CHARACTERS + 1).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as trouble:
         raise BadInput(f"{file} cannot be read as a file with a passphrase.") from trouble
+    if len(line) > MAX_CHARACTERS:
+        raise BadInput(
+            f"The first line of {file} is longer than {MAX_CHARACTERS:,} characters, so it is no passphrase."
+        )
     if file.is_file() and status.st_mode & OPEN_TO_OTHERS:
         raise BadInput(f"{file} can be read by others on this machine; run: chmod 600 {file}")
     return line
