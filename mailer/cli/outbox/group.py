@@ -160,7 +160,7 @@ def _stats_values(outbox_stats: OutboxStats) -> dict[str, object]:
 def _stats_phrases(outbox_stats: OutboxStats) -> dict[str, object]:
     finish = outbox_stats.finish
     if not outbox_stats.waiting:
-        finish_phrase = "nothing waits"
+        finish_phrase = "nothing is due now" if outbox_stats.later else "nothing waits"
     elif finish is None:
         finish_phrase = "unknown, because nothing has left within the last minute"
     else:

@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from lists import subscriptions
 from mailer.cli import output
+from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
 from tests import commands
 from tests.clocks import StoppedClock
@@ -68,6 +69,17 @@ def test_stats_estimate_the_finish_from_the_present_pace(
     assert report["finish"] is not None
     assert "5 in the last minute, 5 in the last hour" in mailer("outbox", "stats").out
     assert ", in 12 seconds" in mailer("outbox", "stats").out
+
+
+def test_stats_say_that_nothing_is_due_while_something_is_due_later(
+    service: Service, mailer: Mailer, clock: StoppedClock, ben: Person
+) -> None:
+    confirmation(service, ben)
+    with service.database.write() as session:
+        later = {"due_at": clock.now() + timedelta(days=1)}
+        session.execute(update(OutboxRow).values(later).execution_options(synchronize_session=False))
+    shown = mailer("outbox", "stats").out
+    assert "nothing is due now" in shown and "nothing waits" not in shown
 
 
 def test_a_message_that_had_to_be_tried_tells_each_answer_in_the_servers_words(
