@@ -10,9 +10,9 @@ from mailer.cli import context, output
 from mailer.cli.file_path import FILE_PATH
 
 DESCRIPTIONS = {
-    "people": "everybody who is or was on a list",
-    "subscriptions": "who is on which list since when, and who left",
-    "consents": "every yes and no with the words that were shown",
+    "people": "everybody who is or was on {list}",
+    "subscriptions": "who is on {list} since when, and who left",
+    "consents": "every yes and no to {list}, with the words that were shown",
 }
 
 
@@ -51,4 +51,6 @@ def command(*, what: str, file: Path, list_name: str | None, plain: bool, as_jso
     if as_json:
         output.print_json({"what": what, "rows": number, "file": file})
     else:
-        output.print_line(f"Wrote {number:,} rows to {file}: {DESCRIPTIONS[what]}.")
+        description = DESCRIPTIONS[what].format(list=f"the list {list_name}" if list_name else "any list")
+        rows = "1 row" if number == 1 else f"{number:,} rows"
+        output.print_line(f"Wrote {rows} to {file}: {description}.")

@@ -16,7 +16,6 @@ from mailer.cli import output
 MAX_ROWS_SHOWN = 50
 VERB = {False: "is", True: "are"}
 RESULT_COLUMNS = {"line": "Line", "email": "Address", "outcome": "What", "why": "Why"}
-CORRECT_HINT = "Correct them and import them again; --refused FILE writes them to a file."
 UNCLEAR_SENTENCE = "not understood; it may say who wants no mail"
 MAPPING_COLUMNS = {"column": "Column of the file", "field": "Read as"}
 OUTCOME_PHRASES = {
@@ -38,10 +37,17 @@ def print_mapping(mapping: ColumnMapping, *, as_json: bool) -> None:
     output.print_rows(_list_mapping(mapping), columns=MAPPING_COLUMNS, as_json=as_json)
 
 
-def refuse_unusable_rows(count: int) -> NoReturn:
-    """Raise BadInput because so many rows cannot be used."""
+def refuse_unusable_rows(count: int, *, refused: Path | None) -> NoReturn:
+    """Raise BadInput because so many rows cannot be used; `refused` is the file that they were written to."""
     phrase = "One row" if count == 1 else f"{count:,} rows"
-    raise BadInput(f"{phrase} cannot be used, so nothing was imported. {CORRECT_HINT}")
+    hint = _correct_hint(count, refused)
+    raise BadInput(f"{phrase} cannot be used, so nothing was imported. {hint}")
+
+
+def _correct_hint(count: int, refused: Path | None) -> str:
+    rows = "it" if count == 1 else "them"
+    where = f"{refused} holds {rows}" if refused else f"--refused FILE writes {rows} to a file"
+    return f"Correct {rows} and import {rows} again; {where}."
 
 
 def _list_mapping(mapping: ColumnMapping) -> Sequence[dict[str, object]]:
@@ -141,9 +147,9 @@ def print_report(
 
 
 def print_next_steps(
-    staging: StagingTable, *, confirmed: bool, is_imported: bool, number: int | None
+    staging: StagingTable, *, confirmed: bool, is_imported: bool, number: int | None, refused: Path | None
 ) -> None:
-    """Print what happens next, or what to do."""
+    """Print what happens next, or what to do; `refused` is the file that unusable rows were written to."""
     counts = staging.counts()
     if not is_imported:
         output.print_line("Nothing was changed. Leave out --dry-run to import them.")
@@ -151,7 +157,7 @@ def print_next_steps(
         output.print_line(NEXT_STEPS[confirmed] + " “mailer serve” sends whatever is due.")
         output.print_line(f"This was import {number}. If it was a mistake: mailer list undo {number}")
     if counts["wrong"] and is_imported:
-        output.print_line(CORRECT_HINT)
+        output.print_line(_correct_hint(counts["wrong"], refused))
 
 
 def _to_row(result: RowResult) -> dict[str, object]:

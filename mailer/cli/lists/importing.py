@@ -140,10 +140,10 @@ def command(
             staging, table, mapping, is_imported=is_imported, number=number, as_json=as_json
         )
         if wrong_count and not leave_out_refused:
-            import_report.refuse_unusable_rows(wrong_count)
+            import_report.refuse_unusable_rows(wrong_count, refused=refused)
         if not as_json:
             import_report.print_next_steps(
-                staging, confirmed=confirmed, is_imported=is_imported, number=number
+                staging, confirmed=confirmed, is_imported=is_imported, number=number, refused=refused
             )
 
 

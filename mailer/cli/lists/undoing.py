@@ -164,7 +164,16 @@ def _print_preview(
         output.print_line("Nobody whom it brought was written to.")
     if is_applied:
         remaining = counts.removed - counts.asked_again - deleted
-        suffix = f" {remaining:,} are still known here, without this list." if remaining else ""
-        output.print_line(f"\nTaken back. Of {deleted:,} nothing is kept.{suffix}")
+        output.print_line(f"\n{_format_taken_back(deleted=deleted, remaining=remaining)}")
     elif list_import.state != "undone":
         output.print_line(f"\nNothing was changed. To do it: mailer list undo {number} --yes")
+
+
+def _format_taken_back(*, deleted: int, remaining: int) -> str:
+    sentences = ["Taken back."]
+    if deleted:
+        sentences.append(f"Of {'one person' if deleted == 1 else f'{deleted:,}'} nothing is kept.")
+    if remaining:
+        people = "One is" if remaining == 1 else f"{remaining:,} are"
+        sentences.append(f"{people} still known here, without this list.")
+    return " ".join(sentences)

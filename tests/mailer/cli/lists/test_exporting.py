@@ -44,6 +44,11 @@ def test_only_one_list_is_written_when_asked_for(
 ) -> None:
     mailer("list", "export", "people", tmp_path / "p.csv", "--list", "interest")
     assert [row["email"] for row in rows(tmp_path / "p.csv")] == [ben.email, cleo.email]
+    for what in ("people", "subscriptions", "consents"):
+        assert (
+            " the list interest" in mailer("list", "export", what, tmp_path / what, "--list", "interest").out
+        )
+        assert " any list" in mailer("list", "export", what, tmp_path / f"all-{what}").out
     report = mailer("list", "export", "consents", tmp_path / "c.csv", "--list", "organizers", "--json").json
     assert report == {"what": "consents", "rows": 2, "file": str(tmp_path / "c.csv")}
     assert {row["email"] for row in rows(tmp_path / "c.csv")} == {ana.email}

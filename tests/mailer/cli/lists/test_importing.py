@@ -165,7 +165,10 @@ def test_refused_rows_go_to_a_file_to_be_corrected_and_imported_again(
     text = "Correo,Nombre,Fax\ndora@example.org,Dora,1\nfay at example.org,=Fay(1),2\nGil,Gil,3,4\n"
     file.write_text(text, "utf-8")
     result = mailer(*words(file, "--refused", refused))
-    assert result.refusal.startswith("2 rows cannot be used, so nothing was imported.")
+    assert result.refusal == (
+        "2 rows cannot be used, so nothing was imported."
+        f" Correct them and import them again; {refused} holds them."
+    )
     assert (people(service), refused.stat().st_mode & 0o777) == (0, 0o600)
     lines = refused.read_text("utf-8-sig").splitlines()
     assert lines[0] == "Correo,Nombre,Fax,refused: line,refused: why"
@@ -175,6 +178,7 @@ def test_refused_rows_go_to_a_file_to_be_corrected_and_imported_again(
     assert "--refused FILE" in mailer(*words(file, "--leave-out-refused")).refusal
     result = mailer(*words(file, "--refused", rest, "--leave-out-refused"))
     assert (result.status, people(service)) == (0, 1)
+    assert f"Correct them and import them again; {rest} holds them.\n" in result.out
     rest.write_text(rest.read_text("utf-8").replace("fay at", "fay@").replace("@ ex", "@ex"), "utf-8")
     again = tmp_path / "again.csv"
     result = mailer(*words(rest, "--refused", again, "--leave-out-refused"))
@@ -182,6 +186,14 @@ def test_refused_rows_go_to_a_file_to_be_corrected_and_imported_again(
     assert again.read_text("utf-8-sig").splitlines()[0] == lines[0]
     with service.database.read() as session:
         assert "=Fay(1)" in session.scalars(select(Contact.name)).all()
+
+
+def test_one_row_that_cannot_be_used_is_told_in_the_singular(mailer: Mailer, tmp_path: Path) -> None:
+    file, refused = tmp_path / "x.csv", tmp_path / "refused.csv"
+    file.write_text("email\nfay at example.org\n", "utf-8")
+    sentence = "One row cannot be used, so nothing was imported. Correct it and import it again; "
+    assert mailer(*words(file)).refusal == f"{sentence}--refused FILE writes it to a file."
+    assert mailer(*words(file, "--refused", refused)).refusal == f"{sentence}{refused} holds it."
 
 
 def test_the_same_file_twice_changes_nothing(service: Service, mailer: Mailer, file: Path) -> None:

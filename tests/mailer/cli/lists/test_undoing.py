@@ -126,7 +126,7 @@ def test_what_waits_is_cancelled_and_what_has_left_is_named(
     report = mailer("list", "undo", number, "--show", "--yes")
     assert "This mail has left for them already" in report.out
     assert all(f"{name}@example.org" in report.out for name in NAMES)
-    assert "Of 0 nothing is kept. 5 are still known here, without this list." in report.out
+    assert "\nTaken back. 5 are still known here, without this list.\n" in report.out
     repeated = mailer("list", "undo", number, "--show", "--json").json
     assert repeated["mails"] == [{"kind": "confirmation", "state": "sent", "number": 5}]
     assert [row["email"] for row in repeated["people"]] == [DORA, ELI, FAY, GIL, HAL]
