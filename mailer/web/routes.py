@@ -140,7 +140,7 @@ class RouteAdapter:
         except MailerError as fault:
             status = next((STATUS_OF_ERROR[kind] for kind in STATUS_OF_ERROR if isinstance(fault, kind)), 400)
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                log.error("a page could not be made", door=route.path, trouble=str(fault))
+                log.error("a page could not be made", route=route.path, trouble=str(fault))
             return self.render_error(request, status, access_level=route.access)
         if isinstance(response, Download):
             return self._send_file(response, request)
