@@ -29,7 +29,7 @@ from sqlalchemy import BigInteger, LargeBinary, Table, func, inspect, select, te
 from sqlalchemy.orm import Session
 
 from lists.db import Database, UtcDateTime
-from lists.errors import BadInput, Conflict, StorageError
+from lists.errors import BadInput, Conflict, NotFound, StorageError
 from lists.search import SearchWord
 from mailer.backup import departures_file
 from mailer.backup.encryption import Decryptor, Encryptor
@@ -91,11 +91,14 @@ def make(
 ) -> BackupSummary:
     """Write a backup into a new file that is complete or does not exist; no other process waits meanwhile.
 
-    Raises Conflict when `target` exists already, StorageError when it cannot be written.
+    Raises Conflict when `target` exists already, NotFound when its folder does not, StorageError when it
+    cannot be written.
     """
     if target.exists():
         raise Conflict(f"{target} is there already; a backup never overwrites anything. Choose another name.")
     try:
+        if not target.parent.is_dir():
+            raise NotFound(f"There is no folder {target.parent}. Make it first: mkdir -p {target.parent}")
         with _create_file(target) as file:
             encryptor = Encryptor(file, passphrase)
             with (

@@ -100,7 +100,10 @@ def _parse_scope(service: Service, name: str) -> str:
     if name in {relay.name for relay in list_relays(service)}:
         return f"{RELAY_SCOPE}{name}"
     if ":" in name or "." not in name or "@" in name:
-        raise NotFound(f"There is no mail server called {name}. “mailer relay list” shows them.")
+        raise NotFound(
+            f"There is no mail server called {name}, and it is not a domain, such as gmail.com."
+            " “mailer relay list” shows the mail servers."
+        )
     return f"{DOMAIN_SCOPE}{name.lower()}"
 
 

@@ -93,7 +93,10 @@ def merge(*, file: Path, as_json: bool) -> None:
         _print_merge(departures_merge)
         if was_held and not departures_merge.settles_gap:
             output.print_line("The file ends before the backup was made, so it cannot settle the gap.")
-        _print_send_hold(service)
+        if was_held:
+            _print_send_hold(service)
+        else:
+            output.print_line("No mail was held back.")
 
 
 @click.command("accept-gap")

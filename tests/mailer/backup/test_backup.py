@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lists.db import Base
-from lists.errors import Conflict, StorageError
+from lists.errors import Conflict, NotFound, StorageError
 from mailer.backup import backup
 from mailer.service import Service
 from tests import commands
@@ -74,6 +74,11 @@ def test_a_backup_never_overwrites_anything(service: Service, tmp_path: Path) ->
     assert (tmp_path / "monday").read_text() == "precious"
 
 
+def test_a_folder_that_is_missing_is_to_be_made_first(service: Service, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"There is no folder .*/missing\. Make it first: mkdir -p "):
+        make_backup(service, tmp_path / "missing" / "monday")
+
+
 def test_what_fails_in_the_middle_leaves_nothing_behind(
     service: Service, ben: Person, tmp_path: Path
 ) -> None:
@@ -87,7 +92,7 @@ def test_what_fails_in_the_middle_leaves_nothing_behind(
         )  # fmt: skip
     assert not [path.name for path in tmp_path.iterdir() if "monday" in path.name]
     with pytest.raises(StorageError, match="cannot be written"):
-        make_backup(service, tmp_path / "no folder" / "monday")
+        make_backup(service, tmp_path / ("x" * 250))
 
 
 def test_people_write_while_a_backup_reads_and_it_shows_one_moment(
