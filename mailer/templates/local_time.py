@@ -45,6 +45,7 @@ DAY_PERIODS = {
     "en": ("am", "pm", "midnight", "noon"),
     "es": ("a. m.", "p. m.", "de la noche", "del mediodía"),
 }
+DATE_FORMATS = {"en": "EEEE, MMMM d, y", "es": "EEEE d 'de' MMMM 'de' y"}
 READER_TIME = {"en": ("your time", "your time in {city}"), "es": ("su hora", "su hora en {city}")}
 SAME_TIME = {"en": "the same time in {city}", "es": "la misma hora en {city}"}
 
@@ -87,6 +88,13 @@ def format_day(local: date, *, language: str) -> str:
 
     locale, pattern = DAY_FORMATS[language]
     return format_date(local, pattern, locale=locale)
+
+
+def format_weekday_date(local: date, *, language: str) -> str:
+    """Return "Tuesday, December 8, 2026" or "martes 8 de diciembre de 2026"."""
+    from babel.dates import format_date  # here, because most commands never need its words
+
+    return format_date(local, DATE_FORMATS[language], locale=DAY_FORMATS[language][0])
 
 
 def format_full_date(local: date, *, language: str) -> str:

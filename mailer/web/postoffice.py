@@ -17,6 +17,7 @@ from mailer.web.page_request import HandlerResponse, PageRedirect, PageRequest, 
 PATH = "/postoffice"
 MESSAGES_PER_PAGE = 50
 MAX_JSON_MESSAGES = 10_000  # in messages.json
+LEAD_ALLOWANCE = timedelta(hours=1)  # what went by while the clock was moved is missing from its lead
 MAX_HOURS = time_machine.MAX_ADVANCE.days * 24
 LINK = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:!?)\]]")
 HEAD_TAG = re.compile(r"<head[^>]*>", re.IGNORECASE)
@@ -65,7 +66,6 @@ class PostOfficePages:
             "has_html": bool(parsed.html),
             "text": list(_split_links(parsed.text)),
             "calendar": parsed.calendar,
-            "method": parsed.method,
             "attachments": parsed.attachments,
             "headers": "\n".join(f"{name}: {value}" for name, value in parsed.headers),
             "source": parsed.source,
@@ -161,16 +161,17 @@ def _parse_length(days: str, hours: str) -> timedelta:
 def _format_time(request: PageRequest, moment: datetime) -> str:
     zone = request.service.settings.default_zone
     local = moment.astimezone(ZoneInfo(zone))
-    day = local_time.format_day(local.date(), language=request.language)
+    day = local_time.format_weekday_date(local.date(), language=request.language)
     clock = local_time.format_time(local, language=request.language)
-    return f"{day}, {local.year}, {clock} {local_time.zone_name(zone, language=request.language)}"
+    return f"{day}, {clock} {local_time.zone_name(zone, language=request.language)}"
 
 
 def _format_lead(request: PageRequest, offset: timedelta) -> str:
     words = request.words.office
-    if offset < timedelta(days=1):
+    days = (offset + LEAD_ALLOWANCE).days
+    if not days:
         return ""
-    return str(words.one_day_ahead if offset.days == 1 else words.days_ahead(count=offset.days))
+    return str(words.one_day_ahead if days == 1 else words.days_ahead(count=days))
 
 
 def _describe_advance(request: PageRequest) -> str:

@@ -1,12 +1,13 @@
 """The pages of the post office, and its time machine."""
 
 import json
-from datetime import datetime
+import re
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from smtplib import SMTP
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from lists.subscriptions import Subscription
 from mailer.tryout import postoffice, time_machine
@@ -54,6 +55,56 @@ def test_the_list_is_told_to_scripts_with_links_to_the_octets(visitor, service, 
     assert raw.headers["content-type"] == "message/rfc822"
     with service.database.read() as session:
         assert raw.content == postoffice.get_message(session, captured[0]["id"]).raw
+
+
+@pytest.mark.parametrize(
+    ("language", "day"), [("en", "Monday, November 2, 2026, "), ("es", "lunes 2 de noviembre de 2026, ")]
+)
+def test_dates_are_written_as_people_write_them(visitor, service, language, day):
+    moment = datetime(2026, 11, 2, 18, tzinfo=UTC)
+    with service.database.write() as session:
+        session.add(postoffice.CapturedMessage(to="x", subject="Hello", date=moment, raw=b""))
+    assert day in words(visitor.get(f"/postoffice?lang={language}"))
+
+
+@pytest.mark.parametrize(("language", "ahead"), [("en", "3 days ahead"), ("es", "3 días por delante")])
+def test_a_clock_that_is_almost_three_days_ahead_is_three_days_ahead(visitor, service, language, ahead):
+    visitor.post("/postoffice/advance", {"days": "3"})
+    with service.database.write() as session:
+        lead = (timedelta(days=3) - timedelta(minutes=2)) // timedelta(microseconds=1)
+        session.execute(update(time_machine.TryoutClock).values(offset=lead))
+    assert ahead in words(visitor.get(f"/postoffice?lang={language}"))
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_a_mail_with_a_calendar_entry_has_no_words_of_developers(visitor, service, language):
+    message = EmailMessage()
+    message["Subject"], message["From"], message["To"] = "Call", "Ana <ana@a.example>", "ben@b.example"
+    message.set_content("Come.")
+    calendar = "BEGIN:VCALENDAR\nEND:VCALENDAR\n"
+    message.add_alternative(calendar, subtype="calendar", params={"method": "REQUEST"})
+    message.add_attachment(calendar.encode(), maintype="application", subtype="ics", filename="call.ics")
+    with service.database.write() as session:
+        captured = postoffice.CapturedMessage(
+            to="x", subject="Call", date=service.clock.now(), raw=message.as_bytes()
+        )
+        session.add(captured)
+        session.flush()
+        number = captured.id
+    page = visitor.get(f"/postoffice/messages/{number}?lang={language}").text
+    shown = re.sub(r"<pre.*?</pre>", "", page, flags=re.DOTALL)
+    assert "call.ics" in shown
+    for word in (
+        "Headers",
+        "Source",
+        "raw message",
+        "application/ics",
+        "REQUEST",
+        "HTML",
+        "Encabez",
+        "fuente",
+    ):
+        assert word not in shown, word
 
 
 def test_a_mail_is_shown_framed_as_text_and_as_source(visitor, office):
