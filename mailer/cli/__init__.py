@@ -31,7 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "work": ("work", "Run delivery only, beside a “serve” or on another machine."),
     "config": ("config", "Check the settings, and show where each comes from."),
     "dkim": ("dkim", "Make the keys that sign mail, and see their DNS records."),
-    "db": ("db", "Keep the database: bring it up to date, back it up, put it back."),
+    "db": ("db.group", "Keep the database: bring it up to date, back it up, put it back."),
     "list": ("lists.group", "Show the lists; bring people in from a file, or out."),
     "contact": ("contacts.group", "Show what we know about one person; merge two; forget them."),
     "field": ("field", "Define what more is kept of people; list and retire it."),

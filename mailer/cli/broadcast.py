@@ -11,9 +11,9 @@ from lists import catalog
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
 from lists.permission import SENTENCES
-from mailer.cli import context, output, progress, whole_numbers
-from mailer.cli.file_path import FILE_PATH
+from mailer.cli import context, output, parameter_types, progress
 from mailer.cli.lists.group import LANGUAGE_NAMES
+from mailer.cli.parameter_types import FILE_PATH
 from mailer.compose.editions import Edition
 from mailer.outbox import outbox, stats
 from mailer.outbox.outbox import OutboxRow
@@ -144,7 +144,7 @@ def list_(*, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @output.json_option
 def status(*, number: int, as_json: bool) -> None:
     """Tell how far an update has come: “mailer broadcast status 2”.
@@ -168,7 +168,7 @@ def status(*, number: int, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @click.option("--yes", is_flag=True, help="Recall it without asking.")
 @output.json_option
 def recall(*, number: int, yes: bool, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from lists.catalog import MailingList
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput
 from mailer.cli import context, output
-from mailer.cli.file_path import FILE_PATH
+from mailer.cli.parameter_types import FILE_PATH
 from mailer.service import Service
 from mailer.templates import rendering, templates
 from mailer.web.public import added_list

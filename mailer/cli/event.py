@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from lists.errors import Conflict
 from lists.permission import SENTENCES
-from mailer.cli import context, output, whole_numbers
+from mailer.cli import context, output, parameter_types
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.events import events
 from mailer.events.events import Event
@@ -45,7 +45,7 @@ def command() -> None:
 @click.option("--title-es", default="", help="The same in Spanish.")
 @click.option("--starts", required=True, help='Date and local time, like "2026-12-08 20:00".')
 @click.option("--zone", required=True, help="The time zone of --starts, like America/New_York.")
-@click.option("--minutes", type=whole_numbers.INTEGER, default=60, show_default=True, help="Its length.")
+@click.option("--minutes", type=parameter_types.INTEGER, default=60, show_default=True, help="Its length.")
 @click.option("--join-url", required=True, help="The link by which people join the call.")
 @click.option("--audience", required=True, help="The list that is invited.")
 @click.option("--description", default="", help="A few sentences for the calendar entry.")
@@ -114,7 +114,7 @@ def list_(*, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @output.json_option
 def show(*, number: int, as_json: bool) -> None:
     """Tell everything about one call: “mailer event show 1”."""
@@ -142,7 +142,7 @@ def show(*, number: int, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @click.option("--dry-run", is_flag=True, help="Only show who would be invited, and how it reads.")
 @output.json_option
 def invite(*, number: int, dry_run: bool, as_json: bool) -> None:

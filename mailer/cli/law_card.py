@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from mailer.cli import context, output, whole_numbers
+from mailer.cli import context, output, parameter_types
 from mailer.library import law_cards
 from mailer.library.law_cards import LawCard
 
@@ -72,7 +72,7 @@ def add(*, state: str, text: str, text_es: str, source: str, by: str, on: str, a
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @click.option("--by", required=True, help="Who has checked it; people see this.")
 @click.option("--on", default="", help="The day it was checked, like 2026-11-22; else today.")
 @click.option("--text", default="", help="What it says now in English, if that has changed.")
@@ -102,7 +102,7 @@ def check(*, number: int, by: str, on: str, text: str, text_es: str, source: str
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @output.json_option
 def retire(*, number: int, as_json: bool) -> None:
     """Take a card out for good: “mailer law-card retire 3”."""

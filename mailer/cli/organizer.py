@@ -6,7 +6,7 @@ from sqlalchemy import select
 from lists import contacts, directory
 from lists.contacts import Contact
 from lists.directory import Listing
-from mailer.cli import context, output, whole_numbers
+from mailer.cli import context, output, parameter_types
 
 STATES = ("asked", "waiting", "approved", "rejected", "withdrawn", "all")
 COLUMNS = {
@@ -52,7 +52,7 @@ def list_(*, state: str, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @output.json_option
 def approve(*, number: int, as_json: bool) -> None:
     """Approve an application: “mailer organizer approve 3”.
@@ -64,7 +64,7 @@ def approve(*, number: int, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @output.json_option
 def reject(*, number: int, as_json: bool) -> None:
     """Reject an application: “mailer organizer reject 3”.

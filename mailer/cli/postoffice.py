@@ -6,7 +6,7 @@ from datetime import timedelta
 import click
 
 from lists.errors import BadInput, Conflict
-from mailer.cli import context, output, whole_numbers
+from mailer.cli import context, output, parameter_types
 from mailer.processes import draining
 from mailer.service import Service
 from mailer.tryout import postoffice
@@ -25,7 +25,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--limit", default=50, show_default=True, type=whole_numbers.LIMIT, help="How many to show.")
+@click.option("--limit", default=50, show_default=True, type=parameter_types.LIMIT, help="How many to show.")
 @output.json_option
 def list_(*, limit: int, as_json: bool) -> None:
     """Show the mails that came, the newest last."""
@@ -37,7 +37,7 @@ def list_(*, limit: int, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @click.option("--source", is_flag=True, help="Show the message exactly as it arrived.")
 @output.json_option
 def show(*, number: int, source: bool, as_json: bool) -> None:

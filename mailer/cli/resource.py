@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput
-from mailer.cli import context, output, whole_numbers
-from mailer.cli.file_path import FILE_PATH
+from mailer.cli import context, output, parameter_types
 from mailer.cli.lists.group import LANGUAGE_NAMES
+from mailer.cli.parameter_types import FILE_PATH
 from mailer.library import file_store, resources
 from mailer.library.resources import MISSING_LINK, CurrentVersion, ResourceVersion
 from mailer.outbox import stats
@@ -62,7 +62,7 @@ def list_(*, every: bool, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @output.json_option
 def show(*, number: int, as_json: bool) -> None:
     """Tell everything about one version: “mailer resource show 3”."""
@@ -135,7 +135,7 @@ def add(
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @output.json_option
 def retire(*, number: int, as_json: bool) -> None:
     """Take a version out for good: “mailer resource retire 3”.

@@ -4,7 +4,7 @@ import click
 
 from lists import addresses
 from lists.errors import Conflict
-from mailer.cli import context, output, whole_numbers
+from mailer.cli import context, output, parameter_types
 from mailer.cli.contacts import editing
 from mailer.people import address_change
 from mailer.people.address_change import AddressChangePreview
@@ -19,8 +19,8 @@ STATE_PHRASES = {"pending": "waits for their yes", "left": "left"}
 @click.option("--yes", is_flag=True, help="Do it; without this it is only shown.")
 @click.option(
     "--seen",
-    type=whole_numbers.INTEGER,
-    help="The version you looked at; refuses if somebody has changed it since.",
+    type=parameter_types.INTEGER,
+    help=editing.SEEN_HELP,
 )
 @output.json_option
 def change_address(*, old: str, new: str, yes: bool, seen: int | None, as_json: bool) -> None:

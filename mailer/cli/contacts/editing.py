@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from lists import addresses, audit, contacts, fields, geography, notes, tags
 from lists.contacts import LANGUAGES, NAME_LENGTH, Contact
 from lists.errors import BadInput, NotFound
-from mailer.cli import context, output, whole_numbers
+from mailer.cli import context, output, parameter_types
 from mailer.service import Service
 from mailer.sources import journeys
 
@@ -53,8 +53,8 @@ PARSERS: Mapping[str, Callable[[str], Mapping[str, Any]]] = {
 @click.argument("pairs", nargs=-1, required=True, metavar="FIELD=VALUE...")
 @click.option(
     "--seen",
-    type=whole_numbers.INTEGER,
-    help="The version you looked at; refuses if somebody has changed it since.",
+    type=parameter_types.INTEGER,
+    help=SEEN_HELP,
 )
 @output.json_option
 def set_(*, address: str, pairs: Sequence[str], seen: int | None, as_json: bool) -> None:
@@ -115,7 +115,7 @@ def untag(*, address: str, words: Sequence[str]) -> None:
 
 @click.command()
 @click.argument("word", metavar="TAG")
-@click.option("--limit", default=200, show_default=True, type=whole_numbers.LIMIT, help="How many to name.")
+@click.option("--limit", default=200, show_default=True, type=parameter_types.LIMIT, help="How many to name.")
 @output.json_option
 def tagged(*, word: str, limit: int, as_json: bool) -> None:
     """Name everybody with a tag: “mailer contact tagged speaker”."""

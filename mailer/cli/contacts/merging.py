@@ -7,7 +7,7 @@ import click
 
 from lists.errors import BadInput, Conflict
 from lists.identity import duplicates
-from mailer.cli import context, output, whole_numbers
+from mailer.cli import context, output, parameter_types
 from mailer.cli.contacts import editing
 from mailer.people import merging
 from mailer.people.merging import MergePreview
@@ -81,7 +81,7 @@ def merge(*, keep: str, other: str, yes: bool, seen: str, as_json: bool) -> None
 
 
 @click.command("duplicates")
-@click.option("--limit", default=50, show_default=True, type=whole_numbers.LIMIT, help="How many pairs.")
+@click.option("--limit", default=50, show_default=True, type=parameter_types.LIMIT, help="How many pairs.")
 @output.json_option
 def list_duplicates(*, limit: int, as_json: bool) -> None:
     """Name pairs that are likely one person; nothing is merged.

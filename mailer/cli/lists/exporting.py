@@ -7,7 +7,7 @@ import click
 from lists import audit, catalog
 from lists.tables import csv_writer, export_rows
 from mailer.cli import context, output
-from mailer.cli.file_path import FILE_PATH
+from mailer.cli.parameter_types import FILE_PATH
 
 DESCRIPTIONS = {
     "people": "everybody who is or was on {list}",

@@ -11,7 +11,7 @@ from lists import subscriptions
 from lists.contacts import Contact
 from lists.permission import SENTENCES
 from lists.subscriptions import Subscription
-from mailer.cli import catalog, context, output, whole_numbers
+from mailer.cli import catalog, context, output, parameter_types
 from mailer.cli.lists import exporting, importing, signup_sheet, undoing
 from mailer.sources import broadcasts
 
@@ -49,7 +49,7 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
 @command.command()
 @click.argument("name")
 @click.option("--people", is_flag=True, help="Name the people, newest first.")
-@click.option("--limit", default=50, show_default=True, type=whole_numbers.LIMIT, help="How many to name.")
+@click.option("--limit", default=50, show_default=True, type=parameter_types.LIMIT, help="How many to name.")
 @output.json_option
 def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
     """Tell more about one list: “mailer list show interest”.

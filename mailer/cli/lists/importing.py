@@ -30,8 +30,8 @@ from lists.tables.column_mapping import FIELDS, ColumnMapping
 from lists.tables.csv_file import TableFile
 from lists.tables.staged_rows import UNDECIDED, StagingTable
 from mailer.cli import context, output, progress
-from mailer.cli.file_path import FILE_PATH
 from mailer.cli.lists import import_report
+from mailer.cli.parameter_types import FILE_PATH
 from mailer.service import Service
 from mailer.web import signup_sheet
 

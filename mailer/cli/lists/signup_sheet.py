@@ -7,7 +7,7 @@ import click
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
 from mailer.cli import context, output
-from mailer.cli.file_path import FILE_PATH
+from mailer.cli.parameter_types import FILE_PATH
 from mailer.web import signup_sheet
 
 

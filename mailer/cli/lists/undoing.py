@@ -7,7 +7,7 @@ from lists.errors import NotFound
 from lists.imports import ListImport
 from lists.tables import import_undo as list_undo
 from mailer.batches import PAUSE_SECONDS
-from mailer.cli import context, output, progress, whole_numbers
+from mailer.cli import context, output, parameter_types, progress
 from mailer.people import import_undo
 from mailer.people.import_undo import ImportUndoPreview
 from mailer.service import Service
@@ -20,7 +20,7 @@ STATE_NAMES = {"here": "finished", "arriving": "not finished", "undone": "taken 
 
 
 @click.command(name="undo")
-@click.argument("number", type=whole_numbers.ROW, required=False)
+@click.argument("number", type=parameter_types.ROW, required=False)
 @click.option("--yes", is_flag=True, help="Do it; without this it is only shown.")
 @click.option("--show", is_flag=True, help="Name who has got mail by this import already.")
 @output.json_option

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from mailer.cli import context, output, whole_numbers
+from mailer.cli import context, output, parameter_types
 from mailer.cli.outbox import resolving, retrying
 from mailer.coordination import counters, suspensions
 from mailer.outbox import attempts, stats
@@ -38,7 +38,7 @@ command.add_command(resolving.command)
 @command.command("list")
 @click.option("--state", type=click.Choice(STATES), help="Only messages in this state.")
 @click.option("--kind", type=click.Choice(sorted(POLICY)), help="Only messages of this kind.")
-@click.option("--limit", default=50, show_default=True, type=whole_numbers.LIMIT, help="How many to show.")
+@click.option("--limit", default=50, show_default=True, type=parameter_types.LIMIT, help="How many to show.")
 @output.json_option
 def list_(*, state: str | None, kind: str | None, limit: int, as_json: bool) -> None:
     """Show messages, the newest first: “mailer outbox list --state failed”."""
@@ -46,7 +46,7 @@ def list_(*, state: str | None, kind: str | None, limit: int, as_json: bool) -> 
 
 
 @command.command()
-@click.option("--limit", default=50, show_default=True, type=whole_numbers.LIMIT, help="How many to show.")
+@click.option("--limit", default=50, show_default=True, type=parameter_types.LIMIT, help="How many to show.")
 @output.json_option
 def unknown(*, limit: int, as_json: bool) -> None:
     """Show messages of which nobody can say whether they arrived, and why.
@@ -66,7 +66,7 @@ def _print_messages(*, limit: int, state: str | None, kind: str | None, as_json:
 
 
 @command.command()
-@click.argument("number", type=whole_numbers.ROW)
+@click.argument("number", type=parameter_types.ROW)
 @output.json_option
 def show(*, number: int, as_json: bool) -> None:
     """Show one message, what became of it, and what the server said each time: “mailer outbox show 12”."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from lists import audit
 from lists.errors import BadInput
 from mailer.batches import write_in_batches
-from mailer.cli import context, output
+from mailer.cli import context, output, parameter_types
 from mailer.outbox import in_doubt
 from mailer.outbox.in_doubt import Resolution, Selection
 from mailer.policy import POLICY
@@ -25,9 +25,9 @@ UNDECIDED_SENTENCE = "Say what you decided: --sent if it arrived, --resend to se
 
 
 @click.command(name="resolve")
-@click.argument("number", type=int, required=False)
+@click.argument("number", type=parameter_types.ROW, required=False)
 @click.option("--all", "everything", is_flag=True, help="All that wait for a decision.")
-@click.option("--broadcast", type=int, help="All of one update, by its number.")
+@click.option("--broadcast", type=parameter_types.ROW, help="All of one update, by its number.")
 @click.option("--kind", type=click.Choice(sorted(POLICY)), help="All of one kind.")
 @click.option("--older-than", "age", help="All put into the outbox longer ago than this, such as 6h or 2d.")
 @click.option("--restored", is_flag=True, help="All that may have left before a backup was restored.")

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from lists import audit
 from lists.errors import BadInput
-from mailer.cli import context, output
+from mailer.cli import context, output, parameter_types
 from mailer.compose.source import settle_all
 from mailer.outbox import held_messages
 from mailer.outbox.outbox import OutboxRow
@@ -23,8 +23,8 @@ ADVICE = {
 
 
 @click.command("retry")
-@click.argument("number", type=int, required=False)
-@click.option("--broadcast", type=int, help="All of one update, by its number.")
+@click.argument("number", type=parameter_types.ROW, required=False)
+@click.option("--broadcast", type=parameter_types.ROW, help="All of one update, by its number.")
 @click.option("--all", "every", is_flag=True, help="All that is kept back.")
 @click.option("--give-up", is_flag=True, help="Do not send them at all.")
 @output.json_option

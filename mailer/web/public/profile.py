@@ -1,5 +1,7 @@
 """Profile: a person's data that they may change, behind a link that was just mailed to their address."""
 
+import re
+
 from sqlalchemy.orm import Session
 
 from lists import addresses, consents, contacts, topic_optouts
@@ -13,6 +15,7 @@ from mailer.web.page_request import PageRequest, PageResponse
 from mailer.web.public.signups import FormInput
 
 TEMPLATE = "profile.html"
+VERSION = re.compile(r"[0-9]{1,9}")
 FIELDS = ("name", "zip", "language", "discreet", "version")
 
 
@@ -57,7 +60,7 @@ def _save(session: Session, request: PageRequest, contact: Contact) -> PageRespo
         form.read_language(),
     )
     version, previous_language = form.values["version"], contact.language
-    if form.mistakes or not version.isdecimal():
+    if form.mistakes or not VERSION.fullmatch(version):
         return _page(session, request, contact, form=form)
     contacts.amend(
         session,

@@ -221,3 +221,10 @@ def test_a_key_of_an_hour_is_not_mailed_when_it_would_come_too_late(visitor, ser
     clock.advance(seconds=timedelta(minutes=31).total_seconds())
     deliver(service, world)
     assert world.arrived == []
+
+
+@pytest.mark.parametrize("version", ["", "x", "-1", "٣", "9" * 30, "9" * 5_000])
+def test_a_version_that_no_form_has_changes_nothing(visitor, service, ben, link, version):
+    form = {**hidden(visitor.get(link)), **EVERYTHING, "do": "save", "name": "Benito", "version": version}
+    assert visitor.post(link, form).status_code == 422
+    assert get_contact(service, ben).name == "Ben"

@@ -45,7 +45,7 @@ def test_who_refused_elsewhere_is_passed_over_and_the_column_is_named(
     result = mailer("list", "import", CASES / case, *OPTIONS)
     assert (result.status, list_addresses(service)) == (0, added)
     assert sentence in result.out
-    assert ("nobody of it is brought in here" in result.out) is (not added)
+    assert ("so nobody is added" in result.out) is (not added)
 
 
 def test_a_column_that_is_not_understood_changes_nothing_until_it_is_named(

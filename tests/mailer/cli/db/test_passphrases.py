@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lists.errors import BadInput
-from mailer.cli import passphrases
+from mailer.cli.db import passphrases
 
 WORDS = "harbor lantern meadow quartz willow"
 

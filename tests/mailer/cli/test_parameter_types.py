@@ -1,4 +1,4 @@
-"""A number that no database can hold is refused in a sentence; zero is a number that nothing has."""
+"""Parameter types: a number that no database can hold, and a name that no file can have, are refused."""
 
 import pytest
 
@@ -6,6 +6,19 @@ from mailer.service import Service
 from tests import commands
 from tests.commands import Mailer
 from tests.people import Person
+
+FILE_COMMANDS = [
+    "list export people FILE",
+    "list import FILE --list interest --consent sheet",
+    "list import /dev/null --list interest --consent sheet --refused FILE",
+    "list sheet FILE --congregation Mark",
+    "db backup FILE",
+    "db backup copy --passphrase-file FILE",
+    "db merge FILE",
+    "db restore FILE",
+    "resource add toolkit --language en --file FILE",
+    "broadcast send --audience interest --file FILE",
+]
 
 
 @pytest.fixture
@@ -49,3 +62,17 @@ def test_a_pair_of_versions_too_large_is_refused(mailer: Mailer, ana: Person, be
 def test_the_largest_version_is_compared_and_refused(mailer: Mailer, ben: Person) -> None:
     ran = mailer("contact", "set", ben.email, "name=Ben", "--seen", 2**31 - 1)
     assert (ran.status, "changed" in ran.refusal) == (2, True)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("command", FILE_COMMANDS)
+def test_a_name_that_is_too_long_is_refused(mailer: Mailer, command: str) -> None:
+    ran = mailer(*("x" * 300 if word == "FILE" else word for word in command.split()))
+    assert ran.status == 2
+    assert "cannot be used: File name too long. Please give another name." in ran.refusal
+    assert "x" * 61 not in ran.refusal
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_name_with_a_zero_octet_is_refused(mailer: Mailer) -> None:
+    assert "holds a zero octet" in mailer("list", "export", "people", "a\0b").refusal

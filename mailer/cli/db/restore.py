@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from lists.clock import Clock
-from mailer.cli import context, output, passphrases, progress
-from mailer.cli.file_path import FILE_PATH
+from mailer.cli import context, output, progress
+from mailer.cli.db import passphrases
+from mailer.cli.parameter_types import FILE_PATH
 from mailer.coordination import send_hold
 from mailer.monitoring import logs
 from mailer.outbox import in_doubt

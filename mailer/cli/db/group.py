@@ -1,4 +1,4 @@
-"""`mailer db`: upgrades the database, checks it, backs it up; mailer/cli/restore.py restores it."""
+"""`mailer db`: upgrades the database, checks it, backs it up; mailer/cli/db/restore.py restores it."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,9 @@ import click
 from lists.errors import Conflict
 from mailer import migrations
 from mailer.backup import backup
-from mailer.cli import context, output, passphrases, progress, restore
-from mailer.cli.file_path import FILE_PATH
+from mailer.cli import context, output, progress
+from mailer.cli.db import passphrases, restore
+from mailer.cli.parameter_types import FILE_PATH
 from mailer.processes import bootstrap
 from mailer.settings import loading
 

@@ -10,7 +10,7 @@ import click
 
 from lists.errors import BadInput
 from mailer.backup import backup
-from mailer.cli.file_path import FILE_PATH
+from mailer.cli.parameter_types import FILE_PATH
 
 OPEN_TO_OTHERS = 0o077
 MAX_CHARACTERS = 4_000  # of a passphrase; a device may have no end
