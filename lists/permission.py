@@ -35,16 +35,11 @@ from lists.subscriptions import Subscription
 
 Needs = Literal["address", "asked", "confirmed"]
 
-SENTENCES = {
-    "suppressed": "This address must not be written to: it was forgotten, complained, or bounces.",
-    "never joined": "This contact never asked for this list.",
-    "left": "This contact left the list.",
-    "not confirmed": "This contact has not confirmed the sign-up, or a new address, yet.",
-    "already confirmed": "This contact has confirmed already, so there is nothing to ask.",
-    "paused": "This contact asked for a pause, which is not over yet.",
-    "declined": "This contact does not want mails of this kind.",
-    "arriving": "This contact comes with an import that is not finished.",
-}
+# The codes of the rule; mailer/reasons.py has a sentence for each.
+REASONS = (
+    "suppressed", "never joined", "left", "not confirmed", "already confirmed", "paused", "declined",
+    "arriving",
+)  # fmt: skip
 # Reasons that do not end with time.
 PERMANENT_REASONS = frozenset({"suppressed", "never joined", "left", "already confirmed", "declined"})
 

@@ -21,7 +21,6 @@ from mailer.compose.editions import Edition, Editions, add_greeting, get_rendere
 from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.events import events
 from mailer.events.events import Event
-from mailer.outbox import held_messages
 from mailer.outbox.outbox import Entry
 from mailer.policy import DIGEST_FIELDS, POLICY
 from mailer.sources.invitations import ANSWERS, Invitations
@@ -136,7 +135,7 @@ class Preflight:
                 for recipient in _sample_recipients(language, [*names, *constants]):
                     built_content = contents(AddressedMessage(entry=entry, recipient=recipient))
                     if isinstance(built_content, Refusal):
-                        raise BadInput(built_content.why.removeprefix(held_messages.OUR_FAULT))
+                        raise BadInput(built_content.detail)
                     self._check_message(entry, recipient, built_content, edition)
             except BadInput as error:
                 raise BadInput(f"The {LANGUAGE_NAMES[language]} text cannot be sent. {error}") from error

@@ -93,7 +93,7 @@ class Desk:
     def reasons(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
         results = self.compose(entries)
         assert all(isinstance(result, Result) for result in results)
-        return [(result.state, result.why) for result in results if isinstance(result, Result)]
+        return [(result.state, result.reason) for result in results if isinstance(result, Result)]
 
 
 def read(ready: ReadyMessage | Result) -> Message:

@@ -17,12 +17,12 @@ from mailer.delivery import results
 from mailer.delivery.journal import JournalContents
 from mailer.outbox import in_doubt, outbox
 from mailer.outbox.outbox import Entry, OutboxRow
+from mailer.reasons import Reason
 from mailer.sources.sequences import Sequences
 
 BATCH_SIZE = 5_000  # rows
 MAX_ROUNDS = 10_000  # of filling one source, far more than any gap needs
 FINAL_STATES = ("sent", "refused")  # these end a message; after any other state it may have been tried again
-JOURNAL_REASON = "its journal says so"
 
 
 def mark_in_doubt(
@@ -54,7 +54,7 @@ def apply_journals(session: Session, journals: Iterable[JournalContents], *, res
             select(*outbox.ENTRY_COLUMNS).where(OutboxRow.id.in_(batch), *in_doubt.FROM_RESTORE)
         )
         rows = [
-            results.from_outcome_state(entry, states[entry.id], why=JOURNAL_REASON)
+            results.from_outcome_state(entry, states[entry.id], reason=Reason.JOURNAL)
             for entry in (Entry(**row._mapping) for row in result)
         ]
         total += len(outbox.record(session, rows, now=restore.restored_at))

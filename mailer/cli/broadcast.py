@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from lists import catalog
 from lists.contacts import LANGUAGES
 from lists.errors import BadInput, Conflict
-from lists.permission import SENTENCES
+from mailer import reasons
 from mailer.cli import context, output, parameter_types, progress
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.cli.parameter_types import FILE_PATH
@@ -186,7 +186,7 @@ def recall(*, number: int, yes: bool, as_json: bool) -> None:
             broadcast = broadcasts.get(session, number)
             counts_before = _count_states(session, number)
         waiting = sum(counts_before.get(state, 0) for state in STOPPABLE)
-        if broadcast.recalled_at is None:
+        if broadcast.state != "recalled":
             if not waiting and broadcast.state == "filled":
                 raise Conflict(f"Nothing of update {number} waits, so there is nothing to recall.")
             if not yes:
@@ -300,7 +300,7 @@ def _print_preview(
     for language in sorted(recipient_count.languages, key=LANGUAGES.index):
         output.print_line(f"{recipient_count.languages[language]:>7,}  read {LANGUAGE_NAMES[language]}")
     for reason, number in sorted(recipient_count.exclusions.items()):
-        output.print_line(f"{number:>7,}  do not get it: {SENTENCES[reason]}")
+        output.print_line(f"{number:>7,}  do not get it: {reasons.describe(reason)}")
     for note in notes:
         output.print_line(f"Please note: {note}")
 
@@ -344,8 +344,6 @@ def _to_row(broadcast: Broadcast, counts: Mapping[str, int]) -> dict[str, object
     sent = counts.get("sent", 0)
     others = sum(counts.values()) - waiting - sent
     values = {key: getattr(broadcast, key) for key in STATUS_LABELS}
-    if broadcast.recalled_at is not None:
-        values["state"] = "recalled"
     return {**values, "sent": sent, "waiting": waiting, "others": others, "counts": dict(counts)}
 
 

@@ -7,7 +7,7 @@ import click
 from sqlalchemy.orm import Session
 
 from lists.errors import Conflict
-from lists.permission import SENTENCES
+from mailer import reasons
 from mailer.cli import context, output, parameter_types
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.events import events
@@ -236,7 +236,7 @@ def _print_count(invitee_count: InviteeCount) -> None:
     for language, number in sorted(invitee_count.languages.items()):
         output.print_line(f"{number:>7,}  in {LANGUAGE_NAMES[language]}")
     for reason, number in sorted(invitee_count.exclusions.items()):
-        output.print_line(f"{number:>7,}  not: {SENTENCES.get(reason, reason)}")
+        output.print_line(f"{number:>7,}  not: {reasons.describe(reason)}")
 
 
 def _to_row(event: Event) -> dict[str, object]:

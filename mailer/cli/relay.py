@@ -9,7 +9,7 @@ from lists import audit
 from lists.errors import NotFound
 from mailer.cli import context, output
 from mailer.coordination import counters, suspensions
-from mailer.coordination.suspensions import BY_STAFF, DOMAIN_SCOPE, RELAY_SCOPE, Suspension
+from mailer.coordination.suspensions import DOMAIN_SCOPE, RELAY_SCOPE, Suspension
 from mailer.outbox import attempts
 from mailer.service import Service
 from mailer.smtp.relay_settings import Relay
@@ -124,7 +124,7 @@ def _relay_row(
 
 
 def _suspension_row(suspension: Suspension) -> Mapping[str, object]:
-    why = "staff paused it" if suspension.why == BY_STAFF else suspension.why
+    why = suspension.reply if suspension.is_automatic else "staff paused it"
     return {
         "what": suspension.scope.partition("/")[2],
         "since": suspension.since,

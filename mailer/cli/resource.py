@@ -11,9 +11,10 @@ from mailer.cli import context, output, parameter_types
 from mailer.cli.lists.group import LANGUAGE_NAMES
 from mailer.cli.parameter_types import FILE_PATH
 from mailer.library import file_store, resources
-from mailer.library.resources import MISSING_LINK, CurrentVersion, ResourceVersion
+from mailer.library.resources import CurrentVersion, ResourceVersion
 from mailer.outbox import stats
 from mailer.policy import RESOURCES
+from mailer.reasons import Reason
 from mailer.service import Service
 
 COLUMNS = {
@@ -47,7 +48,7 @@ def list_(*, every: bool, as_json: bool) -> None:
     """Show what stands in each slot, and how many mails wait for one that is empty."""
     with context.open_service() as service, service.database.read() as session:
         rows = _list_rows(session, service)
-        waiting = stats.count_held_for(session, MISSING_LINK)
+        waiting = stats.count_held_for(session, Reason.MISSING_LINK)
     visible_rows = [row for row in rows if every or row["state"] in CURRENT_STATES]
     full_slots = {row["slot"] for row in rows if row["state"] in CURRENT_STATES}
     visible_rows += [{"slot": slot, "state": "empty"} for slot in RESOURCES if slot not in full_slots]
@@ -122,7 +123,7 @@ def add(
             number = version.id
         with service.database.read() as session:
             row = next(row for row in _list_rows(session, service) if row["number"] == number)
-            waiting = stats.count_held_for(session, MISSING_LINK)
+            waiting = stats.count_held_for(session, Reason.MISSING_LINK)
         address = service.editions.library.build_url(slot, language)
     if as_json:
         output.print_json({**row, "address": address})

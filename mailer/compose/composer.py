@@ -24,10 +24,11 @@ from mailer.compose.editions import Edition, add_greeting, get_renderer
 from mailer.compose.mime import MimeMessage
 from mailer.compose.source import AddressedMessage, MessageContent, Refusal, Source
 from mailer.compose.tokens import Links
-from mailer.library.resources import MISSING_LINK, ResourceLibrary
+from mailer.library.resources import ResourceLibrary
 from mailer.outbox import held_messages
 from mailer.outbox.outbox import Entry, Result
 from mailer.policy import POLICY
+from mailer.reasons import Reason
 from mailer.templates.discreet import DiscreetWording
 
 MAX_EDITIONS = 256  # cached in memory; one is about 20 kB
@@ -112,7 +113,7 @@ class Composer:
                 recipient = recipients.get(entry.contact_id)
                 reason = "never joined" if recipient is None else recipient.refusal
                 if entry.expires_at <= now:
-                    outcomes[entry.id] = Result(entry=entry, state="expired", why="too late")
+                    outcomes[entry.id] = Result(entry=entry, state="expired", reason=Reason.TOO_LATE)
                 elif recipient is None or reason is not None:
                     outcomes[entry.id] = _refuse_entry(entry, reason or "")
                 else:
@@ -137,7 +138,8 @@ class Composer:
             return self.sources[kind].compose(session, messages, now=now)
         except InvalidLink as error:
             if len(messages) == 1:
-                return {messages[0].entry.id: Refusal(state="held", why=f"{held_messages.OUR_FAULT}{error}")}
+                refusal = Refusal(state="held", reason=Reason.OUR_FAULT, detail=str(error))
+                return {messages[0].entry.id: refusal}
         results = [self._ask_source(session, kind, [message], now=now) for message in messages]
         return {row: content for contents in results for row, content in contents.items()}
 
@@ -161,7 +163,9 @@ class Composer:
         self, message: AddressedMessage, content: MessageContent | Refusal, empty_fields: frozenset[str]
     ) -> ReadyMessage | Result:
         if isinstance(content, Refusal):
-            return Result(entry=message.entry, state=content.state, why=content.why)
+            return Result(
+                entry=message.entry, state=content.state, reason=content.reason, detail=content.detail
+            )
         try:
             return self._render_message(message.entry, message.recipient, content, empty_fields)
         except InvalidLink as link_error:
@@ -177,7 +181,7 @@ class Composer:
         fields = self.build_fields(entry, recipient, content)
         missing = _find_missing_links(edition, _choose_language(edition, recipient), fields, empty_fields)
         if missing:
-            return Result(entry=entry, state="held", why=MISSING_LINK + ", ".join(missing))
+            return Result(entry=entry, state="held", reason=Reason.MISSING_LINK, detail=", ".join(missing))
         mime_message = self._build_mime(entry, recipient, content, edition, fields)
         return ReadyMessage(entry=entry, recipient=recipient.email, message=mime.encode(mime_message))
 
@@ -276,4 +280,4 @@ def _find_missing_links(
 
 
 def _refuse_entry(entry: Entry, reason: str) -> Result:
-    return Result(entry=entry, state="cancelled" if reason in PERMANENT_REASONS else "held", why=reason)
+    return Result(entry=entry, state="cancelled" if reason in PERMANENT_REASONS else "held", reason=reason)

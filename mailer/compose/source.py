@@ -34,10 +34,11 @@ class MessageContent:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """The reason why a message is not sent now: `held` may end, `cancelled` will not."""
+    """The reason why a message is not sent now (mailer/reasons.py): `held` may end, `cancelled` will not."""
 
     state: str
-    why: str
+    reason: str
+    detail: str = ""
 
 
 class Source(Protocol):

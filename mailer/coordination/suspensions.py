@@ -25,7 +25,7 @@ from mailer.policy import is_urgent
 
 FIRST_TRY, MAX_WAIT = timedelta(minutes=15), timedelta(hours=4)
 MAX_TRIES = 9  # counted; the wait reaches MAX_WAIT long before
-WHY_LENGTH = 300
+REPLY_LENGTH = 300
 BY_STAFF = "staff"
 RELAY_SCOPE, DOMAIN_SCOPE = "relay/", "domain/"
 
@@ -39,7 +39,7 @@ class Suspension(Base):
     since: Mapped[Timestamp]
     try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     tries: Mapped[int]
-    why: Mapped[str] = mapped_column(String(WHY_LENGTH))
+    reply: Mapped[str] = mapped_column("why", String(REPLY_LENGTH))  # that began it; or BY_STAFF
 
     @property
     def is_automatic(self) -> bool:
@@ -60,9 +60,9 @@ def read_all(session: Session) -> Mapping[str, Suspension]:
 
 
 class RelaySuspension(NamedTuple):
-    """The suspension of a relay: the sentence with its reason, and whether urgent mail continues."""
+    """The suspension of a relay: a sentence with the server's reply, and whether urgent mail continues."""
 
-    why: str = ""
+    sentence: str = ""
     is_automatic: bool = False
 
 
@@ -73,22 +73,22 @@ def select_relays(suspensions: Mapping[str, Suspension]) -> Mapping[str, RelaySu
     """Return the suspensions of relays among many, by the relay's name."""
     return {
         scope.removeprefix(RELAY_SCOPE): RelaySuspension(
-            f"Sending is paused: {suspension.why}", suspension.is_automatic
+            f"Sending is paused: {suspension.reply}", suspension.is_automatic
         )
         for scope, suspension in suspensions.items()
         if scope.startswith(RELAY_SCOPE)
     }
 
 
-def begin(session: Session, scope: str, *, why: str, real: datetime) -> bool:
+def begin(session: Session, scope: str, *, reply: str, real: datetime) -> bool:
     """Suspend a scope because servers refuse the sender; False when it is suspended already."""
-    return _begin(session, scope, why=why, real=real, try_at=real + FIRST_TRY)
+    return _begin(session, scope, reply=reply, real=real, try_at=real + FIRST_TRY)
 
 
 def begin_by_staff(session: Session, scope: str, *, real: datetime) -> None:
     """Suspend a scope until staff resume it."""
     end(session, scope)
-    _begin(session, scope, why=BY_STAFF, real=real, try_at=None)
+    _begin(session, scope, reply=BY_STAFF, real=real, try_at=None)
 
 
 def claim_trial(session: Session, suspension: Suspension, *, real: datetime) -> datetime | None:
@@ -116,6 +116,6 @@ def end(session: Session, scope: str) -> bool:
     return count_changed(session, delete(Suspension).where(Suspension.scope == scope)) == 1
 
 
-def _begin(session: Session, scope: str, *, why: str, real: datetime, try_at: datetime | None) -> bool:
-    row = {"scope": scope, "since": real, "try_at": try_at, "tries": 0, "why": why[:WHY_LENGTH]}
+def _begin(session: Session, scope: str, *, reply: str, real: datetime, try_at: datetime | None) -> bool:
+    row = {"scope": scope, "since": real, "try_at": try_at, "tries": 0, "reply": reply[:REPLY_LENGTH]}
     return insert_or_nothing(session, Suspension, [row]) == 1

@@ -28,8 +28,9 @@ from mailer.coordination import rate_limits, suspensions
 from mailer.coordination.rate_limits import LOOKAHEAD, SendWindow
 from mailer.coordination.suspensions import DOMAIN_SCOPE, RELAY_SCOPE, RelaySuspension, Suspension
 from mailer.outbox import outbox
-from mailer.outbox.outbox import HAS_REASON, QUEUED, Entry, OutboxRow
+from mailer.outbox.outbox import DETAIL_LENGTH, HAS_REASON, QUEUED, Entry, OutboxRow
 from mailer.policy import POLICY, URGENT_PRIORITY
+from mailer.reasons import Reason
 from mailer.smtp.rate import ANY_OTHER_DOMAIN, Rate
 
 STAFF_PAUSE_RECHECK = timedelta(minutes=1)  # how often mail to a domain that staff paused is claimed again
@@ -303,9 +304,7 @@ class _ClaimTransaction:
 
     def _park(self, domain: str, entries: Sequence[Entry], rate: Rate) -> None:
         after = rate_limits.lock_next_slot(self.session, f"{DOMAIN_SCOPE}{domain}", real=self.real)
-        self._postpone_rows(
-            entries, f"waits for the limit of {domain}", domain=domain, rate=rate, after=after
-        )
+        self._postpone_rows(entries, Reason.DOMAIN_RATE_LIMIT, domain, scope=domain, rate=rate, after=after)
 
     def _park_suspended(self, domain: str, entries: list[Entry], suspension: Suspension) -> list[Entry]:
         """Park the rows to a suspended domain; returns urgent rows, and the row that tests the suspension."""
@@ -318,17 +317,23 @@ class _ClaimTransaction:
         to_park = [entry for entry in to_park if suspension.applies_to(entry.kind)]
         after = next_try or suspension.try_at or self.real + STAFF_PAUSE_RECHECK
         if to_park:
-            why = (
-                f"{domain} refuses our mail" if suspension.try_at else f"mail to {domain} is paused by staff"
-            )
-            self._postpone_rows(to_park, why, domain=f"paused/{domain}", rate=RESUME_RATE, after=after)
+            reason = Reason.DOMAIN_SUSPENDED if suspension.is_automatic else Reason.DOMAIN_PAUSED
+            scope = f"paused/{domain}"
+            self._postpone_rows(to_park, reason, domain, scope=scope, rate=RESUME_RATE, after=after)
         return proceeding
 
     def _postpone_rows(
-        self, entries: Sequence[Entry], why: str, *, domain: str, rate: Rate, after: datetime
+        self,
+        entries: Sequence[Entry],
+        reason: Reason,
+        domain: str,
+        *,
+        scope: str,
+        rate: Rate,
+        after: datetime,
     ) -> None:
         """Return rows to the queue at no attempt, due one spacing apart from `after` on."""
-        why = why[:200]
+        detail = domain[:DETAIL_LENGTH]
 
         def priority(entry: Entry) -> int:
             return POLICY[entry.kind].priority
@@ -336,16 +341,18 @@ class _ClaimTransaction:
         moments: list[dict[str, object]] = []
         for level, members in groupby(sorted(entries, key=priority), key=priority):
             group = list(members)
-            scope = f"parked/{level}/{domain}"
-            is_long = rate_limits.lock_next_slot(self.session, scope, real=self.real) > after + LONG_QUEUE
+            parking_scope = f"parked/{level}/{scope}"
+            is_long = (
+                rate_limits.lock_next_slot(self.session, parking_scope, real=self.real) > after + LONG_QUEUE
+            )
             retry_times = rate_limits.plan_retry_times(
                 self.session,
-                scope,
+                parking_scope,
                 rate=rate,
                 number=len(group),
                 real=self.real,
                 after=after,
-                restart=is_long and not self._is_anything_parked(why),
+                restart=is_long and not self._is_anything_parked(reason, detail),
             )
             # Rows fall due early enough for their slot; but a relay's slot taken so early would be void.
             lead = timedelta(0) if level == LEAST_URGENT or self.free_slots is not None else LOOKAHEAD
@@ -355,11 +362,15 @@ class _ClaimTransaction:
             ]
         table = cast(Table, OutboxRow.__table__)
         statement = update(table).where(table.c.id == bindparam("row"))
-        queued_values = {"state": "queued", "worker": None, "lease_until": None, "why": why}
-        self.session.execute(statement.values(due_at=bindparam("moment"), **queued_values), moments)
+        queued_values = {"state": "queued", "worker": None, "lease_until": None}
+        self.session.execute(
+            statement.values(due_at=bindparam("moment"), reason=str(reason), detail=detail, **queued_values),
+            moments,
+        )
 
-    def _is_anything_parked(self, why: str) -> bool:
-        query = select(OutboxRow.id).where(OutboxRow.state == QUEUED, OutboxRow.why == why, HAS_REASON)
+    def _is_anything_parked(self, reason: Reason, detail: str) -> bool:
+        is_parked = (OutboxRow.reason == reason, OutboxRow.detail == detail, HAS_REASON)
+        query = select(OutboxRow.id).where(OutboxRow.state == QUEUED, *is_parked)
         return self.session.scalar(query.limit(1)) is not None
 
     def _to_loop_time(self, moment: datetime) -> float:

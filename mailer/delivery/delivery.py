@@ -176,7 +176,7 @@ class Delivery:
             is_stopping=self._must_give_back,
             deadline=self._lease.find_dot_deadline,
             time=self._time,
-            find_unsupported_reason=self._dispatcher.find_unsupported_reason,
+            find_limit=self._dispatcher.find_limit,
             note_capabilities=self._recorder.note_capabilities,
             note=self._recorder.note,
         )
@@ -250,8 +250,8 @@ class Delivery:
             for message in await self._compose_in_thread(chunk):
                 if not isinstance(message, ReadyMessage):
                     self._recorder.note(message)
-                elif reason := self._dispatcher.find_unsupported_reason(message):
-                    self._recorder.note(results.hold_unsupported(message.entry, reason))
+                elif limit := self._dispatcher.find_limit(message):
+                    self._recorder.note(results.hold_for_limit(message.entry, limit))
                 else:
                     window = batch.windows.get(message.entry.id, ANY_TIME)
                     self._dispatcher.put(WaitingMessage(message, composed_at, window))

@@ -23,6 +23,7 @@ from mailer.delivery.concurrency import STALL_SECONDS, Concurrency, InFlightMess
 from mailer.delivery.relay_pool import RelayPool, select_active
 from mailer.outbox.outbox import Entry
 from mailer.policy import is_urgent
+from mailer.smtp.capabilities import RelayLimit
 
 POOL_WAIT_SECONDS = 0.25  # a pool that took no message for so long is not waited for
 
@@ -151,11 +152,11 @@ class Dispatcher:
             heapq.heapify(self._early)
         return messages
 
-    def find_unsupported_reason(self, ready: ReadyMessage) -> str:
-        """Return why no relay can carry a message, "" while one may."""
+    def find_limit(self, ready: ReadyMessage) -> RelayLimit | None:
+        """Return the limit for which no relay can carry a message, None while one may."""
         now = self.loop.time()
-        reasons = [pool.find_unsupported_reason(ready.recipient, ready.message, now) for pool in self.pools]
-        return "" if "" in reasons else reasons[0]
+        limits = [pool.find_limit(ready.recipient, ready.message, now) for pool in self.pools]
+        return None if None in limits else limits[0]
 
     def withdraw_stranded(self) -> Sequence[Entry]:
         """Remove and return the messages that only relays can carry which accept no mail now."""
@@ -203,7 +204,7 @@ class Dispatcher:
             position = len(queue) - 1
         message = queue[position]
         del queue[position]
-        if pool.find_unsupported_reason(message.ready.recipient, message.ready.message, now):
+        if pool.find_limit(message.ready.recipient, message.ready.message, now):
             self._restricted.append(message)
             self._dispatch_restricted()
         elif not self._dispatch(message, pool):
@@ -243,11 +244,7 @@ class Dispatcher:
 
     def _capable_pools(self, message: WaitingMessage, now: float) -> Sequence[RelayPool]:
         ready = message.ready
-        return [
-            pool
-            for pool in self.pools
-            if not pool.find_unsupported_reason(ready.recipient, ready.message, now)
-        ]
+        return [pool for pool in self.pools if not pool.find_limit(ready.recipient, ready.message, now)]
 
     def _find_admitted(self, queue: deque[WaitingMessage], now: float) -> int | None:
         """Return the position of the first message that may begin; postpone those that may not for long."""

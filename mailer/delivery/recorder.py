@@ -158,8 +158,8 @@ class Recorder:
             real = self.clock.real()
             suspended_scopes = [
                 scope
-                for scope, why in new_suspensions.items()
-                if suspensions.begin(session, scope, why=why, real=real)
+                for scope, reply in new_suspensions.items()
+                if suspensions.begin(session, scope, reply=reply, real=real)
             ]
             resumed_scopes = [scope for scope in trial_successes if suspensions.end(session, scope)]
             for scope in unused_trials:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from mailer.smtp.capabilities import Capabilities
+from mailer.smtp.capabilities import Capabilities, RelayLimit
 from mailer.smtp.outcome import Outcome
 from mailer.smtp.rate import Rate
 
@@ -193,11 +193,11 @@ class RelayPool:
         self._reported_at = now if is_news else self._reported_at
         return is_news
 
-    def find_unsupported_reason(self, address: str, message: bytes, now: float) -> str:
-        """Return why this relay cannot carry a message to an address, "" where it may."""
+    def find_limit(self, address: str, message: bytes, now: float) -> RelayLimit | None:
+        """Return the limit that keeps a message to an address from this relay, None where it may go."""
         if self.capabilities is None or now > self.capabilities_at + CAPABILITIES_SECONDS:
-            return ""
-        return self.capabilities.find_unsupported_reason(address, message)
+            return None
+        return self.capabilities.find_limit(address, message)
 
     def begin_message(self, now: float, *, urgent: bool, late: bool = False) -> float:
         """Note that a message is dispatched to this pool; returns until when it may begin.

@@ -52,7 +52,7 @@ from mailer.delivery import journal, results
 from mailer.delivery.journal import JournalContents
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Entry, Result
-from mailer.smtp import doubt
+from mailer.reasons import Reason
 
 AT_ONCE = 1_000  # rows
 SILENT_SECONDS = 20.0  # twice the interval between two heartbeats
@@ -109,7 +109,7 @@ class Rescue:
                 outbox.list_overdue(session, real=real, limit=AT_ONCE, workers=workers) if workers else ()
             )
         return self._settle(
-            [results.from_outcome_state(entry, "unknown", why=doubt.LOST) for entry in entries]
+            [results.from_outcome_state(entry, "unknown", reason=Reason.WORKER_LOST) for entry in entries]
         )
 
     def _find_lost(
@@ -154,7 +154,7 @@ def _result_from_journal(entry: Entry, contents: JournalContents) -> Result:
     if attempt in contents.outcomes:
         return results.from_outcome_state(entry, contents.outcomes[attempt])
     if attempt in contents.started_attempts:
-        return results.from_outcome_state(entry, "unknown", why=doubt.DIED)
+        return results.from_outcome_state(entry, "unknown", reason=Reason.WORKER_DIED)
     if not contents.is_complete:
-        return results.from_outcome_state(entry, "unknown", why=doubt.STOPPED)
+        return results.from_outcome_state(entry, "unknown", reason=Reason.MACHINE_STOPPED)
     return results.give_back(entry)

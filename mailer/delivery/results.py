@@ -16,32 +16,26 @@ from lists.db import Database
 from lists.errors import StorageError
 from mailer.compose.composer import ReadyMessage
 from mailer.compose.source import Source, settle_all
-from mailer.outbox import attempts, held_messages, outbox
+from mailer.outbox import attempts, outbox
 from mailer.outbox.outbox import Entry, Result
 from mailer.policy import POLICY, is_urgent
-from mailer.smtp import doubt
+from mailer.reasons import Reason
+from mailer.smtp.capabilities import RelayLimit
 from mailer.smtp.outcome import Outcome
 
 FIRST_RETRY, MAX_RETRY_WAIT = timedelta(minutes=5), timedelta(minutes=66)  # Postfix's schedule, doubling
 MAX_DOUBLINGS = 10  # beyond MAX_RETRY_WAIT, and far below the maximum of a timedelta
 RETRY_CONNECTION_AFTER = timedelta(seconds=10)  # for a message whose connection failed alone
 RECHECK_AFTER = timedelta(minutes=1)
-WAITS_FOR_RELAY = "waits for a mail server of ours that can carry it"
-CONNECTION_FAILED = "its connection failed, while others got through"
 
-# Outcome → the row's next state, and why. A connection that fails costs the message no attempt.
-NEXT_STATES = {
+# Outcome → the row's next state, and its reason. A connection that fails costs the message no attempt.
+NEXT_STATES: Mapping[str, tuple[str, str]] = {
     "sent": ("sent", ""),
-    "deferred": ("queued", "their server asked us to try again later"),
-    "refused": ("failed", "their server refused it"),
-    "unreachable": ("queued", "the relay cannot be reached"),
-    "unknown": ("unknown", doubt.BROKEN),
-    "unsupported": ("held", ""),
+    "deferred": ("queued", Reason.DEFERRED),
+    "refused": ("failed", Reason.REFUSED),
+    "unreachable": ("queued", Reason.RELAY_UNREACHABLE),
+    "unknown": ("unknown", Reason.CONNECTION_BROKEN),
 }
-
-SENDER_REFUSED = "their server refuses us, not this person; tried again"
-NO_ANSWER = "their server did not answer in time; tried again"
-POSTPONED = "their server lets others wait; tried in a while"
 POSTPONE_URGENT, MIN_POSTPONE = timedelta(seconds=30), timedelta(minutes=3)
 POSTPONE_PART = 4  # of the time it has waited, but at least the above
 
@@ -53,19 +47,19 @@ def give_back(entry: Entry) -> Result:
     return Result(entry=entry, state="queued")
 
 
-def hold_unsupported(entry: Entry, reason: str) -> Result:
-    """Return the result that holds a claimed row which no relay can carry, with the reason."""
-    return Result(entry=entry, state="held", why=f"{held_messages.SERVER_LIMIT}{reason}")
+def hold_for_limit(entry: Entry, limit: RelayLimit) -> Result:
+    """Return the result that holds a claimed row which no relay can carry, with the limit."""
+    return Result(entry=entry, state="held", reason=limit.reason, detail=limit.detail)
 
 
 def requeue_for_capable_relay(entry: Entry, *, now: datetime) -> Result:
     """Return the result that queues a claimed row until a relay that can carry it works again."""
-    return Result(entry=entry, state="queued", why=WAITS_FOR_RELAY, due_at=now + RECHECK_AFTER)
+    return Result(entry=entry, state="queued", reason=Reason.NO_CAPABLE_RELAY, due_at=now + RECHECK_AFTER)
 
 
 def postpone(entry: Entry) -> Result:
     """Return the result that postpones a row which was not begun because its recipient's server stalls."""
-    return Result(entry=entry, state="queued", why=POSTPONED)
+    return Result(entry=entry, state="queued", reason=Reason.SLOW_SERVER)
 
 
 def was_answered(result: Result | None) -> bool | None:
@@ -82,30 +76,32 @@ def from_outcome(
 
     `only_this_connection`: this connection failed while others succeeded.
     """
-    if outcome.state == "unsupported":
-        return hold_unsupported(ready.entry, outcome.reply)
-    state, why = NEXT_STATES[outcome.state]
-    why = outcome.doubt or why
+    if outcome.limit is not None:
+        return hold_for_limit(ready.entry, outcome.limit)
+    state, reason = NEXT_STATES[outcome.state]
+    reason, detail = outcome.doubt or reason, ""
     if outcome.too_large:
-        state, why = "held", f"{held_messages.SERVER_LIMIT}{outcome.code} {outcome.reply}"
+        state, reason, detail = "held", Reason.SERVER_SIZE_LIMIT, f"{outcome.code} {outcome.reply}"
     if only_this_connection:
-        why = CONNECTION_FAILED
+        reason = Reason.CONNECTION_FAILED
     if outcome.state == "deferred" and outcome.code is None:
-        why = NO_ANSWER
+        reason = Reason.NO_ANSWER
     is_sender_refused = refuses_sender(outcome)
     if is_sender_refused:
-        state, why = "queued", SENDER_REFUSED
+        state, reason = "queued", Reason.SENDER_REFUSED
         log.warning("refused for what we are", code=outcome.code, reply=outcome.reply)
     return Result(
         entry=ready.entry,
         state=state,
-        why=why,
+        reason=reason,
+        detail=detail,
         costs_attempt=outcome.state != "unreachable",
         address=ready.recipient,
         relay=relay,
         outcome=outcome.state,
         code=outcome.code,
         reply=outcome.reply,
+        attempt_reason=outcome.doubt or "",
         blames_sender=is_sender_refused,
     )
 
@@ -115,17 +111,17 @@ def refuses_sender(outcome: Outcome) -> bool:
     return outcome.cause == "sender" and not outcome.too_large
 
 
-def from_outcome_state(entry: Entry, outcome_state: str, *, why: str = "") -> Result:
+def from_outcome_state(entry: Entry, outcome_state: str, *, reason: str = "") -> Result:
     """Return the result for a claimed row whose outcome comes from a journal, or is unknown."""
     state, usual_reason = NEXT_STATES[outcome_state]
     costs_attempt = outcome_state != "unreachable"
     return Result(
         entry=entry,
         state=state,
-        why=why or usual_reason,
+        reason=reason or usual_reason,
         costs_attempt=costs_attempt,
         outcome=outcome_state,
-        reply=why,
+        attempt_reason=reason,
     )
 
 
@@ -171,14 +167,14 @@ def _schedule_retries(session: Session, results: Sequence[Result], *, now: datet
         if result.outcome == "deferred" or result.blames_sender:
             wait = FIRST_RETRY * 2 ** min(result.entry.tries, MAX_DOUBLINGS)
             return replace(result, due_at=now + min(wait, MAX_RETRY_WAIT))
-        if result.why == POSTPONED:
+        if result.reason == Reason.SLOW_SERVER:
             least = POSTPONE_URGENT if is_urgent(result.entry.kind) else MIN_POSTPONE
             delay = (now - result.entry.queued_at) / POSTPONE_PART
             return replace(result, due_at=now + min(max(delay, least), MAX_RETRY_WAIT))
-        if result.why == CONNECTION_FAILED:
+        if result.reason == Reason.CONNECTION_FAILED:
             return replace(result, due_at=now + RETRY_CONNECTION_AFTER)
         if result.entry.id in resend_ids:
-            return replace(result, state="queued", why="nobody can say whether it arrived; once more")
+            return replace(result, state="queued", reason=Reason.RESENT_IN_DOUBT)
         return result
 
     return [schedule_retry(result) for result in results]

@@ -16,8 +16,8 @@ from mailer.delivery.dispatcher import DispatchedMessage
 from mailer.delivery.journal import Journal
 from mailer.delivery.relay_pool import RelayConnection, RelayPool
 from mailer.outbox.outbox import Entry, Result
-from mailer.smtp import doubt
-from mailer.smtp.capabilities import Capabilities
+from mailer.reasons import Reason
+from mailer.smtp.capabilities import Capabilities, RelayLimit
 from mailer.smtp.outcome import Outcome
 
 FRESH_SECONDS = 0.5  # a message composed longer ago is composed again: its recipient may have left meanwhile
@@ -32,7 +32,7 @@ class MessageSender:
 
     `is_stopping` returns whether no message may begin any more, `deadline` until when (in the loop's time) a
     message composed at a moment may write its final dot. `compose` composes one row again.
-    `find_unsupported_reason` returns why no relay can carry a message, "" while one may.
+    `find_limit` returns the limit for which no relay can carry a message, None while one may.
     `note_capabilities` receives the capabilities of a relay, and `note` the result of a message whose task
     was cancelled.
     """
@@ -43,7 +43,7 @@ class MessageSender:
     is_stopping: Callable[[], bool]
     deadline: Callable[[float], float]
     time: Callable[[], float]
-    find_unsupported_reason: Callable[[ReadyMessage], str]
+    find_limit: Callable[[ReadyMessage], RelayLimit | None]
     note_capabilities: Callable[[str, Capabilities], None]
     note: Callable[[Result], None]
 
@@ -81,7 +81,7 @@ class MessageSender:
             connection.capabilities, self.time()
         ):
             self.note_capabilities(pool.name, connection.capabilities)
-        if outcome.state == "unsupported" and not self.find_unsupported_reason(ready):
+        if outcome.state == "unsupported" and self.find_limit(ready) is None:
             return results.give_back(ready.entry)  # another relay may carry it
         only_this_connection = pool.note_outcome(outcome, began=started_at, now=self.time())
         return results.from_outcome(
@@ -107,7 +107,7 @@ class MessageSender:
                 before_dot=partial(self.journal.record_start, entry.id, entry.attempt),
             )
         except asyncio.CancelledError:
-            outcome = Outcome(state="unknown", reply="No answer in time.", doubt=doubt.LATE)
+            outcome = Outcome(state="unknown", reply="No answer in time.", doubt=Reason.LATE_ANSWER)
             result = results.from_outcome(ready, outcome, relay=pool.name)
             self.note(result if connection.dot_written else results.give_back(entry))
             raise
@@ -115,7 +115,7 @@ class MessageSender:
             log.exception("a fault while a message was handed over", row=entry.id)
             connection.abort()
             reply = f"a fault of the program: {type(fault).__name__}"
-            return Outcome(state="unknown", reply=reply, doubt=doubt.FAULT)
+            return Outcome(state="unknown", reply=reply, doubt=Reason.PROGRAM_FAULT)
 
     def _must_give_back(self, in_flight: InFlightMessage) -> bool:
         is_unavailable = in_flight.pool.would_probe(urgent=in_flight.urgent) and not in_flight.is_probe

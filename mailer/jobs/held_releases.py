@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from lists.contacts import Contact
 from lists.permission import (
     PERMANENT_REASONS,
-    SENTENCES,
+    REASONS,
     Purpose,
     is_allowed,
     join_subscriptions,
@@ -18,10 +18,10 @@ from lists.permission import (
 )
 from mailer.compose.editions import Edition, Editions
 from mailer.compose.source import Source, settle_all
-from mailer.library.resources import MISSING_LINK
 from mailer.outbox import held_messages, outbox
-from mailer.outbox.outbox import HELD, OutboxRow
+from mailer.outbox.outbox import HAS_REASON, HELD, OutboxRow
 from mailer.policy import POLICY, RESOURCE_FIELDS
+from mailer.reasons import Reason
 from mailer.sources.confirmations import Confirmations
 
 
@@ -52,10 +52,10 @@ class Releases:
             .where(Contact.id == OutboxRow.contact_id)
         )
         allowed = subscriber.where(is_allowed(purpose, now=now)).exists()
-        released = outbox.requeue(session, rows & allowed & OutboxRow.why.in_(sorted(SENTENCES)))
+        released = outbox.requeue(session, rows & allowed & OutboxRow.reason.in_(REASONS))
         refused = subscriber.where(refusal_reason(purpose, now=now).in_(sorted(PERMANENT_REASONS))).exists()
         cancelled = outbox.cancel(
-            session, rows & refused & (OutboxRow.state == HELD), why=outbox.LEFT_WHILE_HELD
+            session, rows & refused & (OutboxRow.state == HELD), reason=Reason.LEFT_WHILE_HELD
         )
         settle_all(session, self.sources, cancelled, now=now)
         return released + len(cancelled)
@@ -66,22 +66,24 @@ class Releases:
         They get the present edition, whose notes also name the language of a resource.
         """
         empty = self.editions.library.list_empty_fields(session)
-        is_missing_link = (OutboxRow.state == HELD) & OutboxRow.why.startswith(MISSING_LINK)
+        is_missing_link = (OutboxRow.state == HELD) & HAS_REASON & (OutboxRow.reason == Reason.MISSING_LINK)
         query = (
-            select(OutboxRow.kind, OutboxRow.edition_id, OutboxRow.why, Edition.name)
+            select(OutboxRow.kind, OutboxRow.edition_id, OutboxRow.detail, Edition.name)
             .join(Edition, Edition.id == OutboxRow.edition_id)
             .where(is_missing_link)
             .distinct()
         )
         released = 0
-        for kind, edition_id, reason, name in session.execute(query).all():
+        for kind, edition_id, fields, name in session.execute(query).all():
             current = edition_id
             if name in self.editions.templates:
                 current = self.editions.freeze_current(session, name, kind, now=now)
-            names = set(reason.removeprefix(MISSING_LINK).split(", "))
+            names = set(fields.split(", "))
             ready = names.isdisjoint(empty) if names <= RESOURCE_FIELDS else current != edition_id
             if ready:
-                condition = is_missing_link & (OutboxRow.edition_id == edition_id) & (OutboxRow.why == reason)
+                condition = (
+                    is_missing_link & (OutboxRow.edition_id == edition_id) & (OutboxRow.detail == fields)
+                )
                 released += outbox.requeue(session, condition, edition_id=current)
         return released
 

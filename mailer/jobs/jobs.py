@@ -25,11 +25,11 @@ from mailer.delivery import journal
 from mailer.delivery.rescue import Rescue
 from mailer.jobs.held_releases import Releases
 from mailer.library import file_store, law_cards, resources
-from mailer.library.resources import MISSING_LINK
 from mailer.outbox import outbox, stats
 from mailer.people import retention
 from mailer.people.retention import RetentionRule
 from mailer.policy import POLICY
+from mailer.reasons import Reason
 from mailer.sources import broadcasts
 from mailer.sources.broadcasts import Broadcasts
 from mailer.sources.sequences import Sequences
@@ -233,11 +233,11 @@ class Jobs:
                 session.refresh(broadcast, with_for_update=True)
                 if broadcast.state == "filling":
                     new += self.broadcasts.fill_batch(session, broadcast, now=self.clock.now(), limit=BATCH)
-                filled, recalled = broadcast.state == "filled", broadcast.recalled_at is not None
+                state = broadcast.state
             yield new
-            if recalled:
+            if state == "recalled":
                 raise Conflict(f"Update {number} was recalled meanwhile.")
-            if filled:
+            if state == "filled":
                 return
             self.clock.sleep(PAUSE_SECONDS)
 
@@ -307,7 +307,7 @@ class Jobs:
 
     def _warn_of_missing_resources(self) -> int:
         with self.database.read() as session:
-            messages_by_fields = stats.count_held_for(session, MISSING_LINK)
+            messages_by_fields = stats.count_held_for(session, Reason.MISSING_LINK)
         for fields, messages in messages_by_fields.items():
             log.warning("mails wait for a resource that nobody has given", fields=fields, messages=messages)
         return 0

@@ -34,7 +34,6 @@ MULTIPLE_SLOTS = frozenset(
 )  # slots that hold one version for each title, and so have a page of their own
 TITLE_LENGTH, NOTE_LENGTH, LINK_LENGTH = 120, 300, 1_000  # characters
 MAX_VERSIONS = 500  # that are not retired
-MISSING_LINK = "missing link: "  # the reason of a message held for links without a target; the fields follow
 EARLIEST_DAY = "1990-01-01"  # a date before this is a typing error
 
 _LINK = re.compile(r"[!#$%&'()*+,./0-9:;=?@A-Z_a-z~-]+")  # RFC 3986, section 2, without what hosts need

@@ -17,7 +17,10 @@ OUTCOMES = ("sent", "deferred", "refused", "unreachable", "unknown")
 
 
 class Attempt(Base):
-    """The outcome of one try to send a message, and the server's reply."""
+    """The outcome of one try to send a message, and the server's reply.
+
+    Where no server replied, `reason` is the code of what is known instead (mailer/reasons.py).
+    """
 
     __tablename__ = "attempts"
 
@@ -30,6 +33,7 @@ class Attempt(Base):
     outcome: Mapped[str] = mapped_column(String(12))
     code: Mapped[int | None]
     reply: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(String(32), default="", server_default="")
 
 
 class NewAttempt(NamedTuple):
@@ -42,6 +46,7 @@ class NewAttempt(NamedTuple):
     outcome: str
     code: int | None
     reply: str
+    reason: str
 
 
 def add_all(session: Session, new_attempts: Sequence[NewAttempt], *, now: datetime) -> None:

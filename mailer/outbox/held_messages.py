@@ -2,7 +2,7 @@
 
 ```
 sending ─cannot be composed or signed→ held (OUR_FAULT) ─┬─ fixed: newer text, a restart, staff → queued
-        └─no relay can carry it→ held (SERVER_LIMIT) ────┴─ staff give it up → expired
+        └─no relay can carry it→ held (LIMIT_REASONS) ───┴─ staff give it up → expired
 ```
 A new reply to EHLO fixes the second kind; while no mail is sent, one message is queued at times to get it.
 
@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, and_, false, func, literal_column, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.outbox import outbox
-from mailer.outbox.outbox import ENTRY_COLUMNS, HAS_REASON, HELD, Entry, OutboxRow, Result
+from mailer.outbox.outbox import ENTRY_COLUMNS, HAS_REASON, HELD, NO_REASON, Entry, OutboxRow, Result
 from mailer.policy import POLICY
+from mailer.reasons import Reason
 from mailer.smtp import capabilities
 from mailer.smtp.capabilities import Capabilities, RelayCapabilities
 
-OUR_FAULT = "a fault of ours: "  # the fault follows
-SERVER_LIMIT = "our mail server: "  # the limit follows
-NO_SMTPUTF8 = SERVER_LIMIT + capabilities.NO_SMTPUTF8
+LIMIT_REASONS = (
+    Reason.NO_SMTPUTF8, Reason.NO_8BITMIME, Reason.RELAY_SIZE_LIMIT, Reason.SERVER_SIZE_LIMIT,
+)  # fmt: skip
 ASK_INTERVAL = timedelta(minutes=15)  # how often a message is sent to learn the capabilities
-GIVEN_UP = "given up by staff"
 FAILED: ColumnElement[str] = literal_column("'failed'")
 
 
@@ -36,7 +36,8 @@ FAILED: ColumnElement[str] = literal_column("'failed'")
 class HeldCount:
     """How many messages of one kind one reason holds, in one state (`held` or `failed`)."""
 
-    why: str
+    reason: str
+    detail: str
     kind: str
     state: str
     number: int
@@ -44,29 +45,32 @@ class HeldCount:
 
 def hold_for_fault(entry: Entry, fault: str) -> Result:
     """Return the result that holds a claimed row which cannot be composed or signed, with the fault."""
-    return Result(entry=entry, state="held", why=f"{OUR_FAULT}{fault}")
+    return Result(entry=entry, state="held", reason=Reason.OUR_FAULT, detail=fault)
 
 
 def is_stopped_by_fault() -> ColumnElement[bool]:
     """Return the SQL condition that a row is held or failed for a fault of the service."""
-    return and_(_is_stopped(), HAS_REASON, OutboxRow.why.startswith(OUR_FAULT))
+    return and_(_is_stopped(), HAS_REASON, OutboxRow.reason == Reason.OUR_FAULT)
 
 
 def is_stopped_by_server() -> ColumnElement[bool]:
     """Return the SQL condition that a row is held or failed because no relay could carry it."""
-    return and_(_is_stopped(), HAS_REASON, OutboxRow.why.startswith(SERVER_LIMIT))
+    return and_(_is_stopped(), HAS_REASON, OutboxRow.reason.in_(LIMIT_REASONS))
 
 
 def count_by_reason(session: Session) -> Sequence[HeldCount]:
     """Count these messages by reason, kind and state."""
-    columns = (OutboxRow.why, OutboxRow.kind, OutboxRow.state)
+    columns = (OutboxRow.reason, OutboxRow.detail, OutboxRow.kind, OutboxRow.state)
     query = (
         select(*columns, func.count())
         .where(or_(is_stopped_by_fault(), is_stopped_by_server()))
         .group_by(*columns)
     )
     rows = session.execute(query.order_by(*columns))
-    return [HeldCount(why=why, kind=kind, state=state, number=number) for why, kind, state, number in rows]
+    return [
+        HeldCount(reason=reason, detail=detail, kind=kind, state=state, number=number)
+        for reason, detail, kind, state, number in rows
+    ]
 
 
 def retry(session: Session, *conditions: ColumnElement[bool], now: datetime) -> tuple[int, Sequence[Entry]]:
@@ -76,7 +80,7 @@ def retry(session: Session, *conditions: ColumnElement[bool], now: datetime) -> 
     expired is not sent.
     """
     all_conditions = (or_(is_stopped_by_fault(), is_stopped_by_server()), *conditions)
-    queued_values = {"state": "queued", "why": "", "due_at": now}
+    queued_values = {"state": "queued", **NO_REASON, "due_at": now}
     requeued_count = outbox.requeue(session, and_(*all_conditions))
     failed_entries: list[Entry] = []
     for kind, policy in POLICY.items():
@@ -106,12 +110,12 @@ def give_up(session: Session, *conditions: ColumnElement[bool]) -> Sequence[Resu
     statement = (
         update(OutboxRow)
         .where(*all_conditions)
-        .values(state="expired", why=GIVEN_UP)
+        .values(state="expired", reason=Reason.GIVEN_UP, detail="")
         .returning(*ENTRY_COLUMNS)
     )
     rows = session.execute(_without_synchronizing(statement)).all()
     entries = sorted((Entry(**row._mapping) for row in rows), key=lambda entry: entry.id)
-    return [Result(entry=entry, state="expired", why=GIVEN_UP) for entry in entries]
+    return [Result(entry=entry, state="expired", reason=Reason.GIVEN_UP) for entry in entries]
 
 
 def requeue_probe(session: Session, *, now: datetime) -> int:
@@ -134,10 +138,14 @@ def record_capabilities(
     """
     if not capabilities.record(session, relay, relay_capabilities, now=now):
         return 0
-    remaining_reasons = [
-        f"{SERVER_LIMIT}{reason}" for reason in sorted(relay_capabilities.unsupported_reasons)
-    ]
-    return outbox.requeue(session, and_(is_stopped_by_server(), OutboxRow.why.not_in(remaining_reasons)))
+    remains = or_(
+        false(),
+        *(
+            and_(OutboxRow.reason == limit.reason, OutboxRow.detail == limit.detail)
+            for limit in sorted(relay_capabilities.limits)
+        ),
+    )
+    return outbox.requeue(session, and_(is_stopped_by_server(), not_(remains)))
 
 
 def _is_stopped() -> ColumnElement[bool]:

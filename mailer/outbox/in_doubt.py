@@ -17,7 +17,7 @@ from lists.db import count_changed, materialize
 from lists.errors import Conflict, NotFound
 from mailer.outbox.outbox import ENTRY_COLUMNS, UNKNOWN, Entry, OutboxRow, Result
 from mailer.policy import POLICY
-from mailer.smtp.doubt import MAY_HAVE_LEFT
+from mailer.reasons import Reason
 
 Resolution = Literal["sent", "resend"]
 AGES: Mapping[str, timedelta] = {
@@ -26,7 +26,7 @@ AGES: Mapping[str, timedelta] = {
     "under a week": timedelta(days=7),
 }
 OLDER = "a week or more"
-FROM_RESTORE = (OutboxRow.state == UNKNOWN, OutboxRow.why == MAY_HAVE_LEFT)
+FROM_RESTORE = (OutboxRow.state == UNKNOWN, OutboxRow.reason == Reason.BEFORE_RESTORE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +59,17 @@ class Selection:
 def count_unresolved(
     session: Session, selection: Selection, *, now: datetime
 ) -> Sequence[Mapping[str, object]]:
-    """Count the messages in doubt by `kind`, `why` and `age`, the time since they were queued."""
+    """Count the messages in doubt by `kind`, `reason` and `age`, the time since they were queued."""
     ages = [(OutboxRow.queued_at > now - length, age) for age, length in AGES.items()]
     age = case(*ages, else_=OLDER)
-    columns = (OutboxRow.kind, OutboxRow.why, age.label("age"))
+    columns = (OutboxRow.kind, OutboxRow.reason, age.label("age"))
     rows = session.execute(
         select(*columns, func.count().label("number")).where(selection.condition).group_by(*columns)
     )
     order = [*AGES, OLDER]
     return sorted(
         (dict(row._mapping) for row in rows),
-        key=lambda row: (row["kind"], row["why"], order.index(row["age"])),
+        key=lambda row: (row["kind"], row["reason"], order.index(row["age"])),
     )
 
 
@@ -112,12 +112,12 @@ def mark_unknown(session: Session, *, limit: int) -> Sequence[Result]:
     rows = session.execute(
         update(OutboxRow)
         .where(OutboxRow.id.in_(materialize(query)))
-        .values(state="unknown", why=MAY_HAVE_LEFT, worker=None, lease_until=None)
+        .values(state="unknown", reason=Reason.BEFORE_RESTORE, detail="", worker=None, lease_until=None)
         .returning(*ENTRY_COLUMNS)
         .execution_options(synchronize_session=False)
     ).all()
     entries = sorted((Entry(**row._mapping) for row in rows), key=lambda entry: entry.id)
-    return [Result(entry=entry, state="unknown", why=MAY_HAVE_LEFT) for entry in entries]
+    return [Result(entry=entry, state="unknown", reason=Reason.BEFORE_RESTORE) for entry in entries]
 
 
 def count_restored(session: Session) -> int:
@@ -134,5 +134,5 @@ def resolve_restored(session: Session, resolution: Resolution, *, now: datetime)
 
 def _apply_resolution(statement: Update, resolution: Resolution, *, now: datetime) -> Update:
     if resolution == "sent":
-        return statement.values(state="sent", why="staff say it arrived", sent_at=now, worker=None)
-    return statement.values(state="queued", why="staff want it sent again", due_at=now, worker=None)
+        return statement.values(state="sent", reason=Reason.STAFF_SENT, detail="", sent_at=now, worker=None)
+    return statement.values(state="queued", reason=Reason.STAFF_RESEND, detail="", due_at=now, worker=None)

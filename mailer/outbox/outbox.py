@@ -60,7 +60,7 @@ from lists.permission import PERMANENT_REASONS
 from mailer.coordination import send_hold
 from mailer.outbox import attempts
 from mailer.policy import POLICY
-from mailer.smtp import doubt
+from mailer.reasons import Reason
 
 STATES = (
     "queued", "sending", "sent", "held", "cancelled",
@@ -68,16 +68,17 @@ STATES = (
 )  # fmt: skip
 PRIORITIES = tuple(sorted({policy.priority for policy in POLICY.values()}))
 LEAST_URGENT = PRIORITIES[-1]
+REASON_LENGTH, DETAIL_LENGTH = 32, 200
 
-LEFT_WHILE_HELD = "left while it was held"
-DEPARTURE_REASONS = (*sorted(PERMANENT_REASONS), LEFT_WHILE_HELD)
+DEPARTURE_REASONS = (*sorted(PERMANENT_REASONS), Reason.LEFT_WHILE_HELD)
 
 # A partial index is used only where the query has its condition as a constant, not as a bound value.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
 SENDING: ColumnElement[str] = literal_column("'sending'")
 UNKNOWN: ColumnElement[str] = literal_column("'unknown'")
 HELD: ColumnElement[str] = literal_column("'held'")
-HAS_REASON: ColumnElement[bool] = literal_column("why <> ''")
+NO_REASON: Mapping[str, str] = {"reason": "", "detail": ""}
+HAS_REASON: ColumnElement[bool] = literal_column("reason <> ''")
 
 
 class OutboxRow(Base):
@@ -91,7 +92,12 @@ class OutboxRow(Base):
         partial_index("ix_outbox_sending", "lease_until", state="sending"),
         partial_index("ix_outbox_held", "kind", "list", state="held"),
         Index("ix_outbox_kind", "kind", "state", "ref"),  # counts need nothing else
-        Index("ix_outbox_why", "state", "why", sqlite_where=HAS_REASON, postgresql_where=HAS_REASON),
+        Index(
+            "ix_outbox_reason",
+            *("state", "reason", "detail"),
+            sqlite_where=HAS_REASON,
+            postgresql_where=HAS_REASON,
+        ),
         {"sqlite_autoincrement": True},
     )
 
@@ -104,7 +110,8 @@ class OutboxRow(Base):
     ref: Mapped[int] = mapped_column(Id)
     priority: Mapped[int]
     state: Mapped[str] = mapped_column(String(10))
-    why: Mapped[str] = mapped_column(String(200))
+    reason: Mapped[str] = mapped_column(String(REASON_LENGTH), default="", server_default="")
+    detail: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="", server_default="")
     queued_at: Mapped[Timestamp]
     due_at: Mapped[Timestamp]
     expires_at: Mapped[Timestamp]
@@ -123,7 +130,7 @@ ENTRY_NAMES = tuple(column.key for column in ENTRY_COLUMNS)
 
 # The rows that accept a result of their worker: those it holds, or held when it was declared lost …
 _IS_CLAIMED = OutboxRow.state == SENDING
-_IS_LOST = and_(OutboxRow.state == UNKNOWN, HAS_REASON, OutboxRow.why.in_(doubt.CORRECTABLE))
+_IS_LOST = and_(OutboxRow.state == UNKNOWN, HAS_REASON, OutboxRow.reason == Reason.WORKER_LOST)
 _IS_OPEN = OutboxRow.state.in_((SENDING, QUEUED, UNKNOWN))  # … and, for a final result, all of these.
 
 
@@ -146,11 +153,16 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result of a claimed row; `blames_sender`: the refusal was about the sender, not the recipient."""
+    """The result of a claimed row: its next state, and why, as a code and a detail (mailer/reasons.py).
+
+    `attempt_reason` is stored with the attempt. `blames_sender`: the refusal was about the sender, not the
+    recipient.
+    """
 
     entry: Entry
     state: str
-    why: str = ""
+    reason: str = ""
+    detail: str = ""
     due_at: datetime | None = None
     costs_attempt: bool = False
     address: str = ""
@@ -158,6 +170,7 @@ class Result:
     outcome: str = ""
     code: int | None = None
     reply: str = ""
+    attempt_reason: str = ""
     blames_sender: bool = False
 
 
@@ -194,7 +207,7 @@ def _new_row_values(
     policy = POLICY[kind]
     kind_values = {"kind": kind, "list": list, "edition_id": edition_id, "priority": policy.priority}
     times = {"queued_at": now, "due_at": now, "expires_at": expires_at or now + policy.expires_after}
-    return {**kind_values, **times, "state": "queued", "why": "", "attempt": 0, "tries": 0}
+    return {**kind_values, **times, "state": "queued", "attempt": 0, "tries": 0}
 
 
 def claim(
@@ -258,16 +271,16 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
     """
     current: list[Result] = []
 
-    def group_key(result: Result) -> tuple[str, str, int, bool, int]:
+    def group_key(result: Result) -> tuple[str, str, str, int, bool, int]:
         due = 0 if result.due_at is None else int(result.due_at.timestamp() * 1_000_000)
-        return (result.state, result.why, result.entry.attempt, result.costs_attempt, due)
+        return (result.state, result.reason, result.detail, result.entry.attempt, result.costs_attempt, due)
 
     ordered = sorted(results, key=group_key)
-    for (state, why, attempt, costs_attempt, _), members in groupby(ordered, key=group_key):
+    for (state, reason, detail, attempt, costs_attempt, _), members in groupby(ordered, key=group_key):
         group = {result.entry.id: result for result in members}
         first = next(iter(group.values()))
-        values: dict[str, Any] = {"state": state, "why": why[:200], "lease_until": None}
-        if why not in doubt.CORRECTABLE:
+        values: dict[str, Any] = {"state": state, **_reason_values(reason, detail), "lease_until": None}
+        if reason != Reason.WORKER_LOST:
             values["worker"] = None
         if state == "sent":
             values["sent_at"] = now
@@ -299,26 +312,26 @@ def expire(session: Session, *, now: datetime, limit: int) -> Sequence[Result]:
     results: list[Result] = []
     for state in (QUEUED, HELD):  # one after the other, each by its own index
         row_ids = materialize(query.where(OutboxRow.state == state).limit(limit - len(results)))
-        results += _close(session, OutboxRow.id.in_(row_ids), state="expired", why="too late")
+        results += _close(session, OutboxRow.id.in_(row_ids), state="expired", reason=Reason.TOO_LATE)
     return results
 
 
 def cancel(
-    session: Session, condition: ColumnElement[bool], *, why: str, limit: int | None = None
+    session: Session, condition: ColumnElement[bool], *, reason: str, limit: int | None = None
 ) -> Sequence[Result]:
     """Cancel queued and held rows that meet `condition`, at most `limit`; returns a result for each."""
     is_waiting = OutboxRow.state.in_((QUEUED, HELD)) & condition
     if limit is None:
-        return _close(session, is_waiting, state="cancelled", why=why)
+        return _close(session, is_waiting, state="cancelled", reason=reason)
     query = select(OutboxRow.id).where(is_waiting).limit(limit).with_for_update(skip_locked=True)
-    return _close(session, OutboxRow.id.in_(materialize(query)), state="cancelled", why=why)
+    return _close(session, OutboxRow.id.in_(materialize(query)), state="cancelled", reason=reason)
 
 
 def requeue(session: Session, condition: ColumnElement[bool], *, edition_id: int | None = None) -> int:
     """Queue held rows that meet `condition`, with a newer edition where one is given; returns how many."""
     statement = update(OutboxRow).where(OutboxRow.state == HELD, condition)
     edition_values = {} if edition_id is None else {"edition_id": edition_id}
-    return count_changed(session, statement.values(state="queued", why="", **edition_values))
+    return count_changed(session, statement.values(state="queued", **NO_REASON, **edition_values))
 
 
 def revive(
@@ -326,10 +339,12 @@ def revive(
 ) -> int:
     """Queue, as new, rows cancelled because their reader had left; not those that staff recalled."""
     statement = update(OutboxRow).where(
-        OutboxRow.state == "cancelled", OutboxRow.why.in_(DEPARTURE_REASONS), condition
+        OutboxRow.state == "cancelled", OutboxRow.reason.in_(DEPARTURE_REASONS), condition
     )
     times = {"queued_at": now, "due_at": now, "expires_at": now + POLICY[kind].expires_after}
-    return count_changed(session, statement.values(state="queued", why="", edition_id=edition_id, **times))
+    return count_changed(
+        session, statement.values(state="queued", **NO_REASON, edition_id=edition_id, **times)
+    )
 
 
 def is_anything_due(session: Session, *, now: datetime, least: int = LEAST_URGENT) -> bool:
@@ -381,20 +396,31 @@ def _select_entries(
     return [Entry(**row._mapping) for row in session.execute(query)]
 
 
+def _reason_values(reason: str, detail: str = "") -> dict[str, str]:
+    return {"reason": str(reason), "detail": detail[:DETAIL_LENGTH]}
+
+
 def _new_attempt(result: Result) -> attempts.NewAttempt:
     entry = result.entry
     return attempts.NewAttempt(
-        entry.id, entry.attempt, result.address, result.relay, result.outcome, result.code, result.reply
+        outbox_id=entry.id,
+        attempt=entry.attempt,
+        address=result.address,
+        relay=result.relay,
+        outcome=result.outcome,
+        code=result.code,
+        reply=result.reply,
+        reason=str(result.attempt_reason),
     )
 
 
-def _close(session: Session, condition: ColumnElement[bool], *, state: str, why: str) -> Sequence[Result]:
+def _close(session: Session, condition: ColumnElement[bool], *, state: str, reason: str) -> Sequence[Result]:
     rows = session.execute(
         update(OutboxRow)
         .where(condition)
-        .values(state=state, why=why)
+        .values(state=state, **_reason_values(reason))
         .returning(*ENTRY_COLUMNS)
         .execution_options(synchronize_session=False)
     ).all()
     entries = sorted((Entry(**row._mapping) for row in rows), key=lambda entry: entry.id)
-    return [Result(entry=entry, state=state, why=why) for entry in entries]
+    return [Result(entry=entry, state=state, reason=reason) for entry in entries]

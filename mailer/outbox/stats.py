@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from mailer.coordination import counters
-from mailer.outbox.outbox import HELD, PRIORITIES, QUEUED, STATES, OutboxRow
+from mailer.outbox.outbox import HAS_REASON, HELD, PRIORITIES, QUEUED, STATES, OutboxRow
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 MAX_LATER = 100_000  # rows due later are counted up to this number
@@ -95,14 +95,14 @@ def count_by_kind_and_state(
 
 
 def count_held_for(session: Session, reason: str) -> dict[str, int]:
-    """Return how many rows are held for a reason that begins with `reason`, by the rest of the reason."""
+    """Return how many rows are held for a reason, by its detail."""
     rows = (
-        select(OutboxRow.why, func.count())
-        .where(OutboxRow.state == HELD, OutboxRow.why.startswith(reason))
-        .group_by(OutboxRow.why)
-        .order_by(OutboxRow.why)
+        select(OutboxRow.detail, func.count())
+        .where(OutboxRow.state == HELD, HAS_REASON, OutboxRow.reason == reason)
+        .group_by(OutboxRow.detail)
+        .order_by(OutboxRow.detail)
     )
-    return {why.removeprefix(reason): number for why, number in session.execute(rows)}
+    return {row[0]: row[1] for row in session.execute(rows)}
 
 
 def _read_queue(session: Session, now: datetime) -> tuple[datetime | None, datetime | None, int]:

@@ -132,7 +132,12 @@ def _cancel_in_doubt(session: Session, contact_id: int) -> None:
     """Cancel confirmations in doubt: staff could otherwise send them again, to the new address."""
     conditions = (OutboxRow.contact_id == contact_id, OutboxRow.state == UNKNOWN)
     _update_messages(
-        session, *conditions, OutboxRow.kind.not_in(LIST_MAIL_KINDS), state="cancelled", why=CANCEL_REASON
+        session,
+        *conditions,
+        OutboxRow.kind.not_in(LIST_MAIL_KINDS),
+        state="cancelled",
+        reason=CANCEL_REASON,
+        detail="",
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from lists import catalog, permission, suppressions
 from lists.contacts import Contact
-from lists.permission import SENTENCES
+from mailer import reasons
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import messages
 from mailer.policy import POLICY
@@ -57,7 +57,7 @@ def list_permissions(session: Session, contact: Contact, *, now: datetime) -> Se
         purpose = POLICY["broadcast"].purpose(name)
         reader = permission.find_recipients(session, [contact.id], purpose=purpose, now=now).get(contact.id)
         why = "never joined" if reader is None else reader.refusal
-        sentence = "" if why is None else SENTENCES[why]
+        sentence = reasons.describe(why or "")
         if why == "suppressed" and suppressed is not None:
             sentence = f"{sentence} Here: {suppressed}."
         answers.append({"list": name, "may_write": why is None, "reason": why, "why_not": sentence})

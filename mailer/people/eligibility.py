@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from lists import catalog, permission, suppressions
 from lists.addresses import domain_of
 from lists.contacts import Contact
-from lists.permission import SENTENCES
+from mailer import reasons
 from mailer.coordination import send_hold, suspensions
 from mailer.coordination.suspensions import DOMAIN_SCOPE, RELAY_SCOPE
 from mailer.events import events
@@ -24,7 +24,7 @@ from mailer.sources.journeys import Journey
 from mailer.sources.schedule import Schedule
 
 OUTBOX_SENTENCES = {
-    "held": "Message {id} is held: {why}.",
+    "held": "Message {id} is held. {sentence}",
     "unknown": "Nobody can say whether message {id} arrived.",
 }
 JOURNEY_SENTENCES: Mapping[str, str] = {
@@ -109,7 +109,8 @@ def _check_permission(query: EligibilityQuery) -> BlockingRule:
     reason = (
         suppressions.find_reason(query.session, query.contact.email_digest) if why == "suppressed" else None
     )
-    return why, f"{SENTENCES[why]} Here: {reason}." if reason else SENTENCES[why]
+    sentence = reasons.describe(why)
+    return why, f"{sentence} Here: {reason}." if reason else sentence
 
 
 def _check_send_hold(query: EligibilityQuery) -> BlockingRule:
@@ -125,7 +126,7 @@ def _check_suspensions(query: EligibilityQuery) -> BlockingRule:
     }
     domain = domain_of(query.contact.email)
     if (suspension := suspended.get(f"{DOMAIN_SCOPE}{domain}")) is not None:
-        return "domain paused", f"Mail to {domain} waits: {suspension.why}."
+        return "domain paused", f"Mail to {domain} waits: {suspension.reply}."
     of_relays = [suspended.get(f"{RELAY_SCOPE}{name}") for name in query.relays]
     if of_relays and all(of_relays):
         return "relays paused", "Every mail server of ours is paused. “mailer relay list” says why."
@@ -155,7 +156,9 @@ def _check_outbox(query: EligibilityQuery) -> BlockingRule:
     message = query.session.scalars(statement).one_or_none()
     if message is None:
         return None
-    return message.state, OUTBOX_SENTENCES[message.state].format(id=message.id, why=message.why)
+    return message.state, OUTBOX_SENTENCES[message.state].format(
+        id=message.id, sentence=reasons.describe(message.reason, message.detail)
+    )
 
 
 def _check_journey(query: EligibilityQuery) -> BlockingRule:

@@ -15,15 +15,14 @@ from lists.tables.import_undo import UndoCounts
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.policy import LIST_MAIL_KINDS
+from mailer.reasons import Reason
 from mailer.sources.invitations import Rsvp
 from mailer.sources.journeys import Journey
 
 WAITING = ("queued", "held")
 DISPATCHED_STATES = ("sending", "sent", "unknown", "bounced", "complained")
 UNSENT_STATES = ("queued", "held", "cancelled", "expired")
-CANCEL_REASON = (
-    "never joined"  # a reason of the permission rule, so that a person who joins later still gets the message
-)
+CANCEL_REASON = Reason.NEVER_JOINED  # so that a person who joins later still gets the message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ def undo_batch(
     is_to_people = OutboxRow.contact_id.in_(people) & (OutboxRow.list == list_import.list)
     signed_up = import_undo.select_signed_up(list_import).where(Subscription.contact_id.in_(people))
     is_answer = OutboxRow.contact_id.in_(signed_up) & OutboxRow.kind.not_in(LIST_MAIL_KINDS)
-    outbox.cancel(session, is_to_people & ~is_answer, why=CANCEL_REASON)
+    outbox.cancel(session, is_to_people & ~is_answer, reason=CANCEL_REASON)
     statement = delete(Journey).where(Journey.contact_id.in_(people), Journey.sequence.in_(sequences))
     session.execute(statement.execution_options(synchronize_session=False))
     deleted_count = import_undo.undo_batch(

@@ -20,6 +20,7 @@ from lists.identity.merging import MergePlan
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.policy import LIST_MAIL_KINDS
+from mailer.reasons import Reason
 from mailer.sources import journeys
 from mailer.sources.invitations import Rsvp
 from mailer.sources.journeys import Journey
@@ -29,7 +30,7 @@ IN_DOUBT = "unknown"
 RECEIVED_STATES = ("sent", IN_DOUBT, "complained")
 ACTIVE_STATES = (*WAITING, "sending")
 ENDED_STATES = ("done", "goal")
-CANCEL_REASONS = {"merged": "merged with another address", "readdressed": "the address is another one now"}
+CANCEL_REASONS = {"merged": Reason.MERGED, "readdressed": Reason.ADDRESS_CHANGED}
 
 SENDING_NOW = "A message to one of the two is being handed over just now. Try again in a minute."
 
@@ -74,7 +75,7 @@ def merge(
     result = preview(session, keep, other, now=now)
     if result.plan.refusal:
         raise Conflict(result.plan.refusal)
-    _move_messages(session, keep_id, other_id, why=CANCEL_REASONS[action])
+    _move_messages(session, keep_id, other_id, reason=CANCEL_REASONS[action])
     _move_journeys(session, keep_id, other_id)
     _move_answers(session, keep_id, other_id)
     merging.merge(session, result.plan, now=now, actor=actor, action=action)
@@ -85,11 +86,11 @@ def merge(
     return result
 
 
-def _move_messages(session: Session, keep: int, other: int, *, why: str) -> None:
+def _move_messages(session: Session, keep: int, other: int, *, reason: str) -> None:
     rows = _lock_messages(session, keep, other)
     if any(row.state == "sending" for row in rows):
         raise Conflict(SENDING_NOW)
-    outbox.cancel(session, OutboxRow.contact_id == other, why=why)
+    outbox.cancel(session, OutboxRow.contact_id == other, reason=reason)
     kept_rows = {row.key: row for row in rows if row.contact_id == keep}
     pattern = re.compile(rf"/contact/{other}(?=/|$)")
     for row in rows:
@@ -114,13 +115,13 @@ def _choose_key(session: Session, row: OutboxRow, own_row: OutboxRow | None, mer
     if own_row is None:
         return merged_key
     if own_row.state not in RECEIVED_STATES:
-        outbox.cancel(session, OutboxRow.id == own_row.id, why=CANCEL_REASONS["merged"])
+        outbox.cancel(session, OutboxRow.id == own_row.id, reason=CANCEL_REASONS["merged"])
         _update_message(session, own_row.id, key=f"{own_row.key}/{own_row.id}")
         return merged_key
     # Both may have received it, so staff must not be asked to send it again.
     doubtful_row = next((each for each in (row, own_row) if each.state == IN_DOUBT), None)
     if doubtful_row is not None:
-        _update_message(session, doubtful_row.id, state="cancelled", why=CANCEL_REASONS["merged"])
+        _update_message(session, doubtful_row.id, state="cancelled", reason=CANCEL_REASONS["merged"])
     return row.key
 
 

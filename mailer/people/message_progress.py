@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from mailer import reasons
 from mailer.people.messages import MessageFacts
-from mailer.smtp import doubt
 
 COLUMNS = {"at": "When", "what": "What happened"}
 OUTCOME_SENTENCES = {
@@ -46,8 +46,11 @@ def list_events(message: MessageFacts, *, now: datetime) -> Sequence[MessageFact
 def _describe_attempt(attempt: Mapping[str, object]) -> str:
     outcome = str(attempt["outcome"])
     code, reply = attempt["code"], str(attempt["reply"])
-    if reply in doubt.SENTENCES:  # no server answered, for this reason
-        return doubt.SENTENCES[reply]
+    sentence = reasons.describe(str(attempt["reason"]))
+    if sentence and outcome == "unknown" and not code:  # no server answered, for this reason
+        return sentence
+    if sentence and outcome != "unknown":
+        return f"{OUTCOME_SENTENCES[outcome]} {sentence}"
     words = " ".join(str(part) for part in (code, reply) if part)
     verb = "Noted" if outcome == "unknown" and not code else "It said"
     return OUTCOME_SENTENCES.get(outcome, f"{outcome}.") + (f" {verb}: {words}" if words else "")
@@ -62,18 +65,18 @@ def _describe_state(
     assert isinstance(claims, int)
     if state == "sent":
         return [] if attempts else [{"at": message["sent_at"], "what": "It was sent."}]
-    why = f": {message['why']}" if message["why"] else ""
+    sentence = f" {message['why']}" if message["why"] else ""
     rows: list[MessageFacts] = []
     if claims > attempt_count + (state == "sending"):
         times = "once" if claims - attempt_count == 1 else f"{claims - attempt_count} times"
         rows.append({"at": None, "what": f"A worker took it up {times} and gave it back without sending."})
     if state == "queued" and due_at > now:
-        rows.append({"at": due_at, "what": f"It will be tried{' again' if attempt_count else ''}{why}."})
+        rows.append({"at": due_at, "what": f"It will be tried{' again' if attempt_count else ''}.{sentence}"})
     elif state == "queued":
-        rows.append({"at": now, "what": f"It is due and waits for delivery{why}."})
+        rows.append({"at": now, "what": f"It is due and waits for delivery.{sentence}"})
     elif state == "sending":
         rows.append({"at": now, "what": "A worker is handing it over."})
     else:
         at = message["expires_at"] if state == "expired" else now
-        rows.append({"at": at, "what": f"{STATE_SENTENCES.get(state, state)}{why}."})
+        rows.append({"at": at, "what": f"{STATE_SENTENCES.get(state, state)}.{sentence}"})
     return rows

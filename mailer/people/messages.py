@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from lists.contacts import Contact
 from lists.errors import NotFound
+from mailer import reasons
 from mailer.compose.editions import Edition
 from mailer.outbox.attempts import Attempt
 from mailer.outbox.outbox import HAS_REASON, OutboxRow
@@ -19,7 +20,7 @@ MESSAGE_COLUMNS = {
     "template": "Text",
     "email": "To",
     "state": "State",
-    "why": "Why",
+    "why": "Why",  # the sentence of `reason` and `detail`
     "due_at": "Due",
     "sent_at": "Sent",
 }
@@ -38,6 +39,7 @@ DETAIL_COLUMNS = {
     "tries": "Tries",
     "key": "Key",
 }
+REASON_KEYS = ("reason", "detail")
 
 
 def list_newest(
@@ -85,18 +87,20 @@ def with_attempts(session: Session, messages: Sequence[MessageFacts]) -> Sequenc
     ids = [message["id"] for message in messages]
     attempts: dict[object, list[MessageFacts]] = {number: [] for number in ids}
     for attempt in session.scalars(select(Attempt).where(Attempt.outbox_id.in_(ids)).order_by(Attempt.id)):
-        attempts[attempt.outbox_id].append({key: getattr(attempt, key) for key in ATTEMPT_COLUMNS})
+        attempts[attempt.outbox_id].append(
+            {key: getattr(attempt, key) for key in (*ATTEMPT_COLUMNS, "reason")}
+        )
     return [{**message, "attempts": attempts[message["id"]]} for message in messages]
 
 
 def count_by_reason(session: Session) -> dict[tuple[str, str], int]:
-    """Return how many messages wait or are held for a reason, by (state, why)."""
+    """Return how many messages wait or are held for a reason, by state and sentence of the reason."""
     rows = session.execute(
-        select(OutboxRow.state, OutboxRow.why, func.count())
+        select(OutboxRow.state, OutboxRow.reason, OutboxRow.detail, func.count())
         .where(OutboxRow.state.in_(("queued", "sending", "held")), HAS_REASON)
-        .group_by(OutboxRow.state, OutboxRow.why)
+        .group_by(OutboxRow.state, OutboxRow.reason, OutboxRow.detail)
     )
-    return {(state, why): number for state, why, number in rows}
+    return {(state, reasons.describe(reason, detail)): number for state, reason, detail, number in rows}
 
 
 def count(session: Session, *, contact_id: int) -> int:
@@ -117,5 +121,7 @@ def count_sent(session: Session) -> int:
 
 
 def _to_facts(row: OutboxRow, email: str, template: str) -> MessageFacts:
-    values = {key: getattr(row, key) for key in DETAIL_COLUMNS if key not in ("email", "template")}
-    return {**values, "email": email, "template": template}
+    values = {key: getattr(row, key) for key in DETAIL_COLUMNS if key not in ("email", "template", "why")}
+    reason = {key: getattr(row, key) for key in REASON_KEYS}
+    sentence = reasons.describe(row.reason, row.detail)
+    return {**values, **reason, "why": sentence, "email": email, "template": template}

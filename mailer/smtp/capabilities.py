@@ -8,16 +8,14 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import NamedTuple, Self
 
 from sqlalchemy import BigInteger, String, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, Timestamp, insert_or_nothing
+from mailer.reasons import Reason
 
-NO_SMTPUTF8 = "it cannot send to addresses with letters like ñ or é before the @"
-NO_8BITMIME = "it takes no 8-bit text"
-TOO_LARGE = "it takes no message of more than {octets} octets"
 _SIZE = re.compile(r"[0-9]{1,18}")
 
 
@@ -31,6 +29,13 @@ class RelayCapabilities(Base):
     eightbit: Mapped[bool]
     size: Mapped[int] = mapped_column(BigInteger)
     heard_at: Mapped[Timestamp]
+
+
+class RelayLimit(NamedTuple):
+    """A limit of a relay that keeps a message from it: a code, and the octets of a size limit."""
+
+    reason: Reason
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,23 +56,27 @@ class Capabilities:
             size=int(size) if _SIZE.fullmatch(size) else 0,
         )
 
-    def find_unsupported_reason(self, address: str, message: bytes) -> str:
-        """Return why this relay cannot carry this message to this address, "" where it can."""
+    def find_limit(self, address: str, message: bytes) -> RelayLimit | None:
+        """Return the limit that keeps this message to this address from this relay, None without one."""
         if not address.isascii() and not self.smtputf8:
-            return NO_SMTPUTF8
+            return RelayLimit(Reason.NO_SMTPUTF8)
         if not self.eightbit and not message.isascii():
-            return NO_8BITMIME
-        return self._too_large if 0 < self.size < len(message) else ""
+            return RelayLimit(Reason.NO_8BITMIME)
+        return self._size_limit if 0 < self.size < len(message) else None
 
     @property
-    def unsupported_reasons(self) -> frozenset[str]:
-        """Every reason why this relay cannot carry some messages."""
-        reasons = {NO_SMTPUTF8: not self.smtputf8, NO_8BITMIME: not self.eightbit, self._too_large: self.size}
-        return frozenset(reason for reason, holds in reasons.items() if holds)
+    def limits(self) -> frozenset[RelayLimit]:
+        """Every limit of this relay."""
+        limits = {
+            RelayLimit(Reason.NO_SMTPUTF8): not self.smtputf8,
+            RelayLimit(Reason.NO_8BITMIME): not self.eightbit,
+            self._size_limit: self.size,
+        }
+        return frozenset(limit for limit, holds in limits.items() if holds)
 
     @property
-    def _too_large(self) -> str:
-        return TOO_LARGE.format(octets=f"{self.size:,}")
+    def _size_limit(self) -> RelayLimit:
+        return RelayLimit(Reason.RELAY_SIZE_LIMIT, f"{self.size:,}")
 
 
 def record(session: Session, relay: str, relay_capabilities: Capabilities, *, now: datetime) -> bool:

@@ -25,7 +25,7 @@ from typing import cast
 
 import aiosmtplib
 
-from mailer.smtp import doubt
+from mailer.reasons import Reason
 from mailer.smtp.capabilities import Capabilities
 from mailer.smtp.oauth_token import OAuthTokenProvider
 from mailer.smtp.outcome import Outcome
@@ -144,8 +144,8 @@ class SmtpConnection:
                 self.abort()
                 return failure
             assert self.capabilities is not None
-            if reason := self.capabilities.find_unsupported_reason(sender + recipient, text):
-                return Outcome(state="unsupported", reply=reason)
+            if limit := self.capabilities.find_limit(sender + recipient, text):
+                return Outcome(state="unsupported", limit=limit)
             if not may_begin():
                 return None
             options = self._mail_options(sender + recipient, text)
@@ -362,15 +362,15 @@ class SmtpConnection:
                 state="unknown",
                 code=reply.code,
                 reply=f"After the final dot: {reply.words}"[:REPLY_CHARACTERS],
-                doubt=doubt.LATE if reply.timed_out else doubt.BROKEN,
+                doubt=Reason.LATE_ANSWER if reply.timed_out else Reason.CONNECTION_BROKEN,
             )
         if reply.code == 421:
             self.abort()
         return reply.to_outcome("deferred" if reply.first_digit == 4 else "refused")
 
-    def _fail_before_dot(self, why: str) -> Outcome:
+    def _fail_before_dot(self, trouble: str) -> Outcome:
         self.abort()
-        return Outcome(state="deferred", reply=_before_dot_reply(why))
+        return Outcome(state="deferred", reply=_before_dot_reply(trouble))
 
 
 def _abort(client: aiosmtplib.SMTP) -> None:

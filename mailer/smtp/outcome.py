@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from mailer.reasons import Reason
 from mailer.smtp import reply
+from mailer.smtp.capabilities import RelayLimit
 from mailer.smtp.reply import RefusalCause
 
 State = Literal["sent", "deferred", "refused", "unreachable", "unknown", "unsupported"]
@@ -16,13 +18,14 @@ _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)")
 class Outcome:
     """The result for one message: a state, the server's code, and its text (at most 500 characters).
 
-    `doubt` is the reason of an unknown outcome, one of mailer/smtp/doubt.py.
+    `doubt` is the reason of an unknown outcome, `limit` the limit of an unsupported one.
     """
 
     state: State
     code: int | None = None
     reply: str = ""
-    doubt: str = ""
+    doubt: Reason | None = None
+    limit: RelayLimit | None = None
 
     @property
     def enhanced_code(self) -> str:

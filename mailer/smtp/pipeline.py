@@ -162,8 +162,8 @@ class Pipeline(asyncio.Protocol):
             self._timed_out = not self._lost_reason
             self._end("Timed out waiting for server response")
 
-    def _end(self, why: str) -> None:
-        self._lost_reason = self._lost_reason or clean(why)
+    def _end(self, trouble: str) -> None:
+        self._lost_reason = self._lost_reason or clean(trouble)
         self._transport.abort()
         if self._pending is not None and not self._pending.done():
             self._pending.set_result(None)

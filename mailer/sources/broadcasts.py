@@ -38,8 +38,8 @@ from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow, Result
 from mailer.policy import LIST_MAIL_KINDS, POLICY
+from mailer.reasons import Reason
 
-RECALLED = "recalled by staff"
 DEAD_LINKS = "dead-links"  # of a list: the recipients of its mail while its links to leave were refused
 SEGMENTS = (DEAD_LINKS,)
 DELIVERED_STATES = (
@@ -59,7 +59,7 @@ class Broadcast(Base):
 
     __tablename__ = "broadcasts"
     __table_args__ = (
-        CheckConstraint("state IN ('filling', 'filled')", name="state"),
+        CheckConstraint("state IN ('filling', 'filled', 'recalled')", name="state"),
         {"sqlite_autoincrement": True},
     )
 
@@ -77,7 +77,7 @@ class Broadcast(Base):
 
 # Built once, because it runs for every few messages.
 _SELECT_RECALLED = select(Broadcast.id).where(
-    Broadcast.id.in_(bindparam("broadcast_ids", expanding=True)), Broadcast.recalled_at.is_not(None)
+    Broadcast.id.in_(bindparam("broadcast_ids", expanding=True)), Broadcast.state == "recalled"
 )
 
 
@@ -146,7 +146,7 @@ class Broadcasts:
         """Add nothing, as the text is frozen in the edition; refuse messages of recalled broadcasts."""
         refs = {message.entry.ref for message in messages}
         recalled = set(session.scalars(_SELECT_RECALLED, {"broadcast_ids": sorted(refs)}))
-        refusal, content = Refusal(state="cancelled", why=RECALLED), MessageContent()
+        refusal, content = Refusal(state="cancelled", reason=Reason.RECALLED), MessageContent()
         return {
             message.entry.id: refusal if message.entry.ref in recalled else content for message in messages
         }
@@ -163,7 +163,7 @@ class Broadcasts:
 def count_recipients(session: Session, *, audience: str, now: datetime, segment: str = "") -> RecipientCount:
     """Count the contacts who would get an update at `now`, by language, and the others, by reason."""
     purpose = POLICY["broadcast"].purpose(audience)
-    reason_column = refusal_reason(purpose, now=now).label("why")
+    reason_column = refusal_reason(purpose, now=now).label("reason")
     conditions = _segment_conditions(segment, audience)
     subscribers = (
         select(Contact.language, reason_column)
@@ -172,8 +172,8 @@ def count_recipients(session: Session, *, audience: str, now: datetime, segment:
         .subquery()
     )
     rows = session.execute(
-        select(subscribers.c.language, subscribers.c.why, func.count()).group_by(
-            subscribers.c.language, subscribers.c.why
+        select(subscribers.c.language, subscribers.c.reason, func.count()).group_by(
+            subscribers.c.language, subscribers.c.reason
         )
     )
     languages: dict[str, int] = {}
@@ -255,10 +255,10 @@ def recall(session: Session, broadcast_id: int, *, now: datetime, actor: str) ->
     """
     broadcast = get(session, broadcast_id)
     session.refresh(broadcast, with_for_update=True)  # waits for a batch that is being filled
-    if broadcast.recalled_at is not None:
+    if broadcast.state == "recalled":
         return False
     broadcast.recalled_at = now
-    broadcast.state = "filled"  # nothing of it goes into the outbox any more
+    broadcast.state = "recalled"
     session.flush()
     audit.record(
         session, actor=actor, action="broadcast recall", subject=f"broadcast {broadcast_id}", now=now
@@ -269,11 +269,11 @@ def recall(session: Session, broadcast_id: int, *, now: datetime, actor: str) ->
 def withdraw(session: Session, *, limit: int) -> int:
     """Cancel at most `limit` messages of recalled updates that wait in the outbox; returns how many."""
     # Few, and selected first: as a subquery they could make a database scan all waiting messages.
-    recalled = session.scalars(select(Broadcast.id).where(Broadcast.recalled_at.is_not(None))).all()
+    recalled = session.scalars(select(Broadcast.id).where(Broadcast.state == "recalled")).all()
     if not recalled:
         return 0
     is_waiting = (OutboxRow.kind == "broadcast") & OutboxRow.ref.in_(recalled)
-    return len(outbox.cancel(session, is_waiting, why=RECALLED, limit=limit))
+    return len(outbox.cancel(session, is_waiting, reason=Reason.RECALLED, limit=limit))
 
 
 def get(session: Session, broadcast_id: int) -> Broadcast:

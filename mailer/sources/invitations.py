@@ -38,9 +38,10 @@ from mailer.compose.source import AddressedMessage, MessageContent, Refusal
 from mailer.compose.tokens import Links
 from mailer.events import events, icalendar
 from mailer.events.events import Event
-from mailer.outbox import held_messages, outbox
+from mailer.outbox import outbox
 from mailer.outbox.outbox import Entry, OutboxRow, Result
 from mailer.policy import POLICY
+from mailer.reasons import Reason
 from mailer.templates import clock_change, local_time
 from mailer.templates.discreet import DiscreetWording
 
@@ -51,8 +52,6 @@ REST_BETWEEN_PASSES = timedelta(
     minutes=15
 )  # after a pass of more than one batch; a short one costs a few milliseconds
 
-OWN_ADDRESS = "This is the address the invitations come from."
-ALREADY_INVITED = "This contact is invited already."
 JOIN_LABEL = {"en": "To join", "es": "Para entrar"}
 CALL_IS_OVER = {
     "en": "This call is over, so answers are no longer counted. Thank you all the same.",
@@ -131,15 +130,17 @@ class Invitations:
         """Count the contacts who would be invited at `now`, by language, and the others, by reason."""
         purpose = _purpose(event)
         reason_column = case(
-            (self._is_own_address(), literal(OWN_ADDRESS, String)),
-            (_is_invited(event), literal(ALREADY_INVITED, String)),
+            (self._is_own_address(), literal(Reason.OWN_ADDRESS.value, String)),
+            (_is_invited(event), literal(Reason.ALREADY_INVITED.value, String)),
             else_=refusal_reason(purpose, now=now),
-        ).label("why")
+        ).label("reason")
         invitees = select(Contact.language, reason_column).select_from(join_subscriptions(purpose)).subquery()
-        query = select(invitees.c.language, invitees.c.why, func.count())
+        query = select(invitees.c.language, invitees.c.reason, func.count())
         languages: dict[str, int] = {}
         exclusions: dict[str, int] = {}
-        for language, reason, number in session.execute(query.group_by(invitees.c.language, invitees.c.why)):
+        for language, reason, number in session.execute(
+            query.group_by(invitees.c.language, invitees.c.reason)
+        ):
             if reason is None:
                 languages[language] = number
             else:
@@ -263,9 +264,9 @@ class Invitations:
     ) -> MessageContent | Refusal:
         entry, recipient = message.entry, message.recipient
         if event is None or event.is_over(now):
-            return Refusal(state="cancelled", why="the call is over or cancelled")
+            return Refusal(state="cancelled", reason=Reason.CALL_OVER)
         if entry.key != f"{_key_prefix(event)}{entry.contact_id}":
-            return Refusal(state="cancelled", why="a newer invitation to this call takes its place")
+            return Refusal(state="cancelled", reason=Reason.NEWER_INVITATION)
         language = recipient.language
         time_options = {
             "zone": event.zone,
@@ -279,11 +280,11 @@ class Invitations:
             for answer in ANSWERS
         }
         if recipient.email.casefold() == self.organizer[1].casefold():
-            return Refusal(state="cancelled", why=OWN_ADDRESS)
+            return Refusal(state="cancelled", reason=Reason.OWN_ADDRESS)
         try:
             calendar = icalendar.build_request(self._calendar_invitation(event, entry, recipient, in_words))
         except BadInput as error:
-            return Refusal(state="held", why=f"{held_messages.OUR_FAULT}it cannot be written: {error}")
+            return Refusal(state="held", reason=Reason.OUR_FAULT, detail=f"it cannot be written: {error}")
         fields = {
             "event_title": event.title_in(language),
             "event_when": in_words,

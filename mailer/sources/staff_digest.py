@@ -31,16 +31,15 @@ from mailer.coordination.send_hold import Restore
 from mailer.coordination.suspensions import Suspension
 from mailer.library import law_cards
 from mailer.library.law_cards import LawCard
-from mailer.library.resources import MISSING_LINK
 from mailer.outbox import held_messages, outbox
 from mailer.outbox.outbox import HELD, UNKNOWN, OutboxRow, Result
 from mailer.policy import POLICY
+from mailer.reasons import Reason
 
 KIND = "notice"
 MAIL_INTERVAL = timedelta(days=1)  # between two mails
 REPEAT_INTERVAL = timedelta(days=7)  # before the same list is mailed once more
 SIGNUP_WINDOW = timedelta(days=1)  # as long as the counts of the sign-up throttle are stored
-NOTHING_WAITS = "nothing waits any more"
 UNREAD_STATES = ("cancelled", "expired", "failed")  # states of a mail that staff have not read
 PEOPLE_KINDS = [kind for kind, policy in POLICY.items() if not policy.to_staff]
 
@@ -104,7 +103,7 @@ CHECKS: Sequence[DigestCheck] = (
     DigestCheck(
         name="resources",
         query=lambda _now: _count_and_newest(
-            OutboxRow.id, OutboxRow.state == HELD, OutboxRow.why.startswith(MISSING_LINK)
+            OutboxRow.id, OutboxRow.state == HELD, OutboxRow.reason == Reason.MISSING_LINK
         ),
         singular={
             "en": "One email waits for a resource that nobody has given.",
@@ -273,7 +272,10 @@ class StaffDigest:
         """Return the tasks that wait now, in the reader's language; completed ones are omitted."""
         items = list_items(session, now=now)
         if not items:
-            return {message.entry.id: Refusal(state="cancelled", why=NOTHING_WAITS) for message in messages}
+            return {
+                message.entry.id: Refusal(state="cancelled", reason=Reason.NOTHING_WAITS)
+                for message in messages
+            }
         empty_fields = {f"waits_{check.name}": "" for check in CHECKS}
         return {
             message.entry.id: MessageContent(

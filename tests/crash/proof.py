@@ -11,6 +11,7 @@ from sqlalchemy import update
 from mailer.outbox import in_doubt
 from mailer.outbox.outbox import OutboxRow
 from mailer.outbox.stats import count_by_kind_and_state
+from mailer.reasons import Reason
 from tests.crash import chance, doubts, report, scenes
 from tests.crash.campaign import WAIT_SECONDS, Campaign, open_campaign
 from tests.crash.points import POINTS, Point
@@ -21,7 +22,7 @@ SERVED, OF_MORE = 3, 40  # random kills of `mailer serve` and its child: so many
 MANY = 100  # random kills; from so many on the delivery process is also killed many times in a row
 FINISH_SECONDS = 600.0
 HASTEN_SECONDS = 15.0  # between two checks for postponed messages
-UNLIMITED = ~OutboxRow.why.startswith("waits for the limit")
+UNLIMITED = OutboxRow.reason != Reason.DOMAIN_RATE_LIMIT
 
 
 def prove(

@@ -18,7 +18,7 @@ from lists import subscriptions
 from lists.db import Database
 from mailer.delivery import rescue
 from mailer.outbox.outbox import OutboxRow
-from mailer.smtp import doubt
+from mailer.reasons import Reason
 from tests.crash import scenes
 from tests.crash.campaign import Campaign, open_campaign
 from tests.peers.forwarder import Forwarder
@@ -149,7 +149,7 @@ def test_a_worker_that_is_killed_as_it_stands_still_strands_only_what_it_had_beg
             frozen.wait()
         run_rescue(campaign, seconds=2.0)
         assert count(campaign, OutboxRow.state == "sending") == 0
-        unknown = count(campaign, OutboxRow.state == "unknown", OutboxRow.why == doubt.DIED)
+        unknown = count(campaign, OutboxRow.state == "unknown", OutboxRow.reason == Reason.WORKER_DIED)
         assert count(campaign, OutboxRow.state == "unknown") == unknown
         assert unknown <= campaign.service.settings.connections
         assert held >= HELD
@@ -171,7 +171,7 @@ def test_what_was_given_up_of_a_worker_on_another_machine_is_corrected_when_it_g
         with working(campaign, **elsewhere(campaign, tmp_path / "elsewhere")) as frozen, working(campaign):
             held = stop_worker(campaign, frozen)
             run_rescue(campaign, seconds=STILL)
-            assert count(campaign, is_claimed_by(frozen), OutboxRow.why == doubt.LOST) == held
+            assert count(campaign, is_claimed_by(frozen), OutboxRow.reason == Reason.WORKER_LOST) == held
             os.kill(frozen.pid, signal.SIGCONT)
             campaign.until(lambda: not count(campaign, OutboxRow.state == "unknown"), what="its word")
             drain(campaign)

@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from lists.errors import StorageError
 from mailer.delivery import delivery, relay_pool
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.smtp.relay_settings import Relay
 from mailer.tryout import postoffice
@@ -179,6 +180,6 @@ def test_the_real_connection_finds_nobody_at_home_and_later_somebody(service: Se
         asyncio.run(failing_delivery.run(until_empty=True))
     assert failing_delivery.trouble
     (row,) = rows(service)
-    assert (row.state, row.tries, row.why) == ("queued", 0, "the relay cannot be reached")
+    assert (row.state, row.tries, row.reason) == ("queued", 0, Reason.RELAY_UNREACHABLE)
     service.clock.advance(minutes=1)  # type: ignore[attr-defined]
     assert service.deliver_until_empty().sent == 1

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from lists import subscriptions
 from mailer.delivery.delivery import Delivery
-from mailer.outbox.held_messages import NO_SMTPUTF8
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.smtp import capabilities
 from mailer.smtp.capabilities import Capabilities
@@ -60,7 +60,7 @@ async def test_nobody_is_blamed_where_our_server_cannot_and_it_leaves_once_it_ca
         await deliver(service, peer)
         assert states(service) == {"sent": 1, "held": 1}
         (held_row,) = [row for row in rows(service) if row.state == "held"]
-        assert (held_row.why, held_row.tries) == (NO_SMTPUTF8, 0)
+        assert (held_row.reason, held_row.tries) == (Reason.NO_SMTPUTF8, 0)
         assert list_waiting(service) == ["servers"]
         release = service.jobs.get("release-held")
         assert release.run() == 0  # the server answered a moment ago
@@ -111,14 +111,15 @@ async def test_a_message_larger_than_a_server_takes_waits_for_another(
     async with polite(size=500) as small, polite() as large:
         await deliver(service, small)
         (held_row,) = rows(service)
-        assert (held_row.state, held_row.why) == (
+        assert (held_row.state, held_row.reason, held_row.detail) == (
             "held",
-            "our mail server: it takes no message of more than 500 octets",
+            Reason.RELAY_SIZE_LIMIT,
+            "500",
         )
         clock.advance(minutes=16)
         assert service.jobs.get("release-held").run() == 1
         await deliver(service, small, large)
-    assert [(row.state, row.why) for row in rows(service)] == [("sent", "")]
+    assert [(row.state, row.reason) for row in rows(service)] == [("sent", "")]
     assert small.letters == []
 
 
@@ -129,7 +130,11 @@ async def test_what_a_server_refuses_as_too_large_is_nobody_s_refusal(
     async with polite(Polite(at_dot={ben.email: "552 5.3.4 message too big"})) as peer:
         await deliver(service, peer)
     (held_row,) = rows(service)
-    assert (held_row.state, held_row.why) == ("held", "our mail server: 552 5.3.4 message too big")
+    assert (held_row.state, held_row.reason, held_row.detail) == (
+        "held",
+        Reason.SERVER_SIZE_LIMIT,
+        "552 5.3.4 message too big",
+    )
 
 
 async def test_who_left_meanwhile_gets_nothing(service: Service, clock: StoppedClock) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from lists import addresses, contacts, imports, permission, subscriptions, suppressions, topic_optouts
 from lists.contacts import Contact
 from lists.db import Database
-from lists.permission import PERMANENT_REASONS, SENTENCES, Needs, Purpose
+from lists.permission import PERMANENT_REASONS, REASONS, Needs, Purpose
 from lists.subscriptions import Subscription
 from tests.clocks import START, StoppedClock
 from tests.people import PEPPER, Person
@@ -163,7 +163,7 @@ def test_every_reason_has_a_sentence_and_temporary_ones_are_not_permanent(
     reasons = {
         reason for needs in NEEDS for reason in _answers(database, cases, needs, START).values() if reason
     }
-    assert reasons == set(SENTENCES)
+    assert reasons == set(REASONS)
     assert reasons - PERMANENT_REASONS == {"paused", "not confirmed", "arriving"}
 
 

@@ -21,7 +21,7 @@ from mailer.outbox import in_doubt, outbox, stats
 from mailer.outbox.in_doubt import Resolution
 from mailer.outbox.outbox import STATES, Entry, OutboxRow, Result
 from mailer.policy import POLICY
-from mailer.smtp import doubt
+from mailer.reasons import Reason
 from tests import people
 from tests.clocks import START
 from tests.ledger import LEASE, edition
@@ -188,7 +188,12 @@ class Ledger(RuleBasedStateMachine):
         dead = [row for _, row in self._in("sending") if row.worker == worker and row.lease_until < self.real]
         with self.database.write() as session:
             overdue = outbox.list_overdue(session, real=self.real, limit=1_000, workers=[worker])
-            values = {"state": "unknown", "why": doubt.LOST, "outcome": "unknown", "costs_attempt": True}
+            values = {
+                "state": "unknown",
+                "reason": Reason.WORKER_LOST,
+                "outcome": "unknown",
+                "costs_attempt": True,
+            }
             outbox.record(session, [Result(entry=entry, **values) for entry in overdue], now=self.now)
         assert len(overdue) == len(dead)
         for row in dead:
@@ -243,7 +248,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(who=st.integers(0, 2))
     def cancel(self, who: int) -> None:
         with self.database.write() as session:
-            results = outbox.cancel(session, OutboxRow.contact_id == self.people[who], why="recalled")
+            results = outbox.cancel(session, OutboxRow.contact_id == self.people[who], reason="recalled")
         waiting = {number for number, row in self._in("queued", "held") if row.contact_id == self.people[who]}
         assert {result.entry.id for result in results} == waiting
         for number in waiting:
@@ -274,7 +279,7 @@ class Ledger(RuleBasedStateMachine):
         for row in rows.values():
             assert row.state in STATES
             assert (row.state == "sending") == (row.lease_until is not None)
-            assert (row.worker is not None) == (row.state == "sending" or row.why == doubt.LOST)
+            assert (row.worker is not None) == (row.state == "sending" or row.reason == Reason.WORKER_LOST)
             assert (row.sent_at is not None) == (row.state == "sent")
         assert {number: [getattr(row, name) for name in columns] for number, row in rows.items()} == {
             number: [getattr(row, name) for name in columns] for number, row in self.rows.items()

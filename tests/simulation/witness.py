@@ -54,11 +54,11 @@ CREATE TABLE moves (number INTEGER PRIMARY KEY, row INTEGER, old TEXT, new TEXT,
                     attempt INTEGER, worker TEXT, lease INTEGER, why TEXT);
 CREATE TRIGGER put AFTER INSERT ON outbox BEGIN
   INSERT INTO moves (row, old, new, before, attempt, worker, lease, why)
-  VALUES (NEW.id, '', NEW.state, 0, NEW.attempt, NULL, NULL, NEW.why);
+  VALUES (NEW.id, '', NEW.state, 0, NEW.attempt, NULL, NULL, NEW.reason);
 END;
 CREATE TRIGGER moved AFTER UPDATE ON outbox WHEN OLD.state <> NEW.state OR OLD.attempt <> NEW.attempt BEGIN
   INSERT INTO moves (row, old, new, before, attempt, worker, lease, why)
-  VALUES (NEW.id, OLD.state, NEW.state, OLD.attempt, NEW.attempt, OLD.worker, OLD.lease_until, NEW.why);
+  VALUES (NEW.id, OLD.state, NEW.state, OLD.attempt, NEW.attempt, OLD.worker, OLD.lease_until, NEW.reason);
 END;
 CREATE TRIGGER erased AFTER DELETE ON outbox BEGIN
   INSERT INTO moves (row, old, new, before, attempt, worker, lease, why)

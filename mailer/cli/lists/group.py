@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from lists import catalog as lists_catalog
 from lists import subscriptions
 from lists.contacts import Contact
-from lists.permission import SENTENCES
 from lists.subscriptions import Subscription
+from mailer import reasons
 from mailer.cli import catalog, context, output, parameter_types
 from mailer.cli.lists import exporting, importing, signup_sheet, undoing
 from mailer.sources import broadcasts
@@ -81,7 +81,7 @@ def show(*, name: str, people: bool, limit: int, as_json: bool) -> None:
         f"{_format_languages(recipient_count.languages)}."
     )
     for reason, number in sorted(recipient_count.exclusions.items()):
-        output.print_line(f"{number:>7,}  would not get it: {SENTENCES[reason]}")
+        output.print_line(f"{number:>7,}  would not get it: {reasons.describe(reason)}")
     if people:
         output.print_line("")
         output.print_rows(person_rows, columns=PERSON_COLUMNS, as_json=False, none="Nobody is on this list.")

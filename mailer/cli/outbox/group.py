@@ -96,7 +96,7 @@ def show_stats(*, as_json: bool) -> None:
     """Count messages by kind and state, and say what waits, why, and when it will have left."""
     with context.open_service() as service, service.database.read() as session:
         outbox_stats = stats.collect(session, now=service.clock.now())
-        reasons = messages.count_by_reason(session)
+        waiting_counts = messages.count_by_reason(session)
         relays = _list_relay_rows(attempts.select_relay_totals(counters.read_totals(session)))
         suspended_scopes = sorted(suspensions.read_all(session))
     kinds = [
@@ -104,7 +104,10 @@ def show_stats(*, as_json: bool) -> None:
         for kind in sorted({kind for kind, _ in outbox_stats.counts})
     ]
     if as_json:
-        waiting = [{"state": state, "why": why, "number": number} for (state, why), number in reasons.items()]
+        waiting = [
+            {"state": state, "why": sentence, "number": number}
+            for (state, sentence), number in waiting_counts.items()
+        ]
         delivery_facts = {"relays": relays, "paused": suspended_scopes}
         output.print_json(
             {"kinds": kinds, "waiting": waiting, **delivery_facts, **_stats_values(outbox_stats)}
@@ -115,8 +118,8 @@ def show_stats(*, as_json: bool) -> None:
     output.print_rows(
         [*kinds, *_sum_rows(kinds, used_states)], columns=columns, as_json=False, none="The outbox is empty."
     )
-    for (state, why), number in sorted(reasons.items()):
-        output.print_line(f"{number:>7,}  {state}: {why}")
+    for (state, sentence), number in sorted(waiting_counts.items()):
+        output.print_line(f"{number:>7,}  {state}: {sentence}")
     for scope in suspended_scopes:
         output.print_line(f"Paused: {scope.partition('/')[2]}. “mailer relay list” says why.")
     if len(relays) > 1:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from lists import audit
 from lists.errors import BadInput
+from mailer import reasons
 from mailer.batches import write_in_batches
 from mailer.cli import context, output, parameter_types
 from mailer.outbox import in_doubt
@@ -110,7 +111,10 @@ def _resolve_many(
     with service.database.read() as session:
         if selection.broadcast is not None:
             broadcasts.get(session, selection.broadcast)
-        counts = in_doubt.count_unresolved(session, selection, now=service.clock.now())
+        counts = [
+            {**row, "why": reasons.describe(str(row["reason"]))}
+            for row in in_doubt.count_unresolved(session, selection, now=service.clock.now())
+        ]
     total = _sum_rows(counts)
     if not as_json:
         output.print_rows(

@@ -6,20 +6,19 @@ from sqlalchemy.orm import Session
 
 from lists import audit
 from lists.errors import BadInput
+from mailer import reasons
 from mailer.cli import context, output, parameter_types
 from mailer.compose.source import settle_all
 from mailer.outbox import held_messages
 from mailer.outbox.outbox import OutboxRow
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.sources import broadcasts, journeys
 from mailer.sources.journeys import Journey
 
 COLUMNS = {"number": "Messages", "kind": "Kind", "state": "State", "why": "Why", "advice": "What to do"}
-ADVICE = {
-    held_messages.OUR_FAULT: "Mend the text or the name that it tells of; then --all."
-    " For an update, send a mended text.",
-    held_messages.SERVER_LIMIT: "It leaves by itself once a mail server says it can; see docs/operating.md.",
-}
+FAULT_ADVICE = "Mend the text or the name that it tells of; then --all. For an update, send a mended text."
+LIMIT_ADVICE = "It leaves by itself once a mail server says it can; see docs/operating.md."
 
 
 @click.command("retry")
@@ -68,8 +67,10 @@ def _print_held(service: Service, *, as_json: bool) -> None:
                 "number": each.number,
                 "kind": each.kind,
                 "state": each.state,
-                "why": each.why,
-                "advice": next(advice for prefix, advice in ADVICE.items() if each.why.startswith(prefix)),
+                "reason": each.reason,
+                "detail": each.detail,
+                "why": reasons.describe(each.reason, each.detail),
+                "advice": FAULT_ADVICE if each.reason == Reason.OUR_FAULT else LIMIT_ADVICE,
             }
             for each in held_messages.count_by_reason(session)
         ]

@@ -14,6 +14,7 @@ from lists.identity import erasure
 from mailer.compose.composer import ReadyMessage
 from mailer.outbox import outbox
 from mailer.outbox.outbox import Result
+from mailer.reasons import Reason
 from mailer.sources.confirmations import SignupRequest
 from tests import crowd
 from tests.clocks import StoppedClock
@@ -72,7 +73,7 @@ def test_who_is_forgotten_in_between_gets_nothing_and_leaves_nothing_to_record(
     with desk.database.write() as session:
         erasure.erase_person(session, ben.address, now=clock.now(), actor="operator")
     results = [result for result in desk.compose(entries) if isinstance(result, Result)]
-    assert [(result.state, result.why) for result in results] == [("cancelled", "never joined")]
+    assert [(result.state, result.reason) for result in results] == [("cancelled", "never joined")]
     with desk.database.write() as session:
         assert outbox.record(session, results, now=clock.now()) == []
 
@@ -93,7 +94,7 @@ def test_what_is_too_late_does_not_leave_though_nobody_has_tidied_up_yet(
     entries = desk.claim()
     assert isinstance(desk.compose(entries)[0], ReadyMessage)
     clock.advance(microseconds=1)
-    assert desk.reasons(entries) == [("expired", "too late")]
+    assert desk.reasons(entries) == [("expired", Reason.TOO_LATE)]
 
 
 def test_a_letter_with_a_link_that_nobody_has_given_is_held_and_says_which(
@@ -107,7 +108,7 @@ def test_a_letter_with_a_link_that_nobody_has_given_is_held_and_says_which(
     desk.update(source, toolkit="")
     spanish, english = desk.compose(desk.claim())
     assert isinstance(spanish, Result)
-    assert (spanish.state, spanish.why) == ("held", "missing link: toolkit_url")
+    assert (spanish.state, spanish.reason, spanish.detail) == ("held", Reason.MISSING_LINK, "toolkit_url")
     assert isinstance(english, ReadyMessage)
     desk.update(source, toolkit="https://example.org/guia")
     assert "https://example.org/guia" in _text(desk.letters()[0])
@@ -123,7 +124,8 @@ def test_a_name_that_no_header_can_hold_stops_only_its_own_message(
     desk.update()
     result, *others = desk.compose(desk.claim())
     assert isinstance(result, Result)
-    assert result.state == "held" and result.why.startswith("a fault of ours: it cannot be written: ")
+    assert (result.state, result.reason) == ("held", Reason.OUR_FAULT)
+    assert result.detail.startswith("it cannot be written: ")
     assert [isinstance(other, ReadyMessage) for other in others] == [True, True]
 
 

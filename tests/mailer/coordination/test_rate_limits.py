@@ -15,6 +15,7 @@ from mailer.coordination import leases, rate_limits
 from mailer.coordination.rate_limits import LOOKAHEAD, RateLimit
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.smtp.rate import Rate, parse_per_domain
 from tests.clocks import START, StoppedClock
@@ -292,7 +293,7 @@ def test_the_limit_of_a_domain_holds_and_holds_up_nobody_else(service: Service, 
     assert 65 <= len(busy_times) <= 70
     assert count_most(busy_times, 60.0) <= 60
     parked_rows = [row for row in rows(service) if row.state == "queued"]
-    assert {row.why for row in parked_rows} == {"waits for the limit of busy.example"}
+    assert {(row.reason, row.detail) for row in parked_rows} == {(Reason.DOMAIN_RATE_LIMIT, "busy.example")}
     assert {row.tries for row in parked_rows} == {0}
     attempts = [row.attempt for row in rows(service) if row.contact_id in ids[:300]]
     assert sum(attempts) < 300 + 70 + 30  # each is parked about once
@@ -351,7 +352,7 @@ def test_after_a_recall_of_all_that_was_parked_the_next_broadcast_starts_at_once
 
     run(world.clock, run_for_10_seconds())
     with service.database.write() as session:
-        outbox.cancel(session, OutboxRow.kind == "broadcast", why="recalled")
+        outbox.cancel(session, OutboxRow.kind == "broadcast", reason=Reason.RECALLED)
     count_before = len(world.begun)
     broadcast(service)
     delivery = worker(service, world, domains=["busy.example=60/minute"], name="second")

@@ -10,6 +10,7 @@ from lists.db import Database
 from mailer.coordination import suspensions
 from mailer.coordination.suspensions import Suspension
 from mailer.monitoring import health
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.smtp.connection import Outcome
 from tests.clocks import START
@@ -67,8 +68,8 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pause_is_tried_after_15_minutes_then_twice_as_long_up_to_four_hours(database: Database) -> None:
     now, waits = START, []
     with database.write() as session:
-        assert suspensions.begin(session, "relay/x:25", why="5.7.1 no", real=now)
-        assert not suspensions.begin(session, "relay/x:25", why="again", real=now)
+        assert suspensions.begin(session, "relay/x:25", reply="5.7.1 no", real=now)
+        assert not suspensions.begin(session, "relay/x:25", reply="again", real=now)
     for _ in range(7):
         with database.write() as session:
             suspension = suspensions.read_all(session)["relay/x:25"]
@@ -132,7 +133,7 @@ def test_where_one_domain_refuses_us_only_its_mail_waits(service: Service, world
     assert states(service) == {"sent": 140, "queued": 60}
     refused_recipients = [recipient for recipient, _ in world.begun if recipient.endswith("strict.example")]
     assert len(refused_recipients) < 40
-    assert "strict.example refuses our mail" in {row.why for row in rows(service)}
+    assert (Reason.DOMAIN_SUSPENDED, "strict.example") in {(row.reason, row.detail) for row in rows(service)}
     assert min(row.due_at for row in rows(service) if row.state == "queued") > world.clock.now()
 
 
@@ -241,7 +242,7 @@ def test_a_pause_of_a_relay_with_a_low_rate_is_over_all_the_same(embedded: Servi
     crowd(embedded, 3)
     broadcast(embedded)
     with embedded.database.write() as session:
-        suspensions.begin(session, "relay/relay.example:25", why="5.7.1 no", real=world.clock.real())
+        suspensions.begin(session, "relay/relay.example:25", reply="5.7.1 no", real=world.clock.real())
     deliver_for_hours(embedded, world, 0.4, pools=[make_pool(world, rate="12/hour")])
     assert read_suspensions(embedded) == {} and len(world.arrived) == 2
 
@@ -252,7 +253,7 @@ def test_who_misses_the_slot_while_the_connection_opens_leaves_the_try_to_the_ne
     crowd(embedded, 3)
     broadcast(embedded)
     with embedded.database.write() as session:
-        suspensions.begin(session, "relay/relay.example:25", why="5.7.1 no", real=world.clock.real())
+        suspensions.begin(session, "relay/relay.example:25", reply="5.7.1 no", real=world.clock.real())
     world.opening = 0.5  # longer than a slot of five a second lasts
     deliver_for_hours(embedded, world, 0.3, pools=[make_pool(world, rate="5/second", connections=1)])
     assert read_suspensions(embedded) == {} and states(embedded) == {"sent": 3}
@@ -263,7 +264,7 @@ def test_who_left_tries_for_nobody_and_the_next_one_does(embedded: Service, worl
     broadcast(embedded)
     scope = "domain/crowd.example"
     with embedded.database.write() as session:
-        suspensions.begin(session, scope, why="5.7.1 no", real=world.clock.real())
+        suspensions.begin(session, scope, reply="5.7.1 no", real=world.clock.real())
         subscriptions.leave(session, contact_id=ids[-1], now=embedded.clock.now())
     deliver_for_hours(embedded, world, 0.3)
     assert read_suspensions(embedded) == {} and states(embedded) == {"sent": 2, "cancelled": 1}
@@ -272,7 +273,7 @@ def test_who_left_tries_for_nobody_and_the_next_one_does(embedded: Service, worl
 def test_a_try_that_a_server_answered_is_not_given_back(database: Database) -> None:
     now = START
     with database.write() as session:
-        suspensions.begin(session, "relay/x:25", why="5.7.1 no", real=now)
+        suspensions.begin(session, "relay/x:25", reply="5.7.1 no", real=now)
         suspensions.reset_trial(session, "relay/x:25", real=now)  # before the first try
         suspensions.begin_by_staff(session, "relay/y:25", real=now)
         suspensions.reset_trial(session, "relay/y:25", real=now)
@@ -287,7 +288,7 @@ def test_health_and_figures_tell_of_a_pause_and_of_each_relay(
     broadcast(service)
     deliver(service, world)
     with service.database.write() as session:
-        suspensions.begin(session, "domain/strict.example", why="5.7.1 no", real=world.clock.real())
+        suspensions.begin(session, "domain/strict.example", reply="5.7.1 no", real=world.clock.real())
     (status,) = [
         check_status
         for check_status in health.run_checks(service.database, service.clock, home=service.settings.home)
@@ -310,7 +311,7 @@ def test_what_is_urgent_goes_on_while_refusals_of_others_suspend_a_relay_or_a_do
     broadcast(service)
     for scope in ("relay/relay.example:25", f"domain/{ben.email.rpartition('@')[2]}"):
         with service.database.write() as session:
-            assert suspensions.begin(session, scope, why="5.7.1 no", real=world.clock.real())
+            assert suspensions.begin(session, scope, reply="5.7.1 no", real=world.clock.real())
     confirmation(service, ben)
     deliver(service, world)
     assert world.arrived == [ben.email] and len(read_suspensions(service)) == 2

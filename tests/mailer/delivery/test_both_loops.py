@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from mailer.reasons import Reason
 from mailer.service import Service
 from tests.loops import LOOPS
 from tests.peers.counting import counting
@@ -127,7 +128,5 @@ def test_what_is_given_up_before_the_dot_is_deferred_and_its_connection_is_gone(
 
         assert deliver_while(delivery, loop, work) == []
     deferred_rows = [row for row in rows(service) if row.tries and row.state == "queued"]
-    assert deferred_rows and {row.why for row in deferred_rows} == {
-        "their server did not answer in time; tried again"
-    }
+    assert deferred_rows and {row.reason for row in deferred_rows} == {Reason.NO_ANSWER}
     assert "unknown" not in states(service) and peer.most_open <= 3 and peer.taken[cleo.email] == 0

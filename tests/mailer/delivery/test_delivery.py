@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from lists import subscriptions
 from mailer.delivery.relay_pool import RelayPool
 from mailer.outbox import attempts, outbox
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.smtp.connection import Outcome
 from tests.loops import run
@@ -65,23 +66,23 @@ def test_ben_gets_the_update_in_his_language_and_cleo_gets_nothing(
 
 @both
 @pytest.mark.parametrize(
-    ("outcome", "state", "tries", "why"),
+    ("outcome", "state", "tries", "reason"),
     [
         (SENT, "sent", 1, ""),
-        (LATER, "queued", 1, "their server asked us to try again later"),
-        (REFUSED, "failed", 1, "their server refused it"),
-        (DOWN, "queued", 0, "the relay cannot be reached"),
-        (LOST, "unknown", 1, "the connection broke after the last byte"),
+        (LATER, "queued", 1, Reason.DEFERRED),
+        (REFUSED, "failed", 1, Reason.REFUSED),
+        (DOWN, "queued", 0, Reason.RELAY_UNREACHABLE),
+        (LOST, "unknown", 1, Reason.CONNECTION_BROKEN),
     ],
 )
 def test_each_answer_of_the_relay_leads_to_its_state(
-    service: Service, world: World, ben: Person, outcome: Outcome, state: str, tries: int, why: str
+    service: Service, world: World, ben: Person, outcome: Outcome, state: str, tries: int, reason: str
 ) -> None:
     broadcast(service)
     world.answer = lambda recipient: outcome
     deliver(service, world)
     (row,) = rows(service)
-    assert (row.state, row.tries, row.why) == (state, tries, why)
+    assert (row.state, row.tries, row.reason) == (state, tries, reason)
     assert (row.worker, row.lease_until) == (None, None)
 
 
@@ -338,7 +339,10 @@ def test_a_fault_in_one_message_s_composing_does_not_stop_the_others(
     assert states(service) == {"sent": 80, "held": 1}
     (held_row,) = [row for row in rows(service) if row.state == "held"]
     assert held_row.contact_id == ids[40]
-    assert held_row.why == "a fault of ours: the program failed at it: ZeroDivisionError"
+    assert (held_row.reason, held_row.detail) == (
+        Reason.OUR_FAULT,
+        "the program failed at it: ZeroDivisionError",
+    )
 
 
 @both

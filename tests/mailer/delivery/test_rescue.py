@@ -12,8 +12,8 @@ from mailer.delivery.delivery import LEASE, RENEW_SECONDS
 from mailer.delivery.journal import FOLDER, Journal
 from mailer.outbox import attempts, in_doubt, outbox
 from mailer.outbox.outbox import Entry, Result
+from mailer.reasons import Reason
 from mailer.service import Service
-from mailer.smtp import doubt
 from tests.people import Person
 from tests.relays import SENT, World, broadcast, confirmation, crowd, deliver, rows, states
 
@@ -218,7 +218,9 @@ def test_a_lost_worker_that_is_heard_again_gives_back_what_it_had_not_begun(
     crowd(service, 5)
     broadcast(service)
     sent_entry, refused_entry, open_entry, *rest = claim_and_lose(service, world)
-    assert {(row.state, row.why, row.tries) for row in rows(service)} == {("unknown", doubt.LOST, 1)}
+    assert {(row.state, row.reason, row.tries) for row in rows(service)} == {
+        ("unknown", Reason.WORKER_LOST, 1)
+    }
     refusal = results.from_outcome_state(refused_entry, "refused")
     with service.database.write() as session:
         outbox.give_back(session, rest[:1])
@@ -272,7 +274,7 @@ def test_a_lost_worker_that_died_meanwhile_is_heard_by_its_journal(
     end_worker(service, write_lines)
     service.rescue.settle_ended_workers()
     assert states(service) == {"sent": 1, "unknown": 1, "queued": 2}
-    assert [row.why for row in rows(service) if row.state == "unknown"] == [doubt.DIED]
+    assert [row.reason for row in rows(service) if row.state == "unknown"] == [Reason.WORKER_DIED]
     assert all(row.worker is None for row in rows(service))
 
 
@@ -288,9 +290,9 @@ def test_what_staff_decided_is_changed_by_no_give_back(
     assert record_results(service, world, results.give_back(entry)) == []
     assert record_results(service, world, results.from_outcome_state(entry, "deferred")) == []
     (row_after,) = rows(service)
-    assert (row_after.state, row_after.why, row_after.due_at) == (
+    assert (row_after.state, row_after.reason, row_after.due_at) == (
         row_before.state,
-        row_before.why,
+        row_before.reason,
         row_before.due_at,
     )
 
@@ -333,9 +335,9 @@ def test_the_same_outcome_recorded_twice_is_one(service: Service, world: World, 
         for entry, outcome in zip(claim_all(service, world), outcomes, strict=True)
     ]
     assert len(record_results(service, world, *late_results)) == 5
-    rows_before = [(row.state, row.why, row.tries) for row in rows(service)]
+    rows_before = [(row.state, row.reason, row.tries) for row in rows(service)]
     assert record_results(service, world, *late_results) == []
-    assert [(row.state, row.why, row.tries) for row in rows(service)] == rows_before
+    assert [(row.state, row.reason, row.tries) for row in rows(service)] == rows_before
     with service.database.read() as session:
         assert [len(attempts.list_for_row(session, row.id)) for row in rows(service)] == [1] * 5
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.smtp.outcome import Outcome
 from tests.people import Person
@@ -19,7 +20,7 @@ def test_a_refusal_of_what_we_are_punishes_no_recipient(
     deliver(service, world)
     (row,) = rows(service)
     assert (row.state, row.tries) == ("queued", 1)
-    assert row.why == "their server refuses us, not this person; tried again"
+    assert row.reason == Reason.SENDER_REFUSED
     assert (row.due_at - world.clock.now()).total_seconds() == pytest.approx(300, abs=5)
     world.answer = lambda recipient: SENT
     world.clock.advance(minutes=6)

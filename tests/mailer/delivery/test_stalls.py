@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from lists.contacts import Contact
+from mailer.reasons import Reason
 from mailer.service import Service
 from tests.loops import run
 from tests.people import Person
@@ -114,8 +115,8 @@ def test_who_stalled_is_tried_later_and_alone(service: Service, world: World, cl
     ]
     assert len(retry_times) >= 5
     assert all(sum(moment <= at < moment + 299 for moment in retry_times) <= 5 for at in retry_times)
-    assert {row.why for row in rows(service)} <= {
-        "their server did not answer in time; tried again",
+    assert {row.reason for row in rows(service)} <= {
+        Reason.NO_ANSWER,
         "their server lets others wait; tried in a while",
         "",
     }

@@ -10,6 +10,7 @@ from lists import subscriptions
 from lists.errors import NotFound
 from mailer.jobs import jobs
 from mailer.outbox.outbox import OutboxRow
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.sources.broadcasts import Broadcast
 from tests.clocks import StoppedClock
@@ -88,7 +89,7 @@ def test_what_is_held_for_a_reason_the_permission_rule_does_not_know_stays_held(
 ) -> None:
     broadcast(service)
     with service.database.write() as session:
-        session.execute(update(OutboxRow).values(state="held", why="the agenda is not there yet"))
+        session.execute(update(OutboxRow).values(state="held", reason=Reason.OTHER, detail="no agenda"))
     assert run(service, "release-held") == 0
     assert states(service) == {"held": 1}
 

@@ -17,6 +17,7 @@ from mailer.library.resources import CurrentVersion
 from mailer.monitoring import health
 from mailer.outbox import stats
 from mailer.policy import RESOURCES
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.settings.loading import Settings
 from mailer.sources import broadcasts
@@ -72,7 +73,7 @@ def get_note(service: Service, slot: str, language: str) -> str:
 
 def count_held(service: Service) -> dict[str, int]:
     with service.database.read() as session:
-        return stats.count_held_for(session, "missing link: ")
+        return stats.count_held_for(session, Reason.MISSING_LINK)
 
 
 def states(service: Service) -> dict[tuple[str, str], int]:

@@ -15,6 +15,7 @@ from mailer.jobs import jobs
 from mailer.jobs.jobs import Jobs
 from mailer.outbox import held_messages, outbox, stats
 from mailer.outbox.outbox import Result
+from mailer.reasons import Reason
 from mailer.service import Service
 from tests import crowd
 from tests.clocks import StoppedClock
@@ -121,7 +122,7 @@ def test_a_mail_whose_own_link_to_leave_would_fail_is_held_until_a_version_that_
         compositions = desk.compose(desk.claim())
     ready, held = compositions
     assert isinstance(ready, ReadyMessage) and isinstance(held, Result)
-    assert held.state == "held" and held.why.startswith("a fault of ours: ") and name in held.why
+    assert (held.state, held.reason) == ("held", Reason.OUR_FAULT) and name in held.detail
     with desk.database.write() as session:
         outbox.record(session, [held], now=desk.clock.now())
     assert service.jobs.get("release-held").run() == 0

@@ -7,6 +7,7 @@ from lists.contacts import Contact
 from mailer.monitoring import health
 from mailer.outbox import held_messages
 from mailer.outbox.outbox import OutboxRow
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.sources import staff_digest
 from mailer.sources.journeys import Journey
@@ -39,9 +40,9 @@ def read_level(service: Service) -> str:
     return next(status.level for status in statuses if status.name == "texts")
 
 
-def set_failed(service: Service, why: str) -> None:
+def set_failed(service: Service, reason: Reason, detail: str = "") -> None:
     with service.database.write() as session:
-        session.execute(update(OutboxRow).values(state="failed", why=why))
+        session.execute(update(OutboxRow).values(state="failed", reason=reason, detail=detail))
 
 
 def test_one_that_cannot_be_written_waits_while_all_others_of_its_batch_leave(
@@ -90,7 +91,7 @@ def test_a_newer_text_of_a_message_frees_what_could_not_be_written(
     with service.database.write() as session:
         service.confirmations.send_access_link(session, ben.id, now=service.clock.now())
         session.execute(
-            update(OutboxRow).values(state="held", why=f"{held_messages.OUR_FAULT}it cannot be written: x")
+            update(OutboxRow).values(state="held", reason=Reason.OUR_FAULT, detail="it cannot be written: x")
         )
     release = service.jobs.get("release-held")
     assert (release.run(), states(service)) == (0, {"held": 1})
@@ -101,13 +102,20 @@ def test_a_newer_text_of_a_message_frees_what_could_not_be_written(
 
 
 @pytest.mark.parametrize(
-    "why", [f"{held_messages.OUR_FAULT}it cannot be written: x", held_messages.NO_SMTPUTF8]
+    ("reason", "detail"), [(Reason.OUR_FAULT, "it cannot be written: x"), (Reason.NO_SMTPUTF8, "")]
 )
 def test_what_failed_in_an_earlier_version_waits_for_staff_and_gets_its_time_anew(
-    service: Service, clock: StoppedClock, world: World, mailer: Mailer, ben: Person, cleo: Person, why: str
+    service: Service,
+    clock: StoppedClock,
+    world: World,
+    mailer: Mailer,
+    ben: Person,
+    cleo: Person,
+    reason: Reason,
+    detail: str,
 ) -> None:
     broadcast(service)
-    set_failed(service, why)
+    set_failed(service, reason, detail)
     clock.advance(days=9)
     with service.database.write() as session:
         assert held_messages.retry_held(session) == 0
@@ -122,12 +130,12 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_sent(
 ) -> None:
     with service.database.write() as session:
         service.confirmations.send_access_link(session, ben.id, now=clock.now())
-    set_failed(service, f"{held_messages.OUR_FAULT}it cannot be written: x")
+    set_failed(service, Reason.OUR_FAULT, "it cannot be written: x")
     clock.advance(days=1)
     assert mailer("outbox", "retry", "--all", "--json").json == {"queued": 0}
     assert mailer("outbox", "retry", "--all", "--give-up", "--json").json == {"given_up": 1}
     (row,) = rows(service)
-    assert (row.state, row.why) == ("expired", "given up by staff") and list_notices(service) == []
+    assert (row.state, row.reason) == ("expired", Reason.GIVEN_UP) and list_notices(service) == []
 
 
 @pytest.mark.parametrize(("words", "then"), [((), "waiting"), (("--give-up",), "waiting")])
@@ -145,11 +153,11 @@ def test_messages_that_ended_by_a_fault_of_ours_go_on(
         service.sequences.fill(session, now=clock.now(), limit=100)
         session.execute(update(Journey).values(state="stopped"))
         session.execute(
-            update(OutboxRow).values(state="failed", why=f"{held_messages.OUR_FAULT}it cannot be written: x")
+            update(OutboxRow).values(
+                state="failed", reason=Reason.OUR_FAULT, detail="it cannot be written: x"
+            )
         )
-        session.execute(
-            update(OutboxRow).where(OutboxRow.contact_id == ana.id).values(why="their server refused it")
-        )
+        session.execute(update(OutboxRow).where(OutboxRow.contact_id == ana.id).values(reason=Reason.REFUSED))
     assert mailer("outbox", "retry", "--all", *words).status == 0
     deliver(service, world)
     with service.database.read() as session:
@@ -163,7 +171,7 @@ def test_one_update_is_tried_again_and_another_stays(
 ) -> None:
     broadcast(service)
     broadcast(service)
-    set_failed(service, f"{held_messages.OUR_FAULT}it cannot be written: x")
+    set_failed(service, Reason.OUR_FAULT, "it cannot be written: x")
     assert mailer("outbox", "retry", "--broadcast", 2, "--json").json == {"queued": 1}
     assert [(row.ref, row.state) for row in rows(service)] == [(1, "failed"), (2, "queued")]
     answer = mailer("outbox", "retry", "--broadcast", 9)

@@ -14,6 +14,7 @@ from lists.db import Database
 from mailer.outbox import attempts, outbox, stats
 from mailer.outbox.outbox import STATES, OutboxRow, Result
 from mailer.policy import POLICY
+from mailer.reasons import Reason
 from tests import crowd
 from tests.clocks import START, StoppedClock
 from tests.ledger import LEASE, Ledger, edition
@@ -51,7 +52,7 @@ def test_a_message_says_of_what_kind_it_is_and_until_when_it_is_worth_sending(
     for kind, row in ledger.rows().items():
         policy = POLICY[kind]
         assert (row.priority, row.expires_at) == (policy.priority, clock.now() + policy.expires_after)
-        assert (row.queued_at, row.due_at, row.why) == (clock.now(), clock.now(), "")
+        assert (row.queued_at, row.due_at, row.reason) == (clock.now(), clock.now(), "")
         assert (row.attempt, row.tries, row.worker, row.sent_at) == (0, 0, None, None)
 
 
@@ -128,10 +129,14 @@ def test_an_outcome_ends_the_claim_and_says_why(ledger: Ledger, clock: StoppedCl
     ledger.put("a", "b")
     entries = ledger.claim()
     clock.advance(seconds=1)
-    results = [Result(entry=entry, state=state, why="y" * 300, costs_attempt=True) for entry in entries]
+    results = [
+        Result(entry=entry, state=state, reason="paused", detail="y" * 300, costs_attempt=True)
+        for entry in entries
+    ]
     assert ledger.record(*results) == ["a", "b"]
     for row in ledger.rows().values():
-        assert (row.state, row.why, row.worker, row.lease_until) == (state, "y" * 200, None, None)
+        assert (row.state, row.reason, row.detail) == (state, "paused", "y" * 200)
+        assert (row.worker, row.lease_until) == (None, None)
         assert (row.tries, row.attempt) == (1, 1)
         assert row.sent_at == (clock.now() if state == "sent" else None)
     assert ledger.claim() == []
@@ -140,9 +145,9 @@ def test_an_outcome_ends_the_claim_and_says_why(ledger: Ledger, clock: StoppedCl
 def test_a_message_that_was_never_sent_costs_no_try(ledger: Ledger) -> None:
     ledger.put("a")
     (entry,) = ledger.claim()
-    ledger.record(Result(entry=entry, state="queued", why="the relay cannot be reached"))
+    ledger.record(Result(entry=entry, state="queued", reason=Reason.RELAY_UNREACHABLE))
     row = ledger.rows()["a"]
-    assert (row.tries, row.attempt, row.why) == (0, 1, "the relay cannot be reached")
+    assert (row.tries, row.attempt, row.reason) == (0, 1, Reason.RELAY_UNREACHABLE)
 
 
 def test_each_attempt_is_kept_with_the_address_and_the_servers_words(
@@ -238,7 +243,7 @@ def test_what_is_too_late_is_given_up_a_few_at_a_time(
     ledger.put("a", "b", "c", kind="already")
     ledger.put("lasting")
     (entry,) = ledger.claim(limit=1)
-    ledger.record(Result(entry=entry, state="held", why="paused"))
+    ledger.record(Result(entry=entry, state="held", reason="paused"))
     clock.advance(days=1, microseconds=-1)
     with database.write() as session:
         assert outbox.expire(session, now=clock.now(), limit=9) == []
@@ -246,7 +251,7 @@ def test_what_is_too_late_is_given_up_a_few_at_a_time(
         assert len(outbox.expire(session, now=clock.now(), limit=2)) == 2
         assert len(outbox.expire(session, now=clock.now(), limit=2)) == 1
     rows = ledger.rows()
-    assert [(rows[key].state, rows[key].why) for key in "abc"] == [("expired", "too late")] * 3
+    assert [(rows[key].state, rows[key].reason) for key in "abc"] == [("expired", Reason.TOO_LATE)] * 3
     assert rows["lasting"].state == "queued"
 
 
@@ -258,7 +263,7 @@ def test_nobody_gives_up_or_cancels_what_a_worker_is_just_taking(
     def close_rows(session: Session) -> Sequence[Result]:
         if end == "expire":
             return outbox.expire(session, now=clock.now() + timedelta(minutes=1), limit=9)
-        return outbox.cancel(session, OutboxRow.kind == "already", why="recalled")
+        return outbox.cancel(session, OutboxRow.kind == "already", reason="recalled")
 
     ledger.put("a", "b", kind="already")
     clock.advance(days=1, minutes=-1)
@@ -270,11 +275,11 @@ def test_nobody_gives_up_or_cancels_what_a_worker_is_just_taking(
 def test_only_what_waits_or_is_held_can_be_cancelled(ledger: Ledger, database: Database) -> None:
     ledger.put("a", "b", "c", "d")
     first, second = ledger.claim(limit=2)
-    ledger.record(Result(entry=first, state="sent"), Result(entry=second, state="held", why="paused"))
+    ledger.record(Result(entry=first, state="sent"), Result(entry=second, state="held", reason="paused"))
     ledger.claim(limit=1)
     with database.write() as session:
-        results = outbox.cancel(session, OutboxRow.list == "interest", why="recalled")
-    assert [(result.entry.key, result.state, result.why) for result in results] == [
+        results = outbox.cancel(session, OutboxRow.list == "interest", reason="recalled")
+    assert [(result.entry.key, result.state, result.reason) for result in results] == [
         ("b", "cancelled", "recalled"),
         ("d", "cancelled", "recalled"),
     ]
@@ -284,7 +289,9 @@ def test_only_what_waits_or_is_held_can_be_cancelled(ledger: Ledger, database: D
 def test_only_what_is_held_can_be_let_go_with_a_newer_edition_too(ledger: Ledger, database: Database) -> None:
     ledger.put("a", "b")
     first, second = ledger.claim()
-    ledger.record(Result(entry=first, state="held", why="missing link"), Result(entry=second, state="failed"))
+    ledger.record(
+        Result(entry=first, state="held", reason="missing_link"), Result(entry=second, state="failed")
+    )
     with database.write() as session:
         newer = edition(session, digest=b"y" * 16)
         assert outbox.requeue(session, OutboxRow.list == "interest", edition_id=newer) == 1

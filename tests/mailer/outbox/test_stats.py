@@ -77,7 +77,7 @@ def test_what_is_due_later_does_not_wait_yet(ledger: Ledger, database: Database,
     ledger.put("a", "b")
     first, second = ledger.claim()
     later = clock.now() + timedelta(minutes=5)
-    ledger.record(Result(entry=first, state="queued", why="try later", due_at=later))
+    ledger.record(Result(entry=first, state="queued", reason="deferred", due_at=later))
     figures = collect(database, clock)
     assert (figures.waiting, figures.later, figures.next_due, figures.oldest) == (1, 1, later, None)
     assert figures.counts == {("broadcast", "queued"): 1, ("broadcast", "sending"): 1}

@@ -12,6 +12,7 @@ from mailer.outbox.outbox import OutboxRow
 from mailer.people import eligibility
 from mailer.people.eligibility import RULES
 from mailer.policy import POLICY
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.sources import confirmations
 from tests import calls, relays
@@ -92,7 +93,7 @@ def test_mail_waits_when_every_server_of_ours_is_paused_and_not_when_one_is(
 def test_refusals_of_others_hold_no_mail_that_is_urgent(service: Service, ben: Person, cleo: Person) -> None:
     now = service.clock.real()
     with service.database.write() as session:
-        suspensions.begin(session, "domain/vecinos.example.org", why="5.7.1 no", real=now)
+        suspensions.begin(session, "domain/vecinos.example.org", reply="5.7.1 no", real=now)
     assert find_rule(service, ben, "broadcast") == "domain paused"
     assert find_rule(service, ben, "access", list="") == ""
     assert find_rule(service, cleo, "invitation") == "left"
@@ -122,7 +123,9 @@ def test_a_held_and_an_unknown_message_are_named(service: Service, ben: Person) 
     relays.broadcast(service)
     for state in ("held", "unknown"):
         with service.database.write() as session:
-            changed = OutboxRow.__table__.update().values(state=state, why="missing link: toolkit_url")  # type: ignore[attr-defined]
+            changed = OutboxRow.__table__.update().values(
+                state=state, reason=Reason.MISSING_LINK, detail="toolkit_url"
+            )  # type: ignore[attr-defined]
             session.execute(changed)
         assert find_rule(service, ben, "broadcast") == state
 

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailer.reasons import Reason
+from mailer.smtp.capabilities import RelayLimit
 from mailer.smtp.connection import Timeouts, _dot_stuff
 from tests.loops import event_loop_policy  # noqa: F401
 from tests.peers.doors import ANA, BEN, CLEO, MESSAGE, connection, once, send
@@ -92,7 +94,7 @@ async def test_letters_outside_ascii_go_only_where_smtputf8_is_offered():
     assert sent.state == "sent"
     assert "SMTPUTF8" in able.options[0]
     assert (unsupported.state, unsupported.code) == ("unsupported", None)
-    assert unsupported.reply == "it cannot send to addresses with letters like ñ or é before the @"
+    assert unsupported.limit == RelayLimit(Reason.NO_SMTPUTF8)
     assert unable.options == []
 
 

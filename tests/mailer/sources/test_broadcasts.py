@@ -13,6 +13,7 @@ from lists.db import Database
 from lists.errors import NotFound
 from mailer.outbox import outbox, stats
 from mailer.outbox.outbox import OutboxRow, Result
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.sources import broadcasts
 from mailer.sources.broadcasts import Broadcast, Broadcasts
@@ -290,9 +291,9 @@ def test_a_recalled_update_is_cleared_up_in_batches_and_no_other_is_touched(
         assert broadcasts.recall(session, wrong, now=clock.now(), actor="staff")
         assert not broadcasts.recall(session, wrong, now=clock.advance(days=1), actor="staff")
         assert [broadcasts.withdraw(session, limit=10) for _ in range(4)] == [10, 10, 5, 0]
-        states = select(OutboxRow.ref, OutboxRow.state, OutboxRow.why).distinct()
+        states = select(OutboxRow.ref, OutboxRow.state, OutboxRow.reason).distinct()
         assert {tuple(row) for row in session.execute(states)} == {
-            (wrong, "cancelled", broadcasts.RECALLED),
+            (wrong, "cancelled", Reason.RECALLED),
             (right, "queued", ""),
         }
         actions = session.scalars(select(AuditEntry.action).order_by(AuditEntry.id)).all()
@@ -311,13 +312,13 @@ def test_what_was_claimed_before_a_recall_does_not_leave_after_it(service: Servi
         assert broadcasts.withdraw(session, limit=10) == 0
         (result,) = service.composer.compose(session, [entry], now=now)
     assert isinstance(result, Result)
-    assert (result.state, result.why) == ("cancelled", broadcasts.RECALLED)
+    assert (result.state, result.reason) == ("cancelled", Reason.RECALLED)
 
 
 def test_an_unknown_message_of_a_recalled_update_is_not_sent_once_more(service: Service, ben: Person) -> None:
     number = relays.broadcast(service)
     with service.database.write() as session:
-        session.execute(update(OutboxRow).values(state="unknown", why="its worker died at the last byte"))
+        session.execute(update(OutboxRow).values(state="unknown", reason=Reason.WORKER_DIED))
     mailer, (row,) = commands.mailer(service), relays.rows(service)
     assert mailer("broadcast", "recall", number, "--yes").status == 0
     assert mailer("outbox", "resolve", row.id, "--resend").status == 0

@@ -18,9 +18,10 @@ from mailer.events import events
 from mailer.events.events import Event
 from mailer.outbox import outbox
 from mailer.outbox.outbox import OutboxRow, Result
+from mailer.reasons import Reason
 from mailer.settings.loading import Settings
 from mailer.sources import invitations
-from mailer.sources.invitations import ALREADY_INVITED, OWN_ADDRESS, REST_BETWEEN_PASSES, Rsvp, record_answer
+from mailer.sources.invitations import REST_BETWEEN_PASSES, Rsvp, record_answer
 from tests import people
 from tests.calls import FROM, Calls, opened, read
 from tests.clocks import StoppedClock
@@ -154,7 +155,7 @@ def test_leaving_after_being_put_into_the_outbox_stops_the_invitation(
     assert isinstance(outcomes[ana.id], ReadyMessage)
     result = outcomes[ben.id]
     assert isinstance(result, Result)
-    assert (result.state, result.why) == ("cancelled", "left")
+    assert (result.state, result.reason) == ("cancelled", "left")
 
 
 def test_a_resend_is_the_same_message_to_the_byte(calls: Calls, ana: Person) -> None:
@@ -184,7 +185,7 @@ def test_a_change_of_the_call_is_told_with_the_same_uid_and_replaces_what_waits(
     assert calls.fill() == 1
     old, new = calls.compose()
     assert isinstance(old, Result) and isinstance(new, ReadyMessage)
-    assert (old.state, old.why) == ("cancelled", "a newer invitation to this call takes its place")
+    assert (old.state, old.reason) == ("cancelled", Reason.NEWER_INVITATION)
     before, after = entry(read(first.message)), entry(read(new.message))
     assert before["UID"] == after["UID"]
     assert (before["SEQUENCE"], after["SEQUENCE"]) == (0, 1)
@@ -205,7 +206,7 @@ def test_nothing_leaves_for_a_call_that_is_cancelled(calls: Calls, ana: Person) 
         events.get(session, event.id).status = "cancelled"
     (result,) = calls.compose()
     assert isinstance(result, Result)
-    assert (result.state, result.why) == ("cancelled", "the call is over or cancelled")
+    assert (result.state, result.reason) == ("cancelled", Reason.CALL_OVER)
 
 
 def test_an_invitation_never_waits_in_the_outbox_beyond_the_call(calls: Calls, ana: Person) -> None:
@@ -222,7 +223,7 @@ def test_the_organizer_does_not_invite_herself(calls: Calls, ana: Person) -> Non
             list="organizers", now=calls.clock.now(),
         )  # fmt: skip
     event = calls.plan()
-    assert calls.count_invitees(event).exclusions == {OWN_ADDRESS: 1}
+    assert calls.count_invitees(event).exclusions == {Reason.OWN_ADDRESS: 1}
     assert list(calls.letters()) == [ana.email]
 
 
@@ -241,7 +242,7 @@ def test_a_dry_run_counts_everyone_and_changes_nothing(
         calls.source.invite(session, event.id, now=calls.clock.now(), actor="staff")
     calls.fill()
     after = calls.count_invitees(event)
-    assert (after.languages, after.exclusions) == ({}, {ALREADY_INVITED: 2, "left": 1, "paused": 1})
+    assert (after.languages, after.exclusions) == ({}, {Reason.ALREADY_INVITED: 2, "left": 1, "paused": 1})
 
 
 def test_a_long_audience_is_walked_through_in_batches_and_then_rested_from(calls: Calls) -> None:

@@ -14,6 +14,7 @@ from lists.subscriptions import Subscription, SubscriptionChange
 from mailer import service as composition
 from mailer.outbox import outbox, stats
 from mailer.outbox.outbox import OutboxRow, Result
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.settings.loading import Settings
 from mailer.sources import journeys
@@ -146,7 +147,7 @@ def test_adopting_resumes_whoever_joined_again_while_the_last_refusal_was_being_
         subscriptions.confirm(session, subscription_id=subscription.id, round=subscription.round, now=now)
     fill(service)  # sees the change, but the journey is still under way
     with service.database.write() as session:
-        results = outbox.record(session, [Result(entry=entry, state="cancelled", why="left")], now=now)
+        results = outbox.record(session, [Result(entry=entry, state="cancelled", reason="left")], now=now)
         service.sequences.settle(session, results, now=now)
     assert fill(service) == 0
     assert journey(service, ben) == ("left", "toolkit")
@@ -328,7 +329,7 @@ def test_a_message_that_staff_recalled_does_not_come_back_when_its_reader_joins_
 ) -> None:
     fill(service)
     with service.database.write() as session:
-        cancelled = outbox.cancel(session, OutboxRow.kind == "sequence", why="recalled by staff")
+        cancelled = outbox.cancel(session, OutboxRow.kind == "sequence", reason=Reason.RECALLED)
         service.sequences.settle(session, cancelled, now=clock.now())
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
         subscription = subscriptions.ask(session, contact_id=ben.id, list="interest", now=clock.now())

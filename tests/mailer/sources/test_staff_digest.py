@@ -18,6 +18,7 @@ from mailer.library import law_cards
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import eligibility
 from mailer.policy import DIGEST_FIELDS
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.settings.model import Settings
 from mailer.sources import staff_digest
@@ -95,7 +96,7 @@ def test_each_thing_that_waits_is_counted_and_goes_when_it_is_done(
                   checked_by="us", now=now, actor="staff")  # fmt: skip
         signup_throttle.admit_signup(session, b"n" * 16, now=now)
         one, other = session.scalars(select(OutboxRow).order_by(OutboxRow.id))
-        one.state, one.why = "held", "missing link: toolkit_url"
+        one.state, one.reason, one.detail = "held", Reason.MISSING_LINK, "toolkit_url"
         other.state = "unknown"
     assert list_names(installation) == [
         "restore",
@@ -158,7 +159,7 @@ def test_what_is_done_before_the_mail_leaves_is_not_told(
     decide(installation)
     deliver(installation, world)
     (row,) = list_messages(installation)
-    assert (row.state, row.why, world.arrived) == ("cancelled", staff_digest.NOTHING_WAITS, [])
+    assert (row.state, row.reason, world.arrived) == ("cancelled", Reason.NOTHING_WAITS, [])
 
 
 def test_a_mail_that_was_refused_is_tried_again_the_next_day(

@@ -77,7 +77,7 @@ def collect_rows(database: Database, *people: Person) -> object:
     """Return all stored data of people who have nothing to do with an import."""
     with database.read() as session:
         ids = [person.id for person in people]
-        mail = select(OutboxRow.id, OutboxRow.state, OutboxRow.why).where(OutboxRow.contact_id.in_(ids))
+        mail = select(OutboxRow.id, OutboxRow.state, OutboxRow.reason).where(OutboxRow.contact_id.in_(ids))
         return (
             [(row.email, row.version) for row in session.scalars(select(Contact).where(Contact.id.in_(ids)))],
             [

@@ -8,8 +8,8 @@ from lists.audit import AuditEntry
 from mailer.cli.outbox import resolving
 from mailer.outbox import in_doubt
 from mailer.outbox.outbox import OutboxRow
+from mailer.reasons import Reason, describe
 from mailer.service import Service
-from mailer.smtp import doubt
 from tests import commands, people
 from tests.commands import Mailer
 from tests.people import Person
@@ -24,7 +24,7 @@ def mailer(service: Service) -> Mailer:
 def make_unknown(service: Service) -> None:
     broadcast(service)
     with service.database.write() as session:
-        session.execute(update(OutboxRow).values(state="unknown", why="its worker died at the last byte"))
+        session.execute(update(OutboxRow).values(state="unknown", reason=Reason.WORKER_DIED))
 
 
 def test_staff_see_what_is_unknown_and_decide_once(
@@ -33,7 +33,7 @@ def test_staff_see_what_is_unknown_and_decide_once(
     assert "Nothing is unknown." in mailer("outbox", "unknown").out
     make_unknown(service)
     (row,) = mailer("outbox", "unknown", "--json").json
-    assert (row["email"], row["why"]) == (ben.email, "its worker died at the last byte")
+    assert (row["email"], row["why"]) == (ben.email, describe(Reason.WORKER_DIED))
     undecided = mailer("outbox", "resolve", str(row["id"]))
     assert (undecided.status, "--sent if it arrived" in undecided.refusal) == (2, True)
     assert mailer("outbox", "resolve", str(row["id"]), "--sent").status == 0
@@ -64,7 +64,9 @@ def make_many_unknown(service: Service, world: World) -> None:
     of_first_two = update(OutboxRow).where(OutboxRow.ref < 3)
     of_third = update(OutboxRow).where(OutboxRow.ref == 3)
     with service.database.write() as session:
-        session.execute(of_first_two.values(state="unknown", why=doubt.LOST, worker="lost", attempt=1))
+        session.execute(
+            of_first_two.values(state="unknown", reason=Reason.WORKER_LOST, worker="lost", attempt=1)
+        )
         session.execute(of_third.values(state="sent", sent_at=service.clock.now()))
 
 
@@ -86,14 +88,21 @@ def test_a_look_counts_by_kind_reason_and_age_and_decides_nothing(
 ) -> None:
     make_many_unknown(service, world)
     report = mailer("outbox", "resolve", "--all", "--json").json
-    row = {"kind": "broadcast", "why": doubt.LOST, "number": 4}
+    row = {
+        "kind": "broadcast",
+        "reason": Reason.WORKER_LOST,
+        "why": describe(Reason.WORKER_LOST),
+        "number": 4,
+    }
     assert report == {
         "unknown": [{**row, "age": "under a day"}, {**row, "age": "under a week"}],
         "decision": None,
         "decided": 0,
     }
     printed = mailer("outbox", "resolve", "--kind", "broadcast").out
-    assert "its worker was lost" in printed and "8 messages of this. Nothing was decided." in printed
+    assert (
+        describe(Reason.WORKER_LOST)[:40] in printed and "8 messages of this. Nothing was decided." in printed
+    )
     assert list_states(service) == [(1, "unknown"), (2, "unknown"), (3, "sent")]
     assert list_acts(service) == []
 
@@ -182,7 +191,7 @@ def test_ten_thousand_are_decided_in_batches_that_each_are_short(
     with service.database.write() as session:
         values = {column.key: getattr(row, column.key) for column in columns} | {
             "state": "unknown",
-            "why": doubt.LOST,
+            "reason": Reason.WORKER_LOST,
         }
         session.execute(insert(OutboxRow), [{**values, "key": f"copy/{each}"} for each in range(10_000)])
     limits: list[int] = []

@@ -98,7 +98,7 @@ def test_a_message_that_had_to_be_tried_tells_each_answer_in_the_servers_words(
     assert list_history(mailer, row.id)[-3:] == [
         "The mail server could not be reached. It said: connection refused",
         "The server asked us to try again later. It said: 451 4.3.0 later",
-        "It will be tried again: their server asked us to try again later.",
+        "It will be tried again. Their server asked us to try again later.",
     ]
     clock.advance(minutes=10)
     world.answer = lambda _: SENT
@@ -123,9 +123,10 @@ def test_a_refusal_and_a_doubt_are_told_as_what_they_are(
     ben_row, ana_row = rows(service)
     assert list_history(mailer, ben_row.id)[1:] == [
         "The server refused it. It said: 550 5.1.1 gone",
-        "It could not be sent, and nobody tries again: their server refused it.",
+        "It could not be sent, and nobody tries again. Their server refused it."
+        " Its reply is with the attempts.",
     ]
-    assert list_history(mailer, ana_row.id)[-1].startswith("Nobody can say whether it arrived: ")
+    assert list_history(mailer, ana_row.id)[-1].startswith("Nobody can say whether it arrived. ")
 
 
 def test_what_was_held_and_what_will_never_leave_say_why(
@@ -137,12 +138,12 @@ def test_what_was_held_and_what_will_never_leave_say_why(
         subscriptions.pause(session, contact_id=ben.id, until=clock.now() + timedelta(days=20))
     deliver(service, world)
     assert list_history(mailer, row.id)[-1].startswith(
-        "It is held, and leaves when the reason is over: paused"
+        "It is held, and leaves when the reason is over. This person asked for a break."
     )
     with service.database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, now=clock.now())
     service.jobs.tick()
-    assert list_history(mailer, row.id)[-1].startswith("It will not leave any more: ")
+    assert list_history(mailer, row.id)[-1].startswith("It will not leave any more. ")
 
 
 def test_what_was_given_up_and_what_is_on_its_way_are_told(
@@ -158,7 +159,7 @@ def test_what_was_given_up_and_what_is_on_its_way_are_told(
     assert list_history(mailer, row.id)[1] == "A worker took it up 2 times and gave it back without sending."
     clock.advance(days=3)
     service.jobs.tick()
-    assert list_history(mailer, row.id)[-1] == "It was given up: too late."
+    assert list_history(mailer, row.id)[-1] == "It was given up. It was too late to send it."
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
