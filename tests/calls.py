@@ -14,7 +14,7 @@ from lists.db import Database
 from mailer.compose.composer import Composer, ReadyMessage
 from mailer.events import events
 from mailer.events.events import Event
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 from mailer.outbox.outbox import OutboxRow, Result
 from mailer.service import build
 from mailer.settings.loading import Settings
@@ -62,7 +62,7 @@ class Calls:
         """Claim what is due and return the results of composing it."""
         now = self.clock.now()
         with self.database.write() as session:
-            entries = outbox.claim(session, worker="w", limit=50, now=now, lease_until=now)
+            entries = due_rows.claim(session, worker="w", limit=50, now=now, lease_until=now)
         with self.database.read() as session:
             return self.composer.compose(session, entries, now=now)
 

@@ -7,7 +7,7 @@ from email.message import Message
 
 from lists.db import Database
 from mailer.compose.composer import Composer, ReadyMessage
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 from mailer.outbox.outbox import Entry, Result
 from mailer.sources import broadcasts
 from mailer.templates import templates
@@ -74,7 +74,7 @@ class Desk:
     def claim(self) -> Sequence[Entry]:
         with self.database.write() as session:
             until = self.clock.real() + LEASE
-            return outbox.claim(session, worker="w", limit=100, now=self.clock.now(), lease_until=until)
+            return due_rows.claim(session, worker="w", limit=100, now=self.clock.now(), lease_until=until)
 
     def compose(
         self, entries: Sequence[Entry], *, composer: Composer | None = None

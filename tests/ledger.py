@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from lists.db import Database
 from mailer.compose.editions import Edition
-from mailer.outbox import outbox
+from mailer.outbox import due_rows, outbox
 from mailer.outbox.outbox import Entry, OutboxRow, Result
 from tests.clocks import START, StoppedClock
 from tests.people import Person
@@ -53,7 +53,7 @@ class Ledger:
 
     def claimed(self, session: Session, *, limit: int = 100, worker: str = "first") -> list[Entry]:
         lease_until = self.clock.real() + LEASE
-        entries = outbox.claim(
+        entries = due_rows.claim(
             session, worker=worker, limit=limit, now=self.clock.now(), lease_until=lease_until
         )
         return list(entries)

@@ -14,7 +14,7 @@ from mailer.compose import source
 from mailer.compose.composer import ReadyMessage
 from mailer.compose.editions import Edition
 from mailer.events import events
-from mailer.outbox import outbox
+from mailer.outbox import due_rows, outbox
 from mailer.outbox.outbox import Entry, Result
 from mailer.people import address_change
 from mailer.service import Service
@@ -238,7 +238,7 @@ class Mailroom:
     def _claim(self, now: datetime) -> Sequence[Entry]:
         with self.service.database.write() as session:
             until = self.clock.real() + timedelta(seconds=45)
-            return outbox.claim(session, worker="w", limit=50, now=now, lease_until=until)
+            return due_rows.claim(session, worker="w", limit=50, now=now, lease_until=until)
 
     def _set_discreet(self, entry: Entry, *, discreet: bool) -> None:
         with self.service.database.write() as session:

@@ -27,7 +27,7 @@ from lists.db import Database
 from mailer.coordination import rate_limits, suspensions
 from mailer.coordination.rate_limits import LOOKAHEAD, SendWindow
 from mailer.coordination.suspensions import DOMAIN_SCOPE, RELAY_SCOPE, RelaySuspension, Suspension
-from mailer.outbox import outbox
+from mailer.outbox import due_rows, outbox
 from mailer.outbox.outbox import DETAIL_LENGTH, HAS_REASON, QUEUED, Entry, OutboxRow
 from mailer.policy import POLICY, URGENT_PRIORITY
 from mailer.reasons import Reason
@@ -99,7 +99,7 @@ class Claims:
         now = self.clock.now()
         least = URGENT_PRIORITY if urgent else LEAST_URGENT
         with self.database.read() as session:
-            if not relays or not outbox.is_anything_due(session, now=now, least=least):
+            if not relays or not due_rows.is_anything_due(session, now=now, least=least):
                 return Batch()
             active_suspensions = suspensions.read_all(session)
         self._is_unsure = True
@@ -141,7 +141,7 @@ class Claims:
 
     def _give_back_unknown(self) -> None:
         with self.database.write() as session:
-            entries = outbox.list_claimed_by(session, self.worker)
+            entries = due_rows.list_claimed_by(session, self.worker)
             outbox.give_back(
                 session, [entry for entry in entries if (entry.id, entry.attempt) not in self._held]
             )
@@ -184,7 +184,7 @@ class _ClaimTransaction:
         }
         if len(usable_relays) == len(trials):  # all are suspended: a message for each trial, or urgent rows
             size = len(trials) or size
-        if not usable_relays and outbox.is_anything_due(self.session, now=self.now, least=URGENT_PRIORITY):
+        if not usable_relays and due_rows.is_anything_due(self.session, now=self.now, least=URGENT_PRIORITY):
             usable_relays = {
                 name: rate for name, rate in relays.items() if suspended_relays[name].is_automatic
             }
@@ -249,7 +249,7 @@ class _ClaimTransaction:
             and parked_count < MAX_PARK
             and (not parked_count or self.clock() <= deadline)
         ):
-            candidates = outbox.claim(
+            candidates = due_rows.claim(
                 self.session,
                 worker=self.claims.worker,
                 limit=capacity - len(entries),

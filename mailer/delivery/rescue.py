@@ -50,7 +50,7 @@ from mailer.compose.source import Source
 from mailer.coordination import heartbeat
 from mailer.delivery import journal, results
 from mailer.delivery.journal import JournalContents
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 from mailer.outbox.outbox import Entry, Result
 from mailer.reasons import Reason
 
@@ -91,7 +91,7 @@ class Rescue:
         with journal.settle_ended(self.folder) as journals:
             for contents in journals:
                 with self.database.read() as session:
-                    entries = outbox.list_claimed_by(session, contents.worker)
+                    entries = due_rows.list_claimed_by(session, contents.worker)
                 count += self._settle([_result_from_journal(entry, contents) for entry in entries])
         return count
 
@@ -99,14 +99,14 @@ class Rescue:
         """Settle claims whose lease has ended and whose worker is lost with its machine; returns how many."""
         real, living_workers = self.clock.real(), journal.list_living_workers(self.folder)
         with self.database.read() as session:
-            holders = outbox.list_holders(session)
+            holders = due_rows.list_holders(session)
             last_beats = heartbeat.read_last_beats(session)
             remote_holders = {
                 worker: until for worker, until in holders.items() if worker not in living_workers
             }
             workers = list(self._find_lost(remote_holders, last_beats, real=real))
             entries = (
-                outbox.list_overdue(session, real=real, limit=AT_ONCE, workers=workers) if workers else ()
+                due_rows.list_overdue(session, real=real, limit=AT_ONCE, workers=workers) if workers else ()
             )
         return self._settle(
             [results.from_outcome_state(entry, "unknown", reason=Reason.WORKER_LOST) for entry in entries]

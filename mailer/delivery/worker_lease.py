@@ -18,7 +18,7 @@ from lists.clock import Clock
 from lists.db import Database
 from mailer.coordination import leases
 from mailer.delivery.relay_pool import RelayPool
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 
 LEASE = timedelta(seconds=45)
 SAFETY_SECONDS = 5.0  # so long before the lease ends no final dot is written any more
@@ -71,7 +71,7 @@ class WorkerLease:
         """Renew the claims; returns the places held at each relay with a limit of connections."""
         with self.database.write() as session:
             self._renewal_began_at, real = self.clock.elapsed(), self.clock.real()
-            claim_count = outbox.renew(session, worker=self.worker, lease_until=real + LEASE)
+            claim_count = due_rows.renew(session, worker=self.worker, lease_until=real + LEASE)
             places = {
                 pool: leases.acquire_places(
                     session,

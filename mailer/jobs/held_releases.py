@@ -19,7 +19,7 @@ from lists.permission import (
 from mailer.compose.editions import Edition, Editions
 from mailer.compose.source import Source, settle_all
 from mailer.outbox import held_messages, outbox
-from mailer.outbox.outbox import HAS_REASON, HELD, OutboxRow
+from mailer.outbox.outbox import HELD, OutboxRow
 from mailer.policy import POLICY, RESOURCE_FIELDS
 from mailer.reasons import Reason
 from mailer.sources.confirmations import Confirmations
@@ -66,7 +66,7 @@ class Releases:
         They get the present edition, whose notes also name the language of a resource.
         """
         empty = self.editions.library.list_empty_fields(session)
-        is_missing_link = (OutboxRow.state == HELD) & HAS_REASON & (OutboxRow.reason == Reason.MISSING_LINK)
+        is_missing_link = (OutboxRow.state == HELD) & held_messages.lacks_link()
         query = (
             select(OutboxRow.kind, OutboxRow.edition_id, OutboxRow.detail, Edition.name)
             .join(Edition, Edition.id == OutboxRow.edition_id)

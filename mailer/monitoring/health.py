@@ -29,9 +29,8 @@ from mailer.delivery.worker_lease import LEASE
 from mailer.library import law_cards
 from mailer.outbox import held_messages
 from mailer.outbox.attempts import OUTCOMES
-from mailer.outbox.outbox import HAS_REASON, HELD, PRIORITIES, QUEUED, SENDING, OutboxRow
+from mailer.outbox.outbox import HELD, PRIORITIES, QUEUED, SENDING, OutboxRow
 from mailer.policy import POLICY
-from mailer.reasons import Reason
 from mailer.tryout import time_machine
 
 RENEWAL_WINDOW = timedelta(seconds=30)  # a lease that was renewed within three beats is of a working process
@@ -244,9 +243,7 @@ def _build_query(*, now: datetime, real: datetime) -> Any:
         (~or_(has_lease(leases.SCHEDULER), has_lease(time_machine.LEASE_NAME))).label("unscheduled"),
         exists().where(Suspension.try_at.is_not(None)).label("paused"),
         send_hold.is_active().label("held"),
-        exists()
-        .where(OutboxRow.state == HELD, HAS_REASON, OutboxRow.reason == Reason.MISSING_LINK)
-        .label("linkless"),
+        exists().where(OutboxRow.state == HELD, held_messages.lacks_link()).label("linkless"),
         exists().where(OutboxRow.state == HELD, held_messages.is_stopped_by_fault()).label("unwritten"),
         exists().where(OutboxRow.state == HELD, held_messages.is_stopped_by_server()).label("uncarried"),
         exists().where(law_cards.is_expired(now)).label("expired"),

@@ -1,5 +1,5 @@
 """Outbox: the ledger of messages, with one row for each message, its states, attempts, and rows in doubt.
 
-For others: `outbox` (put, claim, record), `attempts`, `held_messages` (held by a fault of the service),
-`in_doubt` (decisions about unknown rows), `stats` (counts).
+For others: `outbox` (put, record, cancel), `due_rows` (claim what is due), `attempts`, `held_messages` (held
+by a fault of the service), `in_doubt` (decisions about unknown rows), `stats` (counts).
 """

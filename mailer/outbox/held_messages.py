@@ -58,6 +58,11 @@ def is_stopped_by_server() -> ColumnElement[bool]:
     return and_(_is_stopped(), HAS_REASON, OutboxRow.reason.in_(LIMIT_REASONS))
 
 
+def lacks_link() -> ColumnElement[bool]:
+    """Return the SQL condition that a row waits for a link that has no target."""
+    return and_(HAS_REASON, OutboxRow.reason == Reason.MISSING_LINK)
+
+
 def count_by_reason(session: Session) -> Sequence[HeldCount]:
     """Count these messages by reason, kind and state."""
     columns = (OutboxRow.reason, OutboxRow.detail, OutboxRow.kind, OutboxRow.state)

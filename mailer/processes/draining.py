@@ -11,7 +11,7 @@ from datetime import datetime
 
 from lists.errors import Conflict
 from mailer import file_lock
-from mailer.outbox import outbox, stats
+from mailer.outbox import due_rows, stats
 from mailer.people import messages
 from mailer.processes.serve import wait_until_drained
 from mailer.processes.work import LOCK
@@ -45,7 +45,7 @@ def lead_delivery(service: Service) -> Iterator[bool]:
 def drain(service: Service, *, is_leader: bool) -> str:
     """Deliver what is due, or wait until it is delivered; returns what prevents it, "" for nothing."""
     with service.database.read() as session:
-        if not outbox.count_waiting(session, now=service.clock.now()):
+        if not due_rows.count_waiting(session, now=service.clock.now()):
             return ""
     if is_leader:
         return service.deliver_until_empty().trouble

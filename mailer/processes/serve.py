@@ -9,7 +9,7 @@ import structlog
 
 from lists.errors import Conflict
 from mailer.coordination import clock_skew, send_hold
-from mailer.outbox import held_messages, outbox
+from mailer.outbox import due_rows, held_messages
 from mailer.processes.scheduler import Scheduler, take_over_lease
 from mailer.processes.supervisor import Supervisor
 from mailer.service import Service
@@ -101,7 +101,7 @@ def wait_until_drained(service: Service) -> None:
     previous, since = -1, service.clock.monotonic()
     while True:
         with service.database.read() as session:
-            waiting = outbox.count_waiting(session, now=service.clock.now())
+            waiting = due_rows.count_waiting(session, now=service.clock.now())
         if not waiting:
             return
         if waiting != previous:

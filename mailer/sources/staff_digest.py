@@ -103,7 +103,7 @@ CHECKS: Sequence[DigestCheck] = (
     DigestCheck(
         name="resources",
         query=lambda _now: _count_and_newest(
-            OutboxRow.id, OutboxRow.state == HELD, OutboxRow.reason == Reason.MISSING_LINK
+            OutboxRow.id, OutboxRow.state == HELD, held_messages.lacks_link()
         ),
         singular={
             "en": "One email waits for a resource that nobody has given.",

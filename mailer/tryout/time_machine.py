@@ -18,7 +18,7 @@ from lists.clock import Clock
 from lists.db import MICROSECOND, Base, Database, insert_or_nothing
 from lists.errors import BadInput, Conflict
 from mailer.coordination import leases
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 
 MAX_ADVANCE = timedelta(days=400)
 MIN_STEP = timedelta(minutes=1)
@@ -152,4 +152,4 @@ class TimeMachine:
 
     def _anything_due(self) -> bool:
         with self.database.read() as session:
-            return outbox.is_anything_due(session, now=self.clock.now())
+            return due_rows.is_anything_due(session, now=self.clock.now())

@@ -19,7 +19,7 @@ from pathlib import Path
 from mailer.compose import dkim_keys
 from mailer.compose.composer import Composer, ReadyMessage
 from mailer.compose.dkim import Signer
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 from mailer.outbox.outbox import Entry
 from mailer.service import Service
 from tests.bench import table
@@ -109,7 +109,7 @@ def _claimed(service: Service) -> Sequence[Entry]:
         pass
     until = service.clock.real() + timedelta(hours=1)
     with service.database.write() as session:
-        return outbox.claim(
+        return due_rows.claim(
             session, worker="bench", limit=MESSAGES, now=service.clock.now(), lease_until=until
         )
 

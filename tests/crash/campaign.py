@@ -28,7 +28,7 @@ from lists.contacts import Contact
 from lists.subscriptions import SubscriptionChange
 from mailer import service
 from mailer.events import events
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 from mailer.outbox.attempts import Attempt
 from mailer.outbox.outbox import OutboxRow
 from mailer.service import Service
@@ -225,7 +225,7 @@ class Campaign:
     def waiting(self) -> int:
         """Return how many rows are not settled yet."""
         with self.service.database.read() as session:
-            return outbox.count_waiting(session, now=self.service.clock.now())
+            return due_rows.count_waiting(session, now=self.service.clock.now())
 
     def let_one_expire(self) -> str:
         """Expire one waiting message of the update; returns its reader."""

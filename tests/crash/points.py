@@ -68,7 +68,7 @@ POINTS: tuple[Point, ...] = (
     *_both("fill: a batch of the update", FILL, "serve", within=BROADCASTS),
     *_both("page: Cleo leaves", LEAVE_LIST, "leave"),
     *_both("page: somebody joins", ASK, "join"),
-    *_both("claim: made", "mailer.outbox.outbox.claim", "work"),
+    *_both("claim: made", "mailer.outbox.due_rows.claim", "work"),
     Point(name="compose: begun", where=COMPOSE, moment="before"),
     Point(name="compose: done", where=COMPOSE, moment="after"),
     Point(name="hand-over: begun", where=SEND, moment="before"),
@@ -79,7 +79,7 @@ POINTS: tuple[Point, ...] = (
     Point(name="answer: in the journal, not recorded", where=RECORD_OUTCOME, moment="after"),
     Point(name="record: not begun", where=WRITE_DOWN, moment="before"),
     *_both("record: written", RECORD, "work"),
-    *_both("lease: renewed", "mailer.outbox.outbox.renew", "work"),
+    *_both("lease: renewed", "mailer.outbox.due_rows.renew", "work"),
     *_both("give back: what was not begun", "mailer.outbox.outbox.give_back", "stop"),
     Point(
         name="stop: all recorded, the journal open",
@@ -93,7 +93,9 @@ POINTS: tuple[Point, ...] = (
         moment="after",
         scene="stop",
     ),
-    Point(name="rescue: read", where="mailer.outbox.outbox.list_claimed_by", moment="after", scene="rescue"),
+    Point(
+        name="rescue: read", where="mailer.outbox.due_rows.list_claimed_by", moment="after", scene="rescue"
+    ),
     *_both("rescue: written", RECORD, "rescue", within=RESCUE),
     Point(name="rescue: done", where=RESCUE, moment="after", scene="rescue"),
     Point(

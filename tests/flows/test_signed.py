@@ -10,7 +10,7 @@ from lists.db import Database
 from mailer.compose import dkim_keys
 from mailer.compose.dkim import Signer
 from mailer.events import events
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 from mailer.outbox.outbox import Result
 from mailer.service import Service, build
 from mailer.settings.loading import Settings
@@ -126,7 +126,7 @@ def test_what_cannot_be_signed_is_kept_and_told(
     plan(signing, database, clock)
     monkeypatch.setattr("mailer.compose.mime.encode", lambda message: b"From: x\n\nno CRLF")
     with database.write() as session:
-        rows = outbox.claim(session, worker="w", limit=5, now=clock.now(), lease_until=clock.now())
+        rows = due_rows.claim(session, worker="w", limit=5, now=clock.now(), lease_until=clock.now())
     with database.read() as session:
         results = signing.composer.compose(session, rows, now=clock.now())
     assert results and all(isinstance(result, Result) for result in results)
@@ -139,7 +139,7 @@ def test_messages_signed_in_parts_keep_their_order(
 ) -> None:
     plan(signing, database, clock)
     with database.write() as session:
-        rows = outbox.claim(session, worker="w", limit=5, now=clock.now(), lease_until=clock.now())
+        rows = due_rows.claim(session, worker="w", limit=5, now=clock.now(), lease_until=clock.now())
     parts: list[int] = []
 
     def spread(sign, several):

@@ -15,7 +15,7 @@ from lists import addresses, catalog, consents, contacts, geography, subscriptio
 from lists.contacts import DETAIL_LENGTH, LANGUAGES, NAME_LENGTH
 from lists.directory import Application
 from mailer.compose.composer import ReadyMessage
-from mailer.outbox import outbox
+from mailer.outbox import due_rows, outbox
 from mailer.outbox.outbox import Result
 from mailer.people import address_change
 from mailer.policy import POLICY
@@ -87,7 +87,7 @@ def compose_due(service: Service, session: Session) -> dict[str, bytes]:
     now = service.clock.now()
     for source in {id(each): each for each in service.sources.values()}.values():
         source.fill(session, now=now, limit=1_000)
-    entries = outbox.claim(session, worker="w", limit=50, now=now, lease_until=now)
+    entries = due_rows.claim(session, worker="w", limit=50, now=now, lease_until=now)
     composer = replace(service.composer)  # it has cached no edition of an example that was rolled back
     outcomes = composer.compose(session, entries, now=now)
     messages = [each for each in outcomes if isinstance(each, ReadyMessage)]

@@ -53,6 +53,10 @@ def offline_installation(
         running.service.close()
 
 
+# Keys that were sentences and are codes now, by decision 101.
+RENAMED_KEYS = {"This contact is invited already.": "already_invited"}
+
+
 def find_missing(old: Any, new: Any, path: str = "") -> list[str]:
     """Return the keys that existed and do not any more; additional keys are allowed."""
     if not isinstance(old, dict):
@@ -66,7 +70,7 @@ def find_missing(old: Any, new: Any, path: str = "") -> list[str]:
         ]
     if not isinstance(new, dict):
         return [path]
-    return [f"{path}.{key}" for key in old if key not in new] + [
+    return [f"{path}.{key}" for key in old if RENAMED_KEYS.get(key, key) not in new] + [
         missing_key
         for key, inner_keys in old.items()
         if key in new

@@ -84,8 +84,8 @@ PLANTS: Mapping[str, Plant] = {
         module=outbox,
         owner=outbox,
         function="record",
-        before="else _IS_CLAIMED | _IS_LOST)",
-        after="else _IS_CLAIMED)",
+        before="else IS_CLAIMED | IS_LOST)",
+        after="else IS_CLAIMED)",
         found_by=("its final dot was never written",),
         provoked={
             "workers": 2,

@@ -29,7 +29,7 @@ from mailer import service as composition
 from mailer.compose import editions
 from mailer.compose.editions import Editions
 from mailer.delivery import journal
-from mailer.outbox import outbox
+from mailer.outbox import due_rows, outbox
 from mailer.service import Service
 from mailer.settings.loading import Settings
 from mailer.sources import schedule
@@ -142,7 +142,7 @@ class Stage:
         raise structlog.DropEvent
 
 
-_load, _compile, _anything_due = editions.load, rendering.compile_template, outbox.is_anything_due
+_load, _compile, _anything_due = editions.load, rendering.compile_template, due_rows.is_anything_due
 
 
 @cache
@@ -213,7 +213,7 @@ def stage() -> Iterator[Stage]:
                 warnings.catch_warnings(),
                 patch.object(db, "_engine", engines),
                 patch.object(composition, "ThreadPoolExecutor", inline),
-                patch.object(outbox, "is_anything_due", prepared.is_anything_due),
+                patch.object(due_rows, "is_anything_due", prepared.is_anything_due),
                 patch.object(editions, "load", prepared.load),
                 patch.object(rendering, "compile_template", prepared.compile),
                 patch.object(templates, "load_frame", cache(templates.load_frame)),

@@ -17,7 +17,7 @@ from lists import contacts
 from lists.contacts import Contact
 from lists.db import Database
 from mailer.compose.editions import Edition
-from mailer.outbox import in_doubt, outbox, stats
+from mailer.outbox import due_rows, in_doubt, outbox, stats
 from mailer.outbox.in_doubt import Resolution
 from mailer.outbox.outbox import STATES, Entry, OutboxRow, Result
 from mailer.policy import POLICY
@@ -122,7 +122,7 @@ class Ledger(RuleBasedStateMachine):
         expected = [number for _, _, number in sorted(due)[:limit]]
         until = self.real + LEASE
         with self.database.write() as session:
-            entries = outbox.claim(session, worker=worker, limit=limit, now=self.now, lease_until=until)
+            entries = due_rows.claim(session, worker=worker, limit=limit, now=self.now, lease_until=until)
         assert [entry.id for entry in entries] == expected
         for entry in entries:
             row = self.rows[entry.id]
@@ -168,7 +168,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(worker=WORKERS)
     def renew(self, worker: str) -> None:
         with self.database.write() as session:
-            outbox.renew(session, worker=worker, lease_until=self.real + LEASE)
+            due_rows.renew(session, worker=worker, lease_until=self.real + LEASE)
         for _, row in self._in("sending"):
             if row.worker == worker:
                 row.lease_until = self.real + LEASE
@@ -177,7 +177,7 @@ class Ledger(RuleBasedStateMachine):
     def rescue(self) -> None:
         dead = [row for _, row in self._in("sending") if row.lease_until and row.lease_until < self.real]
         with self.database.write() as session:
-            lost = outbox.list_overdue(session, real=self.real, limit=1_000)
+            lost = due_rows.list_overdue(session, real=self.real, limit=1_000)
             outbox.give_back(session, lost)
         assert len(lost) == len(dead)
         for row in dead:
@@ -187,7 +187,7 @@ class Ledger(RuleBasedStateMachine):
     def give_up_for_lost(self, worker: str) -> None:
         dead = [row for _, row in self._in("sending") if row.worker == worker and row.lease_until < self.real]
         with self.database.write() as session:
-            overdue = outbox.list_overdue(session, real=self.real, limit=1_000, workers=[worker])
+            overdue = due_rows.list_overdue(session, real=self.real, limit=1_000, workers=[worker])
             values = {
                 "state": "unknown",
                 "reason": Reason.WORKER_LOST,
@@ -217,7 +217,7 @@ class Ledger(RuleBasedStateMachine):
     def rescue_from_one(self, worker: str) -> None:
         dead = [row for _, row in self._in("sending", "unknown") if row.worker == worker]
         with self.database.write() as session:
-            lost = outbox.list_claimed_by(session, worker)
+            lost = due_rows.list_claimed_by(session, worker)
             outbox.give_back(session, lost)
         assert len(lost) == len(dead)
         for row in dead:
@@ -275,7 +275,7 @@ class Ledger(RuleBasedStateMachine):
         with self.database.read() as session:
             rows = {row.id: row for row in session.scalars(select(OutboxRow))}
             sums = stats.count_by_kind_and_state(session)
-            due = outbox.is_anything_due(session, now=self.now)
+            due = due_rows.is_anything_due(session, now=self.now)
         for row in rows.values():
             assert row.state in STATES
             assert (row.state == "sending") == (row.lease_until is not None)

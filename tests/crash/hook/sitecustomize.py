@@ -49,7 +49,7 @@ CHANGES: dict[str, Callable[[ModuleType], None]] = {}
 if "PROOF_LEASE" in os.environ:
     CHANGES |= {"mailer.delivery.worker_lease": _shorten, "mailer.delivery.delivery": _shorten}
 if "PROOF_LINGER" in os.environ:
-    CHANGES |= {"mailer.outbox.outbox": _linger}
+    CHANGES |= {"mailer.outbox.due_rows": _linger}
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

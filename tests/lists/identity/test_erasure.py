@@ -15,7 +15,7 @@ from lists.directory import Application
 from lists.identity import erasure
 from lists.permission import Purpose
 from lists.subscriptions import Subscription
-from mailer.outbox import outbox
+from mailer.outbox import due_rows, outbox
 from tests import parts
 from tests.clocks import StoppedClock
 from tests.people import PEPPER, Person, add
@@ -88,7 +88,7 @@ def test_an_erasure_deletes_every_row_with_data_of_the_person(
             edition_id=edition_id,
             now=clock.now(),
         )
-        entries = outbox.claim(
+        entries = due_rows.claim(
             session, worker="w", limit=9, now=clock.now(), lease_until=clock.advance(seconds=45)
         )
         results = [

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from lists.clock import Clock
 from lists.db import Database
 from mailer.coordination import clock_skew, heartbeat
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 from tests.races import on_postgresql
 
 TOLERANCE = timedelta(seconds=1)
@@ -77,7 +77,7 @@ def test_a_beat_says_how_wrong_the_clock_is(database: Database, clock: Clock) ->
             assert row is not None
             assert timedelta(microseconds=row.skew) == skew
             assert heartbeat.read_last_beats(session) == {"worker": clock.real()}
-            assert outbox.list_holders(session) == {}
+            assert due_rows.list_holders(session) == {}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from lists import subscriptions
 from lists.identity import erasure
 from mailer.delivery import delivery, results
-from mailer.outbox import outbox
+from mailer.outbox import due_rows, outbox
 from mailer.outbox.outbox import OutboxRow, Result
 from mailer.service import Service
 from tests.loops import run
@@ -62,7 +62,7 @@ def test_what_a_lost_worker_had_claimed_is_unknown_when_its_lease_is_over_and_no
     with service.database.write() as session:
         until = world.clock.real() + delivery.LEASE
         now = world.clock.now()
-        entries = outbox.claim(session, worker="lost", limit=15, now=now, lease_until=until)
+        entries = due_rows.claim(session, worker="lost", limit=15, now=now, lease_until=until)
     world.clock.advance(seconds=44)
     assert rescue(service) == 0
     world.clock.advance(seconds=2)
@@ -81,7 +81,7 @@ def test_the_outcome_of_a_rescued_message_counts_until_somebody_claims_it_anew(
     broadcast(service)
     now = world.clock.now()
     with service.database.write() as session:
-        (entry,) = outbox.claim(session, worker="slow", limit=1, now=now, lease_until=now)
+        (entry,) = due_rows.claim(session, worker="slow", limit=1, now=now, lease_until=now)
     world.clock.advance(seconds=1)
     assert rescue(service) == 1
     result = Result(entry=entry, state="sent", costs_attempt=True, address=ben.email, outcome="sent")
@@ -173,14 +173,14 @@ def test_a_claim_is_about_half_a_second_of_work_at_the_relay_s_present_rate(
     broadcast(embedded)
     world.seconds = 0.05  # ten connections: 200 a second
     sizes = []
-    original_claim = outbox.claim
+    original_claim = due_rows.claim
 
     def claim(session: Any, **options: Any) -> Any:
         entries = original_claim(session, **options)
         sizes.append(len(entries))
         return entries
 
-    monkeypatch.setattr(outbox, "claim", claim)
+    monkeypatch.setattr(due_rows, "claim", claim)
     process = worker(embedded, world)
 
     async def run_for_8_seconds() -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from lists import subscriptions
 from mailer.delivery.relay_pool import RelayPool
-from mailer.outbox import attempts, outbox
+from mailer.outbox import attempts, due_rows
 from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.smtp.connection import Outcome
@@ -117,7 +117,7 @@ def test_what_is_too_late_never_leaves_even_when_nobody_has_given_it_up_yet(
     deliver(service, world)
     assert world.begun == []
     with service.database.read() as session:
-        assert outbox.count_waiting(session, now=world.clock.now()) == 0
+        assert due_rows.count_waiting(session, now=world.clock.now()) == 0
     service.jobs.tick()
     assert states(service)["expired"] == 1
 
@@ -339,10 +339,8 @@ def test_a_fault_in_one_message_s_composing_does_not_stop_the_others(
     assert states(service) == {"sent": 80, "held": 1}
     (held_row,) = [row for row in rows(service) if row.state == "held"]
     assert held_row.contact_id == ids[40]
-    assert (held_row.reason, held_row.detail) == (
-        Reason.OUR_FAULT,
-        "the program failed at it: ZeroDivisionError",
-    )
+    assert held_row.reason == Reason.OUR_FAULT
+    assert held_row.detail == "the program failed at it: ZeroDivisionError"
 
 
 @both

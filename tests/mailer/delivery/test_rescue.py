@@ -10,7 +10,7 @@ from mailer.coordination import heartbeat
 from mailer.delivery import rescue, results
 from mailer.delivery.delivery import LEASE, RENEW_SECONDS
 from mailer.delivery.journal import FOLDER, Journal
-from mailer.outbox import attempts, in_doubt, outbox
+from mailer.outbox import attempts, due_rows, in_doubt, outbox
 from mailer.outbox.outbox import Entry, Result
 from mailer.reasons import Reason
 from mailer.service import Service
@@ -25,7 +25,7 @@ def claim_all(service: Service, world: World, *, worker: str = "dead") -> list[E
     with service.database.write() as session:
         now = world.clock.now()
         until = world.clock.real() + LEASE
-        return list(outbox.claim(session, worker=worker, limit=1_000, now=now, lease_until=until))
+        return list(due_rows.claim(session, worker=worker, limit=1_000, now=now, lease_until=until))
 
 
 def claim_and_lose(service: Service, world: World) -> list[Entry]:
@@ -55,7 +55,7 @@ def send_heartbeat(service: Service, world: World, worker: str) -> None:
 
 def renew_lease(service: Service, world: World, worker: str) -> None:
     with service.database.write() as session:
-        outbox.renew(session, worker=worker, lease_until=world.clock.real() + LEASE)
+        due_rows.renew(session, worker=worker, lease_until=world.clock.real() + LEASE)
 
 
 def run_overdue_job(service: Service, world: World, *, seconds: float) -> int:
@@ -353,7 +353,7 @@ def test_a_worker_whose_clock_is_slow_is_not_given_up_while_it_renews(
     send_heartbeat(service, world, "slow")
     for _ in range(30):
         with service.database.write() as session:
-            outbox.renew(session, worker="slow", lease_until=world.clock.real() + LEASE - SLOW)
+            due_rows.renew(session, worker="slow", lease_until=world.clock.real() + LEASE - SLOW)
         assert run_overdue_job(service, world, seconds=RENEW_SECONDS) == 0
     assert run_overdue_job(service, world, seconds=rescue.SILENT_SECONDS + 5) == 1, "it is dead"
 

@@ -17,7 +17,7 @@ from mailer.coordination.rate_limits import RateLimit
 from mailer.delivery.worker_lease import LEASE
 from mailer.library import law_cards
 from mailer.monitoring import health
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 from mailer.service import Service
 from mailer.tryout import time_machine
 from tests.clocks import StoppedClock
@@ -111,7 +111,7 @@ def test_what_is_being_sent_or_was_a_moment_ago_moves(
     assert "delivery" in list_troubles(visitor)
     with service.database.write() as session:
         until = clock.real() + LEASE
-        assert outbox.claim(session, worker="worker", limit=1, now=clock.now(), lease_until=until)
+        assert due_rows.claim(session, worker="worker", limit=1, now=clock.now(), lease_until=until)
     broadcast(service)
     clock.advance(seconds=29)
     record_processes(service)
@@ -206,7 +206,7 @@ def test_a_confirmation_that_no_server_answers_for_a_minute_is_told(
     confirmation(service, ben)
     lease = clock.real() + timedelta(minutes=9)
     with service.database.write() as session:
-        outbox.claim(session, worker="worker", limit=1, now=clock.now(), lease_until=lease)
+        due_rows.claim(session, worker="worker", limit=1, now=clock.now(), lease_until=lease)
     for seconds, is_reported in ((59, False), (2, True)):
         clock.advance(seconds=seconds)
         record_processes(service)

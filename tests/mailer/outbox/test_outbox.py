@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from lists import contacts
 from lists.db import Database
-from mailer.outbox import attempts, outbox, stats
+from mailer.outbox import attempts, due_rows, outbox, stats
 from mailer.outbox.outbox import STATES, OutboxRow, Result
 from mailer.policy import POLICY
 from mailer.reasons import Reason
@@ -170,7 +170,7 @@ def test_each_attempt_is_kept_with_the_address_and_the_servers_words(
 
 def requeue_overdue(session: Session, *, real: datetime) -> int:
     """Return overdue rows to the queue, as if they had not been begun."""
-    entries = outbox.list_overdue(session, real=real, limit=100)
+    entries = due_rows.list_overdue(session, real=real, limit=100)
     outbox.give_back(session, entries)
     return len(entries)
 
@@ -187,7 +187,7 @@ def test_who_lost_a_claim_changes_nothing_any_more(
     assert ledger.record(Result(entry=stale, state="failed")) == []
     with database.write() as session:
         outbox.give_back(session, [stale])
-        outbox.renew(session, worker="first", lease_until=clock.real() + 2 * LEASE)
+        due_rows.renew(session, worker="first", lease_until=clock.real() + 2 * LEASE)
     row = ledger.rows()["a"]
     assert (row.state, row.worker, row.attempt) == ("sending", "second", 2)
     assert row.lease_until == clock.real() + LEASE
@@ -224,8 +224,8 @@ def test_what_a_worker_holds_is_found_by_its_name(ledger: Ledger, database: Data
     ledger.claim(limit=1, worker="dead")
     ledger.claim(limit=1, worker="alive")
     with database.read() as session:
-        assert [entry.key for entry in outbox.list_claimed_by(session, "dead")] == ["a"]
-        assert outbox.list_claimed_by(session, "nobody") == []
+        assert [entry.key for entry in due_rows.list_claimed_by(session, "dead")] == ["a"]
+        assert due_rows.list_claimed_by(session, "nobody") == []
 
 
 def test_what_a_stopping_worker_did_not_begin_is_free(ledger: Ledger, database: Database) -> None:
@@ -336,12 +336,15 @@ def test_the_sums_and_the_next_moment_are_those_of_the_rows(
         assert stats.find_next_due(session, after=clock.now()) == soon
         assert stats.find_next_due(session, after=soon) == late
         assert stats.find_next_due(session, after=late) is None
-        assert (outbox.count_waiting(session, now=clock.now()), outbox.count_waiting(session, now=late)) == (
+        assert (
+            due_rows.count_waiting(session, now=clock.now()),
+            due_rows.count_waiting(session, now=late),
+        ) == (
             1,
             3,
         )
-        assert not outbox.is_anything_due(session, now=clock.now())
-        assert outbox.is_anything_due(session, now=soon)
+        assert not due_rows.is_anything_due(session, now=clock.now())
+        assert due_rows.is_anything_due(session, now=soon)
 
 
 def test_a_state_that_nobody_knows_is_refused_by_the_database(ledger: Ledger) -> None:

@@ -12,7 +12,7 @@ from lists import contacts, subscriptions
 from lists.errors import Conflict, StorageError
 from lists.identity import duplicates
 from mailer.compose.editions import Edition
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import data_export, merging
 from mailer.service import Service
@@ -208,7 +208,7 @@ def test_nothing_is_merged_while_a_message_is_being_handed_over(
     relays.broadcast(service)
     now = service.clock.now()
     with service.database.write() as session:
-        outbox.claim(session, worker="w", limit=9, now=now, lease_until=now + timedelta(seconds=45))
+        due_rows.claim(session, worker="w", limit=9, now=now, lease_until=now + timedelta(seconds=45))
     with pytest.raises(Conflict, match="handed over just now"):
         merge(service, ben, bea)
     with service.database.read() as session:

@@ -11,7 +11,7 @@ from lists.audit import AuditEntry
 from lists.contacts import Contact
 from lists.db import Database
 from lists.errors import NotFound
-from mailer.outbox import outbox, stats
+from mailer.outbox import due_rows, stats
 from mailer.outbox.outbox import OutboxRow, Result
 from mailer.reasons import Reason
 from mailer.service import Service
@@ -229,7 +229,7 @@ def test_what_became_of_the_messages_changes_nothing_in_the_broadcast(
         broadcast = _create(session, edition_id, clock)
         SOURCE.fill(session, now=clock.now(), limit=9)
         until = clock.real() + timedelta(seconds=45)
-        (entry,) = outbox.claim(session, worker="w", limit=9, now=clock.now(), lease_until=until)
+        (entry,) = due_rows.claim(session, worker="w", limit=9, now=clock.now(), lease_until=until)
         SOURCE.settle(session, [Result(entry=entry, state="failed")], now=clock.now())
         assert broadcasts.get(session, broadcast.id).state == "filling"
 
@@ -307,7 +307,7 @@ def test_what_was_claimed_before_a_recall_does_not_leave_after_it(service: Servi
     now = service.clock.now()
     with service.database.write() as session:
         until = service.clock.real() + timedelta(minutes=1)
-        (entry,) = outbox.claim(session, worker="a worker", limit=5, now=now, lease_until=until)
+        (entry,) = due_rows.claim(session, worker="a worker", limit=5, now=now, lease_until=until)
         broadcasts.recall(session, number, now=now, actor="staff")
         assert broadcasts.withdraw(session, limit=10) == 0
         (result,) = service.composer.compose(session, [entry], now=now)

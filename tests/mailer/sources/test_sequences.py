@@ -12,7 +12,7 @@ from lists.contacts import Contact
 from lists.db import Database
 from lists.subscriptions import Subscription, SubscriptionChange
 from mailer import service as composition
-from mailer.outbox import outbox, stats
+from mailer.outbox import due_rows, outbox, stats
 from mailer.outbox.outbox import OutboxRow, Result
 from mailer.reasons import Reason
 from mailer.service import Service
@@ -140,7 +140,7 @@ def test_adopting_resumes_whoever_joined_again_while_the_last_refusal_was_being_
     fill(service)
     now = clock.now()
     with service.database.write() as session:
-        (entry,) = outbox.claim(session, worker="one", limit=1, now=now, lease_until=now)
+        (entry,) = due_rows.claim(session, worker="one", limit=1, now=now, lease_until=now)
         subscriptions.leave(session, contact_id=ben.id, now=now)
     with service.database.write() as session:
         subscription = subscriptions.ask(session, contact_id=ben.id, list="interest", now=now)
@@ -176,7 +176,7 @@ def test_each_end_of_a_message_does_to_its_journey_what_the_table_says(
 ) -> None:
     fill(service)
     with service.database.write() as session:
-        (entry,) = outbox.claim(
+        (entry,) = due_rows.claim(
             session, worker="one", limit=1, now=clock.now(), lease_until=clock.now() + timedelta(minutes=1)
         )
         service.sequences.settle(session, [Result(entry=entry, state=state)], now=clock.now())
@@ -299,7 +299,7 @@ def test_a_message_under_way_of_a_step_that_is_gone_ends_its_journey_as_done(
     fill(service)
     source = build_source(service, schedule(service, without="toolkit"))
     with service.database.write() as session:
-        (entry,) = outbox.claim(
+        (entry,) = due_rows.claim(
             session, worker="one", limit=1, now=clock.now(), lease_until=clock.now() + timedelta(minutes=1)
         )
         source.settle(session, [Result(entry=entry, state="sent")], now=clock.now())
@@ -312,7 +312,7 @@ def test_journeys_of_a_sequence_that_is_gone_rest_and_cost_nobody_anything(
     fill(service)
     source = build_source(service)
     with service.database.write() as session:
-        (entry,) = outbox.claim(
+        (entry,) = due_rows.claim(
             session, worker="one", limit=1, now=clock.now(), lease_until=clock.now() + timedelta(minutes=1)
         )
         source.settle(session, [Result(entry=entry, state="sent")], now=clock.now())

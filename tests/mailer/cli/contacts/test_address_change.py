@@ -13,7 +13,7 @@ from lists.contacts import Contact
 from lists.departures import DepartureRecord
 from lists.errors import Conflict, NotFound, StorageError
 from lists.merge_redirects import MergeRedirect
-from mailer.outbox import outbox
+from mailer.outbox import due_rows
 from mailer.people import address_change
 from mailer.service import Service
 from tests import commands, relays
@@ -97,7 +97,7 @@ def test_nothing_is_changed_while_a_message_is_handed_over_or_when_somebody_was_
     assert "Somebody else has changed this" in repeated.refusal
     with service.database.write() as session:
         until = clock.now() + timedelta(seconds=45)
-        outbox.claim(session, worker="w", limit=9, now=clock.now(), lease_until=until)
+        due_rows.claim(session, worker="w", limit=9, now=clock.now(), lease_until=until)
     assert "handed over just now" in mailer("contact", "change-address", ben.email, NEW, "--yes").refusal
     assert states(service, ben.email) == {"interest": "confirmed"}
     with service.database.read() as session:
