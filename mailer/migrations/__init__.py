@@ -30,6 +30,7 @@ def upgrade(database: Database, *, to: str = "head") -> Sequence[str]:
     """
     if is_up_to_date(database):
         return []
+    refuse_newer(database)
     with database.write(long=True) as session:
         return upgrade_within(session, to=to)
 
@@ -74,13 +75,29 @@ def session_has_tables(session: Session) -> bool:
 
 def newest_revision() -> str:
     """Return the number of the newest revision."""
-    return max(path.name.partition("_")[0] for path in VERSIONS_FOLDER.glob("[0-9]*.py"))
+    return max(_list_revisions())
+
+
+def _list_revisions() -> set[str]:
+    return {path.name.partition("_")[0] for path in VERSIONS_FOLDER.glob("[0-9]*.py")}
+
+
+def refuse_newer(database: Database) -> None:
+    """Raise Conflict, with what to do, for a database at a revision that this program does not have."""
+    with database.read() as session:
+        revision = _current_revision(session.connection())
+    if revision is not None and revision not in _list_revisions():
+        raise Conflict(
+            f"The database is at step {revision}, which this version of the program does not have: a newer"
+            " version has used it. Install that version again, or restore a backup of before it."
+        )
 
 
 def require_up_to_date(database: Database) -> None:
     """Raise Conflict, with what to do, unless the database is at the newest revision."""
     require_tables(database)
     if not is_up_to_date(database):
+        refuse_newer(database)
         raise Conflict("The database is not up to date. Run “mailer db upgrade” first.")
 
 
@@ -94,8 +111,31 @@ def require_tables(database: Database) -> None:
         )
 
 
+def require_match(database: Database) -> None:
+    """Raise Conflict, with every difference, unless the database has all that the models need.
+
+    Tables and indexes that the models do not have are no difference here: other programs may use the same
+    database, and an operator may have made an index.
+    """
+    differences = [each for each in _compare(database) if not _is_surplus(each)]
+    if differences:
+        lines = "\n".join(map(str, differences))
+        raise Conflict(
+            "The database is not as this version of the program left it, so nothing is started. Restore a"
+            f" backup (“mailer db restore”), or undo what was changed by hand:\n{lines}"
+        )
+
+
 def list_differences(database: Database) -> Sequence[str]:
     """Return the differences between the database and the models; empty when there are none."""
+    return [str(difference) for difference in _compare(database)]
+
+
+def _is_surplus(difference: object) -> bool:
+    return isinstance(difference, tuple) and difference[0] in ("remove_table", "remove_index")
+
+
+def _compare(database: Database) -> Sequence[object]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -103,7 +143,7 @@ def list_differences(database: Database) -> Sequence[str]:
 
     with database.read() as session:
         context = MigrationContext.configure(session.connection(), opts={"include_name": _is_ours})
-        return [str(difference) for difference in compare_metadata(context, Base.metadata)]
+        return list(compare_metadata(context, Base.metadata))
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:

@@ -14,8 +14,8 @@ from mailer.settings.loading import Settings, secret_folder
 def start(settings: Settings) -> None:
     """Create what is missing at the first start, upgrade the database, and note keys and public URL.
 
-    Raises Conflict for a database that was lost, for an unfinished restore, and for another public URL than
-    the noted one; BadSettings for other keys than the noted ones.
+    Raises Conflict for a database that was lost or does not fit this version, for an unfinished restore, and
+    for another public URL than the noted one; BadSettings for other keys than the noted ones.
     """
     if is_lost(settings):
         raise Conflict(lost_sentence(settings))
@@ -57,6 +57,7 @@ def create(settings: Settings) -> bool:
             key_check.require(database, folder)  # before a second machine creates anything
         keys.make_folder(folder)  # an embedded database may be in the folder around it
         migrations.upgrade(database)
+        migrations.require_match(database)
         loaded_keys = key_check.load_keys(database, folder, create=True)
         with database.write() as session:
             key_check.note(session, loaded_keys, folder)

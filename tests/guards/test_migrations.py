@@ -1,5 +1,6 @@
 """Migrations: they create exactly the tables of the code, on both databases."""
 
+import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from lists.errors import Conflict
 from mailer import migrations
 from mailer.reasons import Reason
 
+HASHES = Path(__file__).parent / "migrations.sha256"
 TABLES = ("contacts", "editions", "outbox", "attempts")
 WIDE = "our mail server: it cannot send to addresses with letters like ñ or é before the @"
 # What versions before 0027 stored, and the code and the detail that it becomes.
@@ -177,3 +179,36 @@ def test_an_update_that_was_recalled_is_in_that_state(empty_database: Database) 
     with empty_database.read() as session:
         stored = session.execute(text("SELECT state, recalled_at FROM broadcasts ORDER BY id")).all()
     assert [tuple(row) for row in stored] == [("filling", None), ("filled", None), ("recalled", 7)]
+
+
+def test_a_database_of_a_newer_version_is_refused_with_what_to_do(empty_database: Database) -> None:
+    migrations.upgrade(empty_database)
+    with empty_database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for refuse in (migrations.upgrade, migrations.require_up_to_date):
+        with pytest.raises(Conflict, match="a newer version has used it"):
+            refuse(empty_database)
+
+
+def test_a_database_that_was_changed_by_hand_is_refused_with_the_difference(empty_database: Database) -> None:
+    migrations.upgrade(empty_database)
+    migrations.require_match(empty_database)
+    with empty_database.write() as session:
+        session.execute(text("CREATE TABLE other_program (id INTEGER)"))
+        session.execute(text("CREATE INDEX ix_by_hand ON outbox (sent_at)"))
+    migrations.require_match(empty_database)
+    with empty_database.write() as session:
+        session.execute(text("ALTER TABLE attempts DROP COLUMN reason"))
+    with pytest.raises(Conflict, match=r"(?s)nothing is started.*add_column.*reason"):
+        migrations.require_match(empty_database)
+
+
+def test_no_step_that_was_published_has_changed() -> None:
+    """Hold migrations append-only: an installation that took a step never takes it again."""
+    lines = HASHES.read_text("utf-8").splitlines()
+    published = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    current = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in migrations.VERSIONS_FOLDER.glob("[0-9]*.py")
+    }
+    assert current == published, "a new step adds its line: sha256sum mailer/migrations/versions/NNNN*.py"
