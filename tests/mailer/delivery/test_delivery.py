@@ -56,9 +56,8 @@ def test_ben_gets_the_update_in_his_language_and_cleo_gets_nothing(
     assert world.arrived == [ben.email]
     assert delivery.sent == 1
     assert states(service) == {"sent": 1}
-    row = rows(service)[0]
-    assert row.sent_at == world.clock.now()
-    assert row.worker is None and row.lease_until is None
+    (row,) = rows(service)
+    assert (row.sent_at, row.worker, row.lease_until) == (world.clock.now(), None, None)
     with service.database.read() as session:
         (attempt,) = attempts.list_for_row(session, row.id)
     assert (attempt.address, attempt.outcome, attempt.code) == (ben.email, "sent", 250)
