@@ -100,6 +100,12 @@ def start(
     return insert_or_nothing(session, Journey, confirmed, columns=tuple(values))
 
 
+def find_state(session: Session, contact_id: int, sequence: str) -> str | None:
+    """Return the state of a contact's journey, or None where it has not begun."""
+    query = select(Journey.state).where(Journey.contact_id == contact_id, Journey.sequence == sequence)
+    return session.scalar(query)
+
+
 def resume(
     session: Session, condition: ColumnElement[bool], *, sequence: str, list: str, now: datetime
 ) -> int:

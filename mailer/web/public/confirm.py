@@ -1,13 +1,18 @@
 """Confirmation: by the link in the mail; a GET shows a button and changes nothing: scanners open links."""
 
-from lists import contacts
+from sqlalchemy.orm import Session
+
+from lists import contacts, topic_optouts
 from lists import subscriptions as subs
 from lists.errors import NotFound
-from lists.subscriptions import Subscription
+from lists.subscriptions import Confirmation, Subscription
+from mailer.policy import POLICY
+from mailer.sources import journeys
 from mailer.web.page_request import PageRequest, PageResponse
 from mailer.web.public import added_list
 
 NEW_ADDRESS = "back"  # instead of a list: a new address is confirmed, for all lists alike
+ENDED = ("done", "goal")  # states of a journey after its last email
 RESOURCE_SLOTS = ("toolkit", "webinar", "powerpoint", "guide")
 
 
@@ -26,7 +31,12 @@ def show(request: PageRequest) -> PageResponse:
             session, subscription.contact_id
         )
         description = None if is_reconfirmation else added_list.describe(session, request, subscription.list)
-    values = {"list": NEW_ADDRESS if is_reconfirmation else subscription.list, "added": description}
+        is_confirmed = subscription.state == "confirmed" and not is_reconfirmation
+    values = {
+        "list": NEW_ADDRESS if is_reconfirmation else subscription.list,
+        "added": description,
+        "is_confirmed": is_confirmed,
+    }
     return PageResponse(request=request, template="confirm.html", values=values)
 
 
@@ -48,14 +58,32 @@ def post(request: PageRequest) -> PageResponse:
             if confirmation.is_reconfirmation
             else added_list.describe(session, request, confirmation.list)
         )
+        next_mail = _find_next_mail(session, request, confirmation)
     settings = request.service.settings
     values = {
         "list": NEW_ADDRESS if confirmation.is_reconfirmation else confirmation.list,
         "added": description,
+        "next_mail": next_mail,
         "resources": list_resources(request),
         "sender": f"{settings.from_name} <{settings.from_address}>",
     }
     return PageResponse(request=request, template="confirmed.html", values=values)
+
+
+def _find_next_mail(session: Session, request: PageRequest, confirmation: Confirmation) -> str:
+    """Return which email comes next: "first" or "resumed" of the sequence, later "news", or "none"."""
+    optouts = topic_optouts.list_for_contact(session, confirmation.contact_id)
+    states = [
+        journeys.find_state(session, confirmation.contact_id, schedule.name)
+        for schedule in request.service.schedules
+        if schedule.list == confirmation.list
+    ]
+    if POLICY["sequence"].topic not in optouts:
+        if None in states:
+            return "first"
+        if any(state not in ENDED for state in states):
+            return "resumed"
+    return "none" if POLICY["broadcast"].topic in optouts else "news"
 
 
 def list_resources(request: PageRequest) -> list[dict[str, object]]:

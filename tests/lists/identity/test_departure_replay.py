@@ -22,9 +22,9 @@ def test_a_person_who_joined_and_left_after_the_backup_is_not_imported_from_an_o
             departure_replay.replay(session, records, erase=contacts.erase, now=clock.now(), actor="test")
     for list_name in ("interest", "organizers"):
         (result,) = import_text(f"email\n{dora.email}", list=list_name)
-        assert (result.outcome, "left the list interest" in result.reason) == ("left", True)
+        assert (result.outcome, "left the list interest" in result.why) == ("left", True)
     (result,) = import_text(f"email\n{ben.email}", list="organizers")
-    assert (result.outcome, "left the list organizers" in result.reason) == ("left", True)
+    assert (result.outcome, "left the list organizers" in result.why) == ("left", True)
     assert import_text(f"email\n{ben.email}")[0].outcome == "already"
 
 

@@ -186,7 +186,7 @@ def test_the_merged_address_is_not_imported_and_is_erased_and_leaves_with_the_pe
         contact = merge_redirects.find_contact(session, third_ana.id)
         assert contact is not None and contact.id == ben.id
     (result,) = import_text(f"email\n{second_ana.email}")
-    assert (result.outcome, "became part of another contact" in result.reason) == ("already", True)
+    assert (result.outcome, "became part of another contact" in result.why) == ("already", True)
     digests = {person.address.digest for person in (ben, second_ana, third_ana)}
     with database.write() as session:
         subscriptions.leave(session, contact_id=ben.id, list="interest", now=clock.now())

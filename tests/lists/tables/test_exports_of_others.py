@@ -53,9 +53,7 @@ def people(reading: Reading) -> dict[str, tuple[str, str, str]]:
 
 def list_skipped(reading: Reading) -> dict[str, str]:
     return {
-        result.email: result.reason
-        for result in reading.staging.read_results()
-        if result.outcome == "declined"
+        result.email: result.why for result in reading.staging.read_results() if result.outcome == "declined"
     }
 
 

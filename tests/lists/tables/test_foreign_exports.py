@@ -63,7 +63,7 @@ def read(data: bytes, name: str, corrections: dict[str, str]) -> tuple[str, set[
     return (
         columns.tool,
         emails,
-        {result.email: result.reason for result in results if result.outcome == "declined"},
+        {result.email: result.why for result in results if result.outcome == "declined"},
     )
 
 

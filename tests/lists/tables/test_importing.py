@@ -30,7 +30,7 @@ def rows(text: str) -> Sequence[ImportRow]:
 
 
 def list_refusals(text: str) -> list[tuple[int, str]]:
-    return [(row.line, row.reason) for row in stage_file(text.encode()).read_refused()]
+    return [(row.line, row.why) for row in stage_file(text.encode()).read_refused()]
 
 
 def outcomes(results: Sequence[RowResult]) -> dict[str, str]:
@@ -134,7 +134,7 @@ def test_lines_are_counted_across_quoted_line_breaks() -> None:
 
 def test_a_displayed_cell_cannot_control_a_terminal() -> None:
     (result,) = stage_file(b'email,"\x1b[2Jx"\n"a\x1b[31m",\n').read_results()
-    assert "\x1b" not in result.email + result.reason
+    assert "\x1b" not in result.email + result.why
 
 
 cell = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
@@ -196,7 +196,7 @@ def test_cleo_left_and_is_imported_to_no_list(
     database: Database, cleo: Person, import_text: Import, list_name: str
 ) -> None:
     (result,) = import_text(f"email\n{cleo.email.upper()}", list=list_name)
-    assert (result.outcome, "left the list interest" in result.reason) == ("left", True)
+    assert (result.outcome, "left the list interest" in result.why) == ("left", True)
     assert state(database, cleo.email) == "left"
     assert state(database, cleo.email, "organizers") is None
 
@@ -207,7 +207,7 @@ def test_erased_people_stay_erased(
     with database.write() as session:
         erasure.erase_person(session, ben.address, now=clock.now(), actor="test")
     (result,) = import_text(f"email\n{ben.email}")
-    assert (result.outcome, result.reason) == ("suppressed", "asked to be forgotten")
+    assert (result.outcome, result.why) == ("suppressed", "asked to be forgotten")
     assert state(database, ben.email) is None
 
 
@@ -215,7 +215,7 @@ def test_an_existing_contact_is_not_changed(database: Database, ben: Person, imp
     text = f"email,name,language,zip\n{ben.email},Somebody Else,en,10027"
     assert outcomes(import_text(text)) == {ben.email: "already"}
     (result,) = import_text(text, list="organizers")
-    assert (result.outcome, "is known here already" in result.reason) == ("added", True)
+    assert (result.outcome, "is known here already" in result.why) == ("added", True)
     with database.read() as session:
         contact = contacts.get(session, ben.id)
         assert (contact.name, contact.language, contact.zip, contact.version) == ("Ben", "es", "85003", 1)

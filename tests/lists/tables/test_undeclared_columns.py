@@ -267,7 +267,7 @@ def test_no_hint_offers_to_leave_out_a_column_that_excludes_others() -> None:
         table = csv_file.read(io.BytesIO(b"email,x\nben@b.org,odd\ncleo@b.org,unsubscribed\n"))
         columns = column_mapping.guess(table.columns, corrections={"x": "state"})
         importing.stage_rows(table, columns, staging, pepper=PEPPER)
-        sentence = {result.email: result.reason for result in staging.read_results()}["ben@b.org"]
+        sentence = {result.email: result.why for result in staging.read_results()}["ben@b.org"]
     assert "Do not leave the column out" in sentence and "--map" not in sentence
 
 
@@ -280,5 +280,5 @@ def test_only_a_text_without_a_refusal_is_offered_to_be_declared_a_yes(cell: str
         table = csv_file.read(io.BytesIO(f'email,x\nben@b.org,"{cell}"\n'.encode()))
         columns = column_mapping.guess(table.columns, corrections={"x": "agreed"})
         importing.stage_rows(table, columns, staging, pepper=PEPPER)
-        (why,) = [result.reason for result in staging.read_results()]
+        (why,) = [result.why for result in staging.read_results()]
     assert "neither a yes nor a no" in why and ("--yes-means" in why) == is_offered

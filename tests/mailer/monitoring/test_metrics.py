@@ -11,6 +11,7 @@ from mailer.coordination.job_runs import FinishedRun, record
 from mailer.outbox.outbox import STATES
 from mailer.people import messages
 from mailer.policy import POLICY
+from mailer.reasons import Reason, describe
 from mailer.service import Service, build
 from mailer.settings import loading as configuration
 from mailer.settings.loading import Settings
@@ -177,4 +178,4 @@ def test_reasons_for_waiting_are_counted_where_there_are_any(
     world.answer = lambda _: DOWN
     deliver(service, world)
     with service.database.read() as session:
-        assert messages.count_by_reason(session) == {("queued", "the relay cannot be reached"): 1}
+        assert messages.count_by_reason(session) == {("queued", describe(Reason.RELAY_UNREACHABLE)): 1}
