@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import String, cast, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -61,7 +61,7 @@ def test_a_thousand_readers_are_put_in_by_one_statement(
 ) -> None:
     def fill(session: Session) -> int:
         number = contacts.Contact.id
-        key = outbox.literal("all/") + outbox.func.cast(number, outbox.String)
+        key = literal("all/") + cast(number, String)
         everyone = select(number.label("contact_id"), key.label("key"), number.label("ref"))
         return outbox.fill(
             session, everyone, kind="broadcast", list="x", edition_id=ledger.edition_id, now=clock.now()
