@@ -39,7 +39,7 @@ class Suspension(Base):
     since: Mapped[Timestamp]
     try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     tries: Mapped[int]
-    reply: Mapped[str] = mapped_column("why", String(REPLY_LENGTH))  # that began it; or BY_STAFF
+    reply: Mapped[str] = mapped_column("why", String(REPLY_LENGTH), key="reply")  # or BY_STAFF
 
     @property
     def is_automatic(self) -> bool:
