@@ -6,12 +6,11 @@ that can be copied off the machine. One line too many in that file is harmless, 
 table holds keyed hashes and no address.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import LargeBinary, String, UniqueConstraint, delete, literal, select
+from sqlalchemy import LargeBinary, String, delete, literal, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.contacts import Contact
@@ -33,21 +32,6 @@ class Departure(Base):
     list: Mapped[str] = mapped_column(String(40))
     email_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
     at: Mapped[Timestamp]
-
-
-class ListExclusion(Base):
-    """A person who left a list and has no subscription here, because they joined after the backup was made.
-
-    It keeps the import of an old file from subscribing them. It is ignored once they ask to join that list
-    again.
-    """
-
-    __tablename__ = "absences"
-    __table_args__ = (UniqueConstraint("email_digest", "list"),)
-
-    id: Mapped[PrimaryKey]
-    email_digest: Mapped[bytes] = mapped_column(LargeBinary(16))
-    list: Mapped[str] = mapped_column(String(40))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,25 +80,7 @@ def list_pending(session: Session, *, limit: int) -> Sequence[tuple[int, Departu
     ]
 
 
-def delete_pending(session: Session, departure_ids: Collection[int]) -> None:
+def delete_written(session: Session, departure_ids: Collection[int]) -> None:
     """Delete the departures that are in the file now, and on the disk."""
     statement = delete(Departure).where(Departure.id.in_(departure_ids))
     session.execute(statement.execution_options(synchronize_session=False))
-
-
-def record_exclusions(session: Session, records: Iterable[DepartureRecord]) -> None:
-    """Record who left a list of which they have no subscription here."""
-    rows = [{"email_digest": record.digest, "list": record.list} for record in records]
-    if rows:
-        insert_or_nothing(session, ListExclusion, rows)
-
-
-def find_exclusions(session: Session, digests: Collection[bytes]) -> Mapping[bytes, Collection[str]]:
-    """Return the lists that people with these digests left and have no subscription of here."""
-    exclusions = select(ListExclusion.email_digest, ListExclusion.list).where(
-        ListExclusion.email_digest.in_(digests)
-    )
-    lists: defaultdict[bytes, set[str]] = defaultdict(set)
-    for row in session.execute(exclusions):
-        lists[row.email_digest].add(row.list)
-    return lists

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from lists import departures, imports
+from lists import departures, imports, list_exclusions
 from lists.contacts import Contact
 from lists.db import Base, Id, PrimaryKey, Timestamp, UtcDateTime, insert_or_nothing, materialize
 from lists.departures import DepartureRecord
@@ -195,7 +195,7 @@ def _exclude_from_imports(session: Session, *, contact_id: int, list: str, now: 
     digest = session.scalar(select(Contact.email_digest).where(Contact.id == contact_id))
     if digest is not None:
         departures.record_leave(session, contact_id=contact_id, list=list, now=now)
-        departures.record_exclusions(
+        list_exclusions.record(
             session, [DepartureRecord(what=departures.LEFT, list=list, digest=digest, at=now)]
         )
 

@@ -13,6 +13,7 @@ from lists import (
     directory,
     fields,
     imports,
+    list_exclusions,
     merge_redirects,
     notes,
     search,
@@ -42,8 +43,8 @@ from mailer.sources import broadcasts, invitations, journeys
 from mailer.tryout import postoffice, time_machine
 
 MODULES = (
-    audit, catalog, consents, contacts, departures, directory, fields, imports, merge_redirects, notes,
-    search, subscriptions, suppressions, tags, topic_optouts,
+    audit, catalog, consents, contacts, departures, directory, fields, imports, list_exclusions,
+    merge_redirects, notes, search, subscriptions, suppressions, tags, topic_optouts,
     counters, heartbeat, job_runs, leases, rate_limits, send_hold, signup_throttle, suspensions,
     events, law_cards, resources, attempts, outbox, key_check, public_url, capabilities,
     broadcasts, invitations, journeys, editions, postoffice, time_machine,

@@ -8,7 +8,7 @@ from lists import addresses, contacts, imports, subscriptions
 from lists.db import Database
 from lists.imports import ListImport
 from lists.tables import column_mapping, csv_file, importing
-from lists.tables.rows import RowResult
+from lists.tables.row_parsing import RowResult
 from lists.tables.staged_rows import StagingTable
 from tests.people import PEPPER
 

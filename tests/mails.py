@@ -229,7 +229,7 @@ class Mailroom:
                     yield self._compose(entry, discreet=discreet, now=now)
                 self._set_discreet(entry, discreet=False)
             results = [
-                Result(entry=entry, state="sent", costs_attempt=True, outcome="sent") for entry in entries
+                Result(entry=entry, state="sent", counts_as_try=True, outcome="sent") for entry in entries
             ]
             with service.database.write() as session:
                 outbox.record(session, results, now=now)

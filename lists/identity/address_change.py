@@ -13,7 +13,15 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from lists import contacts, departures, directory, merge_redirects, subscriptions, suppressions
+from lists import (
+    contacts,
+    departures,
+    directory,
+    list_exclusions,
+    merge_redirects,
+    subscriptions,
+    suppressions,
+)
 from lists.addresses import Address
 from lists.contacts import Contact
 from lists.errors import Conflict
@@ -56,7 +64,7 @@ def find_refusal(session: Session, old: Contact, new: Address) -> str:
     reasons = set(suppressions.list_reasons(session, old.email_digest)).intersection(PERSON_WIDE_REASONS)
     if reasons:
         return OLD_ADDRESS_SUPPRESSED.format(**emails, reason=min(reasons))
-    excluded_lists = departures.find_exclusions(session, [new.digest]).get(new.digest, ())
+    excluded_lists = list_exclusions.find_lists(session, [new.digest]).get(new.digest, ())
     active_lists = [
         subscription.list
         for subscription in subscriptions.list_for_contact(session, old.id)

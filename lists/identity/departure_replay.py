@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import audit, consents, departures, directory, subscriptions, suppressions
+from lists import audit, consents, directory, list_exclusions, subscriptions, suppressions
 from lists.contacts import Contact
 from lists.departures import LEFT, DepartureRecord
 
@@ -58,7 +58,7 @@ def replay(
         for subscription in subscriptions.list_for_contact(session, contact_id):
             exclusions.pop((digest, subscription.list), None)
         left += sum(_leave(session, contact_id, record) for record in contact_records if record.what == LEFT)
-    departures.record_exclusions(session, exclusions.values())
+    list_exclusions.record(session, exclusions.values())
     audit.record(session, actor=actor, action="merge departures", now=now)
     return ReapplyResult(left=left, barred=barred, erased=erased)
 

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from lists import (
     audit,
     contacts,
-    departures,
     fields,
     imports,
+    list_exclusions,
     merge_redirects,
     subscriptions,
     suppressions,
@@ -31,10 +31,10 @@ from lists.errors import BadInput
 from lists.fields import Field
 from lists.imports import ListImport
 from lists.subscriptions import Subscription
-from lists.tables import rows
+from lists.tables import row_parsing
 from lists.tables.column_mapping import ColumnMapping
 from lists.tables.csv_file import TableFile
-from lists.tables.rows import ImportRow
+from lists.tables.row_parsing import ImportRow
 from lists.tables.staged_rows import UNDECIDED, Decision, StagedRow, StagingTable
 from lists.tables.undeclared_columns import UnreadColumns
 
@@ -81,7 +81,7 @@ def stage_rows(
     BadInput for a file that cannot be read as a whole, and for one that does not say whether its people want
     mail.
     """
-    parsed_rows = rows.read_rows(
+    parsed_rows = row_parsing.read_rows(
         table.records,
         mapping,
         custom_fields=custom_fields or {},
@@ -93,10 +93,10 @@ def stage_rows(
     for number, (row, cells) in enumerate(parsed_rows):
         staging.add(row, cells)
         if unread_columns.has_columns:
-            unread_columns.inspect(cells, rows.clean_cell)
+            unread_columns.inspect(cells, row_parsing.clean_cell)
         if number % PROGRESS_EVERY == 0:
             progress(row.line)
-    if refusal := unread_columns.describe(rows.make_printable):
+    if refusal := unread_columns.describe(row_parsing.make_printable):
         raise BadInput(f"{refusal}\nUntil then nobody of this file is brought in.")
     staging.exclude_rows(
         {
@@ -206,7 +206,7 @@ def _decide_rows(
     """Return a decision for each row, and the memberships of the contacts that exist."""
     digests = [row.address.digest for _, row in batch]
     suppression_reasons = suppressions.find_reasons(session, digests)
-    exclusions = departures.find_exclusions(session, digests)
+    exclusions = list_exclusions.find_lists(session, digests)
     memberships = _find_memberships(session, batch)
     merge_targets = merge_redirects.find_targets(session, digests)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from lists import geography
 from lists.addresses import Address
-from lists.tables.rows import ImportRow, RowResult
+from lists.tables.row_parsing import ImportRow, RowResult
 
 OUTCOMES = ("added", "already", "left", "suppressed", "declined", "wrong")
 UNDECIDED = ""

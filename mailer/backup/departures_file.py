@@ -64,7 +64,7 @@ def append_new(database: Database, folder: Path, *, fingerprint: bytes, now: dat
         _append(path, lines, fingerprint=fingerprint, now=now, last=len(pending) < BATCH_SIZE)
         if pending:
             with database.write() as session:
-                departures.delete_pending(session, [number for number, _ in pending])
+                departures.delete_written(session, [number for number, _ in pending])
         total += len(pending)
         if len(pending) < BATCH_SIZE:
             return total

@@ -95,7 +95,7 @@ def from_outcome(
         state=state,
         reason=reason,
         detail=detail,
-        costs_attempt=outcome.state != "unreachable",
+        counts_as_try=outcome.state != "unreachable",
         address=ready.recipient,
         relay=relay,
         outcome=outcome.state,
@@ -114,12 +114,12 @@ def refuses_sender(outcome: Outcome) -> bool:
 def from_outcome_state(entry: Entry, outcome_state: str, *, reason: str = "") -> Result:
     """Return the result for a claimed row whose outcome comes from a journal, or is unknown."""
     state, usual_reason = NEXT_STATES[outcome_state]
-    costs_attempt = outcome_state != "unreachable"
+    counts_as_try = outcome_state != "unreachable"
     return Result(
         entry=entry,
         state=state,
         reason=reason or usual_reason,
-        costs_attempt=costs_attempt,
+        counts_as_try=counts_as_try,
         outcome=outcome_state,
         attempt_reason=reason,
     )

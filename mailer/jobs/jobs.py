@@ -37,7 +37,7 @@ from mailer.sources.sequences import Sequences
 SEARCH_BATCH = 250  # contacts, with about five words each: short enough for other writers
 BATCH = 2_500  # rows in one transaction: a web write waits no longer than one takes
 EXPIRE_BATCH = 1_000
-DIGEST_INTERVAL = timedelta(minutes=10)  # between two checks for waiting tasks: staff are in no hurry
+DIGEST_CHECK_INTERVAL = timedelta(minutes=10)  # between two checks for waiting tasks: staff are in no hurry
 JOURNAL_RETENTION = timedelta(days=30)
 
 log = structlog.get_logger()
@@ -74,7 +74,7 @@ class Jobs:
             Job(
                 name=f"fill-{kind}",
                 about=f"put every {kind} that is due into the outbox",
-                every=DIGEST_INTERVAL if POLICY[kind].to_staff else timedelta(seconds=5),
+                every=DIGEST_CHECK_INTERVAL if POLICY[kind].to_staff else timedelta(seconds=5),
                 run=lambda source=source: self._fill(source),  # type: ignore[misc]
             )
             for kind, source in self._list_sources()

@@ -63,7 +63,7 @@ PRIORITIES = tuple(sorted({policy.priority for policy in POLICY.values()}))
 LEAST_URGENT = PRIORITIES[-1]
 REASON_LENGTH, DETAIL_LENGTH = 32, 200
 
-DEPARTURE_REASONS = (*sorted(PERMANENT_REASONS), Reason.LEFT_WHILE_HELD)
+REVIVABLE_REASONS = (*sorted(PERMANENT_REASONS), Reason.LEFT_WHILE_HELD)
 
 # A partial index is used only where the query has its condition as a constant, not as a bound value.
 QUEUED: ColumnElement[str] = literal_column("'queued'")
@@ -157,7 +157,7 @@ class Result:
     reason: str = ""
     detail: str = ""
     due_at: datetime | None = None
-    costs_attempt: bool = False
+    counts_as_try: bool = False
     address: str = ""
     relay: str = ""
     outcome: str = ""
@@ -219,10 +219,10 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
 
     def group_key(result: Result) -> tuple[str, str, str, int, bool, int]:
         due = 0 if result.due_at is None else int(result.due_at.timestamp() * 1_000_000)
-        return (result.state, result.reason, result.detail, result.entry.attempt, result.costs_attempt, due)
+        return (result.state, result.reason, result.detail, result.entry.attempt, result.counts_as_try, due)
 
     ordered = sorted(results, key=group_key)
-    for (state, reason, detail, attempt, costs_attempt, _), members in groupby(ordered, key=group_key):
+    for (state, reason, detail, attempt, counts_as_try, _), members in groupby(ordered, key=group_key):
         group = {result.entry.id: result for result in members}
         first = next(iter(group.values()))
         values: dict[str, Any] = {"state": state, **_reason_values(reason, detail), "lease_until": None}
@@ -232,19 +232,19 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
             values["sent_at"] = now
         if first.due_at is not None:
             values["due_at"] = first.due_at
-        if costs_attempt:
+        if counts_as_try:
             values["tries"] = OutboxRow.tries + 1
         changed = session.execute(
             update(OutboxRow)
             .where(OutboxRow.id.in_(list(group)), OutboxRow.attempt == attempt)
-            .where(_IS_OPEN if costs_attempt and state in ("sent", "failed") else IS_CLAIMED | IS_LOST)
+            .where(_IS_OPEN if counts_as_try and state in ("sent", "failed") else IS_CLAIMED | IS_LOST)
             .values(**values)
             .returning(OutboxRow.id, OutboxRow.tries)
             .execution_options(synchronize_session=False)
         ).all()
         current += [group[row_id] for row_id in sorted(row_id for row_id, _ in changed)]
         # When the row was declared lost, a try was counted that was none.
-        surplus = [row_id for row_id, tries in changed if tries > group[row_id].entry.tries + costs_attempt]
+        surplus = [row_id for row_id, tries in changed if tries > group[row_id].entry.tries + counts_as_try]
         if surplus and (retracted := attempts.retract_unknown(session, surplus, attempt=attempt)):
             statement = update(OutboxRow).where(OutboxRow.id.in_(retracted))
             count_changed(session, statement.values(tries=OutboxRow.tries - 1))
@@ -285,7 +285,7 @@ def revive(
 ) -> int:
     """Queue, as new, rows cancelled because their reader had left; not those that staff recalled."""
     statement = update(OutboxRow).where(
-        OutboxRow.state == "cancelled", OutboxRow.reason.in_(DEPARTURE_REASONS), condition
+        OutboxRow.state == "cancelled", OutboxRow.reason.in_(REVIVABLE_REASONS), condition
     )
     times = {"queued_at": now, "due_at": now, "expires_at": now + POLICY[kind].expires_after}
     return count_changed(

@@ -16,7 +16,7 @@ from lists.directory import Listing
 from lists.suppressions import Suppression
 from lists.topic_optouts import TopicOptout
 from mailer.events.events import Event
-from mailer.people import message_progress, messages
+from mailer.people import message_events, messages
 from mailer.sources.invitations import Rsvp
 from mailer.sources.journeys import Journey
 
@@ -140,9 +140,9 @@ def _message_events(
         assert isinstance(attempts, Sequence)
         # Claims that were released without an attempt are no event of the person's, so they are left out.
         facts = {**message, "attempt": len(attempts)}
-        has_undated_state = message["state"] in message_progress.UNDATED_STATES
+        has_undated_state = message["state"] in message_events.UNDATED_STATES
         last = attempts[-1]["at"] if attempts else message["queued_at"]
-        for row in message_progress.list_events(facts, now=now):
+        for row in message_events.list_events(facts, now=now):
             at = last if has_undated_state and row["at"] == now else row["at"]
             assert isinstance(at, datetime)
             yield TimelineEvent(at=at, what=f"Message {message['id']} ({message['template']}): {row['what']}")

@@ -40,7 +40,7 @@ KIND = "notice"
 MAIL_INTERVAL = timedelta(days=1)  # between two mails
 REPEAT_INTERVAL = timedelta(days=7)  # before the same list is mailed once more
 SIGNUP_WINDOW = timedelta(days=1)  # as long as the counts of the sign-up throttle are stored
-UNREAD_STATES = ("cancelled", "expired", "failed")  # states of a mail that staff have not read
+UNSENT_STATES = ("cancelled", "expired", "failed")  # states of a mail that staff have not read
 PEOPLE_KINDS = [kind for kind, policy in POLICY.items() if not policy.to_staff]
 
 CountQuery = Select[int, Any]
@@ -308,7 +308,7 @@ class StaffDigest:
         ).one_or_none()
         if last is None:
             return now
-        unchanged = last.ref == _hash_items(items) and last.state not in UNREAD_STATES
+        unchanged = last.ref == _hash_items(items) and last.state not in UNSENT_STATES
         return last.queued_at + (REPEAT_INTERVAL if unchanged else MAIL_INTERVAL)  # type: ignore[no-any-return]
 
     def is_reachable(self, session: Session) -> bool:

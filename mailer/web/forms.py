@@ -1,9 +1,7 @@
-"""Forms: reads a posted form with limits, and timestamps forms to detect programs that fill them at once."""
+"""Forms: reads the fields of a posted form, within limits of size, number and time."""
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, UploadFile
@@ -11,16 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from lists import keyed_hash
-from lists.db import EPOCH
-
 MAX_BODY_OCTETS = 64 * 1024  # octets
 MAX_FIELDS = 50
 BODY_TIMEOUT_SECONDS = 10.0  # seconds
-MIN_FILL_TIME = timedelta(milliseconds=250)  # a phone may fill a form at once, then a person presses
-FORM_LIFETIME = timedelta(hours=24)  # a form that is older must be confirmed again
-HONEYPOT_FIELD = "office_fax"
-MILLISECOND = timedelta(milliseconds=1)
 
 
 async def read(request: Request) -> dict[str, str]:
@@ -73,28 +64,3 @@ async def _multipart(headers: Headers, body: bytes) -> dict[str, str]:
     )
     form = await parser.parse()
     return {name: value for name, value in form.multi_items() if not isinstance(value, UploadFile)}
-
-
-class FormTimestamps:
-    """Signs the time when a form was opened, by the machine's clock, and verifies it."""
-
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
-
-    def sign(self, opened_at: datetime) -> str:
-        """Return a text for a hidden field: milliseconds since 1970 and a signature."""
-        milliseconds = str((opened_at - EPOCH) // MILLISECOND)
-        return f"{milliseconds}.{self._signature(milliseconds)}"
-
-    def read(self, timestamp: str, *, now: datetime) -> datetime | None:
-        """Return when the form was opened; None for a wrong signature or a timestamp that is a day old."""
-        milliseconds, _, signature = timestamp.partition(".")
-        if not milliseconds.isascii() or not hmac.compare_digest(
-            self._signature(milliseconds).encode(), signature.encode("utf-8", "replace")
-        ):
-            return None
-        opened_at = EPOCH + int(milliseconds) * MILLISECOND
-        return opened_at if opened_at > now - FORM_LIFETIME else None
-
-    def _signature(self, milliseconds: str) -> str:
-        return keyed_hash.compute(self._secret, "form", milliseconds).hex()

@@ -8,8 +8,8 @@ from typing import Any
 
 from lists.contacts import LANGUAGES
 from mailer.service import Service
-from mailer.web import forms, words
-from mailer.web.forms import FormTimestamps
+from mailer.web import bot_detection, words
+from mailer.web.bot_detection import FormTimestamps
 from mailer.web.words import Section
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "web"
@@ -62,7 +62,7 @@ class PageRequest:
         timestamp = self.form.get("opened", "")
         if timestamp and self.form_timestamps.read(timestamp, now=self.real):
             return timestamp
-        return self.form_timestamps.sign(self.real - forms.MIN_FILL_TIME if already else self.real)
+        return self.form_timestamps.sign(self.real - bot_detection.MIN_FILL_TIME if already else self.real)
 
     @property
     def is_expired(self) -> bool:
@@ -77,8 +77,8 @@ class PageRequest:
     def is_automated(self) -> bool:
         """A program filled the form: the hidden field too, or faster than a person can."""
         opened_at = self.form_timestamps.read(self.form.get("opened", ""), now=self.real)
-        return bool(self.form.get(forms.HONEYPOT_FIELD)) or (
-            opened_at is not None and self.real - opened_at < forms.MIN_FILL_TIME
+        return bool(self.form.get(bot_detection.HONEYPOT_FIELD)) or (
+            opened_at is not None and self.real - opened_at < bot_detection.MIN_FILL_TIME
         )
 
 

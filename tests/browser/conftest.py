@@ -17,7 +17,7 @@ from mailer.service import Service
 from mailer.settings import keys
 from mailer.settings.loading import Settings
 from mailer.tryout.postoffice import PostOffice
-from mailer.web import app, forms
+from mailer.web import app, bot_detection
 from tests import databases, people, served, settled
 from tests.conftest import missing
 
@@ -65,7 +65,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     pepper = keys.load(home / "secrets").pepper
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(people, "PEPPER", pepper)
-        patch.setattr(forms, "MIN_FILL_TIME", forms.MILLISECOND)
+        patch.setattr(bot_detection, "MIN_FILL_TIME", bot_detection.MILLISECOND)
         instance = service.build(settings)
         office = PostOffice(instance.database, instance.clock, home=home)
         office.start()

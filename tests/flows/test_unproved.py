@@ -92,7 +92,7 @@ def compose_due(service: Service, session: Session) -> dict[str, bytes]:
     outcomes = composer.compose(session, entries, now=now)
     messages = [each for each in outcomes if isinstance(each, ReadyMessage)]
     results = [
-        Result(entry=each.entry, state="sent", costs_attempt=True, outcome="sent") for each in messages
+        Result(entry=each.entry, state="sent", counts_as_try=True, outcome="sent") for each in messages
     ]
     outbox.record(session, results, now=now)
     return {f"{each.entry.kind} {each.entry.list}".strip(): each.message for each in messages}

@@ -7,7 +7,7 @@ import pytest
 from lists import subscriptions
 from lists.db import Database
 from lists.tables import importing
-from lists.tables.rows import RowResult
+from lists.tables.row_parsing import RowResult
 from tests.clocks import StoppedClock
 from tests.importing import Import, begin_import, stage_file
 

@@ -141,7 +141,7 @@ class Ledger(RuleBasedStateMachine):
         )
         due_at = self.now + later if outcome == "queued" else None
         results = [
-            Result(entry=entry, state=outcome, costs_attempt=tried, due_at=due_at) for entry in entries
+            Result(entry=entry, state=outcome, counts_as_try=tried, due_at=due_at) for entry in entries
         ]
         with self.database.write() as session:
             recorded = outbox.record(session, results, now=self.now)
@@ -192,7 +192,7 @@ class Ledger(RuleBasedStateMachine):
                 "state": "unknown",
                 "reason": Reason.WORKER_LOST,
                 "outcome": "unknown",
-                "costs_attempt": True,
+                "counts_as_try": True,
             }
             outbox.record(session, [Result(entry=entry, **values) for entry in overdue], now=self.now)
         assert len(overdue) == len(dead)

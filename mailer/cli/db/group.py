@@ -9,7 +9,7 @@ from lists.errors import Conflict
 from mailer import migrations
 from mailer.backup import backup
 from mailer.cli import context, output, progress
-from mailer.cli.db import passphrases, restore
+from mailer.cli.db import passphrases, restore, restore_gap
 from mailer.cli.parameter_types import FILE_PATH
 from mailer.processes import bootstrap
 from mailer.settings import loading
@@ -20,7 +20,7 @@ def command() -> None:
     """Keep the database: make it, bring it up to date, back it up, put it back."""
 
 
-for each in (restore.restore, restore.merge, restore.accept_gap, restore.status):
+for each in (restore.restore, restore_gap.merge, restore_gap.accept_gap, restore_gap.status):
     command.add_command(each)
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from lists.errors import BadInput
-from lists.tables import csv_writer, refusal_wording, rows
+from lists.tables import csv_writer, refusal_wording, row_parsing
 from lists.tables.column_mapping import UNUSABLE_ROW_COLUMNS, ColumnMapping
 from lists.tables.csv_file import TableFile
-from lists.tables.rows import RowResult
+from lists.tables.row_parsing import RowResult
 from lists.tables.staged_rows import StagingTable
 from mailer.cli import output
 
@@ -74,7 +74,7 @@ def print_format(table: TableFile, mapping: ColumnMapping) -> None:
     columns_by_field: dict[str, list[str]] = {}
     for name, field in zip(mapping.columns, mapping.fields, strict=True):
         if field:
-            columns_by_field.setdefault(field, []).append(f"“{rows.make_printable(name)}”")
+            columns_by_field.setdefault(field, []).append(f"“{row_parsing.make_printable(name)}”")
     phrases = [
         f"{', '.join(columns)} {VERB[len(columns) > 1]} {mapping.label(field)}"
         for field, columns in columns_by_field.items()
@@ -85,7 +85,7 @@ def print_format(table: TableFile, mapping: ColumnMapping) -> None:
             f"The name of the file says who is in it: {mapping.file_exclusion}. They are all passed over."
         )
     if mapping.unread_names:
-        names = ", ".join(rows.make_printable(name) for name in mapping.unread_names)
+        names = ", ".join(row_parsing.make_printable(name) for name in mapping.unread_names)
         output.print_line(f"These columns are not read: {names}.")
 
 
@@ -131,7 +131,7 @@ def print_report(
             output.print_line(f"{row_count:>7,}  {OUTCOME_PHRASES[outcome][not is_imported]}")
         if outcome == "declined":
             for each in staging.count_skipped():
-                source = f", by the column “{rows.make_printable(each.column)}”" if each.column else ""
+                source = f", by the column “{row_parsing.make_printable(each.column)}”" if each.column else ""
                 output.print_line(f"{each.number:>11,}  {each.why}{source}")
     if counts["declined"] and not counts["added"] + counts["already"] + counts["wrong"]:
         output.print_line("\nNobody of this file gets mail there, so nobody is added.")

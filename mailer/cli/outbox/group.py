@@ -10,7 +10,7 @@ from mailer.coordination import counters, suspensions
 from mailer.outbox import attempts, stats
 from mailer.outbox.outbox import STATES
 from mailer.outbox.stats import OutboxStats
-from mailer.people import message_progress, messages
+from mailer.people import message_events, messages
 from mailer.policy import POLICY
 
 STATS_LABELS = {
@@ -72,13 +72,13 @@ def show(*, number: int, as_json: bool) -> None:
     """Show one message, what became of it, and what the server said each time: “mailer outbox show 12”."""
     with context.open_service() as service, service.database.read() as session:
         message = messages.get(session, number)
-        history = message_progress.list_events(message, now=service.clock.now())
+        history = message_events.list_events(message, now=service.clock.now())
     if as_json:
         output.print_json({**message, "history": history})
         return
     output.print_facts(message, labels=messages.DETAIL_COLUMNS, as_json=False)
     output.print_line("")
-    output.print_rows(history, columns=message_progress.COLUMNS, as_json=False)
+    output.print_rows(history, columns=message_events.COLUMNS, as_json=False)
     attempts = message["attempts"]
     assert isinstance(attempts, list)
     output.print_line("")

@@ -93,7 +93,7 @@ def test_an_erasure_deletes_every_row_with_data_of_the_person(
         )
         results = [
             outbox.Result(
-                entry=entry, state="sent", costs_attempt=True, address=zenobia.email, outcome="sent"
+                entry=entry, state="sent", counts_as_try=True, address=zenobia.email, outcome="sent"
             )
             for entry in entries
             if entry.contact_id == zenobia.id

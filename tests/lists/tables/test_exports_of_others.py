@@ -13,7 +13,7 @@ import pytest
 from lists.tables import address_lines, column_mapping, csv_file, importing
 from lists.tables.column_mapping import ColumnMapping
 from lists.tables.csv_file import TableFile
-from lists.tables.rows import ImportRow
+from lists.tables.row_parsing import ImportRow
 from lists.tables.staged_rows import UNDECIDED, StagingTable
 from tests.people import PEPPER
 

@@ -16,7 +16,7 @@ from lists.errors import BadInput
 from lists.identity import erasure
 from lists.subscriptions import Subscription, SubscriptionChange
 from lists.tables import importing
-from lists.tables.rows import ImportRow, RowResult
+from lists.tables.row_parsing import ImportRow, RowResult
 from lists.tables.staged_rows import UNDECIDED
 from tests.clocks import StoppedClock
 from tests.importing import Import, stage_file, state
@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_a_sentence(data: bytes, sent
 
 
 def test_more_rows_than_a_file_may_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lists.tables.rows.MAX_ROWS", 3)
+    monkeypatch.setattr("lists.tables.row_parsing.MAX_ROWS", 3)
     with pytest.raises(BadInput, match="more than 3 rows"):
         stage_file(b"email\n" + b"a@example.org\n" * 5)
 

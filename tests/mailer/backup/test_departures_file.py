@@ -81,7 +81,7 @@ def test_a_death_between_the_file_and_the_database_writes_a_line_twice_and_loses
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(departures_file.departures, "delete_pending", die)
+        patched.setattr(departures_file.departures, "delete_written", die)
         with pytest.raises(KeyboardInterrupt):
             write()
     assert write() == 1

@@ -84,7 +84,7 @@ def test_the_outcome_of_a_rescued_message_counts_until_somebody_claims_it_anew(
         (entry,) = due_rows.claim(session, worker="slow", limit=1, now=now, lease_until=now)
     world.clock.advance(seconds=1)
     assert rescue(service) == 1
-    result = Result(entry=entry, state="sent", costs_attempt=True, address=ben.email, outcome="sent")
+    result = Result(entry=entry, state="sent", counts_as_try=True, address=ben.email, outcome="sent")
     with service.database.write() as session:
         assert outbox.record(session, [result], now=now) == [result]
     deliver(service, world)

@@ -44,7 +44,7 @@ def record_results(service: Service, world: World, *results: Result) -> Sequence
 
 def sent_result(entry: Entry) -> Result:
     return Result(
-        entry=entry, state="sent", costs_attempt=True, outcome="sent", code=SENT.code, reply=SENT.reply
+        entry=entry, state="sent", counts_as_try=True, outcome="sent", code=SENT.code, reply=SENT.reply
     )
 
 
@@ -150,7 +150,7 @@ def test_a_late_report_settles_what_was_unknown(service: Service, world: World, 
     assert service.rescue.settle_overdue() == 1
     assert states(service) == {"unknown": 1}
     late_result = outbox.Result(
-        entry=entry, state="sent", costs_attempt=True, address=ben.email, outcome="sent"
+        entry=entry, state="sent", counts_as_try=True, address=ben.email, outcome="sent"
     )
     with service.database.write() as session:
         outbox.record(session, [late_result], now=world.clock.now())

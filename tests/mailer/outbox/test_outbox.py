@@ -130,7 +130,7 @@ def test_an_outcome_ends_the_claim_and_says_why(ledger: Ledger, clock: StoppedCl
     entries = ledger.claim()
     clock.advance(seconds=1)
     results = [
-        Result(entry=entry, state=state, reason="paused", detail="y" * 300, costs_attempt=True)
+        Result(entry=entry, state=state, reason="paused", detail="y" * 300, counts_as_try=True)
         for entry in entries
     ]
     assert ledger.record(*results) == ["a", "b"]
@@ -157,7 +157,7 @@ def test_each_attempt_is_kept_with_the_address_and_the_servers_words(
     for number, (state, code) in enumerate([("queued", 451), ("sent", 250)], 1):
         (entry,) = ledger.claim()
         reply_values = {"address": "ana@stmark.example.org", "outcome": "x", "code": code, "reply": "r" * 600}
-        ledger.record(Result(entry=entry, state=state, costs_attempt=True, **reply_values))  # type: ignore[arg-type]
+        ledger.record(Result(entry=entry, state=state, counts_as_try=True, **reply_values))  # type: ignore[arg-type]
         assert entry.attempt == number
     with database.read() as session:
         stored_attempts = attempts.list_for_row(session, entry.id)
@@ -203,7 +203,7 @@ def test_what_a_late_worker_knows_to_be_sent_is_not_sent_again(
     clock.advance(seconds=46)
     with database.write() as session:
         requeue_overdue(session, real=clock.real())
-    assert ledger.record(Result(entry=late, state="sent", costs_attempt=True)) == ["a"]
+    assert ledger.record(Result(entry=late, state="sent", counts_as_try=True)) == ["a"]
     assert ledger.claim() == []
     assert ledger.states() == {"a": "sent"}
 

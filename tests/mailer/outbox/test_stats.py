@@ -33,7 +33,7 @@ def send(ledger: Ledger, number: int) -> None:
     assert len(entries) == number
     ledger.record(
         *(
-            Result(entry=entry, state="sent", costs_attempt=True, address="a@b.example", outcome="sent")
+            Result(entry=entry, state="sent", counts_as_try=True, address="a@b.example", outcome="sent")
             for entry in entries
         )
     )

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from lists import addresses, consents, contacts, departures, merge_redirects, suppressions
+from lists import addresses, consents, contacts, list_exclusions, merge_redirects, suppressions
 from lists.audit import AuditEntry
 from lists.contacts import Contact
 from lists.departures import DepartureRecord
@@ -53,7 +53,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_changed(
         departure = DepartureRecord(
             what="left", list="interest", digest=digest("gone@example.org"), at=clock.now()
         )
-        departures.record_exclusions(session, [departure])
+        list_exclusions.record(session, [departure])
         redirect = MergeRedirect(
             gone_id=99, contact_id=ana.id, email_digest=digest("earlier@example.org"), at=clock.now()
         )
