@@ -77,6 +77,25 @@ def pressed(link, button="main button"):
     return walk
 
 
+def confirmed(link):
+    """Confirm by the form; who confirmed before, in the other language, finds none and sends it anew."""
+
+    def walk(page, world):
+        to(link)(page, world)
+        with page.expect_navigation():
+            page.evaluate(
+                "(document.querySelector('main form') ?? Object.assign("
+                "document.body.appendChild(document.createElement('form')), {method: 'post'})).submit()"
+            )
+
+    return walk
+
+
+def confirmed_before(page, world):
+    confirmed("confirm-interest")(page, world)
+    to("confirm-interest")(page, world)
+
+
 def resumed(page, world):
     pressed("preferences", "[value=pause-30]")(page, world)
 
@@ -118,13 +137,14 @@ WALKS = {
     "sample": go("/r/toolkit"),
     "confirm-interest": to("confirm-interest"),
     "confirm-organizers": to("confirm-organizers"),
-    "confirmed-interest": pressed("confirm-interest"),
-    "confirmed-organizers": pressed("confirm-organizers"),
+    "confirmed-interest": confirmed("confirm-interest"),
+    "confirmed-organizers": confirmed("confirm-organizers"),
     "confirm-added": to("confirm-added"),
-    "confirmed-added": pressed("confirm-added"),
+    "confirmed-added": confirmed("confirm-added"),
+    "confirmed-before": confirmed_before,
     "confirm-back": to("confirm-back"),
     "preferences-not-mailed": pressed("preferences-later", "[value=mine]"),
-    "confirmed-back": pressed("confirm-back"),
+    "confirmed-back": confirmed("confirm-back"),
     "unsubscribe-added": to("unsubscribe-added"),
     "confirm-ended": to("confirm-ended"),
     "preferences": to("preferences"),

@@ -91,7 +91,7 @@ def test_a_look_shows_who_gets_it_and_who_does_not_and_changes_nothing(
         "Who gets it: 2 people",
         "1  read English",
         "1  read Spanish",
-        "1  do not get it: This contact left the list.",
+        "1  do not get it: This person left the list.",
         "Nothing was sent.",
     ):
         assert part in result.out

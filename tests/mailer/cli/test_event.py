@@ -56,7 +56,7 @@ def test_a_look_shows_the_words_and_the_count_and_changes_nothing(service: Servi
         "Hello Alex,",
         "1 person is to be invited now.",
         "1  in Spanish",
-        "1  not: This contact left the list.",
+        "1  not: This person left the list.",
         "Nothing was sent.",
     ):
         assert part in printed

@@ -45,7 +45,7 @@ def test_did_ben_get_it_is_answered(mailer: Mailer, ben: Person, cleo: Person) -
         "organizers": "never joined",
     }
     printed = mailer("contact", "show", ben.email.upper()).out
-    for part in ("Phoenix", "welcome/toolkit", "This contact never asked for this list.", "250"):
+    for part in ("Phoenix", "welcome/toolkit", "This person is not on the list.", "250"):
         assert part in printed
 
 
@@ -53,7 +53,7 @@ def test_and_cleo_left_so_she_may_not_be_written_to(mailer: Mailer, cleo: Person
     mailer("deliver")
     facts = mailer("contact", "show", cleo.email, "--json").json
     assert facts["lists"][0]["may_write"] is False
-    assert facts["lists"][0]["why_not"] == "This contact left the list."
+    assert facts["lists"][0]["why_not"] == "This person left the list."
     assert facts["messages"] == []
     assert "left" in mailer("contact", "show", cleo.email).out
 

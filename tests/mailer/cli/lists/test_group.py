@@ -27,7 +27,7 @@ def test_every_list_is_counted_by_state(mailer: Mailer) -> None:
 def test_one_list_tells_who_would_get_an_update_and_why_cleo_would_not(mailer: Mailer) -> None:
     printed = mailer("list", "show", "interest").out
     assert "An update sent now would reach 1: 1 in Spanish." in printed
-    assert "1  would not get it: This contact left the list." in printed
+    assert "1  would not get it: This person left the list." in printed
     report = mailer("list", "show", "interest", "--json").json
     assert (report["readers"], report["languages"], report["left_out"]) == (1, {"es": 1}, {"left": 1})
     assert "people" not in report
