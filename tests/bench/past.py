@@ -24,10 +24,10 @@ SELECT id, 'interest', 'confirmed', :wording, '/join', language, :now
 FROM contacts CROSS JOIN number WHERE contacts.id % :one_in = 0
 """
 MESSAGES = f"""{NUMBERS}
-INSERT INTO outbox (key, kind, list, contact_id, edition_id, ref, priority, state, why, queued_at, due_at,
+INSERT INTO outbox (key, kind, list, contact_id, edition_id, ref, priority, state, queued_at, due_at,
                     expires_at, attempt, tries, sent_at)
 SELECT 'past/' || :one_in || '/' || n || '/contact/' || id, :kind, 'interest', id, :edition, 0, :priority,
-       'sent', '', :now, :now, :now, 1, 1, :now
+       'sent', :now, :now, :now, 1, 1, :now
 FROM contacts CROSS JOIN number WHERE contacts.id % :one_in = 0
 """
 ATTEMPTS = """

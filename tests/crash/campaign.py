@@ -31,6 +31,7 @@ from mailer.events import events
 from mailer.outbox import due_rows
 from mailer.outbox.attempts import Attempt
 from mailer.outbox.outbox import OutboxRow
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.settings import loading
 from mailer.settings.loading import Settings
@@ -51,7 +52,7 @@ SHARE = 50  # one of so many waits for a confirmation, and one of so many is an 
 SMALLEST_SHARE = 100
 AT_ONCE = 5_000
 LONG_AGO = timedelta(days=30)
-DIED = "its worker died at the last byte"  # the reason of a row that a kill, and nothing else, made unknown
+DIED = Reason.WORKER_DIED  # the reason of a row that a kill, and nothing else, made unknown
 
 NOTHING: Mapping[str, str] = {}
 
@@ -188,7 +189,7 @@ class Campaign:
         """Attribute the messages that became unknown since the last call to the last kill."""
         if self.expected:
             with self.service.database.read() as session:
-                unknown = session.scalar(find(func.count()).where(Attempt.reply == DIED)) or 0
+                unknown = session.scalar(find(func.count()).where(Attempt.reason == DIED)) or 0
             if self.kills:
                 self.kills[-1].unknown += unknown - self._unknown
             self._unknown = unknown

@@ -14,6 +14,7 @@ from lists.db import Database
 from mailer.outbox.attempts import Attempt
 from mailer.outbox.outbox import OutboxRow
 from mailer.processes import bootstrap
+from mailer.reasons import Reason
 from tests.crash import chance, proof, report, scenes
 from tests.crash.campaign import Campaign, open_campaign
 
@@ -22,7 +23,6 @@ SLOW_SECONDS = 0.4  # of the server, so that there are messages to send until th
 KILLS = 8
 WORKERS = 8
 TAKEN_WITHIN = timedelta(seconds=60)
-LOST = "its worker was lost"
 
 
 def claimed_by(campaign: Campaign, pid: int) -> int:
@@ -34,7 +34,7 @@ def claimed_by(campaign: Campaign, pid: int) -> int:
 def taken_over_at(campaign: Campaign) -> datetime:
     """Return when the last claim of a worker that was lost with its machine was settled."""
     with campaign.service.database.read() as session:
-        last = session.scalar(select(func.max(Attempt.at)).where(Attempt.reply == LOST))
+        last = session.scalar(select(func.max(Attempt.at)).where(Attempt.reason == Reason.WORKER_LOST))
         assert last is not None
         return last
 

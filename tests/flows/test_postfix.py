@@ -93,4 +93,4 @@ async def test_without_a_login_nothing_is_taken_and_nobody_is_blamed(server):
 async def test_too_large_a_letter_is_refused_before_it_is_sent(server):
     outcome = await send(server.url(), ANA, HEAD + b"\r\n" + b"x\r\n" * 400_000)
     assert (outcome.state, outcome.code) == ("unsupported", None)
-    assert "1,000,000" in outcome.reply
+    assert outcome.limit is not None and outcome.limit.detail == "1,000,000"

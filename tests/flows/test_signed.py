@@ -130,7 +130,7 @@ def test_what_cannot_be_signed_is_kept_and_told(
     with database.read() as session:
         results = signing.composer.compose(session, rows, now=clock.now())
     assert results and all(isinstance(result, Result) for result in results)
-    assert all(result.state == "held" and "cannot be signed" in result.reason for result in results)
+    assert all(result.state == "held" and "cannot be signed" in result.detail for result in results)
     signing.close()
 
 

@@ -12,7 +12,7 @@ from tests.reading import pages
 from tests.reading.readability import MAX_WORDS
 
 FOR_STAFF = {"postoffice.html", "mail.html"}  # the try-out's post office, on its own machine
-ON_PAPER = {"sheet.html"}
+ON_PAPER = {"signup_sheet.html"}
 
 
 @pytest.fixture

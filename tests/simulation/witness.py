@@ -296,17 +296,15 @@ class Witness:
 
     def check_end(self) -> Iterator[str]:
         """Yield a sentence on each fault of the rows after the world is healed and idle."""
-        for row, state, why, tries, attempts in self.ask(
-            "SELECT id, state, why, tries, (SELECT group_concat(outcome) FROM attempts"
+        for row, state, reason, tries, attempts in self.ask(
+            "SELECT id, state, reason, tries, (SELECT group_concat(outcome) FROM attempts"
             " WHERE outbox_id = outbox.id) FROM outbox ORDER BY id"
         ):
-            yield from self._check_row(row, state, why, tries, attempts.split(",") if attempts else [])
-        killed = self.ask("SELECT count(*) FROM attempts WHERE reply = 'its worker died at the last byte'")[
-            0
-        ][0]
+            yield from self._check_row(row, state, reason, tries, attempts.split(",") if attempts else [])
+        killed = self.ask("SELECT count(*) FROM attempts WHERE reason = 'worker_died'")[0][0]
         if killed > (died := self.world.may_be_unknown):
             yield f"{killed} rows are unknown by deaths, but only {died} connections died"
-        lost = self.ask("SELECT count(*) FROM attempts WHERE reply = 'its worker was lost'")[0][0]
+        lost = self.ask("SELECT count(*) FROM attempts WHERE reason = 'worker_lost'")[0][0]
         if lost and not (self.world.rebooted or self.world.stalled):
             yield f"{lost} workers' rows were given up, though no worker stood still"
         for question in (MISSED_CALL, MISSED_WELCOME, *(() if self.world.set_back else (MISSED_UPDATE,))):
@@ -319,19 +317,19 @@ class Witness:
         ):
             yield f"journey {journey} waits for a message of step {step} that will never come"
 
-    def _check_row(self, row: int, state: str, why: str, tries: int, outcomes: list[str]) -> Iterator[str]:
+    def _check_row(self, row: int, state: str, reason: str, tries: int, outcomes: list[str]) -> Iterator[str]:
         copies = self.copies[row]
         was_doubted = "unknown" in outcomes
         if state in ("queued", "sending"):
-            yield f"row {row} is still {state} ({why}) though everything is healed"
+            yield f"row {row} is still {state} ({reason}) though everything is healed"
         if state == "sent" and not copies:
             yield f"row {row} is sent, but no relay took it"
         if state == "sent" and "sent" not in outcomes:
             yield f"row {row} is sent, but none of its attempts says so: {outcomes}"
         if copies and state != "sent" and not was_doubted:
-            yield f"row {row} is {state} ({why}), but a relay took it"
-        if state in ("held", "cancelled", "expired", "failed", "unknown") and not why:
-            yield f"row {row} is {state} and does not say why"
+            yield f"row {row} is {state} ({reason}), but a relay took it"
+        if state in ("held", "cancelled", "expired", "failed", "unknown") and not reason:
+            yield f"row {row} is {state} and has no reason"
         if state == "failed" and "refused" not in outcomes:
             yield f"row {row} failed, but nobody refused it: {why}"
         if state == "unknown" and not was_doubted:

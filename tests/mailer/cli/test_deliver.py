@@ -68,7 +68,7 @@ def test_a_mail_server_that_does_not_answer_loses_nothing(
     assert result.status == 75
     assert "0 messages are sent." in result.out and "1 message is still waiting." in result.out
     assert "Nothing more can leave now:" in result.out
-    assert "1  queued: the relay cannot be reached" in mailer("outbox", "stats").out
+    assert "1  queued: Our mail server cannot be reached." in mailer("outbox", "stats").out
     assert mailer("deliver").status == 0
     assert list_delivered(service) == [ana.email]
 
@@ -117,7 +117,7 @@ def test_statistics_count_by_kind_and_state(service: Service, mailer: Mailer, be
     with service.database.write() as session:
         subscriptions.pause(session, contact_id=ben.id, until=service.clock.now().replace(year=2027))
     mailer("deliver")
-    assert "1  held: paused" in mailer("outbox", "stats").out
+    assert "1  held: This person asked for a break." in mailer("outbox", "stats").out
     assert "1 message is held" in mailer("deliver").out
 
 

@@ -117,7 +117,7 @@ def test_who_stalled_is_tried_later_and_alone(service: Service, world: World, cl
     assert all(sum(moment <= at < moment + 299 for moment in retry_times) <= 5 for at in retry_times)
     assert {row.reason for row in rows(service)} <= {
         Reason.NO_ANSWER,
-        "their server lets others wait; tried in a while",
+        Reason.SLOW_SERVER,
         "",
     }
     assert cleo.email not in begin_times(world)
