@@ -331,7 +331,7 @@ class Witness:
         if state in ("held", "cancelled", "expired", "failed", "unknown") and not reason:
             yield f"row {row} is {state} and has no reason"
         if state == "failed" and "refused" not in outcomes:
-            yield f"row {row} failed, but nobody refused it: {why}"
+            yield f"row {row} failed, but nobody refused it: {reason}"
         if state == "unknown" and not was_doubted:
             yield f"row {row} is unknown, but none of its attempts says so: {outcomes}"
         if tries != sum(outcome != "unreachable" for outcome in outcomes):
