@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from lists.contacts import LANGUAGES
 
+MAX_CODE_LENGTH = 32
+
 
 class Reason(StrEnum):
     """A code; stored, so it is never renamed."""

@@ -28,7 +28,7 @@ from mailer.coordination import rate_limits, suspensions
 from mailer.coordination.rate_limits import LOOKAHEAD, SendWindow
 from mailer.coordination.suspensions import DOMAIN_SCOPE, RELAY_SCOPE, RelaySuspension, Suspension
 from mailer.outbox import due_rows, outbox
-from mailer.outbox.outbox import DETAIL_LENGTH, HAS_REASON, QUEUED, Entry, OutboxRow
+from mailer.outbox.outbox import HAS_REASON, QUEUED, Entry, OutboxRow
 from mailer.policy import POLICY, URGENT_PRIORITY
 from mailer.reasons import Reason
 from mailer.smtp.rate import ANY_OTHER_DOMAIN, Rate
@@ -333,7 +333,6 @@ class _ClaimTransaction:
         after: datetime,
     ) -> None:
         """Return rows to the queue at no attempt, due one spacing apart from `after` on."""
-        detail = domain[:DETAIL_LENGTH]
 
         def priority(entry: Entry) -> int:
             return POLICY[entry.kind].priority
@@ -352,7 +351,7 @@ class _ClaimTransaction:
                 number=len(group),
                 real=self.real,
                 after=after,
-                restart=is_long and not self._is_anything_parked(reason, detail),
+                restart=is_long and not self._is_anything_parked(reason, domain),
             )
             # Rows fall due early enough for their slot; but a relay's slot taken so early would be void.
             lead = timedelta(0) if level == LEAST_URGENT or self.free_slots is not None else LOOKAHEAD
@@ -362,15 +361,13 @@ class _ClaimTransaction:
             ]
         table = cast(Table, OutboxRow.__table__)
         statement = update(table).where(table.c.id == bindparam("row"))
-        queued_values = {"state": "queued", "worker": None, "lease_until": None}
-        self.session.execute(
-            statement.values(due_at=bindparam("moment"), reason=str(reason), detail=detail, **queued_values),
-            moments,
-        )
+        reason_values = outbox.reason_values(reason, domain)
+        queued_values = {"state": "queued", "worker": None, "lease_until": None, **reason_values}
+        self.session.execute(statement.values(due_at=bindparam("moment"), **queued_values), moments)
 
-    def _is_anything_parked(self, reason: Reason, detail: str) -> bool:
-        is_parked = (OutboxRow.reason == reason, OutboxRow.detail == detail, HAS_REASON)
-        query = select(OutboxRow.id).where(OutboxRow.state == QUEUED, *is_parked)
+    def _is_anything_parked(self, reason: Reason, domain: str) -> bool:
+        query = select(OutboxRow.id).where(OutboxRow.state == QUEUED, HAS_REASON)
+        query = query.filter_by(**outbox.reason_values(reason, domain))
         return self.session.scalar(query.limit(1)) is not None
 
     def _to_loop_time(self, moment: datetime) -> float:

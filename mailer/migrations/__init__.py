@@ -1,7 +1,8 @@
 """Migrations: upgrade the database's schema in numbered steps (alembic).
 
 Whether an upgrade is needed is read from the numbers of the files and one row, without alembic: importing it
-takes a third of a second, in which a worker that was just started would not deliver.
+takes a third of a second, in which a worker that was just started would not deliver. Only `require_match`
+needs it each time; `mailer serve` calls it before it starts a worker.
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from lists.db import Base, PrimaryKey, Timestamp
 from mailer.coordination import counters
+from mailer.reasons import MAX_CODE_LENGTH
 
 REPLY_LENGTH = 500
 RELAY_COUNTER = "relay/"
@@ -33,7 +34,7 @@ class Attempt(Base):
     outcome: Mapped[str] = mapped_column(String(12))
     code: Mapped[int | None]
     reply: Mapped[str] = mapped_column(Text)
-    reason: Mapped[str] = mapped_column(String(32), default="", server_default="")
+    reason: Mapped[str] = mapped_column(String(MAX_CODE_LENGTH), default="", server_default="")
 
 
 class NewAttempt(NamedTuple):

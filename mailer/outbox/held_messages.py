@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, literal_column, not_, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.outbox import outbox
@@ -105,7 +105,7 @@ def retry(session: Session, *conditions: ColumnElement[bool], now: datetime) -> 
 
 
 def retry_held(session: Session) -> int:
-    """Queue all held messages, because the service has restarted; returns how many."""
+    """Queue all that a fault or a limit holds, because the service has restarted; returns how many."""
     return outbox.requeue(session, or_(is_stopped_by_fault(), is_stopped_by_server()))
 
 
@@ -115,7 +115,7 @@ def give_up(session: Session, *conditions: ColumnElement[bool]) -> Sequence[Resu
     statement = (
         update(OutboxRow)
         .where(*all_conditions)
-        .values(state="expired", reason=Reason.GIVEN_UP, detail="")
+        .values(state="expired", **outbox.reason_values(Reason.GIVEN_UP))
         .returning(*ENTRY_COLUMNS)
     )
     rows = session.execute(_without_synchronizing(statement)).all()
@@ -143,14 +143,11 @@ def record_capabilities(
     """
     if not capabilities.record(session, relay, relay_capabilities, now=now):
         return 0
-    remains = or_(
-        false(),
-        *(
-            and_(OutboxRow.reason == limit.reason, OutboxRow.detail == limit.detail)
-            for limit in sorted(relay_capabilities.limits)
-        ),
-    )
-    return outbox.requeue(session, and_(is_stopped_by_server(), not_(remains)))
+    is_lifted = [
+        or_(OutboxRow.reason != limit.reason, OutboxRow.detail != limit.detail)
+        for limit in sorted(relay_capabilities.limits)
+    ]
+    return outbox.requeue(session, and_(is_stopped_by_server(), *is_lifted))
 
 
 def _is_stopped() -> ColumnElement[bool]:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from lists.db import count_changed, materialize
 from lists.errors import Conflict, NotFound
-from mailer.outbox.outbox import ENTRY_COLUMNS, UNKNOWN, Entry, OutboxRow, Result
+from mailer.outbox.outbox import ENTRY_COLUMNS, UNKNOWN, Entry, OutboxRow, Result, reason_values
 from mailer.policy import POLICY
 from mailer.reasons import Reason
 
@@ -112,7 +112,7 @@ def mark_unknown(session: Session, *, limit: int) -> Sequence[Result]:
     rows = session.execute(
         update(OutboxRow)
         .where(OutboxRow.id.in_(materialize(query)))
-        .values(state="unknown", reason=Reason.BEFORE_RESTORE, detail="", worker=None, lease_until=None)
+        .values(state="unknown", **reason_values(Reason.BEFORE_RESTORE), worker=None, lease_until=None)
         .returning(*ENTRY_COLUMNS)
         .execution_options(synchronize_session=False)
     ).all()
@@ -134,5 +134,5 @@ def resolve_restored(session: Session, resolution: Resolution, *, now: datetime)
 
 def _apply_resolution(statement: Update, resolution: Resolution, *, now: datetime) -> Update:
     if resolution == "sent":
-        return statement.values(state="sent", reason=Reason.STAFF_SENT, detail="", sent_at=now, worker=None)
-    return statement.values(state="queued", reason=Reason.STAFF_RESEND, detail="", due_at=now, worker=None)
+        return statement.values(state="sent", **reason_values(Reason.STAFF_SENT), sent_at=now, worker=None)
+    return statement.values(state="queued", **reason_values(Reason.STAFF_RESEND), due_at=now, worker=None)

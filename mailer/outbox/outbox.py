@@ -53,7 +53,7 @@ from lists.db import (
 from lists.permission import PERMANENT_REASONS
 from mailer.outbox import attempts
 from mailer.policy import POLICY
-from mailer.reasons import Reason
+from mailer.reasons import MAX_CODE_LENGTH, Reason
 
 STATES = (
     "queued", "sending", "sent", "held", "cancelled",
@@ -61,7 +61,7 @@ STATES = (
 )  # fmt: skip
 PRIORITIES = tuple(sorted({policy.priority for policy in POLICY.values()}))
 LEAST_URGENT = PRIORITIES[-1]
-REASON_LENGTH, DETAIL_LENGTH = 32, 200
+DETAIL_LENGTH = 200
 
 REVIVABLE_REASONS = (*sorted(PERMANENT_REASONS), Reason.LEFT_WHILE_HELD)
 
@@ -103,7 +103,7 @@ class OutboxRow(Base):
     ref: Mapped[int] = mapped_column(Id)
     priority: Mapped[int]
     state: Mapped[str] = mapped_column(String(10))
-    reason: Mapped[str] = mapped_column(String(REASON_LENGTH), default="", server_default="")
+    reason: Mapped[str] = mapped_column(String(MAX_CODE_LENGTH), default="", server_default="")
     detail: Mapped[str] = mapped_column(String(DETAIL_LENGTH), default="", server_default="")
     queued_at: Mapped[Timestamp]
     due_at: Mapped[Timestamp]
@@ -225,7 +225,7 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
     for (state, reason, detail, attempt, counts_as_try, _), members in groupby(ordered, key=group_key):
         group = {result.entry.id: result for result in members}
         first = next(iter(group.values()))
-        values: dict[str, Any] = {"state": state, **_reason_values(reason, detail), "lease_until": None}
+        values: dict[str, Any] = {"state": state, **reason_values(reason, detail), "lease_until": None}
         if reason != Reason.WORKER_LOST:
             values["worker"] = None
         if state == "sent":
@@ -250,6 +250,11 @@ def record(session: Session, results: Sequence[Result], *, now: datetime) -> Seq
             count_changed(session, statement.values(tries=OutboxRow.tries - 1))
     attempts.add_all(session, [_new_attempt(result) for result in current if result.outcome], now=now)
     return current
+
+
+def reason_values(reason: str, detail: str = "") -> dict[str, str]:
+    """Return the columns of a reason, for an UPDATE: both, so that no detail of an earlier reason remains."""
+    return {"reason": str(reason), "detail": detail[:DETAIL_LENGTH]}
 
 
 def expire(session: Session, *, now: datetime, limit: int) -> Sequence[Result]:
@@ -293,10 +298,6 @@ def revive(
     )
 
 
-def _reason_values(reason: str, detail: str = "") -> dict[str, str]:
-    return {"reason": str(reason), "detail": detail[:DETAIL_LENGTH]}
-
-
 def _new_attempt(result: Result) -> attempts.NewAttempt:
     entry = result.entry
     return attempts.NewAttempt(
@@ -315,7 +316,7 @@ def _close(session: Session, condition: ColumnElement[bool], *, state: str, reas
     rows = session.execute(
         update(OutboxRow)
         .where(condition)
-        .values(state=state, **_reason_values(reason))
+        .values(state=state, **reason_values(reason))
         .returning(*ENTRY_COLUMNS)
         .execution_options(synchronize_session=False)
     ).all()

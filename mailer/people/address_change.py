@@ -19,6 +19,7 @@ from lists.contacts import Contact
 from lists.errors import Conflict
 from lists.identity import address_change
 from mailer.events import events
+from mailer.outbox import outbox
 from mailer.outbox.outbox import UNKNOWN, OutboxRow
 from mailer.people import merging
 from mailer.people.merging import WAITING
@@ -136,8 +137,7 @@ def _cancel_in_doubt(session: Session, contact_id: int) -> None:
         *conditions,
         OutboxRow.kind.not_in(LIST_MAIL_KINDS),
         state="cancelled",
-        reason=CANCEL_REASON,
-        detail="",
+        **outbox.reason_values(CANCEL_REASON),
     )
 
 

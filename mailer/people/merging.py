@@ -29,7 +29,6 @@ WAITING = ("queued", "held")
 IN_DOUBT = "unknown"
 RECEIVED_STATES = ("sent", IN_DOUBT, "complained")
 ACTIVE_STATES = (*WAITING, "sending")
-ENDED_STATES = ("done", "goal")
 CANCEL_REASONS = {"merged": Reason.MERGED, "readdressed": Reason.ADDRESS_CHANGED}
 
 SENDING_NOW = "A message to one of the two is being handed over just now. Try again in a minute."
@@ -121,7 +120,9 @@ def _choose_key(session: Session, row: OutboxRow, own_row: OutboxRow | None, mer
     # Both may have received it, so staff must not be asked to send it again.
     doubtful_row = next((each for each in (row, own_row) if each.state == IN_DOUBT), None)
     if doubtful_row is not None:
-        _update_message(session, doubtful_row.id, state="cancelled", reason=CANCEL_REASONS["merged"])
+        _update_message(
+            session, doubtful_row.id, state="cancelled", **outbox.reason_values(CANCEL_REASONS["merged"])
+        )
     return row.key
 
 
@@ -130,7 +131,7 @@ def _move_journeys(session: Session, keep: int, other: int) -> None:
     for journey in _journeys(session, other):
         if journey.sequence not in kept_journeys:
             journey.contact_id = keep
-        elif journey.state in ENDED_STATES:
+        elif journey.state in journeys.ENDED_STATES:
             kept_journeys[
                 journey.sequence
             ].state = journey.state  # a journey that one of them finished is not started again

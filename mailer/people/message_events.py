@@ -1,4 +1,4 @@
-"""Message history: what happened to one message, as sentences from the tables, oldest first."""
+"""Message events: what happened to one message, as sentences from the tables, oldest first."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

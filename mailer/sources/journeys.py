@@ -45,6 +45,7 @@ from lists.subscriptions import Subscription
 from mailer.policy import POLICY
 
 STATES = ("waiting", "due", "paused", "sending", "done", "goal", "left", "stopped")
+ENDED_STATES = ("done", "goal")  # after the last email of the sequence, or once its goal is reached
 WAITING: ColumnElement[str] = literal_column("'waiting'")  # literals, so that the partial indexes apply
 DUE: ColumnElement[str] = literal_column("'due'")
 PAUSED: ColumnElement[str] = literal_column("'paused'")

@@ -11,8 +11,7 @@ import pytest
 from lists import permission
 from lists.contacts import LANGUAGES
 from mailer import reasons
-from mailer.outbox.outbox import REASON_LENGTH
-from mailer.reasons import SENTENCES, Reason
+from mailer.reasons import MAX_CODE_LENGTH, SENTENCES, Reason
 from tests.guards import source
 
 DOCUMENT = source.ROOT / "docs" / "reasons.md"
@@ -41,7 +40,7 @@ def test_every_code_has_a_sentence_in_both_languages() -> None:
         assert set(sentences) == set(LANGUAGES), reason
         fields = [{name for _, name, _, _ in Formatter().parse(text) if name} for text in sentences.values()]
         assert fields[0] == fields[1] and fields[0] <= {"detail"}, reason
-        assert len(reason) <= REASON_LENGTH
+        assert len(reason) <= MAX_CODE_LENGTH
 
 
 def test_every_reason_of_the_permission_rule_has_a_sentence() -> None:

@@ -12,7 +12,6 @@ from mailer.web.page_request import PageRequest, PageResponse
 from mailer.web.public import added_list
 
 NEW_ADDRESS = "back"  # instead of a list: a new address is confirmed, for all lists alike
-ENDED = ("done", "goal")  # states of a journey after its last email
 RESOURCE_SLOTS = ("toolkit", "webinar", "powerpoint", "guide")
 
 
@@ -81,7 +80,7 @@ def _find_next_mail(session: Session, request: PageRequest, confirmation: Confir
     if POLICY["sequence"].topic not in optouts:
         if None in states:
             return "first"
-        if any(state not in ENDED for state in states):
+        if any(state not in journeys.ENDED_STATES for state in states):
             return "resumed"
     return "none" if POLICY["broadcast"].topic in optouts else "news"
 

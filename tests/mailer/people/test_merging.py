@@ -12,9 +12,10 @@ from lists import contacts, subscriptions
 from lists.errors import Conflict, StorageError
 from lists.identity import duplicates
 from mailer.compose.editions import Edition
-from mailer.outbox import due_rows
+from mailer.outbox import due_rows, outbox
 from mailer.outbox.outbox import OutboxRow
 from mailer.people import data_export, merging
+from mailer.reasons import Reason
 from mailer.service import Service
 from mailer.sources import broadcasts, invitations
 from mailer.sources.invitations import Rsvp
@@ -194,8 +195,12 @@ def test_a_letter_nobody_is_sure_about_is_not_offered_for_sending_again_to_who_h
     with service.database.write() as session:
         session.execute(OutboxRow.__table__.update().values(state="sent"))  # type: ignore[attr-defined]
         statement = OutboxRow.__table__.update().where(OutboxRow.contact_id == bea.id)  # type: ignore[attr-defined]
-        session.execute(statement.values(state="unknown"))
+        reason = outbox.reason_values(Reason.PROGRAM_FAULT, "ValueError")
+        session.execute(statement.values(state="unknown", **reason))
     merge(service, ben, bea)
+    with service.database.read() as session:
+        cancelled = session.scalars(select(OutboxRow).where(OutboxRow.state == "cancelled")).one()
+        assert (cancelled.reason, cancelled.detail) == (Reason.MERGED, "")
     assert states(service) == {
         f"broadcast/{number}/contact/{ben.id}": "sent",
         f"broadcast/{number}/contact/{bea.id}": "cancelled",
