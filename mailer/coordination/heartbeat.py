@@ -75,10 +75,14 @@ async def keep_beating(
             with database.write() as session:
                 beat(session, worker, real=clock.real(), skew=clock.correction, stalled=stalled())
 
+    stopping = asyncio.Event()
+
     async def beat_repeatedly() -> None:
-        while True:
+        while not stopping.is_set():
             await asyncio.to_thread(write_beat)
-            await asyncio.sleep(BEAT_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await stopping.wait()
 
     def write_end() -> None:
         with suppress(StorageError), database.write() as session:
@@ -88,7 +92,6 @@ async def keep_beating(
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        stopping.set()
+        await task  # not cancelled: its thread would go on, and write a beat after the end
         await asyncio.to_thread(write_end)
